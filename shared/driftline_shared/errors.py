@@ -1,0 +1,157 @@
+"""The tree of errors, and the one catalogue that gives each a stable code and a fix.
+
+    DriftlineError
+    ├── ConfigError             a setting is wrong
+    ├── DataError               a row, file or image from outside is wrong
+    ├── PairError               a model pair is incomplete or does not fit together
+    ├── CodecError              bytes that should decode do not
+    ├── SampleError             a sample the cloud refuses
+    ├── UpdateError             an update the device refuses
+    └── LinkError               the other side cannot be reached or does not agree
+
+Every error carries a `Reason`: a code that never changes its meaning, so that logs, gRPC details,
+reports and docs say the same word. `explain(reason)` is the sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable codes: once released, a code is never reused for something else."""
+
+    INTERNAL = "internal"
+    CONFIG_INVALID = "config_invalid"
+    DATA_INVALID = "data_invalid"
+    PAIR_INVALID = "pair_invalid"
+    # samples
+    UNKNOWN_DEVICE = "unknown_device"
+    PROTOCOL_MISMATCH = "protocol_mismatch"
+    TOKEN_SPACE_UNKNOWN = "token_space_unknown"
+    BASE_MODEL_UNKNOWN = "base_model_unknown"
+    SAMPLE_ID_INVALID = "sample_id_invalid"
+    SAMPLE_TOO_LARGE = "sample_too_large"
+    SAMPLE_CORRUPT = "sample_corrupt"
+    SAMPLE_SHAPE = "sample_shape"
+    SAMPLE_NOT_FINITE = "sample_not_finite"
+    SAMPLE_CODEC_UNKNOWN = "sample_codec_unknown"
+    SAMPLE_TEXT_INVALID = "sample_text_invalid"
+    BATCH_TOO_LARGE = "batch_too_large"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    STORE_BUSY = "store_busy"
+    # updates
+    BLOB_UNKNOWN = "blob_unknown"
+    OFFSET_INVALID = "offset_invalid"
+    MANIFEST_INVALID = "manifest_invalid"
+    UPDATE_EXPIRED = "update_expired"
+    VERSION_NOT_NEWER = "version_not_newer"
+    BASE_MISMATCH = "base_mismatch"
+    DIGEST_MISMATCH = "digest_mismatch"
+    UPDATE_CORRUPT = "update_corrupt"
+    PROBE_NOT_FINITE = "probe_not_finite"
+    PROBE_TOO_SLOW = "probe_too_slow"
+    PROBE_DISAGREES = "probe_disagrees"
+    PROBE_INTERRUPTED = "probe_interrupted"
+    APPLIED = "applied"
+    # link
+    UNREACHABLE = "unreachable"
+
+
+_FIXES: dict[Reason, str] = {
+    Reason.INTERNAL: "This is a fault of ours: look at the log of the side that reported it.",
+    Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
+    Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
+    Reason.PAIR_INVALID: "Point to a complete pair folder; `driftline models check` says what it lacks.",
+    Reason.UNKNOWN_DEVICE: "Enrol the device first; the daemon does so at every start.",
+    Reason.PROTOCOL_MISMATCH: "Install the same major version of driftline on both sides.",
+    Reason.TOKEN_SPACE_UNKNOWN: "Use the same pair on device and cloud: their vision towers differ.",
+    Reason.BASE_MODEL_UNKNOWN: "Use the same pair and quantization on device and cloud.",
+    Reason.SAMPLE_ID_INVALID: "A sample id has 16 bytes; this sample cannot be stored, drop it.",
+    Reason.SAMPLE_TOO_LARGE: "Lower token_share or use a smaller token_codec.",
+    Reason.SAMPLE_CORRUPT: "The bytes broke on the way or on disk; drop the sample.",
+    Reason.SAMPLE_SHAPE: "The tokens do not fit the token space; check the pair on the device.",
+    Reason.SAMPLE_NOT_FINITE: "The tokens hold NaN or infinity; check the device's tower.",
+    Reason.SAMPLE_CODEC_UNKNOWN: "Update the cloud or choose a codec it knows (int8, int4).",
+    Reason.SAMPLE_TEXT_INVALID: "Question and answer are needed and bounded; shorten the text.",
+    Reason.BATCH_TOO_LARGE: "Send batches of at most 1 MiB.",
+    Reason.QUOTA_EXCEEDED: "The device has used its quota; it may send again tomorrow.",
+    Reason.STORE_BUSY: "The cloud could not write just now; the device sends again by itself.",
+    Reason.BLOB_UNKNOWN: "Check for an update again; this one is no longer offered.",
+    Reason.OFFSET_INVALID: "Start the download again from offset 0.",
+    Reason.MANIFEST_INVALID: "The update is malformed; release it again from the cloud.",
+    Reason.UPDATE_EXPIRED: "The update is past its expiry; release a newer one.",
+    Reason.VERSION_NOT_NEWER: "Only a newer version is applied; nothing to do.",
+    Reason.BASE_MISMATCH: "The device holds another base; the cloud offers a full update by policy.",
+    Reason.DIGEST_MISMATCH: "The bytes are not what the manifest names; they are fetched again.",
+    Reason.UPDATE_CORRUPT: "The update does not decode; release it again from the cloud.",
+    Reason.PROBE_NOT_FINITE: "The new adapter gives NaN; the device stays on the old version.",
+    Reason.PROBE_TOO_SLOW: "The new adapter answers too slowly; the device stays on the old version.",
+    Reason.PROBE_DISAGREES: "The new adapter fails the self-check; the device stays on the old one.",
+    Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
+    Reason.APPLIED: "Nothing to do.",
+    Reason.UNREACHABLE: "Check address and network; the device keeps answering and tries again.",
+}
+
+
+def explain(reason: Reason) -> str:
+    """One sentence that says what to do about `reason`."""
+    return _FIXES[reason]
+
+
+class DriftlineError(Exception):
+    """Any error of ours: `reason` is its stable code, the text names the cause."""
+
+    reason: Reason = Reason.INTERNAL
+
+    def __init__(self, message: str, *, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+    @property
+    def fix(self) -> str:
+        """What the user can do about it."""
+        return explain(self.reason)
+
+
+class ConfigError(DriftlineError):
+    """A setting is wrong; the text names its key."""
+
+    reason = Reason.CONFIG_INVALID
+
+
+class DataError(DriftlineError):
+    """A row, file or image from outside is wrong; the text names the place."""
+
+    reason = Reason.DATA_INVALID
+
+
+class PairError(DriftlineError):
+    """A model pair is incomplete or its parts do not fit together."""
+
+    reason = Reason.PAIR_INVALID
+
+
+class CodecError(DriftlineError):
+    """Bytes that should decode do not."""
+
+    reason = Reason.SAMPLE_CORRUPT
+
+
+class SampleError(DriftlineError):
+    """A sample the cloud refuses."""
+
+    reason = Reason.SAMPLE_CORRUPT
+
+
+class UpdateError(DriftlineError):
+    """An update the device refuses."""
+
+    reason = Reason.UPDATE_CORRUPT
+
+
+class LinkError(DriftlineError):
+    """The other side cannot be reached or does not agree."""
+
+    reason = Reason.UNREACHABLE
