@@ -1,0 +1,52 @@
+# Five words to know: setup, demo, test, check, bench (and proto, after a change of the protocol).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PROTOS := $(wildcard proto/driftline_proto/v1/*.proto)
+
+.PHONY: help setup demo test check lint types imports proto proto-drift bench clean
+
+help: ## What each word does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setup: making $(VENV) (about two minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# torch first and by itself: a later resolve would take the CUDA build with its gigabytes.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check torch==2.13.0 2>&1 | grep -v 'is ignored' || true
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v 'is ignored' || true
+	@$(BIN)/python -c 'import driftline_shared, torch, transformers' && touch $@
+
+setup: $(STAMP) ## Make .venv with pinned packages, once
+
+demo: $(STAMP) ## The whole loop on this machine, in minutes
+	@$(BIN)/driftline demo $(ARGS)
+
+test: $(STAMP) ## All tests: unit, contract, wire, integration, system
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports proto-drift ## ruff, mypy, import contracts, generated code up to date
+
+lint: $(STAMP)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-cache
+
+proto: $(STAMP) ## Generate the protocol's Python code anew
+	@$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --python_out=proto --mypy_out=proto \
+	  --grpc_python_out=proto --mypy_grpc_out=proto $(PROTOS)
+
+proto-drift: $(STAMP)
+	@bash proto/check_drift.sh
+
+bench: $(STAMP) ## Measure; the last line is JSON
+	@$(BIN)/driftline lab bench all $(ARGS)
+
+clean: ## Remove .venv and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

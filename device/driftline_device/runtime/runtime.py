@@ -1,0 +1,69 @@
+"""The Runtime protocol: what executes the model on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.tokens import VisualTokens
+from driftline_shared.update import Adapter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One request: `image` is (H, W, 3) uint8 RGB."""
+
+    image: NDArray[np.uint8]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What the model said, and what token sampling needs to know about how it came to say it.
+
+    `tokens`: all V tower tokens. `scores`: `entropy` and `margin` of the answer, higher = less
+    sure. `num_steps`: generated tokens. `version`: adapter version that answered.
+    """
+
+    text: str
+    tokens: VisualTokens
+    scores: dict[str, float] = field(default_factory=dict)
+    num_steps: int
+    version: int
+
+
+class Runtime(Protocol):
+    """A model on this device, with one active adapter that can be swapped between two requests."""
+
+    @property
+    def version(self) -> int:
+        """Adapter version in use."""
+
+    @property
+    def base_model(self) -> str:
+        """Hex digest of the frozen base weights as run here (quantization included)."""
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer a batch greedily; every answer of one call comes from one adapter version."""
+
+    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
+        """BALD over `passes` dropout passes of projector and language model; the tower is not run again."""
+
+    def score_tokens(
+        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
+    ) -> NDArray[np.float32]:
+        """(V,) float32, higher = send; scorers: mc_dropout, vocabulary_entropy, answer_attribution."""
+
+    def adapter(self) -> Adapter:
+        """The active adapter, tensor by tensor."""
+
+    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
+        """A runtime on the same base weights with `adapter` in the spare slot; the active one is untouched."""
+
+    def swap(self, adapter: Adapter, version: int) -> float:
+        """Make `adapter` the active one between two requests; pause in milliseconds."""
