@@ -1,0 +1,1 @@
+"""The source domain, the drifted domains, and streams made of them."""

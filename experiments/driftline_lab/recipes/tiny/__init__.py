@@ -1,0 +1,1 @@
+"""How the reference pair `tiny` is made."""
