@@ -23,6 +23,7 @@ class Reason(StrEnum):
 
     INTERNAL = "internal"
     CONFIG_INVALID = "config_invalid"
+    STATE_IN_USE = "state_in_use"
     DATA_INVALID = "data_invalid"
     PAIR_INVALID = "pair_invalid"
     # samples
@@ -53,14 +54,20 @@ class Reason(StrEnum):
     PROBE_TOO_SLOW = "probe_too_slow"
     PROBE_DISAGREES = "probe_disagrees"
     PROBE_INTERRUPTED = "probe_interrupted"
+    SLOT_CORRUPT = "slot_corrupt"
+    WATCH_ERRORS = "watch_errors"
+    WATCH_UNSURE = "watch_unsure"
+    OPERATOR_ROLLBACK = "operator_rollback"
     APPLIED = "applied"
     # link
     UNREACHABLE = "unreachable"
+    MESSAGE_INVALID = "message_invalid"
 
 
 _FIXES: dict[Reason, str] = {
     Reason.INTERNAL: "This is a fault of ours: look at the log of the side that reported it.",
     Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
+    Reason.STATE_IN_USE: "Stop the other daemon or give this one its own --state folder.",
     Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
     Reason.PAIR_INVALID: "Point to a complete pair folder; `driftline models check` says what it lacks.",
     Reason.UNKNOWN_DEVICE: "Enrol the device first; the daemon does so at every start.",
@@ -89,7 +96,12 @@ _FIXES: dict[Reason, str] = {
     Reason.PROBE_TOO_SLOW: "The new adapter answers too slowly; the device stays on the old version.",
     Reason.PROBE_DISAGREES: "The new adapter fails the self-check; the device stays on the old one.",
     Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
+    Reason.SLOT_CORRUPT: "The slot is broken on disk; the device runs the other one or the base.",
+    Reason.WATCH_ERRORS: "The new version failed while it answered; the device went back.",
+    Reason.WATCH_UNSURE: "The new version was far less sure than the old one; the device went back.",
+    Reason.OPERATOR_ROLLBACK: "An operator went back; the version is not tried again.",
     Reason.APPLIED: "Nothing to do.",
+    Reason.MESSAGE_INVALID: "A message holds a value out of its range; check that side's version.",
     Reason.UNREACHABLE: "Check address and network; the device keeps answering and tries again.",
 }
 
