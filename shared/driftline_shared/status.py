@@ -1,0 +1,143 @@
+"""What the two sides tell each other about themselves: enrolment, acks, reports, states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from driftline_shared.tokens import SamplingPolicy
+
+PROTOCOL = 1
+"""Major version of the protocol; both sides must hold the same one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enrolment:
+    """How a device introduces itself. `token_space` and `base_model` are hex digests."""
+
+    device_id: str
+    pair: str
+    token_space: str
+    base_model: str
+    adapter_version: int
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Welcome:
+    """What the cloud answers to an enrolment."""
+
+    cloud_id: str
+    policy: SamplingPolicy
+    newest_version: int
+
+
+class SampleVerdict(StrEnum):
+    """What became of one sample in the cloud."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleAck:
+    """The cloud's word on one sample: `reason` is the code of a `Reason`, or one unknown here."""
+
+    id: bytes
+    verdict: SampleVerdict
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateQuery:
+    """A device asks for something newer than what it runs, without what failed on it."""
+
+    device_id: str
+    base_model: str
+    adapter_version: int
+    failed_versions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobRequest:
+    """A device asks for the bytes named by the sha256 `digest`, from `offset` on."""
+
+    device_id: str
+    digest: bytes
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """Bytes of a blob that begin at `offset`."""
+
+    offset: int
+    data: bytes
+
+
+class UpdateOutcome(StrEnum):
+    """How an update ended on a device."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateReport:
+    """How the update to `version` ended on a device; `reason` is a stable code."""
+
+    version: int
+    outcome: UpdateOutcome
+    reason: str = ""
+    detail: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceStatus:
+    """A device as the cloud last saw it."""
+
+    device_id: str
+    adapter_version: int
+    last_seen_unix_s: int
+    last_report: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundStatus:
+    """A round; `progress` is of the present state, 0..1."""
+
+    round_id: str
+    state: str
+    num_samples: int
+    target_version: int
+    reason: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    progress: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineStatus:
+    """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest."""
+
+    line: str
+    newest_version: int
+    num_samples: int
+    num_waiting: int
+    num_rounds: int
+    round: RoundStatus | None = None
+    devices: tuple[DeviceStatus, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudStatus:
+    """What an operator sees of a cloud."""
+
+    cloud_id: str
+    version: str
+    lines: tuple[LineStatus, ...] = ()
