@@ -33,7 +33,9 @@ class Spool(Protocol):
     def append(self, sample: Sample) -> bool:
         """Store `sample` durably; False if it was evicted at once or known already."""
 
-    def peek(self, *, max_bytes: int, max_samples: int, after: int = 0) -> Sequence[tuple[int, Sample]]:
+    def peek(
+        self, *, max_bytes: int, max_samples: int, after: int = 0
+    ) -> Sequence[tuple[int, Sample]]:
         """(sequence, sample) in order of arrival with sequence > `after`, at least one if any is left."""
 
     def ack(self, ids: Sequence[bytes]) -> int:

@@ -1,0 +1,54 @@
+"""The `driftline` command: its sub-commands are found through the entry-point group `driftline.commands`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+import typer
+
+from driftline_shared.errors import ConfigError, DriftlineError
+
+GROUP = "driftline.commands"
+
+EXIT_FAILED = 1
+"""Something of the outside was wrong: data, link, pair."""
+EXIT_USAGE = 2
+"""A flag or a setting was wrong."""
+
+
+def build() -> typer.Typer:
+    """The command with every sub-command whose packages this install holds."""
+    app = typer.Typer(
+        name="driftline",
+        help="Keeps a small multimodal LLM on a device good while the world in front of its camera drifts.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.command()
+    def version() -> None:
+        """The version of this install."""
+        typer.echo(f"driftline {metadata.version('driftline')}")
+
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        if find_spec(entry.module.partition(".")[0]) is None:
+            continue
+        try:
+            app.add_typer(entry.load(), name=entry.name)
+        except ModuleNotFoundError as missing:
+            # An extra that was not installed (torch, ray …) hides the command that needs it, and no other.
+            if (missing.name or "").startswith("driftline"):
+                raise
+    return app
+
+
+def main() -> None:
+    """Run the command; an error of ours is its cause, its fix and an exit code, never a traceback."""
+    try:
+        build()()
+    except DriftlineError as error:
+        typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)

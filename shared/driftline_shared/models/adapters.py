@@ -1,0 +1,166 @@
+"""The adapter on a base model: peft LoRA on the projector (query adapter) and the language model, plus norms.
+
+A model holds one or two slots (peft adapter names); `ACTIVE` exists from the start. Tensor names
+are short because each one travels in every manifest:
+
+    projector.linear_1.A   projector.linear_1.B   layers.0.self_attn.q_proj.A   layers.0.input_layernorm   norm
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from driftline_shared.errors import UpdateError
+from driftline_shared.models.pair import AdapterSpec
+from driftline_shared.update import Adapter
+
+ACTIVE = "default"
+SPARE = "spare"
+
+_PROJECTOR = "multi_modal_projector"
+_LANGUAGE = "language_model"
+
+
+def attach(model: Any, spec: AdapterSpec) -> Any:
+    """Wrap `model` with a trainable adapter at version 0 in slot `ACTIVE`; returns the PeftModel.
+
+    Version 0 changes no answer: LoRA's B is zero and norms are the base's. A is drawn from `spec.seed`
+    by numpy, so that device and cloud hold the same version 0 bit for bit.
+    """
+    from peft import get_peft_model
+
+    wrapped = get_peft_model(model, _config(model, spec), adapter_name=ACTIVE)
+    write(wrapped, initial(wrapped, spec))
+    return wrapped
+
+
+def add_slot(model: Any, slot: str = SPARE) -> None:
+    """Add a second slot of the same shape; the active one stays active."""
+    model.add_adapter(slot, model.peft_config[ACTIVE])
+    use(model, ACTIVE)
+    write(model, read(model, ACTIVE), slot)
+
+
+def use(model: Any, slot: str) -> None:
+    """Make `slot` the one that answers. Not atomic over layers: the caller holds off requests."""
+    model.set_adapter(slot)
+    model.requires_grad_(False)
+
+
+def parameters(model: Any, slot: str = ACTIVE) -> dict[str, nn.Parameter]:
+    """Short tensor name -> parameter of that slot, in name order."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        short = _short_name(name, slot)
+        if short is not None:
+            found[short] = parameter
+    return dict(sorted(found.items()))
+
+
+def initial(model: Any, spec: AdapterSpec) -> Adapter:
+    """Version 0 for a model with that spec."""
+    rng = np.random.default_rng(spec.seed)
+    tensors = {}
+    for name, parameter in parameters(model).items():
+        shape = tuple(parameter.shape)
+        if name.endswith(".A"):
+            bound = 1.0 / np.sqrt(shape[1])
+            tensors[name] = rng.uniform(-bound, bound, shape).astype(np.float32)
+        elif name.endswith(".B"):
+            tensors[name] = np.zeros(shape, dtype=np.float32)
+        else:
+            tensors[name] = _array(parameter)
+    return tensors
+
+
+def read(model: Any, slot: str = ACTIVE) -> Adapter:
+    """A copy of the slot's tensors, float32."""
+    return {name: _array(parameter) for name, parameter in parameters(model, slot).items()}
+
+
+def write(model: Any, adapter: Adapter, slot: str = ACTIVE) -> None:
+    """Copy `adapter` into the slot. Raises UpdateError when names or shapes differ."""
+    held = parameters(model, slot)
+    if held.keys() != adapter.keys():
+        odd = sorted(held.keys() ^ adapter.keys())
+        raise UpdateError(f"the adapter does not fit this model: {odd[:3]} on one side only")
+    with torch.no_grad():
+        for name, parameter in held.items():
+            array = adapter[name]
+            if tuple(parameter.shape) != array.shape:
+                raise UpdateError(
+                    f"{name}: shape {array.shape}, the model has {tuple(parameter.shape)}"
+                )
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+
+@contextmanager
+def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Iterator[None]:
+    """Inside, every pass drops units of the projector's hidden layer and of each layer's two residual branches.
+
+    MC dropout (Gal and Ghahramani, arXiv 1506.02142). LoRA's own dropout would do nothing at version 0,
+    where B is zero, so the hidden activations of the projector and of the language model are dropped.
+    """
+
+    def drop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        first, *rest = inputs
+        draws = torch.rand(first.shape, generator=generator, device=generator.device)
+        return (first * (draws >= rate).to(first.device, first.dtype) / (1.0 - rate), *rest)
+
+    places = re.compile(rf"({_PROJECTOR}\.linear_2|{_LANGUAGE}\..*\.(o_proj|down_proj))$")
+    handles = [
+        module.register_forward_pre_hook(drop)
+        for name, module in model.named_modules()
+        if places.search(name)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _config(model: Any, spec: AdapterSpec) -> Any:
+    from peft import LoraConfig
+
+    query, language = "|".join(spec.query_targets), "|".join(spec.language_targets)
+    norms = [
+        name
+        for name, _ in model.named_modules()
+        if spec.norms and _LANGUAGE in name and name.endswith("norm")
+    ]
+    return LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=0.0,
+        target_modules=rf".*({_PROJECTOR}\.({query})|{_LANGUAGE}\..*\.({language}))",
+        modules_to_save=norms or None,
+    )
+
+
+def _short_name(name: str, slot: str) -> str | None:
+    place, found, _ = name.partition(f".lora_A.{slot}.")
+    if found:
+        return f"{_short_place(place)}.A"
+    place, found, _ = name.partition(f".lora_B.{slot}.")
+    if found:
+        return f"{_short_place(place)}.B"
+    place, found, _ = name.partition(f".modules_to_save.{slot}.")
+    return _short_place(place) if found else None
+
+
+def _short_place(place: str) -> str:
+    if _PROJECTOR in place:
+        return "projector" + place.rpartition(_PROJECTOR)[2]
+    return place.rpartition(f"{_LANGUAGE}.")[2]
+
+
+def _array(parameter: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return parameter.detach().to("cpu", torch.float32).numpy().copy()

@@ -1,0 +1,134 @@
+"""The MultimodalModel protocol: encode -> project -> batch -> forward/generate, and its loader.
+
+Letters: B batch, V visual tokens, K kept tokens, T sequence, D_v tower width, D language width.
+A subset of the tokens keeps its *original* positions: the token at flat index v of the grid has position
+prefix + v, and the text after the image starts at prefix + V, whatever K is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driftline_shared.models.pair import AdapterSpec, Quantization
+
+IGNORED = -100
+"""Label of every position that is not part of the answer (the value torch's cross_entropy skips)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmBatch:
+    """What the language model reads.
+
+    `inputs_embeds` (B, T, D), `attention_mask` (B, T) int64, `position_ids` (B, T) int64,
+    `labels` (B, T) int64 with `IGNORED` off the answer, `visual_start` (B,) index of the first visual token
+    of each row, `num_visual` K.
+    """
+
+    inputs_embeds: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    labels: Tensor
+    visual_start: Tensor
+    num_visual: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmOutput:
+    """`logits` (B, T, vocabulary) and `hidden` (B, T, D), the last hidden states after the final norm."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Greedy answers. `tokens` hold the end token when it came; (B, n) arrays are float32, 0 past a row's end.
+
+    `top1`: probability of the chosen token; `margin`: top1 - top2; `entropy`: H(p)/log(vocabulary).
+    `lengths`: (B,) generated tokens a row.
+    """
+
+    tokens: list[list[int]]
+    texts: list[str]
+    top1: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+
+
+class MultimodalModel(Protocol):
+    """A vision-language model taken apart where Driftline needs to get in."""
+
+    model: torch.nn.Module
+    device: torch.device
+    vocab_size: int
+    num_tokens: int
+
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(B, V, D_v) float32 tower tokens of (H, W, 3) uint8 images; no gradient."""
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """(B, K, D_v) -> (B, K, D), query adapter included."""
+
+    def batch(
+        self,
+        projected: Tensor,
+        positions: Tensor,
+        questions: Sequence[str],
+        answers: Sequence[Sequence[int]] | None = None,
+    ) -> LmBatch:
+        """Prompt, visual tokens and, when given, answers as one padded batch.
+
+        `positions` (B, K) int64 flat grid indices. Without answers rows are padded on the left, ready to
+        generate; with answers (token ids, end token included) on the right, ready to train.
+        """
+
+    def forward(self, batch: LmBatch) -> LmOutput:
+        """One pass of the language model."""
+
+    def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
+        """Greedy answers with the probabilities of every step."""
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Token ids of an answer, end token included."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out, stripped."""
+
+
+def load_model(
+    model_dir: Path,
+    *,
+    prompt: str,
+    adapter: AdapterSpec | None = None,
+    quantization: Quantization = "none",
+    twin: bool = False,
+    device: str = "cpu",
+) -> MultimodalModel:
+    """Load a checkpoint folder through the family its config names.
+
+    `quantization` touches the language model only; with `twin` its weights are quantized and
+    dequantized again, in fp32: what the cloud trains against. Raises PairError for an unknown family.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    from driftline_shared.models.families import family_of
+
+    # Loading takes a moment and our own programs show progress; a bar per model would tear their screens.
+    transformers_logging.disable_progress_bar()
+    return family_of(model_dir)(
+        model_dir,
+        prompt=prompt,
+        adapter=adapter,
+        quantization=quantization,
+        twin=twin,
+        device=device,
+    )
