@@ -1,0 +1,67 @@
+"""Names that are made once: sample ids, and the id a device keeps for ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from driftline_shared.bounds import check_device_id
+from driftline_shared.clock import Clock
+from driftline_shared.errors import ConfigError, LinkError
+
+RandomBytes = Callable[[int], bytes]
+"""Gives n random bytes. The default is the system's: a seeded source would, after a restart, give an
+id again that the cloud already knows, and a sample would be lost as a duplicate."""
+
+
+def new_sample_id(clock: Clock, random_bytes: RandomBytes = os.urandom) -> bytes:
+    """16 bytes, ordered by time to the millisecond (UUID version 7, RFC 9562)."""
+    milliseconds = int(clock.now_s() * 1000) & ((1 << 48) - 1)
+    tail = bytearray(random_bytes(10))
+    tail[0] = 0x70 | (tail[0] & 0x0F)
+    tail[2] = 0x80 | (tail[2] & 0x3F)
+    return milliseconds.to_bytes(6, "big") + bytes(tail)
+
+
+def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
+    """The device id kept in the file `path`; made there, durably, the first time.
+
+    The id is written beside the file, synced and linked into place, so a power cut leaves either no
+    id or a whole one, and of two processes that start at once both get the same.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(f"device-{random_bytes(8).hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        _sync_folder(path.parent)
+    return _read_device_id(path)
+
+
+def _read_device_id(path: Path) -> str:
+    with path.open("rb") as file:
+        device_id = file.read(256).decode("ascii", errors="replace").strip()
+    try:
+        check_device_id(device_id)
+    except LinkError as error:
+        raise ConfigError(
+            f"{path} holds no device id: restore it, or remove it to enrol as a new device"
+        ) from error
+    return device_id
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
