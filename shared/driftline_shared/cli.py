@@ -1,4 +1,6 @@
-"""The `driftline` command: its sub-commands are found through the entry-point group `driftline.commands`."""
+"""The `driftline` command: its sub-commands are found through the entry-point group
+`driftline.commands`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def build() -> typer.Typer:
     """The command with every sub-command whose packages this install holds."""
     app = typer.Typer(
         name="driftline",
-        help="Keeps a small multimodal LLM on a device good while the world in front of its camera drifts.",
+        help="Keeps a small multimodal LLM on a device good while the world before it drifts.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -39,14 +41,15 @@ def build() -> typer.Typer:
         try:
             app.add_typer(entry.load(), name=entry.name)
         except ModuleNotFoundError as missing:
-            # An extra that was not installed (torch, ray …) hides the command that needs it, and no other.
+            # An extra that was not installed (torch, ray …) hides the command that needs it, and no
+            # other.
             if (missing.name or "").startswith("driftline"):
                 raise
     return app
 
 
 def main() -> None:
-    """Run the command; an error of ours is its cause, its fix and an exit code, never a traceback."""
+    """Run the command; an error of ours is a cause, a fix and an exit code, no traceback."""
     try:
         build()()
     except DriftlineError as error:

@@ -22,7 +22,7 @@ MAX_SAMPLE_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """Where tokens sit: `frames` x `rows` x `cols`, flat index = (frame * rows + row) * cols + col."""
+    """Where tokens sit; the flat index is (frame * rows + row) * cols + col."""
 
     frames: int = 1
     rows: int

@@ -33,8 +33,8 @@ class Label:
 class DistillJob:
     """Everything one distillation depends on: same job, same adapter, on any workers.
 
-    `samples` with `labels` (same order) are trained on; `rehearsal` are older samples with their labels; the
-    source calibration set comes from the pair. `start`: the canonical adapter C_v.
+    `samples` with `labels` (same order) are trained on; `rehearsal` are older samples with their
+    labels; the source calibration set comes from the pair. `start`: the canonical adapter C_v.
     """
 
     pair_dir: Path
@@ -49,7 +49,9 @@ class DistillJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distilled:
-    """A candidate. `importance`: per weight, sqrt of Adam's second moment (Fisher diagonal estimate)."""
+    """A candidate. `importance`: per weight, sqrt of Adam's second moment (Fisher diagonal
+    estimate).
+    """
 
     adapter: Adapter
     importance: Adapter

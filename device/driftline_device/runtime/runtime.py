@@ -52,7 +52,9 @@ class Runtime(Protocol):
         """Answer a batch greedily; every answer of one call comes from one adapter version."""
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
-        """BALD over `passes` dropout passes of projector and language model; the tower is not run again."""
+        """BALD over `passes` dropout passes of projector and language model; the tower is not run
+        again.
+        """
 
     def score_tokens(
         self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
@@ -63,7 +65,9 @@ class Runtime(Protocol):
         """The active adapter, tensor by tensor."""
 
     def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
-        """A runtime on the same base weights with `adapter` in the spare slot; the active one is untouched."""
+        """A runtime on the same base with `adapter` in the spare slot; the active one is
+        untouched.
+        """
 
     def swap(self, adapter: Adapter, version: int) -> float:
         """Make `adapter` the active one between two requests; pause in milliseconds."""

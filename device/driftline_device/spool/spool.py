@@ -26,8 +26,8 @@ class Spool(Protocol):
 
     Append is durable on return. A sample leaves only by `ack` (the cloud has it), by `refuse` (the
     cloud will never take it) or by eviction when full: the least informative (lowest
-    `priority`) first, the older one on a tie; a newcomer that is itself the least informative is the
-    one evicted. Appending a known id changes nothing.
+    `priority`) first, the older one on a tie; a newcomer that is itself the least informative is
+    the one evicted. Appending a known id changes nothing.
     """
 
     def append(self, sample: Sample) -> bool:
@@ -36,7 +36,9 @@ class Spool(Protocol):
     def peek(
         self, *, max_bytes: int, max_samples: int, after: int = 0
     ) -> Sequence[tuple[int, Sample]]:
-        """(sequence, sample) in order of arrival with sequence > `after`, at least one if any is left."""
+        """(sequence, sample) in order of arrival with sequence > `after`, at least one if any is
+        left.
+        """
 
     def ack(self, ids: Sequence[bytes]) -> int:
         """Forget the samples the cloud has; how many of them were here."""

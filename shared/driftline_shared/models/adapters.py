@@ -1,9 +1,11 @@
-"""The adapter on a base model: peft LoRA on the projector (query adapter) and the language model, plus norms.
+"""The adapter on a base model: peft LoRA on the projector (query adapter) and the language model,
+plus norms.
 
 A model holds one or two slots (peft adapter names); `ACTIVE` exists from the start. Tensor names
 are short because each one travels in every manifest:
 
-    projector.linear_1.A   projector.linear_1.B   layers.0.self_attn.q_proj.A   layers.0.input_layernorm   norm
+    projector.linear_1.A   projector.linear_1.B   layers.0.self_attn.q_proj.A
+    layers.0.input_layernorm   norm
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _LANGUAGE = "language_model"
 def attach(model: Any, spec: AdapterSpec) -> Any:
     """Wrap `model` with a trainable adapter at version 0 in slot `ACTIVE`; returns the PeftModel.
 
-    Version 0 changes no answer: LoRA's B is zero and norms are the base's. A is drawn from `spec.seed`
-    by numpy, so that device and cloud hold the same version 0 bit for bit.
+    Version 0 changes no answer: LoRA's B is zero and norms are the base's. A is drawn from
+    `spec.seed` by numpy, so that device and cloud hold the same version 0 bit for bit.
     """
     from peft import get_peft_model
 
@@ -103,10 +105,12 @@ def write(model: Any, adapter: Adapter, slot: str = ACTIVE) -> None:
 
 @contextmanager
 def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Iterator[None]:
-    """Inside, every pass drops units of the projector's hidden layer and of each layer's two residual branches.
+    """Inside, every pass drops units of the projector's hidden layer and of each layer's two
+    residual branches.
 
-    MC dropout (Gal and Ghahramani, arXiv 1506.02142). LoRA's own dropout would do nothing at version 0,
-    where B is zero, so the hidden activations of the projector and of the language model are dropped.
+    MC dropout (Gal and Ghahramani, arXiv 1506.02142). LoRA's own dropout would do nothing at
+    version 0, where B is zero, so the hidden activations of the projector and of the language model
+    are dropped.
     """
 
     def drop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,8 +1,8 @@
 """The MultimodalModel protocol: encode -> project -> batch -> forward/generate, and its loader.
 
 Letters: B batch, V visual tokens, K kept tokens, T sequence, D_v tower width, D language width.
-A subset of the tokens keeps its *original* positions: the token at flat index v of the grid has position
-prefix + v, and the text after the image starts at prefix + V, whatever K is.
+A subset of the tokens keeps its *original* positions: the token at flat index v of the grid has
+position prefix + v, and the text after the image starts at prefix + V, whatever K is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 from driftline_shared.models.pair import AdapterSpec, Quantization
 
 IGNORED = -100
-"""Label of every position that is not part of the answer (the value torch's cross_entropy skips)."""
+"""Label of every position that is not part of the answer (the value torch's cross_entropy skips).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class LmBatch:
     """What the language model reads.
 
     `inputs_embeds` (B, T, D), `attention_mask` (B, T) int64, `position_ids` (B, T) int64,
-    `labels` (B, T) int64 with `IGNORED` off the answer, `visual_start` (B,) index of the first visual token
-    of each row, `num_visual` K.
+    `labels` (B, T) int64 with `IGNORED` off the answer, `visual_start` (B,) index of the first
+    visual token of each row, `num_visual` K.
     """
 
     inputs_embeds: Tensor
@@ -42,7 +43,9 @@ class LmBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class LmOutput:
-    """`logits` (B, T, vocabulary) and `hidden` (B, T, D), the last hidden states after the final norm."""
+    """`logits` (B, T, vocabulary) and `hidden` (B, T, D), the last hidden states after the final
+    norm.
+    """
 
     logits: Tensor
     hidden: Tensor
@@ -50,7 +53,8 @@ class LmOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """Greedy answers. `tokens` hold the end token when it came; (B, n) arrays are float32, 0 past a row's end.
+    """Greedy answers. `tokens` hold the end token when it came; (B, n) arrays are float32, 0 past a
+    row's end.
 
     `top1`: probability of the chosen token; `margin`: top1 - top2; `entropy`: H(p)/log(vocabulary).
     `lengths`: (B,) generated tokens a row.
@@ -87,8 +91,9 @@ class MultimodalModel(Protocol):
     ) -> LmBatch:
         """Prompt, visual tokens and, when given, answers as one padded batch.
 
-        `positions` (B, K) int64 flat grid indices. Without answers rows are padded on the left, ready to
-        generate; with answers (token ids, end token included) on the right, ready to train.
+        `positions` (B, K) int64 flat grid indices. Without answers rows are padded on the left,
+        ready to generate; with answers (token ids, end token included) on the right, ready to
+        train.
         """
 
     def forward(self, batch: LmBatch) -> LmOutput:
@@ -116,13 +121,15 @@ def load_model(
     """Load a checkpoint folder through the family its config names.
 
     `quantization` touches the language model only; with `twin` its weights are quantized and
-    dequantized again, in fp32: what the cloud trains against. Raises PairError for an unknown family.
+    dequantized again, in fp32: what the cloud trains against. Raises PairError for an unknown
+    family.
     """
     from transformers.utils import logging as transformers_logging
 
     from driftline_shared.models.families import family_of
 
-    # Loading takes a moment and our own programs show progress; a bar per model would tear their screens.
+    # Loading takes a moment and our own programs show progress; a bar per model would tear their
+    # screens.
     transformers_logging.disable_progress_bar()
     return family_of(model_dir)(
         model_dir,

@@ -5,9 +5,9 @@ Folder layout of a pair (see docs/models.md):
     pair.toml                what follows, in words
     teacher/ student/        Hugging Face checkpoints (safetensors only)
     token_space.safetensors  low, high, mean, precision (see `TokenSpace`)
-    gate.safetensors         score kind -> sorted scores of the student on the source calibration set
-    source.safetensors       tokens (N, V, D) float16 of calibration images; source.jsonl: their questions
-    probe/                   images and probe.jsonl: the device's self-check set
+    gate.safetensors         score kind -> sorted scores of the student on the source calibration
+    set source.safetensors       tokens (N, V, D) float16 of calibration images; source.jsonl: their
+    questions probe/                   images and probe.jsonl: the device's self-check set
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class AdapterSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSet:
-    """The source calibration set: `tokens` (N, V, D) float32; `rows` (image index, question, answer)."""
+    """The source calibration set: `tokens` (N, V, D) float32; `rows` (image index, question,
+    answer).
+    """
 
     tokens: NDArray[np.float32]
     rows: tuple[tuple[int, str, str], ...]
@@ -100,7 +102,7 @@ class Pair:
 
     @cached_property
     def base_model(self) -> str:
-        """Hex digest of the frozen student weights as the device runs them (quantization included)."""
+        """Hex digest of the frozen student weights as the device runs them (quantized)."""
         digest = hashlib.sha256(f"{self.quantization}\0{self.adapter}\0".encode())
         for path in sorted(self.student_dir.glob("*.safetensors")):
             with path.open("rb") as file:
@@ -224,7 +226,7 @@ def _find(name_or_dir: str | Path) -> Path:
     if len(folder.parts) == 1 and (shipped / "pair.toml").is_file():
         return shipped
     raise PairError(
-        f"no pair {str(name_or_dir)!r}: neither a folder with a pair.toml nor one of {shipped_pairs()}"
+        f"no pair {str(name_or_dir)!r}: no folder with a pair.toml, nor one of {shipped_pairs()}"
     )
 
 

@@ -1,8 +1,9 @@
 """bitsandbytes int8 and NF4 for the language model, and the exact dequantized twin.
 
-The tower and the projector stay in floating point: tokens must be the same on both sides, and the query adapter sits on
-the projector. NF4 (QLoRA, arXiv 2305.14314) dequantizes weights before the product, so the twin's logits are the device's.
-LLM.int8 (arXiv 2208.07339) also rounds activations: the twin holds the same weights, its logits differ by that rounding.
+The tower and the projector stay in floating point: tokens must be the same on both sides, and the
+query adapter sits on the projector. NF4 (QLoRA, arXiv 2305.14314) dequantizes weights before the
+product, so the twin's logits are the device's. LLM.int8 (arXiv 2208.07339) also rounds activations:
+the twin holds the same weights, its logits differ by that rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
 
 
 def dequantize_(model: nn.Module, quantization: Quantization) -> None:
-    """Replace every quantized linear layer of `model` by a float32 one with the same (rounded) weights."""
+    """Replace every quantized linear layer of `model` by a float32 one with the same (rounded)
+    weights.
+    """
     if quantization == "none":
         return
     import bitsandbytes as bnb
@@ -57,7 +60,8 @@ def dequantize_(model: nn.Module, quantization: Quantization) -> None:
 
 
 def _int8_weight(layer: Any) -> torch.Tensor:
-    # Row-wise absmax: w = code * scale / 127. Before the first forward the state lies on the parameter.
+    # Row-wise absmax: w = code * scale / 127. Before the first forward the state lies on the
+    # parameter.
     codes = layer.weight.CB if layer.weight.CB is not None else layer.state.CB
     scale = layer.weight.SCB if layer.weight.SCB is not None else layer.state.SCB
     if codes is None:

@@ -1,7 +1,8 @@
 """LLaVA: vision tower -> two-layer projector -> LLaMA-style language model.
 
-Serves `LlavaForConditionalGeneration` of transformers with any tower and language model it takes. All tokens kept,
-logits equal the library's own forward; a subset keeps its original positions (`multimodal`).
+Serves `LlavaForConditionalGeneration` of transformers with any tower and language model it takes.
+All tokens kept, logits equal the library's own forward; a subset keeps its original positions
+(`multimodal`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ IMAGE = "<image>"
 
 
 class LlavaModel:
-    """A LLaVA checkpoint behind the MultimodalModel protocol (see `load_model` for the arguments)."""
+    """A LLaVA checkpoint behind the MultimodalModel protocol; arguments as in `load_model`."""
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class LlavaModel:
 
     @torch.no_grad()
     def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
-        """Greedy decoding with a KV cache; transformers' `generate` takes no gaps in position ids."""
+        """Greedy decoding with a KV cache; the library's `generate` takes no gaps in positions."""
         from transformers import DynamicCache
 
         language = self.llava.model.language_model
