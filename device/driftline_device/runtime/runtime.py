@@ -59,7 +59,9 @@ class Runtime(Protocol):
     def score_tokens(
         self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
     ) -> NDArray[np.float32]:
-        """(V,) float32, higher = send; scorers: mc_dropout, vocabulary_entropy, answer_attribution."""
+        """(V,) float32, higher = send, by `mc_dropout`, `vocabulary_entropy` or
+        `answer_attribution`.
+        """
 
     def adapter(self) -> Adapter:
         """The active adapter, tensor by tensor."""
