@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from driftline_cloud.distill.gate import GateScores
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
@@ -58,14 +59,32 @@ class Distilled:
     numbers: dict[str, float]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreJob:
+    """The sets an adapter is judged on: `holdout` samples no training has seen, `rehearsal` of earlier domains.
+
+    The held-out part of the source calibration set comes from the pair. `settings`: as in `DistillJob`.
+    """
+
+    pair_dir: Path
+    holdout: Sequence[Sample]
+    labels: Sequence[Label]
+    rehearsal: Sequence[Sample] = ()
+    rehearsal_labels: Sequence[Label] = ()
+    settings: dict[str, object] = field(default_factory=dict)
+
+
 class Workers(Protocol):
-    """Labelling and distilling, wherever they run; the results do not depend on where."""
+    """Labelling, distilling and scoring, wherever they run; the results do not depend on where."""
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """Teacher labels in the order of `samples`."""
 
     def distil(self, job: DistillJob, progress: Progress) -> Distilled:
         """Train the adapters of one round."""
+
+    def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
+        """What each adapter does on the gate's sets, in order (see `distill.gate`)."""
 
     def close(self) -> None:
         """Let the workers go."""

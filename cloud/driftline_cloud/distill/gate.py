@@ -1,0 +1,126 @@
+"""The gate: whether a candidate becomes a version. Pure: scores in, verdict out; needs no torch.
+
+algorithms.md, section 2: agreement with the teacher on held-out samples must rise by `delta_up`, accuracy on
+the source calibration set may fall by `delta_down`, agreement on the rehearsal of earlier domains by
+`delta_rehearsal`, nothing may be NaN, and answers may not get longer. Widths and ranks are fixed by the base, so
+one step costs what it did: the number of steps an answer takes is what latency can still lose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from driftline_shared.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateScores:
+    """What one adapter does on the gate's three sets; shares and probabilities in 0..1.
+
+    `agreement`: share of held-out samples answered exactly as the teacher did. `probability`: mean over the
+    same samples of the geometric mean probability of the teacher's answer; it moves before
+    `agreement` does. `source_accuracy`, `source_probability`: the same on held-out source rows, all tokens,
+    against true answers. `rehearsal_agreement`: as `agreement`, on older samples; 1 when there are none.
+    `num_steps`: mean generated tokens of an answer to a source row. `finite`: no NaN or infinity anywhere.
+    """
+
+    agreement: float
+    probability: float
+    source_accuracy: float
+    source_probability: float
+    rehearsal_agreement: float = 1.0
+    num_steps: float
+    finite: bool = True
+    num_holdout: int
+    num_source: int
+    num_rehearsal: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLimits:
+    """How much must rise, and how much may fall, against the version in use; shares in 0..1.
+
+    `max_step_ratio`: most growth of `num_steps`.
+    """
+
+    delta_up: float = 0.01
+    delta_down: float = 0.02
+    delta_rehearsal: float = 0.05
+    max_step_ratio: float = 1.25
+
+    def __post_init__(self) -> None:
+        for name in ("delta_up", "delta_down", "delta_rehearsal"):
+            if not -1.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"gate {name} is a share between -1 and 1, not {getattr(self, name)}"
+                )
+        if not self.max_step_ratio >= 1.0:
+            raise ConfigError(f"gate max_step_ratio is at least 1, not {self.max_step_ratio}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Whether the candidate passed, why in one sentence, and every number that was looked at."""
+
+    accepted: bool
+    reason: str
+    numbers: dict[str, float]
+
+
+def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = None) -> Verdict:
+    """Hold `candidate` against `base` (the adapter in use, scored on the same sets)."""
+    limits = limits or GateLimits()
+    numbers = {
+        **{f"candidate_{name}": float(value) for name, value in asdict(candidate).items()},
+        **{f"base_{name}": float(value) for name, value in asdict(base).items()},
+    }
+    # A float of JSON and of protobuf maps must stay finite; `finite` already says what happened.
+    numbers = {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
+    failures = _failures(candidate, base, limits)
+    reason = "; ".join(failures) or (
+        f"agreement with the teacher rose from {base.agreement:.3f} to {candidate.agreement:.3f}"
+    )
+    return Verdict(accepted=not failures, reason=reason, numbers=numbers)
+
+
+def gain_score(scores: GateScores) -> float:
+    """One continuous number for choosing among packings of one candidate: higher is better.
+
+    The probability of the teacher's answers: on a small held-out set exact agreement moves in
+    steps of 1/n, too coarse to see what a coarser code has cost. -inf when anything is not finite.
+    """
+    return scores.probability if scores.finite else -math.inf
+
+
+def _failures(candidate: GateScores, base: GateScores, limits: GateLimits) -> list[str]:
+    if not candidate.finite:
+        return ["the candidate gives NaN or infinity"]
+    if candidate.num_holdout == 0:
+        return ["there is no held-out sample to judge by"]
+    found = []
+    rise = candidate.agreement - base.agreement
+    if rise < limits.delta_up - _SLACK:
+        found.append(
+            f"agreement with the teacher rose by {rise:.3f}, {limits.delta_up:.3f} is asked"
+        )
+    for what, fall, allowed in (
+        ("source accuracy", base.source_accuracy - candidate.source_accuracy, limits.delta_down),
+        (
+            "agreement on rehearsal",
+            base.rehearsal_agreement - candidate.rehearsal_agreement,
+            limits.delta_rehearsal,
+        ),
+    ):
+        if fall > allowed + _SLACK:
+            found.append(f"{what} fell by {fall:.3f}, {allowed:.3f} is allowed")
+    if candidate.num_steps > base.num_steps * limits.max_step_ratio + _SLACK:
+        found.append(
+            f"answers take {candidate.num_steps:.2f} steps instead of {base.num_steps:.2f}, "
+            f"{limits.max_step_ratio:.2f} times is allowed"
+        )
+    return found
+
+
+_SLACK = 1e-9
+"""Differences of shares are compared a hair generously: 0.85 - 0.83 is not 0.02 in binary."""
