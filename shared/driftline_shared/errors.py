@@ -54,6 +54,7 @@ class Reason(StrEnum):
     PROBE_TOO_SLOW = "probe_too_slow"
     PROBE_DISAGREES = "probe_disagrees"
     PROBE_INTERRUPTED = "probe_interrupted"
+    PROBE_ERROR = "probe_error"
     SLOT_CORRUPT = "slot_corrupt"
     WATCH_ERRORS = "watch_errors"
     WATCH_UNSURE = "watch_unsure"
@@ -96,6 +97,7 @@ _FIXES: dict[Reason, str] = {
     Reason.PROBE_TOO_SLOW: "The new adapter answers too slowly; the device stays on the old version.",
     Reason.PROBE_DISAGREES: "The new adapter fails the self-check; the device stays on the old one.",
     Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
+    Reason.PROBE_ERROR: "The new adapter does not run; the device stays on the old version.",
     Reason.SLOT_CORRUPT: "The slot is broken on disk; the device runs the other one or the base.",
     Reason.WATCH_ERRORS: "The new version failed while it answered; the device went back.",
     Reason.WATCH_UNSURE: "The new version was far less sure than the old one; the device went back.",
