@@ -27,7 +27,8 @@ class Answer:
     """What the model said, and what token sampling needs to know about how it came to say it.
 
     `tokens`: all V tower tokens. `scores`: `entropy` and `margin` of the answer, higher = less
-    sure. `num_steps`: generated tokens. `version`: adapter version that answered.
+    sure. `num_steps`: generated tokens. `version`: adapter version that answered. `step_ids`: the
+    generated token ids, end token included; text alone does not always tokenize back to them.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Answer:
     scores: dict[str, float] = field(default_factory=dict)
     num_steps: int
     version: int
+    step_ids: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

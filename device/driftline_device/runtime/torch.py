@@ -1,0 +1,325 @@
+"""TorchRuntime: the student under torch, quantized by bitsandbytes, with two adapter slots.
+
+Locks. A *turn* is one request in one slot: the slot in use, the dropout hooks and the attention
+implementation are state of the whole module tree, so turns never overlap. The vision tower
+depends on none of them and runs outside. The *spare slot* has a lock of its own, held for a whole
+trial or swap: weights are written there while requests go on in the active slot, and only the
+flip takes a turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from driftline_device.runtime import uncertainty
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_shared.errors import ConfigError, DriftlineError, PairError, UpdateError
+from driftline_shared.models import adapters
+from driftline_shared.models.multimodal import Generated, MultimodalModel, load_model
+from driftline_shared.models.pair import Pair
+from driftline_shared.tokens import VisualTokens
+from driftline_shared.update import Adapter
+
+TRIAL_VERSION = -1
+"""Version of answers given in a trial: the candidate has none yet."""
+
+MAX_BATCH = 16
+"""Questions in one pass of the model; longer calls run in several."""
+
+T = TypeVar("T")
+
+_Lock = threading.Lock | threading.RLock
+
+TURN_TIMEOUT_S = 300.0
+SPARE_TIMEOUT_S = 600.0
+
+
+class TorchRuntime:
+    """The student of a pair, answering under its active adapter; safe from any thread."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        device: str = "cpu",
+        threads: int | None = 1,
+        adapter: Adapter | None = None,
+        version: int = 0,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
+        """Load the student quantized as the pair says; `adapter` None is version 0.
+
+        `threads`: CPU threads of torch for the whole process (None: leave as is), 1 by default
+        since a device has other things to do. Raises PairError, ConfigError, UpdateError (adapter
+        of another shape).
+        """
+        if max_batch < 1 or (threads is not None and threads < 1):
+            raise ConfigError("threads and max_batch are 1 or more")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.pair = pair
+        self._model: MultimodalModel = load_model(
+            pair.student_dir,
+            prompt=pair.prompt,
+            adapter=pair.adapter,
+            quantization=pair.quantization,
+            device=device,
+        )
+        if self._model.num_tokens != pair.token_space.grid.num_tokens:
+            raise PairError(
+                f"{pair.name}: the tower gives {self._model.num_tokens} tokens an image, the token "
+                f"space says {pair.token_space.grid.num_tokens}"
+            )
+        adapters.add_slot(self._model.model)
+        self._max_batch = max_batch
+        self._turn_lock = threading.Lock()
+        self._spare_lock = threading.RLock()
+        self._slot = self._slot_in_use = adapters.ACTIVE
+        self._version = version
+        if adapter is not None:
+            adapters.write(self._model.model, adapter, self._slot)
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Adapter version in use."""
+        return self._version
+
+    @property
+    def base_model(self) -> str:
+        """Hex digest of the frozen base weights as run here (quantization included)."""
+        return self.pair.base_model
+
+    def adapter(self) -> Adapter:
+        """A copy of the active adapter, float32."""
+        return self._adapter(None)
+
+    # -- answers and scores in the active slot ---------------------------------------------------
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer greedily; every answer of one call comes from one adapter version."""
+        return self._answer(None, questions)
+
+    def answer_tokens(
+        self, tokens: Sequence[VisualTokens], questions: Sequence[str]
+    ) -> list[Answer]:
+        """Answer from tower tokens, all of an image or some at their positions; no tower pass.
+
+        All items have equally many tokens. For calibration and experiments on stored tokens.
+        """
+        return self._answer_tokens(None, tokens, questions)
+
+    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
+        """BALD over `passes` dropout passes, 0..1; see `uncertainty.mutual_information`."""
+        return self._mutual_information(None, question, answer, passes, seed)
+
+    def score_tokens(
+        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
+    ) -> NDArray[np.float32]:
+        """(V,) float32, higher = send; see `uncertainty`. Raises ConfigError for a wrong name."""
+        return self._score_tokens(None, scorer, question, answer, passes, seed)
+
+    # -- another adapter -------------------------------------------------------------------------
+
+    @contextmanager
+    def trial(self, adapter: Adapter) -> Iterator[Runtime]:
+        """A runtime with `adapter` in the spare slot, while the active one goes on answering.
+
+        Raises UpdateError when the adapter does not fit the model.
+        """
+        with self._held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
+            slot = self._spare()
+            adapters.write(self._model.model, adapter, slot)
+            candidate = _Trial(self, slot)
+            try:
+                yield candidate
+            finally:
+                candidate.close()
+
+    def swap(self, adapter: Adapter, version: int) -> float:
+        """Make `adapter` the active one between two requests; pause in milliseconds.
+
+        The pause is the time for which no request can run: writing weights is not part of it.
+        Raises UpdateError, with nothing changed for requests, when the adapter does not fit the
+        model.
+        """
+        with self._held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
+            slot = self._spare()
+            adapters.write(self._model.model, adapter, slot)
+            with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"):
+                began_s = time.perf_counter()
+                self._use(slot)
+                self._slot, self._version = slot, version
+                pause_s = time.perf_counter() - began_s
+        return pause_s * 1e3
+
+    # -- turns -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self, slot: str | None) -> Iterator[int]:
+        """One request in `slot` (None: the active one, as it is now), alone; gives its version."""
+        with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"), torch.inference_mode():
+            self._use(self._slot if slot is None else slot)
+            yield self._version if slot is None else TRIAL_VERSION
+
+    def _use(self, slot: str) -> None:
+        if slot != self._slot_in_use:
+            # Unknown until every layer has it: an error half-way must not pass for the old slot.
+            self._slot_in_use = ""
+            adapters.use(self._model.model, slot)
+            self._slot_in_use = slot
+
+    def _spare(self) -> str:
+        return adapters.SPARE if self._slot == adapters.ACTIVE else adapters.ACTIVE
+
+    @staticmethod
+    @contextmanager
+    def _held(lock: _Lock, timeout_s: float, name: str) -> Iterator[None]:
+        if not lock.acquire(timeout=timeout_s):
+            raise DriftlineError(f"{name} was busy for {timeout_s:.0f} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # -- the work, in any slot -------------------------------------------------------------------
+
+    def _adapter(self, slot: str | None) -> Adapter:
+        with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"):
+            return adapters.read(self._model.model, self._slot if slot is None else slot)
+
+    def _answer(self, slot: str | None, questions: Sequence[Question]) -> list[Answer]:
+        grid = self.pair.token_space.grid
+        positions = np.arange(grid.num_tokens, dtype=np.int32)
+        tokens = [
+            VisualTokens(values=values, positions=positions, grid=grid)
+            for block in self._blocks(questions)
+            for values in self._model.encode([question.image for question in block]).cpu().numpy()
+        ]
+        return self._answer_tokens(slot, tokens, [question.text for question in questions])
+
+    def _answer_tokens(
+        self, slot: str | None, tokens: Sequence[VisualTokens], questions: Sequence[str]
+    ) -> list[Answer]:
+        answers: list[Answer] = []
+        with self._turn(slot) as version:
+            pairs = list(zip(tokens, questions, strict=True))
+            for block in self._blocks(pairs):
+                values = torch.from_numpy(np.stack([kept.values for kept, _ in block]))
+                places = np.stack([kept.positions for kept, _ in block]).astype(np.int64)
+                batch = self._model.batch(
+                    self._model.project(values.to(self._model.device)),
+                    torch.from_numpy(places),
+                    [question for _, question in block],
+                )
+                generated = self._model.generate(batch, self.pair.max_new_tokens)
+                answers += _answers([kept for kept, _ in block], generated, version)
+        return answers
+
+    def _blocks(self, rows: Sequence[T]) -> list[Sequence[T]]:
+        return [rows[i : i + self._max_batch] for i in range(0, len(rows), self._max_batch)]
+
+    def _mutual_information(
+        self, slot: str | None, question: str, answer: Answer, passes: int, seed: int
+    ) -> float:
+        case, dropout = self._case(question, answer), self._dropout(passes, seed)
+        with self._turn(slot):
+            return uncertainty.mutual_information(self._model, case, dropout)
+
+    def _score_tokens(
+        self, slot: str | None, scorer: str, question: str, answer: Answer, passes: int, seed: int
+    ) -> NDArray[np.float32]:
+        if scorer not in uncertainty.SCORERS:
+            raise ConfigError(
+                f"token_scorer is {scorer!r}; the model computes {', '.join(uncertainty.SCORERS)}"
+            )
+        case, dropout = self._case(question, answer), self._dropout(passes, seed)
+        with self._turn(slot):
+            scores = uncertainty.SCORERS[scorer](self._model, case, dropout)
+        return scores.float().cpu().numpy()
+
+    def _case(self, question: str, answer: Answer) -> uncertainty.Case:
+        ids = answer.step_ids or tuple(self._model.answer_ids(answer.text))
+        return uncertainty.Case(
+            tokens=torch.from_numpy(answer.tokens.values).to(self._model.device),
+            positions=torch.from_numpy(answer.tokens.positions.astype(np.int64)),
+            question=question,
+            ids=ids,
+        )
+
+    def _dropout(self, passes: int, seed: int) -> uncertainty.Dropout:
+        if passes < 1:
+            raise ConfigError(f"passes is {passes}; it is 1 or more")
+        return uncertainty.Dropout(passes=passes, rate=self.pair.adapter.dropout, seed=seed)
+
+
+def _answers(tokens: Sequence[VisualTokens], generated: Generated, version: int) -> list[Answer]:
+    """Answers with their length-normalised scores."""
+    steps = np.maximum(generated.lengths, 1)  # (B,); the arrays are 0 past a row's end
+    entropy = generated.entropy.sum(axis=1) / steps
+    margin = 1.0 - generated.margin.sum(axis=1) / steps
+    return [
+        Answer(
+            text=generated.texts[row],
+            tokens=kept,
+            scores={"entropy": float(entropy[row]), "margin": float(margin[row])},
+            num_steps=int(generated.lengths[row]),
+            version=version,
+            step_ids=tuple(generated.tokens[row]),
+        )
+        for row, kept in enumerate(tokens)
+    ]
+
+
+class _Trial:
+    """A Runtime over the spare slot of its owner, for as long as the trial lasts."""
+
+    def __init__(self, owner: TorchRuntime, slot: str) -> None:
+        self._owner = owner
+        self._slot: str | None = slot
+
+    def close(self) -> None:
+        """The slot may hold something else from now on."""
+        self._slot = None
+
+    def _open(self) -> str:
+        if self._slot is None:
+            raise UpdateError("the trial is over: its slot may hold another adapter by now")
+        return self._slot
+
+    @property
+    def version(self) -> int:
+        return TRIAL_VERSION
+
+    @property
+    def base_model(self) -> str:
+        return self._owner.base_model
+
+    def adapter(self) -> Adapter:
+        return self._owner._adapter(self._open())
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        return self._owner._answer(self._open(), questions)
+
+    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
+        return self._owner._mutual_information(self._open(), question, answer, passes, seed)
+
+    def score_tokens(
+        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
+    ) -> NDArray[np.float32]:
+        return self._owner._score_tokens(self._open(), scorer, question, answer, passes, seed)
+
+    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
+        raise UpdateError("a trial holds the only spare slot: end it first")
+
+    def swap(self, adapter: Adapter, version: int) -> float:
+        raise UpdateError("swap on the runtime itself, not on a trial of it")

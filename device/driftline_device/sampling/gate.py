@@ -1,0 +1,76 @@
+"""The sample gate: is this answer more unusual than what the model was built for?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.errors import ConfigError, PairError
+
+SCORE_KINDS = ("entropy", "margin", "mutual_information", "ood")
+"""Every kind of uncertainty a policy may gate on; higher = less sure for all of them."""
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The `score` of `kind`, its conformal `p_value`, and whether that is uncertain."""
+
+    kind: str
+    score: float
+    p_value: float
+    uncertain: bool
+
+
+def calibrate(scores: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """Sorted scores by kind, from the scores of each source answer: what a pair ships."""
+    columns: dict[str, list[float]] = {}
+    for row in scores:
+        for kind, score in row.items():
+            columns.setdefault(kind, []).append(score)
+    return {kind: np.sort(np.asarray(column, np.float64)) for kind, column in columns.items()}
+
+
+def p_value(calibration: NDArray[np.float64], score: float) -> float:
+    """Conformal p-value: (1 + #{c in calibration : c >= score}) / (n + 1).
+
+    For an exchangeable source sample P(p <= a) <= a, whatever the model and the score (Vovk,
+    Gammerman, Shafer: Algorithmic Learning in a Random World, 2005). `calibration` is sorted,
+    rising. A score that is not finite counts as more unusual than all.
+    """
+    num_not_below = len(calibration) - int(np.searchsorted(calibration, score, side="left"))
+    return (1 + num_not_below) / (len(calibration) + 1)
+
+
+class Gate:
+    """Compares scores with the pair's source calibration set."""
+
+    def __init__(
+        self, calibration: Mapping[str, NDArray[np.float64]], *, kind: str, quantile: float
+    ) -> None:
+        """`calibration`: score kind -> sorted scores. Raises ConfigError, PairError."""
+        if kind not in SCORE_KINDS:
+            raise ConfigError(f"gate_score is {kind!r}; choose one of {', '.join(SCORE_KINDS)}")
+        if not 0.0 <= quantile <= 1.0:
+            raise ConfigError(f"gate_quantile is {quantile}; it lies in 0..1")
+        if len(calibration.get(kind, ())) == 0:
+            raise PairError(f"the pair ships no calibration scores for {kind!r}")
+        self.kind = kind
+        self._calibration = calibration[kind]
+        self._level = 1.0 - quantile + _ROUNDING
+
+    def judge(
+        self, scores: Mapping[str, float], lazy: Mapping[str, Callable[[], float]]
+    ) -> Verdict:
+        """Judge by the score of this gate's kind: from `scores` if it is there, else computed.
+
+        `lazy`: kind -> computes that score. Only the kind asked for is ever computed, since
+        mutual_information costs several passes.
+        """
+        score = scores[self.kind] if self.kind in scores else lazy[self.kind]()
+        p = p_value(self._calibration, score)
+        return Verdict(kind=self.kind, score=float(score), p_value=p, uncertain=p <= self._level)

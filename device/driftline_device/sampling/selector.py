@@ -1,0 +1,57 @@
+"""Which tokens leave: the most informative share, or as many as the byte budget takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.tokens import CodedTokens, VisualTokens
+
+Encode = Callable[[VisualTokens], CodedTokens]
+
+
+def num_kept(num_tokens: int, share: float) -> int:
+    """Tokens kept of `num_tokens` at `share` (0..1): rounded to the nearest, one at least."""
+    if not 0.0 < share <= 1.0:
+        raise ConfigError(f"token_share is {share}; it lies above 0 and up to 1")
+    return min(num_tokens, max(1, math.floor(num_tokens * share + 0.5)))
+
+
+def top_positions(
+    scores: NDArray[np.floating], positions: NDArray[np.int32], count: int
+) -> NDArray[np.int32]:
+    """The `count` positions of highest score, rising.
+
+    `scores` and `positions` (V,) run in parallel. Of equal scores the lower position wins, and a
+    score that is NaN loses to all, so the result depends on nothing but its arguments.
+    """
+    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    order = np.argsort(-ranked, kind="stable")[:count]
+    return np.sort(positions[order]).astype(np.int32)
+
+
+def select(
+    tokens: VisualTokens,
+    scores: NDArray[np.floating],
+    encode: Encode,
+    *,
+    share: float,
+    max_bytes: int,
+) -> CodedTokens | None:
+    """Code the most informative tokens: `share` of them, or fewer if `max_bytes` holds fewer.
+
+    None when not even one token fits. Coded size depends on what zstd finds, so it is measured, not
+    predicted: the count is cut in proportion until it fits, a few encodings at most.
+    """
+    count = num_kept(tokens.num_tokens, share)
+    while count > 0:
+        coded = encode(tokens.keep(top_positions(scores, tokens.positions, count)))
+        size = len(coded.payload)
+        if size <= max_bytes:
+            return coded
+        count = min(count - 1, count * max_bytes // size)
+    return None
