@@ -55,3 +55,7 @@ def main() -> None:
     except DriftlineError as error:
         typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
-"""Fit what a pair needs beside its weights: token space statistics, and the gate's calibration scores.
+"""Fit what a pair needs beside its weights: token space statistics, and the gate's calibration
+scores.
 
-Reads the pair's source calibration set only (`source.safetensors`, `source.jsonl`), never a stream or a
-test set. Writes `token_space.safetensors`, `gate.safetensors` and the token space's digest in `pair.toml`.
+Reads the pair's source calibration set only (`source.safetensors`, `source.jsonl`), never a stream
+or a test set. Writes `token_space.safetensors`, `gate.safetensors` and the token space's digest in
+`pair.toml`.
 """
 
 from __future__ import annotations
@@ -22,14 +24,17 @@ from driftline_shared.models.pair import Pair, load_pair, token_space_digest
 from driftline_shared.tokens import VisualTokens
 
 TAIL = 0.0005
-"""Share of values beyond the codec's range at each end: saturating them buys finer steps for the rest."""
+"""Share of values beyond the codec's range at each end: saturating them buys finer steps for the
+rest.
+"""
 
 PASSES = 4
 """Dropout passes of `mutual_information`, as on the device."""
 
 
 def fit_token_space(folder: Path) -> str:
-    """Channel ranges for the codecs and pooled statistics for `ood`; returns the token space's digest.
+    """Channel ranges for the codecs and pooled statistics for `ood`; returns the token space's
+    digest.
 
     Raises PairError when teacher and student do not share a vision tower.
     """
@@ -51,7 +56,9 @@ def fit_token_space(folder: Path) -> str:
 
 
 def fit_gate(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Score the student, as the device runs it, on the source calibration set, one score kind an array."""
+    """Score the student, as the device runs it, on the source calibration set, one score kind an
+    array.
+    """
     pair = load_pair(folder)
     runtime = TorchRuntime(pair, threads=2)
     source = pair.source_set()

@@ -35,9 +35,7 @@ def list_pairs(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(
-    pair: Annotated[
-        str, typer.Argument(help="Name of a shipped pair, or a folder with pair.toml.")
-    ],
+    pair: Annotated[str, typer.Argument(help="A shipped pair, or a folder with pair.toml.")],
     as_json: AsJson = False,
 ) -> None:
     """Whether a pair is whole: files, one vision tower, one vocabulary.

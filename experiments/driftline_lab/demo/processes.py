@@ -1,0 +1,79 @@
+"""The demo's two programs: started as a user would start them, stopped by pid, their logs kept."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftline_shared.errors import DriftlineError
+
+POLL_S = 0.05
+STOP_S = 15.0
+"""Time a program has to drain after SIGTERM before it is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A running `driftline` sub-command and the file its log goes to."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def check(self) -> None:
+        """Raise DriftlineError with the end of its log if it ended badly."""
+        code = self.process.poll()
+        if code not in (None, 0):
+            raise DriftlineError(
+                f"the {self.name} process ended with {code}; its log ends:\n{self.tail()}"
+            )
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def program(name: str, arguments: Sequence[str], log: Path) -> Iterator[Program]:
+    """Run `driftline ARGUMENTS` until the block ends; then SIGTERM, and SIGKILL if it does not
+    drain.
+    """
+    command = [sys.executable, "-m", "driftline_shared.cli", *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+    try:
+        yield Program(name=name, process=process, log=log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for_file(path: Path, owner: Program, timeout_s: float) -> str:
+    """The text of a file that `owner` writes once it is ready (its port, say)."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        owner.check()
+        if path.is_file() and (text := path.read_text().strip()):
+            return text
+        time.sleep(POLL_S)
+    raise DriftlineError(
+        f"the {owner.name} process was not ready after {timeout_s:.0f} s; "
+        f"its log ends:\n{owner.tail()}"
+    )

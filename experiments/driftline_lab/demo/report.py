@@ -1,0 +1,121 @@
+"""What the demo measured: one document (`--json`), one table, and the numbers derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+
+SOURCE = "source"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """Shares of right answers, 0..1: the device before and after, the teacher on the same test set."""
+
+    before: float
+    after: float
+    teacher: float
+
+    @property
+    def gap(self) -> float:
+        """What the teacher knows that the device did not."""
+        return self.teacher - self.before
+
+    @property
+    def recovered(self) -> float | None:
+        """(after - before) / (teacher - before); None where there was no gap."""
+        return (self.after - self.before) / self.gap if self.gap > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uplink:
+    """Samples seen and sent; mean bytes a sample on the wire beside its JPEG-90 and its fp16
+    tokens.
+    """
+
+    seen: int
+    sent: int
+    bytes_per_sample: float
+    jpeg90_bytes_per_sample: float
+    fp16_tokens_bytes_per_sample: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Downlink:
+    """Updates applied; mean bytes an update, manifest included, beside the plain adapter and model."""
+
+    updates: int
+    bytes_per_update: float
+    fp16_adapter_bytes: int
+    fp16_model_bytes: int
+    apply_pause_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoReport:
+    """All of one run. `seconds`: the loop, from start of the two processes to the last answer."""
+
+    pair: str
+    seed: int
+    seconds: float
+    rounds: int
+    accuracy: dict[str, Accuracy]
+    uplink: Uplink
+    downlink: Downlink
+
+    def document(self) -> dict[str, object]:
+        """The JSON document of `driftline demo --json`."""
+        return asdict(self)
+
+    @property
+    def drifted(self) -> list[str]:
+        """Every domain but the source."""
+        return [name for name in self.accuracy if name != SOURCE]
+
+    @property
+    def recovered(self) -> float | None:
+        """Mean of `recovered` over the drifted domains that had a gap."""
+        shares = [
+            share for name in self.drifted if (share := self.accuracy[name].recovered) is not None
+        ]
+        return sum(shares) / len(shares) if shares else None
+
+
+def table(report: DemoReport) -> Table:
+    """The closing table, for people."""
+    out = Table(
+        title=f"driftline demo: pair {report.pair}, seed {report.seed}", title_justify="left"
+    )
+    out.add_column("domain")
+    for name in ("before", "after", "teacher", "recovered"):
+        out.add_column(name, justify="right")
+    for domain, row in report.accuracy.items():
+        share = row.recovered if domain != SOURCE else None
+        out.add_row(
+            domain,
+            *(f"{100 * value:.1f} %" for value in (row.before, row.after, row.teacher)),
+            "" if share is None else f"{100 * share:.0f} %",
+        )
+    return out
+
+
+def sentences(report: DemoReport) -> list[str]:
+    """What the table cannot hold: bytes up, bytes down, time."""
+    up, down = report.uplink, report.downlink
+    lines = [
+        f"up:   {up.sent} of {up.seen} samples sent ({100 * up.sent / max(1, up.seen):.0f} %), "
+        f"{up.bytes_per_sample:,.0f} B each; the same image as JPEG-90 "
+        f"{up.jpeg90_bytes_per_sample:,.0f} B, "
+        f"its fp16 tokens {up.fp16_tokens_bytes_per_sample:,.0f} B",
+        f"down: {down.updates} updates of {down.bytes_per_update:,.0f} B; the adapter in fp16 is "
+        f"{down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
+        f"pause {down.apply_pause_ms:.1f} ms",
+        f"time: {report.seconds:.0f} s, {report.rounds} rounds",
+    ]
+    if up.bytes_per_sample > up.jpeg90_bytes_per_sample:
+        lines.append(
+            "note: on these small pictures a JPEG would be smaller than its tokens; tokens are sent "
+            "because no pixel leaves the device by default"
+        )
+    return lines
