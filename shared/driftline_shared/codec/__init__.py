@@ -1,0 +1,1 @@
+"""Bytes <-> arrays: visual tokens going up, weight updates going down (numpy and zstandard)."""

@@ -1,0 +1,198 @@
+"""Visual tokens <-> payload bytes: int8 or int4 per value on the token space's channel ranges.
+
+    symbol = round((value - low_d) / step_d),   step_d = (high_d - low_d) / top,   top = 255 or 15
+
+saturating per channel d. Payload:
+
+    1 byte   header: bits 0-1 PositionKind, bit 2 zstd, bit 3 channel-major, bits 4-7 format (1)
+    ...      positions (none when all are kept)
+    ...      K x D symbols; int4: the two symbols of a byte are neighbours, first one low
+
+Channel-major lays one channel's symbols side by side as differences to the token before
+(modulo the alphabet): neighbouring tokens look alike. zstd and the layout are used only where they
+make the payload smaller, so it never exceeds `coded_size_bound`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.codec.entropy import expand, shrink
+from driftline_shared.codec.positions import bitmap_bytes, decode_positions, encode_positions
+from driftline_shared.errors import CodecError, Reason, SampleError
+from driftline_shared.tokens import (
+    MAX_SAMPLE_BYTES,
+    MAX_TOKENS,
+    CodedTokens,
+    Grid,
+    TokenSpace,
+    VisualTokens,
+)
+
+TOKEN_CODECS: dict[str, int] = {"int8": 8, "int4": 4}
+"""Codec name -> bits of one value."""
+
+_FORMAT = 1 << 4
+_ZSTD = 1 << 2
+_CHANNEL_MAJOR = 1 << 3
+
+
+def encode_tokens(tokens: VisualTokens, space: TokenSpace, codec: str) -> CodedTokens:
+    """Code (K, D) float32 `tokens`; SampleError if they are not finite or do not fit `space`."""
+    bits = _bits(codec)
+    _check_shape(tokens.num_tokens, tokens.grid, space)
+    if tokens.values.shape[1:] != (space.width,) or not _rising(tokens):
+        raise SampleError("the tokens do not fit the token space", reason=Reason.SAMPLE_SHAPE)
+    if not np.isfinite(tokens.values).all():
+        raise SampleError("the tokens hold NaN or infinity", reason=Reason.SAMPLE_NOT_FINITE)
+    kind, where = encode_positions(tokens.positions.astype(np.int64), tokens.grid.num_tokens)
+    symbols = _quantize(tokens.values, space, bits)
+    flags, body = _smallest_body(symbols, bits)
+    payload = bytes([_FORMAT | flags | kind]) + where + body
+    return CodedTokens(codec=codec, num_tokens=tokens.num_tokens, grid=tokens.grid, payload=payload)
+
+
+def decode_tokens(coded: CodedTokens, space: TokenSpace) -> VisualTokens:
+    """(K, D) float32 tokens; SampleError with a stable reason for any bytes that are not tokens.
+
+    Everything is bounded by `space` and the counts checked here before it is allocated.
+    """
+    bits = _bits(coded.codec)
+    _check_shape(coded.num_tokens, coded.grid, space)
+    if len(coded.payload) > MAX_SAMPLE_BYTES:
+        raise SampleError("the tokens have too many bytes", reason=Reason.SAMPLE_TOO_LARGE)
+    try:
+        positions, symbols = _read(coded, space.width, bits)
+    except CodecError as error:
+        raise SampleError(f"the tokens do not decode: {error}") from error
+    low, step = _range(space, bits)
+    values = low + symbols.astype(np.float32) * step
+    return VisualTokens(values=values, positions=positions.astype(np.int32), grid=coded.grid)
+
+
+def coded_size_bound(num_tokens: int, space: TokenSpace, codec: str) -> int:
+    """Most payload bytes that `num_tokens` tokens can have (zstd makes it less, mostly)."""
+    places = space.grid.num_tokens
+    where = 0 if num_tokens >= places else min(bitmap_bytes(places), 5 * num_tokens)
+    return 1 + where + _body_bytes(num_tokens, space.width, _bits(codec))
+
+
+def tokens_within(budget_bytes: int, space: TokenSpace, codec: str) -> int:
+    """Most tokens whose payload surely fits `budget_bytes`; 0 if not even one does."""
+    fits, too_many = 0, space.grid.num_tokens + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if coded_size_bound(middle, space, codec) <= budget_bytes:
+            fits = middle
+        else:
+            too_many = middle
+    return fits
+
+
+def _bits(codec: str) -> int:
+    if codec not in TOKEN_CODECS:
+        raise SampleError(
+            f"token codec {codec[:40]!r} is unknown", reason=Reason.SAMPLE_CODEC_UNKNOWN
+        )
+    return TOKEN_CODECS[codec]
+
+
+def _check_shape(num_tokens: int, grid: Grid, space: TokenSpace) -> None:
+    """A clip may have other frames than the space names; rows and columns are the tower's."""
+    same = (grid.rows, grid.cols) == (space.grid.rows, space.grid.cols)
+    if not same or grid.frames < 1 or grid.num_tokens > MAX_TOKENS:
+        raise SampleError(
+            f"a grid of {grid.frames} x {grid.rows} x {grid.cols} is not the token space's",
+            reason=Reason.SAMPLE_SHAPE,
+        )
+    if not 1 <= num_tokens <= grid.num_tokens:
+        raise SampleError(
+            f"{num_tokens} tokens in a grid of {grid.num_tokens}", reason=Reason.SAMPLE_SHAPE
+        )
+
+
+def _rising(tokens: VisualTokens) -> bool:
+    positions = tokens.positions
+    return bool(
+        positions.shape == (tokens.num_tokens,)
+        and positions[0] >= 0
+        and positions[-1] < tokens.grid.num_tokens
+        and (np.diff(positions) > 0).all()
+    )
+
+
+def _range(space: TokenSpace, bits: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(D,) low and (D,) step; a channel that never varies has step 0."""
+    spread = np.maximum(space.high - space.low, np.float32(0.0))
+    return space.low.astype(np.float32), (spread / np.float32(2**bits - 1)).astype(np.float32)
+
+
+def _quantize(values: NDArray[np.float32], space: TokenSpace, bits: int) -> NDArray[np.uint8]:
+    """(K, D) uint8 symbols in [0, 2**bits)."""
+    low, step = _range(space, bits)
+    # Clip first: a far outlier must saturate, not overflow.
+    inside = np.clip(values, low, np.maximum(space.high, low)) - low
+    symbols = np.rint(inside / np.where(step > 0, step, np.float32(1.0)))
+    return np.clip(symbols, 0, 2**bits - 1).astype(np.uint8)
+
+
+def _smallest_body(symbols: NDArray[np.uint8], bits: int) -> tuple[int, bytes]:
+    """(header flags, bytes) of the smallest of: as it is, zstd, channel-major and zstd."""
+    plain = _to_bytes(symbols, bits)
+    moved = _to_bytes(_to_channel_major(symbols, bits), bits)
+    bodies = [(0, plain), (_ZSTD, shrink(plain)), (_ZSTD | _CHANNEL_MAJOR, shrink(moved))]
+    return min(bodies, key=lambda body: len(body[1]))
+
+
+def _read(coded: CodedTokens, width: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    payload = coded.payload
+    if not payload or payload[0] >> 4 != _FORMAT >> 4:
+        raise CodecError("the payload's format is unknown")
+    header = payload[0]
+    positions, offset = decode_positions(
+        header & 3, payload, 1, count=coded.num_tokens, places=coded.grid.num_tokens
+    )
+    size = _body_bytes(coded.num_tokens, width, bits)
+    body = payload[offset:]
+    if header & _ZSTD:
+        body = expand(body, size)
+    if len(body) != size:
+        raise CodecError(f"{len(body)} bytes of values, {size} are needed")
+    shape = (coded.num_tokens, width)
+    if header & _CHANNEL_MAJOR:
+        return positions, _from_channel_major(_from_bytes(body, shape[::-1], bits), bits)
+    return positions, _from_bytes(body, shape, bits)
+
+
+def _body_bytes(num_tokens: int, width: int, bits: int) -> int:
+    return (num_tokens * width * bits + 7) // 8
+
+
+def _to_channel_major(symbols: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """(K, D) -> (D, K) differences along K, modulo the alphabet."""
+    columns = symbols.T
+    moved = columns.copy()
+    moved[:, 1:] -= columns[:, :-1]
+    return moved & np.uint8(2**bits - 1)
+
+
+def _from_channel_major(moved: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    sums = np.cumsum(moved, axis=1, dtype=np.uint8)
+    return (sums & np.uint8(2**bits - 1)).T
+
+
+def _to_bytes(symbols: NDArray[np.uint8], bits: int) -> bytes:
+    flat = symbols.reshape(-1)
+    if bits == 8:
+        return flat.tobytes()
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    return (flat[0::2] | flat[1::2] << 4).astype(np.uint8).tobytes()
+
+
+def _from_bytes(body: bytes, shape: tuple[int, int], bits: int) -> NDArray[np.uint8]:
+    flat = np.frombuffer(body, dtype=np.uint8)
+    if bits == 4:
+        flat = np.stack([flat & 15, flat >> 4], axis=1).reshape(-1)[: shape[0] * shape[1]]
+    return flat.reshape(shape)
