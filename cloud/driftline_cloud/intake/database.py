@@ -1,0 +1,126 @@
+"""Opening the cloud's SQL state: SQLite by default, any URL; safe from several threads.
+
+SQLite runs in WAL mode with full sync: what was acknowledged to a device survives a power cut,
+because the device forgets a sample once it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from driftline_shared.errors import ConfigError
+
+from . import tables
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a writer waits for another one before the store counts as busy."""
+
+
+class Database:
+    """Reads see one consistent moment; a write is one transaction, all or nothing."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self._engine = _engine(parsed)
+        # One connection holds an in-memory database: only one thread may use it at a time.
+        self._lock = threading.RLock() if _in_memory(parsed) else None
+        try:
+            self.cloud_id = self._open_schema()
+        except DatabaseError as error:
+            self.close()
+            raise ConfigError(
+                f"database {parsed.render_as_string()} cannot be used: {error.orig}"
+            ) from error
+        except ConfigError:
+            self.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to read from."""
+        with self._lock or nullcontext(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back on any error."""
+        with self._lock or nullcontext(), self._engine.connect() as connection:
+            connection = connection.execution_options(driftline_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+    def _open_schema(self) -> str:
+        """Make what is missing, refuse what is newer; the id of this cloud."""
+        if inspect(self._engine).has_table(tables.schema.name):
+            with self.read() as connection:
+                newest = connection.execute(select(tables.schema.c.version)).scalars().all()
+            if newest and max(newest) > tables.SCHEMA_VERSION:
+                raise ConfigError(
+                    f"the database has schema {max(newest)}, this driftline knows "
+                    f"{tables.SCHEMA_VERSION}: install the newer version that wrote it"
+                )
+        tables.metadata.create_all(self._engine)
+        with self.write() as connection:
+            found = connection.execute(select(tables.schema.c.cloud_id)).scalar()
+            if found is not None:
+                return str(found)
+            cloud_id = uuid.uuid4().hex
+            connection.execute(
+                insert(tables.schema).values(version=tables.SCHEMA_VERSION, cloud_id=cloud_id)
+            )
+        return cloud_id
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"database.url {url!r} is not an SQL URL: {error}") from error
+
+
+def _in_memory(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def _engine(url: URL) -> Engine:
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+        if _in_memory(url):
+            options["poolclass"] = StaticPool
+    try:
+        engine = create_engine(url, **options)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(f"no driver for {url.drivername}: {error}; install it") from error
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are opened by _begin_sqlite alone
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer half way fails at once when another writes: take the lock first.
+    writes = connection.get_execution_options().get("driftline_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,91 @@
+"""The intake: from one batch of a device to one ack per sample, in the order they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from driftline_shared.clock import Clock
+from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
+from driftline_shared.status import SampleAck
+from driftline_shared.tokens import Sample
+
+from . import admission
+from .admission import Quota
+from .devices import Device, DeviceRegister
+from .line import Line
+from .store import SampleStore
+
+log = structlog.get_logger(__name__)
+
+Item = tuple[bytes, Sample | DriftlineError]
+"""A sample's id with the sample, or with the reason why its message is none."""
+
+
+class Intake:
+    """Takes batches; blocking, called from a thread. What is wrong with a sample stays its own."""
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        devices: DeviceRegister,
+        store: SampleStore,
+        quota: Quota,
+        gate_score: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        self._line = line
+        self._devices = devices
+        self._store = store
+        self._quota = quota
+        self._gate_score = gate_score
+        self._clock = clock
+
+    def take(self, device_id: str, token_space: str, items: Sequence[Item]) -> list[SampleAck]:
+        """One ack per item. `LinkError` (unknown_device) if the device never enrolled."""
+        device = self._devices.find(device_id)
+        if device is None:
+            raise LinkError(f"device {device_id} is not enrolled", reason=Reason.UNKNOWN_DEVICE)
+        checked = [(one, self._check(token_space, item)) for one, item in items]
+        good = [found for _, found in checked if isinstance(found, Sample)]
+        verdicts = self._add(device, good)
+        acks = []
+        for one, found in checked:
+            verdict = verdicts[one] if isinstance(found, Sample) else found
+            if isinstance(verdict, DriftlineError):
+                acks.append(admission.turned_down(one, verdict))
+            else:
+                acks.append(admission.stored(one) if verdict else admission.duplicate(one))
+        return acks
+
+    def _check(self, token_space: str, item: Sample | DriftlineError) -> Sample | DriftlineError:
+        if isinstance(item, DriftlineError):
+            return item
+        try:
+            admission.check_token_space(token_space, self._line.token_space)
+            admission.check_content(item, self._line.token_space)
+        except DriftlineError as error:
+            return error
+        except Exception:
+            # A fault of ours in one sample must not cost the others of its batch.
+            log.exception("sample_check_failed", sample=item.id.hex())
+            return SampleError("the sample could not be checked", reason=Reason.INTERNAL)
+        return item
+
+    def _add(self, device: Device, good: Sequence[Sample]) -> dict[bytes, SampleError | bool]:
+        if not good:
+            return {}
+        try:
+            return self._store.add(
+                good,
+                device_id=device.device_id,
+                line=device.line,
+                token_space=device.token_space,
+                gate_score=self._gate_score(),
+                quota=self._quota,
+                now_unix_s=int(self._clock.now_s()),
+            )
+        except SampleError as error:
+            return {sample.id: error for sample in good}

@@ -1,0 +1,258 @@
+"""The sample store: every sample once, in one of the states waiting, used or dropped.
+
+    waiting -> used         a round claimed it (and back to waiting if that round failed)
+    used    -> dropped      past the retention limit: the bytes go, the id stays for dedupe
+
+A sample is durable before it is acknowledged. Ids are unique by the database's own constraint, so
+that two streams of one device cannot double a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from driftline_cloud.workers.workers import Label
+from driftline_shared.errors import Reason, SampleError
+from driftline_shared.tokens import Sample
+from driftline_shared.wire import dump_sample, load_sample
+
+from . import admission, tables
+from .admission import Quota, Usage
+from .database import Database
+
+WAITING, USED, DROPPED = "waiting", "used", "dropped"
+_SECONDS_A_DAY = 86_400
+_IDS_PER_QUERY = 500
+"""SQLite bounds the number of variables of one statement."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleCounts:
+    """What a line holds. `num_drifted`: waiting samples whose gate score is above the threshold."""
+
+    num_samples: int
+    num_waiting: int
+    num_drifted: int
+    oldest_waiting_unix_s: int | None
+
+
+class SampleStore:
+    """Samples and the teacher's labels for them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        samples: Sequence[Sample],
+        *,
+        device_id: str,
+        line: str,
+        token_space: str,
+        gate_score: str,
+        quota: Quota,
+        now_unix_s: int,
+    ) -> dict[bytes, SampleError | bool]:
+        """Store checked samples in one transaction; by id: True stored, False known, or why not.
+
+        `gate_score`: the kind whose value is kept beside the sample, for the drift score.
+        """
+        day = now_unix_s // _SECONDS_A_DAY
+        verdicts: dict[bytes, SampleError | bool] = {}
+        try:
+            with self._database.write() as connection:
+                known = _known(connection, [sample.id for sample in samples])
+                used = before = _usage(connection, device_id, line, day)
+                for sample in samples:
+                    if sample.id in known or sample.id in verdicts:
+                        verdicts.setdefault(sample.id, False)
+                        continue
+                    body = dump_sample(sample)
+                    try:
+                        admission.check_quota(used, len(body), quota)
+                    except SampleError as error:
+                        verdicts[sample.id] = error
+                        continue
+                    used = used.plus(len(body))
+                    verdicts[sample.id] = True
+                    connection.execute(
+                        insert(tables.samples).values(
+                            id=sample.id,
+                            device_id=device_id,
+                            line=line,
+                            token_space=token_space,
+                            state=WAITING,
+                            score=sample.scores.get(gate_score),
+                            received_unix_s=now_unix_s,
+                            num_bytes=len(body),
+                            body=body,
+                        )
+                    )
+                if used != before:
+                    _put_usage(connection, device_id, day, used)
+        except (OperationalError, IntegrityError) as error:
+            # Nothing was stored: the transaction is gone. An id that another stream stored at this
+            # very moment (IntegrityError) is told apart when the device sends again.
+            raise SampleError("the store could not be written", reason=Reason.STORE_BUSY) from error
+        return verdicts
+
+    def counts(self, line: str, *, drift_threshold: float = float("inf")) -> SampleCounts:
+        """How many samples a line holds and how many wait."""
+        table = tables.samples
+        waiting = (table.c.line == line) & (table.c.state == WAITING)
+        with self._database.read() as connection:
+            num_samples = connection.scalar(
+                select(func.count()).select_from(table).where(table.c.line == line)
+            )
+            num_waiting, oldest = connection.execute(
+                select(func.count(), func.min(table.c.received_unix_s)).where(waiting)
+            ).one()
+            num_drifted: int | None = 0
+            if num_waiting and drift_threshold < float("inf"):
+                num_drifted = connection.scalar(
+                    select(func.count())
+                    .select_from(table)
+                    .where(waiting & (table.c.score > drift_threshold))
+                )
+        return SampleCounts(
+            num_samples=int(num_samples or 0),
+            num_waiting=int(num_waiting),
+            num_drifted=int(num_drifted or 0),
+            oldest_waiting_unix_s=oldest,
+        )
+
+    def load(self, ids: Sequence[bytes]) -> list[Sample]:
+        """The samples of `ids` in that order; `SampleError` if one is not there any more."""
+        bodies: dict[bytes, bytes] = {}
+        with self._database.read() as connection:
+            for some in _slices(ids):
+                query = select(tables.samples.c.id, tables.samples.c.body).where(
+                    tables.samples.c.id.in_(some), tables.samples.c.state != DROPPED
+                )
+                bodies.update((bytes(key), bytes(body)) for key, body in connection.execute(query))
+        missing = [one for one in ids if one not in bodies]
+        if missing:
+            raise SampleError(f"{len(missing)} samples are gone, the first is {missing[0].hex()}")
+        return [load_sample(bodies[one]) for one in ids]
+
+    def states(self, ids: Sequence[bytes]) -> dict[bytes, str]:
+        """The state of each known id."""
+        found: dict[bytes, str] = {}
+        with self._database.read() as connection:
+            for some in _slices(ids):
+                query = select(tables.samples.c.id, tables.samples.c.state).where(
+                    tables.samples.c.id.in_(some)
+                )
+                found.update((bytes(key), str(state)) for key, state in connection.execute(query))
+        return found
+
+    def drop_used(self, line: str, *, keep: int) -> int:
+        """Drop the bytes of all but the `keep` newest used samples; how many went."""
+        table = tables.samples
+        with self._database.write() as connection:
+            edge = connection.scalar(
+                select(table.c.sequence)
+                .where(table.c.line == line, table.c.state == USED)
+                .order_by(table.c.sequence.desc())
+                .offset(keep)
+                .limit(1)
+            )
+            if edge is None:
+                return 0
+            done = connection.execute(
+                update(table)
+                .where(table.c.line == line, table.c.state == USED, table.c.sequence <= edge)
+                .values(state=DROPPED, body=b"", num_bytes=0)
+            )
+            return int(done.rowcount)
+
+    # --- the teacher's labels: a sample is labelled once per teacher ---------------------------
+
+    def labels(self, ids: Sequence[bytes], *, teacher: str) -> dict[bytes, Label]:
+        """The known labels of `ids` by the teacher of that digest."""
+        found: dict[bytes, Label] = {}
+        table = tables.labels
+        with self._database.read() as connection:
+            for some in _slices(ids):
+                query = select(table.c.sample_id, table.c.label).where(
+                    table.c.sample_id.in_(some), table.c.teacher == teacher
+                )
+                for key, label in connection.execute(query):
+                    found[bytes(key)] = _label(bytes(key), label)
+        return found
+
+    def put_labels(self, labels: Sequence[Label], *, teacher: str) -> None:
+        """Keep labels, all or none; a label that is there already stays."""
+        with self._database.write() as connection:
+            known: set[bytes] = set()
+            for some in _slices([label.sample_id for label in labels]):
+                query = select(tables.labels.c.sample_id).where(
+                    tables.labels.c.sample_id.in_(some), tables.labels.c.teacher == teacher
+                )
+                known.update(bytes(key) for key in connection.execute(query).scalars())
+            rows = [
+                {
+                    "sample_id": label.sample_id,
+                    "teacher": teacher,
+                    "label": {
+                        "text": label.text,
+                        "tokens": list(label.tokens),
+                        "confidence": label.confidence,
+                    },
+                }
+                for label in {label.sample_id: label for label in labels}.values()
+                if label.sample_id not in known
+            ]
+            if rows:
+                connection.execute(insert(tables.labels), rows)
+
+
+def _label(sample_id: bytes, body: Mapping[str, Any]) -> Label:
+    return Label(
+        sample_id=sample_id,
+        text=body["text"],
+        tokens=tuple(body["tokens"]),
+        confidence=body["confidence"],
+    )
+
+
+def _known(connection: Connection, ids: Sequence[bytes]) -> set[bytes]:
+    known: set[bytes] = set()
+    for some in _slices(ids):
+        query = select(tables.samples.c.id).where(tables.samples.c.id.in_(some))
+        known.update(bytes(key) for key in connection.execute(query).scalars())
+    return known
+
+
+def _usage(connection: Connection, device_id: str, line: str, day: int) -> Usage:
+    today = connection.execute(
+        select(tables.usage.c.num_samples, tables.usage.c.num_bytes).where(
+            tables.usage.c.device_id == device_id, tables.usage.c.day == day
+        )
+    ).one_or_none()
+    waiting = connection.scalar(
+        select(func.count())
+        .select_from(tables.samples)
+        .where(tables.samples.c.line == line, tables.samples.c.state == WAITING)
+    )
+    num_samples, num_bytes = (0, 0) if today is None else today
+    return Usage(day_samples=num_samples, day_bytes=num_bytes, waiting_samples=int(waiting or 0))
+
+
+def _put_usage(connection: Connection, device_id: str, day: int, used: Usage) -> None:
+    table = tables.usage
+    values = {"num_samples": used.day_samples, "num_bytes": used.day_bytes}
+    done = connection.execute(
+        update(table).where(table.c.device_id == device_id, table.c.day == day).values(**values)
+    )
+    if done.rowcount == 0:
+        connection.execute(insert(table).values(device_id=device_id, day=day, **values))
+
+
+def _slices(ids: Sequence[bytes]) -> list[Sequence[bytes]]:
+    return [ids[i : i + _IDS_PER_QUERY] for i in range(0, len(ids), _IDS_PER_QUERY)]

@@ -1,0 +1,133 @@
+"""The tables of the cloud's state. Columns may be added with a new schema version only."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+# SQLite numbers rows only in a column of type INTEGER; elsewhere a fleet may outgrow 32 bits.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+schema = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("cloud_id", String(64), nullable=False),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("line", String(192), nullable=False, index=True),
+    Column("token_space", String(128), nullable=False),
+    Column("base_model", String(128), nullable=False),
+    Column("adapter_version", BigInteger, nullable=False),
+    Column("enrolled_unix_s", BigInteger, nullable=False),
+    Column("last_seen_unix_s", BigInteger, nullable=False),
+    Column("last_report", String(256), nullable=False, default=""),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("num_samples", BigInteger, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", LargeBinary(16), nullable=False, unique=True),
+    Column("device_id", String(128), nullable=False),
+    Column("line", String(192), nullable=False),
+    Column("token_space", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("round_id", String(256), nullable=True, index=True),
+    Column("score", Float, nullable=True),
+    Column("received_unix_s", BigInteger, nullable=False),
+    Column("num_bytes", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("samples_by_state", "line", "state", "sequence"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("sample_id", LargeBinary(16), primary_key=True),
+    Column("teacher", String(128), primary_key=True),
+    Column("label", JSON, nullable=False),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("id", String(256), primary_key=True),
+    Column("line", String(192), nullable=False, index=True),
+    # The line while the round is open, NULL afterwards: two open rounds of a line cannot exist.
+    Column("open_line", String(192), nullable=True, unique=True),
+    Column("number", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("num_samples", Integer, nullable=False),
+    Column("base_version", BigInteger, nullable=False),
+    Column("target_version", BigInteger, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("num_starts", Integer, nullable=False),
+    Column("num_errors", Integer, nullable=False),
+    Column("created_unix_s", BigInteger, nullable=False),
+    Column("changed_unix_s", BigInteger, nullable=False),
+    Column("not_before_unix_s", Float, nullable=False),
+    Index("rounds_by_number", "line", "number", unique=True),
+)
+
+round_samples = Table(
+    "round_samples",
+    metadata,
+    Column("round_id", String(256), ForeignKey("rounds.id"), primary_key=True),
+    Column("sample_id", LargeBinary(16), primary_key=True),
+    Column("part", String(32), nullable=False),
+    Column("place", Integer, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("device_id", String(128), nullable=False, index=True),
+    Column("line", String(192), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("reason", String(128), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("received_unix_s", BigInteger, nullable=False),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("policy", JSON, nullable=False),
+)

@@ -1,0 +1,66 @@
+"""What a round keeps on disk between two states.
+
+    <state>/rounds/<round id>/distilled.safetensors    adapter.*, importance.*, numbers
+                              ...                      what the releaser keeps (see release_step.py)
+
+Write order: everything into a draft beside the file, sync, rename, sync the folder. A file that
+bears its name is whole; a draft left by a kill is overwritten by the next try.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from driftline_cloud.workers.workers import Distilled
+
+_DISTILLED = "distilled.safetensors"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, durably, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_distilled(folder: Path, distilled: Distilled) -> None:
+    """Keep a candidate with its importance and numbers."""
+    arrays = {
+        f"{kind}.{name}": np.ascontiguousarray(array, dtype=np.float32)
+        for kind, adapter in (("adapter", distilled.adapter), ("importance", distilled.importance))
+        for name, array in adapter.items()
+    }
+    content = save(arrays, metadata={"numbers": json.dumps(distilled.numbers, sort_keys=True)})
+    write_atomic(folder / _DISTILLED, content)
+
+
+def load_distilled(folder: Path) -> Distilled | None:
+    """The candidate kept in `folder`; None if there is none that can be read."""
+    path = folder / _DISTILLED
+    if not path.is_file():
+        return None
+    parts: dict[str, dict[str, np.ndarray]] = {"adapter": {}, "importance": {}}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            numbers = json.loads(file.metadata()["numbers"])
+            for key in file.keys():  # noqa: SIM118 (not a mapping)
+                kind, _, name = key.partition(".")
+                parts[kind][name] = file.get_tensor(key)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+    return Distilled(adapter=parts["adapter"], importance=parts["importance"], numbers=numbers)

@@ -1,0 +1,220 @@
+"""The coordinator of one line: starts rounds and carries each through its states, kill or no kill.
+
+A state is in the ledger before its work begins, and the result of the work is on disk or in the
+database before the next state is. Work that was cut off is simply done again (see work.py), so a
+round ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.store import SampleStore
+from driftline_shared.clock import Clock
+from driftline_shared.errors import ConfigError, DriftlineError, PairError
+
+from .ledger import RoundLedger
+from .round import Round, RoundState, advance, begin, is_exhausted, new_round, record_error
+from .settings import RoundSettings
+from .steps import Releaser
+from .trigger import Waiting, why_start
+from .work import RoundWork
+
+log = structlog.get_logger(__name__)
+
+Watch = Callable[[str, Round], None]
+"""Told `begun` (state stored, work ahead), `worked` (result stored), `changed` (state stored)."""
+
+
+class _Stopped(BaseException):
+    """The cloud is going down: leave the work, the state is stored. Not an error of the round."""
+
+
+class Coordinator:
+    """Runs the rounds of `line`, one at a time, in the thread that calls `run`.
+
+    `drift_threshold`: gate scores above it count as drifted (see `TriggerPolicy`).
+    """
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        store: SampleStore,
+        ledger: RoundLedger,
+        work: RoundWork,
+        releaser: Releaser,
+        settings: RoundSettings,
+        drift_threshold: float,
+        folder: Path,
+        clock: Clock,
+        watch: Watch | None = None,
+    ) -> None:
+        self._line = line
+        self._store = store
+        self._ledger = ledger
+        self._work = work
+        self._releaser = releaser
+        self._settings = settings
+        self._drift_threshold = drift_threshold
+        self._folder = folder
+        self._clock = clock
+        self._watch = watch or (lambda _event, _round: None)
+        self._stop = threading.Event()
+        self._progress = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share done of the present state, 0..1."""
+        return self._progress
+
+    def run(self, stop: threading.Event) -> None:
+        """Make rounds until `stop` is set; what is open then goes on at the next start."""
+        self._stop = stop
+        while not stop.is_set():
+            try:
+                busy = self.step()
+            except _Stopped:
+                return
+            except Exception:
+                # The database may be away for a while: the line lives on.
+                log.exception("coordinator_step_failed", line=self._line.id)
+                busy = False
+            if not busy:
+                self._clock.wait(stop, self._settings.poll_s)
+
+    def step(self) -> bool:
+        """Do the next thing there is to do; False if there is nothing to do now."""
+        round_ = self._ledger.open_round(self._line.id)
+        if round_ is None:
+            return self._start()
+        if round_.not_before_unix_s > self._clock.now_s():
+            return False
+        self._advance(round_)
+        return True
+
+    def _start(self) -> bool:
+        trigger = why_start(self._settings.trigger, self._waiting())
+        if trigger is None:
+            return False
+        base_version = self._releaser.newest_version()
+        round_ = self._ledger.open(
+            self._line.id,
+            most_samples=self._settings.most_samples,
+            make=lambda number, num_samples: new_round(
+                line=self._line.id,
+                number=number,
+                base_seed=self._settings.seed,
+                num_samples=num_samples,
+                base_version=base_version,
+                trigger=trigger,
+                now_unix_s=self._clock.now_s(),
+            ),
+        )
+        if round_ is None:
+            return False
+        log.info("round_opened", round=round_.id, num_samples=round_.num_samples, trigger=trigger)
+        self._watch("changed", round_)
+        return True
+
+    def _waiting(self) -> Waiting:
+        now_s = self._clock.now_s()
+        counts = self._store.counts(self._line.id, drift_threshold=self._drift_threshold)
+        oldest = counts.oldest_waiting_unix_s
+        recent = self._ledger.newest(self._line.id, limit=8)
+        num_failures = 0
+        while num_failures < len(recent) and recent[num_failures].state is RoundState.FAILED:
+            num_failures += 1
+        return Waiting(
+            num_samples=counts.num_waiting,
+            oldest_age_s=0.0 if oldest is None else max(0.0, now_s - oldest),
+            drift_score=counts.num_drifted / max(1, counts.num_waiting),
+            rested_s=max(0.0, now_s - recent[0].changed_unix_s) if recent else None,
+            num_failures=num_failures,
+        )
+
+    def _advance(self, round_: Round) -> None:
+        """Work on the present state and store what follows from it."""
+        if is_exhausted(round_, self._settings.retry):
+            self._fail(round_, f"{round_.state} was cut off {round_.num_starts} times")
+            return
+        round_ = begin(round_, now_unix_s=self._clock.now_s())
+        self._ledger.save(round_)
+        self._progress = 0.0
+        self._watch("begun", round_)
+        started_s = self._clock.monotonic_s()
+        try:
+            after = self._work.do(round_, self._report)
+        except _Stopped:
+            # An orderly stop is no sign of work that kills the process: it does not count.
+            self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
+            log.info("round_paused", round=round_.id, state=str(round_.state))
+            raise
+        except Exception as error:
+            self._record(round_, error)
+            return
+        self._watch("worked", round_)
+        self._ledger.save(after)
+        log.info(
+            "round_state_done",
+            round=round_.id,
+            state=str(round_.state),
+            next=str(after.state),
+            duration_s=round(self._clock.monotonic_s() - started_s, 3),
+        )
+        self._watch("changed", after)
+        if not after.is_open:
+            self._tidy(after)
+
+    def _record(self, round_: Round, error: Exception) -> None:
+        """Store that the present state went wrong: it is tried again later, or the round failed."""
+        ours = isinstance(error, DriftlineError)
+        cause = str(error) if ours else f"{type(error).__name__}: {error}"
+        state = str(round_.state)
+        log.warning("round_state_failed", round=round_.id, state=state, cause=cause, exc_info=True)
+        after = record_error(
+            round_,
+            f"{state}: {cause}"[:1_000],
+            limits=self._settings.retry,
+            now_unix_s=self._clock.now_s(),
+            permanent=isinstance(error, ConfigError | PairError),
+        )
+        if after.is_open:
+            self._ledger.save(after)
+        else:
+            self._fail(round_, after.reason)
+
+    def _fail(self, round_: Round, cause: str) -> None:
+        """End the round without a version, unless it had made one before it went wrong."""
+        to = RoundState.FAILED
+        if round_.state is RoundState.RELEASING and self._releaser.published(round_) is not None:
+            to = RoundState.DONE
+        after = advance(round_, to, now_unix_s=self._clock.now_s(), reason=cause)
+        self._ledger.save(after)
+        log.error("round_failed", round=round_.id, cause=cause, ended=str(after.state))
+        self._watch("changed", after)
+        self._tidy(after)
+
+    def _tidy(self, round_: Round) -> None:
+        """Forget what no later round needs."""
+        self._work.forget()
+        self._progress = 0.0
+        dropped = self._store.drop_used(self._line.id, keep=self._settings.keep_used_samples)
+        if dropped:
+            log.info("samples_dropped", num_samples=dropped, line=self._line.id)
+        newest_old = f"{self._line.id}-r{max(0, round_.number - self._settings.keep_folders):04d}"
+        for path in self._folder.glob(f"{self._line.id}-r*"):
+            if path.name <= newest_old:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _report(self, done: float) -> None:
+        self._progress = min(max(done, 0.0), 1.0)
+        if self._stop.is_set():
+            raise _Stopped

@@ -1,0 +1,197 @@
+"""The ledger of rounds: every state of every round, durable before the work of that state begins.
+
+A line has at most one open round: `rounds.open_line` is unique and holds the line only while the
+round is open. Samples change hands in the same transaction as the round that takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from driftline_cloud.intake import tables
+from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.store import USED, WAITING
+
+from .round import Round, RoundState
+
+TRAIN, HOLDOUT, REHEARSAL, RECALL = "train", "holdout", "rehearsal", "recall"
+"""Parts of a round. `train` and `holdout` split its own samples; `rehearsal` are older training
+samples, `recall` older held-out ones, which only the gate sees."""
+
+Parts = Mapping[str, Sequence[bytes]]
+
+
+class RoundLedger:
+    """Rounds and which samples belong to them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(
+        self, line: str, *, most_samples: int, make: Callable[[int, int], Round]
+    ) -> Round | None:
+        """Open a round and claim what waits; None if nothing waits or a round is open already.
+
+        `make(number, num_samples)` gives the round; the oldest waiting samples are claimed.
+        """
+        samples = tables.samples
+        try:
+            with self._database.write() as connection:
+                claimed = (
+                    connection.execute(
+                        select(samples.c.sequence)
+                        .where(samples.c.line == line, samples.c.state == WAITING)
+                        .order_by(samples.c.sequence)
+                        .limit(most_samples)
+                    )
+                    .scalars()
+                    .all()
+                )
+                if not claimed:
+                    return None
+                last = connection.scalar(
+                    select(func.max(tables.rounds.c.number)).where(tables.rounds.c.line == line)
+                )
+                round_ = make(int(last or 0) + 1, len(claimed))
+                connection.execute(insert(tables.rounds).values(**_row(round_)))
+                connection.execute(
+                    update(samples)
+                    .where(
+                        samples.c.line == line,
+                        samples.c.state == WAITING,
+                        samples.c.sequence <= claimed[-1],
+                    )
+                    .values(state=USED, round_id=round_.id)
+                )
+        except IntegrityError:
+            return None  # another coordinator was first
+        return round_
+
+    def save(self, round_: Round) -> None:
+        """Keep the new state of a round; a failed one gives its samples back in the same step."""
+        table = tables.rounds
+        row = _row(round_)
+        with self._database.write() as connection:
+            connection.execute(update(table).where(table.c.id == round_.id).values(**row))
+            if round_.state is RoundState.FAILED:
+                connection.execute(
+                    update(tables.samples)
+                    .where(tables.samples.c.round_id == round_.id)
+                    .values(state=WAITING, round_id=None)
+                )
+                connection.execute(
+                    delete(tables.round_samples).where(tables.round_samples.c.round_id == round_.id)
+                )
+
+    def save_parts(self, round_id: str, parts: Parts) -> None:
+        """Keep the split of a round; a split that was kept before is replaced."""
+        table = tables.round_samples
+        rows = [
+            {"round_id": round_id, "sample_id": one, "part": part, "place": place}
+            for part, ids in parts.items()
+            for place, one in enumerate(ids)
+        ]
+        with self._database.write() as connection:
+            connection.execute(delete(table).where(table.c.round_id == round_id))
+            if rows:
+                connection.execute(insert(table), rows)
+
+    def parts(self, round_id: str) -> dict[str, list[bytes]]:
+        """Sample ids by part, in the order in which they were saved."""
+        table = tables.round_samples
+        query = (
+            select(table.c.part, table.c.sample_id)
+            .where(table.c.round_id == round_id)
+            .order_by(table.c.part, table.c.place)
+        )
+        found: dict[str, list[bytes]] = {part: [] for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL)}
+        with self._database.read() as connection:
+            for part, one in connection.execute(query):
+                found[part].append(bytes(one))
+        return found
+
+    def claimed(self, round_id: str) -> list[bytes]:
+        """Ids of the samples the round took, in order of arrival."""
+        query = (
+            select(tables.samples.c.id)
+            .where(tables.samples.c.round_id == round_id)
+            .order_by(tables.samples.c.sequence)
+        )
+        with self._database.read() as connection:
+            return [bytes(one) for one in connection.execute(query).scalars()]
+
+    def older(self, line: str, *, before: int, part: str) -> dict[str, list[bytes]]:
+        """Ids that earlier rounds held in `part` and whose bytes are still here, by round."""
+        own, samples, rounds = tables.round_samples, tables.samples, tables.rounds
+        query = (
+            select(own.c.round_id, own.c.sample_id)
+            .join(rounds, rounds.c.id == own.c.round_id)
+            .join(samples, samples.c.id == own.c.sample_id)
+            .where(
+                rounds.c.line == line,
+                rounds.c.number < before,
+                own.c.part == part,
+                samples.c.state == USED,
+            )
+            .order_by(own.c.round_id, own.c.sample_id)
+        )
+        found: dict[str, list[bytes]] = {}
+        with self._database.read() as connection:
+            for round_id, one in connection.execute(query):
+                found.setdefault(round_id, []).append(bytes(one))
+        return found
+
+    def get(self, round_id: str) -> Round:
+        """The round of that id; KeyError if there is none."""
+        with self._database.read() as connection:
+            row = (
+                connection.execute(select(tables.rounds).where(tables.rounds.c.id == round_id))
+                .mappings()
+                .one_or_none()
+            )
+        if row is None:
+            raise KeyError(round_id)
+        return _round(row)
+
+    def newest(self, line: str, *, limit: int = 1) -> list[Round]:
+        """The last rounds of a line, newest first."""
+        query = (
+            select(tables.rounds)
+            .where(tables.rounds.c.line == line)
+            .order_by(tables.rounds.c.number.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_round(row) for row in connection.execute(query).mappings()]
+
+    def open_round(self, line: str) -> Round | None:
+        """The round of a line that is not over, if any."""
+        query = select(tables.rounds).where(tables.rounds.c.open_line == line)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _round(row)
+
+    def count(self, line: str) -> int:
+        """How many rounds a line has had, the open one included."""
+        query = select(func.count()).select_from(tables.rounds).where(tables.rounds.c.line == line)
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+
+def _row(round_: Round) -> dict[str, Any]:
+    return {
+        **asdict(round_),
+        "state": str(round_.state),
+        "numbers": dict(round_.numbers),
+        "open_line": round_.line if round_.is_open else None,
+    }
+
+
+def _round(row: Mapping[Any, Any]) -> Round:
+    values = {key: value for key, value in row.items() if key != "open_line"}
+    return Round(**{**values, "state": RoundState(values["state"])})

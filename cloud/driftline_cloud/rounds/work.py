@@ -1,0 +1,201 @@
+"""The work of each state of a round. Every piece may run again: it gives the same result.
+
+Work depends on what is stored (samples, parts, labels, the candidate's file) and on the round's
+seed, never on the time, on what waits meanwhile, or on how often it was begun.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
+from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, Workers
+from driftline_shared.clock import Clock
+from driftline_shared.errors import DriftlineError
+
+from . import artifacts
+from .ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
+from .round import Round, RoundState, advance
+from .settings import RoundSettings
+from .steps import Gate, GateInput, MakeGate, Releaser
+
+log = structlog.get_logger(__name__)
+
+
+class RoundWork:
+    """Does the work of one state and gives the round as it is after it."""
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        store: SampleStore,
+        ledger: RoundLedger,
+        workers: Workers,
+        make_gate: MakeGate,
+        releaser: Releaser,
+        teacher: Callable[[], str],
+        settings: RoundSettings,
+        folder: Path,
+        clock: Clock,
+    ) -> None:
+        self._line = line
+        self._store = store
+        self._ledger = ledger
+        self._workers = workers
+        self._make_gate = make_gate
+        self._releaser = releaser
+        self._teacher = teacher
+        self._settings = settings
+        self._folder = folder
+        self._clock = clock
+        self._gate: tuple[str, Gate] | None = None
+        self._work: dict[RoundState, Callable[[Round, Progress], Round]] = {
+            RoundState.SNAPSHOT: self._snapshot,
+            RoundState.LABELLING: self._label,
+            RoundState.DISTILLING: self._distil,
+            RoundState.GATING: self._judge,
+            RoundState.COMPRESSING: self._compress,
+            RoundState.RELEASING: self._release,
+        }
+
+    def do(self, round_: Round, report: Progress) -> Round:
+        """Work on the present state of `round_`; `report` may raise to cut the work off."""
+        return self._work[round_.state](round_, report)
+
+    def forget(self) -> None:
+        """Let the gate of the last round go, with the models it holds."""
+        self._gate = None
+
+    def _snapshot(self, round_: Round, report: Progress) -> Round:
+        own = self._ledger.claimed(round_.id)
+        train, holdout = split_holdout(own, share=self._settings.holdout_share, seed=round_.seed)
+        parts = {TRAIN: train, HOLDOUT: holdout}
+        for part, source, count in (
+            (REHEARSAL, TRAIN, self._settings.rehearsal_samples),
+            (RECALL, HOLDOUT, self._settings.recall_samples),
+        ):
+            older = self._ledger.older(self._line.id, before=round_.number, part=source)
+            parts[part] = choose_rehearsal(older, count=count, seed=round_.seed)
+        self._ledger.save_parts(round_.id, parts)
+        numbers = {f"samples.{part}": float(len(ids)) for part, ids in parts.items()}
+        return self._next(round_, RoundState.LABELLING, numbers)
+
+    def _label(self, round_: Round, report: Progress) -> Round:
+        parts = self._ledger.parts(round_.id)
+        ids = [one for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL) for one in parts[part]]
+        teacher, size = self._teacher(), max(1, self._settings.label_chunk_samples)
+        # Chunks are cut from the whole list, not from what is missing: a resumed round gives the
+        # teacher the very batches that an undisturbed one would.
+        for start in range(0, len(ids), size):
+            chunk = ids[start : start + size]
+            known = self._store.labels(chunk, teacher=teacher)
+            missing = [one for one in chunk if one not in known]
+            if missing:
+                labels = self._workers.label(
+                    self._line.pair_dir,
+                    self._store.load(missing),
+                    _part_of(report, start / len(ids), len(chunk) / len(ids)),
+                )
+                if [label.sample_id for label in labels] != missing:
+                    raise DriftlineError("the workers gave other labels than were asked for")
+                self._store.put_labels(labels, teacher=teacher)
+            report((start + len(chunk)) / len(ids))
+        return self._next(round_, RoundState.DISTILLING, {})
+
+    def _distil(self, round_: Round, report: Progress) -> Round:
+        folder = self._folder / round_.id
+        distilled = artifacts.load_distilled(folder)
+        if distilled is None:
+            parts = self._ledger.parts(round_.id)
+            job = DistillJob(
+                pair_dir=self._line.pair_dir,
+                seed=round_.seed,
+                start=self._releaser.canonical(round_.base_version),
+                samples=self._store.load(parts[TRAIN]),
+                labels=self._labels(parts[TRAIN]),
+                rehearsal=self._store.load(parts[REHEARSAL]),
+                rehearsal_labels=self._labels(parts[REHEARSAL]),
+                settings=dict(self._settings.distil),
+            )
+            distilled = self._workers.distil(job, report)
+            artifacts.save_distilled(folder, distilled)
+        return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
+
+    def _judge(self, round_: Round, report: Progress) -> Round:
+        base = self._releaser.canonical(round_.base_version)
+        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
+        numbers = _prefixed("gate", verdict.numbers)
+        if not verdict.accepted:
+            return self._reject(round_, verdict.reason, numbers)
+        return self._next(round_, RoundState.COMPRESSING, numbers)
+
+    def _compress(self, round_: Round, report: Progress) -> Round:
+        candidate, gate = self._candidate(round_), self._gate_of(round_)
+        folder = self._folder / round_.id
+        verdict = self._releaser.compress(round_, candidate, gate, folder, report)
+        numbers = _prefixed("update", verdict.numbers)
+        if not verdict.accepted:
+            return self._reject(round_, verdict.reason, numbers)
+        return self._next(round_, RoundState.RELEASING, numbers)
+
+    def _release(self, round_: Round, report: Progress) -> Round:
+        released = self._releaser.publish(round_, self._folder / round_.id)
+        log.info("version_released", line=self._line.id, version=released.version)
+        return self._next(round_, RoundState.DONE, _prefixed("update", released.numbers))
+
+    def _next(self, round_: Round, to: RoundState, numbers: Mapping[str, float]) -> Round:
+        return advance(round_, to, now_unix_s=self._clock.now_s(), numbers=numbers)
+
+    def _reject(self, round_: Round, reason: str, numbers: Mapping[str, float]) -> Round:
+        log.info("round_rejected", round=round_.id, reason=reason)
+        return advance(
+            round_,
+            RoundState.REJECTED,
+            now_unix_s=self._clock.now_s(),
+            reason=reason,
+            numbers=numbers,
+        )
+
+    def _candidate(self, round_: Round) -> Distilled:
+        distilled = artifacts.load_distilled(self._folder / round_.id)
+        if distilled is None:
+            raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")
+        return distilled
+
+    def _gate_of(self, round_: Round) -> Gate:
+        if self._gate is None or self._gate[0] != round_.id:
+            parts = self._ledger.parts(round_.id)
+            given = GateInput(
+                pair_dir=self._line.pair_dir,
+                seed=round_.seed,
+                holdout=self._store.load(parts[HOLDOUT]),
+                holdout_labels=self._labels(parts[HOLDOUT]),
+                recall=self._store.load(parts[RECALL]),
+                recall_labels=self._labels(parts[RECALL]),
+            )
+            self._gate = (round_.id, self._make_gate(given))
+        return self._gate[1]
+
+    def _labels(self, ids: Sequence[bytes]) -> list[Label]:
+        known = self._store.labels(ids, teacher=self._teacher())
+        missing = [one for one in ids if one not in known]
+        if missing:
+            raise DriftlineError(f"{len(missing)} samples have no label by the present teacher")
+        return [known[one] for one in ids]
+
+
+def _part_of(report: Progress, start: float, share: float) -> Progress:
+    return lambda done: report(start + share * done)
+
+
+def _prefixed(word: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    """Numbers under `word`, without those that neither JSON nor the wire can carry."""
+    found = {f"{word}.{name}": float(value) for name, value in numbers.items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
