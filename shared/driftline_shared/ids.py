@@ -11,8 +11,8 @@ from driftline_shared.clock import Clock
 from driftline_shared.errors import ConfigError, LinkError
 
 RandomBytes = Callable[[int], bytes]
-"""Gives n random bytes. The default is the system's: a seeded source would, after a restart, give an
-id again that the cloud already knows, and a sample would be lost as a duplicate."""
+"""Gives n random bytes. The default is the system's: a seeded source would, after a restart, give
+an id again that the cloud already knows, and a sample would be lost as a duplicate."""
 
 
 def new_sample_id(clock: Clock, random_bytes: RandomBytes = os.urandom) -> bytes:
@@ -40,9 +40,11 @@ def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
         try:
             path.hardlink_to(draft)
         except FileExistsError:
-            pass
+            pass  # another process was first: its id is the device's
+        except OSError:
+            draft.replace(path)  # a file system without hard links, as on many memory cards
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
     return _read_device_id(path)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from driftline_shared.tokens import Sample
@@ -11,7 +12,11 @@ from driftline_shared.tokens import Sample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpoolStats:
-    """What lies in the spool, and what happened to what does not: counts since it was made."""
+    """What lies in the spool, and what happened to what does not: counts since it was made.
+
+    `num_quarantined`: stored rows that did not decode. `num_failed`: appends that the disk did not
+    take, since this process opened the spool.
+    """
 
     num_samples: int
     num_bytes: int
@@ -19,6 +24,14 @@ class SpoolStats:
     num_acked: int
     num_refused: int
     num_evicted: int
+    num_quarantined: int = 0
+    num_failed: int = 0
+    refused_by_reason: dict[str, int] = field(default_factory=dict)
+
+
+def rank(sample: Sample) -> float:
+    """What eviction orders by: the priority, or 0 where it is not a number."""
+    return 0.0 if math.isnan(sample.priority) else sample.priority
 
 
 class Spool(Protocol):
@@ -31,7 +44,11 @@ class Spool(Protocol):
     """
 
     def append(self, sample: Sample) -> bool:
-        """Store `sample` durably; False if it was evicted at once or known already."""
+        """Store `sample` durably; False if it was known already or is not here now.
+
+        It is not here if it was evicted at once or if the disk took no more; the latter is logged
+        and counted, and the device goes on. `SampleError` if no cloud could ever take it.
+        """
 
     def peek(
         self, *, max_bytes: int, max_samples: int, after: int = 0
