@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,12 +34,15 @@ TRIAL_VERSION = -1
 MAX_BATCH = 16
 """Questions in one pass of the model; longer calls run in several."""
 
-T = TypeVar("T")
-
-_Lock = threading.Lock | threading.RLock
-
 TURN_TIMEOUT_S = 300.0
 SPARE_TIMEOUT_S = 600.0
+
+T = TypeVar("T")
+
+
+class _Lock(Protocol):
+    def acquire(self, *, timeout: float) -> bool: ...
+    def release(self) -> None: ...
 
 
 class TorchRuntime:
@@ -80,7 +83,7 @@ class TorchRuntime:
             )
         adapters.add_slot(self._model.model)
         self._max_batch = max_batch
-        self._turn_lock = threading.Lock()
+        self._queue_lock, self._turn_lock = threading.Lock(), threading.Lock()
         self._spare_lock = threading.RLock()
         self._slot = self._slot_in_use = adapters.ACTIVE
         self._version = version
@@ -136,7 +139,7 @@ class TorchRuntime:
 
         Raises UpdateError when the adapter does not fit the model.
         """
-        with self._held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
+        with _held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
             slot = self._spare()
             adapters.write(self._model.model, adapter, slot)
             candidate = _Trial(self, slot)
@@ -152,10 +155,10 @@ class TorchRuntime:
         Raises UpdateError, with nothing changed for requests, when the adapter does not fit the
         model.
         """
-        with self._held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
+        with _held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
             slot = self._spare()
             adapters.write(self._model.model, adapter, slot)
-            with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"):
+            with self._alone():
                 began_s = time.perf_counter()
                 self._use(slot)
                 self._slot, self._version = slot, version
@@ -167,9 +170,20 @@ class TorchRuntime:
     @contextmanager
     def _turn(self, slot: str | None) -> Iterator[int]:
         """One request in `slot` (None: the active one, as it is now), alone; gives its version."""
-        with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"), torch.inference_mode():
+        with self._alone(), torch.inference_mode():
             self._use(self._slot if slot is None else slot)
             yield self._version if slot is None else TRIAL_VERSION
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the model. First come, first served: who waits holds the queue, so that a thread
+        that answers in a loop cannot take the lock again before a swap or a trial had its turn."""
+        with _held(self._queue_lock, TURN_TIMEOUT_S, "the model"):
+            _acquire(self._turn_lock, TURN_TIMEOUT_S, "the model")
+        try:
+            yield
+        finally:
+            self._turn_lock.release()
 
     def _use(self, slot: str) -> None:
         if slot != self._slot_in_use:
@@ -181,20 +195,10 @@ class TorchRuntime:
     def _spare(self) -> str:
         return adapters.SPARE if self._slot == adapters.ACTIVE else adapters.ACTIVE
 
-    @staticmethod
-    @contextmanager
-    def _held(lock: _Lock, timeout_s: float, name: str) -> Iterator[None]:
-        if not lock.acquire(timeout=timeout_s):
-            raise DriftlineError(f"{name} was busy for {timeout_s:.0f} s")
-        try:
-            yield
-        finally:
-            lock.release()
-
     # -- the work, in any slot -------------------------------------------------------------------
 
     def _adapter(self, slot: str | None) -> Adapter:
-        with self._held(self._turn_lock, TURN_TIMEOUT_S, "the model"):
+        with self._alone():
             return adapters.read(self._model.model, self._slot if slot is None else slot)
 
     def _answer(self, slot: str | None, questions: Sequence[Question]) -> list[Answer]:
@@ -260,6 +264,20 @@ class TorchRuntime:
         if passes < 1:
             raise ConfigError(f"passes is {passes}; it is 1 or more")
         return uncertainty.Dropout(passes=passes, rate=self.pair.adapter.dropout, seed=seed)
+
+
+def _acquire(lock: _Lock, timeout_s: float, name: str) -> None:
+    if not lock.acquire(timeout=timeout_s):
+        raise DriftlineError(f"{name} was busy for {timeout_s:.0f} s")
+
+
+@contextmanager
+def _held(lock: _Lock, timeout_s: float, name: str) -> Iterator[None]:
+    _acquire(lock, timeout_s, name)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _answers(tokens: Sequence[VisualTokens], generated: Generated, version: int) -> list[Answer]:

@@ -6,10 +6,11 @@ State is a plain dict for the daemon to keep, so that a restart does not open th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftline_device.sampling.share import WINDOW, ShareLimit
+from driftline_shared.clock import Clock
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.tokens import SamplingPolicy
 
@@ -84,16 +85,16 @@ class Budget:
     share: ShareLimit
     rate: SampleRate
     day: DayBytes
-    clock: Callable[[], float]
+    clock: Clock
 
     @classmethod
     def of(
         cls,
         policy: SamplingPolicy,
-        clock: Callable[[], float],
+        clock: Clock,
         state: Mapping[str, object] | None = None,
     ) -> Budget:
-        """The budget of `policy`; `clock` gives Unix seconds; `state` as `state()` gave it.
+        """The budget of `policy`; `state` as `state()` gave it.
 
         Raises ConfigError for a wrong policy, DataError for a state that is not ours.
         """
@@ -118,12 +119,12 @@ class Budget:
 
     def admits(self) -> bool:
         """Whether one more sample may go now, as far as is known before it is coded."""
-        now_s = self.clock()
+        now_s = self.clock.now_s()
         return self.share.allows and self.rate.allows(now_s) and self.day.left(now_s) != 0
 
     def spend(self, num_bytes: int) -> bool:
         """Count one sample of `num_bytes` as sent; False, with nothing counted, if too much."""
-        now_s = self.clock()
+        now_s = self.clock.now_s()
         left = self.day.left(now_s)
         if not self.admits() or (left is not None and num_bytes > left):
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -15,6 +14,7 @@ from driftline_device.sampling.gate import Gate, Verdict
 from driftline_device.sampling.ood import ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import num_kept, select
+from driftline_shared.clock import Clock
 from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
 from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import (
@@ -56,7 +56,7 @@ class SamplerCounts:
 class Sampler:
     """Decides about one answer after the other; use from one thread.
 
-    Everything it depends on is an argument: answers, policy, `rng`, `clock` (Unix seconds) and
+    Everything it depends on is an argument: answers, policy, `rng`, `clock` and
     `new_id`.
     """
 
@@ -68,7 +68,7 @@ class Sampler:
         policy: SamplingPolicy,
         rng: np.random.Generator,
         new_id: Callable[[], bytes],
-        clock: Callable[[], float] = time.time,
+        clock: Clock,
         passes: int = PASSES,
         state: Mapping[str, object] | None = None,
     ) -> None:
@@ -192,7 +192,7 @@ class Sampler:
             tokens=coded,
             scores={**answer.scores, verdict.kind: verdict.score},
             priority=1.0 - verdict.p_value,
-            created_unix_s=int(self._clock()),
+            created_unix_s=int(self._clock.now_s()),
             adapter_version=answer.version,
             audit=audit,
         )
