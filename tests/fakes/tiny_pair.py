@@ -1,0 +1,175 @@
+"""A tiny pair with random weights: real LLaVA checkpoints, saved and loaded as any other, in a second.
+
+Its answers are meaningless; shapes, files and paths are real. Never shipped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import models as tokenizer_models
+from transformers import (
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.pair import token_space_digest
+
+SIZE = 32
+PATCH = 8
+NUM_TOKENS = (SIZE // PATCH) ** 2
+TOWER_WIDTH = 32
+PROMPT = "<s><image>{question}\n"
+QUESTIONS = ("what shape is it?", "is it red?", "what color is the circle?")
+ANSWERS = ("circle", "yes", "teal")
+
+_SPEC = """name = "random"
+prompt = "<s><image>{{question}}\\n"
+max_new_tokens = 4
+[teacher]
+dir = "teacher"
+[student]
+dir = "student"
+quantization = "{quantization}"
+[token_space]
+digest = "{digest}"
+grid = {{ rows = {side}, cols = {side} }}
+[adapter]
+rank = 4
+alpha = 8.0
+norms = true
+seed = 0
+dropout = 0.1
+"""
+
+
+def random_image(seed: int) -> np.ndarray:
+    """(SIZE, SIZE, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def make_tiny_pair(folder: Path, *, quantization: str = "nf4", num_images: int = 12) -> Path:
+    """Write a whole random pair into `folder` and return it."""
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tower = None
+        for side, width, layers in (("teacher", 64, 3), ("student", 32, 2)):
+            model = _llava(tokenizer, width=width, layers=layers)
+            if tower is None:
+                tower = model.model.vision_tower.state_dict()
+            model.model.vision_tower.load_state_dict(tower)
+            model.save_pretrained(folder / side)
+            tokenizer.save_pretrained(folder / side)
+            SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(
+                folder / side
+            )
+    digest = token_space_digest(folder / "student")
+    spec = _SPEC.format(quantization=quantization, digest=digest, side=SIZE // PATCH)
+    (folder / "pair.toml").write_text(spec)
+    _write_sets(folder, num_images)
+    return folder
+
+
+def _write_sets(folder: Path, num_images: int) -> None:
+    images = [random_image(seed) for seed in range(num_images)]
+    model = load_model(folder / "student", prompt=PROMPT)
+    tokens = model.encode(images).numpy()
+    rows = [
+        {"image": index, "question": QUESTIONS[k], "answer": ANSWERS[k]}
+        for index in range(num_images)
+        for k in range(len(QUESTIONS))
+    ]
+    save_file({"tokens": tokens.astype(np.float16)}, folder / "source.safetensors")
+    (folder / "source.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = tokens.reshape(-1, tokens.shape[-1])
+    pooled = tokens.mean(axis=1)
+    space = {
+        "low": values.min(axis=0),
+        "high": values.max(axis=0),
+        "mean": pooled.mean(axis=0),
+        "precision": np.eye(tokens.shape[-1], dtype=np.float32),
+    }
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in space.items()}, folder / "token_space.safetensors"
+    )
+    scores = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    kinds = ("entropy", "margin", "mutual_information", "ood")
+    save_file({kind: scores.copy() for kind in kinds}, folder / "gate.safetensors")
+    probe = folder / "probe"
+    probe.mkdir()
+    lines = []
+    for index, image in enumerate(images[:4]):
+        Image.fromarray(image).save(probe / f"{index}.png")
+        row = {
+            "image": f"{index}.png",
+            "question": QUESTIONS[index % 3],
+            "answer": ANSWERS[index % 3],
+        }
+        lines.append(json.dumps(row) + "\n")
+    (probe / "probe.jsonl").write_text("".join(lines))
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>", "<s>", "</s>", "<image>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*QUESTIONS, *ANSWERS], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+
+
+def _llava(
+    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int
+) -> LlavaForConditionalGeneration:
+    config = LlavaConfig(
+        vision_config=SiglipVisionConfig(
+            hidden_size=TOWER_WIDTH,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=SIZE,
+            patch_size=PATCH,
+            vision_use_head=False,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=NUM_TOKENS,
+    )
+    model = LlavaForConditionalGeneration(config)
+    # A freshly drawn model says the same of everything; larger weights make answers differ.
+    for name, parameter in model.named_parameters():
+        if "language_model" in name and parameter.dim() == 2:
+            parameter.data.mul_(6.0)
+    return model.eval()
