@@ -1,0 +1,108 @@
+"""A JSONL data set: rows {"image": path relative to the file's folder, "question", "answer"?,
+"domain"?}.
+
+A malformed row becomes a logged DataError with file and line number; the rest runs. Lines, texts
+and images are bounded before they are loaded, and an image outside the file's folder is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from driftline_device.sources.source import MAX_PIXELS, Observation, read_image
+from driftline_shared.errors import DataError
+from driftline_shared.tokens import MAX_TEXT_CHARS
+
+MAX_LINE_BYTES = 64 << 10
+"""Most bytes of one row (64 KiB)."""
+
+_log = structlog.get_logger(__name__)
+
+
+class DatasetSource:
+    """The rows of `path` in order."""
+
+    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+        if not path.is_file():
+            raise DataError(f"{path} does not exist")
+        self._path = path
+        self._folder = path.parent.resolve()
+        self._max_pixels = max_pixels
+        self.num_broken = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self._path.stem
+
+    def __iter__(self) -> Iterator[Observation]:
+        """Good rows; a malformed one is logged with its line number and left out."""
+        with self._path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                too_long = len(line) > MAX_LINE_BYTES
+                while too_long and line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_LINE_BYTES)
+                if not line.strip():
+                    continue
+                try:
+                    if too_long:
+                        raise DataError(
+                            f"{self._path}:{number}: the row is longer than {MAX_LINE_BYTES} bytes"
+                        )
+                    observation = self._observe(line, number)
+                except DataError as error:
+                    self.num_broken += 1
+                    _log.warning("source.row_malformed", error=str(error), fix=error.fix)
+                    continue
+                yield observation
+
+    def _observe(self, line: bytes, number: int) -> Observation:
+        place = f"{self._path}:{number}"
+        row = _parse(line, place)
+        question = _text(row, "question", place)
+        truth = _text(row, "answer", place) if row.get("answer") is not None else None
+        domain = _text(row, "domain", place) if row.get("domain") is not None else None
+        path = self._inside(_text(row, "image", place), place)
+        return Observation(
+            image=read_image(path, place=place, max_pixels=self._max_pixels),
+            question=question,
+            truth=truth,
+            domain=domain,
+            place=place,
+        )
+
+    def _inside(self, name: str, place: str) -> Path:
+        """The image's path; DataError if it leaves the folder, be it by a link."""
+        try:
+            path = (self._folder / name).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"{place}: image {name!r} is not a path ({error})") from error
+        if not path.is_relative_to(self._folder):
+            raise DataError(f"{place}: image {name!r} lies outside {self._folder}")
+        return path
+
+
+def _parse(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not a JSON object ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: not a JSON object")
+    return row
+
+
+def _text(row: dict[str, Any], key: str, place: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f'{place}: "{key}" is missing or not a text')
+    if len(value) > MAX_TEXT_CHARS:
+        raise DataError(f'{place}: "{key}" is longer than {MAX_TEXT_CHARS} characters')
+    return value

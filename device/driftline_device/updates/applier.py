@@ -1,0 +1,411 @@
+"""Takes an update from the cloud's offer to the model that answers, and back again if it must.
+
+    check -> fetch -> verify -> write the spare slot -> probe -> pointer -> swap -> watch -> trust
+
+Each state is persisted before its work begins (machine.py, journal.py); a failed version is
+remembered before anything else is done about it, and never tried again. The pointer in
+slots/current.json is replaced before the swap, so what a restart loads is never older than what
+has answered. One thread owns an Applier; only
+`answered`, `errored`, `request_rollback` and the properties may be called by others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.turns import Turns
+from driftline_device.updates import machine
+from driftline_device.updates.admission import FORGIVEN, Holdings, SizeLimits, check_manifest
+from driftline_device.updates.journal import Journal
+from driftline_device.updates.machine import Phase, UpdateState
+from driftline_device.updates.probe import ProbeLimits, Verdict, is_finite, judge, run_probe
+from driftline_device.updates.rollback import (
+    Watch,
+    Watching,
+    WatchLimits,
+    is_less_sure,
+    uncertainty,
+)
+from driftline_device.updates.slots import BASE_VERSION, Slots
+from driftline_shared.clock import Clock
+from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reason, UpdateError
+from driftline_shared.models.pair import ProbeItem
+from driftline_shared.status import UpdateReport
+from driftline_shared.update import Adapter, Manifest, adapter_digest
+from driftline_shared.update_apply import apply_update
+
+FETCH_ATTEMPTS = 2
+"""A blob whose digest is wrong is fetched once more: the bytes may have broken on the way."""
+
+_log = structlog.get_logger(__name__)
+
+
+class UpdateLink(Protocol):
+    """What an update needs of the link; every call ends by its own deadline, with LinkError."""
+
+    def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
+        """Something newer than `adapter_version` that is not among `failed_versions`, or None."""
+
+    def fetch(self, manifest: Manifest) -> bytes:
+        """The blob that `manifest` names."""
+
+    def report(self, report: UpdateReport) -> None:
+        """Tell how an update went."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateSettings:
+    """How strict the device is with updates."""
+
+    sizes: SizeLimits = field(default_factory=SizeLimits)
+    probe: ProbeLimits = field(default_factory=ProbeLimits)
+    watch: WatchLimits = field(default_factory=WatchLimits)
+
+
+def _ignore(_stage: str) -> None:
+    """No one follows the stages."""
+
+
+class Applier:
+    """The updates of one device. `on_stage` is called with the name of each stage just begun."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        runtime: Runtime,
+        pair_name: str,
+        token_space: str,
+        probe_set: Sequence[ProbeItem],
+        clock: Clock,
+        turn: AbstractContextManager[None] | None = None,
+        settings: UpdateSettings | None = None,
+        on_stage: Callable[[str], None] = _ignore,
+    ) -> None:
+        """`runtime` holds version 0; `recover` then brings it to what is in force."""
+        self._slots = Slots(state_dir / "slots")
+        self._journal = Journal(state_dir, base_model=runtime.base_model)
+        self._runtime = runtime
+        self._pair_name = pair_name
+        self._token_space = token_space
+        self._probe_set = probe_set
+        self._clock = clock
+        self._turn = turn if turn is not None else Turns()
+        self._settings = settings or UpdateSettings()
+        self._on_stage = on_stage
+        self._base: Adapter = runtime.adapter()
+        self._adapter = self._base
+        self._watch = Watch(self._settings.watch)
+        self._watch_lock = threading.Lock()
+        self._pending: Watching | Reason | None = None
+        self._pending_version = BASE_VERSION
+        self._refused: set[tuple[int, bytes, str]] = set()
+        self._pauses_ms: deque[float] = deque(maxlen=1_000)
+        self.wake = threading.Event()
+
+    # -- what others may ask -----------------------------------------------------------------
+
+    @property
+    def state(self) -> UpdateState:
+        """As last persisted."""
+        return self._journal.state
+
+    @property
+    def failed_versions(self) -> list[int]:
+        """Never tried again; rising."""
+        return sorted(self._journal.failed_versions)
+
+    @property
+    def apply_pauses_ms(self) -> list[float]:
+        """How long requests had to wait for each swap of this run."""
+        return list(self._pauses_ms)
+
+    def answered(self, question: Question, answer: Answer) -> None:
+        """Tell the watch of an answer; cheap, for the thread that answers."""
+        with self._watch_lock:
+            self._note(self._watch.answered(question, answer))
+
+    def errored(self) -> None:
+        """Tell the watch that the model raised an error instead of an answer."""
+        with self._watch_lock:
+            self._note(self._watch.failed())
+
+    def request_rollback(self, version: int) -> None:
+        """An operator wants to leave `version`; nothing if it is not in force by then."""
+        with self._watch_lock:
+            self._pending = Reason.OPERATOR_ROLLBACK
+            self._pending_version = version
+        self.wake.set()
+
+    # -- the work, for one thread ------------------------------------------------------------
+
+    def recover(self) -> None:
+        """After a start: finish or undo what was under way, and load what is in force."""
+        for _ in range(3):
+            loaded = self._slots.recover(base_model=self._runtime.base_model)
+            version = loaded.version if loaded else BASE_VERSION
+            found = machine.restart(
+                self.state, pointer=version, failed=self._journal.failed_versions
+            )
+            if found.fail is not None:
+                reason = found.roll_back or Reason.PROBE_INTERRUPTED
+                self._journal.remember(found.fail, reason)
+            self._journal.save(found.state)
+            if found.roll_back is not None:
+                self._leave(found.roll_back)
+                continue
+            try:
+                self._load(loaded.adapter if loaded else self._base, version)
+            except DriftlineError as error:
+                if version == BASE_VERSION:
+                    raise
+                _log.error("update.slot_does_not_run", version=version, error=str(error))
+                self._journal.remember(version, Reason.PROBE_ERROR)
+                self._leave(Reason.PROBE_ERROR)
+                continue
+            if self.state.watching:
+                self._start_watch()
+            return
+        self._load(self._base, BASE_VERSION)
+
+    def poll(self, link: UpdateLink) -> bool:
+        """Tell what was not told, ask for something newer, install it; whether there was an offer.
+
+        Raises LinkError if the cloud cannot be reached; nothing is lost by that.
+        """
+        if self.state.phase not in machine.RESTING:
+            # An error (a full disk) cut the last attempt short: settle it as a restart would.
+            self.recover()
+        self.tell(link)
+        manifest = link.check(
+            adapter_version=self.state.version, failed_versions=self.failed_versions
+        )
+        if manifest is None or manifest.target_version in self._journal.failed_versions:
+            return False
+        try:
+            self.install(manifest, link)
+        finally:
+            self.tell(link)
+        return True
+
+    def tell(self, link: UpdateLink) -> None:
+        """Send the reports that the cloud does not have."""
+        for report in self.state.reports:
+            link.report(report)
+            self._journal.save(machine.told(self.state, report))
+
+    def act(self) -> None:
+        """Do what the watch or an operator asked for."""
+        self.wake.clear()
+        with self._watch_lock:
+            pending, self._pending = self._pending, None
+            version, kept = self._pending_version, self._watch.kept()
+        if pending is None or version != self.state.version:
+            return
+        if pending is Watching.SUSPECT and not self._confirm(kept):
+            pending = Watching.TRUSTED
+        if pending is Watching.TRUSTED:
+            self._journal.save(machine.trust(self.state))
+            _log.info("update.trusted", version=version)
+        elif version != BASE_VERSION:
+            reasons = {Watching.SUSPECT: Reason.WATCH_UNSURE, Watching.ERRORS: Reason.WATCH_ERRORS}
+            reason = pending if isinstance(pending, Reason) else reasons[pending]
+            self._journal.remember(version, reason)
+            self._on_stage("remembered")
+            self._leave(reason)
+            adapter, earlier = self._in_force()
+            self._load(adapter, earlier)
+
+    def install(self, manifest: Manifest, link: UpdateLink) -> None:
+        """One offer, to its end: active, failed, refused, or begun again later."""
+        if not self._accept(manifest):
+            return
+        version = manifest.target_version
+        self._advance(machine.begin(self.state, version))
+        try:
+            adapter = self._fetch(manifest, link)
+            self._advance(machine.verify(self.state))
+            slot = self._slots.write_spare(
+                adapter, version=version, base_model=self._runtime.base_model
+            )
+            # Read back: what a restart would load is what is probed.
+            adapter = self._slots.load(slot, version, base_model=self._runtime.base_model).adapter
+            self._advance(machine.stage(self.state))
+        except (LinkError, OSError) as error:
+            # The link or the disk failed, not the version: it may be offered again.
+            _log.warning("update.abandoned", version=version, error=str(error))
+            self._journal.save(machine.abandon(self.state))
+            raise
+        except DriftlineError as error:
+            self._fail(error.reason, str(error))
+            return
+        self._advance(machine.probe(self.state))
+        verdict = self._probe(adapter)
+        if verdict.reason is not None:
+            self._fail(verdict.reason, verdict.detail, verdict.numbers)
+            return
+        self._activate(slot, adapter, verdict)
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def _accept(self, manifest: Manifest) -> bool:
+        holdings = Holdings(
+            pair=self._pair_name,
+            base_model=self._runtime.base_model,
+            token_space=self._token_space,
+            version=self.state.version,
+            digest=adapter_digest(self._adapter),
+        )
+        try:
+            check_manifest(
+                manifest, holdings, limits=self._settings.sizes, now_unix_s=self._clock.now_s()
+            )
+        except UpdateError as error:
+            self._refuse(manifest, error)
+            return False
+        return True
+
+    def _refuse(self, manifest: Manifest, error: UpdateError) -> None:
+        version = manifest.target_version
+        key = (version, manifest.blob_digest, error.reason)
+        if key in self._refused or version < 0:
+            return
+        self._refused.add(key)
+        _log.warning("update.refused", version=version, reason=error.reason, error=str(error))
+        if error.reason not in FORGIVEN:
+            self._journal.remember(version, error.reason)
+        self._advance(machine.refuse(self.state, version, error.reason, str(error)))
+
+    def _fetch(self, manifest: Manifest, link: UpdateLink) -> Adapter:
+        for attempt in range(1, FETCH_ATTEMPTS + 1):
+            try:
+                return apply_update(self._adapter, manifest, link.fetch(manifest))
+            except (UpdateError, CodecError) as error:
+                if error.reason is not Reason.DIGEST_MISMATCH or attempt == FETCH_ATTEMPTS:
+                    raise
+                _log.warning("update.fetched_again", version=manifest.target_version)
+        raise AssertionError("unreachable")
+
+    def _probe(self, adapter: Adapter) -> Verdict:
+        if not is_finite(adapter):
+            return Verdict(
+                reason=Reason.PROBE_NOT_FINITE, detail="a weight is not finite", numbers={}
+            )
+        try:
+            with self._runtime.trial(adapter) as candidate:
+                active, measured = run_probe(
+                    self._runtime,
+                    candidate,
+                    self._probe_set,
+                    limits=self._settings.probe,
+                    monotonic=self._clock.monotonic_s,
+                    turn=self._turn,
+                )
+        except Exception as error:
+            # Whatever a new version makes the model raise, the device must not die of it.
+            _log.exception("update.probe_raised")
+            return Verdict(reason=Reason.PROBE_ERROR, detail=_short(error), numbers={})
+        return judge(active, measured, self._settings.probe)
+
+    def _activate(self, slot: str, adapter: Adapter, verdict: Verdict) -> None:
+        version = self.state.target
+        self._slots.activate(slot, version)
+        self._on_stage("pointed")
+        try:
+            pause_ms = self._load(adapter, version)
+        except Exception as error:
+            _log.exception("update.swap_raised")
+            self._journal.remember(version, Reason.PROBE_ERROR)
+            self._slots.fall_back(base_model=self._runtime.base_model)
+            self._load(*self._in_force())
+            self._fail(Reason.PROBE_ERROR, _short(error))
+            return
+        self._pauses_ms.append(pause_ms)
+        numbers = {**verdict.numbers, "apply_pause_ms": pause_ms}
+        self._advance(machine.activate(self.state, numbers))
+        self._start_watch()
+        _log.info("update.applied", version=version, pause_ms=round(pause_ms, 3))
+
+    def _start_watch(self) -> None:
+        with self._watch_lock:
+            self._watch.start(self.state.version)
+            self._pending = None
+
+    def _confirm(self, kept: list[tuple[Question, float]]) -> bool:
+        """Whether the version in force is far less sure than the earlier one on the same questions."""
+        pointer = self._slots.pointer()
+        earlier = self._base
+        try:
+            if pointer.previous is not None:
+                earlier = self._slots.load(
+                    pointer.previous,
+                    pointer.previous_version,
+                    base_model=self._runtime.base_model,
+                ).adapter
+            old: list[float] = []
+            with self._runtime.trial(earlier) as trial:
+                for question, _ in kept:
+                    with self._turn:
+                        old += [uncertainty(answer) for answer in trial.answer([question])]
+        except DriftlineError as error:
+            _log.error("update.cannot_confirm", error=str(error))
+            return False
+        return is_less_sure([score for _, score in kept], old, self._settings.watch)
+
+    def _leave(self, reason: Reason) -> None:
+        """Point to the earlier version, persist it; the caller loads it."""
+        left = self.state.version
+        earlier = self._slots.fall_back(base_model=self._runtime.base_model)
+        self._on_stage("fell_back")
+        with self._watch_lock:
+            self._watch.stop()
+        self._advance(machine.roll_back(self.state, earlier, reason))
+        _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
+
+    def _in_force(self) -> tuple[Adapter, int]:
+        loaded = self._slots.recover(base_model=self._runtime.base_model)
+        return (loaded.adapter, loaded.version) if loaded else (self._base, BASE_VERSION)
+
+    def _load(self, adapter: Adapter, version: int) -> float:
+        pause_ms = 0.0
+        if version != self._runtime.version or adapter is not self._adapter:
+            pause_ms = self._runtime.swap(adapter, version)
+        self._adapter = adapter
+        return pause_ms
+
+    def _fail(self, reason: Reason, detail: str, numbers: dict[str, float] | None = None) -> None:
+        version = self.state.target
+        _log.warning("update.failed", version=version, reason=reason, detail=detail)
+        self._journal.remember(version, reason)
+        self._on_stage("remembered")
+        self._advance(machine.fail(self.state, reason, detail, numbers))
+
+    def _advance(self, state: UpdateState) -> None:
+        self._journal.save(state)
+        self._on_stage(state.phase)
+
+    def _note(self, watching: Watching) -> None:
+        if watching in (Watching.TRUSTED, Watching.SUSPECT, Watching.ERRORS):
+            if not isinstance(self._pending, Reason):
+                # What an operator asked for is not overruled.
+                self._pending = watching
+                self._pending_version = self.state.version
+            if watching is not Watching.ERRORS:
+                self._watch.pause()
+            self.wake.set()
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+__all__ = ["Applier", "Phase", "UpdateLink", "UpdateSettings"]

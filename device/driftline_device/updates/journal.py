@@ -1,0 +1,128 @@
+"""What the device remembers about updates: update.json (the state) and failed.json (never again).
+
+failed.json is written before the state that tells of the failure, so a kill between the two can
+forget the telling but never the failure. Both files are replaced atomically. A broken file is set
+aside under another name and logged: the device goes on with an empty memory instead of not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from driftline_device.disk import make_folder, read_json, write_json
+from driftline_device.updates.machine import Phase, UpdateState
+from driftline_shared.errors import Reason
+from driftline_shared.status import UpdateOutcome, UpdateReport
+
+MAX_FAILURES = 1_000
+"""Most failures remembered; the oldest go first (they are the ones a cloud no longer offers)."""
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A version of one base model that is never tried again, and why."""
+
+    version: int
+    reason: Reason
+    base_model: str
+
+
+class Journal:
+    """The persisted `UpdateState` and the failures of `base_model`, in one folder.
+
+    Version numbers count per base model: what was noted for another one is not used here.
+    """
+
+    def __init__(self, folder: Path, *, base_model: str) -> None:
+        make_folder(folder)
+        self._folder = folder
+        self._base_model = base_model
+        owner, state = self._read("update.json", _to_state, (base_model, UpdateState()))
+        self._state = state if owner == base_model else UpdateState()
+        self._failures = self._read("failed.json", _to_failures, ())
+
+    @property
+    def state(self) -> UpdateState:
+        """As last persisted."""
+        return self._state
+
+    @property
+    def failed_versions(self) -> dict[int, Reason]:
+        """Versions that are never tried again, and why."""
+        ours = [each for each in self._failures if each.base_model == self._base_model]
+        return {each.version: each.reason for each in ours}
+
+    def save(self, state: UpdateState) -> None:
+        """Persist `state`; on return it survives a power cut."""
+        row = {"base_model": self._base_model, **asdict(state)}
+        write_json(self._folder / "update.json", row)
+        self._state = state
+
+    def remember(self, version: int, reason: Reason) -> None:
+        """Never try `version` again; on return it survives a power cut."""
+        if version in self.failed_versions:
+            return
+        failure = Failure(version=version, reason=reason, base_model=self._base_model)
+        failures = (*self._failures, failure)[-MAX_FAILURES:]
+        rows = [asdict(each) for each in failures]
+        write_json(self._folder / "failed.json", {"failures": rows})
+        self._failures = failures
+
+    def _read(self, name: str, convert: Callable[[dict[str, Any]], _T], empty: _T) -> _T:
+        path = self._folder / name
+        try:
+            found = read_json(path)
+            return empty if found is None else convert(found)
+        except (ValueError, TypeError, KeyError) as error:
+            path.replace(path.with_name(f"{name}.broken"))
+            _log.error("journal.file_broken", file=name, error=str(error))
+            return empty
+
+
+def _to_state(found: dict[str, Any]) -> tuple[str, UpdateState]:
+    state = UpdateState(
+        phase=Phase(found["phase"]),
+        version=_whole(found["version"]),
+        target=_whole(found["target"]),
+        reason=Reason(found["reason"]),
+        detail=str(found["detail"]),
+        watching=bool(found["watching"]),
+        num_starts=_whole(found["num_starts"]),
+        reports=tuple(_to_report(each) for each in found["reports"]),
+    )
+    return str(found["base_model"]), state
+
+
+def _to_report(found: dict[str, Any]) -> UpdateReport:
+    return UpdateReport(
+        version=_whole(found["version"]),
+        outcome=UpdateOutcome(found["outcome"]),
+        reason=str(found["reason"]),
+        detail=str(found["detail"]),
+        numbers={str(key): float(value) for key, value in found["numbers"].items()},
+    )
+
+
+def _to_failures(found: dict[str, Any]) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(
+            version=_whole(each["version"]),
+            reason=Reason(each["reason"]),
+            base_model=str(each["base_model"]),
+        )
+        for each in found["failures"]
+    )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a version")
+    return value

@@ -1,0 +1,186 @@
+"""The self-check of a staged version: run it beside the version in force, then decide.
+
+A version passes when
+  * every weight and every score is finite,
+  * median(ms per generated token) <= ratio * median(the same of the version in force) + slack,
+  * its agreement with the expected answers of the self-check set is not below that of the version
+    in force by more than the tolerance.
+Both versions answer the same questions in alternation, so that a busy machine slows both.
+`judge` is a function of two measurements; `run_probe` makes them.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.scoring import is_correct
+from driftline_shared.errors import Reason
+from driftline_shared.models.pair import ProbeItem
+from driftline_shared.update import Adapter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeLimits:
+    """How far a new version may be from the one in force.
+
+    `latency_slack_ms`: per generated token, so that a busy machine does not fail a tiny model.
+    `agreement_tolerance`: share of the self-check set, 0..1. `num_timed`: questions asked one by
+    one, for their latency; the rest go in batches of `batch_size`.
+    """
+
+    latency_ratio: float = 2.0
+    latency_slack_ms: float = 20.0
+    agreement_tolerance: float = 0.05
+    num_timed: int = 8
+    batch_size: int = 8
+    max_questions: int = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One version on the self-check set: latencies in ms per generated token."""
+
+    finite: bool
+    latencies_ms: tuple[float, ...]
+    num_agree: int
+    num_asked: int
+
+    @property
+    def agreement(self) -> float:
+        """Share of expected answers given, 0..1."""
+        return self.num_agree / self.num_asked if self.num_asked else 1.0
+
+    @property
+    def latency_ms(self) -> float:
+        """Median per generated token; 0 if nothing was timed."""
+        return statistics.median(self.latencies_ms) if self.latencies_ms else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """`reason` is None when the version passed; `detail` names the numbers that decided."""
+
+    reason: Reason | None
+    detail: str
+    numbers: dict[str, float]
+
+
+def judge(active: Measured, candidate: Measured, limits: ProbeLimits) -> Verdict:
+    """Whether `candidate` may replace `active`."""
+    numbers = {
+        "probe_agreement_before": active.agreement,
+        "probe_agreement": candidate.agreement,
+        "probe_latency_before_ms": active.latency_ms,
+        "probe_latency_ms": candidate.latency_ms,
+    }
+    if not candidate.finite:
+        return Verdict(
+            reason=Reason.PROBE_NOT_FINITE,
+            detail="a weight or score is not finite",
+            numbers=numbers,
+        )
+    slowest = limits.latency_ratio * active.latency_ms + limits.latency_slack_ms
+    if candidate.latency_ms > slowest:
+        return Verdict(
+            reason=Reason.PROBE_TOO_SLOW,
+            detail=f"{candidate.latency_ms:.1f} ms per token, at most {slowest:.1f} allowed",
+            numbers=numbers,
+        )
+    least = active.agreement - limits.agreement_tolerance
+    # Shares are ratios of small whole numbers: allow for their rounding, not for one answer more.
+    if candidate.agreement < least - 1e-9:
+        return Verdict(
+            reason=Reason.PROBE_DISAGREES,
+            detail=f"agrees on {candidate.agreement:.3f} of the self-check set, {least:.3f} needed",
+            numbers=numbers,
+        )
+    return Verdict(reason=None, detail="", numbers=numbers)
+
+
+def is_finite(adapter: Adapter) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(np.isfinite(array).all()) for array in adapter.values())
+
+
+def run_probe(
+    active: Runtime,
+    candidate: Runtime,
+    questions: Sequence[ProbeItem],
+    *,
+    limits: ProbeLimits,
+    monotonic: Callable[[], float],
+    turn: AbstractContextManager[None] | None = None,
+) -> tuple[Measured, Measured]:
+    """Measure both versions on the self-check set; `turn` is held for one model call at a time."""
+    turn = turn if turn is not None else nullcontext()
+    chosen = list(questions)[: limits.max_questions]
+    measuring = [_Measuring(active), _Measuring(candidate)]
+    timed = chosen[: limits.num_timed]
+    for each in timed[:1]:
+        # The first call pays for caches and lazy set-up: not counted.
+        for one in measuring:
+            one.warm_up(each, turn)
+    for index, each in enumerate(timed):
+        # Take turns at going first, so that neither profits from the other's warm caches.
+        for one in measuring if index % 2 == 0 else measuring[::-1]:
+            one.ask([each], turn, monotonic=monotonic)
+    rest = chosen[limits.num_timed :]
+    for start in range(0, len(rest), limits.batch_size):
+        for one in measuring:
+            one.ask(rest[start : start + limits.batch_size], turn)
+    return measuring[0].measured(), measuring[1].measured()
+
+
+class _Measuring:
+    """Collects what one runtime says."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._finite = True
+        self._latencies_ms: list[float] = []
+        self._num_agree = 0
+        self._num_asked = 0
+
+    def warm_up(self, row: ProbeItem, turn: AbstractContextManager[None]) -> None:
+        with turn:
+            self._runtime.answer([Question(image=row.image, text=row.question)])
+
+    def ask(
+        self,
+        rows: Sequence[ProbeItem],
+        turn: AbstractContextManager[None],
+        *,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        questions = [Question(image=row.image, text=row.question) for row in rows]
+        with turn:
+            started_s = monotonic() if monotonic else 0.0
+            answers = self._runtime.answer(questions)
+            stopped_s = monotonic() if monotonic else 0.0
+        if monotonic:
+            num_steps = max(1, sum(answer.num_steps for answer in answers))
+            self._latencies_ms.append((stopped_s - started_s) * 1e3 / num_steps)
+        for answer, row in zip(answers, rows, strict=True):
+            self._finite = self._finite and has_finite_scores(answer)
+            self._num_agree += is_correct(answer.text, row.answer)
+            self._num_asked += 1
+
+    def measured(self) -> Measured:
+        return Measured(
+            finite=self._finite,
+            latencies_ms=tuple(self._latencies_ms),
+            num_agree=self._num_agree,
+            num_asked=self._num_asked,
+        )
+
+
+def has_finite_scores(answer: Answer) -> bool:
+    """Whether every uncertainty of `answer` is a number."""
+    return all(math.isfinite(score) for score in answer.scores.values())

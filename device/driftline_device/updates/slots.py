@@ -1,0 +1,195 @@
+"""A/B slots on disk: where adapter versions live, and the one pointer that says which is in force.
+
+Layout, below the state folder:
+
+    slots/a/adapter.safetensors     the tensors of one version
+    slots/a/slot.json               version, digest, base model, bytes: valid only beside these
+    tensors slots/b/...
+    slots/current.json              {"slot", "version", "previous", "previous_version"}
+
+Write order of the spare slot: remove slot.json, write the tensors, write slot.json. A slot without
+slot.json is empty, so a kill at any line leaves an empty slot or a whole one. `activate` replaces
+current.json in one rename: that is the only commit point, and it names the slot in force and the
+one to fall back to. A staged slot that current.json does not name has not been proven and is never
+loaded.
+
+Recovery: the slot in force if its digest is right, else the earlier one, else the base model
+(version 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from driftline_device.disk import make_folder, read_json, sync_folder, write_atomic, write_json
+from driftline_shared.errors import Reason, UpdateError
+from driftline_shared.update import MAX_RAW_BYTES, Adapter, adapter_digest
+
+NAMES = ("a", "b")
+BASE_VERSION = 0
+"""The version every device has without any update: the base model with its first adapter."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pointer:
+    """What current.json says; a slot of None means the base model."""
+
+    slot: str | None = None
+    version: int = BASE_VERSION
+    previous: str | None = None
+    previous_version: int = BASE_VERSION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """An adapter read back from a slot, its digest verified."""
+
+    slot: str
+    version: int
+    adapter: Adapter
+
+
+class Slots:
+    """Two slots and a pointer. Not for two threads at once: the updates thread owns it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in NAMES:
+            make_folder(folder / name)
+
+    def pointer(self) -> Pointer:
+        """What is in force; the base model if nothing was ever activated or the file is broken."""
+        try:
+            found = read_json(self._folder / "current.json")
+            return Pointer() if found is None else _to_pointer(found)
+        except ValueError as error:
+            _log.error("slots.pointer_broken", error=str(error))
+            return Pointer()
+
+    def write_spare(self, adapter: Adapter, *, version: int, base_model: str) -> str:
+        """Write `adapter` durably into the slot that is not in force; its name."""
+        name = self.spare()
+        folder = self._folder / name
+        (folder / "slot.json").unlink(missing_ok=True)
+        sync_folder(folder)
+        data = save({key: adapter[key] for key in sorted(adapter)})
+        write_atomic(folder / "adapter.safetensors", data)
+        record = {
+            "version": version,
+            "digest": adapter_digest(adapter).hex(),
+            "base_model": base_model,
+            "num_bytes": len(data),
+        }
+        write_json(folder / "slot.json", record)
+        return name
+
+    def spare(self) -> str:
+        """The slot that may be overwritten."""
+        return "b" if self.pointer().slot == "a" else "a"
+
+    def activate(self, name: str, version: int) -> None:
+        """Put slot `name` in force; what was in force becomes the one to fall back to."""
+        now = self.pointer()
+        self._point(
+            Pointer(slot=name, version=version, previous=now.slot, previous_version=now.version)
+        )
+
+    def fall_back(self, *, base_model: str) -> int:
+        """Put the earlier version in force, or the base model if that slot is gone; the version."""
+        now = self.pointer()
+        target = Pointer()
+        if now.previous is not None and now.previous_version != now.version:
+            try:
+                earlier = self.load(now.previous, now.previous_version, base_model=base_model)
+                target = Pointer(slot=earlier.slot, version=earlier.version)
+            except UpdateError as error:
+                _log.error("slots.earlier_broken", slot=now.previous, error=str(error))
+        self._point(target)
+        return target.version
+
+    def load(self, name: str, version: int, *, base_model: str) -> Loaded:
+        """Slot `name`, checked to hold `version` for `base_model`; UpdateError says what is wrong."""
+        folder = self._folder / name
+        record = _read_record(folder)
+        if record.get("version") != version:
+            raise _broken(name, f"it holds version {record.get('version')}, not {version}")
+        if record.get("base_model") != base_model:
+            raise UpdateError(
+                f"slot {name} was made for another base model", reason=Reason.BASE_MISMATCH
+            )
+        path = folder / "adapter.safetensors"
+        try:
+            size = path.stat().st_size
+            if size != record.get("num_bytes") or size > MAX_RAW_BYTES:
+                raise _broken(name, f"its file has {size} bytes")
+            adapter = load(path.read_bytes())
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise _broken(name, f"its file does not load ({error})") from error
+        if adapter_digest(adapter).hex() != record.get("digest"):
+            raise _broken(name, "its digest is wrong")
+        return Loaded(slot=name, version=version, adapter=adapter)
+
+    def recover(self, *, base_model: str) -> Loaded | None:
+        """What to run after a start: in force, else the earlier one, else None (base model).
+
+        The pointer is corrected to what was found, so that the next update sees the truth.
+        """
+        now = self.pointer()
+        if now.slot is None:
+            return None
+        try:
+            return self.load(now.slot, now.version, base_model=base_model)
+        except UpdateError as error:
+            _log.error("slots.active_broken", slot=now.slot, version=now.version, error=str(error))
+        self.fall_back(base_model=base_model)
+        now = self.pointer()
+        if now.slot is None:
+            return None
+        return self.load(now.slot, now.version, base_model=base_model)
+
+    def _point(self, pointer: Pointer) -> None:
+        write_json(
+            self._folder / "current.json",
+            {
+                "slot": pointer.slot,
+                "version": pointer.version,
+                "previous": pointer.previous,
+                "previous_version": pointer.previous_version,
+            },
+        )
+
+
+def _broken(name: str, why: str) -> UpdateError:
+    return UpdateError(f"slot {name} is broken: {why}", reason=Reason.SLOT_CORRUPT)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = read_json(folder / "slot.json")
+    except ValueError as error:
+        raise _broken(folder.name, str(error)) from error
+    if record is None:
+        raise _broken(folder.name, "it is empty")
+    return record
+
+
+def _to_pointer(found: dict[str, Any]) -> Pointer:
+    slots = [found.get("slot"), found.get("previous")]
+    versions = [found.get("version"), found.get("previous_version")]
+    if any(slot is not None and slot not in NAMES for slot in slots):
+        raise ValueError("current.json names an unknown slot")
+    if any(type(version) is not int or version < 0 for version in versions):
+        raise ValueError("current.json holds no versions")
+    if slots[0] is None:
+        return Pointer()
+    return Pointer(
+        slot=slots[0], version=versions[0], previous=slots[1], previous_version=versions[1]
+    )

@@ -1,0 +1,155 @@
+"""A runtime without a model: deterministic, thread-safe, and its adapter decides how it behaves.
+
+An image made by `picture` says which answer is right and how hard it is. Adapter tensors of one
+value each are switches: `skill` > 0.5 masters hard images, `harm` answers wrong, `unsure` doubts
+everything, `crash` raises,
+`slow_ms` waits per answer; a weight that is not finite makes scores that are not finite.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_shared.errors import UpdateError
+from driftline_shared.models.pair import ProbeItem
+from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
+from driftline_shared.update import Adapter
+
+WORDS = ("red", "green", "blue", "yes")
+BASE_MODEL = "ba5e" * 16
+SPACE = "5bace" * 12 + "abcd"
+PAIR = "fake"
+GRID = Grid(rows=4, cols=4)
+WIDTH = 8
+SWITCHES = ("crash", "harm", "skill", "slow_ms", "unsure")
+
+
+def picture(word: int, *, hard: bool = False, noise: int = 0) -> NDArray[np.uint8]:
+    """(4, 4, 3) uint8: the answer is WORDS[word]; `noise` only makes pictures differ."""
+    image = np.full((4, 4, 3), noise % 256, dtype=np.uint8)
+    image[0, 0] = (word % len(WORDS), int(hard), 0)
+    return image
+
+
+def probe_set(num: int = 12) -> list[ProbeItem]:
+    """Easy pictures with their right answers."""
+    return [
+        ProbeItem(image=picture(n, noise=n), question="what?", answer=WORDS[n % len(WORDS)])
+        for n in range(num)
+    ]
+
+
+def base_adapter() -> dict[str, NDArray[np.float32]]:
+    """Version 0: every switch off."""
+    switches = {name: np.zeros(1, dtype=np.float32) for name in SWITCHES}
+    return {**switches, "weights": np.zeros((8, 8), dtype=np.float32)}
+
+
+def adapter(**switches: float) -> dict[str, NDArray[np.float32]]:
+    """The base adapter with some switches on."""
+    values = {name: np.array([value], dtype=np.float32) for name, value in switches.items()}
+    return {**base_adapter(), **values}
+
+
+def token_space() -> TokenSpace:
+    """The space of this runtime's tokens."""
+    return TokenSpace(
+        digest=SPACE,
+        grid=GRID,
+        low=np.full(WIDTH, -1.0, dtype=np.float32),
+        high=np.full(WIDTH, 1.0, dtype=np.float32),
+        mean=np.zeros(WIDTH, dtype=np.float32),
+        precision=np.eye(WIDTH, dtype=np.float32),
+    )
+
+
+def calibration() -> dict[str, NDArray[np.float64]]:
+    """Sorted source scores: easy pictures are always at 0.1."""
+    return {kind: np.full(100, 0.1) for kind in ("entropy", "margin", "mutual_information", "ood")}
+
+
+class FakeRuntime:
+    """The Runtime protocol; `calls` counts questions asked of the active adapter."""
+
+    base_model = BASE_MODEL
+
+    def __init__(self, adapter: Adapter | None = None, version: int = 0) -> None:
+        self._adapter: Adapter = adapter if adapter is not None else base_adapter()
+        self._version = version
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    def adapter(self) -> Adapter:
+        return dict(self._adapter)
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        with self._lock:
+            self.calls += len(questions)
+            return [self._one(question) for question in questions]
+
+    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
+        return answer.scores["entropy"] / 2
+
+    def score_tokens(
+        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
+    ) -> NDArray[np.float32]:
+        return np.abs(answer.tokens.values).sum(axis=1)
+
+    @contextmanager
+    def _trial(self, adapter: Adapter) -> Iterator[Runtime]:
+        yield FakeRuntime(adapter, -1)
+
+    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
+        _check_shapes(adapter)
+        return self._trial(adapter)
+
+    def swap(self, adapter: Adapter, version: int) -> float:
+        _check_shapes(adapter)
+        with self._lock:
+            self._adapter, self._version = adapter, version
+        return 0.01
+
+    def _on(self, name: str) -> bool:
+        return bool(self._adapter[name][0] > 0.5)
+
+    def _one(self, question: Question) -> Answer:
+        if self._on("crash"):
+            raise RuntimeError("the adapter crashes the model")
+        if self._adapter["slow_ms"][0] > 0:
+            time.sleep(float(self._adapter["slow_ms"][0]) / 1e3)
+        word, hard, _ = (int(value) for value in question.image[0, 0])
+        good = not self._on("harm") and (not hard or self._on("skill"))
+        entropy = 0.9 if self._on("unsure") or (hard and not self._on("skill")) else 0.1
+        if not all(np.isfinite(array).all() for array in self._adapter.values()):
+            entropy = float("nan")
+        return Answer(
+            text=WORDS[word if good else (word + 1) % len(WORDS)],
+            tokens=_tokens(question.image),
+            scores={"entropy": entropy, "margin": entropy},
+            num_steps=1,
+            version=self._version,
+        )
+
+
+def _check_shapes(adapter: Adapter) -> None:
+    shapes = {name: array.shape for name, array in adapter.items()}
+    if shapes != {name: array.shape for name, array in base_adapter().items()}:
+        raise UpdateError("the adapter does not fit the model")
+
+
+def _tokens(image: NDArray[np.uint8]) -> VisualTokens:
+    flat = image.reshape(-1).astype(np.float32) / 255.0
+    values = np.resize(flat, (GRID.num_tokens, WIDTH)).astype(np.float32)
+    positions = np.arange(GRID.num_tokens, dtype=np.int32)
+    return VisualTokens(values=values, positions=positions, grid=GRID)
