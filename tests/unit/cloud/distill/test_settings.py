@@ -1,0 +1,37 @@
+"""Distil settings: typos, wrong types and impossible values are refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_shared.errors import ConfigError
+
+
+def test_settings_survive_the_round_trip() -> None:
+    settings = DistilSettings(a3=0.0, passes=3.5, threads=1)
+    assert DistilSettings.from_mapping(settings.to_mapping()) == settings
+    assert DistilSettings.from_mapping({}) == DistilSettings()
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"leraning_rate": 1e-3}, "leraning_rate"),
+        ({"threads": 1.5}, "whole number"),
+        ({"a1": "1"}, "is a number"),
+        ({"batch_size": True}, "is a number"),
+        ({"a2": -1.0}, "a2"),
+        ({"a2": float("nan")}, "a2"),
+        ({"threads": 0}, "threads"),
+        ({"min_steps": 10, "max_steps": 5}, "max_steps"),
+    ],
+)
+def test_a_wrong_setting_is_named(values: dict[str, object], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        DistilSettings.from_mapping(values)
+
+
+def test_steps_grow_with_the_samples_within_bounds() -> None:
+    settings = DistilSettings(passes=10, batch_size=30, min_steps=20, max_steps=150)
+    assert [settings.num_steps(n) for n in (0, 1, 300, 5000)] == [0, 20, 100, 150]
