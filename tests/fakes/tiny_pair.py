@@ -1,6 +1,6 @@
-"""A tiny pair with random weights: real LLaVA checkpoints, saved and loaded as any other, in a second.
+"""A tiny pair with random weights: real LLaVA checkpoints, saved and loaded as any other.
 
-Its answers are meaningless; shapes, files and paths are real. Never shipped.
+Its answers are meaningless; shapes, files and paths are real; it takes a second. Never shipped.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class LlavaModel:
 
     # -- images to tokens ------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, V, D_v) float32 tower tokens, as `vision_feature_layer` and strategy choose them."""
         from PIL import Image
