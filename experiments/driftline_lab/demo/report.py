@@ -11,7 +11,7 @@ SOURCE = "source"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """Shares of right answers, 0..1: the device before and after, the teacher on the same test set."""
+    """Shares of right answers, 0..1: the device before and after, the teacher on that test set."""
 
     before: float
     after: float
@@ -43,7 +43,7 @@ class Uplink:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Downlink:
-    """Updates applied; mean bytes an update, manifest included, beside the plain adapter and model."""
+    """Updates applied; mean bytes each, manifest included, beside the plain adapter and model."""
 
     updates: int
     bytes_per_update: float

@@ -1,0 +1,102 @@
+"""Accuracy on held-out test sets: the device's own runtime before and after, and the teacher.
+
+Normalised exact match of generated answers (`driftline_device.scoring`), all visual tokens kept.
+Test images are never streamed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from driftline_device.runtime.runtime import Question
+from driftline_device.runtime.torch import TorchRuntime
+from driftline_device.scoring import is_correct
+from driftline_device.sources.dataset import DatasetSource
+from driftline_device.sources.source import Observation
+from driftline_shared.errors import DataError
+from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.pair import Pair
+from driftline_shared.update import Adapter
+
+BATCH = 64
+
+Progress = Callable[[int], None]
+"""Told how many questions were answered since the last call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSet:
+    """The held-out questions of one domain, every one with its true answer."""
+
+    # Not a test class, whatever pytest thinks of its name.
+    __test__ = False
+
+    domain: str
+    rows: Sequence[Observation]
+
+
+def read_test_set(domain: str, path: Path) -> TestSet:
+    """The rows of a JSONL file that have an answer; malformed rows are logged and left out.
+
+    Raises DataError when nothing is left.
+    """
+    rows = [row for row in DatasetSource(path) if row.truth is not None]
+    if not rows:
+        raise DataError(f"{path} holds no row with an image, a question and an answer")
+    return TestSet(domain=domain, rows=rows)
+
+
+def device_accuracy(
+    pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
+) -> dict[str, float]:
+    """Share of right answers by domain, from the runtime a device runs, quantized as it is there."""
+    runtime = TorchRuntime(pair, threads=None, adapter=adapter, max_batch=BATCH)
+
+    def answer(rows: Sequence[Observation]) -> list[str]:
+        questions = [Question(image=row.image, text=row.question) for row in rows]
+        return [answer.text for answer in runtime.answer(questions)]
+
+    return {each.domain: _accuracy(each, answer, progress) for each in sets}
+
+
+def teacher_accuracy(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> dict[str, float]:
+    """Share of right answers by domain, from the teacher with all tokens."""
+    model = load_model(pair.teacher_dir, prompt=pair.prompt)
+    everywhere = torch.arange(model.num_tokens)
+
+    def answer(rows: Sequence[Observation]) -> list[str]:
+        tokens = model.encode([row.image for row in rows])
+        positions = everywhere.expand(len(rows), -1)
+        with torch.inference_mode():
+            batch = model.batch(model.project(tokens), positions, [row.question for row in rows])
+            return model.generate(batch, pair.max_new_tokens).texts
+
+    return {each.domain: _accuracy(each, answer, progress) for each in sets}
+
+
+def jpeg90_bytes(rows: Sequence[Observation]) -> float:
+    """Mean bytes of the images as JPEG of quality 90: what sending pictures would cost."""
+    sizes = []
+    for row in rows:
+        out = io.BytesIO()
+        Image.fromarray(row.image).save(out, format="JPEG", quality=90)
+        sizes.append(out.tell())
+    return sum(sizes) / len(sizes)
+
+
+def _accuracy(
+    test: TestSet, answer: Callable[[Sequence[Observation]], list[str]], progress: Progress
+) -> float:
+    right = 0
+    for start in range(0, len(test.rows), BATCH):
+        rows = test.rows[start : start + BATCH]
+        for row, text in zip(rows, answer(rows), strict=True):
+            right += is_correct(text, row.truth or "")
+        progress(len(rows))
+    return right / len(test.rows)
