@@ -1,0 +1,239 @@
+"""The sampler end to end on a scripted runtime: what is sent, what is counted, what repeats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from typing import cast
+
+import numpy as np
+import pytest
+
+from driftline_device.runtime.runtime import Answer, Runtime
+from driftline_device.sampling.sampler import Sampler, sample_bytes
+from driftline_shared.codec.tokens import decode_tokens
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.tokens import (
+    MAX_TEXT_CHARS,
+    Grid,
+    Sample,
+    SamplingPolicy,
+    TokenSpace,
+    VisualTokens,
+)
+from tests.fakes.clock import FakeClock
+
+GRID = Grid(rows=4, cols=4)
+WIDTH = 8
+ONES = np.ones(WIDTH, np.float32)
+SPACE = TokenSpace(
+    digest="0" * 64,
+    grid=GRID,
+    low=-4 * ONES,
+    high=4 * ONES,
+    mean=0 * ONES,
+    precision=np.eye(WIDTH, dtype=np.float32),
+)
+CALIBRATION = {kind: np.linspace(0, 1, 100) for kind in ("entropy", "mutual_information", "ood")}
+
+
+class Scripted:
+    """A runtime whose scores are set by the test; it counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.scored: list[str] = []
+
+    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
+        self.passes += passes
+        return 5.0
+
+    def score_tokens(
+        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
+    ) -> np.ndarray:
+        self.scored.append(scorer)
+        return np.arange(answer.tokens.num_tokens, dtype=np.float32)
+
+
+def ids() -> Iterator[bytes]:
+    return (number.to_bytes(16, "big") for number in count())
+
+
+def sampler(state: dict[str, object] | None = None, seed: int = 0, **changes: object) -> Sampler:
+    made = ids()
+    policy = SamplingPolicy(
+        **({"max_sample_share": 1.0, "audit_rate": 0.0} | changes)  # type: ignore[arg-type]
+    )
+    return Sampler(
+        space=SPACE,
+        calibration=CALIBRATION,
+        policy=policy,
+        rng=np.random.default_rng(seed),
+        new_id=lambda: next(made),
+        clock=FakeClock(),
+        state=state,
+    )
+
+
+def answer(entropy: float, seed: int = 0, text: str = "yes") -> Answer:
+    values = np.random.default_rng(seed).normal(size=(16, WIDTH)).astype(np.float32)
+    positions = np.arange(16, dtype=np.int32)
+    return Answer(
+        text=text,
+        tokens=VisualTokens(values=values, positions=positions, grid=GRID),
+        scores={"entropy": entropy, "margin": 0.2},
+        num_steps=2,
+        version=3,
+    )
+
+
+def consider(made: Sampler, given: Answer, runtime: Scripted | None = None) -> Sample | None:
+    return made.consider("what is it?", given, cast(Runtime, runtime or Scripted()))
+
+
+def test_an_uncertain_answer_leaves_as_its_best_tokens() -> None:
+    made, runtime = sampler(token_share=0.25), Scripted()
+    sample = consider(made, answer(2.0), runtime)
+    assert sample is not None
+    assert decode_tokens(sample.tokens, SPACE).positions.tolist() == [12, 13, 14, 15]
+    assert (sample.question, sample.answer, sample.adapter_version) == ("what is it?", "yes", 3)
+    assert sample.scores == {"entropy": 2.0, "margin": 0.2}
+    assert sample.priority == pytest.approx(1 - 1 / 101)
+    assert sample.created_unix_s == 1_700_000_000
+    assert not sample.audit
+    assert made.statistics()["sent"] == 1
+
+
+def test_a_confident_answer_stays_and_costs_no_pass() -> None:
+    made, runtime = sampler(), Scripted()
+    assert consider(made, answer(0.5), runtime) is None
+    assert (runtime.passes, runtime.scored) == (0, [])
+    assert made.statistics() == {
+        "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "over_budget": 0, "invalid": 0,
+        "sent": 0,
+    }  # fmt: skip
+
+
+def test_the_gate_score_asked_for_is_computed_and_recorded() -> None:
+    runtime = Scripted()
+    sample = consider(sampler(gate_score="mutual_information"), answer(0.0), runtime)
+    assert sample is not None
+    assert sample.scores["mutual_information"] == 5.0
+    assert runtime.passes == 4
+    shifted = answer(0.0)
+    shifted.tokens.values[:] += 3.0
+    sample = consider(sampler(gate_score="ood"), shifted, runtime)
+    assert sample is not None
+    assert sample.scores["ood"] > 2.5
+
+
+def test_the_audit_picks_confident_answers_at_its_rate() -> None:
+    made = sampler(audit_rate=0.1)
+    audits = [sample for i in range(1_000) if (sample := consider(made, answer(0.5, i)))]
+    assert 70 < len(audits) < 130
+    assert all(sample.audit for sample in audits)
+    assert made.counts.audit == made.counts.sent == len(audits)
+
+
+def test_audits_count_against_the_share() -> None:
+    made = sampler(audit_rate=1.0, max_sample_share=0.1)
+    sent = 0
+    for seen in range(1, 301):
+        sent += consider(made, answer(0.5, seen)) is not None
+        assert sent <= 0.1 * seen
+    assert sent >= 28
+    assert made.counts.over_budget == 300 - sent
+
+
+def test_under_the_share_the_most_uncertain_are_sent() -> None:
+    made, rng = sampler(max_sample_share=0.2), np.random.default_rng(5)
+    scores = rng.random(1_500) + 1.0  # every one of them passes the gate
+    sent = [i for i, s in enumerate(scores) if consider(made, answer(float(s), i)) is not None]
+    assert 0.17 * 1_500 < len(sent) <= 0.2 * 1_500
+    assert np.mean(scores[sent] >= np.quantile(scores, 0.75)) > 0.9
+    assert made.counts.held_back + made.counts.over_budget + made.counts.sent == 1_500
+
+
+def test_every_answer_is_counted_once() -> None:
+    made, rng = sampler(max_sample_share=0.3, audit_rate=0.05), np.random.default_rng(7)
+    for i in range(400):
+        consider(made, answer(float(rng.random() * 2 if i % 9 else np.nan), i))
+    n = made.counts
+    assert n.seen == 400
+    assert n.invalid == 45
+    assert n.uncertain + n.audit == n.held_back + n.over_budget + n.sent
+    assert min(n.held_back, n.sent, n.audit) > 0
+
+
+def test_the_day_budget_counts_whole_samples_and_survives_a_restart() -> None:
+    size = sample_bytes(consider(sampler(), answer(2.0)))  # type: ignore[arg-type]
+    made = sampler(day_bytes=2 * size + 40)
+    assert [consider(made, answer(2.0)) is not None for _ in range(4)] == [True, True, False, False]
+    assert made.counts.over_budget == 2
+    state = json.loads(json.dumps(made.state()))
+    assert consider(sampler(state, day_bytes=2 * size + 40), answer(2.0)) is None
+
+
+def test_a_byte_limit_on_samples_keeps_fewer_tokens() -> None:
+    small = consider(sampler(sample_bytes=40, token_share=1.0), answer(2.0))
+    assert small is not None
+    assert 0 < len(small.tokens.payload) <= 40
+    assert small.tokens.num_tokens < 16
+    made = sampler(sample_bytes=2)
+    assert consider(made, answer(2.0)) is None
+    assert made.counts.over_budget == 1
+
+
+def test_what_no_cloud_would_take_is_not_sent() -> None:
+    made = sampler()
+    broken = answer(2.0)
+    broken.tokens.values[3, 2] = np.nan
+    assert consider(made, broken) is None
+    assert consider(made, answer(float("nan"))) is None
+    assert consider(made, answer(2.0, text="x" * (MAX_TEXT_CHARS + 1))) is None
+    assert made.consider("", answer(2.0), cast(Runtime, Scripted())) is None
+    assert made.counts.invalid == 4
+
+
+def test_same_seed_same_samples() -> None:
+    rng = np.random.default_rng(2)
+    stream = [answer(float(rng.random() * 1.5), i) for i in range(200)]
+    runs = []
+    for _ in range(2):
+        made = sampler(seed=9, audit_rate=0.05, token_scorer="random", max_sample_share=0.4)
+        runs.append([sample for given in stream if (sample := consider(made, given))])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 20
+
+
+def test_a_policy_that_cannot_be_obeyed_leaves_the_old_one_in_force() -> None:
+    made = sampler()
+    old = made.policy
+    for wrong, error in (
+        ({"gate_score": "confidence"}, ConfigError),
+        ({"gate_score": "margin"}, PairError),  # this pair ships no calibration for it
+        ({"token_scorer": "attention"}, ConfigError),
+        ({"token_codec": "jpeg"}, ConfigError),
+        ({"token_share": 0.0}, ConfigError),
+        ({"audit_rate": 2.0}, ConfigError),
+        ({"max_sample_share": -1.0}, ConfigError),
+        ({"sample_bytes": -1}, ConfigError),
+    ):
+        with pytest.raises(error):
+            made.set_policy(SamplingPolicy(**wrong))  # type: ignore[arg-type]
+        assert made.policy is old
+    assert consider(made, answer(2.0)) is not None
+
+
+def test_a_new_policy_keeps_the_bytes_already_spent() -> None:
+    size = sample_bytes(consider(sampler(), answer(2.0)))  # type: ignore[arg-type]
+    made = sampler(day_bytes=size + 10)
+    assert consider(made, answer(2.0)) is not None
+    made.set_policy(
+        SamplingPolicy(revision=2, day_bytes=size + 10, max_sample_share=1.0, gate_score="ood")
+    )
+    shifted = answer(0.0)
+    shifted.tokens.values[:] += 3.0
+    assert consider(made, shifted) is None
+    assert made.counts.over_budget == 1

@@ -1,0 +1,90 @@
+"""Selection: the highest scores, ties by position, never more bytes than allowed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftline_device.sampling.selector import num_kept, select, top_positions
+from driftline_shared.codec.tokens import decode_tokens, encode_tokens
+from driftline_shared.errors import ConfigError
+from driftline_shared.tokens import CodedTokens, Grid, TokenSpace, VisualTokens
+
+GRID = Grid(rows=4, cols=4)
+WIDTH = 8
+ONES = np.ones(WIDTH, np.float32)
+SPACE = TokenSpace(
+    digest="0" * 64,
+    grid=GRID,
+    low=-4 * ONES,
+    high=4 * ONES,
+    mean=0 * ONES,
+    precision=np.eye(WIDTH, dtype=np.float32),
+)
+
+
+def image(seed: int = 0) -> VisualTokens:
+    values = np.random.default_rng(seed).normal(size=(GRID.num_tokens, WIDTH))
+    positions = np.arange(GRID.num_tokens, dtype=np.int32)
+    return VisualTokens(values=values.astype(np.float32), positions=positions, grid=GRID)
+
+
+def int8(tokens: VisualTokens) -> CodedTokens:
+    return encode_tokens(tokens, SPACE, "int8")
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, float("nan")]), min_size=1, max_size=30),
+    st.integers(0, 30),
+)
+def test_top_positions_is_the_literal_choice(scores: list[float], count: int) -> None:
+    positions = np.arange(len(scores), dtype=np.int32) * 3
+    kept = top_positions(np.asarray(scores), positions, count)
+    ranked = [-np.inf if np.isnan(s) else s for s in scores]
+    literal = sorted(range(len(scores)), key=lambda i: (-ranked[i], i))[:count]
+    assert kept.tolist() == sorted(int(positions[i]) for i in literal)
+    assert kept.dtype == np.int32
+
+
+def test_share_rounds_and_keeps_one_at_least() -> None:
+    assert num_kept(64, 0.5) == 32
+    assert num_kept(5, 0.5) == 3
+    assert num_kept(64, 0.001) == 1
+    assert num_kept(64, 1.0) == 64
+    for wrong in (0.0, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="token_share"):
+            num_kept(64, wrong)
+
+
+def test_select_sends_the_kept_tokens_and_nothing_else() -> None:
+    tokens, scores = image(), np.arange(16.0)
+    coded = select(tokens, scores, int8, share=0.25, max_bytes=10_000)
+    assert coded is not None
+    got = decode_tokens(coded, SPACE)
+    assert got.positions.tolist() == [12, 13, 14, 15]
+    np.testing.assert_allclose(got.values, tokens.values[12:], atol=8 / 255)
+
+
+def test_bytes_fall_with_the_share() -> None:
+    tokens, scores = image(), np.arange(16.0)
+    sizes = []
+    for share in (0.1, 0.25, 0.5, 1.0):
+        coded = select(tokens, scores, int8, share=share, max_bytes=10_000)
+        assert coded is not None
+        sizes.append(len(coded.payload))
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 0.3 * sizes[-1]
+
+
+@given(st.integers(0, 200), st.integers(0, 50))
+def test_select_never_exceeds_the_byte_budget(max_bytes: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).random(16)
+    coded = select(image(seed), scores, int8, share=1.0, max_bytes=max_bytes)
+    if coded is None:
+        # Truly nothing fits: even the single best token is too large.
+        best = image(seed).keep(top_positions(scores, image().positions, 1))
+        assert len(int8(best).payload) > max_bytes
+    else:
+        assert len(coded.payload) <= max_bytes
