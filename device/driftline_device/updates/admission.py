@@ -18,7 +18,7 @@ FORGIVEN = frozenset(
     }
 )
 """Refusals of a manifest that say nothing about its version: another manifest may bring it, so the
-version is not remembered as failed. Such a manifest is refused again each time, and never fetched."""
+version is not remembered as failed. Such a manifest is refused each time, and never fetched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

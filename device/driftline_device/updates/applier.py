@@ -341,7 +341,7 @@ class Applier:
             self._pending = None
 
     def _confirm(self, kept: list[tuple[Question, float]]) -> bool:
-        """Whether the version in force is far less sure than the earlier one on the same questions."""
+        """Whether the version in force is far less sure than the earlier one on `kept`."""
         pointer = self._slots.pointer()
         earlier = self._base
         try:

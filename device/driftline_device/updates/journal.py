@@ -47,7 +47,8 @@ class Journal:
         self._base_model = base_model
         owner, state = self._read("update.json", _to_state, (base_model, UpdateState()))
         self._state = state if owner == base_model else UpdateState()
-        self._failures = self._read("failed.json", _to_failures, ())
+        none: tuple[Failure, ...] = ()
+        self._failures = self._read("failed.json", _to_failures, none)
 
     @property
     def state(self) -> UpdateState:

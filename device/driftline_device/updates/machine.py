@@ -182,7 +182,7 @@ def told(state: UpdateState, report: UpdateReport) -> UpdateState:
 
 
 def restart(state: UpdateState, *, pointer: int, failed: Mapping[int, Reason]) -> Restart:
-    """What to do at a start, from the last persisted state, the pointer's version and the failures."""
+    """What to do at a start, from the last state, the pointer's version and the failures."""
     if state.phase is Phase.PROBING:
         if pointer == state.target:
             # Killed after the commit point: the probe had passed.

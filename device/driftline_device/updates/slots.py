@@ -116,7 +116,7 @@ class Slots:
         return target.version
 
     def load(self, name: str, version: int, *, base_model: str) -> Loaded:
-        """Slot `name`, checked to hold `version` for `base_model`; UpdateError says what is wrong."""
+        """Slot `name`, which must hold `version` for `base_model`; UpdateError tells if not."""
         folder = self._folder / name
         record = _read_record(folder)
         if record.get("version") != version:
@@ -182,14 +182,24 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _to_pointer(found: dict[str, Any]) -> Pointer:
-    slots = [found.get("slot"), found.get("previous")]
-    versions = [found.get("version"), found.get("previous_version")]
-    if any(slot is not None and slot not in NAMES for slot in slots):
-        raise ValueError("current.json names an unknown slot")
-    if any(type(version) is not int or version < 0 for version in versions):
-        raise ValueError("current.json holds no versions")
-    if slots[0] is None:
+    slot = _slot(found.get("slot"))
+    if slot is None:
         return Pointer()
     return Pointer(
-        slot=slots[0], version=versions[0], previous=slots[1], previous_version=versions[1]
+        slot=slot,
+        version=_version(found.get("version")),
+        previous=_slot(found.get("previous")),
+        previous_version=_version(found.get("previous_version")),
     )
+
+
+def _slot(value: object) -> str | None:
+    if value is not None and value not in NAMES:
+        raise ValueError("current.json names an unknown slot")
+    return None if value is None else str(value)
+
+
+def _version(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("current.json holds no version")
+    return value
