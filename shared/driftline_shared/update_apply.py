@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.bounds import TENSOR_DIGEST_BYTES, check_manifest
 from driftline_shared.codec.entropy import unpack_segments
 from driftline_shared.codec.registry import (
     EXACT,
@@ -23,18 +24,12 @@ from driftline_shared.codec.registry import (
 )
 from driftline_shared.errors import CodecError, Reason, UpdateError
 from driftline_shared.update import (
-    MANIFEST_FORMAT,
-    MAX_RAW_BYTES,
-    MAX_TENSORS,
     Adapter,
     Manifest,
     TensorEntry,
     UpdateKind,
     adapter_digest,
 )
-
-DIGEST_BYTES = 8
-"""Bytes of a tensor's digest in the manifest."""
 
 
 def apply_update(base: Adapter, manifest: Manifest, blob: bytes) -> Adapter:
@@ -55,25 +50,6 @@ def apply_update(base: Adapter, manifest: Manifest, blob: bytes) -> Adapter:
     if adapter_digest(target) != manifest.target_digest:
         raise UpdateError("the result is not the manifest's", reason=Reason.DIGEST_MISMATCH)
     return target
-
-
-def check_manifest(manifest: Manifest) -> None:
-    """UpdateError `manifest_invalid` unless counts, versions and sizes are possible at all."""
-    problem = ""
-    if manifest.format != MANIFEST_FORMAT:
-        problem = f"format {manifest.format} is not {MANIFEST_FORMAT}"
-    elif len(manifest.tensors) > MAX_TENSORS:
-        problem = f"{len(manifest.tensors)} tensors, at most {MAX_TENSORS} are possible"
-    elif not 0 <= manifest.raw_bytes <= MAX_RAW_BYTES:
-        problem = f"{manifest.raw_bytes} raw bytes, at most {MAX_RAW_BYTES} are possible"
-    elif not 0 <= manifest.blob_bytes <= MAX_RAW_BYTES:
-        problem = f"a blob of {manifest.blob_bytes} bytes"
-    elif not 0 <= manifest.base_version < manifest.target_version:
-        problem = f"versions {manifest.base_version} to {manifest.target_version} do not rise"
-    elif len({entry.name for entry in manifest.tensors}) != len(manifest.tensors):
-        problem = "a tensor is named twice"
-    if problem:
-        raise UpdateError(problem, reason=Reason.MANIFEST_INVALID)
 
 
 def decode_update(
@@ -116,7 +92,7 @@ def _check_entry(entry: TensorEntry, base: Adapter, kind: UpdateKind, raw_bytes:
         problem = f"has shape {entry.shape}, the adapter's has {base[entry.name].shape}"
     elif entry.offset < 0 or entry.length < 0 or entry.offset + entry.length > raw_bytes:
         problem = "lies outside the blob"
-    elif len(entry.digest) != DIGEST_BYTES:
+    elif len(entry.digest) != TENSOR_DIGEST_BYTES:
         problem = "has no digest"
     elif kind is UpdateKind.FULL and (len(layers) != 1 or layers[0] == EXACT):
         problem = "has a codec that needs a base in a full update"
@@ -129,7 +105,7 @@ def _decode_entry(
     entry: TensorEntry, kind: UpdateKind, base: NDArray[np.float32], raw: bytes
 ) -> NDArray[np.float32]:
     data = raw[entry.offset : entry.offset + entry.length]
-    if hashlib.sha256(data).digest()[:DIGEST_BYTES] != entry.digest:
+    if hashlib.sha256(data).digest()[:TENSOR_DIGEST_BYTES] != entry.digest:
         raise UpdateError(
             f"tensor {entry.name!r} is not the manifest's", reason=Reason.DIGEST_MISMATCH
         )

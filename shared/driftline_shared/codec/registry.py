@@ -24,7 +24,7 @@ from driftline_shared.codec.varint import read_varint, write_varint
 from driftline_shared.errors import CodecError
 
 MAX_LAYERS = 16
-MAX_NAME_CHARS = 512
+MAX_NAME_CHARS = 128
 EXACT = "exact"
 _SPARSE = "sparse:"
 _QUANTIZER = re.compile(r"([a-z0-9]{1,16})(?:/([1-9][0-9]{0,5}))?")

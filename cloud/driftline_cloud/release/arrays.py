@@ -1,0 +1,97 @@
+"""Adapters, residuals and packed updates as safetensors bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
+
+from driftline_cloud.release.durable import write_durably
+from driftline_cloud.release.packer import Packed
+from driftline_shared.errors import DriftlineError
+from driftline_shared.update import Adapter, TensorEntry, UpdateKind
+
+Arrays = dict[str, NDArray[np.float32]]
+
+_BLOB = "blob"
+
+
+def adapter_to_bytes(adapter: Adapter) -> bytes:
+    """Tensors in name order, so that equal adapters give equal bytes."""
+    arrays = {
+        name: np.ascontiguousarray(adapter[name], dtype=np.float32) for name in sorted(adapter)
+    }
+    return bytes(save(arrays))
+
+
+def adapter_from_file(path: Path) -> Arrays:
+    """The adapter in `path`; DriftlineError (internal) if the disk lost it."""
+    try:
+        arrays: Arrays = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DriftlineError(f"{path.name} of a release cannot be read: {error}") from error
+    return arrays
+
+
+def save_packed(path: Path, packed: Packed) -> None:
+    """Keep `packed` durably in one file, between compressing and publishing."""
+    arrays: dict[str, NDArray[np.generic]] = {_BLOB: np.frombuffer(packed.blob, dtype=np.uint8)}
+    for prefix, tensors in (("adapter.", packed.adapter), ("residual.", packed.residual)):
+        for name in sorted(tensors):
+            arrays[prefix + name] = np.ascontiguousarray(tensors[name], dtype=np.float32)
+    described = {
+        "label": packed.label,
+        "kind": packed.kind.value,
+        "raw_bytes": packed.raw_bytes,
+        "base_digest": packed.base_digest.hex(),
+        "target_digest": packed.target_digest.hex(),
+        "tensors": [
+            [entry.name, entry.shape, entry.codec, entry.offset, entry.length, entry.digest.hex()]
+            for entry in packed.tensors
+        ],
+    }
+    write_durably(path, bytes(save(arrays, metadata={"packed": json.dumps(described)})))
+
+
+def load_packed(path: Path) -> Packed | None:
+    """What `save_packed` kept; None if there is none that can be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            described = json.loads(file.metadata()["packed"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        entries = tuple(
+            TensorEntry(
+                name=name,
+                shape=tuple(shape),
+                codec=codec,
+                offset=offset,
+                length=length,
+                digest=bytes.fromhex(digest),
+            )
+            for name, shape, codec, offset, length, digest in described["tensors"]
+        )
+        return Packed(
+            label=described["label"],
+            kind=UpdateKind(described["kind"]),
+            tensors=entries,
+            blob=arrays[_BLOB].tobytes(),
+            raw_bytes=described["raw_bytes"],
+            base_digest=bytes.fromhex(described["base_digest"]),
+            target_digest=bytes.fromhex(described["target_digest"]),
+            adapter=_part(arrays, "adapter."),
+            residual=_part(arrays, "residual."),
+        )
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+
+
+def _part(arrays: dict[str, NDArray[np.float32]], prefix: str) -> Arrays:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in sorted(arrays.items())
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,236 @@
+"""The dynamic part of DWC: the smallest (share, quantizer) that keeps what the candidate gained.
+
+Candidates are estimated without coding anything: bytes from the entropy of their masks, loss from
+the importance that is dropped or rounded. Those that another one beats on both are pruned, the rest
+is sorted by bytes and searched by halves; only what the search touches is coded and judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from driftline_cloud.release.delta import delta
+from driftline_cloud.release.packer import Packed, PackSetting, pack
+from driftline_cloud.release.selection import (
+    ENTRY_BYTES,
+    bits_per_kept,
+    importance_of,
+    select_share,
+)
+from driftline_shared.update import Adapter, adapter_fp16_bytes
+
+log = structlog.get_logger(__name__)
+
+SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
+"""Shares of weights tried; the paper's grid, with two more where an update's byte budget lies."""
+
+_VALUE_BITS = {"linear2": 1.0, "linear3": 2.2, "linear4": 3.2, "nf4": 3.9, "linear8": 7.2}
+"""Bits of a kept value after entropy coding, measured on normal deltas."""
+_VALUE_LOSS = {"linear2": 0.17, "linear3": 0.05, "linear4": 0.012, "nf4": 0.01, "linear8": 1e-4}
+"""Share of a kept value's energy that rounding loses, measured on normal deltas."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChooseSettings:
+    """`epsilon`: share of the candidate's gain that coding may lose. `max_fp16_share`: most bytes
+    of an update, manifest included, per byte of the fp16 adapter. `feedback`: weight of E_v."""
+
+    epsilon: float = 0.05
+    max_fp16_share: float = 0.10
+    shares: tuple[float, ...] = SHARES
+    quantizers: tuple[str, ...] = ("linear2", "linear3", "linear4", "linear8")
+    block: int = 512
+    feedback: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What a judge says of a decoded update: `kept_gain` is the share of the candidate's gain."""
+
+    good_enough: bool
+    kept_gain: float
+
+
+Judge = Callable[[Adapter], Judgement]
+Cost = Callable[[Packed], int]
+"""Bytes of an update on the wire, manifest included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """`packed` is the smallest good one, or (`good_enough` False) the best that fits the budget."""
+
+    packed: Packed
+    good_enough: bool
+    kept_gain: float
+    num_bytes: int
+    budget_bytes: int
+    num_judged: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A setting with what it should cost. `loss`: share of the weighted energy of the delta."""
+
+    setting: PackSetting
+    num_bytes: float
+    loss: float
+
+
+def by_score(
+    score: Callable[[Adapter], float], *, base_score: float, target_score: float, epsilon: float
+) -> Judge:
+    """Judges by a score (higher is better): at most `epsilon` of the gain of T over C_v may go."""
+    gain = target_score - base_score
+
+    def judge(adapter: Adapter) -> Judgement:
+        reached = score(adapter)
+        kept = (reached - base_score) / gain if gain > 0 else float(reached >= target_score)
+        return Judgement(good_enough=bool(kept >= 1.0 - epsilon), kept_gain=float(kept))
+
+    return judge
+
+
+def choose(
+    base: Adapter,
+    target: Adapter,
+    residual: Adapter,
+    sqrt_fisher: Adapter,
+    *,
+    judge: Judge,
+    cost: Cost,
+    settings: ChooseSettings,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Choice:
+    """The smallest update from `base` (C_v) towards `target` (T) that `judge` finds good enough.
+
+    If none is with the residual of earlier rounds added, T alone is tried: what was lost then may
+    not suit what was learned since.
+    """
+    search = _Search(
+        base=base,
+        target=target,
+        sqrt_fisher=sqrt_fisher,
+        judge=judge,
+        cost=cost,
+        budget_bytes=int(settings.max_fp16_share * adapter_fp16_bytes(base)),
+        settings=settings,
+        progress=progress,
+    )
+    best = search.run(residual, settings.feedback)
+    owed = settings.feedback and any(array.any() for array in residual.values())
+    if owed and not best.good_enough:
+        best = _better(best, search.run({}, 0.0))
+    progress(1.0)
+    return best
+
+
+@dataclass(kw_only=True, slots=True)
+class _Search:
+    """Binary search over a frontier, counting what was judged."""
+
+    base: Adapter
+    target: Adapter
+    sqrt_fisher: Adapter
+    judge: Judge
+    cost: Cost
+    budget_bytes: int
+    settings: ChooseSettings
+    progress: Callable[[float], None]
+    num_judged: int = 0
+
+    def run(self, residual: Adapter, feedback: float) -> Choice:
+        """The largest setting within the budget first: if that fails, smaller ones do too."""
+        wanted = delta(self.base, self.target, residual, feedback)
+        estimates = frontier(estimate(wanted, self.sqrt_fisher, self.settings))
+        within = [item for item in estimates if item.num_bytes <= 1.05 * self.budget_bytes]
+        low, high = 0, max(1, len(within))
+        middle, best = high - 1, None
+        while low < high:
+            self.progress(1.0 - (high - low) / (len(estimates) + 1))
+            packed = pack(
+                self.base,
+                self.target,
+                residual,
+                self.sqrt_fisher,
+                estimates[middle].setting,
+                feedback=feedback,
+            )
+            num_bytes = self.cost(packed)
+            if num_bytes > self.budget_bytes and middle > low:
+                # Estimates may be off by a little: step down, not halfway.
+                high, middle = middle, middle - 1
+                continue
+            found = self._judge(packed, num_bytes)
+            best = found if best is None else _better(best, found)
+            low, high = (low, middle) if found.good_enough else (middle + 1, high)
+            middle = (low + high) // 2
+        assert best is not None  # the loop judges at least one
+        return best
+
+    def _judge(self, packed: Packed, num_bytes: int) -> Choice:
+        judgement = self.judge(packed.adapter)
+        self.num_judged += 1
+        log.info(
+            "packing_judged",
+            setting=packed.label,
+            update_bytes=num_bytes,
+            kept_gain=round(judgement.kept_gain, 4),
+            good_enough=judgement.good_enough,
+        )
+        return Choice(
+            packed=packed,
+            good_enough=judgement.good_enough,
+            kept_gain=judgement.kept_gain,
+            num_bytes=num_bytes,
+            budget_bytes=self.budget_bytes,
+            num_judged=self.num_judged,
+        )
+
+
+def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) -> list[Estimate]:
+    """Every setting with its expected bytes and loss; the masks are computed once per share."""
+    importance = importance_of(wanted, sqrt_fisher)
+    energy = sum(float(np.square(array).sum(dtype=np.float64)) for array in importance.values())
+    found = []
+    for share in settings.shares:
+        masks = select_share(importance, share)
+        kept = sum(
+            float(np.square(array[masks[name]]).sum(dtype=np.float64))
+            for name, array in importance.items()
+        )
+        dropped = 1.0 - kept / energy if energy > 0 else 0.0
+        for quantizer in settings.quantizers:
+            bits = sum(
+                int(mask.sum())
+                * bits_per_kept(float(mask.mean()), value_bits=_VALUE_BITS[quantizer])
+                + ENTRY_BYTES * 8
+                for mask in masks.values()
+                if mask.any()
+            )
+            loss = dropped + (1.0 - dropped) * _VALUE_LOSS[quantizer]
+            setting = PackSetting(share=share, quantizer=quantizer, block=settings.block)
+            found.append(Estimate(setting=setting, num_bytes=bits / 8, loss=loss))
+    return found
+
+
+def frontier(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Those that no other one beats on bytes and loss, by rising bytes (so by falling loss)."""
+    kept: list[Estimate] = []
+    for item in sorted(estimates, key=lambda item: (item.num_bytes, item.loss)):
+        if not kept or item.loss < kept[-1].loss:
+            kept.append(item)
+    return kept
+
+
+def _better(one: Choice, other: Choice) -> Choice:
+    """Good enough beats not; then fewer bytes among good ones, more gain among others."""
+    if one.good_enough != other.good_enough:
+        return one if one.good_enough else other
+    if one.good_enough:
+        return one if one.num_bytes <= other.num_bytes else other
+    return one if one.kept_gain >= other.kept_gain else other

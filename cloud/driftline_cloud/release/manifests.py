@@ -1,0 +1,108 @@
+"""An update's manifest: made from a packed update and its place in a line; JSON on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from driftline_cloud.release.packer import Packed
+from driftline_shared.bounds import check_manifest
+from driftline_shared.errors import Reason, UpdateError
+from driftline_shared.update import Manifest, TensorEntry, UpdateKind
+from driftline_shared.wire import dump_manifest
+
+_BYTES = frozenset({"base_digest", "target_digest", "blob_digest", "signature", "digest"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineIdentity:
+    """What every manifest of a line repeats. `id`: the line's name in folders and logs."""
+
+    id: str
+    pair: str
+    base_model: str
+    token_space: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Where a version comes from. Every number of `gate` costs about 30 bytes on each download."""
+
+    round_id: str
+    num_samples: int
+    created_unix_s: int
+    expires_unix_s: int = 0
+    gate: Mapping[str, float] = field(default_factory=dict)
+
+
+def manifest_of(
+    packed: Packed, line: LineIdentity, lineage: Lineage, *, base_version: int, target_version: int
+) -> Manifest:
+    """The manifest under which `packed` is offered."""
+    manifest = Manifest(
+        pair=line.pair,
+        base_model=line.base_model,
+        token_space=line.token_space,
+        base_version=base_version,
+        target_version=target_version,
+        base_digest=packed.base_digest,
+        target_digest=packed.target_digest,
+        kind=packed.kind,
+        tensors=packed.tensors,
+        blob_digest=hashlib.sha256(packed.blob).digest(),
+        blob_bytes=len(packed.blob),
+        raw_bytes=packed.raw_bytes,
+        created_unix_s=lineage.created_unix_s,
+        expires_unix_s=lineage.expires_unix_s,
+        gate=dict(lineage.gate),
+        round_id=lineage.round_id,
+        num_samples=lineage.num_samples,
+    )
+    check_manifest(manifest)
+    return manifest
+
+
+def update_bytes(manifest: Manifest) -> int:
+    """What an update costs on the wire: manifest and blob."""
+    return len(dump_manifest(manifest)) + manifest.blob_bytes
+
+
+def manifest_to_json(manifest: Manifest) -> bytes:
+    """`manifest` as JSON; bytes as hex."""
+    document = asdict(manifest)
+    document["tensors"] = [_hex(entry) for entry in document["tensors"]]
+    return json.dumps(_hex(document), indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def manifest_from_json(text: bytes) -> Manifest:
+    """The manifest in `text`; UpdateError (manifest_invalid) if anything is missing or too much."""
+    try:
+        document = _unhex(json.loads(text), Manifest)
+        entries = [_unhex(entry, TensorEntry) for entry in document["tensors"]]
+        document["tensors"] = tuple(
+            TensorEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries
+        )
+        document["kind"] = UpdateKind(document["kind"])
+        manifest = Manifest(**document)
+        check_manifest(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UpdateError(
+            f"a stored manifest cannot be read: {error}", reason=Reason.MANIFEST_INVALID
+        ) from error
+    return manifest
+
+
+def _hex(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.hex() if key in _BYTES else value for key, value in document.items()}
+
+
+def _unhex(document: Mapping[str, Any], kind: type[Manifest] | type[TensorEntry]) -> dict[str, Any]:
+    known = {item.name for item in fields(kind)}
+    if set(document) != known:
+        raise ValueError(f"keys {sorted(set(document) ^ known)} are missing or unknown")
+    return {
+        key: bytes.fromhex(value) if key in _BYTES else value for key, value in document.items()
+    }

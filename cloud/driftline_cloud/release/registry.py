@@ -1,0 +1,266 @@
+"""Versions of every adapter line, on disk, whatever is killed when.
+
+    <folder>/blobs/<sha256>                          see blobs.py
+    <folder>/lines/<line>/line.json                  pair, base model, token space: written once
+    <folder>/lines/<line>/<version>.safetensors      C_version; version 0 from the start
+    <folder>/lines/<line>/<version>.residual         E_version, of the newest version only
+    <folder>/lines/<line>/<version>.json             manifest version-1 -> version: the commit
+    <folder>/lines/<line>/direct/<k>-<v>.json        manifests k -> v made on demand, a cache
+
+Write order of a publish: blob, adapter, residual, manifest; each durable before the next begins.
+The newest version is the highest one whose manifest exists, so a kill leaves either the old version
+or the new one, and files of an unfinished publish are overwritten by the next. Recovery at start:
+drafts are removed, blobs that no manifest names as well. One process writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+
+from driftline_cloud.release.arrays import Arrays, adapter_from_file, adapter_to_bytes
+from driftline_cloud.release.blobs import BlobStore
+from driftline_cloud.release.delta import no_residual
+from driftline_cloud.release.direct import pack_direct
+from driftline_cloud.release.durable import remove_drafts, write_durably
+from driftline_cloud.release.manifests import (
+    Lineage,
+    LineIdentity,
+    manifest_from_json,
+    manifest_of,
+    manifest_to_json,
+)
+from driftline_cloud.release.packer import Packed, pack_full
+from driftline_shared.errors import ConfigError, Reason, UpdateError
+from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
+from driftline_shared.update_apply import apply_update
+
+log = structlog.get_logger(__name__)
+
+_LINE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+class ReleaseRegistry:
+    """Lines and their versions in `folder`; calls may come from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.RLock()
+        (folder / "lines").mkdir(parents=True, exist_ok=True)
+        (folder / "blobs").mkdir(exist_ok=True)
+        self.blobs = BlobStore(folder / "blobs")
+        self._lines: dict[str, LineIdentity] = {}
+        self._recover()
+
+    def open_line(self, line: LineIdentity, initial: Adapter) -> None:
+        """Begin `line` at version 0 with `initial`, or check that it began so."""
+        if not _LINE_NAME.fullmatch(line.id):
+            raise ConfigError(f"{line.id[:40]!r} cannot name a line")
+        with self._lock:
+            if line.id not in self._lines:
+                write_durably(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
+                body = json.dumps(asdict(line), indent=1, sort_keys=True).encode()
+                write_durably(self._line_folder(line.id) / "line.json", body)
+                self._lines[line.id] = line
+            known = self._lines[line.id]
+            same = adapter_digest(self.canonical(line.id, 0)) == adapter_digest(initial)
+            if known != line or not same:
+                raise ConfigError(
+                    f"line {line.id} was begun with another pair or version 0; "
+                    "point the cloud to another state folder"
+                )
+
+    def newest_version(self, line: str) -> int:
+        """The newest version that devices may fetch; 0 is what every device starts with."""
+        versions = [
+            int(path.stem) for path in self._line_folder(line).glob("*.json") if path.stem.isdigit()
+        ]
+        return max(versions, default=0)
+
+    def canonical(self, line: str, version: int) -> Arrays:
+        """C_version: what devices at `version` hold, bit for bit."""
+        return adapter_from_file(self._adapter_path(line, version))
+
+    def residual(self, line: str) -> Arrays:
+        """E of the newest version; zeros if nothing was lost."""
+        with self._lock:
+            version = self.newest_version(line)
+            path = self._residual_path(line, version)
+            if path.exists():
+                return adapter_from_file(path)
+            return no_residual(self.canonical(line, version))
+
+    def manifest(self, line: str, version: int) -> Manifest:
+        """The manifest version - 1 -> version; UpdateError (blob_unknown) if there is none."""
+        try:
+            return manifest_from_json(self._manifest_path(line, version).read_bytes())
+        except FileNotFoundError as error:
+            raise UpdateError(
+                f"line {line} has no version {version}", reason=Reason.BLOB_UNKNOWN
+            ) from error
+
+    def find_round(self, line: str, round_id: str) -> Manifest | None:
+        """The manifest that round `round_id` released, if it did."""
+        for version in range(self.newest_version(line), 0, -1):
+            manifest = self.manifest(line, version)
+            if manifest.round_id == round_id:
+                return manifest
+        return None
+
+    def publish(self, line: str, packed: Packed, lineage: Lineage) -> Manifest:
+        """Make `packed` the next version; the same round again gives the version it made.
+
+        UpdateError (base_mismatch) if the line has moved on since `packed` was made.
+        """
+        with self._lock:
+            done = self.find_round(line, lineage.round_id)
+            if done is not None:
+                return done
+            newest = self.newest_version(line)
+            base = self.canonical(line, newest)
+            manifest = manifest_of(
+                packed,
+                self._lines[line],
+                lineage,
+                base_version=newest,
+                target_version=newest + 1,
+            )
+            target = apply_update(base, manifest, packed.blob)
+            self.blobs.put(packed.blob)
+            version = newest + 1
+            write_durably(self._adapter_path(line, version), adapter_to_bytes(target))
+            write_durably(self._residual_path(line, version), adapter_to_bytes(packed.residual))
+            write_durably(self._manifest_path(line, version), manifest_to_json(manifest))
+            self._forget_old(line, version)
+        log.info(
+            "version_published",
+            line=line,
+            version=version,
+            packing=packed.label,
+            blob_bytes=manifest.blob_bytes,
+            num_tensors=len(manifest.tensors),
+        )
+        return manifest
+
+    def offer(
+        self,
+        line: str,
+        held_version: int,
+        *,
+        failed_versions: Collection[int] = (),
+        full_reason: str = "",
+    ) -> Manifest | None:
+        """The update for a device that holds `held_version`; None if there is nothing for it.
+
+        A version that failed on the device is not offered again; it waits for the next one. With
+        `full_reason` (by the caller's policy) the whole adapter is offered, and the reason logged.
+        """
+        with self._lock:
+            newest = self.newest_version(line)
+            if newest in failed_versions or (held_version >= newest and not full_reason):
+                if held_version > newest:
+                    log.warning("device_is_ahead", line=line, held=held_version, newest=newest)
+                return None
+            if full_reason or held_version < 0:
+                return self._full(line, newest, full_reason or "version_unknown")
+            if held_version == newest - 1:
+                return self.manifest(line, newest)
+            return self._direct(line, held_version, newest)
+
+    def _direct(self, line: str, held: int, newest: int) -> Manifest:
+        path = self._line_folder(line) / "direct" / f"{held}-{newest}.json"
+        if path.exists():
+            return manifest_from_json(path.read_bytes())
+        steps = []
+        for version in range(held + 1, newest + 1):
+            step = self.manifest(line, version)
+            steps.append((step, self.blobs.get(step.blob_digest)))
+        packed = pack_direct(
+            self.canonical(line, held), self.canonical(line, newest), steps, line=line
+        )
+        manifest = self._keep(path, packed, line, held, newest)
+        log.info(
+            "direct_update_made",
+            line=line,
+            base_version=held,
+            target_version=newest,
+            packing=packed.label,
+            blob_bytes=manifest.blob_bytes,
+            chain_bytes=sum(step.blob_bytes for step, _ in steps),
+        )
+        return manifest
+
+    def _full(self, line: str, newest: int, reason: str) -> Manifest | None:
+        if newest == 0:
+            return None  # version 0 needs no download: every pair holds it
+        path = self._line_folder(line) / "direct" / f"full-{newest}.json"
+        if path.exists():
+            manifest = manifest_from_json(path.read_bytes())
+        else:
+            packed = pack_full(self.canonical(line, newest))
+            manifest = self._keep(path, packed, line, 0, newest)
+        log.warning("full_update_chosen", line=line, reason=reason, blob_bytes=manifest.blob_bytes)
+        return manifest
+
+    def _keep(self, path: Path, packed: Packed, line: str, held: int, newest: int) -> Manifest:
+        """Store blob, then manifest, of an update made on demand; lineage as of the newest one."""
+        step = self.manifest(line, newest)
+        lineage = Lineage(
+            round_id=step.round_id,
+            num_samples=step.num_samples,
+            created_unix_s=step.created_unix_s,
+            expires_unix_s=step.expires_unix_s,
+            gate=step.gate,
+        )
+        base_version = 0 if packed.kind is UpdateKind.FULL else held
+        manifest = manifest_of(
+            packed, self._lines[line], lineage, base_version=base_version, target_version=newest
+        )
+        if packed.target_digest != step.target_digest:
+            raise UpdateError("a direct update misses its version", reason=Reason.DIGEST_MISMATCH)
+        self.blobs.put(packed.blob)
+        write_durably(path, manifest_to_json(manifest))
+        return manifest
+
+    def _forget_old(self, line: str, newest: int) -> None:
+        """Residuals and direct manifests of older versions; their blobs go at the next start."""
+        folder = self._line_folder(line)
+        for path in folder.glob("*.residual"):
+            if path.stem != str(newest):
+                path.unlink(missing_ok=True)
+        for path in (folder / "direct").glob("*.json"):
+            if not path.stem.endswith(f"-{newest}"):
+                path.unlink(missing_ok=True)
+
+    def _recover(self) -> None:
+        removed = remove_drafts(self._folder)
+        named: set[bytes] = set()
+        for path in sorted((self._folder / "lines").glob("*/line.json")):
+            line = LineIdentity(**json.loads(path.read_bytes()))
+            self._lines[line.id] = line
+            self._forget_old(line.id, self.newest_version(line.id))
+            manifests = [*path.parent.glob("[0-9]*.json"), *path.parent.glob("direct/*.json")]
+            named |= {manifest_from_json(file.read_bytes()).blob_digest for file in manifests}
+        dropped = self.blobs.keep_only(named)
+        if removed or dropped:
+            log.info("releases_recovered", num_drafts=removed, num_blobs=dropped)
+
+    def _line_folder(self, line: str) -> Path:
+        if not _LINE_NAME.fullmatch(line):
+            raise ConfigError(f"{line[:40]!r} cannot name a line")
+        return self._folder / "lines" / line
+
+    def _adapter_path(self, line: str, version: int) -> Path:
+        return self._line_folder(line) / f"{version}.safetensors"
+
+    def _residual_path(self, line: str, version: int) -> Path:
+        return self._line_folder(line) / f"{version}.residual"
+
+    def _manifest_path(self, line: str, version: int) -> Path:
+        return self._line_folder(line) / f"{version}.json"
