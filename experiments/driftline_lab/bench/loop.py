@@ -1,0 +1,78 @@
+"""The whole demo, once a seed, and what the seeds say together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from driftline_lab.demo.report import SOURCE
+from driftline_shared.errors import DriftlineError
+
+DEMO_TIMEOUT_S = 900.0
+
+
+def run_loop(seeds: Sequence[int], segments: str) -> dict[str, Any]:
+    """The documents of `driftline demo`, and mean and spread (sample standard deviation) over
+    seeds.
+    """
+    documents = [_demo(seed, segments) for seed in seeds]
+    drifted = [name for name in documents[0]["accuracy"] if name != SOURCE]
+    recovered = {name: [_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
+    means = [statistics.mean(recovered[name][i] for name in drifted) for i in range(len(seeds))]
+    source = [d["accuracy"][SOURCE] for d in documents]
+    per_sample = [d["uplink"]["bytes_per_sample"] for d in documents]
+    tokens = [d["uplink"]["fp16_tokens_bytes_per_sample"] for d in documents]
+    update = [d["downlink"]["bytes_per_update"] for d in documents]
+    adapter = [d["downlink"]["fp16_adapter_bytes"] for d in documents]
+    return {
+        "seeds": list(seeds),
+        "segments": segments,
+        "recovered": _spread(means),
+        "recovered_by_domain": {name: _spread(values) for name, values in recovered.items()},
+        "forgetting": _spread([row["before"] - row["after"] for row in source]),
+        "uplink_share": _spread([d["uplink"]["sent"] / d["uplink"]["seen"] for d in documents]),
+        "bytes_per_sample": _spread(per_sample),
+        "bytes_per_sample_of_fp16_tokens": _spread(_ratios(per_sample, tokens)),
+        "bytes_per_update": _spread(update),
+        "bytes_per_update_of_fp16_adapter": _spread(_ratios(update, adapter)),
+        "apply_pause_ms": _spread([d["downlink"]["apply_pause_ms"] for d in documents]),
+        "seconds": _spread([d["seconds"] for d in documents]),
+        "documents": documents,
+    }
+
+
+def _demo(seed: int, segments: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "demo.json"
+        command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--seed", str(seed)]
+        command += ["--segments", segments, "--json", str(out)]
+        done = subprocess.run(command, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            raise DriftlineError(f"the demo with seed {seed} ended with {done.returncode}")
+        document: dict[str, Any] = json.loads(out.read_text())
+    return document
+
+
+def _recovered(row: dict[str, float]) -> float:
+    gap = row["teacher"] - row["before"]
+    return (row["after"] - row["before"]) / gap if gap > 0 else float("nan")
+
+
+def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {
+        "mean": statistics.mean(values),
+        "spread": spread,
+        "min": min(values),
+        "max": max(values),
+    }
