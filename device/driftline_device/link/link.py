@@ -1,0 +1,291 @@
+"""The link: everything between this device and its cloud, in two threads that never give up.
+
+    driftline-link     enrols, polls the policy, delivers reports, watches over overdue acks
+    driftline-uplink   runs one stream of samples after another while there is something to send
+
+Whoever wants an update calls `check` and `fetch` from a thread of its own. Offline, all of it waits
+with backoff, the spool fills, and the device goes on answering.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from driftline_device.link.channel import open_channel
+from driftline_device.link.counters import Counters
+from driftline_device.link.downlink import Downlink
+from driftline_device.link.enrolment import enrol, get_policy
+from driftline_device.link.outbox import Outbox
+from driftline_device.link.settings import LinkSettings, LinkStats
+from driftline_device.link.uplink import Uplink
+from driftline_device.spool.spool import Spool
+from driftline_shared.clock import Clock, SystemClock
+from driftline_shared.errors import DriftlineError, LinkError, Reason
+from driftline_shared.retry import delays
+from driftline_shared.status import Enrolment, UpdateReport, Welcome
+from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.update import Manifest
+
+_log = structlog.get_logger(__name__)
+
+
+def _ignore(_policy: SamplingPolicy) -> None:
+    """No one follows the policy."""
+
+
+class Link:
+    """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
+
+    `folder` holds downloads and reports that wait. `on_policy` is called from a thread of the link
+    with every policy that differs from the one before.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        enrolment: Callable[[], Enrolment],
+        spool: Spool,
+        *,
+        folder: Path,
+        on_policy: Callable[[SamplingPolicy], None] = _ignore,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._enrolment = enrolment
+        self._spool = spool
+        self._on_policy = on_policy
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        self._counters = Counters()
+        self._outbox = Outbox(folder / "reports.jsonl")
+        self._stop = threading.Event()
+        self._enrolled = threading.Event()
+        self._wake_control = threading.Event()
+        self._wake_uplink = threading.Event()
+        self._failing: set[str] = set()
+        self._policy: SamplingPolicy | None = None
+        self._policy_due_s = 0.0
+        self._newest_version = 0
+        self._channel = open_channel(settings.address)
+        self._uplink = Uplink(spool, settings, self._counters, clock=self._clock, rng=self._rng)
+        self._downlink = Downlink(
+            self._channel, lambda: enrolment().device_id, folder / "downloads", settings,
+            self._counters, clock=self._clock, rng=self._rng, stop=self._stop,
+        )  # fmt: skip
+        self._threads = [
+            threading.Thread(target=self._run_control, name="driftline-link", daemon=True),
+            threading.Thread(target=self._run_uplink, name="driftline-uplink", daemon=True),
+        ]
+
+    # --- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; returns at once, whether the cloud is there or not."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End within `timeout_s`: acks under way get half of it. Whether all threads have ended.
+
+        What is not acked stays in the spool. To be called before the spool is closed.
+        """
+        self._stop.set()
+        self.wake()
+        started = [thread for thread in self._threads if thread.ident is not None]
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        for thread in started:
+            thread.join(timeout_s / 4)
+        self._uplink.cancel()
+        self._channel.close()
+        for thread in started:
+            thread.join(max(0.05, deadline_s - self._clock.monotonic_s()))
+        return not any(thread.is_alive() for thread in started)
+
+    def wake(self) -> None:
+        """There is something to send: no need to wait for the next poll."""
+        self._wake_control.set()
+        self._wake_uplink.set()
+        self._uplink.wake()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to send, at most `timeout_s`; whether that is so."""
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        self.wake()
+        while self._spool.stats().num_samples or len(self._outbox):
+            remaining_s = deadline_s - self._clock.monotonic_s()
+            if remaining_s <= 0 or self._clock.wait(self._stop, min(0.05, remaining_s)):
+                return False
+        return True
+
+    def stats(self) -> LinkStats:
+        """The link now."""
+        counters = self._counters
+        return LinkStats(
+            connected=self._is_connected(),
+            last_error=counters.last_error,
+            bytes_up=counters["bytes_up"],
+            bytes_down=counters["bytes_down"],
+            num_sent=counters["num_sent"],
+            num_acked=counters["num_acked"],
+            num_refused=counters["num_refused"],
+            num_retried=counters["num_retried"],
+            num_reconnects=counters["num_reconnects"],
+            num_in_flight=self._uplink.num_in_flight,
+            num_reports_waiting=len(self._outbox),
+            newest_version=self._newest_version,
+        )
+
+    def _is_connected(self) -> bool:
+        if self._stop.is_set() or not self._enrolled.is_set() or "control" in self._failing:
+            return False
+        return "uplink" not in self._failing or self._uplink.is_working
+
+    @property
+    def policy(self) -> SamplingPolicy | None:
+        """The newest policy the cloud gave, if any yet."""
+        return self._policy
+
+    # --- updates: called from the updates' thread ----------------------------------------------
+
+    def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
+        """Something newer than `adapter_version` that is not among `failed_versions`, or None."""
+        try:
+            manifest = self._downlink.check(
+                base_model=self._enrolment().base_model,
+                adapter_version=adapter_version,
+                failed_versions=failed_versions,
+            )
+        except LinkError as error:
+            self._note("check", error)
+            raise
+        if manifest is not None:
+            self._newest_version = max(self._newest_version, manifest.target_version)
+        return manifest
+
+    def fetch(self, manifest: Manifest) -> bytes:
+        """The blob that `manifest` names, resumed over breaks; errors as of `Downlink.fetch`."""
+        try:
+            return self._downlink.fetch(manifest.blob_digest, manifest.blob_bytes)
+        except LinkError as error:
+            self._note("fetch", error)
+            raise
+
+    def report(self, report: UpdateReport) -> None:
+        """Keep `report` durably until the cloud has it; returns before it is delivered."""
+        self._outbox.put(report)
+        self._wake_control.set()
+
+    # --- threads -----------------------------------------------------------------------------
+
+    def _run_control(self) -> None:
+        waits = delays(self._settings.backoff, self._rng)
+        while not self._stop.is_set():
+            try:
+                self._tick()
+            except Exception as error:
+                if self._stop.is_set():
+                    break
+                self._note("control", _as_ours(error))
+                # Not to be woken: a device with much to say must not defeat the backoff.
+                self._clock.wait(self._stop, next(waits))
+                continue
+            self._failing.discard("control")
+            waits = delays(self._settings.backoff, self._rng)
+            self._clock.wait(self._wake_control, self._settings.poll_s)
+            self._wake_control.clear()
+
+    def _tick(self) -> None:
+        """What is due now; raises at the first thing that fails."""
+        self._uplink.expire()
+        now_s = self._clock.monotonic_s()
+        if not self._enrolled.is_set():
+            welcome = enrol(
+                self._channel, self._enrolment(), timeout_s=self._settings.call_timeout_s
+            )
+            self._welcome(welcome)
+            self._policy_due_s = now_s + self._settings.policy_s
+        while (report := self._outbox.first()) is not None:
+            self._deliver(report)
+        if now_s >= self._policy_due_s:
+            self._adopt(
+                get_policy(
+                    self._channel,
+                    self._enrolment().device_id,
+                    timeout_s=self._settings.call_timeout_s,
+                )
+            )
+            self._policy_due_s = now_s + self._settings.policy_s
+
+    def _welcome(self, welcome: Welcome) -> None:
+        _log.info("enrolled", cloud_id=welcome.cloud_id, newest_version=welcome.newest_version)
+        self._newest_version = welcome.newest_version
+        self._adopt(welcome.policy)
+        self._enrolled.set()
+
+    def _adopt(self, policy: SamplingPolicy) -> None:
+        if policy != self._policy:
+            self._policy = policy
+            _log.info("policy_adopted", revision=policy.revision)
+            self._on_policy(policy)
+
+    def _deliver(self, report: UpdateReport) -> None:
+        """One report; one that the cloud can never read is dropped, or it would block the rest."""
+        try:
+            self._downlink.report(report)
+        except LinkError as error:
+            if error.reason is not Reason.MESSAGE_INVALID:
+                raise
+            _log.error("report_refused", version=report.version, error=str(error))
+        self._outbox.remove(report)
+
+    def _run_uplink(self) -> None:
+        waits = delays(self._settings.backoff, self._rng)
+        while not self._stop.is_set():
+            try:
+                if not self._can_send():
+                    self._failing.discard("uplink")
+                    self._clock.wait(self._wake_uplink, self._settings.poll_s)
+                    self._wake_uplink.clear()
+                    continue
+                enrolment = self._enrolment()
+                self._uplink.run(
+                    self._channel, enrolment.device_id, enrolment.token_space, self._stop
+                )
+                self._failing.discard("uplink")
+            except Exception as error:
+                if self._stop.is_set():
+                    break
+                self._note("uplink", _as_ours(error))
+                self._counters.add(num_reconnects=1)
+                if self._uplink.last_progress:
+                    waits = delays(self._settings.backoff, self._rng)
+                self._clock.wait(self._stop, next(waits))
+
+    def _can_send(self) -> bool:
+        if not self._enrolled.is_set():
+            return False
+        return bool(self._spool.peek(max_bytes=1, max_samples=1))
+
+    def _note(self, who: str, error: DriftlineError) -> None:
+        """Remember and log a failure; a cloud that does not know us is told again who we are."""
+        self._counters.note(error)
+        if who in ("control", "uplink"):
+            self._failing.add(who)
+        if error.reason is Reason.UNKNOWN_DEVICE and not self._stop.is_set():
+            self._enrolled.clear()
+            self._wake_control.set()
+        _log.warning("link_failed", who=who, reason=error.reason, error=str(error), fix=error.fix)
+
+
+def _as_ours(error: Exception) -> DriftlineError:
+    """Any other exception is a fault of ours: logged with its trace, and the thread goes on."""
+    if isinstance(error, DriftlineError):
+        return error
+    _log.exception("link_fault")
+    return LinkError(f"{type(error).__name__}: {error}", reason=Reason.INTERNAL)

@@ -1,0 +1,54 @@
+"""What the link may take and how long it may wait, and what it reports of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from driftline_shared.retry import Backoff
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkSettings:
+    """`address` is host:port of the cloud. Sizes in bytes, times in seconds.
+
+    `batch_bytes` leaves room for the envelope below 1 MiB. `ack_timeout_s`: a batch that is not
+    answered by then breaks the stream. `idle_s`: an idle stream is closed, so a radio may sleep.
+    `poll_s`: how soon a sample is seen when nobody calls `wake`. `fetch_timeout_s` bounds one
+    stream of a download, which is resumed as long as each one brings something.
+    """
+
+    address: str
+    batch_bytes: int = (1 << 20) - (16 << 10)
+    batch_samples: int = 256
+    window_bytes: int = 4 << 20
+    window_samples: int = 1_024
+    call_timeout_s: float = 10.0
+    ack_timeout_s: float = 30.0
+    idle_s: float = 60.0
+    poll_s: float = 0.5
+    policy_s: float = 60.0
+    fetch_timeout_s: float = 60.0
+    fetch_tries: int = 8
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkStats:
+    """The link now, and its counts since it was made. Bytes are those of the serialized messages.
+
+    `connected`: enrolled, and the last call went well. `last_error`: the code and text of the last
+    failure, kept after recovery.
+    """
+
+    connected: bool
+    last_error: str
+    bytes_up: int
+    bytes_down: int
+    num_sent: int
+    num_acked: int
+    num_refused: int
+    num_retried: int
+    num_reconnects: int
+    num_in_flight: int
+    num_reports_waiting: int
+    newest_version: int

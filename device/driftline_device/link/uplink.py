@@ -1,0 +1,312 @@
+"""Samples up: one stream at a time, read from the spool, answered sample by sample.
+
+Threads: gRPC's own pulls batches out of `_Stream.requests`; the caller of `Uplink.run` reads the
+acks; a third one calls `expire`. A sample leaves the spool only when its ack has come, so whatever
+breaks, the next stream sends it again, and the cloud knows it by its id.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import grpc
+import structlog
+
+from driftline_device.link.channel import CALL_ERRORS, as_link_error
+from driftline_device.link.counters import Counters
+from driftline_device.link.settings import LinkSettings
+from driftline_device.link.window import Window
+from driftline_device.spool.spool import Spool
+from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
+from driftline_shared.clock import Clock
+from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
+from driftline_shared.retry import delays
+from driftline_shared.status import SampleAck, SampleVerdict
+from driftline_shared.tokens import Sample
+from driftline_shared.wire import from_acks, to_sample
+
+_log = structlog.get_logger(__name__)
+
+
+class Uplink:
+    """Runs one stream after another; `run` is for one thread, the rest for any."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        settings: LinkSettings,
+        counters: Counters,
+        *,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._spool = spool
+        self._settings = settings
+        self._counters = counters
+        self._clock = clock
+        self._rng = rng
+        self._stream: _Stream | None = None
+        self.last_progress = False
+
+    @property
+    def num_in_flight(self) -> int:
+        """Samples sent and not answered."""
+        stream = self._stream
+        return stream.num_in_flight if stream is not None else 0
+
+    def run(
+        self, channel: grpc.Channel, device_id: str, token_space: str, stop: threading.Event
+    ) -> None:
+        """Send until the spool has been empty for a while or `stop` is set.
+
+        Raises what broke the stream; `last_progress` says whether it had settled any sample.
+        """
+        stream = _Stream(
+            device_id, token_space, self._spool, self._settings, self._counters,
+            clock=self._clock, rng=self._rng, stop=stop,
+        )  # fmt: skip
+        self._stream = stream
+        try:
+            stream.run(uplink_pb2_grpc.UplinkStub(channel))
+        finally:
+            self.last_progress = stream.num_settled > 0
+            self._stream = None
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the stream of this moment has settled samples."""
+        stream = self._stream
+        return stream is not None and stream.num_settled > 0
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        stream = self._stream
+        if stream is not None:
+            stream.wake()
+
+    def expire(self) -> None:
+        """Break the stream if the cloud owes an ack for too long; to be called now and then."""
+        stream = self._stream
+        if stream is not None:
+            stream.expire()
+
+    def cancel(self) -> None:
+        """Break the stream now."""
+        stream = self._stream
+        if stream is not None:
+            stream.cancel(LinkError("the device stops"))
+
+
+class _Stream:
+    """The life of one Push call."""
+
+    def __init__(
+        self,
+        device_id: str,
+        token_space: str,
+        spool: Spool,
+        settings: LinkSettings,
+        counters: Counters,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        stop: threading.Event,
+    ) -> None:
+        self._device_id = device_id
+        self._token_space = token_space
+        self._spool = spool
+        self._settings = settings
+        self._counters = counters
+        self._clock = clock
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._window = Window(max_bytes=settings.window_bytes, max_samples=settings.window_samples)
+        self._rng = rng
+        self._pauses = delays(settings.backoff, rng)
+        self._pause_until_s = 0.0
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._no_more = False
+        self._failure: DriftlineError | None = None
+        self._call: grpc.Call | None = None
+        self.num_settled = 0
+
+    @property
+    def num_in_flight(self) -> int:
+        with self._lock:
+            return len(self._window)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def cancel(self, why: DriftlineError) -> None:
+        """End the call; `run` raises `why`."""
+        with self._lock:
+            self._failure = self._failure or why
+            call = self._call
+        self._ended.set()
+        self._wake.set()
+        if call is not None:
+            call.cancel()
+
+    def expire(self) -> None:
+        with self._lock:
+            oldest_s = self._window.oldest_s
+        if oldest_s is None:
+            return
+        waited_s = self._clock.monotonic_s() - oldest_s
+        if waited_s > self._settings.ack_timeout_s:
+            self.cancel(LinkError(f"no ack for {waited_s:.0f} s"))
+
+    def run(self, stub: uplink_pb2_grpc.UplinkStub) -> None:
+        """Open the call and read acks until it ends; raises what broke it."""
+        try:
+            call = stub.Push(self.requests())
+            with self._lock:
+                self._call = call
+                failure = self._failure
+            if failure is not None:
+                call.cancel()
+            for message in call:
+                self._counters.add(bytes_down=message.ByteSize())
+                self._take(from_acks(message))
+        except DriftlineError as error:
+            self.cancel(error)
+            raise
+        except CALL_ERRORS as error:
+            raise self._failure or as_link_error(error) from error
+        finally:
+            self._ended.set()
+            self._wake.set()
+        if self._failure is not None:
+            raise self._failure
+        if self.num_in_flight or not self._no_more:
+            raise LinkError("the cloud closed the stream")
+
+    # --- up ----------------------------------------------------------------------------------
+
+    def requests(self) -> Iterator[uplink_pb2.SampleBatch]:
+        """Batches as long as there is something to send; gRPC pulls them in a thread of its own."""
+        quiet_since_s = self._clock.monotonic_s()
+        try:
+            while not (self._stop.is_set() or self._ended.is_set()):
+                batch = self._next_batch()
+                now_s = self._clock.monotonic_s()
+                if batch is not None:
+                    self._counters.add(bytes_up=batch.ByteSize(), num_sent=len(batch.samples))
+                    quiet_since_s = now_s
+                    yield batch
+                elif self.num_in_flight == 0 and now_s - quiet_since_s >= self._settings.idle_s:
+                    break
+                else:
+                    self._clock.wait(self._wake, self._settings.poll_s)
+                    self._wake.clear()
+        except Exception as error:  # gRPC would swallow it: it is handed to `run` instead
+            _log.exception("uplink_reader_failed")
+            self.cancel(LinkError(f"reading the spool failed: {error}", reason=Reason.INTERNAL))
+        self._no_more = True
+
+    def _next_batch(self) -> uplink_pb2.SampleBatch | None:
+        """What may be sent now, noted as under way."""
+        with self._lock:
+            now_s = self._clock.monotonic_s()
+            if now_s < self._pause_until_s or self._window.room_bytes == 0:
+                return None
+            batch = uplink_pb2.SampleBatch(device_id=self._device_id, token_space=self._token_space)
+            for sequence, sample in self._unsent():
+                message = self._message(sample)
+                if message is None:
+                    continue
+                batch.samples.append(message)
+                self._window.send(
+                    sample.id, sequence=sequence, num_bytes=message.ByteSize(), now_s=now_s
+                )
+            return batch if batch.samples else None
+
+    def _unsent(self) -> list[tuple[int, Sample]]:
+        """The next samples of the spool that are not under way, as many as fit."""
+        max_bytes = min(self._settings.batch_bytes, self._window.room_bytes)
+        max_samples = min(self._settings.batch_samples, self._window.room_samples)
+        while True:
+            rows = self._spool.peek(
+                max_bytes=max_bytes, max_samples=max_samples, after=self._window.cursor
+            )
+            if not rows:
+                self._window.rewind()
+                return []
+            unsent = [row for row in rows if not self._window.is_under_way(row[1].id)]
+            if unsent:
+                return unsent
+            self._window.pass_over(rows[-1][0])
+
+    def _message(self, sample: Sample) -> uplink_pb2.Sample | None:
+        """The message, or nothing for a sample that no cloud can take: it leaves the spool."""
+        try:
+            return to_sample(sample)
+        except SampleError as error:
+            self._refuse([sample.id], error.reason, str(error))
+            return None
+
+    # --- acks --------------------------------------------------------------------------------
+
+    def _take(self, acks: Sequence[SampleAck]) -> None:
+        """Let go of what is settled. First the spool, then the window: never the other way round,
+        or a sample could be read from the spool again between the two."""
+        with self._lock:
+            # An ack for something never sent on this stream must not delete anything.
+            acks = [ack for ack in acks if self._window.is_under_way(ack.id)]
+        stored = [ack.id for ack in acks if ack.verdict in _HAS]
+        refused = defaultdict(list)
+        for ack in acks:
+            if ack.verdict is SampleVerdict.REFUSED and not _passes(ack):
+                refused[ack.reason, ack.detail].append(ack.id)
+        if stored:
+            self._spool.ack(stored)
+            self._counters.add(num_acked=len(stored))
+        for (reason, detail), ids in refused.items():
+            self._refuse(ids, reason, detail)
+        self._settle(acks)
+        self._wake.set()
+        if any(ack.reason == Reason.UNKNOWN_DEVICE for ack in acks):
+            raise LinkError("the cloud does not know this device", reason=Reason.UNKNOWN_DEVICE)
+
+    def _settle(self, acks: Sequence[SampleAck]) -> None:
+        again = [ack for ack in acks if _passes(ack)]
+        with self._lock:
+            for ack in acks:
+                if _passes(ack):
+                    self._window.send_again(ack.id)
+                else:
+                    self._window.settle(ack.id)
+            num_settled = len(acks) - len(again)
+            self.num_settled += num_settled
+            if num_settled:
+                self._pauses = delays(self._settings.backoff, self._rng)
+            if again:
+                # The cloud is busy: all sending rests, not just that of the samples it named.
+                pause_s = next(self._pauses)
+                self._pause_until_s = self._clock.monotonic_s() + pause_s
+                self._counters.add(num_retried=len(again))
+                _log.info(
+                    "uplink_paused", pause_s=pause_s, num_samples=len(again), reason=again[0].reason
+                )
+
+    def _refuse(self, ids: Sequence[bytes], reason: str, detail: str) -> None:
+        self._spool.refuse(ids, reason)
+        self._counters.add(num_refused=len(ids))
+        _log.warning("samples_refused", num_samples=len(ids), reason=reason, detail=detail)
+
+
+_HAS = frozenset({SampleVerdict.STORED, SampleVerdict.DUPLICATE})
+_PASSING = frozenset({Reason.UNKNOWN_DEVICE, Reason.STORE_BUSY, Reason.QUOTA_EXCEEDED})
+
+
+def _passes(ack: SampleAck) -> bool:
+    """Whether the sample may be taken later. Some reasons are never the sample's fault: a refusal
+    for one of these, too, must not cost the sample."""
+    if ack.verdict is SampleVerdict.RETRY:
+        return True
+    return ack.verdict is SampleVerdict.REFUSED and ack.reason in _PASSING
