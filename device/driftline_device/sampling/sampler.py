@@ -16,7 +16,7 @@ from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import num_kept, select
 from driftline_shared.clock import Clock
 from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, SampleError
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     MAX_TEXT_CHARS,
@@ -24,15 +24,13 @@ from driftline_shared.tokens import (
     SamplingPolicy,
     TokenSpace,
 )
+from driftline_shared.wire import dump_sample
 
 PASSES = 4
 """Stochastic passes K of mutual_information and of the token scorers."""
 
-ENVELOPE_BYTES = 64
-"""Id, version, time, grid and field tags of one sample on the wire, rounded up."""
-
-SCORE_BYTES = 16
-"""One score on the wire beside its name: the float and the tags."""
+BATCH_BYTES = 8
+"""What a batch adds to each sample at most: its tag and length."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,6 +82,8 @@ class Sampler:
         self._clock = clock
         self._passes = passes
         self.counts = SamplerCounts()
+        self.last_refusal = ""
+        """Why the last sample that counts as invalid could not be coded."""
         self._gate = self._check(policy)
         self._budget = Budget.of(policy, clock, state)
         self._policy = policy
@@ -136,8 +136,14 @@ class Sampler:
         if not (audit or worth):
             self.counts.held_back += 1
             return None
-        sample = self._sample(question, answer, runtime, verdict, audit)
-        if sample is None or not self._budget.spend(sample_bytes(sample)):
+        try:
+            sample = self._sample(question, answer, runtime, verdict, audit)
+            fits = sample is not None and self._budget.spend(sample_bytes(sample))
+        except SampleError as error:
+            self.counts.invalid += 1
+            self.last_refusal = str(error)
+            return None
+        if not fits:
             self.counts.over_budget += 1
             return None
         self.counts.sent += 1
@@ -190,7 +196,7 @@ class Sampler:
             question=question,
             answer=answer.text,
             tokens=coded,
-            scores={**answer.scores, verdict.kind: verdict.score},
+            scores=_finite({**answer.scores, verdict.kind: verdict.score}),
             priority=1.0 - verdict.p_value,
             created_unix_s=int(self._clock.now_s()),
             adapter_version=answer.version,
@@ -199,10 +205,13 @@ class Sampler:
 
 
 def sample_bytes(sample: Sample) -> int:
-    """Bytes of a sample on the wire, envelope included; an upper bound by a few bytes."""
-    texts = len(sample.question.encode()) + len(sample.answer.encode())
-    scores = sum(len(kind) + SCORE_BYTES for kind in sample.scores)
-    return ENVELOPE_BYTES + len(sample.tokens.payload) + texts + scores
+    """Bytes of a sample on the wire, envelope included."""
+    return len(dump_sample(sample)) + BATCH_BYTES
+
+
+def _finite(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores the cloud takes: one broken kind must not cost the sample."""
+    return {kind: score for kind, score in scores.items() if np.isfinite(score)}
 
 
 def _sendable(question: str, answer: Answer) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import cast
 
@@ -12,6 +13,7 @@ import pytest
 
 from driftline_device.runtime.runtime import Answer, Runtime
 from driftline_device.sampling.sampler import Sampler, sample_bytes
+from driftline_proto.v1 import uplink_pb2
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.tokens import (
@@ -22,6 +24,7 @@ from driftline_shared.tokens import (
     TokenSpace,
     VisualTokens,
 )
+from driftline_shared.wire import to_sample
 from tests.fakes.clock import FakeClock
 
 GRID = Grid(rows=4, cols=4)
@@ -194,6 +197,25 @@ def test_what_no_cloud_would_take_is_not_sent() -> None:
     assert consider(made, answer(2.0, text="x" * (MAX_TEXT_CHARS + 1))) is None
     assert made.consider("", answer(2.0), cast(Runtime, Scripted())) is None
     assert made.counts.invalid == 4
+
+
+def test_tokens_of_another_space_are_refused_with_a_reason() -> None:
+    made = sampler()
+    other = answer(2.0)
+    narrow = VisualTokens(
+        values=other.tokens.values[:, :4], positions=other.tokens.positions, grid=GRID
+    )
+    assert consider(made, replace(other, tokens=narrow)) is None
+    assert made.counts.invalid == 1
+    assert "token space" in made.last_refusal
+
+
+def test_the_bytes_counted_are_the_bytes_on_the_wire() -> None:
+    sample = consider(sampler(), answer(2.0))
+    assert sample is not None
+    batch = uplink_pb2.SampleBatch(samples=[to_sample(sample)])
+    assert len(batch.SerializeToString()) <= sample_bytes(sample)
+    assert sample_bytes(sample) <= len(batch.SerializeToString()) + 8
 
 
 def test_same_seed_same_samples() -> None:

@@ -1,0 +1,191 @@
+"""One suite for every Runtime: TorchRuntime in each quantization, and the fake other tests use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.torch import TorchRuntime
+from driftline_shared.errors import UpdateError
+from driftline_shared.models.pair import load_pair
+from driftline_shared.update import Adapter
+from tests.fakes.runtime import FakeRuntime, adapter, picture
+from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Makes a fresh runtime; what to ask it; an adapter under which it answers otherwise."""
+
+    make: Callable[[], Runtime]
+    questions: list[Question]
+    other: Callable[[Runtime], Adapter]
+
+
+def moved(runtime: Runtime) -> Adapter:
+    rng = np.random.default_rng(1)
+    return {
+        name: (array + 0.5 * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in runtime.adapter().items()
+    }
+
+
+@pytest.fixture(scope="module", params=["none", "int8", "nf4", "fake"])
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    if request.param == "fake":
+        pictures = [Question(image=picture(i, noise=i), text="what?") for i in range(6)]
+        return Subject(make=FakeRuntime, questions=pictures, other=lambda _: adapter(harm=1.0))
+    folder = tmp_path_factory.mktemp(request.param)
+    pair = load_pair(make_tiny_pair(folder, quantization=request.param))
+    images = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(6)]
+    return Subject(make=lambda: TorchRuntime(pair), questions=images, other=moved)
+
+
+@pytest.fixture
+def runtime(subject: Subject) -> Runtime:
+    return subject.make()
+
+
+def texts(answers: list[Answer]) -> list[str]:
+    return [answer.text for answer in answers]
+
+
+def test_answers_say_what_sampling_needs(subject: Subject, runtime: Runtime) -> None:
+    answers = runtime.answer(subject.questions)
+    assert len(answers) == len(subject.questions)
+    for answer in answers:
+        assert answer.version == runtime.version == 0
+        assert answer.num_steps >= 1
+        assert answer.tokens.values.dtype == np.float32
+        assert answer.tokens.num_tokens == answer.tokens.grid.num_tokens
+        assert set(answer.scores) >= {"entropy", "margin"}
+        assert all(0.0 <= score <= 1.0 + 1e-6 for score in answer.scores.values())
+    assert runtime.answer([]) == []
+    assert len(runtime.base_model) >= 32
+
+
+def test_a_batch_answers_as_one_by_one(subject: Subject, runtime: Runtime) -> None:
+    together = runtime.answer(subject.questions)
+    for question, batched in zip(subject.questions, together, strict=True):
+        (alone,) = runtime.answer([question])
+        assert alone.text == batched.text
+        assert alone.scores["entropy"] == pytest.approx(batched.scores["entropy"], abs=1e-3)
+        np.testing.assert_allclose(alone.tokens.values, batched.tokens.values, atol=1e-4)
+
+
+def test_uncertainty_has_a_shape_and_repeats(subject: Subject, runtime: Runtime) -> None:
+    question = subject.questions[0]
+    (answer,) = runtime.answer([question])
+    doubt = runtime.mutual_information(question.text, answer, passes=4, seed=3)
+    assert 0.0 <= doubt <= 1.0
+    assert doubt == runtime.mutual_information(question.text, answer, passes=4, seed=3)
+    for scorer in ("mc_dropout", "vocabulary_entropy", "answer_attribution"):
+        scores = runtime.score_tokens(scorer, question.text, answer, passes=4, seed=3)
+        assert scores.shape == (answer.tokens.num_tokens,)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+        assert (scores >= 0).all()
+        again = runtime.score_tokens(scorer, question.text, answer, passes=4, seed=3)
+        np.testing.assert_array_equal(scores, again)
+    # Passes with dropout leave no trace in answers.
+    assert texts(runtime.answer([question])) == [answer.text]
+
+
+def test_a_trial_answers_otherwise_and_leaves_the_active_adapter_alone(
+    subject: Subject, runtime: Runtime
+) -> None:
+    before, held = texts(runtime.answer(subject.questions)), runtime.adapter()
+    with runtime.trial(subject.other(runtime)) as candidate:
+        tried = texts(candidate.answer(subject.questions))
+        assert tried != before
+        assert texts(runtime.answer(subject.questions)) == before
+        assert texts(candidate.answer(subject.questions)) == tried
+        assert candidate.base_model == runtime.base_model
+    assert runtime.version == 0
+    assert texts(runtime.answer(subject.questions)) == before
+    for name, array in runtime.adapter().items():
+        np.testing.assert_array_equal(array, held[name])
+
+
+def test_a_trial_of_the_active_adapter_agrees_with_it(subject: Subject, runtime: Runtime) -> None:
+    with runtime.trial(runtime.adapter()) as candidate:
+        assert texts(candidate.answer(subject.questions)) == texts(
+            runtime.answer(subject.questions)
+        )
+
+
+def test_swap_changes_version_adapter_and_answers(subject: Subject, runtime: Runtime) -> None:
+    other = subject.other(runtime)
+    with runtime.trial(other) as candidate:
+        tried = texts(candidate.answer(subject.questions))
+    pause_ms = runtime.swap(other, 7)
+    assert pause_ms >= 0.0
+    assert runtime.version == 7
+    answers = runtime.answer(subject.questions)
+    assert {answer.version for answer in answers} == {7}
+    assert texts(answers) == tried
+    for name, array in runtime.adapter().items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+def test_swapping_back_gives_the_first_answers_again(subject: Subject, runtime: Runtime) -> None:
+    first, before = runtime.adapter(), texts(runtime.answer(subject.questions))
+    runtime.swap(subject.other(runtime), 1)
+    runtime.swap(first, 2)
+    assert runtime.version == 2
+    assert texts(runtime.answer(subject.questions)) == before
+
+
+def test_an_adapter_that_does_not_fit_changes_nothing(subject: Subject, runtime: Runtime) -> None:
+    before = texts(runtime.answer(subject.questions))
+    name, *_ = runtime.adapter()
+    narrow: dict[str, NDArray[np.float32]] = {**runtime.adapter(), name: np.ones(3, np.float32)}
+    for wrong in (narrow, {"stranger": np.ones(3, np.float32)}):
+        with pytest.raises(UpdateError):
+            runtime.swap(wrong, 5)
+        with pytest.raises(UpdateError), runtime.trial(wrong):
+            pass
+    assert runtime.version == 0
+    assert texts(runtime.answer(subject.questions)) == before
+
+
+def test_every_call_comes_from_one_version_while_swaps_go_on(
+    subject: Subject, runtime: Runtime
+) -> None:
+    adapters = [runtime.adapter(), subject.other(runtime)]
+    expected = []
+    for one in adapters:
+        with runtime.trial(one) as candidate:
+            expected.append(texts(candidate.answer(subject.questions)))
+    assert expected[0] != expected[1]
+    calls: list[list[Answer]] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            calls.append(runtime.answer(subject.questions))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for version in range(1, 13):
+            with runtime.trial(adapters[version % 2]) as candidate:
+                assert texts(candidate.answer(subject.questions)) == expected[version % 2]
+            runtime.swap(adapters[version % 2], version)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    calls.append(runtime.answer(subject.questions))
+    for answers in calls:
+        (version,) = {answer.version for answer in answers}
+        assert texts(answers) == expected[version % 2]
+    assert calls[-1][0].version == 12
