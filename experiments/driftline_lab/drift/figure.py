@@ -13,7 +13,7 @@ from driftline_lab.drift.base import Picture
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """`cover`: (H, W) float32 in [0, 1], how much of each pixel is figure. `ink`, `ground`: (3,)."""
+    """`cover`: (H, W) float32 in [0, 1], the share of a pixel that is figure. Colours: (3,)."""
 
     cover: NDArray[np.float32]
     ink: NDArray[np.float32]

@@ -8,10 +8,10 @@ from PIL import Image, ImageFilter
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import to_picture
 
-THICKNESS = (0.45, 0.68)
+THICKNESS = (0.50, 0.70)
 """Least and most share of the picture that is haze."""
 
-BLUR = (0.8, 1.5)
+BLUR = (0.8, 1.4)
 """Blur radius in pixels."""
 
 

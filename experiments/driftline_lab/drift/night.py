@@ -7,13 +7,13 @@ import numpy as np
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import to_picture
 
-LIGHT = (0.22, 0.42)
+LIGHT = (0.40, 0.60)
 """Least and most light left, as a share of daylight."""
 
-CASTS = ((1.0, 0.80, 0.55), (0.65, 0.80, 1.0), (0.70, 1.0, 0.75))
+CASTS = ((1.0, 0.82, 0.60), (0.70, 0.82, 1.0), (0.75, 1.0, 0.80))
 """Sodium lamp, moonlight, old fluorescent tube: gain per channel."""
 
-NOISE = 7.0
+NOISE = 6.0
 """Standard deviation of the sensor noise, in grey levels."""
 
 

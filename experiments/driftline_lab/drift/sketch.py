@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import blur, find_figure, to_picture
 
-HATCH_PERIOD = (3.0, 5.0)
+HATCH_PERIOD = (3.0, 4.5)
 """Pixels between two hatching strokes."""
 
 
 def sketch(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A synthetic drawing: the figure's own colour as outline and hatching, so it stays readable."""
+    """A synthetic drawing: the figure's own colour as outline and hatching."""
     height, width = picture.shape[:2]
     figure = find_figure(picture)
-    outline = np.clip(4.0 * blur(figure.cover, 1.0) * (1 - blur(figure.cover, 1.0)), 0, 1) ** 2
+    outline = np.clip(4.0 * blur(figure.cover, 1.0) * (1 - blur(figure.cover, 1.0)), 0, 1)
     hatching = figure.cover * _strokes(height, width, rng.uniform(*HATCH_PERIOD), rng)
     ink = np.clip(np.maximum(outline, hatching), 0, 1)[..., None]
     paper = rng.uniform(225, 250) + rng.uniform(-6, 6, 3)
     ruling = _strokes(height, width, rng.uniform(7, 11), rng)[..., None]
-    ground = paper - ruling * rng.uniform(25, 60, 3)
-    grain = rng.normal(0.0, 4.0, picture.shape)
+    ground = paper - ruling * rng.uniform(15, 40, 3)
+    grain = rng.normal(0.0, 3.0, picture.shape)
     return to_picture(ground * (1 - ink) + figure.ink * ink + grain)
 
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import find_figure, to_picture
 
-NUM_DISTRACTORS = (6, 12)
-"""Fewest and most strokes; each is thinner than any figure, so that what the figure is stays clear."""
+NUM_DISTRACTORS = (4, 8)
+"""Fewest and most strokes; each is thinner than any figure, so the figure stays clear."""
 
 
 def texture(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -19,14 +19,15 @@ def texture(picture: Picture, rng: np.random.Generator) -> Picture:
     ground = _waves(height, width, rng)
     _scatter(ground, rng)
     cover = figure.cover[..., None]
-    grain = rng.normal(0.0, 5.0, picture.shape)
+    grain = rng.normal(0.0, 3.0, picture.shape)
     return to_picture(ground * (1 - cover) + figure.ink * cover + grain)
 
 
 def _waves(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W, 3) float32: two crossing waves that mix two mid-bright colours."""
+    """(H, W, 3) float32: two crossing waves that mix two related mid-bright colours."""
     rows, cols = np.mgrid[0:height, 0:width].astype(np.float32)
-    first, second = rng.uniform(90, 235, (2, 3)).astype(np.float32)
+    first = rng.uniform(110, 230, 3).astype(np.float32)
+    second = first + rng.uniform(-45, 45, 3).astype(np.float32)
     share = np.zeros((height, width), dtype=np.float32)
     for _ in range(2):
         angle, period = rng.uniform(0, np.pi), rng.uniform(5, 14)
@@ -41,7 +42,7 @@ def _scatter(ground: NDArray[np.float32], rng: np.random.Generator) -> None:
     height, width = ground.shape[:2]
     for _ in range(rng.integers(*NUM_DISTRACTORS, endpoint=True)):
         row, col = rng.integers(height), rng.integers(width)
-        length = int(rng.integers(4, 14))
+        length = int(rng.integers(4, 11))
         colour = rng.uniform(0, 255, 3)
         step_row, step_col = ((0, 1), (1, 0), (1, 1), (1, -1))[rng.integers(4)]
         steps = np.arange(length)

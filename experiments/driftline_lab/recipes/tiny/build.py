@@ -1,0 +1,199 @@
+"""Builds the pair `tiny`: tower, token cache, student, teacher, and the folder that is shipped.
+
+Stages leave their result below `work` and are not redone when it is there, so a build that was
+stopped goes on where it was. Everything follows from the seed and the number of CPU threads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast, SiglipVisionModel
+
+from driftline_lab.data.domains import DOMAINS, SOURCE
+from driftline_lab.data.easyvqa import Part, facts_of, image_ids, read_picture
+from driftline_lab.recipes.tiny.card import Measured, write_card
+from driftline_lab.recipes.tiny.evaluation import accuracy
+from driftline_lab.recipes.tiny.export import export_probe, export_source
+from driftline_lab.recipes.tiny.language import (
+    STUDENT,
+    TEACHER,
+    LanguageSize,
+    build_llava,
+    save_checkpoint,
+)
+from driftline_lab.recipes.tiny.questions import Encoder
+from driftline_lab.recipes.tiny.tokenizer import train_tokenizer
+from driftline_lab.recipes.tiny.tower import TowerPlan, train_tower
+from driftline_lab.recipes.tiny.training import LanguagePlan, View, train_language
+from driftline_lab.recipes.tiny.views import Gallery, fact_labels
+
+TOWER_PLAN = TowerPlan(num_steps=1_200)
+STUDENT_PLAN = LanguagePlan(num_steps=2_000, learning_rate=2e-3, seed=11)
+TEACHER_PLAN = LanguagePlan(num_steps=6_000, learning_rate=1.2e-3, seed=12)
+TEACHER_DRIFT_SEEDS = (0, 1)
+"""Each train picture is seen through this many draws of every drift."""
+
+TOKEN_SHARES = (1.0, 0.5, 0.25, 0.125)
+_CHECKPOINT_STEPS = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """What the stages share."""
+
+    work: Path
+    seed: int
+    share: float
+    tokenizer: PreTrainedTokenizerFast
+    progress: Progress
+
+    def steps(self, planned: int) -> int:
+        return max(2, round(planned * self.share))
+
+    def bar(self, name: str, num_steps: int) -> Callable[[int, float], None]:
+        """A progress bar that also shows the loss, smoothed."""
+        task = self.progress.add_task(name, total=num_steps, loss="")
+        smooth = [float("nan")]
+
+        def report(step: int, loss: float) -> None:
+            smooth[0] = loss if np.isnan(smooth[0]) else 0.98 * smooth[0] + 0.02 * loss
+            self.progress.update(task, completed=step + 1, loss=f"loss {smooth[0]:.3f}")
+
+        return report
+
+
+def build_tiny(
+    out: Path,
+    *,
+    seed: int = 0,
+    work: Path | None = None,
+    num_threads: int = 2,
+    share: float = 1.0,
+    console: Console | None = None,
+) -> Measured:
+    """Writes the pair into `out` and gives its accuracies.
+
+    `share` below 1 takes that share of the training steps, for a trial of the whole recipe.
+    """
+    torch.set_num_threads(num_threads)
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
+        bench = Bench(
+            work=work or Path(scratch),
+            seed=seed,
+            share=share,
+            tokenizer=train_tokenizer(),
+            progress=progress,
+        )
+        tower = _tower(bench)
+        gallery = Gallery(
+            folder=bench.work / "tokens", tower=tower, encoder=Encoder(tokenizer=bench.tokenizer)
+        )
+        students = {SOURCE: gallery.views(SOURCE, Part.TRAIN)}
+        _language(bench, "student", STUDENT, STUDENT_PLAN, tower, lambda: students)
+        _language(bench, "teacher", TEACHER, TEACHER_PLAN, tower, lambda: _broad_views(gallery))
+        export_source(_fresh(out), tower)
+        export_probe(out)
+        for name in ("teacher", "student"):
+            shutil.copytree(bench.work / name, out / name, dirs_exist_ok=True)
+        measured = measure(out, gallery)
+        write_card(out / "README.md", measured)
+        return measured
+
+
+def measure(out: Path, gallery: Gallery) -> Measured:
+    """Accuracies of the shipped weights: {role: {token share: {domain: accuracy}}}."""
+    tests = {name: gallery.views(name, Part.TEST) for name in DOMAINS}
+    ends = {
+        "start_id": int(gallery.encoder.tokenizer.bos_token_id),
+        "pad_id": int(gallery.encoder.tokenizer.pad_token_id),
+    }
+    measured: Measured = {}
+    for role in ("teacher", "student"):
+        model = LlavaForConditionalGeneration.from_pretrained(out / role, dtype=torch.float32)
+        measured[role] = {
+            share: {
+                name: accuracy(model, views, share=share, **ends) for name, views in tests.items()
+            }
+            for share in TOKEN_SHARES
+        }
+    return measured
+
+
+def _tower(bench: Bench) -> SiglipVisionModel:
+    folder = bench.work / "tower"
+    if not (folder / "model.safetensors").exists():
+        ids = image_ids(Part.TRAIN)
+        labels = np.array([fact_labels(facts_of(i)) for i in ids], dtype=np.int64)
+        plan = TowerPlan(num_steps=bench.steps(TOWER_PLAN.num_steps), seed=bench.seed)
+        pictures = np.stack([read_picture(i) for i in ids])
+        report = bench.bar("tower", plan.num_steps)
+        train_tower(pictures, labels[:, 0], labels[:, 1], plan, report).save_pretrained(folder)
+    # Read back, so that a resumed build and a straight one go on from the same bits.
+    tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
+    return tower.eval().requires_grad_(False)
+
+
+def _broad_views(gallery: Gallery) -> dict[str, list[View]]:
+    """Source and every drift, over the train pictures only."""
+    return {
+        name: [
+            view
+            for drift_seed in (TEACHER_DRIFT_SEEDS if domain.drift else (0,))
+            for view in gallery.views(name, Part.TRAIN, drift_seed=drift_seed)
+        ]
+        for name, domain in DOMAINS.items()
+    }
+
+
+def _language(
+    bench: Bench,
+    role: str,
+    size: LanguageSize,
+    plan: LanguagePlan,
+    tower: SiglipVisionModel,
+    domains: Callable[[], dict[str, list[View]]],
+) -> None:
+    """Trains one model and saves it below `work`; checkpoints lie beside it while it trains."""
+    folder = bench.work / role
+    if folder.exists():
+        return
+    model = build_llava(size, bench.tokenizer, tower, seed=plan.seed + bench.seed)
+    plan = plan.resized(bench.steps(plan.num_steps), seed=plan.seed + bench.seed)
+    show = bench.bar(role, plan.num_steps)
+
+    def report(step: int, loss: float) -> None:
+        show(step, loss)
+        if (step + 1) % _CHECKPOINT_STEPS == 0:
+            save_checkpoint(folder.with_suffix(".part"), model, bench.tokenizer)
+
+    train_language(
+        model,
+        domains(),
+        plan,
+        report,
+        start_id=int(bench.tokenizer.bos_token_id),
+        pad_id=int(bench.tokenizer.pad_token_id),
+    )
+    save_checkpoint(folder.with_suffix(".part"), model, bench.tokenizer)
+    folder.with_suffix(".part").rename(folder)
+
+
+def _fresh(out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    return out

@@ -1,0 +1,61 @@
+"""The model card of the pair: recipe, data, and the accuracies that were measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+Measured = dict[str, dict[float, dict[str, float]]]
+"""{role: {share of visual tokens: {domain: accuracy in 0..1}}}"""
+
+_INTRO = """# The reference pair `tiny`
+
+A teacher and a student LLaVA that read the same 64 visual tokens of a 64 x 64 picture and answer
+short questions about it. Made for trying the loop on a CPU in minutes; it knows one toy world and
+nothing else. Made again by `driftline lab build-pair tiny OUT`.
+
+| | teacher | student |
+|---|---|---|
+| language model | Llama, 4 layers, width 256, 3.4 M | Llama, 2 layers, width 192, 1.1 M |
+| trained on | source and all drifts, train pictures | source only, train pictures |
+| vision tower | SigLIP, 4 layers, width 128, source only, frozen | the same, bit for bit |
+
+- **Data.** [easy-VQA](https://github.com/vzhou842/easy-VQA) (Victor Zhou, MIT): 5,000 pictures,
+  48,248 questions. Its test set is ours (1,000 pictures); its 4,000 train pictures are
+  split by image id into 3,000 train, 300 calibration and 700 stream. No picture is in two parts.
+- **Drifts are synthetic**: night, fog, texture, sketch, inverted, reworded, drawn by
+  `driftline_lab.drift`. The teacher has seen them on train pictures only. The phrasings of
+  `reworded` are one fixed set: the teacher has read all of them, about other pictures; the
+  student none.
+- **Prompt** `<s><image>{question}\\n`, answer, `</s>`. `<image>` stands for 64 tokens. Questions
+  and answers are lower case; an answer is spelt in one to three pieces and an end token.
+- **Positions.** Visual token v is at position 1 + v and the question starts at 65, however many
+  visual tokens are given. Both models were trained on random subsets (100, 75, 50, 25 %).
+- **Weights** are stored as fp16; accuracies were measured on exactly these, computed in fp32.
+
+## Accuracy
+
+Exact match of the greedy answer, in per cent, all questions of the 1,000 test pictures.
+"""
+
+
+def write_card(path: Path, measured: Measured, *, notes: str = "") -> None:
+    """Writes the card: one table of all domains, and one per share of visual tokens kept."""
+    lines = [_INTRO, *_table(measured)]
+    if notes:
+        lines += ["", notes.rstrip()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _table(measured: Measured) -> list[str]:
+    shares = list(next(iter(measured.values())))
+    domains = list(measured["teacher"][shares[0]])
+    lines = [
+        "| model | visual tokens | " + " | ".join(domains) + " |",
+        "|---|---|" + "---|" * len(domains),
+    ]
+    for role, by_share in measured.items():
+        for share, by_domain in by_share.items():
+            cells = " | ".join(f"{100 * by_domain[domain]:.1f}" for domain in domains)
+            kept = "all" if share == 1.0 else f"random {100 * share:g} %"
+            lines.append(f"| {role} | {kept} | {cells} |")
+    return lines

@@ -1,0 +1,54 @@
+"""The tokenizer of the pair: a small byte-level BPE that has read questions, not answers.
+
+Answers are left out of its text on purpose: `rectangle` or `yes` at the start of an answer is
+then several pieces, and both models *spell* what they answer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from driftline_lab.data.easyvqa import Part, examples
+from driftline_lab.drift.reworded import all_phrasings
+
+PAD, START, END, IMAGE = "<pad>", "<s>", "</s>", "<image>"
+VOCABULARY_SIZE = 512
+
+
+def prompt(question: str) -> str:
+    """The text before the answer; `<image>` stands for all visual tokens of the picture."""
+    return f"{START}{IMAGE}{question}\n"
+
+
+def train_tokenizer() -> PreTrainedTokenizerFast:
+    """Learnt from every source phrasing and rewording once; ids 0-3 are pad, start, end, image."""
+    sentences = sorted({example.question for example in examples(Part.TRAIN)})
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=[PAD, START, END, IMAGE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*sentences, *all_phrasings()], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=START,
+        eos_token=END,
+        extra_special_tokens={"image_token": IMAGE},
+        model_max_length=256,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a checkpoint folder."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer

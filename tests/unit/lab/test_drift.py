@@ -1,0 +1,85 @@
+"""Drifts are pure functions of (seed, image id), change what they say, and keep what they must."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftline_lab.data.easyvqa import Part, examples, image_ids, read_picture
+from driftline_lab.drift.figure import find_figure
+from driftline_lab.drift.reworded import COLOURS, SHAPES, all_phrasings
+from driftline_lab.drift.table import DRIFTS
+
+PICTURE_DRIFTS = [name for name, drift in DRIFTS.items() if drift.picture is not None]
+
+
+@pytest.mark.parametrize("name", PICTURE_DRIFTS)
+def test_same_seed_and_picture_give_the_same_drift(name: str) -> None:
+    drift, image_id = DRIFTS[name], image_ids(Part.STREAM)[3]
+    picture = read_picture(image_id)
+    first = drift.change_picture(picture, seed=5, image_id=image_id)
+    again = drift.change_picture(picture, seed=5, image_id=image_id)
+    other = drift.change_picture(picture, seed=6, image_id=image_id)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, picture)
+
+
+@pytest.mark.parametrize("name", PICTURE_DRIFTS)
+def test_a_drift_keeps_shape_and_type_and_spares_its_input(name: str) -> None:
+    picture = read_picture(image_ids(Part.STREAM)[0])
+    before = picture.copy()
+    drifted = DRIFTS[name].change_picture(picture, seed=0, image_id=0)
+    assert drifted.shape == picture.shape
+    assert drifted.dtype == np.uint8
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_every_drift_says_that_it_is_synthetic() -> None:
+    for drift in DRIFTS.values():
+        change = drift.picture or drift.question
+        assert change is not None
+        assert "synthetic" in (change.__doc__ or "").lower()
+
+
+def test_sketch_and_texture_keep_the_ink_of_the_figure() -> None:
+    for image_id in image_ids(Part.STREAM)[:10]:
+        picture = read_picture(image_id)
+        figure = find_figure(picture)
+        inside = figure.cover > 0.99
+        for name in ("texture", "sketch"):
+            drifted = DRIFTS[name].change_picture(picture, seed=0, image_id=image_id)
+            distance = np.abs(drifted[inside] - figure.ink).max(axis=1)
+            assert (distance < 40).mean() > 0.2, name
+
+
+def test_a_figure_is_found_on_its_ground() -> None:
+    picture = np.full((64, 64, 3), 240, dtype=np.uint8)
+    picture[20:40, 10:30] = (200, 10, 10)
+    figure = find_figure(picture)
+    assert tuple(figure.ink) == (200, 10, 10)
+    assert tuple(figure.ground) == (240, 240, 240)
+    assert figure.cover.sum() == pytest.approx(400)
+
+
+def test_an_empty_picture_has_no_figure() -> None:
+    assert find_figure(np.full((64, 64, 3), 9, dtype=np.uint8)).cover.sum() == 0
+
+
+def test_a_rewording_keeps_the_thing_asked_about() -> None:
+    reworded = DRIFTS["reworded"]
+    for example in list(examples(Part.CALIBRATION))[:400]:
+        new = reworded.change_question(example.question, seed=0, image_id=example.image_id)
+        assert new != example.question
+        for word in (*SHAPES, *COLOURS):
+            assert (word in example.question.split("?")[0].split()) == (
+                word in new.rstrip("?.").split()
+            )
+
+
+def test_rewordings_are_all_among_the_phrasings_the_tokenizer_reads() -> None:
+    known = {line.replace(" an ", " a ") for line in all_phrasings()}
+    reworded = DRIFTS["reworded"]
+    for example in list(examples(Part.CALIBRATION))[:400]:
+        new = reworded.change_question(example.question, seed=1, image_id=example.image_id)
+        assert new.replace(" an ", " a ") in known
