@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -33,7 +33,7 @@ class Intake:
         devices: DeviceRegister,
         store: SampleStore,
         quota: Quota,
-        gate_score: Callable[[], str],
+        gate_score: str,
         clock: Clock,
     ) -> None:
         self._line = line
@@ -83,7 +83,7 @@ class Intake:
                 device_id=device.device_id,
                 line=device.line,
                 token_space=device.token_space,
-                gate_score=self._gate_score(),
+                gate_score=self._gate_score,
                 quota=self._quota,
                 now_unix_s=int(self._clock.now_s()),
             )

@@ -1,41 +1,24 @@
 """What a round keeps on disk between two states.
 
     <state>/rounds/<round id>/distilled.safetensors    adapter.*, importance.*, numbers
-                              ...                      what the releaser keeps (see release_step.py)
+                              packed.safetensors       see release_step.py
 
-Write order: everything into a draft beside the file, sync, rename, sync the folder. A file that
-bears its name is whole; a draft left by a kill is overwritten by the next try.
+A file that bears its name is whole; a draft left by a kill is overwritten by the next try.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from driftline_cloud.release.durable import write_durably
 from driftline_cloud.workers.workers import Distilled
 
 _DISTILLED = "distilled.safetensors"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, durably, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save_distilled(folder: Path, distilled: Distilled) -> None:
@@ -46,7 +29,7 @@ def save_distilled(folder: Path, distilled: Distilled) -> None:
         for name, array in adapter.items()
     }
     content = save(arrays, metadata={"numbers": json.dumps(distilled.numbers, sort_keys=True)})
-    write_atomic(folder / _DISTILLED, content)
+    write_durably(folder / _DISTILLED, content)
 
 
 def load_distilled(folder: Path) -> Distilled | None:

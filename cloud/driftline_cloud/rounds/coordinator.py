@@ -21,9 +21,9 @@ from driftline_shared.clock import Clock
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
 
 from .ledger import RoundLedger
+from .release_step import Releases
 from .round import Round, RoundState, advance, begin, is_exhausted, new_round, record_error
 from .settings import RoundSettings
-from .steps import Releaser
 from .trigger import Waiting, why_start
 from .work import RoundWork
 
@@ -50,7 +50,7 @@ class Coordinator:
         store: SampleStore,
         ledger: RoundLedger,
         work: RoundWork,
-        releaser: Releaser,
+        releases: Releases,
         settings: RoundSettings,
         drift_threshold: float,
         folder: Path,
@@ -61,7 +61,7 @@ class Coordinator:
         self._store = store
         self._ledger = ledger
         self._work = work
-        self._releaser = releaser
+        self._releases = releases
         self._settings = settings
         self._drift_threshold = drift_threshold
         self._folder = folder
@@ -104,7 +104,7 @@ class Coordinator:
         trigger = why_start(self._settings.trigger, self._waiting())
         if trigger is None:
             return False
-        base_version = self._releaser.newest_version()
+        base_version = self._releases.newest_version()
         round_ = self._ledger.open(
             self._line.id,
             most_samples=self._settings.most_samples,
@@ -194,7 +194,7 @@ class Coordinator:
     def _fail(self, round_: Round, cause: str) -> None:
         """End the round without a version, unless it had made one before it went wrong."""
         to = RoundState.FAILED
-        if round_.state is RoundState.RELEASING and self._releaser.published(round_) is not None:
+        if round_.state is RoundState.RELEASING and self._releases.published(round_) is not None:
             to = RoundState.DONE
         after = advance(round_, to, now_unix_s=self._clock.now_s(), reason=cause)
         self._ledger.save(after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .round import RetryLimits
@@ -11,7 +10,7 @@ from .trigger import TriggerPolicy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundSettings:
-    """Shares are 0..1; `distil` goes to `DistillJob.settings` as it is.
+    """Shares are 0..1.
 
     `most_samples`: most waiting samples one round takes. `rehearsal_samples`: older samples that
     training mixes in; `recall_samples`: older held-out samples that the gate looks at.
@@ -30,4 +29,3 @@ class RoundSettings:
     keep_folders: int = 5
     retry: RetryLimits = field(default_factory=RetryLimits)
     poll_s: float = 0.5
-    distil: Mapping[str, object] = field(default_factory=dict)

@@ -12,18 +12,27 @@ from pathlib import Path
 
 import structlog
 
+from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, Workers
+from driftline_cloud.workers.workers import (
+    Distilled,
+    DistillJob,
+    Label,
+    Progress,
+    ScoreJob,
+    Workers,
+)
 from driftline_shared.clock import Clock
 from driftline_shared.errors import DriftlineError
 
 from . import artifacts
+from .gating import RoundGate
 from .ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
+from .release_step import Releases
 from .round import Round, RoundState, advance
 from .settings import RoundSettings
-from .steps import Gate, GateInput, MakeGate, Releaser
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +47,11 @@ class RoundWork:
         store: SampleStore,
         ledger: RoundLedger,
         workers: Workers,
-        make_gate: MakeGate,
-        releaser: Releaser,
-        teacher: Callable[[], str],
+        releases: Releases,
+        teacher: str,
         settings: RoundSettings,
+        distil: Mapping[str, object],
+        limits: GateLimits,
         folder: Path,
         clock: Clock,
     ) -> None:
@@ -49,13 +59,14 @@ class RoundWork:
         self._store = store
         self._ledger = ledger
         self._workers = workers
-        self._make_gate = make_gate
-        self._releaser = releaser
+        self._releases = releases
         self._teacher = teacher
         self._settings = settings
+        self._distil_settings = dict(distil)
+        self._limits = limits
         self._folder = folder
         self._clock = clock
-        self._gate: tuple[str, Gate] | None = None
+        self._gate: tuple[str, RoundGate] | None = None
         self._work: dict[RoundState, Callable[[Round, Progress], Round]] = {
             RoundState.SNAPSHOT: self._snapshot,
             RoundState.LABELLING: self._label,
@@ -90,7 +101,7 @@ class RoundWork:
     def _label(self, round_: Round, report: Progress) -> Round:
         parts = self._ledger.parts(round_.id)
         ids = [one for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL) for one in parts[part]]
-        teacher, size = self._teacher(), max(1, self._settings.label_chunk_samples)
+        teacher, size = self._teacher, max(1, self._settings.label_chunk_samples)
         # Chunks are cut from the whole list, not from what is missing: a resumed round gives the
         # teacher the very batches that an undisturbed one would.
         for start in range(0, len(ids), size):
@@ -117,20 +128,19 @@ class RoundWork:
             job = DistillJob(
                 pair_dir=self._line.pair_dir,
                 seed=round_.seed,
-                start=self._releaser.canonical(round_.base_version),
+                start=self._releases.canonical(round_.base_version),
                 samples=self._store.load(parts[TRAIN]),
                 labels=self._labels(parts[TRAIN]),
                 rehearsal=self._store.load(parts[REHEARSAL]),
                 rehearsal_labels=self._labels(parts[REHEARSAL]),
-                settings=dict(self._settings.distil),
+                settings=dict(self._distil_settings),
             )
             distilled = self._workers.distil(job, report)
             artifacts.save_distilled(folder, distilled)
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
     def _judge(self, round_: Round, report: Progress) -> Round:
-        base = self._releaser.canonical(round_.base_version)
-        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
+        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter)
         numbers = _prefixed("gate", verdict.numbers)
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
@@ -139,16 +149,17 @@ class RoundWork:
     def _compress(self, round_: Round, report: Progress) -> Round:
         candidate, gate = self._candidate(round_), self._gate_of(round_)
         folder = self._folder / round_.id
-        verdict = self._releaser.compress(round_, candidate, gate, folder, report)
+        verdict = self._releases.compress(round_, candidate, gate, folder, report)
         numbers = _prefixed("update", verdict.numbers)
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
         return self._next(round_, RoundState.RELEASING, numbers)
 
     def _release(self, round_: Round, report: Progress) -> Round:
-        released = self._releaser.publish(round_, self._folder / round_.id)
-        log.info("version_released", line=self._line.id, version=released.version)
-        return self._next(round_, RoundState.DONE, _prefixed("update", released.numbers))
+        manifest = self._releases.publish(round_, self._folder / round_.id)
+        version, num_bytes = manifest.target_version, manifest.blob_bytes
+        log.info("version_released", line=self._line.id, version=version, blob_bytes=num_bytes)
+        return self._next(round_, RoundState.DONE, {"update.blob_bytes": float(num_bytes)})
 
     def _next(self, round_: Round, to: RoundState, numbers: Mapping[str, float]) -> Round:
         return advance(round_, to, now_unix_s=self._clock.now_s(), numbers=numbers)
@@ -169,22 +180,24 @@ class RoundWork:
             raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")
         return distilled
 
-    def _gate_of(self, round_: Round) -> Gate:
+    def _gate_of(self, round_: Round) -> RoundGate:
         if self._gate is None or self._gate[0] != round_.id:
             parts = self._ledger.parts(round_.id)
-            given = GateInput(
+            job = ScoreJob(
                 pair_dir=self._line.pair_dir,
-                seed=round_.seed,
                 holdout=self._store.load(parts[HOLDOUT]),
-                holdout_labels=self._labels(parts[HOLDOUT]),
-                recall=self._store.load(parts[RECALL]),
-                recall_labels=self._labels(parts[RECALL]),
+                labels=self._labels(parts[HOLDOUT]),
+                rehearsal=self._store.load(parts[RECALL]),
+                rehearsal_labels=self._labels(parts[RECALL]),
+                settings=dict(self._distil_settings),
             )
-            self._gate = (round_.id, self._make_gate(given))
+            base = self._releases.canonical(round_.base_version)
+            gate = RoundGate(self._workers, job, self._limits, base)
+            self._gate = (round_.id, gate)
         return self._gate[1]
 
     def _labels(self, ids: Sequence[bytes]) -> list[Label]:
-        known = self._store.labels(ids, teacher=self._teacher())
+        known = self._store.labels(ids, teacher=self._teacher)
         missing = [one for one in ids if one not in known]
         if missing:
             raise DriftlineError(f"{len(missing)} samples have no label by the present teacher")

@@ -1,0 +1,182 @@
+"""`driftline cloud`: serve a fleet, look at a running cloud.
+
+Exit codes: 0 well, 1 failed, 2 a flag or setting is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftline_shared.status import CloudStatus, LineStatus
+
+app = typer.Typer(
+    name="cloud",
+    help="Serve a fleet of devices: take samples, distil, release updates.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+_SERVE_EXAMPLES = """
+**Examples**
+
+    driftline cloud serve
+
+    driftline cloud serve --state /var/lib/driftline --listen 0.0.0.0:7443 --metrics-port 9464
+
+    driftline cloud serve --config cloud.toml --set rounds.trigger.round_samples=128
+
+    driftline cloud serve --workers ray --print-config
+
+Every setting is also an environment variable: DRIFTLINE_CLOUD_ROUNDS__SEED=7. Flags win over the
+environment, the environment over the file. Exit code 2: a setting is wrong; 1: anything else.
+"""
+
+_STATUS_EXAMPLES = """
+**Examples**
+
+    driftline cloud status
+
+    driftline cloud status --address cloud.example:7443 --json
+
+Exit code 1: no cloud answers there.
+"""
+
+
+@app.command(epilog=_SERVE_EXAMPLES)
+def serve(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with settings.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Folder for everything the cloud keeps.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="host:port for devices; port 0: any free one.")
+    ] = None,
+    pair: Annotated[
+        str | None, typer.Option("--pair", help="Name of a shipped pair, or a pair folder.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option("--workers", help="local or ray.", metavar="local|ray")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="Ray cluster; default: start Ray here.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of all rounds.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print what is in force as JSON, and stop.")
+    ] = False,
+) -> None:
+    """Serve devices until SIGTERM or Ctrl-C; what is under way goes on at the next start."""
+    from driftline_cloud.config import load_config, parse_assignment
+
+    overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
+    flags = {
+        "state": state,
+        "listen": listen,
+        "pair": pair,
+        "database_url": database_url,
+        "workers.kind": workers,
+        "workers.ray_address": ray_address,
+        "metrics.port": metrics_port,
+        "rounds.seed": seed,
+    }
+    overrides |= {key: value for key, value in flags.items() if value is not None}
+    settings = load_config(config, overrides)
+    if print_config:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
+    from driftline_cloud.service.server import serve as serve_cloud
+    from driftline_shared.logs import setup_logs
+
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    asyncio.run(serve_cloud(settings))
+
+
+@app.command(epilog=_STATUS_EXAMPLES)
+def status(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="host:port; default: the cloud whose state is --state."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="State folder of a cloud on this machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)
+    ] = 5.0,
+) -> None:
+    """Show lines, rounds and devices of a running cloud."""
+    from driftline_cloud.service.client import fetch_status
+
+    found = fetch_status(address or _local_address(state), timeout_s=timeout_s)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    _show(found)
+
+
+def _local_address(state: Path | None) -> str:
+    """Where the cloud of this machine listens: the port it wrote, else what is configured."""
+    from driftline_cloud.config import load_config
+    from driftline_cloud.state import read_port
+
+    settings = load_config(None, {} if state is None else {"state": state})
+    host, _, port = settings.listen.rpartition(":")
+    return f"{host}:{read_port(settings.state) or port}"
+
+
+def _show(found: CloudStatus) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"cloud [bold]{found.cloud_id[:12]}[/]  driftline {found.version}")
+    for line in found.lines:
+        _show_line(console, line)
+
+
+def _show_line(console: object, line: LineStatus) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    assert isinstance(console, Console)
+    table = Table(title=f"line {line.line}", title_justify="left", show_header=False)
+    table.add_row("newest version", str(line.newest_version))
+    table.add_row("samples", f"{line.num_samples} ({line.num_waiting} waiting)")
+    table.add_row("rounds", str(line.num_rounds))
+    if line.round is not None:
+        now = line.round
+        table.add_row("last round", f"{now.round_id}, {now.num_samples} samples")
+        table.add_row("state", f"{now.state} {now.progress:.0%}")
+        table.add_row("reason", escape(now.reason) or "-")
+    console.print(table)
+    devices = Table("device", "version", "last seen (UTC)", "last report")
+    for device in line.devices:
+        seen = datetime.fromtimestamp(device.last_seen_unix_s, tz=UTC)
+        devices.add_row(
+            escape(device.device_id),
+            str(device.adapter_version),
+            f"{seen:%Y-%m-%d %H:%M:%S}",
+            escape(device.last_report) or "-",
+        )
+    console.print(devices if line.devices else "no device has enrolled yet")

@@ -1,0 +1,183 @@
+"""Putting a cloud together from its configuration; the heavy parts are imported here, when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+
+import numpy as np
+
+from driftline_cloud.config import CloudConfig, WorkersConfig
+from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.devices import DeviceRegister
+from driftline_cloud.intake.intake import Intake
+from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rounds.coordinator import Coordinator, Watch
+from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.release_step import Releases
+from driftline_cloud.rounds.round import Round
+from driftline_cloud.rounds.work import RoundWork
+from driftline_cloud.state import StateFolder
+from driftline_cloud.workers.workers import Workers
+from driftline_shared.clock import Clock, SystemClock
+from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.update import Adapter
+
+from .cloud import Cloud
+from .metrics import CloudMetrics
+
+
+def make_workers(config: WorkersConfig) -> Workers:
+    """The workers that the configuration names."""
+    if config.kind == "ray":
+        from driftline_cloud.workers.ray import RayWorkers
+
+        return RayWorkers(address=config.ray_address or None, num_workers=config.num_workers)
+    from driftline_cloud.workers.local import LocalWorkers
+
+    return LocalWorkers()
+
+
+def initial_adapter(pair: Pair) -> Adapter:
+    """Version 0: what every device of the pair starts with."""
+    from driftline_shared.models import adapters
+    from driftline_shared.models.multimodal import load_model
+
+    student = load_model(
+        pair.student_dir,
+        prompt=pair.prompt,
+        adapter=pair.adapter,
+        quantization=pair.quantization,
+        twin=True,
+    )
+    return adapters.initial(student.model)
+
+
+def digest_teacher(pair: Pair) -> str:
+    """The key under which the teacher's labels are kept."""
+    from driftline_cloud.distill.teacher import teacher_digest
+
+    return teacher_digest(pair)
+
+
+def _ignore(_event: str, _round: Round) -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Makers:
+    """Where the heavy parts come from. `watch` is told of every step of a round."""
+
+    pair: Callable[[str], Pair] = load_pair
+    workers: Callable[[WorkersConfig], Workers] = make_workers
+    initial: Callable[[Pair], Adapter] = initial_adapter
+    teacher: Callable[[Pair], str] = digest_teacher
+    watch: Watch = _ignore
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
+    """Open the state and put the parts together; blocking. Raises DriftlineError kinds."""
+    pair = makers.pair(config.pair)
+    line = Line(
+        pair=pair.name,
+        pair_dir=pair.dir,
+        base_model=pair.base_model,
+        token_space=pair.token_space,
+    )
+    database = Database(config.database)
+    try:
+        return _assemble(config, state, makers, pair, line, database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _assemble(
+    config: CloudConfig,
+    state: StateFolder,
+    makers: Makers,
+    pair: Pair,
+    line: Line,
+    database: Database,
+) -> Cloud:
+    devices, store = DeviceRegister(database), SampleStore(database)
+    ledger, metrics = RoundLedger(database), CloudMetrics()
+    releases = Releases(
+        ReleaseRegistry(state.releases),
+        line,
+        makers.initial(pair),
+        settings=config.dwc,
+        expires_after_s=config.update_expires_s,
+    )
+    policy = devices.put_policy(line.id, config.sampling)
+    workers = makers.workers(config.workers)
+    teacher = makers.teacher(pair)
+    work = RoundWork(
+        line=line,
+        store=store,
+        ledger=ledger,
+        workers=workers,
+        releases=releases,
+        teacher=teacher,
+        settings=config.rounds,
+        distil=config.distil,
+        limits=config.gate,
+        folder=state.rounds,
+        clock=makers.clock,
+    )
+    coordinator = Coordinator(
+        line=line,
+        store=store,
+        ledger=ledger,
+        work=work,
+        releases=releases,
+        settings=config.rounds,
+        drift_threshold=drift_threshold(pair, config),
+        folder=state.rounds,
+        clock=makers.clock,
+        watch=_counting(makers.watch, metrics),
+    )
+    intake = Intake(
+        line=line,
+        devices=devices,
+        store=store,
+        quota=config.quota,
+        gate_score=policy.gate_score,
+        clock=makers.clock,
+    )
+    return Cloud(
+        line=line,
+        database=database,
+        devices=devices,
+        store=store,
+        ledger=ledger,
+        intake=intake,
+        releases=releases,
+        coordinator=coordinator,
+        policy=policy,
+        metrics=metrics,
+        clock=makers.clock,
+        version=metadata.version("driftline"),
+        close_workers=workers.close,
+    )
+
+
+def drift_threshold(pair: Pair, config: CloudConfig) -> float:
+    """The gate score above which a sample counts as drifted; infinite if the pair knows no such."""
+    scores = pair.gate.get(config.sampling.gate_score)
+    if scores is None or len(scores) == 0:
+        return float("inf")
+    return float(np.quantile(scores, config.rounds.trigger.drift_quantile))
+
+
+def _counting(watch: Watch, metrics: CloudMetrics) -> Watch:
+    def told(event: str, round_: Round) -> None:
+        if event == "changed" and not round_.is_open:
+            metrics.count_round(str(round_.state))
+        watch(event, round_)
+
+    return told

@@ -1,0 +1,84 @@
+"""The parts of a running cloud, and what an operator sees of them. No gRPC here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.devices import Device, DeviceRegister
+from driftline_cloud.intake.intake import Intake
+from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.rounds.coordinator import Coordinator
+from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.release_step import Releases
+from driftline_cloud.rounds.round import Round
+from driftline_shared.clock import Clock
+from driftline_shared.errors import LinkError, Reason
+from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
+from driftline_shared.tokens import SamplingPolicy
+
+from .metrics import CloudMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """What the servicers share: one line, its state, its rounds. Its methods block: use threads."""
+
+    line: Line
+    database: Database
+    devices: DeviceRegister
+    store: SampleStore
+    ledger: RoundLedger
+    intake: Intake
+    releases: Releases
+    coordinator: Coordinator
+    policy: SamplingPolicy
+    metrics: CloudMetrics
+    clock: Clock
+    version: str
+    close_workers: Callable[[], None]
+
+    @property
+    def cloud_id(self) -> str:
+        return self.database.cloud_id
+
+    def known_device(self, device_id: str) -> Device:
+        """The device of that id; `LinkError` (unknown_device) if it never enrolled."""
+        device = self.devices.find(device_id)
+        if device is None:
+            raise LinkError(f"device {device_id} is not enrolled", reason=Reason.UNKNOWN_DEVICE)
+        return device
+
+    def status(self) -> CloudStatus:
+        """What an operator sees."""
+        counts = self.store.counts(self.line.id)
+        newest = self.ledger.newest(self.line.id)
+        line = LineStatus(
+            line=self.line.id,
+            newest_version=self.releases.newest_version(),
+            num_samples=counts.num_samples,
+            num_waiting=counts.num_waiting,
+            num_rounds=self.ledger.count(self.line.id),
+            round=self._round_status(newest[0]) if newest else None,
+            devices=self.devices.of_line(self.line.id),
+        )
+        self.metrics.show_line(line)
+        return CloudStatus(cloud_id=self.cloud_id, version=self.version, lines=(line,))
+
+    def close(self) -> None:
+        """Let workers and database go."""
+        self.close_workers()
+        self.database.close()
+
+    def _round_status(self, round_: Round) -> RoundStatus:
+        return RoundStatus(
+            round_id=round_.id,
+            state=str(round_.state),
+            num_samples=round_.num_samples,
+            target_version=round_.target_version,
+            reason=round_.reason,
+            numbers=dict(round_.numbers),
+            progress=self.coordinator.progress if round_.is_open else 1.0,
+        )

@@ -1,0 +1,95 @@
+"""What happens around every call: a bound on its time, and errors that say a stable code.
+
+A caller sees our own errors as they are (status code, sentence, `driftline-reason` in the
+trailing metadata) and nothing of any other: those are logged here and answered as `internal`.
+Other people's services on the same port (health, reflection) pass untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from driftline_shared.errors import DriftlineError, Reason, explain
+from driftline_shared.wire import REASON_KEY
+
+from .status_codes import STATUS_CODES
+
+log = structlog.get_logger(__name__)
+
+_OURS = "/driftline."
+_Call = Callable[[Any, Any], Awaitable[Any]]
+
+
+class DeadlineInterceptor(grpc.aio.ServerInterceptor):
+    """Ends a call with one answer after `call_s` seconds; streams bound their own waits."""
+
+    def __init__(self, call_s: float) -> None:
+        self._call_s = call_s
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OURS) or handler.response_streaming:
+            return handler
+        return _rewrap(handler, self._bounded)
+
+    def _bounded(self, call: _Call) -> _Call:
+        async def bounded(request: Any, context: Any) -> Any:
+            async with asyncio.timeout(self._call_s):
+                return await call(request, context)
+
+        return bounded
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns whatever a servicer raises into a status with a stable code."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OURS):
+            return handler
+        return _rewrap(handler, lambda call: self._guarded(call, details.method))
+
+    @staticmethod
+    def _guarded(call: _Call, method: str) -> _Call:
+        async def guarded(request: Any, context: Any) -> Any:
+            try:
+                return await call(request, context)
+            except (grpc.aio.AbortError, asyncio.CancelledError):
+                raise
+            except DriftlineError as error:
+                log.info("call_refused", method=method, reason=str(error.reason), cause=str(error))
+                reason, text = error.reason, f"{error}. {error.fix}"
+            except TimeoutError:
+                log.warning("call_timed_out", method=method)
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
+            except SQLAlchemyError:
+                log.exception("store_failed", method=method)
+                reason, text = Reason.STORE_BUSY, explain(Reason.STORE_BUSY)
+            except Exception:
+                log.exception("call_failed", method=method)
+                reason, text = Reason.INTERNAL, explain(Reason.INTERNAL)
+            await context.abort(STATUS_CODES[reason], text, ((REASON_KEY, str(reason)),))
+
+        return guarded
+
+
+def _rewrap(handler: Any, around: Callable[[_Call], _Call]) -> Any:
+    """The same kind of handler with `around` its behaviour (ours are all coroutines)."""
+    kinds = {
+        (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+        (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+        (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+        (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+    }
+    name, make = kinds[(bool(handler.request_streaming), bool(handler.response_streaming))]
+    return make(
+        around(getattr(handler, name)),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )

@@ -1,0 +1,87 @@
+"""What the cloud tells Prometheus, on a port of its own."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.status import LineStatus, SampleAck, UpdateReport
+
+
+class CloudMetrics:
+    """Counters and gauges in a registry of their own, so that two clouds fit one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._samples = Counter(
+            "driftline_cloud_samples",
+            "Samples received, by verdict and reason",
+            ["verdict", "reason"],
+            registry=self.registry,
+        )
+        self._up_bytes = Counter(
+            "driftline_cloud_uplink_bytes", "Bytes of sample batches", registry=self.registry
+        )
+        self._down_bytes = Counter(
+            "driftline_cloud_downlink_bytes", "Bytes of update blobs sent", registry=self.registry
+        )
+        self._reports = Counter(
+            "driftline_cloud_reports",
+            "Updates as devices report them",
+            ["outcome", "reason"],
+            registry=self.registry,
+        )
+        self._rounds = Counter(
+            "driftline_cloud_rounds", "Rounds that are over", ["state"], registry=self.registry
+        )
+        self._gauges = {
+            name: Gauge(f"driftline_cloud_{name}", text, ["line"], registry=self.registry)
+            for name, text in (
+                ("waiting_samples", "Samples that no round has used"),
+                ("newest_version", "Newest adapter version"),
+                ("devices", "Enrolled devices"),
+                ("round_progress", "Share done of the present state of the open round"),
+            )
+        }
+
+    def count_batch(self, num_bytes: int, acks: Sequence[SampleAck]) -> None:
+        """One batch of samples and what became of them."""
+        self._up_bytes.inc(num_bytes)
+        for (verdict, reason), count in Tally((a.verdict, a.reason) for a in acks).items():
+            self._samples.labels(verdict=str(verdict), reason=reason).inc(count)
+
+    def count_down(self, num_bytes: int) -> None:
+        """Bytes of a blob that were sent."""
+        self._down_bytes.inc(num_bytes)
+
+    def count_report(self, report: UpdateReport, known_reason: bool) -> None:
+        """One report; a reason that we do not know counts as `other`, so labels stay few."""
+        reason = report.reason if known_reason else "other"
+        self._reports.labels(outcome=str(report.outcome), reason=reason).inc()
+
+    def count_round(self, state: str) -> None:
+        """One round that is over."""
+        self._rounds.labels(state=state).inc()
+
+    def show_line(self, status: LineStatus) -> None:
+        """The gauges of a line."""
+        values = {
+            "waiting_samples": status.num_waiting,
+            "newest_version": status.newest_version,
+            "devices": len(status.devices),
+            "round_progress": 0.0 if status.round is None else status.round.progress,
+        }
+        for name, value in values.items():
+            self._gauges[name].labels(line=status.line).set(value)
+
+    def serve(self, host: str, port: int) -> WSGIServer:
+        """Answer `/metrics` on `host`:`port` in a thread (0: a free port) until shut down."""
+        try:
+            server, _thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise ConfigError(f"metrics cannot listen on {host}:{port}: {error}") from error
+        return server

@@ -1,0 +1,175 @@
+"""The cloud as a process: gRPC on one port, rounds in a thread, an orderly end on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from driftline_cloud.config import CloudConfig
+from driftline_cloud.state import StateFolder
+from driftline_proto.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    downlink_pb2,
+    downlink_pb2_grpc,
+    uplink_pb2,
+    uplink_pb2_grpc,
+)
+from driftline_shared.bounds import MAX_BATCH_BYTES
+from driftline_shared.errors import ConfigError
+
+from .assembly import Makers, assemble
+from .cloud import Cloud
+from .control import ControlServicer
+from .downlink import DownlinkServicer
+from .interceptors import DeadlineInterceptor, ErrorInterceptor
+from .uplink import UplinkServicer
+from .waits import Draining, StreamLimits
+
+log = structlog.get_logger(__name__)
+
+_SERVICES = (
+    control_pb2.DESCRIPTOR.services_by_name["Control"].full_name,
+    uplink_pb2.DESCRIPTOR.services_by_name["Uplink"].full_name,
+    downlink_pb2.DESCRIPTOR.services_by_name["Downlink"].full_name,
+)
+_OPTIONS = (
+    # Room for a batch with one sample that is too large: it is refused by itself, with a reason.
+    ("grpc.max_receive_message_length", 4 * MAX_BATCH_BYTES),
+    ("grpc.so_reuseport", 0),  # a second cloud on the port is an error, not half of the devices
+    # Devices keep their one stream alive through NATs that forget a silent connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class Door:
+    """The gRPC server of a cloud."""
+
+    def __init__(self, cloud: Cloud, limits: StreamLimits | None = None) -> None:
+        limits = limits or StreamLimits()
+        self._draining = Draining()
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=(ErrorInterceptor(), DeadlineInterceptor(limits.call_s)),
+            options=_OPTIONS,
+        )
+        control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(cloud), self._server)
+        uplink = UplinkServicer(
+            cloud.intake, limits=limits, draining=self._draining, metrics=cloud.metrics
+        )
+        uplink_pb2_grpc.add_UplinkServicer_to_server(uplink, self._server)
+        downlink_pb2_grpc.add_DownlinkServicer_to_server(
+            DownlinkServicer(cloud, limits=limits), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), self._server)
+
+    async def open(self, listen: str) -> int:
+        """Listen on `listen` (host:port); the port in use."""
+        try:
+            port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {listen}: is the port in use?") from error
+        await self._server.start()
+        for service in ("", *_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def close(self, grace_s: float) -> None:
+        """Take no new calls, end idle streams, let calls in hand finish for `grace_s`."""
+        await self._health.enter_graceful_shutdown()
+        self._draining.begin()
+        await self._server.stop(grace_s)
+
+
+async def serve(
+    config: CloudConfig,
+    makers: Makers | None = None,
+    *,
+    stop: asyncio.Event | None = None,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Run a cloud until `stop` is set or the process is told to end.
+
+    `ready` is told the port, which is also in `<state>/port`. Raises DriftlineError kinds.
+    """
+    stop = stop or asyncio.Event()
+    undo_signals = _stop_on_signals(stop)
+    try:
+        with StateFolder(config.state) as state:
+            cloud = await asyncio.to_thread(assemble, config, state, makers or Makers())
+            try:
+                await _run(config, state, cloud, stop, ready)
+            finally:
+                await asyncio.to_thread(cloud.close)
+    finally:
+        undo_signals()
+
+
+async def _run(
+    config: CloudConfig,
+    state: StateFolder,
+    cloud: Cloud,
+    stop: asyncio.Event,
+    ready: Callable[[int], None] | None,
+) -> None:
+    door = Door(cloud)
+    halt = threading.Event()
+    metrics = None
+    rounds = threading.Thread(
+        target=cloud.coordinator.run, args=(halt,), name="rounds", daemon=True
+    )
+    try:
+        port = await door.open(config.listen)
+        if config.metrics.port:
+            metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
+        rounds.start()
+        state.write_port(port)
+        host = config.listen.rpartition(":")[0]
+        log.info(
+            "cloud_serving", address=f"{host}:{port}", line=cloud.line.id, state=str(state.path)
+        )
+        if ready is not None:
+            ready(port)
+        await stop.wait()
+        log.info("cloud_stopping", drain_s=config.drain_s)
+    finally:
+        halt.set()
+        await door.close(config.drain_s)
+        if metrics is not None:
+            await asyncio.to_thread(_shut, metrics)
+        if rounds.ident is not None:
+            await asyncio.to_thread(rounds.join, config.drain_s)
+            if rounds.is_alive():
+                # Its state is stored: the round goes on at the next start.
+                log.warning("round_left_unfinished", line=cloud.line.id)
+
+
+def _shut(metrics: object) -> None:
+    metrics.shutdown()  # type: ignore[attr-defined]
+    metrics.server_close()  # type: ignore[attr-defined]
+
+
+def _stop_on_signals(stop: asyncio.Event) -> Callable[[], None]:
+    """Set `stop` on SIGTERM and Ctrl-C; gives what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    for one in wanted:
+        loop.add_signal_handler(one, stop.set)
+
+    def undo() -> None:
+        for one in wanted:
+            loop.remove_signal_handler(one)
+
+    return undo

@@ -1,0 +1,60 @@
+"""From the catalogue of reasons to gRPC status codes: one total table, no defaults.
+
+A reason of one sample travels in its ack; these codes are for a call that fails as a whole. A
+test holds the table against the catalogue, so a new reason must choose its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+
+from driftline_shared.errors import Reason
+
+_Code = grpc.StatusCode
+
+STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
+    Reason.INTERNAL: _Code.INTERNAL,
+    Reason.CONFIG_INVALID: _Code.INTERNAL,
+    Reason.STATE_IN_USE: _Code.INTERNAL,
+    Reason.DATA_INVALID: _Code.INVALID_ARGUMENT,
+    Reason.PAIR_INVALID: _Code.INTERNAL,
+    # samples
+    Reason.UNKNOWN_DEVICE: _Code.UNAUTHENTICATED,
+    Reason.PROTOCOL_MISMATCH: _Code.FAILED_PRECONDITION,
+    Reason.TOKEN_SPACE_UNKNOWN: _Code.FAILED_PRECONDITION,
+    Reason.BASE_MODEL_UNKNOWN: _Code.FAILED_PRECONDITION,
+    Reason.SAMPLE_ID_INVALID: _Code.INVALID_ARGUMENT,
+    Reason.SAMPLE_TOO_LARGE: _Code.INVALID_ARGUMENT,
+    Reason.SAMPLE_CORRUPT: _Code.DATA_LOSS,
+    Reason.SAMPLE_SHAPE: _Code.INVALID_ARGUMENT,
+    Reason.SAMPLE_NOT_FINITE: _Code.INVALID_ARGUMENT,
+    Reason.SAMPLE_CODEC_UNKNOWN: _Code.INVALID_ARGUMENT,
+    Reason.SAMPLE_TEXT_INVALID: _Code.INVALID_ARGUMENT,
+    Reason.BATCH_TOO_LARGE: _Code.INVALID_ARGUMENT,
+    Reason.QUOTA_EXCEEDED: _Code.RESOURCE_EXHAUSTED,
+    Reason.STORE_BUSY: _Code.UNAVAILABLE,
+    # updates
+    Reason.BLOB_UNKNOWN: _Code.NOT_FOUND,
+    Reason.OFFSET_INVALID: _Code.OUT_OF_RANGE,
+    Reason.MANIFEST_INVALID: _Code.INTERNAL,
+    Reason.UPDATE_EXPIRED: _Code.FAILED_PRECONDITION,
+    Reason.VERSION_NOT_NEWER: _Code.FAILED_PRECONDITION,
+    Reason.BASE_MISMATCH: _Code.FAILED_PRECONDITION,
+    Reason.DIGEST_MISMATCH: _Code.DATA_LOSS,
+    Reason.UPDATE_CORRUPT: _Code.DATA_LOSS,
+    Reason.PROBE_NOT_FINITE: _Code.FAILED_PRECONDITION,
+    Reason.PROBE_TOO_SLOW: _Code.FAILED_PRECONDITION,
+    Reason.PROBE_DISAGREES: _Code.FAILED_PRECONDITION,
+    Reason.PROBE_INTERRUPTED: _Code.FAILED_PRECONDITION,
+    Reason.PROBE_ERROR: _Code.FAILED_PRECONDITION,
+    Reason.SLOT_CORRUPT: _Code.FAILED_PRECONDITION,
+    Reason.WATCH_ERRORS: _Code.FAILED_PRECONDITION,
+    Reason.WATCH_UNSURE: _Code.FAILED_PRECONDITION,
+    Reason.OPERATOR_ROLLBACK: _Code.FAILED_PRECONDITION,
+    Reason.APPLIED: _Code.FAILED_PRECONDITION,
+    # link
+    Reason.MESSAGE_INVALID: _Code.INVALID_ARGUMENT,
+    Reason.UNREACHABLE: _Code.UNAVAILABLE,
+}

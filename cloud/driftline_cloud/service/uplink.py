@@ -1,0 +1,63 @@
+"""The uplink servicer: batches in, one ack per sample out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from driftline_cloud.intake.intake import Intake, Item
+from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
+from driftline_shared import bounds, wire
+from driftline_shared.errors import DriftlineError, LinkError, Reason
+from driftline_shared.status import SampleAck
+
+from .metrics import CloudMetrics
+from .waits import Draining, StreamLimits
+
+MAX_BATCH_SAMPLES = 4_096
+"""A sample has at least its 16 bytes of id, but nobody needs to send 60,000 broken ones at once."""
+
+
+class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
+    """Thin: converts, hands over to `Intake` in a thread, answers."""
+
+    def __init__(
+        self, intake: Intake, *, limits: StreamLimits, draining: Draining, metrics: CloudMetrics
+    ) -> None:
+        self._intake = intake
+        self._limits = limits
+        self._draining = draining
+        self._metrics = metrics
+
+    async def Push(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Until the device closes its side, nothing came for too long, or the cloud stops."""
+        while True:
+            batch = await self._draining.first(context.read(), self._limits.idle_s)
+            if batch is grpc.aio.EOF:
+                return
+            acks = await asyncio.to_thread(self._take, batch)
+            async with asyncio.timeout(self._limits.write_s):
+                await context.write(wire.to_acks(acks))
+
+    def _take(self, batch: uplink_pb2.SampleBatch) -> list[SampleAck]:
+        bounds.check_device_id(batch.device_id)
+        if len(batch.samples) > MAX_BATCH_SAMPLES:
+            raise LinkError(
+                f"{len(batch.samples)} samples in one batch, at most {MAX_BATCH_SAMPLES} are read",
+                reason=Reason.BATCH_TOO_LARGE,
+            )
+        acks = self._intake.take(
+            batch.device_id, batch.token_space, [_item(message) for message in batch.samples]
+        )
+        self._metrics.count_batch(batch.ByteSize(), acks)
+        return acks
+
+
+def _item(message: uplink_pb2.Sample) -> Item:
+    """A message as a sample or as the reason why it is none."""
+    try:
+        return message.id, wire.from_sample(message)
+    except DriftlineError as error:
+        return message.id, error
