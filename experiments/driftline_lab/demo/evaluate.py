@@ -55,7 +55,7 @@ def read_test_set(domain: str, path: Path) -> TestSet:
 def device_accuracy(
     pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
 ) -> dict[str, float]:
-    """Share of right answers by domain, from the runtime a device runs, quantized as it is there."""
+    """Share of right answers by domain, from the runtime and quantization of a device."""
     runtime = TorchRuntime(pair, threads=None, adapter=adapter, max_batch=BATCH)
 
     def answer(rows: Sequence[Observation]) -> list[str]:

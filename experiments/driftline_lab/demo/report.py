@@ -115,7 +115,7 @@ def sentences(report: DemoReport) -> list[str]:
     ]
     if up.bytes_per_sample > up.jpeg90_bytes_per_sample:
         lines.append(
-            "note: on these small pictures a JPEG would be smaller than its tokens; tokens are sent "
-            "because no pixel leaves the device by default"
+            "note: on these small pictures a JPEG would be smaller than its tokens; tokens are "
+            "sent because no pixel leaves the device by default"
         )
     return lines

@@ -1,0 +1,83 @@
+"""`driftline demo`: one command shows a device that drifts, asks the cloud, and recovers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Show a device that drifts, asks the cloud, and recovers.",
+    invoke_without_command=True,
+    rich_markup_mode="markdown",
+)
+
+_EXAMPLES = """
+**Examples**
+
+    driftline demo
+
+    driftline demo --segments source,fog --seed 1 --json result.json
+
+    driftline demo --data ./my-stream --keep-state ./state
+
+Every drift is synthetic, made from the easy-vqa data set. Exit codes: 0 well, 1 failed, 2 usage.
+"""
+
+
+@app.callback(epilog=_EXAMPLES)
+def demo(
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Seed of stream, drifts, sampling and rounds.")] = 0,
+    workers: Annotated[str, typer.Option(help="Where rounds run: local or ray.")] = "local",
+    segments: Annotated[
+        str, typer.Option(help="Domains of the stream in turn.")
+    ] = "source,night,sketch",
+    questions: Annotated[int, typer.Option(help="Questions of a drifted segment.")] = 1500,
+    tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 1000,
+    uplink_share: Annotated[
+        float, typer.Option(help="Most samples sent per sample seen, 0..1.", min=0.0, max=1.0)
+    ] = 0.3,
+    token_share: Annotated[
+        float, typer.Option(help="Share of a sample's tokens that is sent, 0..1.", max=1.0)
+    ] = 0.5,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your own stream: stream.jsonl, test.jsonl, source_test.jsonl."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the result document into this file.")
+    ] = None,
+    keep_state: Annotated[
+        Path | None, typer.Option(help="Keep data, state and logs of both programs here.")
+    ] = None,
+) -> None:
+    """Start a cloud and a device on loopback, stream a drifting world, and show what happens."""
+    from driftline_lab.cli import domains_of
+    from driftline_lab.demo.options import DemoOptions
+    from driftline_lab.demo.run import run_demo
+
+    names = () if data is not None else tuple(domains_of(segments))
+    temporary = tempfile.TemporaryDirectory(prefix="driftline-demo-")
+    with nullcontext(keep_state) if keep_state is not None else temporary as state:
+        report = run_demo(
+            DemoOptions(
+                pair=pair,
+                seed=seed,
+                workers=workers,
+                segments=names,
+                questions=questions,
+                tests=tests,
+                uplink_share=uplink_share,
+                token_share=token_share,
+                data=data,
+                state=Path(state),
+            )
+        )
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report.document(), indent=1) + "\n")

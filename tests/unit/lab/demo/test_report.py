@@ -1,0 +1,78 @@
+"""The demo's document has the promised shape, and its numbers follow their definitions."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from driftline_lab.demo.report import Accuracy, DemoReport, Downlink, Uplink, sentences, table
+
+
+def report(**accuracy: Accuracy) -> DemoReport:
+    return DemoReport(
+        pair="tiny",
+        seed=0,
+        seconds=100.0,
+        rounds=4,
+        accuracy=accuracy,
+        uplink=Uplink(
+            seen=1000,
+            sent=300,
+            bytes_per_sample=4200.0,
+            jpeg90_bytes_per_sample=1500.0,
+            fp16_tokens_bytes_per_sample=16384.0,
+        ),
+        downlink=Downlink(
+            updates=4,
+            bytes_per_update=9000.0,
+            fp16_adapter_bytes=175_360,
+            fp16_model_bytes=3_000_000,
+            apply_pause_ms=2.5,
+        ),
+    )
+
+
+def test_recovered_is_gain_over_gap() -> None:
+    assert Accuracy(before=0.6, after=0.8, teacher=0.9).recovered == pytest.approx(2 / 3)
+
+
+def test_no_gap_gives_no_share_instead_of_a_division_by_zero() -> None:
+    assert Accuracy(before=0.9, after=0.8, teacher=0.9).recovered is None
+
+
+def test_the_mean_leaves_the_source_out() -> None:
+    found = report(
+        source=Accuracy(before=0.9, after=0.1, teacher=1.0),
+        night=Accuracy(before=0.5, after=0.9, teacher=0.9),
+        sketch=Accuracy(before=0.5, after=0.5, teacher=0.9),
+    )
+    assert found.drifted == ["night", "sketch"]
+    assert found.recovered == pytest.approx(0.5)
+
+
+def test_the_document_has_the_promised_keys() -> None:
+    document = json.loads(
+        json.dumps(report(source=Accuracy(before=0.9, after=0.9, teacher=1.0)).document())
+    )
+    assert document.keys() == {
+        "pair", "seed", "seconds", "rounds", "accuracy", "uplink", "downlink",
+    }  # fmt: skip
+    assert document["accuracy"]["source"].keys() == {"before", "after", "teacher"}
+    assert document["uplink"].keys() == {
+        "seen", "sent", "bytes_per_sample", "jpeg90_bytes_per_sample",
+        "fp16_tokens_bytes_per_sample",
+    }  # fmt: skip
+    assert document["downlink"].keys() == {
+        "updates", "bytes_per_update", "fp16_adapter_bytes", "fp16_model_bytes", "apply_pause_ms",
+    }  # fmt: skip
+
+
+def test_people_see_the_table_and_are_told_when_a_jpeg_would_be_smaller() -> None:
+    found = report(night=Accuracy(before=0.5, after=0.9, teacher=0.9))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table(found))
+    assert "100 %" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert any("JPEG would be smaller" in sentence for sentence in sentences(found))
