@@ -1,9 +1,10 @@
 """The gate: whether a candidate becomes a version. Pure: scores in, verdict out; needs no torch.
 
-algorithms.md, section 2: agreement with the teacher on held-out samples must rise by `delta_up`, accuracy on
-the source calibration set may fall by `delta_down`, agreement on the rehearsal of earlier domains by
-`delta_rehearsal`, nothing may be NaN, and answers may not get longer. Widths and ranks are fixed by the base, so
-one step costs what it did: the number of steps an answer takes is what latency can still lose.
+algorithms.md, section 2: agreement with the teacher on held-out samples must rise by `delta_up`,
+accuracy on the source calibration set may fall by `delta_down`, agreement on the rehearsal of
+earlier domains by `delta_rehearsal`, nothing may be NaN, and answers may not get longer. Widths
+and ranks are fixed by the base, so one step costs what it did: the number of steps an answer
+takes is what latency can still lose.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from driftline_shared.errors import ConfigError
 class GateScores:
     """What one adapter does on the gate's three sets; shares and probabilities in 0..1.
 
-    `agreement`: share of held-out samples answered exactly as the teacher did. `probability`: mean over the
-    same samples of the geometric mean probability of the teacher's answer; it moves before
-    `agreement` does. `source_accuracy`, `source_probability`: the same on held-out source rows, all tokens,
-    against true answers. `rehearsal_agreement`: as `agreement`, on older samples; 1 when there are none.
-    `num_steps`: mean generated tokens of an answer to a source row. `finite`: no NaN or infinity anywhere.
+    `agreement`: share of held-out samples answered exactly as the teacher did. `probability`:
+    mean over the same samples of the geometric mean probability of the teacher's answer; it moves
+    before `agreement` does. `source_accuracy`, `source_probability`: the same on held-out source
+    rows, all tokens, against true answers. `rehearsal_agreement`: as `agreement`, on older
+    samples; 1 when there are none. `num_steps`: mean generated tokens of an answer to a source
+    row. `finite`: no NaN or infinity anywhere.
     """
 
     agreement: float
@@ -52,9 +54,7 @@ class GateLimits:
     def __post_init__(self) -> None:
         for name in ("delta_up", "delta_down", "delta_rehearsal"):
             if not -1.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"gate {name} is a share between -1 and 1, not {getattr(self, name)}"
-                )
+                raise ConfigError(f"gate {name} is between -1 and 1, not {getattr(self, name)}")
         if not self.max_step_ratio >= 1.0:
             raise ConfigError(f"gate max_step_ratio is at least 1, not {self.max_step_ratio}")
 
@@ -82,6 +82,28 @@ def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = N
         f"agreement with the teacher rose from {base.agreement:.3f} to {candidate.agreement:.3f}"
     )
     return Verdict(accepted=not failures, reason=reason, numbers=numbers)
+
+
+def judge_packed(
+    packed: GateScores,
+    candidate: GateScores,
+    base: GateScores,
+    limits: GateLimits | None = None,
+    *,
+    keep_gain: float = 0.95,
+) -> Verdict:
+    """Whether a decoded update passes the gate itself and keeps that share of what was gained.
+
+    algorithms.md, section 3.5: the gate runs on what devices will hold, never on the candidate.
+    """
+    verdict = judge(packed, base, limits)
+    gained, kept = (gain_score(one) - gain_score(base) for one in (candidate, packed))
+    share = kept / gained if gained > 0 and math.isfinite(kept) else float(kept >= gained)
+    numbers = {**verdict.numbers, "kept_gain": share}
+    if verdict.accepted and share < keep_gain - _SLACK:
+        reason = f"the update keeps {share:.3f} of the candidate's gain, {keep_gain:.3f} is asked"
+        return Verdict(accepted=False, reason=reason, numbers=numbers)
+    return Verdict(accepted=verdict.accepted, reason=verdict.reason, numbers=numbers)
 
 
 def gain_score(scores: GateScores) -> float:

@@ -39,9 +39,7 @@ def projected_tokens(aligned: Tensor, teacher: Tensor, scale: float) -> Tensor:
     return _features(aligned / scale, teacher.detach() / scale)
 
 
-def answer_states(
-    aligned: Tensor, teacher: Tensor, lengths: Sequence[int], scale: float
-) -> Tensor:
+def answer_states(aligned: Tensor, teacher: Tensor, lengths: Sequence[int], scale: float) -> Tensor:
     """a4: the same on last hidden states at the answer positions, (N, D).
 
     `lengths`: answer tokens of each row, summing to N: details run along an answer, not across two.

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from driftline_shared.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistilSettings:
-    """Every constant of algorithms.md, section 2. The defaults are what the `tiny` pair was tuned to.
+    """Every constant of algorithms.md, section 2. The defaults were tuned on `tiny`.
 
-    Loss: `a1` pseudo-label, `a2` answer distribution at `temperature`, `a3` projected tokens, `a4`
-    hidden states of the answer, `a5` against forgetting; 0 switches a term off (and what it costs).
-    Length: `passes` over the samples, within `min_steps` and `max_steps`. One step reads `batch_size`
-    samples and `memory_batch_size` rows of rehearsal and source. Rate: `learning_rate` after a linear
-    warm-up over `warmup_share` of the steps, then a cosine down to `final_share` of it.
-    `confidence_floor`: labels the teacher was less sure of are dropped. `num_source_rows`: rows of the
-    source calibration set in memory; `full_token_share` of them keep all tokens, the others as
-    many as the samples do. `threads`: torch threads, part of the job because sums depend on them.
-    `cache_bytes`: most memory for teacher outputs; what does not fit is computed again when needed.
+    Loss: `a1` pseudo-label, `a2` answer distribution at `temperature`, `a3` projected tokens,
+    `a4` hidden states of the answer, `a5` against forgetting; 0 switches a term off (and what it
+    costs). Length: `passes` over the samples, within `min_steps` and `max_steps`. One step reads
+    `batch_size` samples and `memory_batch_size` rows of rehearsal and source. Rate:
+    `learning_rate` after a linear warm-up over `warmup_share` of the steps, then a cosine down to
+    `final_share` of it. `confidence_floor`: labels the teacher was less sure of are dropped.
+    `num_source_rows`: rows of the source calibration set in memory; `full_token_share` of them
+    keep all tokens, the others as many as the samples do. `threads`: torch threads, part of the
+    job because sums depend on them. `cache_bytes`: most memory for teacher outputs; what does not
+    fit is computed again when needed.
     """
 
     a1: float = 1.0
@@ -64,7 +66,8 @@ class DistilSettings:
         unknown = sorted(values.keys() - known.keys())
         if unknown:
             raise ConfigError(f"unknown distil setting {unknown[0]!r}; known are {sorted(known)}")
-        return cls(**{name: _number(name, values[name], known[name]) for name in values})
+        numbers: dict[str, Any] = {n: _number(n, values[n], known[n]) for n in values}
+        return cls(**numbers)
 
     def to_mapping(self) -> dict[str, object]:
         """What `from_mapping` reads."""

@@ -1,8 +1,9 @@
 """Detail bands of a 1-D discrete wavelet transform (Daubechies 6) along the token axis.
 
-Filter: I. Daubechies, Ten Lectures on Wavelets (SIAM 1992), table 6.1, N = 6, whose 12 numbers are
-given there to 12 digits; here they are solved on to double precision. Own code because the maintained
-wavelet libraries work on numpy arrays, and the loss needs gradients; it is one matrix product a level.
+Filter: I. Daubechies, Ten Lectures on Wavelets (SIAM 1992), table 6.1, N = 6, whose 12 numbers
+are given there to 12 digits; here they are solved on to double precision. Own code because the
+maintained wavelet libraries work on numpy arrays, and the loss needs gradients; it is one matrix
+product a level.
 
 The signal is taken as periodic (an odd band first repeats its last token): then each level is an
 orthogonal map of any length from two tokens on, so a short answer has details too, and no
@@ -59,7 +60,7 @@ def transform(signal: Tensor, max_levels: int = MAX_LEVELS) -> tuple[list[Tensor
 
 
 def _windows(signal: Tensor) -> Tensor:
-    """(B, N, D) -> (B, ceil(N/2), D, 12): the 12 tokens from every second one on, around the end."""
+    """(B, N, D) -> (B, ceil(N/2), D, 12): 12 tokens from every second one on."""
     if signal.shape[1] % 2:
         signal = torch.cat([signal, signal[:, -1:]], dim=1)
     length = signal.shape[1]

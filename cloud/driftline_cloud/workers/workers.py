@@ -61,9 +61,10 @@ class Distilled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """The sets an adapter is judged on: `holdout` samples no training has seen, `rehearsal` of earlier domains.
+    """What an adapter is judged on: held-out samples and rehearsal, with the teacher's labels.
 
-    The held-out part of the source calibration set comes from the pair. `settings`: as in `DistillJob`.
+    `holdout`: no training has seen them. `rehearsal`: of earlier domains. The held-out part of
+    the source calibration set comes from the pair. `settings`: as in `DistillJob`.
     """
 
     pair_dir: Path

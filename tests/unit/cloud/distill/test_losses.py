@@ -38,7 +38,9 @@ def _slow_features(ours: Tensor, theirs: Tensor, scale: float) -> float:
             squares.append((a - b) ** 2)
         first, second = transform(mine[None])[0], transform(target[None])[0]
         for x, y in zip(first, second, strict=True):
-            bands += [abs(a - b) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)]
+            bands += [
+                abs(a - b) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)
+            ]
     details = sum(bands) / len(bands) if bands else 0.0
     return sum(squares) / len(squares) + details
 
@@ -61,7 +63,9 @@ def test_answer_distribution_is_scaled_divergence(temperature: float) -> None:
 
 def test_forgetting_is_the_divergence_from_the_old_student() -> None:
     student, old = _random(4, 6, seed=1), _random(4, 6, seed=2)
-    assert float(losses.forgetting(student, old)) == pytest.approx(_slow_divergence(old, student, 1.0))
+    assert float(losses.forgetting(student, old)) == pytest.approx(
+        _slow_divergence(old, student, 1.0)
+    )
     assert float(losses.forgetting(old, old)) == pytest.approx(0.0, abs=1e-12)
 
 

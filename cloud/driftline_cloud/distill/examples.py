@@ -1,0 +1,158 @@
+"""Samples, rehearsal and source rows as one kind of value: tokens, positions, question, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_cloud.workers.workers import Label
+from driftline_shared.codec.tokens import decode_tokens
+from driftline_shared.errors import DriftlineError
+from driftline_shared.models.pair import SourceSet
+from driftline_shared.tokens import Sample, TokenSpace
+
+T = TypeVar("T")
+
+GATE_EVERY = 4
+"""Each fourth source image belongs to the gate, and no training sees it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One thing to learn from: exactly the tokens that came up, at their original positions.
+
+    `values`: (K, D) float32. `positions`: (K,) int64, flat grid indices. `answer`: token ids, end
+    token included. `memory`: rehearsal or source, which `a5` keeps from being forgotten.
+    """
+
+    values: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    question: str
+    answer: tuple[int, ...] = ()
+    memory: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.values.shape[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRow:
+    """A row of the source calibration set: image index, question, true answer."""
+
+    image: int
+    question: str
+    answer: str
+
+
+def from_samples(
+    samples: Sequence[Sample],
+    space: TokenSpace,
+    labels: Sequence[Label] | None = None,
+    *,
+    memory: bool = False,
+) -> list[Example]:
+    """Decode `samples`; their answers are the teacher's, never the device's own.
+
+    Raises SampleError for bytes that do not decode, DriftlineError for labels of other samples.
+    """
+    answers: list[tuple[int, ...]] = [()] * len(samples)
+    if labels is not None:
+        if [label.sample_id for label in labels] != [sample.id for sample in samples]:
+            raise DriftlineError("labels and samples do not match one to one")
+        answers = [label.tokens for label in labels]
+    found = []
+    for sample, answer in zip(samples, answers, strict=True):
+        tokens = decode_tokens(sample.tokens, space)
+        found.append(
+            Example(
+                values=tokens.values,
+                positions=tokens.positions.astype(np.int64),
+                question=sample.question,
+                answer=answer,
+                memory=memory,
+            )
+        )
+    return found
+
+
+def split_source(source: SourceSet) -> tuple[list[SourceRow], list[SourceRow]]:
+    """(rows to train on, rows of the gate), split by image: no picture is on both sides."""
+    rows = [SourceRow(image=i, question=q, answer=a) for i, q, a in source.rows]
+    training = [row for row in rows if row.image % GATE_EVERY]
+    return training, [row for row in rows if row.image % GATE_EVERY == 0]
+
+
+def choose(rows: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
+    """At most `count` of `rows`, drawn without return, in a drawn order."""
+    return [rows[int(i)] for i in rng.permutation(len(rows))[:count]]
+
+
+def from_source(
+    source: SourceSet, row: SourceRow, answer: Sequence[int], *, memory: bool = True
+) -> Example:
+    """A source row with all V tokens."""
+    values = source.tokens[row.image]
+    return Example(
+        values=values,
+        positions=np.arange(len(values), dtype=np.int64),
+        question=row.question,
+        answer=tuple(answer),
+        memory=memory,
+    )
+
+
+def keep_some(example: Example, count: int, rng: np.random.Generator) -> Example:
+    """The example with `count` of its tokens, drawn at random, in rising order of position."""
+    if count >= example.num_tokens:
+        return example
+    kept = np.sort(rng.permutation(example.num_tokens)[:count])
+    return replace(example, values=example.values[kept], positions=example.positions[kept])
+
+
+def by_size(examples: Sequence[Example], batch_size: int) -> list[list[int]]:
+    """Indices in batches of one K each, so that no visual place is padding.
+
+    Within a K, questions of like length stay together; equal input gives equal batches.
+    """
+    order = sorted(
+        range(len(examples)),
+        key=lambda i: (
+            examples[i].num_tokens,
+            len(examples[i].question) + len(examples[i].answer),
+            i,
+        ),
+    )
+    batches: list[list[int]] = []
+    for i in order:
+        last = batches[-1] if batches else None
+        if (
+            last is None
+            or len(last) == batch_size
+            or examples[last[0]].num_tokens != examples[i].num_tokens
+        ):
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+class Deck:
+    """Draws hands of indices: each index once before any comes again, in a drawn order."""
+
+    def __init__(self, size: int, rng: np.random.Generator) -> None:
+        self._size = size
+        self._rng = rng
+        self._left: list[int] = []
+
+    def draw(self, count: int) -> list[int]:
+        """`count` indices (all of them when the deck is smaller)."""
+        hand: list[int] = []
+        while len(hand) < min(count, self._size):
+            if not self._left:
+                self._left = [int(i) for i in self._rng.permutation(self._size)]
+            hand.append(self._left.pop())
+        return hand

@@ -1,0 +1,70 @@
+"""One teacher-forced pass of a model over examples of one K, cut down to what the losses read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from driftline_cloud.distill.examples import Example
+from driftline_shared.models.multimodal import IGNORED, LmBatch, MultimodalModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """B examples with N answer tokens in all, laid end to end in the order of the rows.
+
+    `projected` (B, K, D); `logits` (N, C) and `hidden` (N, D) at the places that predict the
+    answer's tokens; `labels` (N,) those tokens; `lengths` answer tokens of each row.
+    """
+
+    projected: Tensor
+    logits: Tensor
+    hidden: Tensor
+    labels: Tensor
+    lengths: list[int]
+
+
+def visual(model: MultimodalModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Projected tokens (B, K, D) and positions (B, K) of examples that all have the same K."""
+    # Copied into torch's own memory: numpy's alignment varies, and sums in BLAS can follow it.
+    values = torch.stack([torch.tensor(example.values) for example in examples])
+    positions = torch.stack([torch.tensor(example.positions) for example in examples])
+    return model.project(values.to(model.device)), positions.to(model.device)
+
+
+def run(model: MultimodalModel, examples: Sequence[Example]) -> Pass:
+    """One pass over examples that all have the same K and an answer."""
+    projected, positions = visual(model, examples)
+    questions = [example.question for example in examples]
+    answers = [example.answer for example in examples]
+    batch = model.batch(projected, positions, questions, answers)
+    output = model.forward(batch)
+    asked = batch.labels[:, 1:] != IGNORED
+    return Pass(
+        projected=projected,
+        logits=output.logits[:, :-1][asked],
+        hidden=output.hidden[:, :-1][asked].float(),
+        labels=batch.labels[:, 1:][asked],
+        lengths=[len(answer) for answer in answers],
+    )
+
+
+def prompt(model: MultimodalModel, examples: Sequence[Example]) -> LmBatch:
+    """Examples of one K, ready to generate."""
+    projected, positions = visual(model, examples)
+    return model.batch(projected, positions, [example.question for example in examples])
+
+
+@contextmanager
+def fixed_threads(threads: int) -> Iterator[None]:
+    """Inside, torch works with so many threads: how sums are split decides their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

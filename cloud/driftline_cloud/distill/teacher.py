@@ -1,0 +1,141 @@
+"""The teacher labels samples from exactly the tokens that came up, and is watched doing it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftline_cloud.distill import passes
+from driftline_cloud.distill.examples import Example, by_size, from_samples
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.workers.workers import Label, Progress
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.models.pair import Pair
+from driftline_shared.tokens import Sample
+
+
+def teacher_digest(pair: Pair) -> str:
+    """Hex sha256 over everything a label depends on beside the sample: the label cache's key."""
+    digest = hashlib.sha256(f"{pair.prompt}\0{pair.max_new_tokens}\0".encode())
+    for path in sorted(pair.teacher_dir.iterdir()):
+        if path.suffix in (".safetensors", ".json"):
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def label(
+    model: MultimodalModel,
+    pair: Pair,
+    samples: Sequence[Sample],
+    settings: DistilSettings,
+    progress: Progress,
+) -> list[Label]:
+    """Greedy answers of the teacher, in the order of `samples`."""
+    examples = from_samples(samples, pair.token_space)
+    found: dict[int, Label] = {}
+    with passes.fixed_threads(settings.threads), torch.inference_mode():
+        for batch in by_size(examples, settings.label_batch_size):
+            chosen = [examples[i] for i in batch]
+            said = model.generate(passes.prompt(model, chosen), pair.max_new_tokens)
+            for row, i in enumerate(batch):
+                found[i] = Label(
+                    sample_id=samples[i].id,
+                    text=said.texts[row],
+                    tokens=tuple(said.tokens[row]),
+                    confidence=_confidence(said.top1[row, : said.lengths[row]]),
+                )
+            progress(len(found) / len(examples))
+    return [found[i] for i in range(len(examples))]
+
+
+def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+    """Geometric mean: a long answer is not less sure for being long."""
+    logs = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1.0))
+    return float(np.exp(logs.mean())) if len(logs) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What the teacher, and the student before the round, did with one example of n answer tokens.
+
+    `projected` (K, D_t), `hidden` (n, D_t), `logits` (n, C), `old_logits` (n, C): None where no
+    term of the loss reads them.
+    """
+
+    projected: Tensor | None
+    hidden: Tensor | None
+    logits: Tensor | None
+    old_logits: Tensor | None
+
+    @property
+    def num_bytes(self) -> int:
+        parts = (self.projected, self.hidden, self.logits, self.old_logits)
+        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+
+class Observer:
+    """Watches teacher and old student once per example, as far as memory allows.
+
+    `student` must hold the adapter of before the round while examples are observed; what did not
+    fit `cache_bytes` has its old student's part kept all the same: it cannot be had again later.
+    """
+
+    def __init__(
+        self,
+        teacher: MultimodalModel,
+        student: MultimodalModel,
+        examples: Sequence[Example],
+        settings: DistilSettings,
+    ) -> None:
+        self._teacher = teacher
+        self._examples = examples
+        self._settings = settings
+        self._kept: dict[int, Observation] = {}
+        self._old: dict[int, Tensor] = {}
+        num_bytes = 0
+        for batch in by_size(examples, settings.label_batch_size):
+            if settings.a5 > 0:
+                self._watch_student(student, [i for i in batch if examples[i].memory])
+            if num_bytes < settings.cache_bytes:
+                observed = self._watch_teacher(batch)
+                num_bytes += sum(one.num_bytes for one in observed)
+                self._kept |= dict(zip(batch, observed, strict=True))
+
+    def of(self, indices: Sequence[int]) -> list[Observation]:
+        """Observations of examples that all have the same K."""
+        if all(i in self._kept for i in indices):
+            return [self._kept[i] for i in indices]
+        return self._watch_teacher(indices)
+
+    @torch.no_grad()
+    def _watch_teacher(self, indices: Sequence[int]) -> list[Observation]:
+        settings = self._settings
+        if settings.a2 == settings.a3 == settings.a4 == 0:
+            empty = dict.fromkeys(("projected", "hidden", "logits"))
+            return [Observation(**empty, old_logits=self._old.get(i)) for i in indices]
+        seen = passes.run(self._teacher, [self._examples[i] for i in indices])
+        hidden, logits = seen.hidden.split(seen.lengths), seen.logits.split(seen.lengths)
+        return [
+            Observation(
+                projected=seen.projected[row].float().clone() if settings.a3 > 0 else None,
+                hidden=hidden[row].clone() if settings.a4 > 0 else None,
+                logits=logits[row].clone() if settings.a2 > 0 else None,
+                old_logits=self._old.get(i),
+            )
+            for row, i in enumerate(indices)
+        ]
+
+    @torch.no_grad()
+    def _watch_student(self, student: MultimodalModel, indices: Sequence[int]) -> None:
+        if indices:
+            seen = passes.run(student, [self._examples[i] for i in indices])
+            parts = [part.clone() for part in seen.logits.split(seen.lengths)]
+            self._old |= dict(zip(indices, parts, strict=True))

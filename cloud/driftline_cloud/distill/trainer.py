@@ -1,0 +1,274 @@
+"""One round's distillation: samples, rehearsal and source rows in, a candidate adapter out.
+
+Same job, same bytes, on one kind of machine: every draw comes from the job's seed, torch's thread
+count is part of the settings, and no operation used here sums in an order of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from driftline_cloud.distill import losses, passes
+from driftline_cloud.distill.alignment import Alignment
+from driftline_cloud.distill.examples import (
+    Deck,
+    Example,
+    by_size,
+    choose,
+    from_samples,
+    from_source,
+    keep_some,
+    split_source,
+)
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.student import Models, trained
+from driftline_cloud.distill.teacher import Observation, Observer
+from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress
+from driftline_shared.models import adapters
+from driftline_shared.tokens import Sample
+
+ALIGNMENT_EXAMPLES = 256
+"""Examples the starting alignments are fitted on: source rows where there are any."""
+
+
+def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
+    """Train the adapter of one round, from `job.start`.
+
+    A loss that is not finite ends the training early with `start` as the candidate and `finite` 0
+    among the numbers: the gate then rejects it. Whatever `progress` raises passes through.
+    """
+    settings = DistilSettings.from_mapping(job.settings)
+    with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)
+        fresh, memory, numbers = _examples(job, models, settings)
+        with trained(models.student, job.start) as parameters:
+            run = _Run(job, models, settings, fresh, memory, parameters)
+            return run.train(progress, numbers)
+
+
+def _examples(
+    job: DistillJob, models: Models, settings: DistilSettings
+) -> tuple[list[Example], list[Example], dict[str, float]]:
+    """Samples to learn, memory to keep, and how many of each."""
+    space = models.pair.token_space
+    samples, labels = _sure(job.samples, job.labels, settings.confidence_floor)
+    fresh = from_samples(samples, space, labels)
+    older, older_labels = _sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
+    rehearsal = from_samples(older, space, older_labels, memory=True)
+    source = _source_examples(models, settings, fresh, np.random.default_rng([job.seed, 1]))
+    numbers = {
+        "num_samples": len(fresh),
+        "num_dropped": len(job.samples) - len(fresh),
+        "num_rehearsal": len(rehearsal),
+        "num_source": len(source),
+    }
+    return fresh, [*rehearsal, *source], {name: float(n) for name, n in numbers.items()}
+
+
+def _sure(
+    samples: Sequence[Sample], labels: Sequence[Label], floor: float
+) -> tuple[list[Sample], list[Label]]:
+    """Without the samples whose label the teacher was less sure of than `floor`, or left empty."""
+    kept = [
+        (sample, label)
+        for sample, label in zip(samples, labels, strict=True)
+        if label.confidence >= floor and label.tokens
+    ]
+    return [sample for sample, _ in kept], [label for _, label in kept]
+
+
+def _source_examples(
+    models: Models, settings: DistilSettings, fresh: Sequence[Example], rng: np.random.Generator
+) -> list[Example]:
+    """Source rows with their true answers: some whole, the others cut as the samples are."""
+    if settings.num_source_rows == 0 or settings.memory_batch_size == 0:
+        return []
+    source = models.pair.source_set()
+    rows = choose(split_source(source)[0], settings.num_source_rows, rng)
+    kept = int(np.median([example.num_tokens for example in fresh])) if fresh else 0
+    found = []
+    for number, row in enumerate(rows):
+        example = from_source(source, row, models.student.answer_ids(row.answer))
+        whole = number < settings.full_token_share * len(rows) or kept == 0
+        found.append(example if whole else keep_some(example, kept, rng))
+    return found
+
+
+class _Run:
+    """The state of one training: examples, what the teacher made of them, optimizer."""
+
+    def __init__(
+        self,
+        job: DistillJob,
+        models: Models,
+        settings: DistilSettings,
+        fresh: list[Example],
+        memory: list[Example],
+        parameters: Mapping[str, nn.Parameter],
+    ) -> None:
+        self._start = job.start
+        self._student = models.student
+        self._settings = settings
+        self._parameters = parameters
+        self._num_fresh = len(fresh)
+        self._num_steps = settings.num_steps(len(fresh))
+        self._examples = [*fresh, *memory] if fresh else []
+        self._fresh = Deck(len(fresh), np.random.default_rng([job.seed, 2]))
+        self._memory = Deck(len(memory), np.random.default_rng([job.seed, 3]))
+        self._observer = Observer(models.teacher, models.student, self._examples, settings)
+        self._query, self._language = self._alignments()
+        self._optimizer = self._make_optimizer()
+
+    def train(self, progress: Progress, numbers: dict[str, float]) -> Distilled:
+        """All steps; see `distil`."""
+        terms: dict[str, float] = {}
+        first: dict[str, float] = {}
+        finite = True
+        for step in range(self._num_steps):
+            self._set_rate(step)
+            terms = self._step()
+            first = first or terms
+            # One bad step poisons Adam's moments for good, so there is nothing to wait for.
+            finite = all(math.isfinite(value) for value in terms.values())
+            if not finite:
+                break
+            progress((step + 1) / self._num_steps)
+        found = adapters.read(self._student.model)
+        finite = finite and all(bool(np.isfinite(array).all()) for array in found.values())
+        numbers |= {f"first_{name}": value for name, value in first.items() if finite}
+        numbers |= {f"last_{name}": value for name, value in terms.items() if finite}
+        numbers |= {"num_steps": float(self._num_steps), "finite": float(finite)}
+        if not finite:
+            adapters.write(self._student.model, self._start)
+            found = dict(self._start)
+        return Distilled(adapter=found, importance=self._importance(finite), numbers=numbers)
+
+    def _step(self) -> dict[str, float]:
+        """One optimizer step; the value of each term before it."""
+        settings = self._settings
+        hand = self._fresh.draw(settings.batch_size)
+        hand += [self._num_fresh + i for i in self._memory.draw(settings.memory_batch_size)]
+        chosen = [self._examples[i] for i in hand]
+        num_memory = sum(example.memory for example in chosen)
+        self._optimizer.zero_grad(set_to_none=True)
+        totals: dict[str, float] = {}
+        for places in by_size(chosen, len(chosen)):
+            group = [hand[place] for place in places]
+            terms = self._terms(group)
+            share = len(group) / len(hand)
+            remembered = sum(self._examples[i].memory for i in group) / max(num_memory, 1)
+            loss = torch.zeros(())
+            for name, (weight, value) in terms.items():
+                part = remembered if name == "a5" else share
+                loss = loss + weight * part * value
+                totals[name] = totals.get(name, 0.0) + part * float(value.detach())
+            loss.backward()
+        totals["loss"] = sum(getattr(settings, name) * value for name, value in totals.items())
+        nn.utils.clip_grad_norm_(list(self._parameters.values()), settings.gradient_clip)
+        self._optimizer.step()
+        return totals
+
+    def _terms(self, group: Sequence[int]) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each term that is switched on, over examples of one K."""
+        settings = self._settings
+        examples = [self._examples[i] for i in group]
+        seen = passes.run(self._student, examples)
+        observed = self._observer.of(group)
+        found: dict[str, tuple[float, Tensor]] = {}
+        if settings.a1 > 0:
+            found["a1"] = (settings.a1, losses.pseudo_label(seen.logits, seen.labels))
+        if settings.a2 > 0:
+            teacher = torch.cat(_parts(observed, "logits"))
+            value = losses.answer_distribution(seen.logits, teacher, settings.temperature)
+            found["a2"] = (settings.a2, value)
+        if self._query is not None:
+            target = torch.stack(_parts(observed, "projected"))
+            aligned = self._query(seen.projected.float())
+            value = losses.projected_tokens(aligned, target, self._query.scale)
+            found["a3"] = (settings.a3, value)
+        if self._language is not None:
+            target = torch.cat(_parts(observed, "hidden"))
+            aligned = self._language(seen.hidden)
+            value = losses.answer_states(aligned, target, seen.lengths, self._language.scale)
+            found["a4"] = (settings.a4, value)
+        old = _parts(observed, "old_logits")
+        if settings.a5 > 0 and old:
+            rows = seen.logits.split(seen.lengths)
+            kept = torch.cat([r for r, e in zip(rows, examples, strict=True) if e.memory])
+            found["a5"] = (settings.a5, losses.forgetting(kept, torch.cat(old)))
+        return found
+
+    @torch.no_grad()
+    def _alignments(self) -> tuple[Alignment | None, Alignment | None]:
+        """W and W' as they begin, fitted where both models are at home: on source rows."""
+        settings = self._settings
+        if not self._examples or settings.a3 == settings.a4 == 0:
+            return None, None
+        home = [i for i, example in enumerate(self._examples) if example.memory]
+        home = home[-ALIGNMENT_EXAMPLES:] or list(range(len(self._examples)))[:ALIGNMENT_EXAMPLES]
+        ours: dict[str, list[Tensor]] = {"projected": [], "hidden": []}
+        theirs: dict[str, list[Tensor]] = {"projected": [], "hidden": []}
+        chosen = [self._examples[i] for i in home]
+        for places in by_size(chosen, settings.label_batch_size):
+            seen = passes.run(self._student, [chosen[place] for place in places])
+            observed = self._observer.of([home[place] for place in places])
+            ours["projected"].append(seen.projected.float().flatten(0, 1))
+            ours["hidden"].append(seen.hidden)
+            for name, parts in theirs.items():
+                parts += _parts(observed, name)
+        fitted = {
+            name: Alignment(torch.cat(ours[name]), torch.cat(theirs[name])) if on else None
+            for name, on in (("projected", settings.a3 > 0), ("hidden", settings.a4 > 0))
+        }
+        return fitted["projected"], fitted["hidden"]
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        settings = self._settings
+        modules = [one for one in (self._query, self._language) if one is not None]
+        aligned = [parameter for one in modules for parameter in one.parameters()]
+        groups = [
+            {"params": list(self._parameters.values()), "peak": settings.learning_rate},
+            {"params": aligned, "peak": settings.alignment_learning_rate},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+
+    def _set_rate(self, step: int) -> None:
+        share = rate_share(step, self._num_steps, self._settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+
+    def _importance(self, finite: bool) -> dict[str, np.ndarray]:
+        """sqrt of Adam's bias-corrected second moment: the Fisher diagonal's square root."""
+        found = {}
+        for name, parameter in self._parameters.items():
+            state = self._optimizer.state.get(parameter)
+            if not finite or not state:
+                found[name] = np.zeros(tuple(parameter.shape), dtype=np.float32)
+                continue
+            decay = self._optimizer.param_groups[0]["betas"][1]
+            corrected = state["exp_avg_sq"] / (1.0 - decay ** float(state["step"]))
+            found[name] = corrected.sqrt().cpu().numpy().astype(np.float32)
+        return found
+
+
+def rate_share(step: int, num_steps: int, settings: DistilSettings) -> float:
+    """Share of the peak learning rate at `step`: linear warm-up, then half a cosine."""
+    warm = settings.warmup_share * num_steps
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    along = (step - warm) / max(num_steps - warm, 1.0)
+    final = settings.final_share
+    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * along))
+
+
+def _parts(observed: Sequence[Observation], name: str) -> list[Tensor]:
+    return [part for one in observed if (part := getattr(one, name)) is not None]

@@ -1,0 +1,81 @@
+"""Workers in this process: one machine, one pair at a time, models loaded once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from driftline_cloud.distill.gate import GateScores
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_shared.tokens import Sample
+from driftline_shared.update import Adapter
+
+if TYPE_CHECKING:
+    from driftline_cloud.distill.student import Models
+
+log = structlog.get_logger(__name__)
+
+
+class LocalWorkers:
+    """Does the work where it is asked for. Calls from several threads take turns.
+
+    `settings`: distil settings for labelling; jobs bring their own. The models of the pair last
+    used stay loaded until another pair is asked for or `close` is called.
+    """
+
+    def __init__(
+        self, *, settings: Mapping[str, object] | None = None, device: str = "cpu"
+    ) -> None:
+        self._settings = DistilSettings.from_mapping(settings or {})
+        self._device = device
+        self._turn = threading.Lock()
+        self._loaded: tuple[Path, Models] | None = None
+
+    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+        """See `Workers.label`."""
+        from driftline_cloud.distill import teacher
+
+        with self._turn:
+            models = self._models(pair_dir)
+            return teacher.label(models.teacher, models.pair, samples, self._settings, progress)
+
+    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+        """See `Workers.distil`."""
+        from driftline_cloud.distill import trainer
+
+        with self._turn:
+            return trainer.distil(job, self._models(job.pair_dir), progress)
+
+    def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
+        """See `Workers.score`."""
+        from driftline_cloud.distill import scoring
+
+        with self._turn:
+            return scoring.score(job, adapters, self._models(job.pair_dir))
+
+    def close(self) -> None:
+        """Let the models go; the next call loads them again."""
+        with self._turn:
+            self._loaded = None
+
+    def _models(self, pair_dir: Path) -> Models:
+        from driftline_cloud.distill.student import load_models
+
+        if self._loaded is None or self._loaded[0] != pair_dir:
+            self._loaded = None  # before the next pair is loaded: two may not fit in memory
+            self._loaded = (pair_dir, load_models(pair_dir, self._device))
+            log.info("models_loaded", pair=self._loaded[1].pair.name, device=self._device)
+        return self._loaded[1]
+
+
+def teacher_of(pair_dir: Path) -> str:
+    """The digest of the teacher in `pair_dir`: labels by another teacher are not its labels."""
+    from driftline_cloud.distill.teacher import teacher_digest
+    from driftline_shared.models.pair import load_pair
+
+    return teacher_digest(load_pair(pair_dir))

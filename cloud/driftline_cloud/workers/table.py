@@ -1,0 +1,47 @@
+"""Which workers there are: one explicit table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from driftline_cloud.workers.workers import Workers
+from driftline_shared.errors import ConfigError
+
+KINDS = ("local", "ray")
+
+
+def make_workers(
+    kind: str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    device: str = "cpu",
+    ray_address: str | None = None,
+    num_labellers: int = 1,
+) -> Workers:
+    """Workers of that kind. `settings`: distil settings for labelling.
+
+    `ray_address`, `num_labellers`: see `RayWorkers`. Raises ConfigError for an unknown kind.
+    """
+    table: Mapping[str, Callable[[], Workers]] = {
+        "local": lambda: _local(settings, device),
+        "ray": lambda: _ray(settings, device, ray_address, num_labellers),
+    }
+    if kind not in table:
+        raise ConfigError(f"workers {kind!r} are not known; there are {', '.join(KINDS)}")
+    return table[kind]()
+
+
+def _local(settings: Mapping[str, object] | None, device: str) -> Workers:
+    from driftline_cloud.workers.local import LocalWorkers
+
+    return LocalWorkers(settings=settings, device=device)
+
+
+def _ray(
+    settings: Mapping[str, object] | None, device: str, address: str | None, num_labellers: int
+) -> Workers:
+    from driftline_cloud.workers.ray import RayWorkers
+
+    return RayWorkers(
+        settings=settings, device=device, address=address, num_labellers=num_labellers
+    )
