@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from safetensors import safe_open
 
 from driftline_cloud.service.client import fetch_status
-from driftline_lab.demo.evaluate import (
-    TestSet,
-    device_accuracy,
-    teacher_accuracy,
-)
+from driftline_lab.demo.evaluate import TestSet, device_accuracy, teacher_accuracy
 from driftline_lab.demo.options import DemoData, DemoOptions, prepare_data
 from driftline_lab.demo.processes import Program, program, wait_for_file
+from driftline_lab.demo.readings import (
+    adapter_in_force,
+    downlink_of,
+    read_status,
+    uplink_of,
+    view_of,
+)
 from driftline_lab.demo.report import Accuracy, DemoReport, sentences, table
 from driftline_lab.demo.screen import line, render
+from driftline_lab.demo.settings import write_cloud_config, write_device_config
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.models.pair import Pair, load_pair
 from driftline_shared.status import CloudStatus
@@ -51,7 +50,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     start = time.monotonic()
     device, cloud = _loop(options, data, console)
     seconds = time.monotonic() - start
-    adapter = _adapter_in_force(options.state / "device", pair)
+    adapter = adapter_in_force(options.state / "device", pair)
     with _bar(console, "after", data.tests) as told:
         after = device_accuracy(pair, adapter, data.tests, told)
     report = DemoReport(
@@ -67,8 +66,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
             )
             for each in data.tests
         },
-        uplink=_uplink(device, pair, data),
-        downlink=_downlink(device, pair, adapter),
+        uplink=uplink_of(device, pair, data),
+        downlink=downlink_of(device, pair, adapter),
     )
     console.print(table(report))
     for sentence in sentences(report):
@@ -101,7 +100,7 @@ def _loop(
         with program("device", run, state / "device.log") as device:
             _watch(options, data, console, cloud, device, address)
         found = fetch_status(address, timeout_s=10.0)
-    return _read_status(state / "device"), found
+    return read_status(state / "device"), found
 
 
 def _watch(
@@ -124,7 +123,7 @@ def _watch(
             if time.monotonic() > deadline:
                 raise DriftlineError(f"the loop did not end within {LOOP_S:.0f} s")
             status = _ask(address) or status
-            view = _view(_read_status(options.state / "device"), status, data.num_rows, curve)
+            view = view_of(read_status(options.state / "device"), status, data.num_rows, curve)
             if console.is_terminal:
                 live.update(render(view))
             elif time.monotonic() - told >= LINE_EVERY_S:
@@ -158,85 +157,3 @@ def _bar(console: Console, name: str, tests: list[TestSet]) -> Iterator[Any]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(name, total=sum(len(each.rows) for each in tests))
         yield lambda done: bar.advance(task, done)
-
-
-def _view(
-    device: dict[str, Any], cloud: CloudStatus | None, num_rows: int, curve: list[float]
-) -> View:
-    """One refresh; appends to `curve` when there are new answers."""
-    accuracy = device.get("accuracy")
-    if isinstance(accuracy, float):
-        curve.append(accuracy)
-    lines = cloud.lines if cloud is not None else ()
-    newest = next((each.round for each in lines if each.round is not None), None)
-    update = device.get("update") or {}
-    return View(
-        segment=str(device.get("domain") or device.get("segment") or device.get("activity", "-")),
-        answered=int(device.get("num_answered", 0)),
-        total=num_rows,
-        accuracy=accuracy,
-        uncertainty=device.get("uncertainty"),
-        seen=int(device.get("num_seen", 0)),
-        sent=int(device.get("num_sent", 0)),
-        bytes_up=int(device.get("bytes_up", 0)),
-        bytes_down=int(device.get("bytes_down", 0)),
-        spooled=int((device.get("spool") or {}).get("num_samples", 0)),
-        version=int(device.get("version", 0)),
-        last_update=str(update.get("outcome", "-")),
-        round_state=newest.state if newest is not None else "-",
-        round_progress=newest.progress if newest is not None else 0.0,
-        num_rounds=sum(each.num_rounds for each in lines),
-        curve=tuple(curve),
-    )
-
-
-def _uplink(device: dict[str, Any], pair: Pair, data: DemoData) -> Uplink:
-    """What went up. fp16 tokens: all V tokens of an image, uncoded."""
-    space = pair.token_space
-    sent = int(device["num_sent"])
-    return Uplink(
-        seen=int(device["num_seen"]),
-        sent=sent,
-        bytes_per_sample=int(device["bytes_up"]) / max(1, sent),
-        jpeg90_bytes_per_sample=jpeg90_bytes(data.tests[-1].rows),
-        fp16_tokens_bytes_per_sample=2.0 * space.grid.num_tokens * space.width,
-    )
-
-
-def _downlink(device: dict[str, Any], pair: Pair, adapter: Adapter | None) -> Downlink:
-    """What came down; the pause is the median over updates."""
-    pauses = [float(pause) for pause in device.get("apply_pause_ms", [])]
-    updates = int(device.get("num_updates", 0))
-    return Downlink(
-        updates=updates,
-        bytes_per_update=int(device["bytes_down"]) / max(1, updates),
-        fp16_adapter_bytes=adapter_fp16_bytes(adapter) if adapter is not None else 0,
-        fp16_model_bytes=_model_bytes(pair),
-        apply_pause_ms=statistics.median(pauses) if pauses else 0.0,
-    )
-
-
-def _model_bytes(pair: Pair) -> int:
-    """Bytes of the student in fp16, tower included: what shipping a new model would cost."""
-    count = 0
-    for path in pair.student_dir.glob("*.safetensors"):
-        with safe_open(path, framework="numpy") as file:
-            count += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-    return 2 * count
-
-
-def _adapter_in_force(state: Path, pair: Pair) -> Adapter | None:
-    """What the device ended with, read from its slots; None if it is still the base."""
-    slots = Slots(state / "slots")
-    found = slots.pointer()
-    if found.slot is None:
-        return None
-    return slots.load(found.slot, found.version, base_model=pair.base_model).adapter
-
-
-def _read_status(folder: Path) -> dict[str, Any]:
-    path = folder / "status.json"
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
