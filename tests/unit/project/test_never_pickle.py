@@ -1,0 +1,122 @@
+"""No code of ours can run what it reads: an AST scan of every source root."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOTS = ("proto", "shared", "cloud", "device", "experiments")
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_CALLS = {
+    "torch.load",
+    "torch.hub.load",
+    "torch.jit.load",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "os.system",
+    "os.popen",
+}
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of an attribute chain, else an empty string."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def is_true(call: ast.Call, keyword: str) -> bool:
+    """Whether `keyword` is given and is not the literal False."""
+    return any(
+        argument.arg == keyword
+        and not (isinstance(argument.value, ast.Constant) and argument.value.value is False)
+        for argument in call.keywords
+    )
+
+
+def findings(source: str) -> list[str]:
+    """What in `source` could run foreign bytes, with its line."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = [module]
+            found += [
+                f"{node.lineno}: {module}.{alias.name}"
+                for alias in node.names
+                if f"{module}.{alias.name}" in FORBIDDEN_CALLS
+            ]
+        elif isinstance(node, ast.Call):
+            name = dotted(node.func)
+            if name in FORBIDDEN_CALLS or name in FORBIDDEN_NAMES:
+                found.append(f"{node.lineno}: {name}")
+            for keyword in ("allow_pickle", "trust_remote_code", "shell"):
+                if is_true(node, keyword):
+                    found.append(f"{node.lineno}: {keyword}")
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found += [
+                f"{node.lineno}: {name}"
+                for name in names
+                if name.partition(".")[0] in FORBIDDEN_MODULES
+            ]
+    return found
+
+
+SOURCES = [
+    path
+    for root in ROOTS
+    for path in sorted((ROOT / root).rglob("*.py"))
+    if not path.name.endswith("_pb2.py")  # generated: protobuf's own descriptor building
+]
+
+
+def test_there_is_something_to_scan() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(ROOTS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_source_runs_no_foreign_bytes(path: Path) -> None:
+    assert findings(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import cloudpickle as quiet",
+        "import torch\ntorch.load('weights')",
+        "from torch import load",
+        "eval('1')",
+        "exec(text)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=flag)",
+        "AutoModel.from_pretrained(path, trust_remote_code=True)",
+        "subprocess.run(line, shell=True)",
+    ],
+)
+def test_the_scan_finds_it(source: str) -> None:
+    assert findings(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "np.load(path, allow_pickle=False)",
+        "model.eval()",
+        "re.compile('x')",
+        "from torch import nn",
+    ],
+)
+def test_the_scan_lets_it_pass(source: str) -> None:
+    assert findings(source) == []

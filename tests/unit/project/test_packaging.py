@@ -1,0 +1,182 @@
+"""One wheel holds the five packages and the pair's weights; extras pull what they say, no more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from driftline_shared.cli import GROUP
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOTS = ("proto", "shared", "cloud", "device", "experiments")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+HEAVY = {"torch", "ray", "transformers", "peft", "bitsandbytes", "accelerate"}
+
+
+def run_python(code: str, **env: str) -> str:
+    """What `code` prints in a fresh interpreter."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_source_root_is_no_package(root: str) -> None:
+    assert not (ROOT / root / "__init__.py").exists()
+    packages = [path.parent.name for path in (ROOT / root).glob("*/__init__.py")]
+    assert len(packages) == 1
+    assert packages[0].startswith("driftline_")
+    assert f"{root}/{packages[0]}" in PACKAGES
+    assert (ROOT / root / "README.md").exists()
+
+
+def test_the_wheel_holds_five_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    named = {Path(package).name for package in PACKAGES}
+    assert {top for top in tops if not top.endswith(".dist-info")} == named
+    for package in named:
+        assert f"{package}/py.typed" in wheel.namelist()
+    assert not [name for name in wheel.namelist() if "test" in Path(name).name.split("_")]
+
+
+def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
+    for package in PACKAGES:
+        here = {
+            str(path.relative_to(ROOT / package).parent) for path in (ROOT / package).rglob("*.py")
+        }
+        name = Path(package).name
+        there = {
+            str(Path(entry).parent.relative_to(name))
+            for entry in wheel.namelist()
+            if entry.startswith(f"{name}/") and entry.endswith(".py")
+        }
+        assert here == there
+
+
+def test_the_wheel_holds_the_pair_and_stays_small(wheel: zipfile.ZipFile) -> None:
+    folder = "driftline_shared/pairs/tiny/"
+    files = {
+        entry.filename.removeprefix(folder): entry.file_size
+        for entry in wheel.infolist()
+        if entry.filename.startswith(folder)
+    }
+    assert "pair.toml" in files
+    for side in ("teacher", "student"):
+        assert f"{side}/config.json" in files
+        assert [
+            name for name in files if name.startswith(f"{side}/") and name.endswith(".safetensors")
+        ]
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
+    assert any(name.lower() in ("readme.md", "card.md", "model_card.md") for name in files), files
+    assert sum(files.values()) <= 40 * 2**20
+
+
+def test_a_pair_loads_from_the_unpacked_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    code = (
+        "import driftline_shared, sys\n"
+        "from driftline_shared.models.pair import load_pair\n"
+        "pair = load_pair('tiny')\n"
+        "print(driftline_shared.__file__, pair.dir, 'torch' in sys.modules, sep='\\n')"
+    )
+    package, pair, has_torch = run_python(code, PYTHONPATH=str(tmp_path)).splitlines()
+    assert package.startswith(str(tmp_path))
+    assert pair.startswith(str(tmp_path))
+    assert has_torch == "False"
+
+
+def test_entry_points_resolve() -> None:
+    entries = metadata.entry_points(group=GROUP)
+    assert {entry.name for entry in entries} == {"cloud", "demo", "device", "lab", "models"}
+    for entry in entries:
+        assert entry.load() is not None
+    (script,) = metadata.entry_points(group="console_scripts", name="driftline")
+    assert callable(script.load())
+
+
+def requirements(extra: str) -> set[str]:
+    """Every distribution that `pip install driftline[extra]` needs, all the way down."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    seen: set[tuple[str, str]] = set()
+    left = [Requirement(text) for text in PROJECT["project"]["dependencies"] + extras[extra]]
+    while left:
+        wanted = left.pop()
+        name = canonicalize_name(wanted.name)
+        for part in {"", *wanted.extras}:
+            if (name, part) in seen:
+                continue
+            seen.add((name, part))
+            if name == "driftline":
+                left += [Requirement(text) for text in extras.get(part, [])]
+                continue
+            for text in metadata.requires(name) or []:
+                needed = Requirement(text)
+                if needed.marker is None or needed.marker.evaluate({"extra": part}):
+                    left.append(needed)
+    return {name for name, _ in seen}
+
+
+def test_the_device_extra_is_light() -> None:
+    assert not requirements("device") & HEAVY
+
+
+def test_the_extras_that_run_models_are_not() -> None:
+    assert {"torch", "transformers"} <= requirements("device-torch")
+    assert "ray" not in requirements("device-torch")
+    assert {"torch", "transformers", "ray"} <= requirements("cloud")
+
+
+def test_light_parts_import_without_the_heavy_ones() -> None:
+    code = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+import driftline_shared.cli, driftline_shared.wire, driftline_shared.models.pair
+import driftline_device.cli, driftline_device.daemon
+print("fine")
+"""
+    assert run_python(code) == "fine"
+
+
+def test_imports_open_no_heavy_package() -> None:
+    code = (
+        "import sys, driftline_device.cli, driftline_cloud.cli\n"
+        f"print(sorted(set(sys.modules) & {HEAVY!r}))"
+    )
+    assert run_python(code) == "[]"
