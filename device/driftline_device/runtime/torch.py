@@ -9,6 +9,7 @@ flip takes a turn.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,9 @@ class TorchRuntime:
                 f"space says {pair.token_space.grid.num_tokens}"
             )
         adapters.add_slot(self._model.model)
+        if pair.quantization == "int8":
+            # It warns at every product that activations are cast: that is what LLM.int8 does.
+            logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         self._max_batch = max_batch
         self._queue_lock, self._turn_lock = threading.Lock(), threading.Lock()
         self._spare_lock = threading.RLock()
@@ -254,8 +258,8 @@ class TorchRuntime:
     def _case(self, question: str, answer: Answer) -> uncertainty.Case:
         ids = answer.step_ids or tuple(self._model.answer_ids(answer.text))
         return uncertainty.Case(
-            tokens=torch.from_numpy(answer.tokens.values).to(self._model.device),
-            positions=torch.from_numpy(answer.tokens.positions.astype(np.int64)),
+            tokens=torch.tensor(answer.tokens.values, device=self._model.device),
+            positions=torch.tensor(answer.tokens.positions, dtype=torch.long),
             question=question,
             ids=ids,
         )
