@@ -64,10 +64,11 @@ def stream(segments: Sequence[Segment], *, seed: int = 0) -> Iterator[Event]:
 def held_out(domain: str, *, num_questions: int | None = None, seed: int = 0) -> Iterator[Event]:
     """Test questions of a domain, over pictures that no stream shows; the same for every stream.
 
-    A limit takes whole pictures in an order drawn by `seed`.
+    A limit takes questions in an order drawn by `seed`, spread over all pictures.
     """
-    ids = [int(i) for i in np.random.default_rng([seed, 3]).permutation(image_ids(Part.TEST))]
-    return islice((e for i in ids for e in _events(domain, [i], 0, seed)), num_questions)
+    events = _events(domain, image_ids(Part.TEST), 0, seed)
+    order = np.random.default_rng([seed, 3]).permutation(len(events))
+    return (events[index] for index in islice(order, num_questions))
 
 
 def write_stream(
