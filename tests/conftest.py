@@ -1,4 +1,4 @@
-"""What holds for every test: property tests have no deadline, since machines are shared and slow."""
+"""What holds for every test: no deadline for property tests, since machines are shared."""
 
 from __future__ import annotations
 
