@@ -1,37 +1,23 @@
-"""Samples as a device would send them, made from the source images of a pair."""
+"""Samples made up for tests; their floats survive the wire's float32."""
 
 from __future__ import annotations
 
-import numpy as np
+import random
 
-from driftline_shared.codec.tokens import encode_tokens
-from driftline_shared.models.pair import Pair
-from driftline_shared.tokens import Sample, VisualTokens
+from driftline_shared.tokens import CodedTokens, Grid, Sample
 
 
-def make_samples(pair: Pair, count: int, *, kept: int = 8, seed: int = 0) -> list[Sample]:
-    """`count` samples of `kept` tokens each, int8, over the pair's own source rows."""
-    rng = np.random.default_rng(seed)
-    source = pair.source_set()
-    grid = pair.token_space.grid
-    found = []
-    for number in range(count):
-        image, question, answer = source.rows[int(rng.integers(len(source.rows)))]
-        every = VisualTokens(
-            values=source.tokens[image],
-            positions=np.arange(grid.num_tokens, dtype=np.int32),
-            grid=grid,
-        )
-        tokens = every.keep(rng.permutation(grid.num_tokens)[:kept])
-        found.append(
-            Sample(
-                id=seed.to_bytes(8, "big") + number.to_bytes(8, "big"),
-                question=question,
-                answer=answer,
-                tokens=encode_tokens(tokens, pair.token_space, "int8"),
-                scores={"entropy": float(rng.random())},
-                created_unix_s=1_700_000_000 + number,
-                adapter_version=0,
-            )
-        )
-    return found
+def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100) -> Sample:
+    """Sample `number`: the id holds the number, the payload is random but its own."""
+    payload = random.Random(number).randbytes(payload_bytes)
+    return Sample(
+        id=number.to_bytes(16, "big"),
+        question=f"what is {number}?",
+        answer=f"número {number}",
+        tokens=CodedTokens(codec="int8", num_tokens=3, grid=Grid(rows=2, cols=4), payload=payload),
+        scores={"entropy": 0.5, "margin": 0.25},
+        priority=priority,
+        created_unix_s=1_700_000_000 + number,
+        adapter_version=number % 3,
+        audit=number % 2 == 0,
+    )

@@ -1,0 +1,245 @@
+"""What every spool promises, run against each of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from driftline_device.spool.memory import MemorySpool
+from driftline_device.spool.spool import Spool
+from driftline_device.spool.sqlite import SqliteSpool
+from driftline_shared.errors import SampleError
+from driftline_shared.tokens import Sample
+from driftline_shared.wire import dump_sample
+from tests.fakes.samples import make_sample
+
+MakeSpool = Callable[..., Spool]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeSpool]:
+    made: list[Spool] = []
+
+    def make(*, max_bytes: int = 1 << 20, max_samples: int = 1_000) -> Spool:
+        if request.param == "memory":
+            spool: Spool = MemorySpool(max_bytes=max_bytes, max_samples=max_samples)
+        else:
+            path = tmp_path / f"spool{len(made)}.sqlite"
+            spool = SqliteSpool(path, max_bytes=max_bytes, max_samples=max_samples)
+        made.append(spool)
+        return spool
+
+    yield make
+    for spool in made:
+        spool.close()
+
+
+def everything(spool: Spool) -> list[Sample]:
+    return [sample for _, sample in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
+
+
+def test_gives_back_what_was_appended_in_order(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    samples = [make_sample(n, priority=-n) for n in range(5)]
+    assert [spool.append(sample) for sample in samples] == [True] * 5
+    assert everything(spool) == samples
+
+
+def test_sequences_rise_and_after_skips(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    for n in range(4):
+        spool.append(make_sample(n))
+    rows = spool.peek(max_bytes=1 << 20, max_samples=10)
+    sequences = [sequence for sequence, _ in rows]
+    assert sequences == sorted(set(sequences)) and sequences[0] > 0
+    later = spool.peek(max_bytes=1 << 20, max_samples=10, after=sequences[1])
+    assert list(later) == list(rows[2:])
+    assert list(spool.peek(max_bytes=1 << 20, max_samples=10, after=sequences[-1])) == []
+
+
+def test_peek_is_bounded_but_gives_at_least_one(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    samples = [make_sample(n) for n in range(5)]
+    for sample in samples:
+        spool.append(sample)
+    three = sum(len(dump_sample(sample)) for sample in samples[:3])
+    assert len(spool.peek(max_bytes=1 << 20, max_samples=2)) == 2
+    assert len(spool.peek(max_bytes=three, max_samples=9)) == 3
+    assert len(spool.peek(max_bytes=three - 1, max_samples=9)) == 2
+    assert len(spool.peek(max_bytes=1, max_samples=9)) == 1
+
+
+def test_peek_leaves_everything_in_place(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool.append(make_sample(1))
+    assert everything(spool) == everything(spool) == [make_sample(1)]
+
+
+def test_ack_forgets_and_counts(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    for n in range(3):
+        spool.append(make_sample(n))
+    assert spool.ack([make_sample(1).id, make_sample(9).id, make_sample(1).id]) == 1
+    assert [sample.id for sample in everything(spool)] == [make_sample(n).id for n in (0, 2)]
+    stats = spool.stats()
+    assert (stats.num_samples, stats.num_appended, stats.num_acked) == (2, 3, 1)
+
+
+def test_refuse_forgets_and_counts_by_reason(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    for n in range(3):
+        spool.append(make_sample(n))
+    assert spool.refuse([make_sample(0).id, make_sample(2).id], "sample_shape") == 2
+    assert spool.refuse([make_sample(0).id], "sample_shape") == 0
+    stats = spool.stats()
+    assert (stats.num_samples, stats.num_refused, stats.num_acked) == (1, 2, 0)
+    assert stats.refused_by_reason == {"sample_shape": 2}
+
+
+def test_a_known_id_changes_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool.append(make_sample(1, priority=1.0))
+    assert not spool.append(replace(make_sample(1, priority=9.0), answer="another"))
+    assert everything(spool) == [make_sample(1, priority=1.0)]
+    assert spool.stats().num_appended == 1
+
+
+def test_a_sequence_is_never_used_twice(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool.append(make_sample(1))
+    first = spool.peek(max_bytes=1, max_samples=1)[0][0]
+    spool.ack([make_sample(1).id])
+    spool.append(make_sample(2))
+    assert spool.peek(max_bytes=1, max_samples=1)[0][0] > first
+
+
+def test_full_by_number_evicts_the_least_informative(make_spool: MakeSpool) -> None:
+    spool = make_spool(max_samples=3)
+    for n, priority in enumerate([5.0, 1.0, 3.0]):
+        spool.append(make_sample(n, priority=priority))
+    assert spool.append(make_sample(3, priority=2.0))
+    assert [sample.id for sample in everything(spool)] == [make_sample(n).id for n in (0, 2, 3)]
+    assert spool.stats().num_evicted == 1
+
+
+def test_full_evicts_a_newcomer_that_is_the_least_informative(make_spool: MakeSpool) -> None:
+    spool = make_spool(max_samples=2)
+    spool.append(make_sample(0, priority=2.0))
+    spool.append(make_sample(1, priority=3.0))
+    assert not spool.append(make_sample(2, priority=1.0))
+    assert [sample.priority for sample in everything(spool)] == [2.0, 3.0]
+
+
+def test_on_a_tie_the_older_one_goes(make_spool: MakeSpool) -> None:
+    spool = make_spool(max_samples=2)
+    for n in range(3):
+        assert spool.append(make_sample(n, priority=1.0))
+    assert [sample.id for sample in everything(spool)] == [make_sample(n).id for n in (1, 2)]
+
+
+def test_full_by_bytes_evicts_as_many_as_needed(make_spool: MakeSpool) -> None:
+    small = [make_sample(n, priority=n, payload_bytes=1_000) for n in range(4)]
+    large = make_sample(9, priority=9, payload_bytes=2_500)
+    spool = make_spool(max_bytes=sum(len(dump_sample(sample)) for sample in small))
+    for sample in small:
+        spool.append(sample)
+    assert spool.append(large)
+    assert everything(spool) == [small[3], large]
+    stats = spool.stats()
+    assert stats.num_evicted == 3
+    assert stats.num_bytes == len(dump_sample(small[3])) + len(dump_sample(large))
+
+
+def test_one_that_never_fits_pushes_nobody_out(make_spool: MakeSpool) -> None:
+    spool = make_spool(max_bytes=1_000)
+    spool.append(make_sample(1))
+    assert not spool.append(make_sample(2, priority=9.0, payload_bytes=2_000))
+    assert everything(spool) == [make_sample(1)]
+    assert spool.stats().num_evicted == 1
+
+
+def test_a_priority_that_is_no_number_counts_as_zero(make_spool: MakeSpool) -> None:
+    spool = make_spool(max_samples=2)
+    spool.append(make_sample(0, priority=1.0))
+    assert spool.append(make_sample(1, priority=float("nan")))
+    spool.append(make_sample(2, priority=0.5))
+    assert [sample.id for sample in everything(spool)] == [make_sample(n).id for n in (0, 2)]
+
+
+def test_what_no_cloud_takes_is_refused_at_once(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    with pytest.raises(SampleError):
+        spool.append(replace(make_sample(1), id=b"short"))
+    assert spool.stats().num_samples == 0
+
+
+def test_many_threads_lose_and_double_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    num_threads, num_each = 4, 25
+    acked: list[int] = []
+
+    def append(thread: int) -> None:
+        for n in range(num_each):
+            assert spool.append(make_sample(thread * 1_000 + n))
+
+    def ack() -> None:
+        for _ in range(20):
+            rows = spool.peek(max_bytes=1 << 20, max_samples=5)
+            acked.append(spool.ack([sample.id for _, sample in rows]))
+
+    threads = [threading.Thread(target=append, args=(n,)) for n in range(num_threads)]
+    threads.append(threading.Thread(target=ack))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    stats = spool.stats()
+    assert stats.num_appended == num_threads * num_each
+    assert stats.num_acked == sum(acked)
+    assert stats.num_samples == stats.num_appended - stats.num_acked == len(everything(spool))
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(0, 30), st.integers(-3, 3)),
+        st.tuples(st.just("ack"), st.integers(0, 30), st.just(0)),
+        st.tuples(st.just("refuse"), st.integers(0, 30), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(operations, st.integers(1, 6))
+def test_any_history_agrees_with_a_plain_list(
+    make_spool: MakeSpool, history: list[tuple[str, int, int]], max_samples: int
+) -> None:
+    spool = make_spool(max_samples=max_samples)
+    model: list[Sample] = []
+    for operation, number, priority in history:
+        sample = make_sample(number, priority=float(priority))
+        here = [known for known in model if known.id == sample.id]
+        if operation == "append":
+            if not here:
+                model.append(sample)
+                if len(model) > max_samples:
+                    model.remove(min(model, key=lambda known: known.priority))
+            assert spool.append(sample) == (not here and sample in model)
+        else:
+            forget = spool.ack if operation == "ack" else lambda ids: spool.refuse(ids, "because")
+            assert forget([sample.id]) == len(here)
+            model = [known for known in model if known.id != sample.id]
+    assert everything(spool) == model
+    stats = spool.stats()
+    assert stats.num_samples == len(model)
+    assert stats.num_bytes == sum(len(dump_sample(sample)) for sample in model)
+    gone = stats.num_acked + stats.num_refused + stats.num_evicted
+    assert stats.num_appended == len(model) + gone
