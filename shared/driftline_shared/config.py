@@ -1,0 +1,163 @@
+"""How both programs read their settings: file, then environment, then flags; unknown keys are
+errors.
+
+    program.toml                          [rounds.trigger]  round_samples = 128
+    DRIFTLINE_CLOUD_ROUNDS__SEED=7        sections are joined by two underscores
+    --set rounds.seed=7                   flags win
+
+A program's settings are one subclass of `ProgramSettings`. Its sections are the very dataclasses
+that the parts read, so a default is written down once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+
+from driftline_shared.errors import ConfigError
+
+NESTED = "__"
+"""What joins sections in the name of an environment variable."""
+
+_FILE = "_file"
+
+
+class MetricsConfig(BaseModel):
+    """Prometheus. `port`: 0 serves none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65_535)
+
+
+class LogConfig(BaseModel):
+    """Logs on standard error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    form: Literal["text", "json"] = "text"
+
+
+class ProgramSettings(BaseSettings):
+    """Base of a program's settings; flags win over the environment, the environment over the file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The three sources; the file's content comes in as `_file` among the initial values."""
+        given = dict(init_settings())
+        file = given.pop(_FILE, {})
+        return (
+            InitSettingsSource(settings_cls, init_kwargs=given),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=file),
+        )
+
+
+Settings = TypeVar("Settings", bound=ProgramSettings)
+
+
+def load_settings(
+    kind: type[Settings],
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings in force; ConfigError names the first wrong key and says what is right.
+
+    `overrides`: dotted key -> value, as flags give them.
+    """
+    _refuse_unknown_environment(kind, os.environ if environment is None else environment)
+    given: dict[str, Any] = {_FILE: _read(kind, file) if file else {}}
+    for key, value in (overrides or {}).items():
+        _put(given, key.split("."), value)
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where or 'configuration'}: {first['msg']}") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # a section in the environment that is no JSON
+        raise ConfigError(str(error)) from error
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """`rounds.seed=7` as (key, value); a value that is no TOML literal is taken as text."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r} is not key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def strict(kind: type) -> BeforeValidator:
+    """Refuse keys that the dataclass `kind` does not have, at any depth."""
+
+    def check(value: object) -> object:
+        if isinstance(value, Mapping):
+            _refuse_unknown(value, kind)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _refuse_unknown(values: Mapping[Any, object], kind: type) -> None:
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(hints))}")
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            _refuse_unknown(value, hints[key])
+
+
+def _read(kind: type[ProgramSettings], file: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    unknown = sorted(set(content) - set(kind.model_fields))
+    if unknown:
+        known = sorted(kind.model_fields)
+        raise ConfigError(f"{file}: unknown key {unknown[0]!r}; known are {known}")
+    return content
+
+
+def _put(values: dict[str, Any], path: list[str], value: object) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{'.'.join(path)}: {part} is no section")
+    values[path[-1]] = value
+
+
+def _refuse_unknown_environment(
+    kind: type[ProgramSettings], environment: Mapping[str, str]
+) -> None:
+    prefix = kind.model_config["env_prefix"]
+    for name in sorted(environment):
+        if not name.upper().startswith(prefix):
+            continue
+        section = name[len(prefix) :].lower().split(NESTED)[0]
+        if section not in kind.model_fields:
+            raise ConfigError(f"environment variable {name}: unknown key {section!r}")
