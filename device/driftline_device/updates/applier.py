@@ -46,6 +46,9 @@ from driftline_shared.update_apply import apply_update
 FETCH_ATTEMPTS = 2
 """A blob whose digest is wrong is fetched once more: the bytes may have broken on the way."""
 
+BEGIN_AGAIN = frozenset({Reason.BLOB_UNKNOWN, Reason.OFFSET_INVALID, Reason.UNKNOWN_DEVICE})
+"""Errors of a fetch that say nothing about the version."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -246,6 +249,9 @@ class Applier:
             self._journal.save(machine.abandon(self.state))
             raise
         except DriftlineError as error:
+            if error.reason in BEGIN_AGAIN:
+                self._journal.save(machine.abandon(self.state))
+                raise
             self._fail(error.reason, str(error))
             return
         self._advance(machine.probe(self.state))

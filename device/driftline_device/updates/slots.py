@@ -167,6 +167,22 @@ class Slots:
         )
 
 
+def look(folder: Path, *, base_model: str) -> Loaded | None:
+    """What is in force in `folder`, for a reader beside the daemon: nothing is made or changed.
+
+    None if that is the base model, or if the slot is broken (its daemon will say so and recover).
+    """
+    if not (folder / "current.json").is_file():
+        return None
+    slots = Slots(folder)
+    now = slots.pointer()
+    try:
+        return slots.load(now.slot, now.version, base_model=base_model) if now.slot else None
+    except UpdateError as error:
+        _log.error("slots.active_broken", slot=now.slot, version=now.version, error=str(error))
+        return None
+
+
 def _broken(name: str, why: str) -> UpdateError:
     return UpdateError(f"slot {name} is broken: {why}", reason=Reason.SLOT_CORRUPT)
 

@@ -1,0 +1,229 @@
+"""`driftline device`: run a device, ask it one question, look at it, take it back a version.
+
+Exit codes: 0 well; 1 data, link, pair or state is wrong, or nothing was answered; 2 a flag or
+setting is wrong (a state folder in use, too).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="device",
+    help="Answer questions about images here, and let the cloud help when the world drifts.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+_RUN_EXAMPLES = """
+**Examples**
+
+    driftline device run --source photos/ --question "What is this?"
+
+    driftline device run --source stream.jsonl --cloud 127.0.0.1:7443 --hold
+
+    driftline device run --source day.jsonl --source night.jsonl --settle 60 --events run.jsonl
+
+    driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
+
+A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
+scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
+environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over the environment, the
+environment over the file. SIGTERM stops reading and gives waiting samples --drain seconds to leave.
+
+Exit codes: 0 well; 1 data or pair is wrong; 2 a setting is wrong or the state folder is in use.
+"""
+
+_ASK_EXAMPLES = """
+**Examples**
+
+    driftline device ask photo.jpg "What colour is the ball?"
+
+    driftline device ask photo.jpg "What colour is the ball?" --json
+
+Answers with the adapter version that the device in --state runs. Exit codes: 0 well; 1 the image or
+the pair is wrong; 2 a setting is wrong.
+"""
+
+_STATUS_EXAMPLES = """
+**Examples**
+
+    driftline device status
+
+    driftline device status --state /var/lib/driftline-device --json
+
+Exit codes: 0 well; 1 no daemon has run on that state folder; 2 a setting is wrong.
+"""
+
+_ROLLBACK_EXAMPLES = """
+**Examples**
+
+    driftline device rollback 7
+
+Leaves version 7 if it is in force and never tries it again; a running daemon does so within
+a second, a stopped one at its next start. Exit codes: 0 well; 1 no daemon has run there.
+"""
+
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+StateFlag = Annotated[
+    Path | None, typer.Option("--state", help="Folder for everything the device keeps.")
+]
+PairFlag = Annotated[
+    str | None, typer.Option("--pair", help="Name of a shipped pair, or a pair folder.")
+]
+SetFlag = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+PrintFlag = Annotated[
+    bool, typer.Option("--print-config", help="Print what is in force as JSON, and stop.")
+]
+
+
+@app.command(epilog=_RUN_EXAMPLES)
+def run(
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--source", help="Folder of images or .jsonl; repeat for more, in order."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option("--question", help="Asked about each image of a folder.")
+    ] = None,
+    cloud: Annotated[
+        str | None, typer.Option("--cloud", help="host:port of the cloud; none: work alone.")
+    ] = None,
+    state: StateFlag = None,
+    pair: PairFlag = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Stay up after the last source, until SIGTERM.")
+    ] = False,
+    pace: Annotated[
+        float | None, typer.Option("--pace", help="Questions a second; 0: as fast as possible.")
+    ] = None,
+    settle: Annotated[
+        float | None,
+        typer.Option("--settle", help="Most seconds to wait after each source for the cloud."),
+    ] = None,
+    drain: Annotated[
+        float | None, typer.Option("--drain", help="Most seconds for samples to leave at the end.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Append one JSON line per answer here.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampling.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
+    ] = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    print_config: PrintFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer a stream, send what is uncertain, take updates; what waits goes on at the next start."""
+    settings = _load(
+        config,
+        set_,
+        {
+            "question": question,
+            "cloud": cloud,
+            "state": state,
+            "pair": pair,
+            "pace": pace,
+            "settle_s": settle,
+            "drain_s": drain,
+            "events": events,
+            "seed": seed,
+            "metrics.port": metrics_port,
+        },
+    )
+    if print_config:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
+    from driftline_device.running import run_device
+    from driftline_shared.errors import ConfigError
+
+    if not source and not hold:
+        raise ConfigError("nothing to do: give --source PATH, or --hold to only stay in touch")
+    snapshot = run_device(settings, source or [], hold=hold)
+    _show(snapshot, as_json=as_json)
+    if source and not snapshot["num_answered"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=_ASK_EXAMPLES)
+def ask(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    state: StateFlag = None,
+    pair: PairFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer one question with the version this device runs; nothing is sent."""
+    settings = _load(config, set_, {"state": state, "pair": pair})
+    from driftline_device.running import ask_once
+
+    answer = ask_once(settings, image, question)
+    if as_json:
+        typer.echo(
+            json.dumps({"answer": answer.text, "scores": answer.scores, "version": answer.version})
+        )
+    else:
+        typer.echo(answer.text)
+
+
+@app.command(epilog=_STATUS_EXAMPLES)
+def status(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What the device did, runs and waits for, as it wrote down last."""
+    settings = _load(config, None, {"state": state})
+    from driftline_device.snapshot import read_snapshot
+
+    _show(read_snapshot(settings.state), as_json=as_json)
+
+
+@app.command(epilog=_ROLLBACK_EXAMPLES)
+def rollback(
+    version: Annotated[int, typer.Argument(help="Version to leave, as `status` shows it.", min=1)],
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Go back to the version before; this one is never tried again."""
+    settings = _load(config, None, {"state": state})
+    from driftline_device.memory import Memory
+    from driftline_device.snapshot import read_snapshot
+
+    read_snapshot(settings.state)
+    Memory(settings.state).wish_rollback(version)
+    typer.echo(f"version {version} will be left if it is in force")
+
+
+def _load(file: Path | None, set_: list[str] | None, flags: dict[str, object]) -> Any:
+    from driftline_device.config import load_config, parse_assignment
+    from driftline_shared.logs import setup_logs
+
+    overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
+    overrides |= {key: value for key, value in flags.items() if value is not None}
+    settings = load_config(file, overrides)
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    return settings
+
+
+def _show(snapshot: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(snapshot, indent=2))
+        return
+    from driftline_device.running import describe
+
+    for line in describe(snapshot):
+        typer.echo(line)

@@ -1,0 +1,413 @@
+"""The daemon: source -> answer -> reply -> sample -> spool -> link, and updates between two
+requests.
+
+Threads: the caller of `run` answers and samples; `driftline-updates` asks for updates, applies and
+watches them; `driftline-status` writes the snapshot and what a restart must not forget; the link
+has its own. Whatever goes wrong in the background is logged and tried again: the device always
+answers.
+
+State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
+(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json (an
+operator's wish).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from driftline_device.events import EventLog
+from driftline_device.memory import Memory
+from driftline_device.meter import Meter
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.sampling.sampler import Sampler
+from driftline_device.scoring import is_correct
+from driftline_device.settling import LinkView, is_settled
+from driftline_device.snapshot import Snapshot, write_snapshot
+from driftline_device.sources.source import Observation, Source
+from driftline_device.spool.spool import Spool
+from driftline_device.turns import Turns
+from driftline_device.updates.applier import Applier, UpdateLink
+from driftline_device.updates.rollback import uncertainty
+from driftline_device.views import link_view, spool_view, update_view
+from driftline_shared.clock import Clock
+from driftline_shared.errors import DriftlineError, LinkError
+from driftline_shared.tokens import SamplingPolicy
+
+RETRY_PAUSES_S = (0.0, 0.2, 1.0)
+"""Waits before a question is asked again while a new version is under watch: time to roll back."""
+
+_log = structlog.get_logger(__name__)
+
+
+class DeviceLink(UpdateLink, LinkView, Protocol):
+    """What the daemon needs of the link."""
+
+    def start(self) -> None:
+        """Begin in the background."""
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End; whether it did in time."""
+
+    def wake(self) -> None:
+        """There is something to send."""
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to send; whether that is so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DaemonSettings:
+    """See `DeviceConfig` for units and meaning."""
+
+    batch_size: int = 8
+    pace: float = 0.0
+    poll_s: float = 5.0
+    status_s: float = 1.0
+    quiet_s: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a daemon ties together; `link` is None for a device that works alone."""
+
+    state: Path
+    device_id: str
+    pair_name: str
+    runtime: Runtime
+    sampler: Sampler
+    spool: Spool
+    applier: Applier
+    memory: Memory
+    meter: Meter
+    events: EventLog
+    turns: Turns
+    clock: Clock
+    link: DeviceLink | None = None
+
+
+Reply = Callable[[Observation, Answer], None]
+
+
+def _no_reply(_observation: Observation, _answer: Answer) -> None:
+    """No one waits for the answers."""
+
+
+class Daemon:
+    """Runs one device. `start`, any number of `run`, then `stop`; `request_stop` from anywhere."""
+
+    def __init__(self, parts: Parts, settings: DaemonSettings, *, reply: Reply = _no_reply) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._reply = reply
+        self._stop = threading.Event()
+        self._ending = threading.Event()
+        self._activity = "starting"
+        self._segment = ""
+        self._num_broken_rows = 0
+        self._num_asked = 0
+        self._keep_due_s = 0.0
+        self._policy: SamplingPolicy | None = None
+        self._threads = [
+            threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True),
+            threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
+        ]
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load what is in force and begin the background work; the cloud need not be there."""
+        self._parts.applier.recover()
+        if self._parts.link is not None:
+            self._parts.link.start()
+        for thread in self._threads:
+            thread.start()
+
+    def request_stop(self) -> None:
+        """Stop reading after the batch in hand; safe in a signal handler."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stop.is_set()
+
+    def run(self, source: Source) -> int:
+        """Answer everything `source` gives, unless stopped; how many were answered."""
+        self._activity, self._segment = "answering", source.name
+        self._parts.meter.new_segment(source.name)
+        before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
+        began_s, num_read = self._parts.clock.monotonic_s(), 0
+        for batch in _batches(iter(source), self._batch_size()):
+            num_read += len(batch)
+            self._num_broken_rows = broken + source.num_broken
+            if self._stop.is_set() or not self._keep_pace(began_s, num_read):
+                break
+            self._handle(batch)
+        self._num_broken_rows = broken + source.num_broken
+        return self._parts.meter.read().num_answered - before
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until samples have left and no update is on its way, at most `timeout_s` seconds.
+
+        Settled means: for `quiet_s` on end the spool was empty, no round ran in the cloud and its
+        newest version was in force here (or had failed here). False if that did not come about.
+        """
+        link = self._parts.link
+        if link is None:
+            return True
+        self._activity = "settling"
+        clock = self._parts.clock
+        deadline_s = clock.monotonic_s() + timeout_s
+        quiet_since_s: float | None = None
+        while not self._stop.is_set() and clock.monotonic_s() < deadline_s:
+            link.wake()
+            if self._is_settled(link):
+                now_s = clock.monotonic_s()
+                quiet_since_s = now_s if quiet_since_s is None else quiet_since_s
+                if now_s - quiet_since_s >= self._settings.quiet_s:
+                    return True
+            else:
+                quiet_since_s = None
+                self._parts.applier.wake.set()
+            clock.wait(self._stop, 0.25)
+        return False
+
+    def hold(self) -> None:
+        """Stay in touch with the cloud, without questions, until somebody asks to stop."""
+        self._activity = "holding"
+        self._stop.wait()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until the spool is empty, at most `timeout_s`; whether it is (True without link)."""
+        if self._parts.link is None:
+            return True
+        self._activity = "draining"
+        return self._parts.link.flush(timeout_s)
+
+    def stop(self, drain_s: float) -> bool:
+        """Drain for at most `drain_s`, then end all threads; whether the spool was emptied."""
+        self._stop.set()
+        drained = self.drain(drain_s)
+        self._ending.set()
+        self._parts.applier.wake.set()
+        if self._parts.link is not None:
+            self._parts.link.stop()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(10.0)
+        self._activity = "stopped"
+        self._guard("sampling", self._keep_sampling)
+        self._tick()
+        return drained
+
+    def adopt_policy(self, policy: SamplingPolicy) -> None:
+        """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
+        self._policy = policy
+        try:
+            self._parts.memory.keep_policy(policy)
+        except OSError as error:
+            _log.error("policy.not_kept", error=str(error))
+
+    # -- answering ---------------------------------------------------------------------------
+
+    def _batch_size(self) -> int:
+        if self._settings.pace <= 0:
+            return self._settings.batch_size
+        # A live stream must not wait for a batch to fill: at most a quarter of a second's worth.
+        return max(1, min(self._settings.batch_size, int(self._settings.pace / 4)))
+
+    def _keep_pace(self, began_s: float, num_read: int) -> bool:
+        """Wait until the batch is due; False if stopped meanwhile."""
+        if self._settings.pace <= 0:
+            return True
+        due_s = began_s + num_read / self._settings.pace
+        wait_s = due_s - self._parts.clock.monotonic_s()
+        return wait_s <= 0 or not self._parts.clock.wait(self._stop, wait_s)
+
+    def _handle(self, batch: Sequence[Observation]) -> None:
+        questions = [Question(image=each.image, text=each.question) for each in batch]
+        for observation, question, answer in zip(
+            batch, questions, self._answer(questions), strict=True
+        ):
+            if answer is None:
+                self._parts.meter.errored()
+                _log.error("answer.failed", place=observation.place)
+                continue
+            self._guard("reply", partial(self._reply, observation, answer))
+            self._parts.applier.answered(question, answer)
+            sample_id = self._sample(observation.question, answer)
+            self._score(observation, answer, sample_id)
+        now_s = self._parts.clock.monotonic_s()
+        if now_s >= self._keep_due_s:
+            # Here, not in the status thread: the sampler belongs to the thread that answers.
+            self._keep_due_s = now_s + self._settings.status_s
+            self._guard("sampling", self._keep_sampling)
+
+    def _keep_sampling(self) -> None:
+        self._parts.memory.keep_sampling(self._parts.sampler)
+
+    def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """An answer for each question; None only where the model fails on it again and again."""
+        try:
+            with self._parts.turns:
+                return list(self._parts.runtime.answer(questions))
+        except Exception:
+            _log.exception("answer.batch_raised", num_questions=len(questions))
+            self._parts.applier.errored()
+        return [self._answer_one(question) for question in questions]
+
+    def _answer_one(self, question: Question) -> Answer | None:
+        for pause_s in RETRY_PAUSES_S:
+            if pause_s and not self._parts.applier.state.watching:
+                break
+            self._parts.clock.sleep(pause_s)
+            try:
+                with self._parts.turns:
+                    return self._parts.runtime.answer([question])[0]
+            except Exception as error:
+                _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
+                self._parts.applier.errored()
+        return None
+
+    def _sample(self, question: str, answer: Answer) -> bytes | None:
+        """Consider the answer for sending; the sample's id if it lies in the spool now."""
+        try:
+            policy, self._policy = self._policy, None
+            if policy is not None:
+                self._obey(policy)
+            with self._parts.turns:
+                sample = self._parts.sampler.consider(question, answer, self._parts.runtime)
+            if sample is None or not self._parts.spool.append(sample):
+                return None
+        except Exception:
+            _log.exception("sample.raised")
+            return None
+        if self._parts.link is not None:
+            self._parts.link.wake()
+        return sample.id
+
+    def _obey(self, policy: SamplingPolicy) -> None:
+        try:
+            self._parts.sampler.set_policy(policy)
+            _log.info("policy.obeyed", revision=policy.revision)
+        except DriftlineError as error:
+            _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
+
+    def _score(self, observation: Observation, answer: Answer, sample_id: bytes | None) -> None:
+        truth = observation.truth
+        correct = None if truth is None else is_correct(answer.text, truth)
+        domain = observation.domain or self._segment
+        score = uncertainty(answer)
+        self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
+        self._num_asked += 1
+        row = {
+            "n": self._num_asked,
+            "segment": self._segment,
+            "domain": domain,
+            "correct": correct,
+            "version": answer.version,
+            "uncertainty": round(score, 6),
+            "sent": sample_id is not None,
+            "sample": sample_id.hex() if sample_id else None,
+        }
+        self._guard("events", lambda: self._parts.events.write(**row))
+
+    @staticmethod
+    def _guard(what: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            _log.exception("daemon.guarded", what=what)
+
+    # -- background --------------------------------------------------------------------------
+
+    def _run_updates(self) -> None:
+        applier, link, clock = self._parts.applier, self._parts.link, self._parts.clock
+        due_s = clock.monotonic_s()
+        while not self._ending.is_set():
+            try:
+                applier.act()
+                settling = self._activity == "settling"
+                if link is not None and (clock.monotonic_s() >= due_s or settling):
+                    due_s = clock.monotonic_s() + self._settings.poll_s
+                    if applier.poll(link):
+                        due_s = 0.0  # there may be the next version already
+            except LinkError as error:
+                _log.info("updates.waiting", reason=error.reason, error=str(error))
+            except Exception:
+                _log.exception("updates.raised")
+            wait_s = min(1.0 if self._activity == "settling" else self._settings.poll_s, 60.0)
+            clock.wait(applier.wake, max(0.0, min(wait_s, due_s - clock.monotonic_s())))
+
+    def _run_status(self) -> None:
+        while not self._parts.clock.wait(self._ending, self._settings.status_s):
+            self._tick()
+
+    def _tick(self) -> None:
+        self._guard("status", lambda: write_snapshot(self._parts.state, self.snapshot()))
+        self._guard("rollback", self._take_wish)
+
+    def _take_wish(self) -> None:
+        version = self._parts.memory.take_rollback()
+        if version is not None:
+            self._parts.applier.request_rollback(version)
+
+    def _is_settled(self, link: DeviceLink) -> bool:
+        try:
+            return is_settled(
+                link.status(),
+                line=f"{self._parts.pair_name}-{self._parts.runtime.base_model[:12]}",
+                num_waiting=self._parts.spool.stats().num_samples,
+                state=self._parts.applier.state,
+                failed_versions=self._parts.applier.failed_versions,
+            )
+        except LinkError:
+            return False
+
+    def snapshot(self) -> Snapshot:
+        """The daemon now."""
+        parts, reading = self._parts, self._parts.meter.read()
+        counts = parts.sampler.statistics()
+        link = link_view(parts.link)
+        return Snapshot(
+            pid=parts.memory.pid,
+            unix_s=parts.clock.now_s(),
+            activity=self._activity,
+            device_id=parts.device_id,
+            pair=parts.pair_name,
+            base_model=parts.runtime.base_model,
+            version=parts.runtime.version,
+            segment=self._segment,
+            domain=reading.domain,
+            num_answered=reading.num_answered,
+            num_errors=reading.num_errors,
+            num_broken_rows=self._num_broken_rows,
+            accuracy=reading.accuracy,
+            uncertainty=reading.uncertainty,
+            domains=reading.as_dict(),
+            num_seen=counts["seen"],
+            num_sent=counts["sent"],
+            sampling=counts,
+            policy_revision=parts.sampler.policy.revision,
+            update=update_view(parts.applier.state),
+            num_updates=len(parts.applier.apply_pauses_ms),
+            failed_versions=parts.applier.failed_versions,
+            apply_pause_ms=[round(pause, 4) for pause in parts.applier.apply_pauses_ms],
+            spool=spool_view(parts.spool),
+            link=link,
+            bytes_up=link.get("bytes_up", 0),
+            bytes_down=link.get("bytes_down", 0),
+        )
+
+
+def _batches(rows: Iterator[Observation], size: int) -> Iterator[list[Observation]]:
+    while batch := list(islice(rows, size)):
+        yield batch

@@ -1,0 +1,108 @@
+"""What the commands do: run a device over its sources, ask it once, say how it is in a few lines."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from driftline_device.config import DeviceConfig
+from driftline_device.daemon import Daemon
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.sources.source import Source, read_image
+from driftline_device.updates.slots import look
+from driftline_device.wiring import open_daemon, open_sources, runtime_for
+from driftline_shared.models.pair import load_pair
+
+_log = structlog.get_logger(__name__)
+
+
+def run_device(config: DeviceConfig, paths: Sequence[Path], *, hold: bool) -> dict[str, Any]:
+    """Answer all of `paths`, one after the other, then hold if wanted; the last snapshot."""
+    sources = open_sources(paths, config)
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    with open_daemon(config, pair, runtime) as daemon, stops_on_signals(daemon):
+        stream(daemon, sources, settle_s=config.settle_s, drain_s=config.drain_s, hold=hold)
+        return asdict(daemon.snapshot())
+
+
+def stream(
+    daemon: Daemon, sources: Sequence[Source], *, settle_s: float, drain_s: float, hold: bool
+) -> None:
+    """The life of a daemon from start to stop."""
+    daemon.start()
+    try:
+        for source in sources:
+            if daemon.stopping:
+                break
+            num_answered = daemon.run(source)
+            _log.info("source.ended", source=source.name, num_answered=num_answered)
+            if settle_s and not daemon.stopping:
+                settled = daemon.settle(settle_s)
+                _log.info("source.settled", source=source.name, settled=settled)
+        if hold and not daemon.stopping:
+            daemon.hold()
+    finally:
+        if not daemon.stop(drain_s):
+            _log.warning("daemon.samples_wait", fix="They leave at the next start.")
+
+
+@contextmanager
+def stops_on_signals(daemon: Daemon) -> Iterator[None]:
+    """SIGTERM and Ctrl-C ask the daemon to stop; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        daemon.request_stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
+    """One answer under the version in force; the state is read, never changed."""
+    pixels = read_image(image, place=str(image), max_pixels=config.max_pixels)
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    loaded = look(config.state / "slots", base_model=runtime.base_model)
+    if loaded is not None:
+        runtime.swap(loaded.adapter, loaded.version)
+    return runtime.answer([Question(image=pixels, text=question)])[0]
+
+
+def describe(snapshot: dict[str, Any]) -> list[str]:
+    """The snapshot for people."""
+
+    def share(value: float | None) -> str:
+        return "unknown" if value is None else f"{100 * value:.1f} %"
+
+    update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
+    linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
+    return [
+        f"device    {snapshot['device_id']}, {snapshot['activity']}, pair {snapshot['pair']}",
+        f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
+        f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
+        f" uncertainty {share(snapshot['uncertainty'])}",
+        f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
+        f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
+        f"version   {snapshot['version']}, newest update {update.get('phase')}"
+        f" ({update.get('reason')}), {snapshot['bytes_down']} bytes down",
+        f"link      {linked}",
+    ]

@@ -1,0 +1,32 @@
+"""Parts of the daemon as plain JSON values, for the snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from driftline_device.settling import LinkView
+from driftline_device.spool.spool import Spool
+from driftline_device.updates.machine import UpdateState
+
+
+def link_view(link: LinkView | None) -> dict[str, Any]:
+    """Counts of the link; only `connected`: false for a device that works alone."""
+    return {"connected": False} if link is None else asdict(link.stats())
+
+
+def spool_view(spool: Spool) -> dict[str, Any]:
+    """Counts of the spool."""
+    return asdict(spool.stats())
+
+
+def update_view(state: UpdateState) -> dict[str, Any]:
+    """The newest update: phase, version, reason; `outcome` is the phase it rests in."""
+    return {
+        "phase": state.phase.value,
+        "target": state.target,
+        "version": state.version,
+        "reason": state.reason.value,
+        "detail": state.detail,
+        "watching": state.watching,
+    }
