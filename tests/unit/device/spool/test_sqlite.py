@@ -1,0 +1,239 @@
+"""What only the spool on disk promises: restarts, full disks, broken files, bounded work."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driftline_device.spool import schema
+from driftline_device.spool.sqlite import SqliteSpool
+from driftline_shared.errors import ConfigError
+from driftline_shared.tokens import Sample
+from tests.fakes.samples import make_sample
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "spool.sqlite"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[SqliteSpool]:
+    spool = open_spool(path)
+    yield spool
+    spool.close()
+
+
+def open_spool(path: Path) -> SqliteSpool:
+    return SqliteSpool(path, max_bytes=16 << 20, max_samples=200_000)
+
+
+def everything(spool: SqliteSpool) -> list[Sample]:
+    return [sample for _, sample in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
+
+
+def raw(spool: SqliteSpool) -> sqlite3.Connection:
+    assert spool._database is not None
+    return spool._database
+
+
+def test_survives_a_restart_with_its_counts(path: Path) -> None:
+    first = open_spool(path)
+    for n in range(4):
+        first.append(make_sample(n, priority=n))
+    first.ack([make_sample(0).id])
+    first.refuse([make_sample(1).id], "sample_shape")
+    before = first.stats()
+    first.close()
+    second = open_spool(path)
+    assert second.stats() == before
+    assert everything(second) == [make_sample(n, priority=n) for n in (2, 3)]
+    second.close()
+
+
+def test_opening_100_000_samples_scans_nothing(path: Path) -> None:
+    open_spool(path).close()
+    with sqlite3.connect(path) as database:
+        database.executemany(
+            "INSERT INTO samples (id, priority, bytes, body) VALUES (?, ?, 1, x'00')",
+            ((n.to_bytes(16, "big"), float(n % 97)) for n in range(100_000)),
+        )
+        database.execute("UPDATE counts SET value = 100000 WHERE name IN ('samples', 'bytes')")
+    database.close()
+    statements: list[str] = []
+    num_steps = 0
+
+    def step() -> int:
+        nonlocal num_steps
+        num_steps += 1
+        return 0
+
+    connect = sqlite3.connect
+
+    def watched(*args: object, **kwargs: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **kwargs)  # type: ignore[call-overload]
+        connection.set_trace_callback(statements.append)
+        connection.set_progress_handler(step, 1_000)
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", watched)
+        spool = open_spool(path)
+    assert spool.stats().num_samples == 100_000
+    spool.close()
+    assert not [text for text in statements if "FROM samples" in text]
+    # A thousand virtual machine instructions per step: a scan of 100,000 rows takes hundreds.
+    assert num_steps < 10
+
+
+@pytest.mark.parametrize("statement", [schema.LEAST_INFORMATIVE, schema.IN_ORDER])
+def test_the_queue_is_read_by_index(spool: SqliteSpool, statement: str) -> None:
+    parameters = (0,) * statement.count("?")
+    plan = raw(spool).execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+    text = " ".join(str(row[-1]) for row in plan)
+    assert "TEMP B-TREE" not in text
+    assert "COVERING INDEX samples_by_priority" in text or "INTEGER PRIMARY KEY" in text
+
+
+def test_appends_sync_every_commit(spool: SqliteSpool) -> None:
+    assert raw(spool).execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert raw(spool).execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+
+
+def test_space_is_given_back(path: Path) -> None:
+    spool = open_spool(path)
+    samples = [make_sample(n, payload_bytes=100_000) for n in range(60)]
+    for sample in samples:
+        spool.append(sample)
+    spool.close()
+    full_bytes = path.stat().st_size
+    spool = open_spool(path)
+    for start in range(0, 60, 10):
+        spool.ack([sample.id for sample in samples[start : start + 10]])
+    spool.close()
+    assert full_bytes > 60 * 100_000
+    assert path.stat().st_size < full_bytes / 2
+
+
+def test_the_file_stays_within_reach_of_its_bound(path: Path) -> None:
+    spool = SqliteSpool(path, max_bytes=1 << 20, max_samples=1_000)
+    for n in range(600):
+        spool.append(make_sample(n, priority=n % 13, payload_bytes=2_300))
+    assert spool.stats().num_evicted > 0
+    spool.close()
+    assert path.stat().st_size < 2.5 * (1 << 20)
+
+
+def test_a_poison_row_is_set_apart(spool: SqliteSpool) -> None:
+    for n in range(4):
+        spool.append(make_sample(n))
+    raw(spool).execute("UPDATE samples SET body = x'ffff' WHERE seq = 1")
+    raw(spool).execute("UPDATE samples SET body = 'text' WHERE seq = 2")
+    raw(spool).execute(
+        "UPDATE samples SET body = (SELECT body FROM samples WHERE seq = 4) WHERE seq = 3"
+    )
+    assert everything(spool) == [make_sample(3)]
+    stats = spool.stats()
+    assert (stats.num_samples, stats.num_quarantined) == (1, 3)
+    assert raw(spool).execute("SELECT COUNT(*) FROM quarantine").fetchone()[0] == 3
+    spool.ack([make_sample(3).id])
+    assert spool.stats().num_bytes <= 4  # what 'text' no longer says of its bytes
+
+
+def test_a_full_disk_costs_samples_not_the_device(spool: SqliteSpool) -> None:
+    spool.append(make_sample(0))
+    pages = raw(spool).execute("PRAGMA page_count").fetchone()[0]
+    raw(spool).execute(f"PRAGMA max_page_count={pages}")
+    assert not spool.append(make_sample(1, payload_bytes=100_000))
+    assert not spool.append(make_sample(2, payload_bytes=100_000))
+    assert spool.stats().num_failed == 2
+    assert everything(spool) == [make_sample(0)]
+    raw(spool).execute("PRAGMA max_page_count=1000000")
+    assert spool.append(make_sample(1, payload_bytes=100_000))
+    assert spool.stats().num_samples == 2
+
+
+def test_acks_a_full_disk_refused_are_made_up_for(spool: SqliteSpool) -> None:
+    for n in range(3):
+        spool.append(make_sample(n))
+    raw(spool).execute("PRAGMA query_only=1")
+    assert spool.ack([make_sample(0).id]) == 0
+    assert spool.refuse([make_sample(1).id], "sample_shape") == 0
+    assert everything(spool) == [make_sample(2)], "settled samples must not be sent again"
+    raw(spool).execute("PRAGMA query_only=0")
+    assert spool.append(make_sample(3))
+    stats = spool.stats()
+    assert (stats.num_samples, stats.num_acked, stats.num_refused) == (2, 1, 1)
+    assert stats.num_failed == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"this is no database at all, but long enough to look at" * 100, b"SQLite format 3\0"],
+)
+def test_a_broken_file_is_set_aside_at_the_start(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    path.with_name("spool.sqlite-wal").write_bytes(b"old log")
+    spool = open_spool(path)
+    assert spool.append(make_sample(1))
+    assert everything(spool) == [make_sample(1)]
+    spool.close()
+    assert path.with_name("spool.sqlite.corrupt").read_bytes() == content
+
+
+def test_a_foreign_database_is_set_aside(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE something (else_ TEXT)")
+        database.execute("PRAGMA user_version=1")
+    database.close()
+    spool = open_spool(path)
+    assert spool.append(make_sample(1))
+    spool.close()
+    assert path.with_name("spool.sqlite.corrupt").exists()
+
+
+def test_a_file_that_breaks_while_open_is_set_aside(path: Path) -> None:
+    spool = open_spool(path)
+    for n in range(200):
+        spool.append(make_sample(n, payload_bytes=2_000))
+    spool.close()
+    content = bytearray(path.read_bytes())
+    # Every page but the first few: the database opens, and its rows do not read.
+    content[16 * 4096 :] = b"\xa5" * (len(content) - 16 * 4096)
+    path.write_bytes(content)
+    spool = open_spool(path)
+    for n in range(1_000, 1_050):
+        spool.peek(max_bytes=1 << 20, max_samples=1_000)
+        spool.append(make_sample(n))
+    assert everything(spool)[-1] == make_sample(1_049)
+    assert spool.append(make_sample(2_000))
+    spool.close()
+    assert path.with_name("spool.sqlite.corrupt").exists()
+
+
+def test_a_folder_that_takes_nothing_is_a_clear_error(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        open_spool(blocker / "spool.sqlite")
+
+
+def test_another_process_reads_stats(spool: SqliteSpool, path: Path) -> None:
+    spool.append(make_sample(1))
+    assert schema.stats_of(path) == spool.stats()
+    with pytest.raises(FileNotFoundError):
+        schema.stats_of(path.with_name("none"))
+
+
+def test_reasons_from_outside_are_bounded(spool: SqliteSpool) -> None:
+    for n in range(schema.MAX_REASONS + 5):
+        spool.append(make_sample(n))
+        spool.refuse([make_sample(n).id], f"reason_{n}")
+    refused = spool.stats().refused_by_reason
+    assert len(refused) == schema.MAX_REASONS + 1
+    assert refused["other"] == 5
