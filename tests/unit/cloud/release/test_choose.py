@@ -1,0 +1,119 @@
+"""The dynamic choice: smallest that keeps the gain, within the budget, with few judgements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftline_cloud.release.choose import (
+    ChooseSettings,
+    Judgement,
+    by_score,
+    choose,
+    estimate,
+    frontier,
+)
+from driftline_cloud.release.delta import delta, no_residual
+from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of, update_bytes
+from driftline_cloud.release.packer import Packed, PackSetting, pack
+from driftline_shared.update import Adapter, adapter_fp16_bytes
+from tests.fakes.adapters import lora_adapter, sqrt_fisher, trained, weighted_error
+
+BASE = lora_adapter(num_layers=8, width=128, rank=8)
+TARGET = trained(BASE, 1)
+FISHER = sqrt_fisher(BASE)
+LINE = LineIdentity(id="line", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
+LINEAGE = Lineage(round_id="r1", num_samples=3, created_unix_s=1_800_000_000)
+WHOLE = weighted_error(TARGET, BASE, FISHER)
+
+
+def score(adapter: Adapter) -> float:
+    """1 at the target, 0 at the base, as a gate's score near its optimum."""
+    return 1.0 - weighted_error(TARGET, adapter, FISHER) / WHOLE
+
+
+def cost(packed: Packed) -> int:
+    return update_bytes(manifest_of(packed, LINE, LINEAGE, base_version=0, target_version=1))
+
+
+def judge(epsilon: float):  # type: ignore[no-untyped-def]
+    return by_score(score, base_score=0.0, target_score=1.0, epsilon=epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.15, 0.25, 0.45])
+def test_the_smallest_good_enough_within_the_budget_is_found(epsilon: float) -> None:
+    settings = ChooseSettings(epsilon=epsilon)
+    choice = choose(BASE, TARGET, {}, FISHER, judge=judge(epsilon), cost=cost, settings=settings)
+    assert choice.good_enough
+    assert choice.kept_gain == pytest.approx(score(choice.packed.adapter))
+    assert choice.kept_gain >= 1 - epsilon
+    assert choice.num_bytes == cost(choice.packed) <= 0.10 * adapter_fp16_bytes(BASE)
+    assert choice.num_judged <= 6
+    # No setting of the grid that is clearly smaller would have done.
+    for share in settings.shares:
+        for quantizer in settings.quantizers:
+            other = pack(BASE, TARGET, {}, FISHER, PackSetting(share=share, quantizer=quantizer))
+            if cost(other) < 0.85 * choice.num_bytes:
+                assert score(other.adapter) < 1 - epsilon
+
+
+def test_when_none_is_good_enough_the_best_within_the_budget_comes_back() -> None:
+    settings = ChooseSettings(epsilon=0.0001, max_fp16_share=0.05)
+    choice = choose(BASE, TARGET, {}, FISHER, judge=judge(0.0001), cost=cost, settings=settings)
+    assert not choice.good_enough
+    assert choice.num_bytes <= choice.budget_bytes == int(0.05 * adapter_fp16_bytes(BASE))
+    assert choice.kept_gain > 0.5
+
+
+def test_a_smaller_budget_never_gives_a_larger_update() -> None:
+    sizes = []
+    for share in (0.03, 0.06, 0.1, 0.3, 1.0):
+        settings = ChooseSettings(epsilon=0.02, max_fp16_share=share)
+        choice = choose(BASE, TARGET, {}, FISHER, judge=judge(0.02), cost=cost, settings=settings)
+        assert choice.num_bytes <= choice.budget_bytes
+        sizes.append(choice.num_bytes)
+    assert sizes == sorted(sizes)
+
+
+def test_a_residual_that_does_harm_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    residual = {
+        name: (rng.normal(size=array.shape) * 0.02).astype(np.float32)
+        for name, array in BASE.items()
+    }
+    choice = choose(
+        BASE, TARGET, residual, FISHER, judge=judge(0.2), cost=cost, settings=ChooseSettings()
+    )
+    assert choice.good_enough
+
+
+def test_an_exhausted_gain_asks_only_that_nothing_is_lost() -> None:
+    flat = by_score(lambda adapter: 0.7, base_score=0.7, target_score=0.7, epsilon=0.05)
+    assert flat(BASE) == Judgement(good_enough=True, kept_gain=1.0)
+    worse = by_score(lambda adapter: 0.6, base_score=0.7, target_score=0.7, epsilon=0.05)
+    assert not worse(BASE).good_enough
+    nan = by_score(lambda adapter: float("nan"), base_score=0.0, target_score=1.0, epsilon=0.05)
+    assert not nan(BASE).good_enough
+
+
+def test_estimates_are_near_the_truth_and_the_frontier_falls() -> None:
+    settings = ChooseSettings()
+    wanted = delta(BASE, TARGET, no_residual(BASE))
+    estimates = estimate(wanted, FISHER, settings)
+    assert len(estimates) == len(settings.shares) * len(settings.quantizers)
+    for item in estimates[::5]:
+        packed = pack(BASE, TARGET, {}, FISHER, item.setting)
+        assert cost(packed) == pytest.approx(item.num_bytes, rel=0.35, abs=400)
+        assert 1 - score(packed.adapter) == pytest.approx(item.loss, abs=0.12)
+    kept = frontier(estimates)
+    assert [item.num_bytes for item in kept] == sorted(item.num_bytes for item in kept)
+    assert [item.loss for item in kept] == sorted((item.loss for item in kept), reverse=True)
+
+
+def test_progress_rises_to_one() -> None:
+    seen: list[float] = []
+    choose(
+        BASE, TARGET, {}, FISHER, judge=judge(0.2), cost=cost, settings=ChooseSettings(),
+        progress=seen.append,
+    )  # fmt: skip
+    assert seen == sorted(seen) and seen[-1] == 1.0 and 0 <= seen[0] < 1
