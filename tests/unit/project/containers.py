@@ -1,4 +1,4 @@
-"""What docker-compose.yml and the Dockerfiles name, checked against the project without an engine."""
+"""What docker-compose.yml and the Dockerfiles name, checked against the project; no engine."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ class Project:
 
     def volume_problems(self, service: Mapping[str, Any]) -> Iterator[str]:
         image = self.dockerfile_of(service)
-        known = image.paths if image else FOREIGN_PATHS[service["image"].partition(":")[0]]
+        known = (
+            image.paths if image else FOREIGN_PATHS.get(service["image"].partition(":")[0], set())
+        )
         for volume in service.get("volumes", []):
             source, target = volume.split(":")[:2]
             if source.startswith("."):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -34,54 +33,44 @@ def test_ray_is_out_of_reach_of_devices() -> None:
     assert "--dashboard-host=127.0.0.1" in services["ray-head"]["command"]
 
 
-MUTATIONS: dict[str, Callable[[Services], object]] = {
-    "a flag that does not exist": lambda s: s["device"]["command"].append("--no-such-flag"),
-    "a sub-command that does not exist": lambda s: s["stream"]["command"].__setitem__(1, "flow"),
-    "a ray flag that does not exist": lambda s: s["ray-worker"]["command"].append("--hed"),
-    "a flag in a shell line": lambda s: s["cloud"]["command"].__setitem__(
-        0, s["cloud"]["command"][0] + " --wokers ray"
+Mutation = Callable[[Services], object]
+
+# A mistake, and a part of the sentence that must name it.
+MUTATIONS: dict[str, Mutation] = {
+    "No such option: --no-such": lambda s: s["device"]["command"].append("--no-such"),
+    "no sub-command ['flow'": lambda s: s["stream"]["command"].__setitem__(1, "flow"),
+    "No such option '--hed'": lambda s: s["ray-worker"]["command"].append("--hed"),
+    "No such option: --wokers": lambda s: s["cloud"]["command"].append(
+        s["cloud"]["command"].pop() + " --wokers ray"
     ),
-    "an extra that does not exist": lambda s: s["device"]["build"]["args"].update(EXTRA="edge"),
-    "a build argument that does not exist": lambda s: s["cloud"]["build"]["args"].update(EXTRAS=1),
-    "a Dockerfile that does not exist": lambda s: s["cloud"]["build"].update(
-        dockerfile="Dockerfile"
-    ),
-    "a file that does not exist": lambda s: s["prometheus"]["volumes"].append(
-        "./x.yml:/prometheus:ro"
-    ),
-    "a volume that is not declared": lambda s: s["device"]["volumes"].append(
-        "x:/var/lib/driftline"
-    ),
-    "a folder the image lacks": lambda s: s["device"]["volumes"].append("stream:/data"),
-    "a path not in the container": lambda s: s["device"].update(
-        volumes=["device-state:/var/lib/driftline"]
-    ),
-    "a network that is not declared": lambda s: s["device"]["networks"].append("lan"),
-    "no shared network": lambda s: s["device"].update(networks=["cluster"]),
-    "the wrong port of the cloud": lambda s: s["device"]["command"].__setitem__(-1, "cloud:7444"),
-    "an unknown host": lambda s: s["device"]["command"].__setitem__(-1, "clod:7443"),
-    "the wrong port of the Ray head": lambda s: s["ray-head"]["command"].__setitem__(
-        2, "--port=6380"
-    ),
-    "a published port nobody opens": lambda s: s["cloud"].update(ports=["127.0.0.1:1:7000"]),
-    "a port open to the world": lambda s: s["cloud"].update(ports=["7443:7443"]),
-    "a dependency that does not exist": lambda s: s["device"]["depends_on"].update(
-        redis={"condition": "service_started"}
-    ),
-    "no health check where one is awaited": lambda s: s["cloud"].update(
-        healthcheck={"disable": True}
-    ),
-    "an image without a version": lambda s: s["prometheus"].update(image="prom/prometheus"),
-    "a service renamed under Prometheus": lambda s: s.update(edge=s.pop("device")),
+    "is neither a driftline nor a ray": lambda s: s["ray-worker"].update(entrypoint=["rey"]),
+    "no extra 'edge'": lambda s: s["device"]["build"]["args"].update(EXTRA="edge"),
+    "no ARG EXTRAS": lambda s: s["cloud"]["build"]["args"].update(EXTRAS="cloud"),
+    "build . x does not exist": lambda s: s["cloud"]["build"].update(dockerfile="x"),
+    "./x.yml does not exist": lambda s: s["prometheus"]["volumes"].append("./x.yml:/y:ro"),
+    "mounted writable": lambda s: s["device"]["volumes"].append("./docs:/var/lib/driftline/docs"),
+    "volume x is not declared": lambda s: s["device"]["volumes"].append("x:/var/lib/driftline/x"),
+    "the image has no /data": lambda s: s["device"]["volumes"].append("stream:/data"),
+    "is at /srv/stream/stream.jsonl": lambda s: s["device"]["volumes"].pop(),
+    "network lan is not declared": lambda s: s["device"]["networks"].append("lan"),
+    "device and cloud share no network": lambda s: s["device"].update(networks=[]),
+    "cloud does not listen on 7444": lambda s: s["device"]["command"].__setitem__(-1, "cloud:7444"),
+    "there is no service clod": lambda s: s["device"]["command"].__setitem__(-1, "clod:7443"),
+    "does not listen on 6379": lambda s: s["ray-head"]["command"].__setitem__(2, "--port=1"),
+    "nothing listens there": lambda s: s["cloud"].update(ports=["127.0.0.1:1:7000"]),
+    "open beyond loopback": lambda s: s["cloud"].update(ports=["7443:7443"]),
+    "depends on redis": lambda s: s["device"]["depends_on"].update(redis={"condition": "x"}),
+    "no health check": lambda s: s["cloud"].update(healthcheck={"disable": True}),
+    "has no version": lambda s: s["prometheus"].update(image="prom/prometheus"),
+    "there is no service device": lambda s: s.update(edge=s.pop("device")),
 }
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mistake_in_compose_is_found(name: str) -> None:
+@pytest.mark.parametrize("sentence", MUTATIONS)
+def test_a_mistake_in_compose_is_found_and_named(sentence: str) -> None:
     project = Project.read()
-    project.compose = copy.deepcopy(project.compose)  # YAML anchors share their values
-    MUTATIONS[name](project.compose["services"])
-    assert project.problems() != []
+    MUTATIONS[sentence](project.compose["services"])
+    assert sentence in "\n".join(project.problems())
 
 
 @pytest.mark.parametrize("target", ["cloud:7443", "cloud:9465", "device:9464", "nobody:9464"])

@@ -72,16 +72,12 @@ def test_the_wheel_holds_five_packages_and_nothing_else(wheel: zipfile.ZipFile) 
 
 def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
     for package in PACKAGES:
-        here = {
-            str(path.relative_to(ROOT / package).parent) for path in (ROOT / package).rglob("*.py")
-        }
+        root = (ROOT / package).parent
+        here = {str(path.relative_to(root)) for path in (ROOT / package).rglob("*.py")}
         name = Path(package).name
-        there = {
-            str(Path(entry).parent.relative_to(name))
-            for entry in wheel.namelist()
-            if entry.startswith(f"{name}/") and entry.endswith(".py")
-        }
-        assert here == there
+        there = {entry for entry in wheel.namelist() if entry.startswith(f"{name}/")}
+        assert here
+        assert here <= there
 
 
 def test_the_wheel_holds_the_pair_and_stays_small(wheel: zipfile.ZipFile) -> None:
@@ -98,7 +94,7 @@ def test_the_wheel_holds_the_pair_and_stays_small(wheel: zipfile.ZipFile) -> Non
             name for name in files if name.startswith(f"{side}/") and name.endswith(".safetensors")
         ]
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
-    assert any(name.lower() in ("readme.md", "card.md", "model_card.md") for name in files), files
+    assert "README.md" in files, "the model card"
     assert sum(files.values()) <= 40 * 2**20
 
 
