@@ -59,13 +59,17 @@ def _refuse_unknown(values: Mapping[Any, object], kind: type) -> None:
 
 
 class WorkersConfig(BaseModel):
-    """Where labelling and distilling run. `ray_address`: of a cluster; empty starts Ray here."""
+    """Where labelling and distilling run. `device`: cpu, cuda.
+
+    `ray_address`: of a cluster; empty starts Ray here. `num_labellers`: teachers at work at once.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["local", "ray"] = "local"
     ray_address: str = ""
-    num_workers: int = Field(default=1, ge=1, le=4096)
+    num_labellers: int = Field(default=1, ge=1, le=4096)
+    device: str = "cpu"
 
 
 class MetricsConfig(BaseModel):

@@ -1,257 +1,165 @@
-"""A cloud that misbehaves on request: the other side of the link's tests, on a real gRPC server."""
+"""What a cloud needs and a test can have in milliseconds: a pair of bare files, workers that reckon.
+
+The workers pretend that a goal adapter exists: distilling moves towards it, scoring measures how
+near an adapter is. Everything else of a round (store, ledger, packing, registry) is the real thing.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import grpc
+import numpy as np
+from safetensors.numpy import save_file
 
-from driftline_proto.v1 import (
-    control_pb2,
-    control_pb2_grpc,
-    downlink_pb2,
-    downlink_pb2_grpc,
-    uplink_pb2,
-    uplink_pb2_grpc,
-)
-from driftline_shared import wire
-from driftline_shared.bounds import MAX_BATCH_BYTES
-from driftline_shared.errors import DriftlineError, LinkError, Reason
-from driftline_shared.status import (
-    Chunk,
-    Enrolment,
-    SampleAck,
-    SampleVerdict,
-    UpdateQuery,
-    UpdateReport,
-    Welcome,
-)
-from driftline_shared.tokens import Sample, SamplingPolicy
-from driftline_shared.update import Manifest
+from driftline_cloud.distill.gate import GateScores
+from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_shared.codec.tokens import encode_tokens
+from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.tokens import Grid, Sample, TokenSpace, VisualTokens
+from driftline_shared.update import Adapter
 
-Judge = Callable[[Sample], SampleAck | None]
+WIDTH = 8
+GRID = Grid(rows=4, cols=4)
+_SHAPES = {"language.A": (64, 32), "language.B": (32, 64), "query.A": (32, 32)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PushPlan:
-    """What one Push stream does. `break_after`, `mute_after`: samples stored before it happens.
+def make_bare_pair(folder: Path, name: str = "bare") -> Path:
+    """A pair folder that `load_pair` takes: token space and gate are real, models are not."""
+    for side in ("teacher", "student"):
+        (folder / side).mkdir(parents=True)
+        (folder / side / "config.json").write_text("{}")
+    save_file({"w": np.ones(3, dtype=np.float32)}, folder / "student" / "model.safetensors")
+    space = {
+        "low": np.full(WIDTH, -1.0, dtype=np.float32),
+        "high": np.full(WIDTH, 1.0, dtype=np.float32),
+        "mean": np.zeros(WIDTH, dtype=np.float32),
+        "precision": np.eye(WIDTH, dtype=np.float32),
+    }
+    save_file(space, folder / "token_space.safetensors")
+    save_file({"entropy": np.linspace(0, 1, 101, dtype=np.float32)}, folder / "gate.safetensors")
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    (folder / "pair.toml").write_text(
+        f'name = "{name}"\nprompt = "<image>{{question}}"\nmax_new_tokens = 4\n'
+        f'[teacher]\ndir = "teacher"\n[student]\ndir = "student"\nquantization = "none"\n'
+        f'[token_space]\ndigest = "{digest}"\n'
+        f"grid = {{ rows = {GRID.rows}, cols = {GRID.cols} }}\n"
+    )
+    return folder
 
-    `break_after` aborts before the batch is acked, `mute_after` goes on reading and acks nothing,
-    `judge` may answer a sample in its own way (None: store it), `ack_twice` repeats every ack,
-    `strays` are acks for things nobody sent, `abort` ends the stream at once, `close` ends it
-    after one batch as if all were well.
+
+def bare_pair(folder: Path) -> Pair:
+    """The pair in `folder`, made there if need be."""
+    return load_pair(folder if (folder / "pair.toml").exists() else make_bare_pair(folder))
+
+
+def start_adapter() -> Adapter:
+    """Version 0."""
+    rng = np.random.default_rng(0)
+    return {n: rng.normal(0, 0.1, s).astype(np.float32) for n, s in _SHAPES.items()}
+
+
+def make_sample(
+    number: int, space: TokenSpace, *, entropy: float = 0.95, question: str = "what is it?"
+) -> Sample:
+    """A sound sample whose id follows from `number`."""
+    rng = np.random.default_rng(number)
+    tokens = VisualTokens(
+        values=rng.uniform(-1, 1, (5, WIDTH)).astype(np.float32),
+        positions=np.sort(rng.permutation(GRID.num_tokens)[:5]).astype(np.int32),
+        grid=GRID,
+    )
+    return Sample(
+        id=hashlib.sha256(str(number).encode()).digest()[:16],
+        question=question,
+        answer="a thing",
+        tokens=encode_tokens(tokens, space, "int8"),
+        scores={"entropy": entropy},
+        created_unix_s=1_700_000_000,
+        adapter_version=0,
+    )
+
+
+def _never(_where: str) -> None:
+    return
+
+
+@dataclass(kw_only=True)
+class ReckoningWorkers:
+    """Deterministic: results follow from the job alone. `hook` is told where the work is.
+
+    `errors`: raised in order, one per call of `distil`. `gain`: how far distilling moves (0..1).
     """
 
-    break_after: int | None = None
-    mute_after: int | None = None
-    judge: Judge | None = None
-    ack_twice: bool = False
-    strays: tuple[SampleAck, ...] = ()
-    abort: Reason | None = None
-    close: bool = False
+    gain: float = 0.6
+    errors: list[Exception] = field(default_factory=list)
+    hook: Callable[[str], None] = _never
+    num_labelled: int = 0
+    num_distilled: int = 0
+    jobs: list[DistillJob] = field(default_factory=list)
+
+    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+        self.hook("label")
+        self.num_labelled += len(samples)
+        progress(1.0)
+        return [
+            Label(sample_id=s.id, text=s.id.hex()[:4], tokens=(s.id[0], 1), confidence=0.9)
+            for s in samples
+        ]
+
+    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+        self.hook("distil")
+        self.num_distilled += 1
+        self.jobs.append(job)
+        if self.errors:
+            raise self.errors.pop(0)
+        seen = json.dumps(
+            [
+                job.seed,
+                [s.id.hex() for s in (*job.samples, *job.rehearsal)],
+                [one.text for one in (*job.labels, *job.rehearsal_labels)],
+            ]
+        )
+        rng = np.random.default_rng(list(hashlib.sha256(seen.encode()).digest()))
+        goal = _goal()
+        adapter, importance = {}, {}
+        for name, array in job.start.items():
+            noise = rng.normal(0, 0.01, array.shape)
+            adapter[name] = (array + self.gain * (goal[name] - array) + noise).astype(np.float32)
+            importance[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        progress(0.5)
+        progress(1.0)
+        return Distilled(adapter=adapter, importance=importance, numbers={"loss": 0.5})
+
+    def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
+        self.hook("score")
+        return [_scores(adapter, job) for adapter in adapters]
+
+    def close(self) -> None:
+        return
 
 
-@dataclass(frozen=True, kw_only=True)
-class FetchPlan:
-    """What one Fetch does; `*_at` count chunks of this stream from 0."""
-
-    break_at: int | None = None
-    corrupt_at: int | None = None
-    end_at: int | None = None
-    stall_at: int | None = None
-    skip_at: int | None = None
-    abort: Reason | None = None
+def _goal() -> Adapter:
+    rng = np.random.default_rng(1)
+    return {n: a + rng.normal(0, 0.1, a.shape) for n, a in start_adapter().items()}
 
 
-class FakeCloud:
-    """Its state outlives `stop` and `start`, which keep the port; `forget` resets it."""
-
-    def __init__(self, *, chunk_bytes: int = 1_000) -> None:
-        self.chunk_bytes = chunk_bytes
-        self.port = 0
-        self.policy = SamplingPolicy()
-        self.manifest: Manifest | None = None
-        self.blobs: dict[bytes, bytes] = {}
-        self.pushes: deque[PushPlan] = deque()
-        self.fetches: deque[FetchPlan] = deque()
-        self.report_errors: deque[Reason] = deque()
-        self.enrol_errors: deque[Reason] = deque()
-        self.lock = threading.Lock()
-        self.num_enrolments = 0
-        self.num_streams = 0
-        self.max_batch_bytes = 0
-        self.fetch_offsets: list[int] = []
-        self.queries: list[UpdateQuery] = []
-        self.forget()
-        self._server: grpc.Server | None = None
-        self._stopping = threading.Event()
-
-    def forget(self) -> None:
-        """A cloud whose state was lost. `stored`: sample by id; `arrivals`: ids as they came."""
-        self.devices: dict[str, Enrolment] = {}
-        self.stored: dict[bytes, Sample] = {}
-        self.arrivals: list[bytes] = []
-        self.reports: list[tuple[str, UpdateReport]] = []
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> FakeCloud:
-        self._stopping = threading.Event()
-        server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
-        control_pb2_grpc.add_ControlServicer_to_server(_Control(self), server)
-        uplink_pb2_grpc.add_UplinkServicer_to_server(_Uplink(self), server)
-        downlink_pb2_grpc.add_DownlinkServicer_to_server(_Downlink(self), server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-        server.start()
-        self._server = server
-        return self
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._stopping.set()
-            self._server.stop(grace=None).wait(5.0)
-            self._server = None
-
-    def __enter__(self) -> FakeCloud:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stall(self, context: Any) -> None:
-        """Hold a call until its other side gives up."""
-        ended = threading.Event()
-        if context.add_callback(ended.set):
-            while not (ended.wait(0.02) or self._stopping.is_set()):
-                pass
-
-    def take(self, message: uplink_pb2.Sample, plan: PushPlan) -> SampleAck:
-        sample = wire.from_sample(message)
-        if plan.judge is not None and (ack := plan.judge(sample)) is not None:
-            return ack
-        with self.lock:
-            self.arrivals.append(sample.id)
-            known = sample.id in self.stored
-            self.stored.setdefault(sample.id, sample)
-        verdict = SampleVerdict.DUPLICATE if known else SampleVerdict.STORED
-        return SampleAck(id=sample.id, verdict=verdict)
-
-
-def _abort(context: Any, reason: Reason) -> None:
-    context.set_trailing_metadata(((wire.REASON_KEY, str(reason)),))
-    context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"told to say {reason}")
-
-
-class _Control(control_pb2_grpc.ControlServicer):
-    def __init__(self, cloud: FakeCloud) -> None:
-        self.cloud = cloud
-
-    def Enrol(self, request: Any, context: Any) -> control_pb2.EnrolReply:  # noqa: N802
-        self.cloud.num_enrolments += 1
-        if self.cloud.enrol_errors:
-            _abort(context, self.cloud.enrol_errors.popleft())
-        enrolment = wire.from_enrolment(request)
-        self.cloud.devices[enrolment.device_id] = enrolment
-        return wire.to_welcome(Welcome(cloud_id="fake", policy=self.cloud.policy, newest_version=0))
-
-    def GetPolicy(self, request: Any, context: Any) -> control_pb2.SamplingPolicy:  # noqa: N802
-        if request.device_id not in self.cloud.devices:
-            _abort(context, Reason.UNKNOWN_DEVICE)
-        return wire.to_policy(self.cloud.policy)
-
-
-class _Uplink(uplink_pb2_grpc.UplinkServicer):
-    def __init__(self, cloud: FakeCloud) -> None:
-        self.cloud = cloud
-
-    def Push(self, request_iterator: Any, context: Any) -> Iterator[uplink_pb2.SampleAcks]:  # noqa: N802
-        cloud = self.cloud
-        cloud.num_streams += 1
-        plan = cloud.pushes.popleft() if cloud.pushes else PushPlan()
-        if plan.abort is not None:
-            _abort(context, plan.abort)
-        num_taken = 0
-        for batch in request_iterator:
-            if batch.device_id not in cloud.devices:
-                _abort(context, Reason.UNKNOWN_DEVICE)
-            cloud.max_batch_bytes = max(cloud.max_batch_bytes, batch.ByteSize())
-            if batch.ByteSize() > MAX_BATCH_BYTES:
-                _abort(context, Reason.BATCH_TOO_LARGE)
-            acks = []
-            for message in batch.samples:
-                acks.append(cloud.take(message, plan))
-                num_taken += 1
-                if plan.break_after is not None and num_taken >= plan.break_after:
-                    context.abort(grpc.StatusCode.UNAVAILABLE, "told to break")
-            if plan.mute_after is not None and num_taken >= plan.mute_after:
-                cloud.stall(context)
-                return
-            yield wire.to_acks([*plan.strays, *acks])
-            if plan.ack_twice:
-                yield wire.to_acks(acks)
-            if plan.close:
-                return
-
-
-class _Downlink(downlink_pb2_grpc.DownlinkServicer):
-    def __init__(self, cloud: FakeCloud) -> None:
-        self.cloud = cloud
-
-    def Check(self, request: Any, context: Any) -> downlink_pb2.CheckReply:  # noqa: N802
-        query = wire.from_update_query(request)
-        self.cloud.queries.append(query)
-        if query.device_id not in self.cloud.devices:
-            _abort(context, Reason.UNKNOWN_DEVICE)
-        if self.cloud.manifest is None:
-            return downlink_pb2.CheckReply()
-        return downlink_pb2.CheckReply(manifest=wire.to_manifest(self.cloud.manifest))
-
-    def Fetch(self, request: Any, context: Any) -> Iterator[downlink_pb2.Chunk]:  # noqa: N802
-        cloud = self.cloud
-        wanted = wire.from_blob_request(request)
-        cloud.fetch_offsets.append(wanted.offset)
-        plan = cloud.fetches.popleft() if cloud.fetches else FetchPlan()
-        blob = cloud.blobs.get(wanted.digest)
-        if plan.abort is not None:
-            _abort(context, plan.abort)
-        if blob is None:
-            _abort(context, Reason.BLOB_UNKNOWN)
-            return
-        if wanted.offset > len(blob):
-            _abort(context, Reason.OFFSET_INVALID)
-        for number, offset in enumerate(range(wanted.offset, len(blob), cloud.chunk_bytes)):
-            message = wire.to_chunk(
-                Chunk(offset=offset, data=blob[offset : offset + cloud.chunk_bytes])
-            )
-            if number == plan.break_at:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "told to break")
-            if number == plan.stall_at:
-                cloud.stall(context)
-                return
-            if number == plan.end_at:
-                return
-            if number == plan.skip_at:
-                continue
-            if number == plan.corrupt_at:
-                message.data = bytes([message.data[0] ^ 1]) + message.data[1:]
-            yield message
-
-    def Report(self, request: Any, context: Any) -> downlink_pb2.ReportReply:  # noqa: N802
-        if self.cloud.report_errors:
-            _abort(context, self.cloud.report_errors.popleft())
-        try:
-            device_id, report = wire.from_report(request)
-        except DriftlineError as error:
-            _abort(context, error.reason)
-            raise LinkError("not reached") from error
-        if device_id not in self.cloud.devices:
-            _abort(context, Reason.UNKNOWN_DEVICE)
-        self.cloud.reports.append((device_id, report))
-        return downlink_pb2.ReportReply()
+def _scores(adapter: Adapter, job: ScoreJob) -> GateScores:
+    goal = _goal()
+    error = sum(float(np.square(adapter[name] - goal[name]).sum()) for name in goal)
+    size = sum(float(np.square(start_adapter()[name] - goal[name]).sum()) for name in goal)
+    near = float(np.clip(1.0 - error / size, 0.0, 1.0))
+    return GateScores(
+        agreement=0.5 + near / 2,
+        probability=0.5 + near / 2,
+        source_accuracy=0.95,
+        source_probability=0.9,
+        rehearsal_agreement=0.9,
+        num_steps=2.0,
+        num_holdout=len(job.holdout),
+        num_source=100,
+        num_rehearsal=len(job.rehearsal),
+    )

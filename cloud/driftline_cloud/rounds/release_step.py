@@ -21,17 +21,16 @@ from driftline_cloud.release.choose import (
     ChooseSettings,
     Judge,
     Judgement,
-    by_score,
     choose,
 )
 from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.workers.scored_gate import ScoredGate
 from driftline_cloud.workers.workers import Distilled, Progress
 from driftline_shared.errors import DriftlineError
 from driftline_shared.update import Adapter, Manifest
 
-from .gating import RoundGate
 from .round import Round
 
 log = structlog.get_logger(__name__)
@@ -64,6 +63,11 @@ class Releases:
         )
         registry.open_line(self._line, initial)
 
+    @property
+    def keep_gain(self) -> float:
+        """Share of a candidate's gain that its update must keep."""
+        return 1.0 - self._settings.epsilon
+
     def newest_version(self) -> int:
         """The newest version; 0 is the adapter every device starts with."""
         return self._registry.newest_version(self._line.id)
@@ -92,7 +96,7 @@ class Releases:
         self,
         round_: Round,
         distilled: Distilled,
-        gate: RoundGate,
+        gate: ScoredGate,
         folder: Path,
         progress: Progress,
     ) -> Verdict:
@@ -103,12 +107,12 @@ class Releases:
             distilled.adapter,
             self._registry.residual(self._line.id),
             distilled.importance,
-            judge=_judge_by(gate, distilled.adapter, self._settings.epsilon),
+            judge=_judge_by(gate, distilled.adapter, base),
             cost=lambda packed: self._cost(packed, round_),
             settings=self._settings,
             progress=progress,
         )
-        verdict = gate.judge(choice.packed.adapter)
+        verdict = gate.judge(choice.packed.adapter, base)
         numbers = {**verdict.numbers, **_numbers(choice)}
         if not verdict.accepted:
             reason = f"no packing within {choice.budget_bytes} bytes passes: {verdict.reason}"
@@ -158,19 +162,12 @@ class Releases:
         )
 
 
-def _judge_by(gate: RoundGate, target: Adapter, epsilon: float) -> Judge:
-    """Good enough: keeps all but `epsilon` of the gain of `target`, and passes the gate itself."""
-    relative = by_score(
-        gate.gain,
-        base_score=gate.base_gain,
-        target_score=gate.gain(target),
-        epsilon=epsilon,
-    )
+def _judge_by(gate: ScoredGate, target: Adapter, base: Adapter) -> Judge:
+    """The gate's word on a decoded update, in the terms of the search."""
 
     def judge(adapter: Adapter) -> Judgement:
-        found = relative(adapter)
-        passes = found.good_enough and gate.judge(adapter).accepted
-        return Judgement(good_enough=passes, kept_gain=found.kept_gain)
+        verdict = gate.nearly(adapter, target, base)
+        return Judgement(good_enough=verdict.accepted, kept_gain=verdict.numbers["kept_gain"])
 
     return judge
 

@@ -16,6 +16,7 @@ from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.workers.scored_gate import ScoredGate
 from driftline_cloud.workers.workers import (
     Distilled,
     DistillJob,
@@ -28,7 +29,6 @@ from driftline_shared.clock import Clock
 from driftline_shared.errors import DriftlineError
 
 from . import artifacts
-from .gating import RoundGate
 from .ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
 from .release_step import Releases
 from .round import Round, RoundState, advance
@@ -66,7 +66,7 @@ class RoundWork:
         self._limits = limits
         self._folder = folder
         self._clock = clock
-        self._gate: tuple[str, RoundGate] | None = None
+        self._gate: tuple[str, ScoredGate] | None = None
         self._work: dict[RoundState, Callable[[Round, Progress], Round]] = {
             RoundState.SNAPSHOT: self._snapshot,
             RoundState.LABELLING: self._label,
@@ -140,7 +140,8 @@ class RoundWork:
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
     def _judge(self, round_: Round, report: Progress) -> Round:
-        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter)
+        base = self._releases.canonical(round_.base_version)
+        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
         numbers = _prefixed("gate", verdict.numbers)
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
@@ -180,7 +181,7 @@ class RoundWork:
             raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")
         return distilled
 
-    def _gate_of(self, round_: Round) -> RoundGate:
+    def _gate_of(self, round_: Round) -> ScoredGate:
         if self._gate is None or self._gate[0] != round_.id:
             parts = self._ledger.parts(round_.id)
             job = ScoreJob(
@@ -191,8 +192,9 @@ class RoundWork:
                 rehearsal_labels=self._labels(parts[RECALL]),
                 settings=dict(self._distil_settings),
             )
-            base = self._releases.canonical(round_.base_version)
-            gate = RoundGate(self._workers, job, self._limits, base)
+            gate = ScoredGate(
+                self._workers, job, limits=self._limits, keep_gain=self._releases.keep_gain
+            )
             self._gate = (round_.id, gate)
         return self._gate[1]
 

@@ -8,7 +8,7 @@ from importlib import metadata
 
 import numpy as np
 
-from driftline_cloud.config import CloudConfig, WorkersConfig
+from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
@@ -21,6 +21,7 @@ from driftline_cloud.rounds.release_step import Releases
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.state import StateFolder
+from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.clock import Clock, SystemClock
 from driftline_shared.models.pair import Pair, load_pair
@@ -30,15 +31,15 @@ from .cloud import Cloud
 from .metrics import CloudMetrics
 
 
-def make_workers(config: WorkersConfig) -> Workers:
+def workers_of(config: CloudConfig) -> Workers:
     """The workers that the configuration names."""
-    if config.kind == "ray":
-        from driftline_cloud.workers.ray import RayWorkers
-
-        return RayWorkers(address=config.ray_address or None, num_workers=config.num_workers)
-    from driftline_cloud.workers.local import LocalWorkers
-
-    return LocalWorkers()
+    return make_workers(
+        config.workers.kind,
+        settings=config.distil,
+        device=config.workers.device,
+        ray_address=config.workers.ray_address or None,
+        num_labellers=config.workers.num_labellers,
+    )
 
 
 def initial_adapter(pair: Pair) -> Adapter:
@@ -53,7 +54,7 @@ def initial_adapter(pair: Pair) -> Adapter:
         quantization=pair.quantization,
         twin=True,
     )
-    return adapters.initial(student.model)
+    return adapters.initial(student.model, pair.adapter)
 
 
 def digest_teacher(pair: Pair) -> str:
@@ -72,7 +73,7 @@ class Makers:
     """Where the heavy parts come from. `watch` is told of every step of a round."""
 
     pair: Callable[[str], Pair] = load_pair
-    workers: Callable[[WorkersConfig], Workers] = make_workers
+    workers: Callable[[CloudConfig], Workers] = workers_of
     initial: Callable[[Pair], Adapter] = initial_adapter
     teacher: Callable[[Pair], str] = digest_teacher
     watch: Watch = _ignore
@@ -114,7 +115,7 @@ def _assemble(
         expires_after_s=config.update_expires_s,
     )
     policy = devices.put_policy(line.id, config.sampling)
-    workers = makers.workers(config.workers)
+    workers = makers.workers(config)
     teacher = makers.teacher(pair)
     work = RoundWork(
         line=line,

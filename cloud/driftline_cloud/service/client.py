@@ -28,9 +28,10 @@ def fetch_status(address: str, *, timeout_s: float = 5.0) -> CloudStatus:
 
 
 def _link_error(address: str, error: grpc.RpcError) -> LinkError:
-    trailing = dict(error.trailing_metadata() or ()) if isinstance(error, grpc.Call) else {}
-    code = str(trailing.get(wire.REASON_KEY, ""))
-    details = (error.details() or "") if isinstance(error, grpc.Call) else ""
-    if code in _KNOWN:
-        return LinkError(f"the cloud at {address} says: {details}", reason=Reason(code))
+    details = ""
+    if isinstance(error, grpc.Call):
+        details = error.details() or ""
+        for key, value in error.trailing_metadata() or ():
+            if key == wire.REASON_KEY and value in _KNOWN:
+                return LinkError(f"{address} says: {details}", reason=Reason(str(value)))
     return LinkError(f"no cloud answers at {address}: {details}")

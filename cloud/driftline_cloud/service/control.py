@@ -23,17 +23,17 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def Enrol(self, request: Any, context: Any) -> control_pb2.EnrolReply:  # type: ignore[override]  # noqa: N802
+    async def Enrol(self, request: Any, context: Any) -> control_pb2.EnrolReply:  # noqa: N802
         """Know the device from now on; refuse one that this cloud could not help."""
         return wire.to_welcome(await asyncio.to_thread(self._enrol, wire.from_enrolment(request)))
 
-    async def GetPolicy(self, request: Any, context: Any) -> control_pb2.SamplingPolicy:  # type: ignore[override]  # noqa: N802
+    async def GetPolicy(self, request: Any, context: Any) -> control_pb2.SamplingPolicy:  # noqa: N802
         """The sampling policy in force."""
         bounds.check_device_id(request.device_id)
         await asyncio.to_thread(self._cloud.known_device, request.device_id)
         return wire.to_policy(self._cloud.policy)
 
-    async def GetStatus(self, request: Any, context: Any) -> control_pb2.StatusReply:  # type: ignore[override]  # noqa: N802
+    async def GetStatus(self, request: Any, context: Any) -> control_pb2.StatusReply:  # noqa: N802
         """What an operator sees."""
         return wire.to_cloud_status(await asyncio.to_thread(self._cloud.status))
 

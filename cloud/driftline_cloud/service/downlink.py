@@ -32,7 +32,7 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
         self._limits = limits
         self._chunk_bytes = min(chunk_bytes, MAX_CHUNK_BYTES)
 
-    async def Check(self, request: Any, context: Any) -> downlink_pb2.CheckReply:  # type: ignore[override]  # noqa: N802
+    async def Check(self, request: Any, context: Any) -> downlink_pb2.CheckReply:  # noqa: N802
         """The manifest of the update for this device; none if there is nothing for it."""
         manifest = await asyncio.to_thread(self._check, wire.from_update_query(request))
         if manifest is None:
@@ -52,7 +52,7 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
             self._cloud.metrics.count_down(len(data))
             offset += len(data)
 
-    async def Report(self, request: Any, context: Any) -> downlink_pb2.ReportReply:  # type: ignore[override]  # noqa: N802
+    async def Report(self, request: Any, context: Any) -> downlink_pb2.ReportReply:  # noqa: N802
         """Keep how an update ended."""
         device_id, report = wire.from_report(request)
         await asyncio.to_thread(self._report, device_id, report)

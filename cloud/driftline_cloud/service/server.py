@@ -134,10 +134,8 @@ async def _run(
             metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
         rounds.start()
         state.write_port(port)
-        host = config.listen.rpartition(":")[0]
-        log.info(
-            "cloud_serving", address=f"{host}:{port}", line=cloud.line.id, state=str(state.path)
-        )
+        address = f"{config.listen.rpartition(':')[0]}:{port}"
+        log.info("cloud_serving", address=address, line=cloud.line.id, state=str(state.path))
         if ready is not None:
             ready(port)
         await stop.wait()

@@ -1,0 +1,89 @@
+"""Admission: each fault of a sample has its own reason, and the verdict says whether to send again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftline_cloud.intake import admission
+from driftline_cloud.intake.admission import Quota, Usage
+from driftline_shared.errors import Reason, SampleError, explain
+from driftline_shared.status import SampleVerdict
+from driftline_shared.tokens import MAX_SAMPLE_BYTES, MAX_TEXT_CHARS, Grid, Sample, TokenSpace
+from tests.fakes.cloud import bare_pair, make_sample
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> TokenSpace:
+    return bare_pair(Path(tmp_path_factory.mktemp("pair"))).token_space
+
+
+def _tokens(sample: Sample, **changes: object) -> Sample:
+    return replace(sample, tokens=replace(sample.tokens, **changes))
+
+
+def test_a_sound_sample_passes(space: TokenSpace) -> None:
+    admission.check_content(make_sample(1, space), space)
+    admission.check_content(replace(make_sample(1, space), answer=""), space)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda s: replace(s, id=b"short"), Reason.SAMPLE_ID_INVALID),
+        (lambda s: replace(s, question="  "), Reason.SAMPLE_TEXT_INVALID),
+        (lambda s: replace(s, question="x" * (MAX_TEXT_CHARS + 1)), Reason.SAMPLE_TEXT_INVALID),
+        (lambda s: replace(s, scores={"entropy": math.nan}), Reason.SAMPLE_NOT_FINITE),
+        (lambda s: _tokens(s, codec="jpeg"), Reason.SAMPLE_CODEC_UNKNOWN),
+        (lambda s: _tokens(s, grid=Grid(rows=4, cols=5)), Reason.SAMPLE_SHAPE),
+        (lambda s: _tokens(s, num_tokens=17), Reason.SAMPLE_SHAPE),
+        (lambda s: _tokens(s, num_tokens=4), Reason.SAMPLE_CORRUPT),
+        (lambda s: _tokens(s, payload=s.tokens.payload[:-3]), Reason.SAMPLE_CORRUPT),
+        (lambda s: _tokens(s, payload=b"\xff" * 40), Reason.SAMPLE_CORRUPT),
+        (lambda s: _tokens(s, payload=bytes(MAX_SAMPLE_BYTES + 1)), Reason.SAMPLE_TOO_LARGE),
+    ],
+)
+def test_each_fault_has_its_reason(space: TokenSpace, spoil, reason: Reason) -> None:
+    with pytest.raises(SampleError) as caught:
+        admission.check_content(spoil(make_sample(1, space)), space)
+    assert caught.value.reason is reason
+    ack = admission.turned_down(b"x" * 16, caught.value)
+    assert (ack.verdict, ack.reason) == (SampleVerdict.REFUSED, str(reason))
+    assert explain(reason) in ack.detail
+
+
+def test_another_token_space_is_refused(space: TokenSpace) -> None:
+    with pytest.raises(SampleError) as caught:
+        admission.check_token_space("0" * 64, space)
+    assert caught.value.reason is Reason.TOKEN_SPACE_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("usage", "reason"),
+    [
+        (Usage(day_samples=9, day_bytes=900, waiting_samples=49), None),
+        (Usage(day_samples=10), Reason.QUOTA_EXCEEDED),
+        (Usage(day_bytes=901), Reason.QUOTA_EXCEEDED),
+        (Usage(waiting_samples=50), Reason.STORE_BUSY),
+    ],
+)
+def test_quota_asks_to_come_back(usage: Usage, reason: Reason | None) -> None:
+    quota = Quota(day_samples=10, day_bytes=1_000, waiting_samples=50)
+    if reason is None:
+        admission.check_quota(usage, 100, quota)
+        return
+    with pytest.raises(SampleError) as caught:
+        admission.check_quota(usage, 100, quota)
+    assert caught.value.reason is reason
+    assert admission.turned_down(b"", caught.value).verdict is SampleVerdict.RETRY
+
+
+@given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**62))
+def test_zero_means_no_limit(samples: int, num_bytes: int, waiting: int) -> None:
+    usage = Usage(day_samples=samples, day_bytes=num_bytes, waiting_samples=waiting)
+    admission.check_quota(usage, 1, Quota(day_samples=0, day_bytes=0, waiting_samples=0))
