@@ -125,7 +125,7 @@ def run(
     print_config: PrintFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Answer a stream, send what is uncertain, take updates; what waits goes on at the next start."""
+    """Answer a stream, send what is uncertain, take updates; what waits leaves at the next start."""
     settings = _load(
         config,
         set_,
@@ -209,7 +209,8 @@ def rollback(
 
 
 def _load(file: Path | None, set_: list[str] | None, flags: dict[str, object]) -> Any:
-    from driftline_device.config import load_config, parse_assignment
+    from driftline_device.config import load_config
+    from driftline_shared.config import parse_assignment
     from driftline_shared.logs import setup_logs
 
     overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())

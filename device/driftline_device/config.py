@@ -10,20 +10,13 @@ Sections are the very dataclasses that the parts read, so a default is written d
 from __future__ import annotations
 
 import dataclasses
-import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from driftline_device.runtime.factory import RuntimeName
 from driftline_device.sources.source import MAX_PIXELS
@@ -31,29 +24,21 @@ from driftline_device.updates.admission import SizeLimits
 from driftline_device.updates.probe import ProbeLimits
 from driftline_device.updates.rollback import WatchLimits
 from driftline_shared.bounds import check_policy
-from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.config import (
+    NESTED,
+    LogConfig,
+    MetricsConfig,
+    ProgramSettings,
+    load_settings,
+    strict,
+)
+from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import SamplingPolicy
-
-ENV_PREFIX = "DRIFTLINE_DEVICE_"
-_NESTED = "__"
 
 
 def default_state() -> Path:
     """Where this user's device keeps its state, by the rules of the platform."""
     return user_state_path("driftline") / "device"
-
-
-def _strict(kind: type) -> BeforeValidator:
-    """Refuse keys that the dataclass `kind` does not have."""
-    known = sorted(get_type_hints(kind))
-
-    def check(value: object) -> object:
-        unknown = sorted(set(value) - set(known)) if isinstance(value, Mapping) else []
-        if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(known)}")
-        return value
-
-    return BeforeValidator(check)
 
 
 class SpoolConfig(BaseModel):
@@ -65,25 +50,7 @@ class SpoolConfig(BaseModel):
     max_samples: int = Field(default=100_000, ge=1)
 
 
-class MetricsConfig(BaseModel):
-    """Prometheus. `port`: 0 serves none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65_535)
-
-
-class LogConfig(BaseModel):
-    """Logs on standard error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    form: Literal["text", "json"] = "text"
-
-
-class DeviceConfig(BaseSettings):
+class DeviceConfig(ProgramSettings):
     """Everything `driftline device` reads. Times in seconds.
 
     `cloud`: host:port, empty works alone. `pace`: questions a second, 0 as fast as possible.
@@ -96,7 +63,7 @@ class DeviceConfig(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED, extra="forbid", frozen=True
+        env_prefix="DRIFTLINE_DEVICE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True
     )
 
     state: Path = Field(default_factory=default_state)
@@ -114,34 +81,17 @@ class DeviceConfig(BaseSettings):
     poll_s: float = Field(default=5.0, gt=0.0)
     status_s: float = Field(default=1.0, gt=0.0)
     settle_s: float = Field(default=0.0, ge=0.0)
+    settle_every: int = Field(default=0, ge=0)
     quiet_s: float = Field(default=2.0, ge=0.0)
     drain_s: float = Field(default=30.0, ge=0.0)
     events: Path | None = None
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
-    sampling: Annotated[SamplingPolicy, _strict(SamplingPolicy)] = SamplingPolicy()
-    sizes: Annotated[SizeLimits, _strict(SizeLimits)] = SizeLimits()
-    probe: Annotated[ProbeLimits, _strict(ProbeLimits)] = ProbeLimits()
-    watch: Annotated[WatchLimits, _strict(WatchLimits)] = WatchLimits()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags (given at init), then environment, then the file (given at init as `_file`)."""
-        given = dict(init_settings())
-        file = given.pop("_file", {})
-        return (
-            InitSettingsSource(settings_cls, init_kwargs=given),
-            env_settings,
-            InitSettingsSource(settings_cls, init_kwargs=file),
-        )
+    sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
+    sizes: Annotated[SizeLimits, strict(SizeLimits)] = SizeLimits()
+    probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
+    watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()
 
     @field_validator("cloud")
     @classmethod
@@ -178,60 +128,4 @@ def load_config(
 
     `overrides`: dotted key -> value, as flags give them.
     """
-    _refuse_unknown_environment(os.environ if environment is None else environment)
-    given: dict[str, Any] = {"_file": _read(file) if file else {}}
-    for key, value in (overrides or {}).items():
-        _put(given, key.split("."), value)
-    try:
-        return DeviceConfig(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where or 'configuration'}: {first['msg']}") from error
-    except ConfigError:
-        raise
-    except ValueError as error:  # a section in the environment that is no JSON
-        raise ConfigError(str(error)) from error
-
-
-def parse_assignment(text: str) -> tuple[str, object]:
-    """`probe.num_timed=4` as (key, value); a value that is no TOML literal is taken as text."""
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {text!r} is not key=value")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
-    known = set(DeviceConfig.model_fields)
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise ConfigError(f"{file}: unknown key {unknown[0]!r}; known are {sorted(known)}")
-    return content
-
-
-def _put(values: dict[str, Any], path: list[str], value: object) -> None:
-    for part in path[:-1]:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{'.'.join(path)}: {part} is no section")
-    values[path[-1]] = value
-
-
-def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
-    known = set(DeviceConfig.model_fields)
-    for name in sorted(environment):
-        if not name.upper().startswith(ENV_PREFIX):
-            continue
-        section = name[len(ENV_PREFIX) :].lower().split(_NESTED)[0]
-        if section not in known:
-            raise ConfigError(f"environment variable {name}: unknown key {section!r}")
+    return load_settings(DeviceConfig, file, overrides, environment)

@@ -44,6 +44,9 @@ from driftline_shared.tokens import SamplingPolicy
 RETRY_PAUSES_S = (0.0, 0.2, 1.0)
 """Waits before a question is asked again while a new version is under watch: time to roll back."""
 
+SLICE_S = 0.2
+"""Longest wait of the answering thread before it looks whether it should stop."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -72,6 +75,8 @@ class DaemonSettings:
     poll_s: float = 5.0
     status_s: float = 1.0
     quiet_s: float = 2.0
+    settle_s: float = 0.0
+    settle_every: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +101,18 @@ class Parts:
 Reply = Callable[[Observation, Answer], None]
 
 
-def _no_reply(_observation: Observation, _answer: Answer) -> None:
+def no_reply(_observation: Observation, _answer: Answer) -> None:
     """No one waits for the answers."""
 
 
 class Daemon:
     """Runs one device. `start`, any number of `run`, then `stop`; `request_stop` from anywhere."""
 
-    def __init__(self, parts: Parts, settings: DaemonSettings, *, reply: Reply = _no_reply) -> None:
+    def __init__(self, parts: Parts, settings: DaemonSettings, *, reply: Reply = no_reply) -> None:
         self._parts = parts
         self._settings = settings
         self._reply = reply
-        self._stop = threading.Event()
+        self._stop_asked = False
         self._ending = threading.Event()
         self._activity = "starting"
         self._segment = ""
@@ -131,13 +136,16 @@ class Daemon:
             thread.start()
 
     def request_stop(self) -> None:
-        """Stop reading after the batch in hand; safe in a signal handler."""
-        self._stop.set()
+        """Stop reading after the batch in hand; safe in a signal handler.
+
+        A plain flag: an Event's lock may be held by the very thread that a handler interrupts.
+        """
+        self._stop_asked = True
 
     @property
     def stopping(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._stop.is_set()
+        return self._stop_asked
 
     def run(self, source: Source) -> int:
         """Answer everything `source` gives, unless stopped; how many were answered."""
@@ -148,9 +156,13 @@ class Daemon:
         for batch in _batches(iter(source), self._batch_size()):
             num_read += len(batch)
             self._num_broken_rows = broken + source.num_broken
-            if self._stop.is_set() or not self._keep_pace(began_s, num_read):
+            if self._stop_asked or not self._keep_pace(began_s, num_read):
                 break
             self._handle(batch)
+            every = self._settings.settle_every
+            if every and num_read // every > (num_read - len(batch)) // every:
+                self.settle(self._settings.settle_s)
+                self._activity = "answering"
         self._num_broken_rows = broken + source.num_broken
         return self._parts.meter.read().num_answered - before
 
@@ -167,7 +179,7 @@ class Daemon:
         clock = self._parts.clock
         deadline_s = clock.monotonic_s() + timeout_s
         quiet_since_s: float | None = None
-        while not self._stop.is_set() and clock.monotonic_s() < deadline_s:
+        while not self._stop_asked and clock.monotonic_s() < deadline_s:
             link.wake()
             if self._is_settled(link):
                 now_s = clock.monotonic_s()
@@ -177,13 +189,14 @@ class Daemon:
             else:
                 quiet_since_s = None
                 self._parts.applier.wake.set()
-            clock.wait(self._stop, 0.25)
+            clock.sleep(SLICE_S)
         return False
 
     def hold(self) -> None:
         """Stay in touch with the cloud, without questions, until somebody asks to stop."""
         self._activity = "holding"
-        self._stop.wait()
+        while not self._stop_asked:
+            self._parts.clock.sleep(SLICE_S)
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until the spool is empty, at most `timeout_s`; whether it is (True without link)."""
@@ -194,7 +207,7 @@ class Daemon:
 
     def stop(self, drain_s: float) -> bool:
         """Drain for at most `drain_s`, then end all threads; whether the spool was emptied."""
-        self._stop.set()
+        self._stop_asked = True
         drained = self.drain(drain_s)
         self._ending.set()
         self._parts.applier.wake.set()
@@ -229,8 +242,12 @@ class Daemon:
         if self._settings.pace <= 0:
             return True
         due_s = began_s + num_read / self._settings.pace
-        wait_s = due_s - self._parts.clock.monotonic_s()
-        return wait_s <= 0 or not self._parts.clock.wait(self._stop, wait_s)
+        while not self._stop_asked:
+            wait_s = due_s - self._parts.clock.monotonic_s()
+            if wait_s <= 0:
+                return True
+            self._parts.clock.sleep(min(wait_s, SLICE_S))
+        return False
 
     def _handle(self, batch: Sequence[Observation]) -> None:
         questions = [Question(image=each.image, text=each.question) for each in batch]

@@ -1,4 +1,4 @@
-"""What the commands do: run a device over its sources, ask it once, say how it is in a few lines."""
+"""What the commands do: run a device over its sources, ask it once, say how it is."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ def update_view(state: UpdateState) -> dict[str, Any]:
     """The newest update: phase, version, reason; `outcome` is the phase it rests in."""
     return {
         "phase": state.phase.value,
+        "outcome": state.outcome or "none",
         "target": state.target,
         "version": state.version,
         "reason": state.reason.value,

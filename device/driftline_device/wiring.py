@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from driftline_device.config import DeviceConfig
-from driftline_device.daemon import Daemon, DaemonSettings, DeviceLink, Parts, Reply
+from driftline_device.daemon import Daemon, DaemonSettings, DeviceLink, Parts, Reply, no_reply
 from driftline_device.disk import make_folder
 from driftline_device.events import EventLog
 from driftline_device.link.link import Link
@@ -128,8 +128,10 @@ def open_daemon(
             poll_s=config.poll_s,
             status_s=config.status_s,
             quiet_s=config.quiet_s,
+            settle_s=config.settle_s,
+            settle_every=config.settle_every,
         )
-        daemon = Daemon(parts, settings, reply=reply)
+        daemon = Daemon(parts, settings, reply=reply or no_reply)
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
@@ -187,6 +189,6 @@ def _sampler(
         policy=policy,
         rng=rng,
         new_id=lambda: new_sample_id(clock),
-        clock=clock.now_s,
+        clock=clock,
         state=state if isinstance(state, dict) else None,
     )

@@ -19,7 +19,7 @@ import structlog
 from driftline_device.link.channel import open_channel
 from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
-from driftline_device.link.enrolment import enrol, get_policy
+from driftline_device.link.enrolment import enrol, get_policy, get_status
 from driftline_device.link.outbox import Outbox
 from driftline_device.link.settings import LinkSettings, LinkStats
 from driftline_device.link.uplink import Uplink
@@ -27,7 +27,7 @@ from driftline_device.spool.spool import Spool
 from driftline_shared.clock import Clock, SystemClock
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.retry import delays
-from driftline_shared.status import Enrolment, UpdateReport, Welcome
+from driftline_shared.status import CloudStatus, Enrolment, UpdateReport, Welcome
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
 
@@ -175,6 +175,10 @@ class Link:
         except LinkError as error:
             self._note("fetch", error)
             raise
+
+    def status(self) -> CloudStatus:
+        """The cloud now; `LinkError` if it cannot be reached."""
+        return get_status(self._channel, timeout_s=self._settings.call_timeout_s)
 
     def report(self, report: UpdateReport) -> None:
         """Keep `report` durably until the cloud has it; returns before it is delivered."""

@@ -61,6 +61,16 @@ class UpdateState:
     num_starts: int = 0
     reports: tuple[UpdateReport, ...] = ()
 
+    @property
+    def outcome(self) -> str:
+        """Of the newest update: applied, failed or rolled_back; nothing while it is under way."""
+        outcomes = {
+            Phase.ACTIVE: UpdateOutcome.APPLIED,
+            Phase.FAILED: UpdateOutcome.FAILED,
+            Phase.ROLLED_BACK: UpdateOutcome.ROLLED_BACK,
+        }
+        return outcomes[self.phase].value if self.phase in outcomes else ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restart:
