@@ -32,7 +32,7 @@ def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        draft = path.with_name(f"{path.name}.{random_bytes(4).hex()}.new")
         with draft.open("w", encoding="ascii") as file:
             file.write(f"device-{random_bytes(8).hex()}\n")
             file.flush()

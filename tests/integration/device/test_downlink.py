@@ -134,7 +134,7 @@ def test_progress_renews_the_tries(cloud: FakeCloud, make_downlink: MakeDownlink
 
 
 def test_a_partial_file_survives_a_restart(cloud: FakeCloud, make_downlink: MakeDownlink) -> None:
-    cloud.fetches.extend([FetchPlan(break_at=3), *[FetchPlan(break_at=0)] * 4])
+    cloud.fetches.extend([FetchPlan(break_at=3), *[FetchPlan(break_at=0)] * 3])
     with pytest.raises(LinkError):
         fetch(make_downlink())
     cloud.fetch_offsets.clear()
