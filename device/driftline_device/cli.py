@@ -125,7 +125,7 @@ def run(
     print_config: PrintFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Answer a stream, send what is uncertain, take updates; what waits leaves at the next start."""
+    """Answer a stream, send what is uncertain, take updates."""
     settings = _load(
         config,
         set_,
@@ -147,9 +147,11 @@ def run(
         return
     from driftline_device.running import run_device
     from driftline_shared.errors import ConfigError
+    from driftline_shared.logs import setup_logs
 
     if not source and not hold:
         raise ConfigError("nothing to do: give --source PATH, or --hold to only stay in touch")
+    setup_logs(level=settings.log.level, form=settings.log.form)
     snapshot = run_device(settings, source or [], hold=hold)
     _show(snapshot, as_json=as_json)
     if source and not snapshot["num_answered"]:
@@ -169,7 +171,9 @@ def ask(
     """Answer one question with the version this device runs; nothing is sent."""
     settings = _load(config, set_, {"state": state, "pair": pair})
     from driftline_device.running import ask_once
+    from driftline_shared.logs import setup_logs
 
+    setup_logs(level=settings.log.level, form=settings.log.form)
     answer = ask_once(settings, image, question)
     if as_json:
         typer.echo(
@@ -211,13 +215,10 @@ def rollback(
 def _load(file: Path | None, set_: list[str] | None, flags: dict[str, object]) -> Any:
     from driftline_device.config import load_config
     from driftline_shared.config import parse_assignment
-    from driftline_shared.logs import setup_logs
 
     overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
     overrides |= {key: value for key, value in flags.items() if value is not None}
-    settings = load_config(file, overrides)
-    setup_logs(level=settings.log.level, form=settings.log.form)
-    return settings
+    return load_config(file, overrides)
 
 
 def _show(snapshot: dict[str, Any], *, as_json: bool) -> None:

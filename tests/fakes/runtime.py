@@ -8,13 +8,17 @@ everything, `crash` raises,
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from safetensors.numpy import save_file
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_shared.errors import UpdateError
@@ -153,3 +157,47 @@ def _tokens(image: NDArray[np.uint8]) -> VisualTokens:
     values = np.resize(flat, (GRID.num_tokens, WIDTH)).astype(np.float32)
     positions = np.arange(GRID.num_tokens, dtype=np.int32)
     return VisualTokens(values=values, positions=positions, grid=GRID)
+
+
+def write_pair(folder: Path) -> Path:
+    """A pair folder that `load_pair` takes and this runtime answers for; no weights in it."""
+    for side in ("teacher", "student"):
+        (folder / side).mkdir(parents=True)
+        (folder / side / "config.json").write_text("{}")
+    (folder / "pair.toml").write_text(
+        f'name = "{PAIR}"\nprompt = "{{question}}"\nmax_new_tokens = 4\n'
+        '[student]\nquantization = "none"\n'
+        f'[token_space]\ndigest = "{SPACE}"\ngrid = {{rows = {GRID.rows}, cols = {GRID.cols}}}\n'
+    )
+    space = token_space()
+    save_file(
+        {name: getattr(space, name) for name in ("low", "high", "mean", "precision")},
+        folder / "token_space.safetensors",
+    )
+    save_file(calibration(), folder / "gate.safetensors")
+    probe = folder / "probe"
+    probe.mkdir()
+    write_dataset(probe, probe_set(), name="probe.jsonl")
+    return folder
+
+
+def write_dataset(folder: Path, items: Sequence[ProbeItem], *, name: str = "stream.jsonl") -> Path:
+    """Images and a JSONL file of `items`; the file's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, item in enumerate(items):
+        Image.fromarray(item.image).save(folder / f"{number}.png")
+        row = {"image": f"{number}.png", "question": item.question, "answer": item.answer}
+        rows.append(json.dumps(row))
+    (folder / name).write_text("\n".join(rows) + "\n")
+    return folder / name
+
+
+def stream(num: int, *, hard: bool) -> list[ProbeItem]:
+    """`num` different questions, all easy or all hard."""
+    return [
+        ProbeItem(
+            image=picture(n, hard=hard, noise=n), question=f"what is {n}?", answer=WORDS[n % 4]
+        )
+        for n in range(num)
+    ]

@@ -1,0 +1,148 @@
+"""Sources: good rows run, every kind of bad row is named with its line and left out."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from driftline_device.sources.dataset import MAX_LINE_BYTES, DatasetSource
+from driftline_device.sources.folder import FolderSource
+from driftline_device.sources.source import read_image
+from driftline_device.sources.table import open_source
+from driftline_shared.errors import DataError
+
+
+def save(path: Path, value: int = 7) -> None:
+    Image.fromarray(np.full((5, 6, 3), value, dtype=np.uint8)).save(path)
+
+
+def bomb(path: Path, side: int = 60_000) -> None:
+    """A PNG of a few bytes whose header names side x side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + crc
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
+
+
+def test_good_rows_come_in_order_with_their_place(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", 1)
+    save(tmp_path / "b.jpg", 2)
+    rows = [
+        {"image": "a.png", "question": "one?", "answer": "yes", "domain": "night", "extra": 1},
+        {"image": "./b.jpg", "question": "two?"},
+    ]
+    path = tmp_path / "s.jsonl"
+    path.write_text("\n\n".join(json.dumps(row) for row in rows))
+    source = DatasetSource(path)
+    first, second = list(source)
+    assert (first.question, first.truth, first.domain) == ("one?", "yes", "night")
+    assert (first.place, second.place) == (f"{path}:1", f"{path}:3")
+    assert (second.truth, second.domain) == (None, None)
+    assert (first.image.shape, first.image.dtype) == ((5, 6, 3), np.uint8)
+    assert (source.name, source.num_broken) == ("s", 0)
+    assert len(list(source)) == 2
+
+
+BAD_ROWS = [
+    "{",
+    "[1, 2]",
+    "null",
+    '"text"',
+    '{"question": "q"}',
+    '{"image": 3, "question": "q"}',
+    '{"image": "a.png"}',
+    '{"image": "a.png", "question": ""}',
+    '{"image": "a.png", "question": "q", "answer": 5}',
+    '{"image": "none.png", "question": "q"}',
+    '{"image": "broken.png", "question": "q"}',
+    '{"image": "bomb.png", "question": "q"}',
+    '{"image": "cut.png", "question": "q"}',
+    '{"image": "text.png", "question": "q"}',
+    '{"image": ".", "question": "q"}',
+    '{"image": "../secret.png", "question": "q"}',
+    '{"image": "/etc/hostname", "question": "q"}',
+    '{"image": "way_out/secret.png", "question": "q"}',
+    '{"image": "a\\u0000.png", "question": "q"}',
+    '{"image": "a.png", "question": "' + "q" * 5_000 + '"}',
+    "[" * 30_000,
+    '{"image": "' + "a" * MAX_LINE_BYTES + '", "question": "q"}',
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS, ids=lambda row: row[:40])
+def test_a_bad_row_is_named_and_the_rest_runs(tmp_path: Path, bad: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    save(folder / "a.png")
+    save(tmp_path / "secret.png")
+    (folder / "way_out").symlink_to(tmp_path)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 30)
+    whole = (folder / "a.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("hello")
+    bomb(folder / "bomb.png")
+    good = '{"image": "a.png", "question": "q"}'
+    path = folder / "s.jsonl"
+    path.write_text(f"{good}\n{bad}\n{good}\n")
+    source = DatasetSource(path)
+    with capture_logs() as logs:
+        places = [each.place for each in source]
+    assert places == [f"{path}:1", f"{path}:3"]
+    assert source.num_broken == 1
+    (row,) = logs
+    assert row["event"] == "source.row_malformed"
+    assert row["error"].startswith(f"{path}:2: ")
+    assert row["fix"]
+
+
+def test_bytes_that_are_no_text_are_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b"\xff\xfe\n\x00\n")
+    source = DatasetSource(path)
+    assert list(source) == []
+    assert source.num_broken == 2
+
+
+def test_pixels_are_bounded_before_they_are_decoded(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", place="p", max_pixels=30).shape == (5, 6, 3)
+    with pytest.raises(DataError, match=r"^p: a.png has 6 x 5 pixels, at most 29"):
+        read_image(tmp_path / "a.png", place="p", max_pixels=29)
+
+
+def test_a_folder_asks_one_question_of_each_image(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    save(folder / "b.png", 2)
+    save(folder / "a.JPG", 1)
+    save(folder / "sub" / "c.bmp", 3)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "broken.png").write_text("no image either")
+    source = FolderSource(folder, question="what?")
+    with capture_logs() as logs:
+        seen = list(source)
+    assert [Path(each.place).name for each in seen] == ["a.JPG", "b.png", "c.bmp"]
+    assert {(each.question, each.truth, each.domain) for each in seen} == {
+        ("what?", None, "photos")
+    }
+    assert (source.num_broken, len(logs)) == (1, 1)
+
+
+def test_wrong_paths_say_what_is_right(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither a folder"):
+        open_source(tmp_path / "x.csv")
+    with pytest.raises(DataError, match="does not exist"):
+        open_source(tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match="give a question"):
+        open_source(tmp_path)
