@@ -1,0 +1,191 @@
+"""One value of each domain type that travels, every field set to something of its own.
+
+The golden bytes beside this file were written from these values once. A changed value here is a
+changed file there: to change neither is the point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
+from driftline_shared import wire
+from driftline_shared.status import (
+    BlobRequest,
+    Chunk,
+    CloudStatus,
+    DeviceStatus,
+    Enrolment,
+    LineStatus,
+    RoundStatus,
+    SampleAck,
+    SampleVerdict,
+    UpdateOutcome,
+    UpdateQuery,
+    UpdateReport,
+    Welcome,
+)
+from driftline_shared.tokens import CodedTokens, Grid, Sample, SamplingPolicy
+from driftline_shared.update import UpdateKind
+from tests.fakes.manifests import make_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """A value, its message class and the pair that leads from one to the other and back."""
+
+    value: Any
+    message: Any
+    to: Callable[[Any], Any]
+    back: Callable[[Any], Any]
+
+
+TOKENS = CodedTokens(
+    codec="int8", num_tokens=3, grid=Grid(frames=2, rows=3, cols=4), payload=bytes(range(40))
+)
+SAMPLE = Sample(
+    id=bytes(range(16)),
+    question="Which colour has the circle?",
+    answer="grün",
+    tokens=TOKENS,
+    scores={"entropy": 0.625, "margin": 0.25},
+    created_unix_s=1_700_000_000,
+    adapter_version=7,
+    audit=True,
+)
+POLICY = SamplingPolicy(
+    revision=3,
+    gate_score="margin",
+    gate_quantile=0.875,
+    token_scorer="vocabulary_entropy",
+    token_share=0.25,
+    token_codec="int4",
+    sample_bytes=4_096,
+    day_bytes=1_000_000,
+    samples_per_hour=12.5,
+    audit_rate=0.125,
+    images_may_leave=True,
+    max_sample_share=0.375,
+)
+STATUS = CloudStatus(
+    cloud_id="cloud-1",
+    version="0.1.0",
+    lines=(
+        LineStatus(
+            line="tiny/ba5e",
+            newest_version=4,
+            num_samples=900,
+            num_waiting=17,
+            num_rounds=5,
+            round=RoundStatus(
+                round_id="round-5",
+                state="distilling",
+                num_samples=300,
+                target_version=5,
+                reason="count",
+                numbers={"loss": 0.5},
+                progress=0.75,
+            ),
+            devices=(
+                DeviceStatus(
+                    device_id="device-1",
+                    adapter_version=4,
+                    last_seen_unix_s=1_700_000_000,
+                    last_report="applied",
+                ),
+            ),
+        ),
+        LineStatus(line="tiny/0th", newest_version=0, num_samples=0, num_waiting=0, num_rounds=0),
+    ),
+)
+ENROLMENT = Enrolment(
+    device_id="device-1",
+    pair="tiny",
+    token_space="70ce" * 16,
+    base_model="ba5e" * 16,
+    adapter_version=4,
+)
+REPORT = UpdateReport(
+    version=5,
+    outcome=UpdateOutcome.ROLLED_BACK,
+    reason="watch_errors",
+    detail="3 of 50 answers failed",
+    numbers={"agreement": 0.5},
+)
+
+
+def _golden(value: Any, message: Any, to: Any, back: Any) -> Golden:
+    return Golden(value=value, message=message, to=to, back=back)
+
+
+GOLDEN: dict[str, Golden] = {
+    "sample": _golden(SAMPLE, uplink_pb2.Sample, wire.to_sample, wire.from_sample),
+    "coded_tokens": _golden(
+        TOKENS, uplink_pb2.CodedTokens, wire.to_coded_tokens, wire.from_coded_tokens
+    ),
+    "sample_batch": _golden(
+        [SAMPLE],
+        uplink_pb2.SampleBatch,
+        lambda samples: wire.to_batch("device-1", "70ce" * 16, samples),
+        lambda message: [wire.from_sample(sample) for sample in message.samples],
+    ),
+    "sample_acks": _golden(
+        [
+            SampleAck(id=bytes([number]) * 16, verdict=verdict, reason="store_busy", detail="Why.")
+            for number, verdict in enumerate(SampleVerdict)
+        ],
+        uplink_pb2.SampleAcks,
+        wire.to_acks,
+        wire.from_acks,
+    ),
+    "policy": _golden(POLICY, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy),
+    "enrolment": _golden(
+        ENROLMENT, control_pb2.EnrolRequest, wire.to_enrolment, wire.from_enrolment
+    ),
+    "welcome": _golden(
+        Welcome(cloud_id="cloud-1", policy=POLICY, newest_version=4),
+        control_pb2.EnrolReply,
+        wire.to_welcome,
+        wire.from_welcome,
+    ),
+    "cloud_status": _golden(
+        STATUS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "update_query": _golden(
+        UpdateQuery(
+            device_id="device-1", base_model="ba5e", adapter_version=4, failed_versions=(2, 3)
+        ),
+        downlink_pb2.CheckRequest,
+        wire.to_update_query,
+        wire.from_update_query,
+    ),
+    "manifest_delta": _golden(
+        make_manifest(), downlink_pb2.Manifest, wire.to_manifest, wire.from_manifest
+    ),
+    "manifest_full": _golden(
+        make_manifest(kind=UpdateKind.FULL),
+        downlink_pb2.Manifest,
+        wire.to_manifest,
+        wire.from_manifest,
+    ),
+    "blob_request": _golden(
+        BlobRequest(device_id="device-1", digest=bytes(range(32)), offset=1 << 40),
+        downlink_pb2.FetchRequest,
+        wire.to_blob_request,
+        wire.from_blob_request,
+    ),
+    "chunk": _golden(
+        Chunk(offset=1 << 20, data=b"some of the bytes"),
+        downlink_pb2.Chunk,
+        wire.to_chunk,
+        wire.from_chunk,
+    ),
+    "report": _golden(
+        ("device-1", REPORT),
+        downlink_pb2.ReportRequest,
+        lambda value: wire.to_report(*value),
+        wire.from_report,
+    ),
+}
