@@ -115,26 +115,21 @@ def keep_some(example: Example, count: int, rng: np.random.Generator) -> Example
 
 
 def by_size(examples: Sequence[Example], batch_size: int) -> list[list[int]]:
-    """Indices in batches of one K each, so that no visual place is padding.
+    """`plan_batches` of examples."""
+    sizes = [(e.num_tokens, len(e.question) + len(e.answer)) for e in examples]
+    return plan_batches(sizes, batch_size)
 
-    Within a K, questions of like length stay together; equal input gives equal batches.
+
+def plan_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Indices of (K, text length) in batches of one K each, so that no visual place is padding.
+
+    Texts of like length stay together. Planning the rows of one batch again gives that batch: work
+    that is planned here and done elsewhere meets the same rows in the same order.
     """
-    order = sorted(
-        range(len(examples)),
-        key=lambda i: (
-            examples[i].num_tokens,
-            len(examples[i].question) + len(examples[i].answer),
-            i,
-        ),
-    )
     batches: list[list[int]] = []
-    for i in order:
+    for i in sorted(range(len(sizes)), key=lambda i: (*sizes[i], i)):
         last = batches[-1] if batches else None
-        if (
-            last is None
-            or len(last) == batch_size
-            or examples[last[0]].num_tokens != examples[i].num_tokens
-        ):
+        if last is None or len(last) == batch_size or sizes[last[0]][0] != sizes[i][0]:
             batches.append([])
         batches[-1].append(i)
     return batches

@@ -29,12 +29,13 @@ class ScoredGate:
 
     def judge(self, candidate: Adapter, base: Adapter) -> Verdict:
         """Whether `candidate` is enough better than `base`, and forgets little enough."""
-        return judge(*self.scores(candidate, base), self._limits)
+        new, old = self.scores(candidate, base)
+        return judge(new, old, self._limits)
 
     def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> Verdict:
         """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""
-        scores = self.scores(packed, candidate, base)
-        return judge_packed(*scores, self._limits, keep_gain=self._keep_gain)
+        small, new, old = self.scores(packed, candidate, base)
+        return judge_packed(small, new, old, self._limits, keep_gain=self._keep_gain)
 
     def scores(self, *adapters: Adapter) -> list[GateScores]:
         """Scores of each, in order."""

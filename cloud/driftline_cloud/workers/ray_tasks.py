@@ -1,0 +1,191 @@
+"""What runs inside Ray's processes, and the messages it is given: plain values and Arrow tables."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from driftline_cloud.workers import transfer
+from driftline_cloud.workers.workers import DistillJob, Label, ScoreJob
+from driftline_shared.tokens import Sample
+
+Put = Callable[[Any], Any]
+"""Stores a value in Ray's object store and gives a reference to it."""
+
+
+def batch_table(samples: Sequence[Sample]) -> pa.Table:
+    """One batch of the teacher as one row: the samples' table in Arrow's own stream format."""
+    sink = pa.BufferOutputStream()
+    tables = transfer.samples_to_tables(samples)
+    with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return pa.table({"samples": pa.array([sink.getvalue().to_pybytes()], pa.large_binary())})
+
+
+def labels_of(block: pa.Table) -> list[Label]:
+    """The labels in what `Labeller` gave."""
+    return [
+        label
+        for data in block.column("labels").to_pylist()
+        for label in transfer.labels_from_table(_read(data))
+    ]
+
+
+class Labeller:
+    """A Ray Data actor: the teacher, loaded once, labels batch after batch."""
+
+    def __init__(self, pair_dir: str, settings: Mapping[str, object], device: str) -> None:
+        from driftline_cloud.workers.local import LocalWorkers
+
+        self._pair_dir = Path(pair_dir)
+        self._workers = LocalWorkers(settings=settings, device=device)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """(samples) rows -> (labels) rows."""
+        rows = []
+        for data in block.column("samples").to_pylist():
+            samples = transfer.samples_from_tables([_read(data)])
+            labels = self._workers.label(self._pair_dir, samples, _ignore)
+            sink = pa.BufferOutputStream()
+            table = transfer.labels_to_table(labels)
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+            rows.append(sink.getvalue().to_pybytes())
+        return pa.table({"labels": pa.array(rows, pa.large_binary())})
+
+
+class Board:
+    """An actor between the distilling worker and the process that waits for it."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._share = 0.0
+        self._stopped = False
+
+    def write(self, pid: int, share: float) -> bool:
+        """The worker is so far; True when it shall stop."""
+        self._pid, self._share = pid, share
+        return self._stopped
+
+    def look(self) -> tuple[int | None, float]:
+        """(process id of the worker, share done)."""
+        return self._pid, self._share
+
+    def stop(self) -> None:
+        """Nobody waits for the result any more."""
+        self._stopped = True
+
+
+class _StoppedError(Exception):
+    """The board said to stop."""
+
+
+def train_loop(config: Mapping[str, Any]) -> None:
+    """The loop of Ray Train's worker: one distillation, handed back as a checkpoint."""
+    import ray
+    import ray.train
+
+    from driftline_cloud.workers.local import LocalWorkers
+
+    board = config["board"]
+
+    def report(share: float) -> None:
+        if ray.get(board.write.remote(os.getpid(), share)):
+            raise _StoppedError
+
+    job = distill_job_from_message(config["job"], get=ray.get)
+    try:
+        report(0.0)
+        distilled = LocalWorkers(device=config["device"]).distil(job, report)
+    except _StoppedError:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        transfer.write_distilled(Path(folder), distilled)
+        checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report({}, checkpoint=checkpoint)
+
+
+class Scorer:
+    """An actor that scores adapters; the models stay loaded between calls."""
+
+    def __init__(self, device: str) -> None:
+        from driftline_cloud.workers.local import LocalWorkers
+
+        self._workers = LocalWorkers(device=device)
+
+    def score(self, message: Mapping[str, Any], adapters: Sequence[Any]) -> list[dict[str, Any]]:
+        """`GateScores` as plain dicts, in the order of `adapters` (references to safetensors)."""
+        import ray
+
+        job = score_job_from_message(message)
+        given = [transfer.adapter_from_bytes(ray.get(one)) for one in adapters]
+        return [asdict(scores) for scores in self._workers.score(job, given)]
+
+
+def distill_job_to_message(job: DistillJob, *, put: Put) -> dict[str, Any]:
+    """A job as plain values; what is large goes to the object store in bounded pieces."""
+    return {
+        "pair_dir": str(job.pair_dir),
+        "seed": job.seed,
+        "start": put(transfer.adapter_to_bytes(job.start)),
+        "samples": [put(table) for table in transfer.samples_to_tables(job.samples)],
+        "labels": put(transfer.labels_to_table(job.labels)),
+        "rehearsal": [put(table) for table in transfer.samples_to_tables(job.rehearsal)],
+        "rehearsal_labels": put(transfer.labels_to_table(job.rehearsal_labels)),
+        "settings": dict(job.settings),
+    }
+
+
+def distill_job_from_message(
+    message: Mapping[str, Any], *, get: Callable[[Any], Any]
+) -> DistillJob:
+    """What `distill_job_to_message` was given."""
+    return DistillJob(
+        pair_dir=Path(message["pair_dir"]),
+        seed=message["seed"],
+        start=transfer.adapter_from_bytes(get(message["start"])),
+        samples=transfer.samples_from_tables([get(one) for one in message["samples"]]),
+        labels=transfer.labels_from_table(get(message["labels"])),
+        rehearsal=transfer.samples_from_tables([get(one) for one in message["rehearsal"]]),
+        rehearsal_labels=transfer.labels_from_table(get(message["rehearsal_labels"])),
+        settings=message["settings"],
+    )
+
+
+def score_job_to_message(job: ScoreJob) -> dict[str, Any]:
+    """A score job as plain values and tables."""
+    return {
+        "pair_dir": str(job.pair_dir),
+        "holdout": transfer.samples_to_tables(job.holdout),
+        "labels": transfer.labels_to_table(job.labels),
+        "rehearsal": transfer.samples_to_tables(job.rehearsal),
+        "rehearsal_labels": transfer.labels_to_table(job.rehearsal_labels),
+        "settings": dict(job.settings),
+    }
+
+
+def score_job_from_message(message: Mapping[str, Any]) -> ScoreJob:
+    """What `score_job_to_message` was given."""
+    return ScoreJob(
+        pair_dir=Path(message["pair_dir"]),
+        holdout=transfer.samples_from_tables(message["holdout"]),
+        labels=transfer.labels_from_table(message["labels"]),
+        rehearsal=transfer.samples_from_tables(message["rehearsal"]),
+        rehearsal_labels=transfer.labels_from_table(message["rehearsal_labels"]),
+        settings=message["settings"],
+    )
+
+
+def _read(data: bytes) -> pa.Table:
+    return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+
+
+def _ignore(_share: float) -> None:
+    pass

@@ -1,0 +1,126 @@
+"""Ray workers give what local ones give, to the byte, also when a worker is killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.workers.local import LocalWorkers
+from driftline_cloud.workers.ray import RayWorkers
+from driftline_cloud.workers.workers import DistillJob, Label, ScoreJob
+from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.tokens import Sample
+from driftline_shared.update import Adapter, adapter_digest
+from tests.fakes.pair_samples import make_samples
+from tests.fakes.tiny_pair import make_tiny_pair
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
+
+SETTINGS: dict[str, object] = {
+    "threads": 1,
+    "min_steps": 6,
+    "max_steps": 6,
+    "batch_size": 8,
+    "num_source_rows": 12,
+    "confidence_floor": 0.0,
+    "label_batch_size": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return load_pair(make_tiny_pair(tmp_path_factory.mktemp("pair")))
+
+
+@pytest.fixture(scope="module")
+def ray_workers() -> Iterator[RayWorkers]:
+    workers = RayWorkers(settings=SETTINGS)
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(scope="module")
+def samples(pair: Pair) -> list[Sample]:
+    return [*make_samples(pair, 10), *make_samples(pair, 3, kept=16, seed=1)]
+
+
+def _quiet(_share: float) -> None:
+    pass
+
+
+def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
+    pair: Pair, samples: list[Sample], ray_workers: RayWorkers
+) -> None:
+    local = LocalWorkers(settings=SETTINGS)
+    shares: list[float] = []
+    labels = local.label(pair.dir, samples, _quiet)
+    assert ray_workers.label(pair.dir, samples, shares.append) == labels
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert ray_workers.label(pair.dir, [], _quiet) == []
+
+    job = _job(pair, samples, labels, local)
+    here, there = local.distil(job, _quiet), _distil_with_a_kill(ray_workers, job)
+    assert adapter_digest(there.adapter) == adapter_digest(here.adapter)
+    assert adapter_digest(there.importance) == adapter_digest(here.importance)
+    assert there.numbers == here.numbers
+
+    gate = ScoreJob(pair_dir=pair.dir, holdout=samples, labels=labels, settings=SETTINGS)
+    candidates = [job.start, here.adapter]
+    assert ray_workers.score(gate, candidates) == local.score(gate, candidates)
+
+
+class _CutOffError(Exception):
+    pass
+
+
+def test_a_cut_off_distillation_ends(
+    pair: Pair, samples: list[Sample], ray_workers: RayWorkers
+) -> None:
+    local = LocalWorkers(settings=SETTINGS)
+    labels = local.label(pair.dir, samples, _quiet)
+    long: dict[str, object] = {"min_steps": 100_000, "max_steps": 100_000}
+    job = replace(_job(pair, samples, labels, local), settings={**SETTINGS, **long})
+
+    def cut(_share: float) -> None:
+        raise _CutOffError
+
+    with pytest.raises(_CutOffError):
+        ray_workers.distil(job, cut)
+
+
+def _job(pair: Pair, samples: list[Sample], labels: list[Label], local: LocalWorkers) -> DistillJob:
+    assert DistilSettings.from_mapping(SETTINGS).threads == 1
+    return DistillJob(
+        pair_dir=pair.dir,
+        seed=5,
+        start=_version_0(pair),
+        samples=samples[:10],
+        labels=labels[:10],
+        rehearsal=samples[10:],
+        rehearsal_labels=labels[10:],
+        settings=SETTINGS,
+    )
+
+
+def _version_0(pair: Pair) -> Adapter:
+    from driftline_cloud.distill.student import load_models
+
+    return load_models(pair.dir).initial
+
+
+def _distil_with_a_kill(workers: RayWorkers, job: DistillJob):  # type: ignore[no-untyped-def]
+    killed: list[int] = []
+
+    def kill_once(_share: float) -> None:
+        if not killed and workers.distilling_pid is not None:
+            killed.append(workers.distilling_pid)
+            os.kill(workers.distilling_pid, signal.SIGKILL)
+
+    found = workers.distil(job, kill_once)
+    assert killed and workers.distilling_pid != killed[0]
+    return found
