@@ -225,6 +225,18 @@ def check_digest(digest: bytes) -> None:
         )
 
 
+def numbers(given: Mapping[str, float]) -> dict[str, float]:
+    """Named numbers, if they are not too many."""
+    if len(given) > MAX_NUMBERS:
+        raise _invalid(f"{len(given)} numbers are too many")
+    return dict(given)
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that is for reading only."""
+    return text[:MAX_DETAIL_CHARS]
+
+
 def _check_text(name: str, text: str, *, required: bool) -> None:
     wrong = ""
     if required and not text.strip():

@@ -1,0 +1,85 @@
+"""The one place where domain values meet protobuf messages: `to_x` and `from_x` pairs.
+
+`to_x` raises what the other side would refuse; `from_x` bounds and checks everything before it
+builds a value, so a domain value that exists is a valid one. Fields we do not know are ignored.
+Errors are `SampleError`, `UpdateError` or `LinkError` with the exact reason; gRPC carries the
+reason's code in the trailing metadata under `REASON_KEY`.
+"""
+
+from __future__ import annotations
+
+from driftline_shared.wire.control import (
+    from_cloud_status,
+    from_enrolment,
+    from_policy,
+    from_welcome,
+    to_cloud_status,
+    to_enrolment,
+    to_policy,
+    to_welcome,
+)
+from driftline_shared.wire.samples import (
+    dump_sample,
+    from_ack,
+    from_acks,
+    from_coded_tokens,
+    from_sample,
+    load_sample,
+    to_ack,
+    to_acks,
+    to_batch,
+    to_coded_tokens,
+    to_sample,
+)
+from driftline_shared.wire.updates import (
+    dump_manifest,
+    from_blob_request,
+    from_chunk,
+    from_manifest,
+    from_report,
+    from_update_query,
+    load_manifest,
+    to_blob_request,
+    to_chunk,
+    to_manifest,
+    to_report,
+    to_update_query,
+)
+
+REASON_KEY = "driftline-reason"
+"""Trailing metadata of a failed call: the stable code; the status text is the sentence."""
+
+__all__ = [
+    "REASON_KEY",
+    "dump_manifest",
+    "dump_sample",
+    "from_ack",
+    "from_acks",
+    "from_blob_request",
+    "from_chunk",
+    "from_cloud_status",
+    "from_coded_tokens",
+    "from_enrolment",
+    "from_manifest",
+    "from_policy",
+    "from_report",
+    "from_sample",
+    "from_update_query",
+    "from_welcome",
+    "load_manifest",
+    "load_sample",
+    "to_ack",
+    "to_acks",
+    "to_batch",
+    "to_blob_request",
+    "to_chunk",
+    "to_cloud_status",
+    "to_coded_tokens",
+    "to_enrolment",
+    "to_manifest",
+    "to_policy",
+    "to_report",
+    "to_sample",
+    "to_update_query",
+    "to_welcome",
+]

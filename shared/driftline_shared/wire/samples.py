@@ -1,0 +1,148 @@
+"""Samples, their tokens, batches and acks as messages."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+from driftline_proto.v1 import uplink_pb2
+from driftline_shared import bounds
+from driftline_shared.errors import LinkError, Reason, SampleError
+from driftline_shared.status import SampleAck, SampleVerdict
+from driftline_shared.tokens import CodedTokens, Grid, Sample
+
+_VERDICTS = {
+    SampleVerdict.STORED: uplink_pb2.SAMPLE_VERDICT_STORED,
+    SampleVerdict.DUPLICATE: uplink_pb2.SAMPLE_VERDICT_DUPLICATE,
+    SampleVerdict.REFUSED: uplink_pb2.SAMPLE_VERDICT_REFUSED,
+    SampleVerdict.RETRY: uplink_pb2.SAMPLE_VERDICT_RETRY,
+}
+_VERDICTS_BACK = {number: verdict for verdict, number in _VERDICTS.items()}
+
+
+def to_coded_tokens(tokens: CodedTokens) -> uplink_pb2.CodedTokens:
+    """Coded tokens with the crc32 of their payload."""
+    bounds.check_coded_tokens(tokens)
+    return uplink_pb2.CodedTokens(
+        codec=tokens.codec,
+        num_tokens=tokens.num_tokens,
+        frames=tokens.grid.frames,
+        rows=tokens.grid.rows,
+        cols=tokens.grid.cols,
+        payload=tokens.payload,
+        crc32=zlib.crc32(tokens.payload),
+    )
+
+
+def from_coded_tokens(message: uplink_pb2.CodedTokens) -> CodedTokens:
+    """Coded tokens whose payload is whole; decoding them is the codec's work."""
+    tokens = CodedTokens(
+        codec=message.codec,
+        num_tokens=message.num_tokens,
+        grid=Grid(frames=message.frames, rows=message.rows, cols=message.cols),
+        payload=message.payload,
+    )
+    bounds.check_coded_tokens(tokens)
+    if zlib.crc32(tokens.payload) != message.crc32:
+        raise SampleError("crc32 of the payload differs")
+    return tokens
+
+
+def to_sample(sample: Sample) -> uplink_pb2.Sample:
+    """A sample as it travels; `priority` stays on the device, scores are rounded to float32."""
+    bounds.check_sample(sample)
+    return uplink_pb2.Sample(
+        id=sample.id,
+        question=sample.question,
+        answer=sample.answer,
+        tokens=to_coded_tokens(sample.tokens),
+        scores=sample.scores,
+        created_unix_s=sample.created_unix_s,
+        adapter_version=sample.adapter_version,
+        audit=sample.audit,
+    )
+
+
+def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
+    """A checked sample; `priority` is what the device's own store knows beside the message."""
+    if len(message.id) != bounds.SAMPLE_ID_BYTES:
+        raise SampleError(
+            f"sample id has {len(message.id)} bytes, not {bounds.SAMPLE_ID_BYTES}",
+            reason=Reason.SAMPLE_ID_INVALID,
+        )
+    if not message.HasField("tokens"):
+        raise SampleError("sample holds no tokens")
+    if len(message.scores) > bounds.MAX_SCORES:
+        raise SampleError(f"{len(message.scores)} scores, at most {bounds.MAX_SCORES} are read")
+    sample = Sample(
+        id=message.id,
+        question=message.question,
+        answer=message.answer,
+        tokens=from_coded_tokens(message.tokens),
+        scores=dict(message.scores),
+        priority=priority,
+        created_unix_s=message.created_unix_s,
+        adapter_version=message.adapter_version,
+        audit=message.audit,
+    )
+    bounds.check_sample(sample)
+    return sample
+
+
+def dump_sample(sample: Sample) -> bytes:
+    """A sample as bytes for a store: the wire message, serialized."""
+    return to_sample(sample).SerializeToString(deterministic=True)
+
+
+def load_sample(body: bytes, *, priority: float = 0.0) -> Sample:
+    """A sample from the bytes of `dump_sample`; `SampleError` if they do not decode."""
+    if len(body) > bounds.MAX_BATCH_BYTES:
+        raise SampleError(f"{len(body)} bytes are no sample", reason=Reason.SAMPLE_TOO_LARGE)
+    message = uplink_pb2.Sample()
+    try:
+        message.ParseFromString(body)
+    except Exception as error:  # DecodeError, whose class differs between protobuf back ends
+        raise SampleError("stored bytes are no sample message") from error
+    return from_sample(message, priority=priority)
+
+
+def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:
+    """One ack; a long detail is cut."""
+    return uplink_pb2.SampleAck(
+        id=ack.id, verdict=_VERDICTS[ack.verdict], reason=ack.reason, detail=bounds.cut(ack.detail)
+    )
+
+
+def from_ack(message: uplink_pb2.SampleAck) -> SampleAck:
+    """One ack; a verdict we do not know is a protocol mismatch, not a guess."""
+    verdict = _VERDICTS_BACK.get(message.verdict)
+    if verdict is None:
+        raise LinkError(
+            f"verdict {message.verdict} is not known here", reason=Reason.PROTOCOL_MISMATCH
+        )
+    # The id is not checked: the cloud names a sample by the very bytes that were sent, good or bad.
+    return SampleAck(
+        id=message.id[: bounds.MAX_WORD_CHARS],
+        verdict=verdict,
+        reason=message.reason[: bounds.MAX_WORD_CHARS],
+        detail=bounds.cut(message.detail),
+    )
+
+
+def to_acks(acks: Iterable[SampleAck]) -> uplink_pb2.SampleAcks:
+    """One message of acks."""
+    return uplink_pb2.SampleAcks(acks=[to_ack(ack) for ack in acks])
+
+
+def from_acks(message: uplink_pb2.SampleAcks) -> list[SampleAck]:
+    """The acks of one message."""
+    return [from_ack(ack) for ack in message.acks]
+
+
+def to_batch(device_id: str, token_space: str, samples: Iterable[Sample]) -> uplink_pb2.SampleBatch:
+    """One message of samples; keeping it below `bounds.MAX_BATCH_BYTES` is the caller's work."""
+    return uplink_pb2.SampleBatch(
+        device_id=device_id,
+        token_space=token_space,
+        samples=[to_sample(sample) for sample in samples],
+    )
