@@ -1,4 +1,4 @@
-"""What a cloud needs and a test can have in milliseconds: a pair of bare files, workers that reckon.
+"""What a cloud needs, in milliseconds: a pair of bare files, workers that reckon.
 
 The workers pretend that a goal adapter exists: distilling moves towards it, scoring measures how
 near an adapter is. Everything else of a round (store, ledger, packing, registry) is the real thing.

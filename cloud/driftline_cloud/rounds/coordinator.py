@@ -178,7 +178,9 @@ class Coordinator:
         ours = isinstance(error, DriftlineError)
         cause = str(error) if ours else f"{type(error).__name__}: {error}"
         state = str(round_.state)
-        log.warning("round_state_failed", round=round_.id, state=state, cause=cause, exc_info=True)
+        log.warning(
+            "round_state_failed", round=round_.id, state=state, cause=cause, exc_info=not ours
+        )
         after = record_error(
             round_,
             f"{state}: {cause}"[:1_000],

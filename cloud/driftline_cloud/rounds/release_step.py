@@ -74,7 +74,8 @@ class Releases:
 
     def canonical(self, version: int) -> Adapter:
         """C_v: what devices at `version` hold, bit for bit."""
-        return self._registry.canonical(self._line.id, version)
+        # In name order: a file gives its tensors in any, and work may draw numbers by tensor.
+        return dict(sorted(self._registry.canonical(self._line.id, version).items()))
 
     def offer(
         self, held_version: int, *, failed_versions: Collection[int], full_reason: str = ""

@@ -1,4 +1,4 @@
-"""Admission: each fault of a sample has its own reason, and the verdict says whether to send again."""
+"""Each fault of a sample has its own reason; the verdict says whether to send it again."""
 
 from __future__ import annotations
 

@@ -1,0 +1,249 @@
+"""Rounds from trigger to version: what is trained on, what is refused, what a failure leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN
+from driftline_cloud.rounds.round import RetryLimits, RoundState
+from driftline_shared.errors import DriftlineError, PairError
+from driftline_shared.update_apply import apply_update
+from tests.fakes.clock import FakeClock
+from tests.fakes.cloud import ReckoningWorkers, start_adapter
+from tests.fakes.rounds import SETTINGS, RoundsBench, open_bench, released_files
+
+Open = Callable[..., RoundsBench]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def workers() -> ReckoningWorkers:
+    return ReckoningWorkers()
+
+
+@pytest.fixture
+def open_(tmp_path: Path, workers: ReckoningWorkers, clock: FakeClock) -> Iterator[Open]:
+    opened: list[RoundsBench] = []
+
+    def make(name: str = "state", **options: object) -> RoundsBench:
+        bench = open_bench(tmp_path / name, workers, clock, **options)
+        opened.append(bench)
+        return bench
+
+    yield make
+    for bench in opened:
+        bench.database.close()
+
+
+def _last(bench: RoundsBench):
+    (round_,) = bench.ledger.newest(bench.line.id)
+    return round_
+
+
+def test_too_few_samples_start_nothing(open_: Open) -> None:
+    bench = open_()
+    bench.send(range(39))
+    assert not bench.coordinator.step()
+    assert bench.ledger.count(bench.line.id) == 0
+
+
+def test_a_round_becomes_the_version_that_devices_decode(open_: Open) -> None:
+    bench = open_()
+    samples = bench.send(range(40))
+    bench.run()
+    round_ = _last(bench)
+    assert (round_.state, round_.target_version) == (RoundState.DONE, 1)
+    manifest = bench.releases.offer(0, failed_versions=())
+    assert manifest is not None
+    blob = bench.registry.blobs.get(manifest.blob_digest)
+    held = apply_update(start_adapter(), manifest, blob)
+    canonical = bench.releases.canonical(1)
+    assert all(np.array_equal(held[name], canonical[name]) for name in canonical)
+    assert manifest.round_id == round_.id
+    assert manifest.num_samples == 40
+    assert manifest.created_unix_s == round_.created_unix_s
+    assert 0.5 < manifest.gate["agreement"] <= 1.0
+    assert round_.numbers["update.kept_gain"] >= 0.95
+    assert set(bench.store.states([s.id for s in samples]).values()) == {"used"}
+
+
+def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    bench = open_()
+    bench.send(range(40))
+    bench.run()
+    bench.send(range(100, 140))
+    bench.run()
+    first, second = workers.jobs
+    one, two = (
+        bench.ledger.parts(r.id) for r in reversed(bench.ledger.newest(bench.line.id, limit=2))
+    )
+    assert [s.id for s in second.samples] == two[TRAIN]
+    assert (len(two[TRAIN]), len(two[HOLDOUT])) == (32, 8)
+    assert not set(two[TRAIN]) & set(two[HOLDOUT])
+    assert first.rehearsal == []
+    assert [s.id for s in second.rehearsal] == two[REHEARSAL]
+    assert len(two[REHEARSAL]) == 10
+    assert set(two[REHEARSAL]) <= set(one[TRAIN])
+    assert len(two[RECALL]) == 6
+    assert set(two[RECALL]) <= set(one[HOLDOUT])
+    assert [label.sample_id for label in second.labels] == two[TRAIN]
+    # The second round starts from what devices hold, and labels no sample a second time.
+    assert np.array_equal(second.start["query.A"], bench.releases.canonical(1)["query.A"])
+    assert workers.num_labelled == 80
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(open_: Open) -> None:
+    found = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        bench = open_(name, settings=replace(SETTINGS, seed=seed))
+        bench.send(range(40))
+        bench.run()
+        found.append(released_files(bench.folder))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_a_candidate_that_gains_nothing_is_rejected_with_numbers(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    workers.gain = 0.0
+    bench = open_()
+    samples = bench.send(range(40))
+    bench.run()
+    round_ = _last(bench)
+    assert round_.state is RoundState.REJECTED
+    assert "agreement with the teacher rose" in round_.reason
+    assert round_.numbers["gate.base_agreement"] >= round_.numbers["gate.candidate_agreement"]
+    assert bench.releases.newest_version() == 0
+    # Its samples are not tried again by themselves: the next round rehearses them.
+    assert set(bench.store.states([s.id for s in samples]).values()) == {"used"}
+
+
+def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
+    tight = ChooseSettings(max_fp16_share=0.02, shares=(0.01,), quantizers=("linear2",))
+    bench = open_(limits=GateLimits(delta_up=0.2), dwc=tight)
+    bench.send(range(40))
+    bench.run()
+    round_ = _last(bench)
+    assert round_.state is RoundState.REJECTED
+    assert "no packing" in round_.reason
+    assert bench.releases.newest_version() == 0
+
+
+def test_errors_are_retried_with_backoff_and_then_go_through(
+    open_: Open, workers: ReckoningWorkers, clock: FakeClock
+) -> None:
+    workers.errors = [RuntimeError("worker died"), DriftlineError("worker died again")]
+    bench = open_()
+    bench.send(range(40))
+    bench.run()
+    round_ = _last(bench)
+    assert (round_.state, round_.num_errors) == (RoundState.DISTILLING, 1)
+    assert "worker died" in round_.reason
+    assert not bench.coordinator.step()
+    clock.advance(2.5)
+    bench.run()
+    assert _last(bench).num_errors == 2
+    clock.advance(10.0)
+    bench.run()
+    assert _last(bench).state is RoundState.DONE
+
+
+def test_a_round_that_fails_gives_its_samples_back(
+    open_: Open, workers: ReckoningWorkers, clock: FakeClock
+) -> None:
+    workers.errors = [PairError("teacher is broken")]
+    bench = open_()
+    samples = bench.send(range(40))
+    bench.run()
+    round_ = _last(bench)
+    assert (round_.state, round_.number) == (RoundState.FAILED, 1)
+    assert "teacher is broken" in round_.reason
+    assert set(bench.store.states([s.id for s in samples]).values()) == {"waiting"}
+    # It rests first, then the next round takes them.
+    clock.advance(31.0)
+    bench.run()
+    assert (_last(bench).state, _last(bench).number) == (RoundState.DONE, 2)
+    assert bench.releases.newest_version() == 1
+
+
+def test_work_that_kills_the_process_each_time_ends(open_: Open, workers: ReckoningWorkers) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(where: str) -> None:
+        if where == "distil":
+            raise Killed
+
+    workers.hook = die
+    settings = replace(SETTINGS, retry=RetryLimits(max_starts=3))
+    bench = open_(settings=settings)
+    bench.send(range(40))
+    num_killed = 0
+    for _ in range(20):
+        try:
+            open_(settings=settings).run()
+            break
+        except Killed:
+            num_killed += 1
+    round_ = _last(bench)
+    assert num_killed == 3
+    assert (round_.state, round_.reason) == (RoundState.FAILED, "distilling was cut off 3 times")
+
+
+def test_an_orderly_stop_leaves_the_round_and_does_not_count(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    stop = threading.Event()
+    workers.hook = lambda where: stop.set() if where == "distil" else None
+    bench = open_()
+    bench.send(range(40))
+    bench.coordinator.run(stop)
+    round_ = _last(bench)
+    assert (round_.state, round_.num_starts, round_.num_errors) == (RoundState.DISTILLING, 0, 0)
+    workers.hook = lambda where: None
+    open_().run()
+    assert _last(bench).state is RoundState.DONE
+
+
+def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
+    def watch(event: str, round_) -> None:
+        if event == "worked" and round_.state is RoundState.RELEASING:
+            raise RuntimeError("the database is away")
+
+    bench = open_(watch=watch, settings=replace(SETTINGS, retry=RetryLimits(max_starts=1)))
+    bench.send(range(40))
+    with pytest.raises(RuntimeError):
+        bench.run()
+    again = open_(settings=replace(SETTINGS, retry=RetryLimits(max_starts=1)))
+    again.run()
+    assert _last(again).state is RoundState.DONE
+    assert again.releases.newest_version() == 1
+
+
+def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers) -> None:
+    seen: list[float] = []
+    bench = open_(settings=replace(SETTINGS, keep_folders=1))
+    workers.hook = lambda _where: seen.append(bench.coordinator.progress)
+    for start in (0, 100, 200):
+        bench.send(range(start, start + 40))
+        bench.run()
+    assert bench.releases.newest_version() == 3
+    assert [path.name[-4:] for path in sorted((bench.folder / "rounds").iterdir())] == ["0003"]
+    assert all(0.0 <= value <= 1.0 for value in seen)
+    assert len(set(seen)) > 1
+    assert bench.coordinator.progress == 0.0
