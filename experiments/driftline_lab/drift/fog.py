@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import to_picture
 
-THICKNESS = (0.50, 0.70)
+THICKNESS = (0.58, 0.76)
 """Least and most share of the picture that is haze."""
 
 BLUR = (0.8, 1.4)

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import blur, find_figure, to_picture
 
-HATCH_PERIOD = (3.0, 4.5)
+HATCH_PERIOD = (4.0, 5.5)
 """Pixels between two hatching strokes."""
+
+PRESSURE = (0.50, 0.75)
+"""Share of the paper that a stroke covers: pencils are paler than paint."""
 
 
 def sketch(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -18,8 +21,8 @@ def sketch(picture: Picture, rng: np.random.Generator) -> Picture:
     figure = find_figure(picture)
     outline = np.clip(4.0 * blur(figure.cover, 1.0) * (1 - blur(figure.cover, 1.0)), 0, 1)
     hatching = figure.cover * _strokes(height, width, rng.uniform(*HATCH_PERIOD), rng)
-    ink = np.clip(np.maximum(outline, hatching), 0, 1)[..., None]
-    paper = rng.uniform(225, 250) + rng.uniform(-6, 6, 3)
+    ink = np.clip(np.maximum(outline, hatching), 0, 1)[..., None] * rng.uniform(*PRESSURE)
+    paper = rng.uniform(205, 240) + rng.uniform(-15, 15, 3)
     ruling = _strokes(height, width, rng.uniform(7, 11), rng)[..., None]
     ground = paper - ruling * rng.uniform(15, 40, 3)
     grain = rng.normal(0.0, 3.0, picture.shape)

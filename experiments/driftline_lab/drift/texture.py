@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from driftline_lab.drift.base import Picture
 from driftline_lab.drift.figure import find_figure, to_picture
 
-NUM_DISTRACTORS = (4, 8)
+NUM_DISTRACTORS = (5, 10)
 """Fewest and most strokes; each is thinner than any figure, so the figure stays clear."""
 
 
@@ -27,7 +27,7 @@ def _waves(height: int, width: int, rng: np.random.Generator) -> NDArray[np.floa
     """(H, W, 3) float32: two crossing waves that mix two related mid-bright colours."""
     rows, cols = np.mgrid[0:height, 0:width].astype(np.float32)
     first = rng.uniform(110, 230, 3).astype(np.float32)
-    second = first + rng.uniform(-45, 45, 3).astype(np.float32)
+    second = first + rng.uniform(-65, 65, 3).astype(np.float32)
     share = np.zeros((height, width), dtype=np.float32)
     for _ in range(2):
         angle, period = rng.uniform(0, np.pi), rng.uniform(5, 14)

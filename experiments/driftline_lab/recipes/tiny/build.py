@@ -20,6 +20,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast,
 
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Part, facts_of, image_ids, read_picture
+from driftline_lab.drift.table import DRIFTS
 from driftline_lab.recipes.tiny.card import Measured, write_card
 from driftline_lab.recipes.tiny.evaluation import accuracy
 from driftline_lab.recipes.tiny.export import export_probe, export_source
@@ -38,7 +39,7 @@ from driftline_lab.recipes.tiny.views import Gallery, fact_labels
 
 TOWER_PLAN = TowerPlan(num_steps=1_200)
 STUDENT_PLAN = LanguagePlan(num_steps=2_000, learning_rate=2e-3, seed=11)
-TEACHER_PLAN = LanguagePlan(num_steps=6_000, learning_rate=1.2e-3, seed=12)
+TEACHER_PLAN = LanguagePlan(num_steps=2_800, learning_rate=1.5e-3, seed=12)
 TEACHER_DRIFT_SEEDS = (0, 1)
 """Each train picture is seen through this many draws of every drift."""
 
@@ -104,8 +105,7 @@ def build_tiny(
         gallery = Gallery(
             folder=bench.work / "tokens", tower=tower, encoder=Encoder(tokenizer=bench.tokenizer)
         )
-        students = {SOURCE: gallery.views(SOURCE, Part.TRAIN)}
-        _language(bench, "student", STUDENT, STUDENT_PLAN, tower, lambda: students)
+        _language(bench, "student", STUDENT, STUDENT_PLAN, tower, lambda: _own_views(gallery))
         _language(bench, "teacher", TEACHER, TEACHER_PLAN, tower, lambda: _broad_views(gallery))
         export_source(_fresh(out), tower)
         export_probe(out)
@@ -146,19 +146,32 @@ def _tower(bench: Bench) -> SiglipVisionModel:
         train_tower(pictures, labels[:, 0], labels[:, 1], plan, report).save_pretrained(folder)
     # Read back, so that a resumed build and a straight one go on from the same bits.
     tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
-    return tower.eval().requires_grad_(False)
+    # Rounded as it is shipped: every cached token is what the shipped tower gives.
+    return tower.half().float().eval().requires_grad_(False)
+
+
+def _own_views(gallery: Gallery) -> dict[str, list[View]]:
+    """The source as the data set has it: its own pictures with its own questions."""
+    return {SOURCE: gallery.views(SOURCE, Part.TRAIN)}
+
+
+def _source_views(gallery: Gallery) -> dict[str, list[View]]:
+    """The train pictures as they are and mirrored, asked more than the data set asks."""
+    plain, mirrored = (gallery.training_views(SOURCE, mirrored=m) for m in (False, True))
+    return {SOURCE: plain + mirrored}
 
 
 def _broad_views(gallery: Gallery) -> dict[str, list[View]]:
     """Source and every drift, over the train pictures only."""
-    return {
+    drifted = {
         name: [
             view
-            for drift_seed in (TEACHER_DRIFT_SEEDS if domain.drift else (0,))
-            for view in gallery.views(name, Part.TRAIN, drift_seed=drift_seed)
+            for drift_seed in TEACHER_DRIFT_SEEDS
+            for view in gallery.training_views(name, drift_seed=drift_seed)
         ]
-        for name, domain in DOMAINS.items()
+        for name in DRIFTS
     }
+    return _source_views(gallery) | drifted
 
 
 def _language(

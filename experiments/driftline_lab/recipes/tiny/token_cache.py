@@ -1,6 +1,6 @@
 """Tokens of every picture in every domain, computed once and kept as fp16 files.
 
-One file per (domain, seed): `<domain>-<seed>.safetensors` with `ids` (N,) int64 and `tokens`
+One file per (domain, seed), and for mirrored pictures: `<domain>-<seed>.safetensors` with `ids` (N,) int64 and `tokens`
 (N, V, D) fp16. Training reads these and never runs the tower.
 """
 
@@ -53,16 +53,24 @@ def encode_pictures(
 
 
 def cache_tokens(
-    folder: Path, tower: SiglipVisionModel, domain: str, image_ids: Iterable[int], *, seed: int
+    folder: Path,
+    tower: SiglipVisionModel,
+    domain: str,
+    image_ids: Iterable[int],
+    *,
+    seed: int,
+    mirrored: bool = False,
 ) -> CachedTokens:
     """The tokens of `image_ids` in `domain`, from the folder or computed and written there."""
-    path = folder / f"{domain}-{seed}.safetensors"
+    path = folder / f"{domain}-{seed}{'-mirrored' if mirrored else ''}.safetensors"
     ids = np.asarray(list(image_ids), dtype=np.int64)
     if path.exists():
         stored = load_file(path)
         if np.array_equal(stored["ids"], ids):
             return _cached(stored["ids"], stored["tokens"])
     pictures = (DOMAINS[domain].picture(int(i), seed=seed) for i in ids)
+    if mirrored:
+        pictures = (picture[:, ::-1] for picture in pictures)
     tokens = encode_pictures(tower, pictures)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"ids": ids, "tokens": tokens}, path)

@@ -36,6 +36,8 @@ class View:
     segments: tuple[Segment, ...]
     shape: int
     colour: int
+    chances: NDArray[np.float64] | None = None
+    """How often each segment is drawn in training; alike when `None`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +126,8 @@ def draw_batch(
     kept = np.sort(rng.random((len(views), NUM_VISUAL)).argsort(axis=1)[:, :num_kept], axis=1)
     rows = []
     for view in views:
-        order = rng.permutation(len(view.segments))[: plan.questions_per_picture]
+        number = min(plan.questions_per_picture, len(view.segments))
+        order = rng.choice(len(view.segments), number, replace=False, p=view.chances)
         rows.append([view.segments[i] for i in order])
     packed = pack(rows, kept, num_visual=NUM_VISUAL, start_id=start_id, pad_id=pad_id)
     visual = np.stack([v.tokens[v.row, k] for v, k in zip(views, kept, strict=True)])

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import SiglipVisionModel
 
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Facts, Part, facts_of, image_ids
 from driftline_lab.drift.reworded import COLOURS, SHAPES
-from driftline_lab.recipes.tiny.questions import Encoder
-from driftline_lab.recipes.tiny.token_cache import cache_tokens
+from driftline_lab.recipes.tiny.packing import Segment
+from driftline_lab.recipes.tiny.questions import Encoder, worded
+from driftline_lab.recipes.tiny.token_cache import CachedTokens, cache_tokens
 from driftline_lab.recipes.tiny.tower import UNKNOWN
 from driftline_lab.recipes.tiny.training import View
 
@@ -24,28 +27,57 @@ class Gallery:
     tower: SiglipVisionModel
     encoder: Encoder
 
-    def views(self, domain: str, part: Part, *, drift_seed: int = 0) -> list[View]:
-        """One view per picture of `part` in `domain`."""
+    def views(self, domain: str, part: Part) -> list[View]:
+        """One view per picture of `part` in `domain`, with the data set's own questions."""
+        cached = self._tokens(domain, part, drift_seed=0, mirrored=False)
+        return [
+            _view(cached, image_id, self.encoder.segments(image_id, domain, seed=0))
+            for image_id in image_ids(part)
+        ]
+
+    def training_views(
+        self, domain: str, *, drift_seed: int = 0, mirrored: bool = False
+    ) -> list[View]:
+        """One view per train picture in `domain`, with every question its facts answer."""
+        cached = self._tokens(domain, Part.TRAIN, drift_seed=drift_seed, mirrored=mirrored)
+        segments: dict[Facts, tuple[Segment, ...]] = {}
+        views = []
+        for image_id in image_ids(Part.TRAIN):
+            facts = facts_of(image_id)
+            asked = worded(facts, domain)
+            if facts not in segments:
+                segments[facts] = tuple(self.encoder.segment(*pair) for pair in asked.pairs)
+            views.append(_view(cached, image_id, segments[facts], asked.chances))
+        return views
+
+    def _tokens(self, domain: str, part: Part, *, drift_seed: int, mirrored: bool) -> CachedTokens:
         drift = DOMAINS[domain].drift
         redraws = drift is not None and drift.picture is not None
-        cached = cache_tokens(
+        return cache_tokens(
             self.folder / part,
             self.tower,
             domain if redraws else SOURCE,
             image_ids(part),
             seed=drift_seed if redraws else 0,
+            mirrored=mirrored,
         )
-        return [
-            View(
-                tokens=cached.tokens,
-                row=cached.row_of[image_id],
-                segments=self.encoder.segments(image_id, domain, seed=drift_seed),
-                shape=shape,
-                colour=colour,
-            )
-            for image_id in image_ids(part)
-            for shape, colour in [fact_labels(facts_of(image_id))]
-        ]
+
+
+def _view(
+    cached: CachedTokens,
+    image_id: int,
+    segments: tuple[Segment, ...],
+    chances: NDArray[np.float64] | None = None,
+) -> View:
+    shape, colour = fact_labels(facts_of(image_id))
+    return View(
+        tokens=cached.tokens,
+        row=cached.row_of[image_id],
+        segments=segments,
+        shape=shape,
+        colour=colour,
+        chances=chances,
+    )
 
 
 def fact_labels(facts: Facts) -> tuple[int, int]:
