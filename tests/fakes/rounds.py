@@ -1,4 +1,4 @@
-"""A line of rounds without a network: the real store, ledger, packing and registry, fake workers."""
+"""A line of rounds without a network: all of it real but the workers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Processes that make rounds and kill themselves where they are told: `FOLDER [POINT ...]`.
 
 One child per point, one after the other on the same folder, then one that is left alone; children
-are forked, so Python's imports are paid once. Prints the exit status of each. POINT is `event:state` of the coordinator's watch (`begun:labelling`), or `during:work` of the
-workers (`during:label`). Everything but the workers is real; time stands still.
+are forked, so Python's imports are paid once. Prints the exit status of each. POINT is
+`event:state` of the coordinator's watch (`begun:labelling`), or `during:work` of the workers
+(`during:label`). Everything but the workers is real; time stands still.
 """
 
 from __future__ import annotations
@@ -61,6 +62,5 @@ def run_apart(folder: Path, point: str) -> int:
 
 if __name__ == "__main__":
     for wanted in [*sys.argv[2:], ""]:
-        sys.stderr.write(
-            f"status {wanted or 'left-alone'} {run_apart(Path(sys.argv[1]), wanted)}\n"
-        )
+        status = run_apart(Path(sys.argv[1]), wanted)
+        sys.stderr.write(f"status {wanted or 'left-alone'} {status}\n")

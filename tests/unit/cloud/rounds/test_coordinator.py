@@ -88,9 +88,8 @@ def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
     bench.send(range(100, 140))
     bench.run()
     first, second = workers.jobs
-    one, two = (
-        bench.ledger.parts(r.id) for r in reversed(bench.ledger.newest(bench.line.id, limit=2))
-    )
+    newest = bench.ledger.newest(bench.line.id, limit=2)
+    two, one = (bench.ledger.parts(round_.id) for round_ in newest)
     assert [s.id for s in second.samples] == two[TRAIN]
     assert (len(two[TRAIN]), len(two[HOLDOUT])) == (32, 8)
     assert not set(two[TRAIN]) & set(two[HOLDOUT])

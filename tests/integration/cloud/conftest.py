@@ -1,0 +1,136 @@
+"""A real cloud on a free port of loopback, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from driftline_cloud.config import CloudConfig, load_config
+from driftline_cloud.service.assembly import Makers
+from driftline_cloud.service.server import serve
+from driftline_proto.v1 import (
+    control_pb2_grpc,
+    downlink_pb2_grpc,
+    uplink_pb2,
+    uplink_pb2_grpc,
+)
+from driftline_shared import wire
+from driftline_shared.models.pair import Pair
+from driftline_shared.status import Enrolment, SampleAck
+from tests.fakes.cloud import ReckoningWorkers, bare_pair, start_adapter
+
+TIMEOUT_S = 60.0
+
+
+@dataclass(kw_only=True)
+class RunningCloud:
+    """A cloud that serves, and what a device needs to talk to it."""
+
+    config: CloudConfig
+    pair: Pair
+    workers: ReckoningWorkers
+    port: int
+    channel: grpc.Channel
+    stop_serving: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self.control = control_pb2_grpc.ControlStub(self.channel)
+        self.uplink = uplink_pb2_grpc.UplinkStub(self.channel)
+        self.downlink = downlink_pb2_grpc.DownlinkStub(self.channel)
+
+    def enrolment(self, device_id: str = "d1") -> Enrolment:
+        return Enrolment(
+            device_id=device_id,
+            pair=self.pair.name,
+            token_space=self.pair.token_space.digest,
+            base_model=self.pair.base_model,
+            adapter_version=0,
+        )
+
+    def enrol(self, device_id: str = "d1", **changes: object) -> None:
+        enrolment = replace(self.enrolment(device_id), **changes)
+        self.control.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
+
+    def push(self, *batches: uplink_pb2.SampleBatch) -> list[SampleAck]:
+        replies = self.uplink.Push(iter(batches), timeout=TIMEOUT_S)
+        return [ack for reply in replies for ack in wire.from_acks(reply)]
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return bare_pair(Path(tmp_path_factory.mktemp("pair")))
+
+
+@pytest.fixture
+def start_cloud(tmp_path: Path, bare: Pair) -> Iterator[Callable[..., RunningCloud]]:
+    running: list[RunningCloud] = []
+
+    def start(name: str = "state", **overrides: object) -> RunningCloud:
+        settings = {"state": tmp_path / name, "listen": "127.0.0.1:0", "drain_s": 5.0}
+        config = load_config(None, {**settings, **overrides}, environment={})
+        cloud = _start(config, bare, ReckoningWorkers())
+        running.append(cloud)
+        return cloud
+
+    yield start
+    for cloud in running:
+        cloud.channel.close()
+        cloud.stop_serving()
+
+
+@pytest.fixture
+def cloud(start_cloud: Callable[..., RunningCloud]) -> RunningCloud:
+    return start_cloud(**{"rounds.trigger.round_samples": 40, "dwc.max_fp16_share": 0.5})
+
+
+def _start(config: CloudConfig, pair: Pair, workers: ReckoningWorkers) -> RunningCloud:
+    ready: Future[int] = Future()
+    loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    makers = Makers(
+        pair=lambda _name: pair,
+        workers=lambda _config: workers,
+        initial=lambda _pair: start_adapter(),
+        teacher=lambda _pair: "teacher-1",
+    )
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loops.set_result((asyncio.get_running_loop(), stop))
+        try:
+            await serve(config, makers, stop=stop, ready=ready.set_result)
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)  # to be raised where the cloud was started
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    port = ready.result(TIMEOUT_S)
+    channel = grpc.insecure_channel(
+        f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
+    )
+
+    def stop_serving() -> None:
+        loop, event = loops.result(TIMEOUT_S)
+        if thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it may close between the two lines
+                loop.call_soon_threadsafe(event.set)
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive()
+
+    return RunningCloud(
+        config=config,
+        pair=pair,
+        workers=workers,
+        port=port,
+        channel=channel,
+        stop_serving=stop_serving,
+    )
