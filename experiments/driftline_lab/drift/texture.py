@@ -33,8 +33,8 @@ def _waves(height: int, width: int, rng: np.random.Generator) -> NDArray[np.floa
         angle, period = rng.uniform(0, np.pi), rng.uniform(5, 14)
         phase = (rows * np.sin(angle) + cols * np.cos(angle)) * 2 * np.pi / period
         share += np.sign(np.sin(phase + rng.uniform(0, 2 * np.pi))).astype(np.float32)
-    share = ((share + 2) / 4)[..., None]
-    return first * share + second * (1 - share)
+    mix = ((share + 2) / 4)[..., None]
+    return (first * mix + second * (1 - mix)).astype(np.float32)
 
 
 def _scatter(ground: NDArray[np.float32], rng: np.random.Generator) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ def export_source(folder: Path, tower: SiglipVisionModel) -> None:
     ids = image_ids(Part.CALIBRATION)
     tokens = encode_pictures(tower, (read_picture(i) for i in ids))
     save_file({"tokens": np.ascontiguousarray(tokens)}, folder / "source.safetensors")
-    rows = (
+    rows: Iterator[Mapping[str, str | int]] = (
         {"image": row, "question": example.question, "answer": example.answer}
         for row, image_id in enumerate(ids)
         for example in questions_of(image_id)

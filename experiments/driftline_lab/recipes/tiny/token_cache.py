@@ -1,7 +1,7 @@
 """Tokens of every picture in every domain, computed once and kept as fp16 files.
 
-One file per (domain, seed), and for mirrored pictures: `<domain>-<seed>.safetensors` with `ids` (N,) int64 and `tokens`
-(N, V, D) fp16. Training reads these and never runs the tower.
+One file per (domain, seed), mirrored pictures apart: `<domain>-<seed>.safetensors` with `ids` (N,)
+int64 and `tokens` (N, V, D) fp16. Training reads these and never runs the tower.
 """
 
 from __future__ import annotations

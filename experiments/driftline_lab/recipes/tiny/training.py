@@ -102,7 +102,7 @@ def train_language(
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
         drawn = [names[i] for i in rng.integers(len(names), size=plan.pictures_per_step)]
-        views = [domains[name][rng.integers(len(domains[name]))] for name in drawn]
+        views = [domains[name][int(rng.integers(len(domains[name])))] for name in drawn]
         batch, visual = draw_batch(views, plan, rng, start_id=start_id, pad_id=pad_id)
         answer_loss, fact_loss = losses(model, facts, views, batch, visual)
         optimizer.zero_grad(set_to_none=True)
