@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from driftline_device.spool.sqlite import SqliteSpool
+from tests.fakes.cloud_server import FakeCloud
 from tests.fakes.samples import make_sample
 
 ROOT = Path(__file__).parents[3]
+SAID = (b"kept ", b"acked ", b"flushed ")
 
 
-def run_and_kill(path: Path, first: int, num_lines: int) -> list[str]:
-    """Start the appending process, kill it after `num_lines` lines; the whole lines it said."""
+def run_and_kill(program: str, *arguments: object, num_lines: int) -> list[str]:
+    """Start a process, kill it after `num_lines` lines; the whole lines it said."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.device.append_forever", str(path), str(first)],
+        [sys.executable, "-m", f"tests.integration.device.{program}", *map(str, arguments)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
     )
@@ -29,12 +31,13 @@ def run_and_kill(path: Path, first: int, num_lines: int) -> list[str]:
     with process.stdout as output:
         for line in output:
             lines.append(line)
-            if len(lines) >= num_lines:
+            if sum(said.startswith(SAID) for said in lines) >= num_lines:
                 break
         os.kill(process.pid, signal.SIGKILL)
         lines.extend(output)
     process.wait(30)
-    return [line.decode().strip() for line in lines if line.endswith(b"\n")]
+    # The log comes the same way; the last line may be cut.
+    return [line.decode().strip() for line in lines if line.startswith(SAID) and line[-1:] == b"\n"]
 
 
 @pytest.mark.integration
@@ -43,8 +46,9 @@ def test_kill_loses_and_doubles_nothing(tmp_path: Path) -> None:
     rng = random.Random(5)
     kept: set[int] = set()
     first = 0
-    for _ in range(4):
-        for line in run_and_kill(path, first, rng.randrange(1, 60)):
+    for _ in range(3):
+        lines = run_and_kill("append_forever", path, first, num_lines=rng.randrange(1, 40))
+        for line in lines:
             word, number = line.split()
             (kept.add if word == "kept" else kept.discard)(int(number))
         first += 1_000
@@ -64,3 +68,28 @@ def test_kill_loses_and_doubles_nothing(tmp_path: Path) -> None:
         kept = set(numbers)
         assert stats.num_quarantined == 0
         assert stats.num_appended == stats.num_samples + stats.num_acked
+
+
+@pytest.mark.integration
+def test_kill_while_sending_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    kept: set[int] = set()
+    with FakeCloud() as cloud:
+        for run in range(3):
+            lines = run_and_kill(
+                "send_forever", tmp_path, cloud.address, run * 1_000, 10_000,
+                num_lines=rng.randrange(10, 60),
+            )  # fmt: skip
+            kept |= {int(line.split()[1]) for line in lines}
+        last = run_and_kill("send_forever", tmp_path, cloud.address, 9_000, 20, num_lines=21)
+    assert last[-1] == "flushed True"
+    kept |= {int(line.split()[1]) for line in last[:-1]}
+    arrived = {int.from_bytes(sample_id, "big") for sample_id in cloud.stored}
+    assert kept <= arrived
+    assert len(arrived - kept) <= 3  # appended, and killed before it was said: at most one a run
+    for sample_id, sample in cloud.stored.items():
+        assert sample == make_sample(int.from_bytes(sample_id, "big"), payload_bytes=5_000)
+    spool = SqliteSpool(tmp_path / "spool.sqlite", max_bytes=1 << 30, max_samples=1 << 20)
+    stats = spool.stats()
+    spool.close()
+    assert (stats.num_samples, stats.num_acked) == (0, len(arrived))
