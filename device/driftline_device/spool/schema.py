@@ -17,7 +17,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 from driftline_device.spool.spool import SpoolStats
@@ -224,13 +223,3 @@ def no_stats(*, num_failed: int) -> SpoolStats:
         num_evicted=0,
         num_failed=num_failed,
     )
-
-
-def stats_of(path: Path) -> SpoolStats:
-    """Stats of another process's spool, read without writing a byte; `OSError` if there is none."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    database = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)
-    with closing(database):
-        return read_stats(database, num_failed=0)

@@ -223,13 +223,6 @@ def test_a_folder_that_takes_nothing_is_a_clear_error(tmp_path: Path) -> None:
         open_spool(blocker / "spool.sqlite")
 
 
-def test_another_process_reads_stats(spool: SqliteSpool, path: Path) -> None:
-    spool.append(make_sample(1))
-    assert schema.stats_of(path) == spool.stats()
-    with pytest.raises(FileNotFoundError):
-        schema.stats_of(path.with_name("none"))
-
-
 def test_reasons_from_outside_are_bounded(spool: SqliteSpool) -> None:
     for n in range(schema.MAX_REASONS + 5):
         spool.append(make_sample(n))
