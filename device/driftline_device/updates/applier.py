@@ -111,6 +111,7 @@ class Applier:
         self._watch_lock = threading.Lock()
         self._pending: Watching | Reason | None = None
         self._pending_version = BASE_VERSION
+        self._alive = False
         self._refused: set[tuple[int, bytes, str]] = set()
         self._pauses_ms: deque[float] = deque(maxlen=1_000)
         self.wake = threading.Event()
@@ -136,6 +137,9 @@ class Applier:
         """Tell the watch of an answer; cheap, for the thread that answers."""
         with self._watch_lock:
             self._note(self._watch.answered(question, answer))
+            if self.state.num_starts and not self._alive:
+                self._alive = True
+                self.wake.set()
 
     def errored(self) -> None:
         """Tell the watch that the model raised an error instead of an answer."""
@@ -209,6 +213,8 @@ class Applier:
     def act(self) -> None:
         """Do what the watch or an operator asked for."""
         self.wake.clear()
+        if self._alive and self.state.num_starts:
+            self._journal.save(machine.alive(self.state))
         with self._watch_lock:
             pending, self._pending = self._pending, None
             version, kept = self._pending_version, self._watch.kept()

@@ -24,7 +24,7 @@ MAX_REPORTS = 16
 """Most outcomes kept for a cloud that cannot be reached; the oldest are forgotten."""
 
 MAX_WATCHED_STARTS = 3
-"""Starts without an end of the watch after which a new version counts as the cause."""
+"""Starts in a row without a single answer after which a new version counts as the cause."""
 
 
 class Phase(StrEnum):
@@ -184,6 +184,11 @@ def roll_back(state: UpdateState, to_version: int, reason: Reason, detail: str =
 def trust(state: UpdateState) -> UpdateState:
     """The watch after the swap ended well."""
     return replace(state, watching=False, num_starts=0)
+
+
+def alive(state: UpdateState) -> UpdateState:
+    """The version under watch gave an answer since the start: it does not kill the device."""
+    return replace(state, num_starts=0)
 
 
 def told(state: UpdateState, report: UpdateReport) -> UpdateState:

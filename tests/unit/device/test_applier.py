@@ -321,6 +321,17 @@ def test_a_version_that_kills_every_start_is_left(tmp_path: Path) -> None:
     assert versions == [1] * (MAX_WATCHED_STARTS - 1) + [0]
 
 
+def test_a_device_that_is_switched_off_often_keeps_its_version(tmp_path: Path) -> None:
+    """Starts that gave answers say nothing against a version, however short they were."""
+    applier, _ = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    for _ in range(MAX_WATCHED_STARTS + 2):
+        applier, runtime = make(tmp_path)
+        ask(applier, runtime, 1)
+        applier.act()
+    assert (runtime.version, applier.state.watching) == (1, True)
+
+
 def test_an_operator_goes_back_to_the_version_before(tmp_path: Path) -> None:
     applier, runtime = make(tmp_path)
     first = adapter(skill=0.1)
