@@ -30,6 +30,8 @@ SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
 
 _VALUE_BITS = {"linear2": 1.0, "linear3": 2.2, "linear4": 3.2, "nf4": 3.9, "linear8": 7.2}
 """Bits of a kept value after entropy coding, measured on normal deltas."""
+_MANIFEST_BYTES = 260
+"""What a manifest costs besides its tensors: digests, words, versions."""
 _VALUE_LOSS = {"linear2": 0.17, "linear3": 0.05, "linear4": 0.012, "nf4": 0.01, "linear8": 1e-4}
 """Share of a kept value's energy that rounding loses, measured on normal deltas."""
 
@@ -214,7 +216,7 @@ def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) ->
             )
             loss = dropped + (1.0 - dropped) * _VALUE_LOSS[quantizer]
             setting = PackSetting(share=share, quantizer=quantizer, block=settings.block)
-            found.append(Estimate(setting=setting, num_bytes=bits / 8, loss=loss))
+            found.append(Estimate(setting=setting, num_bytes=_MANIFEST_BYTES + bits / 8, loss=loss))
     return found
 
 

@@ -20,7 +20,7 @@ from driftline_shared.update import Adapter
 Mask = NDArray[np.bool_]
 Arrays = Mapping[str, NDArray[np.float32]]
 
-ENTRY_BYTES = 90
+ENTRY_BYTES = 65
 """What a tensor costs in the manifest, about: name, shape, codec, offset, length, digest."""
 
 
