@@ -39,6 +39,8 @@ def workers_of(config: CloudConfig) -> Workers:
         device=config.workers.device,
         ray_address=config.workers.ray_address or None,
         num_labellers=config.workers.num_labellers,
+        # A cluster has the cloud's state folder on every node; Ray started here needs none.
+        ray_storage=config.state.resolve() / "ray" if config.workers.ray_address else None,
     )
 
 

@@ -1,0 +1,148 @@
+"""The cloud as an operator runs it: killed, restarted, asked for its status, told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from driftline_cloud.service.client import fetch_status
+from driftline_cloud.state import read_port
+from driftline_proto.v1 import control_pb2_grpc, uplink_pb2_grpc
+from driftline_shared import wire
+from driftline_shared.models.pair import Pair
+from driftline_shared.status import Enrolment, LineStatus
+from tests.fakes.cloud import make_sample
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 90.0
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, bare: Pair) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(point: str = "") -> subprocess.Popen[str]:
+        words = ["-m", "tests.integration.cloud.cloud_main", str(tmp_path / "state"), str(bare.dir)]
+        with (tmp_path / f"log{len(started)}").open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, *words, point],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stderr=file,
+                text=True,
+            )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait(TIMEOUT_S)
+
+
+def _address(process: subprocess.Popen[str], state: Path) -> str:
+    """Where this very process listens: a port file of a killed one is removed at the start."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline_s and process.poll() is None:
+        port = read_port(state)
+        if port is not None:
+            try:
+                fetch_status(f"127.0.0.1:{port}", timeout_s=2.0)
+            except Exception:
+                time.sleep(0.05)
+                continue
+            return f"127.0.0.1:{port}"
+        time.sleep(0.05)
+    raise AssertionError(f"the cloud did not come up: {process.poll()}")
+
+
+def _send(address: str, pair: Pair, numbers: range) -> int:
+    enrolment = Enrolment(
+        device_id="d1",
+        pair=pair.name,
+        token_space=pair.token_space.digest,
+        base_model=pair.base_model,
+        adapter_version=0,
+    )
+    samples = [make_sample(n, pair.token_space) for n in numbers]
+    with grpc.insecure_channel(address) as channel:
+        stub = control_pb2_grpc.ControlStub(channel)
+        stub.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
+        batch = wire.to_batch("d1", pair.token_space.digest, samples)
+        replies = uplink_pb2_grpc.UplinkStub(channel).Push(iter([batch]), timeout=TIMEOUT_S)
+        return sum(len(reply.acks) for reply in replies)
+
+
+def _wait(address: str, done: Callable[[LineStatus], bool]) -> LineStatus:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        (line,) = fetch_status(address, timeout_s=TIMEOUT_S).lines
+        if done(line):
+            return line
+        time.sleep(0.05)
+    raise AssertionError("the cloud did not get there")
+
+
+def test_a_cloud_killed_in_a_round_goes_on_where_it_was(
+    tmp_path: Path, start: Start, bare: Pair
+) -> None:
+    state = tmp_path / "state"
+    first = start("worked:distilling")
+    assert _send(_address(first, state), bare, range(40)) == 40
+    assert first.wait(TIMEOUT_S) == -signal.SIGKILL
+    second = start()
+    address = _address(second, state)
+    line = _wait(address, lambda line: line.round is not None and line.round.state == "done")
+    assert (line.newest_version, line.num_rounds, line.num_samples) == (1, 1, 40)
+    assert line.round is not None
+    assert line.round.num_samples == 40
+    assert line.num_waiting == 0
+
+    done = _driftline("cloud", "status", "--address", address, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lines"][0]["newest_version"] == 1
+    table = _driftline("cloud", "status", "--address", address)
+    assert "d1" in table.stdout
+    assert line.round.round_id in table.stdout
+
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(TIMEOUT_S) == 0
+    assert read_port(state) is None
+    gone = _driftline("cloud", "status", "--address", address, "--timeout", "2")
+    assert gone.returncode == 1
+    assert "fix:" in gone.stderr
+    assert "unreachable" in gone.stderr
+
+
+def test_wrong_settings_end_with_two_and_say_what_to_do() -> None:
+    done = _driftline("cloud", "serve", "--set", "rounds.colour=1")
+    assert done.returncode == 2
+    assert "colour" in done.stderr
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _driftline(*words: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from driftline_shared.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
