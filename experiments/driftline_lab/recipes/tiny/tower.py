@@ -68,7 +68,8 @@ class TowerHeads(nn.Module):
 
 def normalize_pixels(pictures: NDArray[np.uint8]) -> Tensor:
     """(B, 64, 64, 3) uint8 -> (B, 3, 64, 64) float32 in [-1, 1], like the preprocessor."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    values = torch.from_numpy(pictures.astype(np.float32))
+    return values.permute(0, 3, 1, 2) / 127.5 - 1.0
 
 
 def encode(tower: SiglipVisionModel, pixels: Tensor) -> Tensor:
