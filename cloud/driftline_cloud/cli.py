@@ -142,6 +142,8 @@ def _local_address(state: Path | None) -> str:
 
     settings = load_config(None, {} if state is None else {"state": state})
     host, _, port = settings.listen.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):
+        host = "127.0.0.1"  # a cloud on every address is on this one, too
     return f"{host}:{read_port(settings.state) or port}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -49,6 +50,9 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+
+_GAUGES_S = 10.0
+"""How old the gauges of a line may be when Prometheus reads them."""
 
 
 class Door:
@@ -138,7 +142,7 @@ async def _run(
         log.info("cloud_serving", address=address, line=cloud.line.id, state=str(state.path))
         if ready is not None:
             ready(port)
-        await stop.wait()
+        await _until(stop, cloud)
         log.info("cloud_stopping", drain_s=config.drain_s)
     finally:
         halt.set()
@@ -150,6 +154,17 @@ async def _run(
             if rounds.is_alive():
                 # Its state is stored: the round goes on at the next start.
                 log.warning("round_left_unfinished", line=cloud.line.id)
+
+
+async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
+    """Wait for `stop`; meanwhile keep the gauges of the metrics fresh."""
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(cloud.status)
+        except Exception:
+            log.exception("gauges_failed")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _GAUGES_S)
 
 
 def _shut(metrics: object) -> None:
