@@ -44,8 +44,8 @@ class RayWorkers:
     """Does the work on Ray: on the cluster at `address`, or on one started here, on loopback.
 
     `settings`: distil settings for labelling; jobs bring their own. `num_labellers`: actors that
-    label at the same time. `storage`: folder that driver and workers share (default: a temporary
-    one, enough on one machine). One call at a time.
+    label at the same time. `storage`: folder that every node sees under this path, for candidates
+    on their way back (default: the temporary one, enough on one machine). One call at a time.
     """
 
     def __init__(
@@ -98,7 +98,9 @@ class RayWorkers:
         import ray
 
         with self._turn, _quiet(), ExitStack() as stack:
-            storage = self._storage or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            if self._storage is not None:
+                self._storage.mkdir(parents=True, exist_ok=True)
+            storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
             board = ray.remote(num_cpus=0)(ray_tasks.Board).remote()
             stack.callback(ray.kill, board)
             trainer = self._trainer(job, board, storage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.errors import ConfigError
@@ -17,14 +18,16 @@ def make_workers(
     device: str = "cpu",
     ray_address: str | None = None,
     num_labellers: int = 1,
+    ray_storage: Path | None = None,
 ) -> Workers:
     """Workers of that kind. `settings`: distil settings for labelling.
 
-    `ray_address`, `num_labellers`: see `RayWorkers`. Raises ConfigError for an unknown kind.
+    `ray_address`, `num_labellers`, `ray_storage`: see `RayWorkers`. Raises ConfigError for an
+    unknown kind.
     """
     table: Mapping[str, Callable[[], Workers]] = {
         "local": lambda: _local(settings, device),
-        "ray": lambda: _ray(settings, device, ray_address, num_labellers),
+        "ray": lambda: _ray(settings, device, ray_address, num_labellers, ray_storage),
     }
     if kind not in table:
         raise ConfigError(f"workers {kind!r} are not known; there are {', '.join(KINDS)}")
@@ -38,10 +41,18 @@ def _local(settings: Mapping[str, object] | None, device: str) -> Workers:
 
 
 def _ray(
-    settings: Mapping[str, object] | None, device: str, address: str | None, num_labellers: int
+    settings: Mapping[str, object] | None,
+    device: str,
+    address: str | None,
+    num_labellers: int,
+    storage: Path | None,
 ) -> Workers:
     from driftline_cloud.workers.ray import RayWorkers
 
     return RayWorkers(
-        settings=settings, device=device, address=address, num_labellers=num_labellers
+        settings=settings,
+        device=device,
+        address=address,
+        num_labellers=num_labellers,
+        storage=storage,
     )

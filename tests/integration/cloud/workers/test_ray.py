@@ -38,10 +38,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.fixture(scope="module")
-def ray_workers() -> Iterator[RayWorkers]:
-    workers = RayWorkers(settings=SETTINGS)
+def ray_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayWorkers]:
+    storage = tmp_path_factory.mktemp("ray") / "shared"
+    workers = RayWorkers(settings=SETTINGS, storage=storage)
     yield workers
     workers.close()
+    assert list(storage.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
