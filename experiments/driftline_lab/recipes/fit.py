@@ -60,7 +60,7 @@ def fit_gate(folder: Path, progress: Callable[[int, int], None] | None = None) -
     array.
     """
     pair = load_pair(folder)
-    runtime = TorchRuntime(pair, threads=2)
+    runtime = TorchRuntime(pair, threads=1)
     source = pair.source_set()
     rows = _one_question_an_image(source.rows)
     scores = []
@@ -94,7 +94,7 @@ def _all_tokens(values: NDArray[np.float32], pair: Pair) -> VisualTokens:
 
 
 def _one_question_an_image(
-    rows: tuple[tuple[int, str, str], ...], each: int = 4
+    rows: tuple[tuple[int, str, str], ...], each: int = 2
 ) -> list[tuple[int, str]]:
     """The first `each` questions of every image, spread over its list."""
     by_image: dict[int, list[str]] = {}
