@@ -95,6 +95,11 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
 
     update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
     linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
+    told = (
+        update["outcome"]
+        if update["outcome"] == "none"
+        else (f"version {update['target']} {update['outcome']} ({update['reason']})")
+    )
     return [
         f"device    {snapshot['device_id']}, {snapshot['activity']}, pair {snapshot['pair']}",
         f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
@@ -102,7 +107,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" uncertainty {share(snapshot['uncertainty'])}",
         f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
-        f"version   {snapshot['version']}, newest update {update.get('phase')}"
-        f" ({update.get('reason')}), {snapshot['bytes_down']} bytes down",
+        f"version   {snapshot['version']}, newest update: {told},"
+        f" {snapshot['bytes_down']} bytes down",
         f"link      {linked}",
     ]
