@@ -80,7 +80,10 @@ class Downlink:
         except CALL_ERRORS as error:
             raise as_link_error(error) from error
         self._counters.add(bytes_down=reply.ByteSize())
-        return from_manifest(reply.manifest) if reply.HasField("manifest") else None
+        if not reply.HasField("manifest"):
+            return None
+        self._counters.add(update_bytes=reply.ByteSize())
+        return from_manifest(reply.manifest)
 
     def report(self, report: UpdateReport) -> None:
         """Tell how an update went."""
@@ -168,7 +171,9 @@ class Downlink:
                 for message in call:
                     if self._stop.is_set():
                         raise LinkError("the device stops")
-                    self._counters.add(bytes_down=message.ByteSize())
+                    self._counters.add(
+                        bytes_down=message.ByteSize(), update_bytes=message.ByteSize()
+                    )
                     chunk = from_chunk(message)
                     if chunk.offset != offset or offset + len(chunk.data) > num_bytes:
                         raise LinkError(

@@ -131,6 +131,7 @@ class Link:
             last_error=counters.last_error,
             bytes_up=counters["bytes_up"],
             bytes_down=counters["bytes_down"],
+            update_bytes=counters["update_bytes"],
             num_sent=counters["num_sent"],
             num_acked=counters["num_acked"],
             num_refused=counters["num_refused"],

@@ -37,13 +37,15 @@ class LinkStats:
     """The link now, and its counts since it was made. Bytes are those of the serialized messages.
 
     `connected`: enrolled, and the last call went well. `last_error`: the code and text of the last
-    failure, kept after recovery.
+    failure, kept after recovery. `update_bytes`: the part of `bytes_down` that manifests and their
+    chunks took; the rest are acks and small replies.
     """
 
     connected: bool
     last_error: str
     bytes_up: int
     bytes_down: int
+    update_bytes: int
     num_sent: int
     num_acked: int
     num_refused: int

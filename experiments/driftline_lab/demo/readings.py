@@ -69,7 +69,7 @@ def downlink_of(device: dict[str, Any], pair: Pair, adapter: Adapter | None) -> 
     updates = int(device.get("num_updates", 0))
     return Downlink(
         updates=updates,
-        bytes_per_update=int(device["bytes_down"]) / updates if updates else 0.0,
+        bytes_per_update=int(device["link"]["update_bytes"]) / updates if updates else 0.0,
         fp16_adapter_bytes=adapter_fp16_bytes(adapter) if adapter is not None else 0,
         fp16_model_bytes=_model_bytes(pair),
         apply_pause_ms=statistics.median(pauses) if pauses else 0.0,

@@ -77,6 +77,7 @@ class NullLink(FakeUpdateLink):
             last_error="",
             bytes_up=10 * len(self.taken),
             bytes_down=5,
+            update_bytes=3,
             num_sent=len(self.taken),
             num_acked=len(self.taken),
             num_refused=0,
