@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.config import load_config as load_cloud_config
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.status_codes import STATUS_CODES
@@ -237,6 +239,12 @@ def test_every_setting_is_in_operations_and_conversely(side: str) -> None:
     found = table_column(section.partition("\n### ")[0])
     assert {key.partition(".")[0] for key in found} == set(CONFIGS[side][0].model_fields)
     assert [key for key in found if not key_exists(side, key)] == []
+
+
+def test_every_setting_of_distillation_is_in_operations() -> None:
+    section = read("docs/operations.md").partition("The keys of `distil`")[2].partition("\n### ")[0]
+    names = [field.name for field in fields(DistilSettings) if not re.match(r"a\d", field.name)]
+    assert [name for name in names if f"`{name}`" not in section] == []
 
 
 def test_every_metric_is_in_operations_and_conversely() -> None:
