@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,24 @@ from driftline_lab.recipes.tiny.language import (
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tokenizer import train_tokenizer
 from driftline_lab.recipes.tiny.tower import TowerPlan, train_tower
-from driftline_lab.recipes.tiny.training import LanguagePlan, View, train_language
+from driftline_lab.recipes.tiny.training import LanguagePlan, Report, View, train_language
 from driftline_lab.recipes.tiny.views import Gallery, fact_labels
 
 TOWER_PLAN = TowerPlan(num_steps=1_200)
-STUDENT_PLAN = LanguagePlan(num_steps=2_000, learning_rate=2e-3, seed=11)
-TEACHER_PLAN = LanguagePlan(num_steps=2_800, learning_rate=1.5e-3, seed=12)
+STUDENT_PLANS = (LanguagePlan(num_steps=2_000, learning_rate=2e-3, seed=11),)
+TEACHER_PLANS = (
+    LanguagePlan(num_steps=2_800, learning_rate=1.5e-3, seed=12),
+    # Once it can talk, what it lacks is having seen more: more pictures, fewer questions of each.
+    LanguagePlan(
+        num_steps=1_000,
+        learning_rate=6e-4,
+        warmup_steps=60,
+        pictures_per_step=36,
+        questions_per_picture=3,
+        pooled_pictures=96,
+        seed=13,
+    ),
+)
 TEACHER_DRIFT_SEEDS = (0, 1)
 """Each train picture is seen through this many draws of every drift."""
 
@@ -105,8 +117,8 @@ def build_tiny(
         gallery = Gallery(
             folder=bench.work / "tokens", tower=tower, encoder=Encoder(tokenizer=bench.tokenizer)
         )
-        _language(bench, "student", STUDENT, STUDENT_PLAN, tower, lambda: _own_views(gallery))
-        _language(bench, "teacher", TEACHER, TEACHER_PLAN, tower, lambda: _broad_views(gallery))
+        _language(bench, "student", STUDENT, STUDENT_PLANS, tower, lambda: _own_views(gallery))
+        _language(bench, "teacher", TEACHER, TEACHER_PLANS, tower, lambda: _broad_views(gallery))
         export_source(_fresh(out), tower)
         export_probe(out)
         for name in ("teacher", "student"):
@@ -178,33 +190,36 @@ def _language(
     bench: Bench,
     role: str,
     size: LanguageSize,
-    plan: LanguagePlan,
+    plans: Sequence[LanguagePlan],
     tower: SiglipVisionModel,
-    domains: Callable[[], dict[str, list[View]]],
+    gather: Callable[[], dict[str, list[View]]],
 ) -> None:
-    """Trains one model and saves it below `work`; checkpoints lie beside it while it trains."""
+    """Trains one model, phase after phase, and saves it below `work`."""
     folder = bench.work / role
     if folder.exists():
         return
-    model = build_llava(size, bench.tokenizer, tower, seed=plan.seed + bench.seed)
-    plan = plan.resized(bench.steps(plan.num_steps), seed=plan.seed + bench.seed)
-    show = bench.bar(role, plan.num_steps)
+    part = folder.with_suffix(".part")
+    model = build_llava(size, bench.tokenizer, tower, seed=plans[0].seed + bench.seed)
+    domains = gather()
+    for number, planned in enumerate(plans, start=1):
+        plan = planned.resized(bench.steps(planned.num_steps), seed=planned.seed + bench.seed)
+        show = bench.bar(f"{role} {number}/{len(plans)}", plan.num_steps)
 
-    def report(step: int, loss: float) -> None:
-        show(step, loss)
-        if (step + 1) % _CHECKPOINT_STEPS == 0:
-            save_checkpoint(folder.with_suffix(".part"), model, bench.tokenizer)
+        def report(step: int, loss: float, show: Report = show) -> None:
+            show(step, loss)
+            if (step + 1) % _CHECKPOINT_STEPS == 0:
+                save_checkpoint(part, model, bench.tokenizer)
 
-    train_language(
-        model,
-        domains(),
-        plan,
-        report,
-        start_id=int(bench.tokenizer.bos_token_id),
-        pad_id=int(bench.tokenizer.pad_token_id),
-    )
-    save_checkpoint(folder.with_suffix(".part"), model, bench.tokenizer)
-    folder.with_suffix(".part").rename(folder)
+        train_language(
+            model,
+            domains,
+            plan,
+            report,
+            start_id=int(bench.tokenizer.bos_token_id),
+            pad_id=int(bench.tokenizer.pad_token_id),
+        )
+    save_checkpoint(part, model, bench.tokenizer)
+    part.rename(folder)
 
 
 def _fresh(out: Path) -> Path:
