@@ -2,8 +2,8 @@
 
 Loss: cross-entropy on answer tokens only. An auxiliary head, dropped after training, reads shape
 and colour from the middle layer at the end of each question: it tells attention early that the
-figure is worth finding, and halves the steps to the first useful answers. In every step a random
-share of the visual tokens is kept, so that both models can read what a device sends up.
+figure is worth finding. In every step a random share of the visual tokens is kept, so that both
+models can read what a device sends up.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ class LanguagePlan:
     final_share: float = 0.02
     weight_decay: float = 0.02
     auxiliary_weight: float = 0.5
-    pooled_pictures: int = 0
-    """Further pictures a step, read by the projector alone: cheap, and the eye needs many."""
     seed: int = 0
 
     def resized(self, num_steps: int, *, seed: int) -> LanguagePlan:
@@ -68,22 +66,6 @@ class LanguagePlan:
         done = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.learning_rate * (self.final_share + (1 - self.final_share) * cosine)
-
-
-class PooledFacts(nn.Module):
-    """Reads shape and colour from attention-pooled projected tokens; dropped after training."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attend = nn.Linear(width, 2)
-        self.shape = nn.Linear(width, NUM_SHAPES)
-        self.colour = nn.Linear(width, NUM_COLOURS)
-
-    def forward(self, projected: Tensor) -> Tensor:
-        """(B, K, W) -> (B, shapes + colours) logits."""
-        share = self.attend(projected).softmax(dim=1)
-        pooled = torch.einsum("bkh,bkw->bhw", share, projected)
-        return torch.cat([self.shape(pooled[:, 0]), self.colour(pooled[:, 1])], dim=1)
 
 
 Report = Callable[[int, float], None]
@@ -105,13 +87,11 @@ def train_language(
     llava = model.model
     width = model.config.text_config.hidden_size
     facts = nn.Linear(width, NUM_SHAPES + NUM_COLOURS)
-    pooled = PooledFacts(width)
     trained = [
         *llava.multi_modal_projector.parameters(),
         *llava.language_model.parameters(),
         *model.lm_head.parameters(),
         *facts.parameters(),
-        *pooled.parameters(),
     ]
     optimizer = torch.optim.AdamW(
         trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
@@ -123,11 +103,6 @@ def train_language(
         views = draw_views(domains, plan.pictures_per_step, rng)
         batch, visual = draw_batch(views, plan, rng, start_id=start_id, pad_id=pad_id)
         answer_loss, fact_loss = losses(model, facts, views, batch, visual)
-        if plan.pooled_pictures:
-            further = draw_views(domains, plan.pooled_pictures, rng)
-            seen = np.stack([view.tokens[view.row] for view in further])
-            read = pooled(llava.multi_modal_projector(torch.from_numpy(seen).float()))
-            fact_loss = fact_loss + facts_loss(read, further)
         optimizer.zero_grad(set_to_none=True)
         (answer_loss + plan.auxiliary_weight * fact_loss).backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -143,15 +118,6 @@ def draw_views(
     names = list(domains)
     drawn = [domains[names[i]] for i in rng.integers(len(names), size=number)]
     return [views[int(rng.integers(len(views)))] for views in drawn]
-
-
-def facts_loss(read: Tensor, views: Sequence[View]) -> Tensor:
-    """Cross-entropy of shape and of colour. `read`: (B, shapes + colours) logits of the views."""
-    shapes = torch.tensor([view.shape for view in views])
-    colours = torch.tensor([view.colour for view in views])
-    return F.cross_entropy(read[:, :NUM_SHAPES], shapes) + F.cross_entropy(
-        read[:, NUM_SHAPES:], colours
-    )
 
 
 def draw_batch(
@@ -203,6 +169,10 @@ def losses(
 
     middle = output.hidden_states[len(output.hidden_states) // 2][packed.question_ends]
     picture = packed.question_ends.nonzero()[:, 0]
-    asked = [views[int(b)] for b in picture]
-    fact_loss = facts_loss(facts(middle), asked)
+    shapes = torch.tensor([view.shape for view in views])[picture]
+    colours = torch.tensor([view.colour for view in views])[picture]
+    read = facts(middle)
+    fact_loss = F.cross_entropy(read[:, :NUM_SHAPES], shapes) + F.cross_entropy(
+        read[:, NUM_SHAPES:], colours
+    )
     return answer_loss, fact_loss
