@@ -69,7 +69,7 @@ def _features(ours: Tensor, theirs: Tensor) -> Tensor:
     """MSE + mean absolute difference of the wavelet details, both (B, n, D)."""
     difference = ours - theirs
     loss = difference.square().mean()
-    details, _ = wavelet.transform(difference)  # linear: details of the difference
-    if details:
-        loss = loss + torch.cat([band.flatten() for band in details]).abs().mean()
+    details = wavelet.details(difference)  # linear: details of the difference
+    if details.shape[1]:
+        loss = loss + details.abs().mean()
     return loss

@@ -44,6 +44,7 @@ class DistilSettings:
     gradient_clip: float = 1.0
     weight_decay: float = 0.0
     confidence_floor: float = 0.5
+    extra_questions: int = 2
     num_source_rows: int = 384
     full_token_share: float = 0.5
     gate_source_rows: int = 256
@@ -96,6 +97,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gradient_clip": (1e-6, 1e6),
     "weight_decay": (0.0, 1.0),
     "confidence_floor": (0.0, 1.0),
+    "extra_questions": (0, 100),
     "num_source_rows": (0, 1_000_000),
     "full_token_share": (0.0, 1.0),
     "gate_source_rows": (0, 1_000_000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,20 +40,73 @@ def label(
 ) -> list[Label]:
     """Greedy answers of the teacher, in the order of `samples`."""
     examples = from_samples(samples, pair.token_space)
-    found: dict[int, Label] = {}
-    with passes.fixed_threads(settings.threads), torch.inference_mode():
-        for batch in by_size(examples, settings.label_batch_size):
-            chosen = [examples[i] for i in batch]
-            said = model.generate(passes.prompt(model, chosen), pair.max_new_tokens)
-            for row, i in enumerate(batch):
-                found[i] = Label(
-                    sample_id=samples[i].id,
-                    text=said.texts[row],
-                    tokens=tuple(said.tokens[row]),
-                    confidence=_confidence(said.top1[row, : said.lengths[row]]),
-                )
-            progress(len(found) / len(examples))
+    with passes.fixed_threads(settings.threads):
+        said = answer(model, pair, examples, settings, progress)
+    return [
+        Label(sample_id=sample.id, text=one.text, tokens=one.tokens, confidence=one.confidence)
+        for sample, one in zip(samples, said, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """A greedy answer: text, token ids with the end token, geometric mean probability."""
+
+    text: str
+    tokens: tuple[int, ...]
+    confidence: float
+
+
+@torch.inference_mode()
+def answer(
+    model: MultimodalModel,
+    pair: Pair,
+    examples: Sequence[Example],
+    settings: DistilSettings,
+    progress: Progress,
+) -> list[Said]:
+    """Greedy answers to the questions of `examples`, in their order."""
+    found: dict[int, Said] = {}
+    for batch in by_size(examples, settings.label_batch_size):
+        prompt = passes.prompt(model, [examples[i] for i in batch])
+        said = model.generate(prompt, pair.max_new_tokens)
+        for row, i in enumerate(batch):
+            found[i] = Said(
+                text=said.texts[row],
+                tokens=tuple(said.tokens[row]),
+                confidence=_confidence(said.top1[row, : said.lengths[row]]),
+            )
+        progress(len(found) / len(examples))
     return [found[i] for i in range(len(examples))]
+
+
+def ask_more(
+    model: MultimodalModel,
+    pair: Pair,
+    examples: Sequence[Example],
+    settings: DistilSettings,
+    rng: np.random.Generator,
+) -> list[Example]:
+    """The same tokens under other questions, answered by the teacher; sure answers only.
+
+    The questions are those of the other samples. What a sample shows is known to the cloud
+    already, and a further answer to it costs no uplink: this is where the teacher can teach more
+    than it was asked.
+    """
+    questions = [example.question for example in examples]
+    asked, known = [], {(id(example.values), example.question) for example in examples}
+    for _ in range(settings.extra_questions):
+        for example, other in zip(examples, rng.permutation(len(examples)), strict=True):
+            question = questions[int(other)]
+            if (id(example.values), question) not in known:
+                known.add((id(example.values), question))
+                asked.append(replace(example, question=question))
+    said = answer(model, pair, asked, settings, lambda _: None)
+    return [
+        replace(example, answer=one.tokens)
+        for example, one in zip(asked, said, strict=True)
+        if one.confidence >= settings.confidence_floor and one.tokens
+    ]
 
 
 def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:

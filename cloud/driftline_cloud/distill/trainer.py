@@ -27,7 +27,7 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, trained
-from driftline_cloud.distill.teacher import Observation, Observer
+from driftline_cloud.distill.teacher import Observation, Observer, ask_more
 from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress
 from driftline_shared.models import adapters
 from driftline_shared.tokens import Sample
@@ -57,13 +57,18 @@ def _examples(
     """Samples to learn, memory to keep, and how many of each."""
     space = models.pair.token_space
     samples, labels = _sure(job.samples, job.labels, settings.confidence_floor)
-    fresh = from_samples(samples, space, labels)
+    asked = from_samples(samples, space, labels)
+    extra = ask_more(
+        models.teacher, models.pair, asked, settings, np.random.default_rng([job.seed, 4])
+    )
+    fresh = [*asked, *extra]
     older, older_labels = _sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
     rehearsal = from_samples(older, space, older_labels, memory=True)
     source = _source_examples(models, settings, fresh, np.random.default_rng([job.seed, 1]))
     numbers = {
-        "num_samples": len(fresh),
-        "num_dropped": len(job.samples) - len(fresh),
+        "num_samples": len(asked),
+        "num_dropped": len(job.samples) - len(asked),
+        "num_extra": len(extra),
         "num_rehearsal": len(rehearsal),
         "num_source": len(source),
     }

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline_cloud.distill import wavelet
 from driftline_cloud.distill.wavelet import DB6, num_levels, transform
 
 
@@ -73,3 +74,15 @@ def test_a_constant_has_no_details() -> None:
 def test_gradients_flow_through() -> None:
     signal = torch.randn(1, 6, 2, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: transform(x)[0], (signal,))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 32, 33])
+def test_details_are_the_bands_of_the_transform(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = torch.randn(2, length, 3, generator=torch.Generator().manual_seed(length))
+    bands, _ = transform(signal)
+    expected = torch.cat(bands, dim=1) if bands else signal[:, :0]
+    torch.testing.assert_close(wavelet.details(signal), expected, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr(wavelet, "MAX_MATRIX_TOKENS", 0)
+    torch.testing.assert_close(wavelet.details(signal), expected)
