@@ -95,15 +95,25 @@ def judge_packed(
     """Whether a decoded update passes the gate itself and keeps that share of what was gained.
 
     algorithms.md, section 3.5: the gate runs on what devices will hold, never on the candidate.
+    Kept is the smaller of two shares, of probability and of agreement: a coarser update is a
+    smaller step and so better calibrated, and by probability alone it seems to lose nothing.
     """
     verdict = judge(packed, base, limits)
-    gained, kept = (gain_score(one) - gain_score(base) for one in (candidate, packed))
-    share = kept / gained if gained > 0 and math.isfinite(kept) else float(kept >= gained)
+    share = min(
+        _kept_share(gain_score(packed), gain_score(candidate), gain_score(base)),
+        _kept_share(packed.agreement, candidate.agreement, base.agreement),
+    )
     numbers = {**verdict.numbers, "kept_gain": share}
     if verdict.accepted and share < keep_gain - _SLACK:
         reason = f"the update keeps {share:.3f} of the candidate's gain, {keep_gain:.3f} is asked"
         return Verdict(accepted=False, reason=reason, numbers=numbers)
     return Verdict(accepted=verdict.accepted, reason=verdict.reason, numbers=numbers)
+
+
+def _kept_share(packed: float, candidate: float, base: float) -> float:
+    """(packed - base) / (candidate - base), where there was a gain to keep."""
+    gained, kept = candidate - base, packed - base
+    return kept / gained if gained > 0 and math.isfinite(kept) else float(kept >= gained)
 
 
 def gain_score(scores: GateScores) -> float:

@@ -16,7 +16,10 @@ class DistilSettings:
 
     Loss: `a1` pseudo-label, `a2` answer distribution at `temperature`, `a3` projected tokens,
     `a4` hidden states of the answer, `a5` against forgetting; 0 switches a term off (and what it
-    costs). Length: `passes` over the samples, within `min_steps` and `max_steps`. One step reads
+    costs). `extra_questions`: how often each sample's tokens are put to the teacher under another
+    sample's question. After `dense_share` of the steps only the most important `trained_share` of
+    the weights trains on (1: all). Length: `passes` over the samples, within `min_steps` and
+    `max_steps`. One step reads
     `batch_size` samples and `memory_batch_size` rows of rehearsal and source. Rate:
     `learning_rate` after a linear warm-up over `warmup_share` of the steps, then a cosine down to
     `final_share` of it. `confidence_floor`: labels the teacher was less sure of are dropped.
@@ -28,25 +31,27 @@ class DistilSettings:
 
     a1: float = 1.0
     a2: float = 1.0
-    a3: float = 0.1
-    a4: float = 0.1
+    a3: float = 0.03
+    a4: float = 0.03
     a5: float = 1.0
     temperature: float = 2.0
     passes: float = 12.0
     min_steps: int = 40
-    max_steps: int = 200
+    max_steps: int = 120
     batch_size: int = 32
-    memory_batch_size: int = 32
-    learning_rate: float = 2e-3
+    memory_batch_size: int = 24
+    learning_rate: float = 2.5e-3
     alignment_learning_rate: float = 1e-3
     warmup_share: float = 0.1
     final_share: float = 0.05
     gradient_clip: float = 1.0
     weight_decay: float = 0.0
     confidence_floor: float = 0.5
-    extra_questions: int = 2
-    num_source_rows: int = 384
-    full_token_share: float = 0.5
+    extra_questions: int = 3
+    trained_share: float = 0.15
+    dense_share: float = 0.5
+    num_source_rows: int = 192
+    full_token_share: float = 0.25
     gate_source_rows: int = 256
     label_batch_size: int = 64
     threads: int = 2
@@ -98,6 +103,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0.0, 1.0),
     "confidence_floor": (0.0, 1.0),
     "extra_questions": (0, 100),
+    "trained_share": (1e-6, 1.0),
+    "dense_share": (0.0, 1.0),
     "num_source_rows": (0, 1_000_000),
     "full_token_share": (0.0, 1.0),
     "gate_source_rows": (0, 1_000_000),

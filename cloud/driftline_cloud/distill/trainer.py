@@ -27,6 +27,7 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, trained
+from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observation, Observer, ask_more
 from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress
 from driftline_shared.models import adapters
@@ -128,6 +129,10 @@ class _Run:
         self._observer = Observer(models.teacher, models.student, self._examples, settings)
         self._query, self._language = self._alignments()
         self._optimizer = self._make_optimizer()
+        # A share of 1 trains everything to the end.
+        chosen = self._settings.trained_share < 1.0
+        self._subset_step = round(self._settings.dense_share * self._num_steps) if chosen else -1
+        self._subset: Subset | None = None
 
     def train(self, progress: Progress, numbers: dict[str, float]) -> Distilled:
         """All steps; see `distil`."""
@@ -135,6 +140,8 @@ class _Run:
         first: dict[str, float] = {}
         finite = True
         for step in range(self._num_steps):
+            if step == self._subset_step:
+                self._subset = self._choose()
             self._set_rate(step)
             terms = self._step()
             first = first or terms
@@ -174,6 +181,8 @@ class _Run:
                 totals[name] = totals.get(name, 0.0) + part * float(value.detach())
             loss.backward()
         totals["loss"] = sum(getattr(settings, name) * value for name, value in totals.items())
+        if self._subset is not None:
+            self._subset.hold()
         nn.utils.clip_grad_norm_(list(self._parameters.values()), settings.gradient_clip)
         self._optimizer.step()
         return totals
@@ -245,6 +254,13 @@ class _Run:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
+
+    def _choose(self) -> Subset:
+        """The weights that train on from here; see `subset`."""
+        share = self._settings.trained_share
+        subset = Subset(self._parameters, self._start, self._importance(True), share)
+        subset.take_back(self._optimizer)
+        return subset
 
     def _set_rate(self, step: int) -> None:
         share = rate_share(step, self._num_steps, self._settings)

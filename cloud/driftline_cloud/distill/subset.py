@@ -1,0 +1,58 @@
+"""Late in training, only the weights that matter most go on; all others return to where they began.
+
+An update can carry a fraction of the weights. Dropping the others after training loses what they
+had learned; dropping them before its last part lets the kept ones take over. Which ones: the same
+importance, |delta| * sqrt(Fisher), and the same water-filling as the release (algorithms.md,
+section 3). Training chosen coordinates alone is AMS's idea (Khani et al., ICCV 2021), there with a
+mask drawn before training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from driftline_cloud.release.selection import importance_of, select_share
+from driftline_shared.update import Adapter
+
+
+class Subset:
+    """The chosen weights of one training, `share` (0..1) of all."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        start: Adapter,
+        sqrt_fisher: Adapter,
+        share: float,
+    ) -> None:
+        self._parameters = parameters
+        delta = {
+            name: parameter.detach().cpu().numpy() - start[name]
+            for name, parameter in parameters.items()
+        }
+        chosen = select_share(importance_of(delta, sqrt_fisher), share)
+        self._masks: dict[str, Tensor] = {
+            name: torch.from_numpy(chosen[name]).to(parameter.device)
+            for name, parameter in parameters.items()
+        }
+        self._start = start
+
+    @torch.no_grad()
+    def take_back(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the other weights back to the start, and forget their momentum."""
+        for name, parameter in self._parameters.items():
+            mask = self._masks[name]
+            start = torch.from_numpy(self._start[name]).to(parameter.device, parameter.dtype)
+            parameter.copy_(torch.where(mask, parameter, start))
+            state = optimizer.state.get(parameter, {})
+            if "exp_avg" in state:
+                state["exp_avg"] *= mask
+
+    def hold(self) -> None:
+        """Clear the gradients of the other weights; to be called before each optimizer step."""
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                parameter.grad *= self._masks[name]
