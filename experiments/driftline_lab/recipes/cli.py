@@ -23,7 +23,7 @@ def tiny(
         float, typer.Option(help="Share of the training steps to take; below 1 for a trial.")
     ] = 1.0,
 ) -> None:
-    """Build the reference pair `tiny` (about 90 minutes on two CPU cores)."""
+    """Build the reference pair `tiny` (about an hour on two CPU cores)."""
     # Torch is heavy: only this command needs it, not the help text.
     from driftline_lab.recipes.tiny.build import build_tiny
 
