@@ -19,10 +19,10 @@ class DistilSettings:
     costs). `extra_questions`: how often each sample's tokens are put to the teacher under another
     sample's question. After `dense_share` of the steps only the most important `trained_share` of
     the weights trains on (1: all). Length: `passes` over the samples, within `min_steps` and
-    `max_steps`. One step reads
-    `batch_size` samples and `memory_batch_size` rows of rehearsal and source. Rate:
-    `learning_rate` after a linear warm-up over `warmup_share` of the steps, then a cosine down to
-    `final_share` of it. `confidence_floor`: labels the teacher was less sure of are dropped.
+    `max_steps`. One step reads `batch_size` samples and `memory_batch_size` rows of rehearsal and
+    source. Rate: `learning_rate` after a linear warm-up over `warmup_share` of the steps, then a
+    cosine down to `final_share` of it. `confidence_floor`: labels the teacher was less sure of
+    are dropped.
     `num_source_rows`: rows of the source calibration set in memory; `full_token_share` of them
     keep all tokens, the others as many as the samples do. `threads`: torch threads, part of the
     job because sums depend on them. `cache_bytes`: most memory for teacher outputs; what does not

@@ -78,13 +78,27 @@ def test_numbers_say_what_was_used(models: Models, job: DistillJob) -> None:
 
 def test_training_moves_the_student_towards_the_teacher(models: Models, job: DistillJob) -> None:
     length: dict[str, object] = {"max_steps": 60, "min_steps": 60, "learning_rate": 2e-2}
-    settings = {**FAST, **length, "a5": 0.0, "num_source_rows": 0}
+    settings = {**FAST, **length, "a5": 0.0, "num_source_rows": 0, "trained_share": 1.0}
     found = distil(replace(job, settings=settings), models, _quiet)
     gate = ScoreJob(pair_dir=job.pair_dir, holdout=job.samples, labels=job.labels, settings=FAST)
     before, after = score(gate, [job.start, found.adapter], models)
     assert after.agreement > before.agreement + 0.2
     assert after.probability > before.probability
     assert found.numbers["last_a1"] < found.numbers["first_a1"]
+
+
+def test_late_training_leaves_all_but_the_chosen_weights_at_the_start(
+    models: Models, job: DistillJob
+) -> None:
+    num_weights = sum(array.size for array in job.start.values())
+
+    def share_changed(trained_share: float) -> float:
+        settings = {**FAST, "trained_share": trained_share, "dense_share": 0.5}
+        found = distil(replace(job, settings=settings), models, _quiet).adapter
+        return sum(int((found[n] != job.start[n]).sum()) for n in found) / num_weights
+
+    assert 0.05 < share_changed(0.1) <= 0.101
+    assert share_changed(1.0) > 0.5
 
 
 @pytest.mark.parametrize("term", ["a1", "a2", "a3", "a4", "a5"])
