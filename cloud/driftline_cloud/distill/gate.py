@@ -136,12 +136,14 @@ def _failures(candidate: GateScores, base: GateScores, limits: GateLimits) -> li
         found.append(
             f"agreement with the teacher rose by {rise:.3f}, {limits.delta_up:.3f} is asked"
         )
+    # One sample of a small set weighs more than any limit: a single other answer is no evidence.
+    one_sample = 1.0 / max(candidate.num_rehearsal, 1)
     for what, fall, allowed in (
         ("source accuracy", base.source_accuracy - candidate.source_accuracy, limits.delta_down),
         (
             "agreement on rehearsal",
             base.rehearsal_agreement - candidate.rehearsal_agreement,
-            limits.delta_rehearsal,
+            max(limits.delta_rehearsal, one_sample),
         ),
     ):
         if fall > allowed + _SLACK:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -61,6 +63,8 @@ def demo(
     from driftline_lab.demo.options import DemoOptions
     from driftline_lab.demo.run import run_demo
 
+    # Without this a SIGTERM would end the demo at once and leave its two programs behind.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     names = () if data is not None else tuple(domains_of(segments))
     temporary = tempfile.TemporaryDirectory(prefix="driftline-demo-")
     with nullcontext(keep_state) if keep_state is not None else temporary as state:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from driftline_lab.demo.options import DemoOptions
 
-SETTLE_EVERY = 500
+SETTLE_EVERY = 750
 """Questions between two pauses in which device and cloud catch up: a demo streams a day in minutes,
 and without pauses it would be over before the first round is."""
 
 SETTLE_S = 120.0
+
+ROUND_SHARE = 0.9
+"""Samples of a round, as a share of what may be sent between two pauses."""
 
 _CLOUD = """# Written by driftline demo.
 state = "{state}"
@@ -26,8 +29,8 @@ poll_s = 0.2
 
 [rounds.trigger]
 round_samples = {round_samples}
-age_min_samples = {least}
-max_age_s = 3.0
+drift_share = 0.0
+max_age_s = 0.0
 
 [sampling]
 revision = 1
@@ -59,8 +62,7 @@ def write_cloud_config(options: DemoOptions) -> Path:
             pair=options.pair,
             workers=options.workers,
             seed=options.seed,
-            round_samples=max(2, int(sent)),
-            least=max(2, int(0.4 * sent)),
+            round_samples=max(2, int(ROUND_SHARE * sent)),
             uplink_share=options.uplink_share,
             token_share=options.token_share,
         )
