@@ -86,7 +86,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve devices until SIGTERM or Ctrl-C; what is under way goes on at the next start."""
-    from driftline_cloud.config import load_config, parse_assignment
+    from driftline_cloud.config import load_config
+    from driftline_shared.config import parse_assignment
 
     overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
     flags = {

@@ -37,9 +37,9 @@ class DistilSettings:
     temperature: float = 2.0
     passes: float = 12.0
     min_steps: int = 40
-    max_steps: int = 120
-    batch_size: int = 32
-    memory_batch_size: int = 24
+    max_steps: int = 110
+    batch_size: int = 28
+    memory_batch_size: int = 20
     learning_rate: float = 2.5e-3
     alignment_learning_rate: float = 1e-3
     warmup_share: float = 0.1
@@ -47,7 +47,7 @@ class DistilSettings:
     gradient_clip: float = 1.0
     weight_decay: float = 0.0
     confidence_floor: float = 0.5
-    extra_questions: int = 3
+    extra_questions: int = 2
     trained_share: float = 0.15
     dense_share: float = 0.5
     num_source_rows: int = 192

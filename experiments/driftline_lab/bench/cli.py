@@ -48,6 +48,20 @@ def share(
 
 
 @app.command()
+def dwc(
+    states: Annotated[list[Path], typer.Argument(help="Folders of `driftline demo --keep-state`.")],
+    out: Out = None,
+) -> None:
+    """Every update of finished demos beside its uncompressed candidate, on the test sets.
+
+    Example: driftline demo --keep-state run0 && driftline lab bench dwc run0
+    """
+    from driftline_lab.bench.dwc import run_dwc
+
+    finish(run_dwc(states), out)
+
+
+@app.command()
 def uts(
     questions: Annotated[int, typer.Option(help="Questions timed.")] = 60, out: Out = None
 ) -> None:

@@ -39,8 +39,8 @@ def demo(
     segments: Annotated[
         str, typer.Option(help="Domains of the stream in turn.")
     ] = "source,night,sketch",
-    questions: Annotated[int, typer.Option(help="Questions of a drifted segment.")] = 1500,
-    tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 1000,
+    questions: Annotated[int, typer.Option(help="Questions of a drifted segment.")] = 1200,
+    tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 500,
     uplink_share: Annotated[
         float, typer.Option(help="Most samples sent per sample seen, 0..1.", min=0.0, max=1.0)
     ] = 0.3,

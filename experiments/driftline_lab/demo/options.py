@@ -24,8 +24,8 @@ class DemoOptions:
     seed: int = 0
     workers: str = "local"
     segments: tuple[str, ...] = ("source", "night", "sketch")
-    questions: int = 1500
-    tests: int = 1000
+    questions: int = 1200
+    tests: int = 500
     uplink_share: float = 0.3
     token_share: float = 0.5
     data: Path | None = None

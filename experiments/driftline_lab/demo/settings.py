@@ -6,7 +6,7 @@ from pathlib import Path
 
 from driftline_lab.demo.options import DemoOptions
 
-SETTLE_EVERY = 750
+SETTLE_EVERY = 600
 """Questions between two pauses in which device and cloud catch up: a demo streams a day in minutes,
 and without pauses it would be over before the first round is."""
 

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_cloud.cli import app
-from driftline_cloud.config import ENV_PREFIX, load_config, parse_assignment
+from driftline_cloud.config import ENV_PREFIX, load_config
+from driftline_shared.config import parse_assignment
 from driftline_shared.errors import ConfigError
 
 
