@@ -33,13 +33,13 @@ class DistilSettings:
     a2: float = 1.0
     a3: float = 0.03
     a4: float = 0.03
-    a5: float = 1.0
+    a5: float = 2.0
     temperature: float = 2.0
     passes: float = 12.0
     min_steps: int = 40
-    max_steps: int = 110
+    max_steps: int = 75
     batch_size: int = 28
-    memory_batch_size: int = 20
+    memory_batch_size: int = 24
     learning_rate: float = 2.5e-3
     alignment_learning_rate: float = 1e-3
     warmup_share: float = 0.1
@@ -50,7 +50,7 @@ class DistilSettings:
     extra_questions: int = 2
     trained_share: float = 0.15
     dense_share: float = 0.5
-    num_source_rows: int = 192
+    num_source_rows: int = 320
     full_token_share: float = 0.25
     gate_source_rows: int = 256
     label_batch_size: int = 64

@@ -110,7 +110,7 @@ def sentences(report: DemoReport) -> list[str]:
         f"its fp16 tokens {up.fp16_tokens_bytes_per_sample:,.0f} B",
         f"down: {down.updates} updates of {down.bytes_per_update:,.0f} B; the adapter in fp16 is "
         f"{down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
-        f"pause {down.apply_pause_ms:.1f} ms",
+        f"pause {down.apply_pause_ms:.2g} ms",
         f"time: {report.seconds:.0f} s, {report.rounds} rounds",
     ]
     if up.bytes_per_sample > up.jpeg90_bytes_per_sample:

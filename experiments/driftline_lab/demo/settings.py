@@ -12,9 +12,6 @@ and without pauses it would be over before the first round is."""
 
 SETTLE_S = 120.0
 
-ROUND_SHARE = 0.9
-"""Samples of a round, as a share of what may be sent between two pauses."""
-
 _CLOUD = """# Written by driftline demo.
 state = "{state}"
 listen = "127.0.0.1:0"
@@ -62,7 +59,7 @@ def write_cloud_config(options: DemoOptions) -> Path:
             pair=options.pair,
             workers=options.workers,
             seed=options.seed,
-            round_samples=max(2, int(ROUND_SHARE * sent)),
+            round_samples=max(2, int(sent)),
             uplink_share=options.uplink_share,
             token_share=options.token_share,
         )
