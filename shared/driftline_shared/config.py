@@ -48,7 +48,7 @@ class LogConfig(BaseModel):
 
 
 class ProgramSettings(BaseSettings):
-    """Base of a program's settings; flags win over the environment, the environment over the file."""
+    """Base of a program's settings: flags win over environment, environment over file."""
 
     @classmethod
     def settings_customise_sources(

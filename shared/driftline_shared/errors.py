@@ -70,10 +70,14 @@ _FIXES: dict[Reason, str] = {
     Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
     Reason.STATE_IN_USE: "Stop the other daemon or give this one its own --state folder.",
     Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
-    Reason.PAIR_INVALID: "Point to a complete pair folder; `driftline models check` says what it lacks.",
+    Reason.PAIR_INVALID: (
+        "Point to a complete pair folder; `driftline models check` says what it lacks."
+    ),
     Reason.UNKNOWN_DEVICE: "Enrol the device first; the daemon does so at every start.",
     Reason.PROTOCOL_MISMATCH: "Install the same major version of driftline on both sides.",
-    Reason.TOKEN_SPACE_UNKNOWN: "Use the same pair on device and cloud: their vision towers differ.",
+    Reason.TOKEN_SPACE_UNKNOWN: (
+        "Use the same pair on device and cloud: their vision towers differ."
+    ),
     Reason.BASE_MODEL_UNKNOWN: "Use the same pair and quantization on device and cloud.",
     Reason.SAMPLE_ID_INVALID: "A sample id has 16 bytes; this sample cannot be stored, drop it.",
     Reason.SAMPLE_TOO_LARGE: "Lower token_share or use a smaller token_codec.",
@@ -90,17 +94,25 @@ _FIXES: dict[Reason, str] = {
     Reason.MANIFEST_INVALID: "The update is malformed; release it again from the cloud.",
     Reason.UPDATE_EXPIRED: "The update is past its expiry; release a newer one.",
     Reason.VERSION_NOT_NEWER: "Only a newer version is applied; nothing to do.",
-    Reason.BASE_MISMATCH: "The device holds another base; the cloud offers a full update by policy.",
+    Reason.BASE_MISMATCH: (
+        "The device holds another base; the cloud offers a full update by policy."
+    ),
     Reason.DIGEST_MISMATCH: "The bytes are not what the manifest names; they are fetched again.",
     Reason.UPDATE_CORRUPT: "The update does not decode; release it again from the cloud.",
     Reason.PROBE_NOT_FINITE: "The new adapter gives NaN; the device stays on the old version.",
-    Reason.PROBE_TOO_SLOW: "The new adapter answers too slowly; the device stays on the old version.",
-    Reason.PROBE_DISAGREES: "The new adapter fails the self-check; the device stays on the old one.",
+    Reason.PROBE_TOO_SLOW: (
+        "The new adapter answers too slowly; the device stays on the old version."
+    ),
+    Reason.PROBE_DISAGREES: (
+        "The new adapter fails the self-check; the device stays on the old one."
+    ),
     Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
     Reason.PROBE_ERROR: "The new adapter does not run; the device stays on the old version.",
     Reason.SLOT_CORRUPT: "The slot is broken on disk; the device runs the other one or the base.",
     Reason.WATCH_ERRORS: "The new version failed while it answered; the device went back.",
-    Reason.WATCH_UNSURE: "The new version was far less sure than the old one; the device went back.",
+    Reason.WATCH_UNSURE: (
+        "The new version was far less sure than the old one; the device went back."
+    ),
     Reason.OPERATOR_ROLLBACK: "An operator went back; the version is not tried again.",
     Reason.APPLIED: "Nothing to do.",
     Reason.MESSAGE_INVALID: "A message holds a value out of its range; check that side's version.",
