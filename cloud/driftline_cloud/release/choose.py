@@ -25,9 +25,11 @@ from driftline_shared.update import Adapter, adapter_fp16_bytes
 
 log = structlog.get_logger(__name__)
 
-SHARES = (0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
-"""Shares of weights tried. The grid of CD-CCA begins at 1 %; on `tiny` 1 to 5 % lose up to half the
-gain, and the few held-out samples of one round cannot see it."""
+SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
+"""Shares of weights tried; the paper's grid, with two more where an update's byte budget lies.
+
+On `tiny` 1 to 5 % lose up to half of the gain, and the few held-out samples of one round cannot see
+it: hence `least_share`."""
 
 _VALUE_BITS = {"linear2": 1.0, "linear3": 2.2, "linear4": 3.2, "nf4": 3.9, "linear8": 7.2}
 """Bits of a kept value after entropy coding, measured on normal deltas."""
@@ -40,10 +42,12 @@ _VALUE_LOSS = {"linear2": 0.17, "linear3": 0.05, "linear4": 0.012, "nf4": 0.01, 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChooseSettings:
     """`epsilon`: share of the candidate's gain that coding may lose. `max_fp16_share`: most bytes
-    of an update, manifest included, per byte of the fp16 adapter. `feedback`: weight of E_v."""
+    of an update, manifest included, per byte of the fp16 adapter. `least_share`: smaller shares are
+    tried only where the budget holds no larger one. `feedback`: weight of E_v."""
 
     epsilon: float = 0.05
     max_fp16_share: float = 0.10
+    least_share: float = 0.10
     shares: tuple[float, ...] = SHARES
     quantizers: tuple[str, ...] = ("linear3", "linear4", "linear8")
     block: int = 512
@@ -151,6 +155,9 @@ class _Search:
         wanted = delta(self.base, self.target, residual, feedback)
         estimates = frontier(estimate(wanted, self.sqrt_fisher, self.settings))
         within = [item for item in estimates if item.num_bytes <= 1.05 * self.budget_bytes]
+        ample = [item for item in within if item.setting.share >= self.settings.least_share]
+        if ample and ample[0].num_bytes <= 0.9 * self.budget_bytes:
+            within = estimates = ample
         low, high = 0, max(1, len(within))
         middle, best = high - 1, None
         while low < high:

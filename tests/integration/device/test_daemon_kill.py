@@ -10,8 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.fakes.cloud_server import FakeCloud
 from tests.fakes.runtime import adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.updates import make_update
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -163,9 +163,9 @@ def test_killed_again_and_again_at_any_moment(
     state = tmp_path / "state"
     for number in range(4):
         process = start(state, pair_dir, cloud, path, "")
-        _until(lambda: (state / "events.jsonl").exists())
+        until(lambda: (state / "events.jsonl").exists())
         before = len(events(state))
-        _until(lambda n=before + 3 * number: len(events(state)) > n)
+        until(lambda n=before + 3 * number: len(events(state)) > n)
         process.kill()
         process.communicate(timeout=60)
         text = (state / "events.jsonl").read_text()
@@ -182,16 +182,9 @@ def test_sigterm_stops_reading_and_lets_samples_leave(
 ) -> None:
     state = tmp_path / "state"
     process = start(state, pair_dir, cloud, path, "hold")
-    _until(lambda: (state / "events.jsonl").exists() and len(events(state)) > 3)
+    until(lambda: (state / "events.jsonl").exists() and len(events(state)) > 3)
     process.terminate()
     _, log = process.communicate(timeout=60)
     assert process.returncode == 0, log.decode(errors="replace")[-3000:]
     assert json.loads((state / "status.json").read_text())["activity"] == "stopped"
     check_samples(state, cloud)
-
-
-def _until(done: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline_s, "it did not come about"
-        time.sleep(0.01)

@@ -23,6 +23,7 @@ from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud_server import FakeCloud, FetchPlan
 from tests.fakes.manifests import make_manifest
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -239,6 +240,7 @@ def report(version: int) -> UpdateReport:
 
 def test_check_asks_and_fetch_brings(cloud: FakeCloud, make_link: Callable[[], Link]) -> None:
     link = make_link()
+    until(lambda: link.stats().connected)  # the reply to its enrolment names a newest version, too
     assert link.check(adapter_version=2, failed_versions=(1,)) is None
     cloud.manifest = make_manifest(blob=BLOB, target_version=4)
     manifest = link.check(adapter_version=2, failed_versions=[1, 3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from driftline_shared.status import Enrolment, SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample, SamplingPolicy
 from tests.fakes.cloud_server import FakeCloud, PushPlan
 from tests.fakes.samples import make_sample
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -29,14 +29,6 @@ ENROLMENT = Enrolment(
     device_id="device-1", pair="tiny", token_space="space", base_model="base", adapter_version=0
 )
 QUICK = Backoff(first_s=0.02, cap_s=0.1, floor_s=0.01)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a state, not for a time: only a hang ends at the deadline."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the state never came"
-        time.sleep(0.005)
 
 
 def settings_for(cloud: FakeCloud) -> LinkSettings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from driftline_shared.update import Manifest
 from tests.fakes.runtime import BASE_MODEL, PAIR, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.updates import FakeUpdateLink, make_update
+from tests.fakes.waiting import until
 
 EAGER: dict[str, object] = {
     "poll_s": 0.05,
@@ -371,11 +371,11 @@ def test_an_operator_leaves_a_version_while_the_daemon_runs(tmp_path: Path, devi
     link = NullLink(make_update(adapter(skill=1.0), 1))
     with device(link) as daemon:
         daemon.start()
-        _until(lambda: daemon.snapshot().version == 1)
+        until(lambda: daemon.snapshot().version == 1)
         Memory(tmp_path / "state").wish_rollback(1)
-        _until(lambda: daemon.snapshot().version == 0)
+        until(lambda: daemon.snapshot().version == 0)
+        until(lambda: link.reports[-1].reason == "operator_rollback")
         daemon.stop(1.0)
-    assert [report.reason for report in link.reports][-1] == "operator_rollback"
 
 
 def test_budgets_spent_survive_a_restart(tmp_path: Path, device: Any) -> None:
@@ -417,15 +417,8 @@ def test_turns_are_fair() -> None:
     for name in "abc":
         threads.append(threading.Thread(target=take, args=(name,)))
         threads[-1].start()
-        _until(lambda n=name: len(turns._waiting) == "abc".index(n) + 2)
+        until(lambda n=name: len(turns._waiting) == "abc".index(n) + 2)
     turns.__exit__(None, None, None)
     for thread in threads:
         thread.join(5.0)
     assert order == ["a", "b", "c"]
-
-
-def _until(done: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline_s, "it did not come about"
-        time.sleep(0.01)

@@ -42,7 +42,7 @@ def judge(epsilon: float):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("epsilon", [0.15, 0.25, 0.45])
 def test_the_smallest_good_enough_within_the_budget_is_found(epsilon: float) -> None:
-    settings = ChooseSettings(epsilon=epsilon)
+    settings = ChooseSettings(epsilon=epsilon, least_share=0.0)
     choice = choose(BASE, TARGET, {}, FISHER, judge=judge(epsilon), cost=cost, settings=settings)
     assert choice.good_enough
     assert choice.kept_gain == pytest.approx(score(choice.packed.adapter))
@@ -73,6 +73,17 @@ def test_a_smaller_budget_never_gives_a_larger_update() -> None:
         assert choice.num_bytes <= choice.budget_bytes
         sizes.append(choice.num_bytes)
     assert sizes == sorted(sizes)
+
+
+def test_small_shares_are_for_budgets_that_hold_no_other() -> None:
+    def share_of(budget: float) -> float:
+        settings = ChooseSettings(epsilon=0.45, max_fp16_share=budget)
+        easy = by_score(score, base_score=0.0, target_score=1.0, epsilon=0.99)
+        choice = choose(BASE, TARGET, {}, FISHER, judge=easy, cost=cost, settings=settings)
+        return float(choice.packed.label.partition("%")[0]) / 100
+
+    assert share_of(0.10) >= 0.10
+    assert share_of(0.03) < 0.10
 
 
 def test_a_residual_that_does_harm_is_left_out() -> None:
