@@ -24,7 +24,7 @@ demo: $(STAMP) ## The whole loop on this machine, in minutes
 	@$(BIN)/driftline demo $(ARGS)
 
 test: $(STAMP) ## All tests: unit, contract, wire, integration, system
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: lint types imports proto-drift ## ruff, mypy, import contracts, generated code up to date
 

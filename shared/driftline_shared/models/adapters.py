@@ -11,6 +11,7 @@ are short because each one travels in every manifest:
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,14 +39,16 @@ def attach(model: Any, spec: AdapterSpec) -> Any:
     """
     from peft import get_peft_model
 
-    wrapped = get_peft_model(model, _config(model, spec), adapter_name=ACTIVE)
+    with _quiet():
+        wrapped = get_peft_model(model, _config(model, spec), adapter_name=ACTIVE)
     write(wrapped, initial(wrapped, spec))
     return wrapped
 
 
 def add_slot(model: Any, slot: str = SPARE) -> None:
     """Add a second slot of the same shape; the active one stays active."""
-    model.add_adapter(slot, model.peft_config[ACTIVE])
+    with _quiet():
+        model.add_adapter(slot, model.peft_config[ACTIVE])
     use(model, ACTIVE)
     write(model, read(model, ACTIVE), slot)
 
@@ -129,6 +132,14 @@ def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft asks transformers for a property by its old name; that is no news for our users."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def _config(model: Any, spec: AdapterSpec) -> Any:

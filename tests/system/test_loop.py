@@ -1,0 +1,84 @@
+"""The whole loop as a user starts it: two commands, real gRPC, a round, an update, a swap.
+
+On a random pair, so numbers mean nothing and the gate is set to let everything pass: the path is
+what is tested.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from driftline_cloud.service.client import fetch_status
+from driftline_device.updates.slots import Slots
+from driftline_lab.data.streams import Segment, write_stream
+from driftline_lab.demo.processes import program, wait_for_file
+from driftline_shared.models.pair import load_pair
+from driftline_shared.update import adapter_digest
+from tests.fakes.tiny_pair import make_tiny_pair
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+OPEN_GATE = """
+[rounds.trigger]
+round_samples = 24
+[gate]
+delta_up = -1.0
+delta_down = 1.0
+delta_rehearsal = 1.0
+max_step_ratio = 100.0
+[distil]
+min_steps = 6
+max_steps = 6
+confidence_floor = 0.0
+threads = 1
+[sampling]
+gate_quantile = 0.0
+max_sample_share = 0.5
+token_share = 0.5
+"""
+
+LENIENT_PROBE = """
+[probe]
+latency_ratio = 1000.0
+agreement_tolerance = 1.0
+"""
+
+
+def test_a_device_that_drifts_gets_an_update_from_its_cloud(tmp_path: Path) -> None:
+    pair = load_pair(make_tiny_pair(tmp_path / "pair"))
+    write_stream(tmp_path / "data", [Segment(domain="night", num_questions=60)], num_test=4)
+    cloud_file, device_file = tmp_path / "cloud.toml", tmp_path / "device.toml"
+    cloud_file.write_text(
+        f'state = "{tmp_path / "cloud"}"\nlisten = "127.0.0.1:0"\npair = "{pair.dir}"\n{OPEN_GATE}'
+    )
+    serve = ["cloud", "serve", "--config", str(cloud_file)]
+    with program("cloud", serve, tmp_path / "cloud.log") as cloud:
+        address = f"127.0.0.1:{wait_for_file(tmp_path / 'cloud' / 'port', cloud, 120.0)}"
+        device_file.write_text(
+            f'state = "{tmp_path / "device"}"\npair = "{pair.dir}"\ncloud = "{address}"\n'
+            f"seed = 1\npoll_s = 0.2\nsettle_s = 90.0\nsettle_every = 50\n{LENIENT_PROBE}"
+        )
+        run = ["device", "run", "--config", str(device_file)]
+        run += ["--source", str(tmp_path / "data" / "stream.jsonl")]
+        with program("device", run, tmp_path / "device.log") as device:
+            assert device.process.wait(240) == 0, device.tail(40)
+        found = fetch_status(address, timeout_s=10.0)
+
+    status = json.loads((tmp_path / "device" / "status.json").read_text())
+    line = found.lines[0]
+    assert status["num_answered"] == 60
+    assert line.num_samples == status["num_sent"] == status["link"]["num_acked"] > 0
+    assert line.newest_version >= 1, cloud.tail(40)
+    assert status["version"] == line.newest_version, device.tail(40)
+    assert status["num_updates"] >= 1 and status["failed_versions"] == []
+    held = Slots(tmp_path / "device" / "slots").recover(base_model=pair.base_model)
+    assert held is not None and held.version == line.newest_version
+    assert adapter_digest(held.adapter).hex() in _digests(tmp_path / "cloud")
+
+
+def _digests(state: Path) -> str:
+    """Every manifest the cloud has released, as one text."""
+    return "\n".join(path.read_text() for path in (state / "releases").rglob("*.json"))
