@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
 import time
@@ -24,7 +25,9 @@ def run_spool(num_samples: int) -> dict[str, Any]:
     """Medians of `RUNS`: seconds to open an empty spool, one with `num_samples`, and a full one."""
     with tempfile.TemporaryDirectory() as folder:
         full, empty = Path(folder) / "full.db", Path(folder) / "empty.db"
-        _fill(full, num_samples)
+        with tempfile.TemporaryDirectory(dir=_memory_folder()) as scratch:
+            _fill(Path(scratch) / "full.db", num_samples)
+            shutil.copy(Path(scratch) / "full.db", full)
         seconds = {"full": [], "empty": []}  # type: dict[str, list[float]]
         for _ in range(RUNS):
             for name, path in (("full", full), ("empty", empty)):
@@ -38,6 +41,11 @@ def run_spool(num_samples: int) -> dict[str, Any]:
         "open_empty_s": medians["empty"],
         "ratio": medians["full"] / medians["empty"],
     }
+
+
+def _memory_folder() -> str | None:
+    """Where a sync costs nothing: filling is not what is measured, and each append syncs."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _fill(path: Path, num_samples: int) -> None:
