@@ -21,17 +21,21 @@ def run_loop(seeds: Sequence[int], segments: str) -> dict[str, Any]:
     """The documents of `driftline demo`, and mean and spread (sample standard deviation) over
     seeds.
     """
-    documents = [_demo(seed, segments) for seed in seeds]
+    return summarise([_demo(seed, segments) for seed in seeds], segments)
+
+
+def summarise(documents: Sequence[dict[str, Any]], segments: str) -> dict[str, Any]:
+    """What the documents of several seeds say together."""
     drifted = [name for name in documents[0]["accuracy"] if name != SOURCE]
     recovered = {name: [_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
-    means = [statistics.mean(recovered[name][i] for name in drifted) for i in range(len(seeds))]
+    means = [statistics.mean(recovered[name][i] for name in drifted) for i in range(len(documents))]
     source = [d["accuracy"][SOURCE] for d in documents]
     per_sample = [d["uplink"]["bytes_per_sample"] for d in documents]
     tokens = [d["uplink"]["fp16_tokens_bytes_per_sample"] for d in documents]
     update = [d["downlink"]["bytes_per_update"] for d in documents]
     adapter = [d["downlink"]["fp16_adapter_bytes"] for d in documents]
     return {
-        "seeds": list(seeds),
+        "seeds": [document["seed"] for document in documents],
         "segments": segments,
         "recovered": _spread(means),
         "recovered_by_domain": {name: _spread(values) for name, values in recovered.items()},
@@ -43,7 +47,7 @@ def run_loop(seeds: Sequence[int], segments: str) -> dict[str, Any]:
         "bytes_per_update_of_fp16_adapter": _spread(_ratios(update, adapter)),
         "apply_pause_ms": _spread([d["downlink"]["apply_pause_ms"] for d in documents]),
         "seconds": _spread([d["seconds"] for d in documents]),
-        "documents": documents,
+        "documents": list(documents),
     }
 
 
