@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 MAX_RETRIES = 3
 """Times a worker that died is started again."""
 
+START_TRIES = 2
+"""Ray gives its own processes half a minute to come up, which a busy machine may exceed once."""
+
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of a cluster that is started here; Ray spills to disk beyond it."""
 
@@ -211,12 +214,20 @@ def _connect(address: str | None, closing: ExitStack) -> None:
         }
         # Read by the processes Ray starts: a cloud that was not asked to must not call home.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(local if address is None else {}),
-        )
+        for left in reversed(range(START_TRIES)):
+            try:
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **(local if address is None else {}),
+                )
+                break
+            except Exception as error:  # of any kind, when one of Ray's processes is late
+                ray.shutdown()
+                if not left:
+                    raise
+                log.warning("ray_start_failed", error=str(error), tries_left=left)
         closing.callback(ray.shutdown)
         log.info("ray_connected", address=address or "local")
     import ray.data
