@@ -44,7 +44,7 @@ def make_bare_pair(folder: Path, name: str = "bare") -> Path:
     digest = hashlib.sha256(name.encode()).hexdigest()
     (folder / "pair.toml").write_text(
         f'name = "{name}"\nprompt = "<image>{{question}}"\nmax_new_tokens = 4\n'
-        f'[teacher]\ndir = "teacher"\n[student]\ndir = "student"\nquantization = "none"\n'
+        f'[student]\nquantization = "none"\n'
         f'[token_space]\ndigest = "{digest}"\n'
         f"grid = {{ rows = {GRID.rows}, cols = {GRID.cols} }}\n"
     )

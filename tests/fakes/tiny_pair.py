@@ -37,10 +37,7 @@ ANSWERS = ("circle", "yes", "teal")
 _SPEC = """name = "random"
 prompt = "<s><image>{{question}}\\n"
 max_new_tokens = 4
-[teacher]
-dir = "teacher"
 [student]
-dir = "student"
 quantization = "{quantization}"
 [token_space]
 digest = "{digest}"

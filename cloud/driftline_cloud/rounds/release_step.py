@@ -85,10 +85,6 @@ class Releases:
             self._line.id, held_version, failed_versions=failed_versions, full_reason=full_reason
         )
 
-    def blob_size(self, digest: bytes) -> int:
-        """Bytes of a blob; UpdateError (blob_unknown) if it is not offered."""
-        return self._registry.blobs.size(digest)
-
     def read_blob(self, digest: bytes, offset: int, max_bytes: int) -> bytes:
         """A piece of a blob; empty at its end; UpdateError beyond it."""
         return self._registry.blobs.read(digest, offset, max_bytes)

@@ -71,11 +71,3 @@ class LocalWorkers:
             self._loaded = (pair_dir, load_models(pair_dir, self._device))
             log.info("models_loaded", pair=self._loaded[1].pair.name, device=self._device)
         return self._loaded[1]
-
-
-def teacher_of(pair_dir: Path) -> str:
-    """The digest of the teacher in `pair_dir`: labels by another teacher are not its labels."""
-    from driftline_cloud.distill.teacher import teacher_digest
-    from driftline_shared.models.pair import load_pair
-
-    return teacher_digest(load_pair(pair_dir))

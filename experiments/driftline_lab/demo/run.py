@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -117,7 +117,7 @@ def _watch(
     curve: list[float] = []
     status: CloudStatus | None = None
     live = Live(console=console, refresh_per_second=4, transient=True)
-    with live if console.is_terminal else _nothing():
+    with live if console.is_terminal else nullcontext():
         while device.running():
             cloud.check()
             if time.monotonic() > deadline:
@@ -139,11 +139,6 @@ def _ask(address: str) -> CloudStatus | None:
     except LinkError:
         # A busy cloud answers the next time; a dead one is noticed by its process.
         return None
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

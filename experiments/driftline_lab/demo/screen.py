@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
@@ -92,9 +91,3 @@ def _cloud_rows(view: View) -> list[tuple[str, str]]:
         ("bytes up", f"{view.bytes_up:,}"),
         ("bytes down", f"{view.bytes_down:,}"),
     ]
-
-
-def number(status: Mapping[str, object], key: str) -> float | None:
-    """A number of a status document, None where it is absent."""
-    value = status.get(key)
-    return float(value) if isinstance(value, int | float) else None

@@ -62,7 +62,7 @@ def fit_gate(folder: Path, progress: Callable[[int, int], None] | None = None) -
     pair = load_pair(folder)
     runtime = TorchRuntime(pair, threads=1)
     source = pair.source_set()
-    rows = _one_question_an_image(source.rows)
+    rows = _few_questions_an_image(source.rows)
     scores = []
     for done, (image, question) in enumerate(rows):
         tokens = _all_tokens(source.tokens[image], pair)
@@ -93,7 +93,7 @@ def _all_tokens(values: NDArray[np.float32], pair: Pair) -> VisualTokens:
     return VisualTokens(values=values, positions=positions, grid=grid)
 
 
-def _one_question_an_image(
+def _few_questions_an_image(
     rows: tuple[tuple[int, str, str], ...], each: int = 2
 ) -> list[tuple[int, str]]:
     """The first `each` questions of every image, spread over its list."""
