@@ -15,7 +15,7 @@ import torch
 
 from driftline_shared.errors import PairError
 from driftline_shared.models import adapters
-from driftline_shared.models.multimodal import MultimodalModel, load_model
+from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
 from driftline_shared.models.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 
@@ -37,15 +37,8 @@ class Models:
 def load_models(pair_dir: Path, device: str = "cpu") -> Models:
     """Load teacher and twin. Raises PairError when they do not share a vocabulary."""
     pair = load_pair(pair_dir)
-    teacher = load_model(pair.teacher_dir, prompt=pair.prompt, device=device)
-    student = load_model(
-        pair.student_dir,
-        prompt=pair.prompt,
-        adapter=pair.adapter,
-        quantization=pair.quantization,
-        twin=True,
-        device=device,
-    )
+    teacher = load_teacher(pair, device)
+    student = load_student(pair, twin=True, device=device)
     if teacher.vocab_size != student.vocab_size:
         raise PairError(
             f"teacher and student of {pair.name} have vocabularies of {teacher.vocab_size} and "

@@ -21,7 +21,7 @@ from driftline_shared.tokens import Sample
 
 def teacher_digest(pair: Pair) -> str:
     """Hex sha256 over everything a label depends on beside the sample: the label cache's key."""
-    digest = hashlib.sha256(f"{pair.prompt}\0{pair.max_new_tokens}\0".encode())
+    digest = hashlib.sha256(f"{pair.teacher.prompt}\0{pair.max_new_tokens}\0".encode())
     for path in sorted(pair.teacher_dir.iterdir()):
         if path.suffix in (".safetensors", ".json"):
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

@@ -47,15 +47,9 @@ def workers_of(config: CloudConfig) -> Workers:
 def initial_adapter(pair: Pair) -> Adapter:
     """Version 0: what every device of the pair starts with."""
     from driftline_shared.models import adapters
-    from driftline_shared.models.multimodal import load_model
+    from driftline_shared.models.multimodal import load_student
 
-    student = load_model(
-        pair.student_dir,
-        prompt=pair.prompt,
-        adapter=pair.adapter,
-        quantization=pair.quantization,
-        twin=True,
-    )
+    student = load_student(pair, twin=True)
     return adapters.initial(student.model, pair.adapter)
 
 

@@ -24,7 +24,7 @@ from driftline_device.runtime import uncertainty
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_shared.errors import ConfigError, DriftlineError, PairError, UpdateError
 from driftline_shared.models import adapters
-from driftline_shared.models.multimodal import Generated, MultimodalModel, load_model
+from driftline_shared.models.multimodal import Generated, MultimodalModel, load_student
 from driftline_shared.models.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
@@ -70,17 +70,11 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self.pair = pair
-        self._model: MultimodalModel = load_model(
-            pair.student_dir,
-            prompt=pair.prompt,
-            adapter=pair.adapter,
-            quantization=pair.quantization,
-            device=device,
-        )
-        if self._model.num_tokens != pair.token_space.grid.num_tokens:
+        self._model: MultimodalModel = load_student(pair, device=device)
+        if self._model.grid != pair.token_space.grid:
             raise PairError(
-                f"{pair.name}: the tower gives {self._model.num_tokens} tokens an image, the token "
-                f"space says {pair.token_space.grid.num_tokens}"
+                f"{pair.name}: the tower gives tokens on {self._model.grid}, the token space says "
+                f"{pair.token_space.grid}; run `driftline models fit-token-space`"
             )
         adapters.add_slot(self._model.model)
         if pair.quantization == "int8":

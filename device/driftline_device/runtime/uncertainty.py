@@ -94,11 +94,11 @@ def answer_attribution(model: MultimodalModel, case: Case, dropout: Dropout) -> 
     """
     batch = _batch(model, case, model.project(case.tokens[None]))
     steps = _steps(batch)[0]
-    start = int(batch.visual_start[0])
+    visual = batch.visual[0]
     rows: list[Tensor] = []
 
     def keep(weights: Tensor) -> None:  # (1, H, T, T)
-        rows.append(weights[0, :, steps, start : start + batch.num_visual].float().mean(dim=0))
+        rows.append(weights[0][:, steps][:, :, visual].float().mean(dim=0))
 
     with _attention(model, keep):
         log_p = _answer_log_p(model, batch)[0]

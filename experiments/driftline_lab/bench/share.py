@@ -21,7 +21,7 @@ from driftline_device.sampling.selector import num_kept, top_positions
 from driftline_device.scoring import is_correct
 from driftline_lab.data.streams import Event, Segment, stream
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
-from driftline_shared.models.multimodal import MultimodalModel, load_model
+from driftline_shared.models.multimodal import MultimodalModel, load_teacher
 from driftline_shared.models.pair import Pair, load_pair
 from driftline_shared.tokens import VisualTokens
 
@@ -37,7 +37,7 @@ def run_share(
     """Rows of domain, scorer, codec, share: teacher accuracy and mean payload bytes a sample."""
     pair = load_pair(pair_name)
     runtime = TorchRuntime(pair, threads=2)
-    teacher = load_model(pair.teacher_dir, prompt=pair.prompt)
+    teacher = load_teacher(pair)
     rows = []
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(

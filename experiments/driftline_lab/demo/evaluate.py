@@ -20,7 +20,7 @@ from driftline_device.scoring import is_correct
 from driftline_device.sources.dataset import DatasetSource
 from driftline_device.sources.source import Observation
 from driftline_shared.errors import DataError
-from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.multimodal import load_teacher
 from driftline_shared.models.pair import Pair
 from driftline_shared.update import Adapter
 
@@ -67,7 +67,7 @@ def device_accuracy(
 
 def teacher_accuracy(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> dict[str, float]:
     """Share of right answers by domain, from the teacher with all tokens."""
-    model = load_model(pair.teacher_dir, prompt=pair.prompt)
+    model = load_teacher(pair)
     everywhere = torch.arange(model.num_tokens)
 
     def answer(rows: Sequence[Observation]) -> list[str]:

@@ -21,14 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from driftline_shared.errors import UpdateError
+from driftline_shared.models.anatomy import Anatomy, anatomy_of_model
 from driftline_shared.models.pair import AdapterSpec
 from driftline_shared.update import Adapter
 
 ACTIVE = "default"
 SPARE = "spare"
-
-_PROJECTOR = "multi_modal_projector"
-_LANGUAGE = "language_model"
 
 
 def attach(model: Any, spec: AdapterSpec) -> Any:
@@ -61,9 +59,9 @@ def use(model: Any, slot: str) -> None:
 
 def parameters(model: Any, slot: str = ACTIVE) -> dict[str, nn.Parameter]:
     """Short tensor name -> parameter of that slot, in name order."""
-    found = {}
+    found, parts = {}, anatomy_of_model(model)
     for name, parameter in model.named_parameters():
-        short = _short_name(name, slot)
+        short = _short_name(name, slot, parts)
         if short is not None:
             found[short] = parameter
     return dict(sorted(found.items()))
@@ -121,7 +119,9 @@ def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Itera
         draws = torch.rand(first.shape, generator=generator, device=generator.device)
         return (first * (draws >= rate).to(first.device, first.dtype) / (1.0 - rate), *rest)
 
-    places = re.compile(rf"({_PROJECTOR}\.linear_2|{_LANGUAGE}\..*\.(o_proj|down_proj))$")
+    parts = anatomy_of_model(model)
+    last = rf"{re.escape(parts.projector)}\.{re.escape(parts.query_targets[-1])}"
+    places = re.compile(rf"({last}|{parts.language}\..*\.(o_proj|down_proj))$")
     handles = [
         module.register_forward_pre_hook(drop)
         for name, module in model.named_modules()
@@ -145,36 +145,37 @@ def _quiet() -> Iterator[None]:
 def _config(model: Any, spec: AdapterSpec) -> Any:
     from peft import LoraConfig
 
-    query, language = "|".join(spec.query_targets), "|".join(spec.language_targets)
+    parts = anatomy_of_model(model)
+    query = "|".join(re.escape(name) for name in spec.query_targets)
+    language = "|".join(re.escape(name) for name in spec.language_targets)
     norms = [
         name
         for name, _ in model.named_modules()
-        if spec.norms and _LANGUAGE in name and name.endswith("norm")
+        if spec.norms and f".{parts.language}." in name and name.endswith("norm")
     ]
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=0.0,
-        target_modules=rf".*({_PROJECTOR}\.({query})|{_LANGUAGE}\..*\.({language}))",
+        target_modules=(
+            rf".*\.({re.escape(parts.projector)}\.({query})|{parts.language}\..*\.({language}))"
+        ),
         modules_to_save=norms or None,
     )
 
 
-def _short_name(name: str, slot: str) -> str | None:
-    place, found, _ = name.partition(f".lora_A.{slot}.")
-    if found:
-        return f"{_short_place(place)}.A"
-    place, found, _ = name.partition(f".lora_B.{slot}.")
-    if found:
-        return f"{_short_place(place)}.B"
-    place, found, _ = name.partition(f".modules_to_save.{slot}.")
-    return _short_place(place) if found else None
+def _short_name(name: str, slot: str, parts: Anatomy) -> str | None:
+    for mark, ending in (("lora_A", ".A"), ("lora_B", ".B"), ("modules_to_save", "")):
+        place, found, _ = name.partition(f".{mark}.{slot}.")
+        if found:
+            return _short_place(place, parts) + ending
+    return None
 
 
-def _short_place(place: str) -> str:
-    if _PROJECTOR in place:
-        return "projector" + place.rpartition(_PROJECTOR)[2]
-    return place.rpartition(f"{_LANGUAGE}.")[2]
+def _short_place(place: str, parts: Anatomy) -> str:
+    if f".{parts.projector}." in place:
+        return "projector." + place.rpartition(f"{parts.projector}.")[2]
+    return place.rpartition(f"{parts.language}.")[2]
 
 
 def _array(parameter: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

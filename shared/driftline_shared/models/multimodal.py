@@ -1,23 +1,24 @@
 """The MultimodalModel protocol: encode -> project -> batch -> forward/generate, and its loader.
 
 Letters: B batch, V visual tokens, K kept tokens, T sequence, D_v tower width, D language width.
-A subset of the tokens keeps its *original* positions: the token at flat index v of the grid has
-position prefix + v, and the text after the image starts at prefix + V, whatever K is.
+A visual token is what becomes one position of the language model. A subset of the tokens keeps its
+*original* positions, and so does the text after the image, whatever K is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.models.pair import AdapterSpec, Quantization
+from driftline_shared.models.pair import AdapterSpec, Canvas, Pair, Quantization
+from driftline_shared.tokens import Grid
 
 IGNORED = -100
 """Label of every position that is not part of the answer (the value torch's cross_entropy skips).
@@ -28,17 +29,18 @@ IGNORED = -100
 class LmBatch:
     """What the language model reads.
 
-    `inputs_embeds` (B, T, D), `attention_mask` (B, T) int64, `position_ids` (B, T) int64,
-    `labels` (B, T) int64 with `IGNORED` off the answer, `visual_start` (B,) index of the first
-    visual token of each row, `num_visual` K.
+    `inputs_embeds` (B, T, D), `attention_mask` (B, T) int64, `position_ids` int64: (B, T), or
+    (3, B, T) where the family has axes of time, height and width. `labels` (B, T) int64 with
+    `IGNORED` off the answer. `visual` (B, K) int64: where in the row each visual token lies.
+    `extra`: what else the family's language model reads with these rows.
     """
 
     inputs_embeds: Tensor
     attention_mask: Tensor
     position_ids: Tensor
     labels: Tensor
-    visual_start: Tensor
-    num_visual: int
+    visual: Tensor
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +76,17 @@ class MultimodalModel(Protocol):
     model: torch.nn.Module
     device: torch.device
     vocab_size: int
-    num_tokens: int
+    grid: Grid
+
+    @property
+    def num_tokens(self) -> int:
+        """V, the visual tokens of one image."""
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """(B, V, D_v) float32 tower tokens of (H, W, 3) uint8 images; no gradient."""
+        """(B, V, D_v) float32 tower tokens of (H, W, 3) uint8 images; no gradient.
+
+        Clips are (F, H, W, 3), where the pair's canvas has F frames.
+        """
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, K, D_v) -> (B, K, D), query adapter included."""
@@ -117,12 +126,15 @@ def load_model(
     quantization: Quantization = "none",
     twin: bool = False,
     device: str = "cpu",
+    dtype: str | None = None,
+    canvas: Canvas | None = None,
 ) -> MultimodalModel:
     """Load a checkpoint folder through the family its config names.
 
     `quantization` touches the language model only; with `twin` its weights are quantized and
-    dequantized again, in fp32: what the cloud trains against. Raises PairError for an unknown
-    family.
+    dequantized again, in fp32: what the cloud trains against. `dtype` is what an accelerator
+    computes in (bfloat16 when None); a CPU computes in float32. `canvas`: the size images are
+    brought to (None: the family's own). Raises PairError for an unknown family.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -138,4 +150,34 @@ def load_model(
         quantization=quantization,
         twin=twin,
         device=device,
+        dtype=dtype,
+        canvas=canvas,
+    )
+
+
+def load_teacher(pair: Pair, device: str = "cpu") -> MultimodalModel:
+    """The teacher of a pair, in floating point, without an adapter."""
+    return load_model(
+        pair.teacher_dir,
+        prompt=pair.teacher.prompt,
+        device=device,
+        dtype=pair.teacher.dtype,
+        canvas=pair.canvas,
+    )
+
+
+def load_student(pair: Pair, *, twin: bool = False, device: str = "cpu") -> MultimodalModel:
+    """The student of a pair with its adapter at version 0, quantized as devices run it.
+
+    `twin`: its exact dequantized copy in floating point, for training.
+    """
+    return load_model(
+        pair.student_dir,
+        prompt=pair.student.prompt,
+        adapter=pair.adapter,
+        quantization=pair.quantization,
+        twin=twin,
+        device=device,
+        dtype=pair.student.dtype,
+        canvas=pair.canvas,
     )

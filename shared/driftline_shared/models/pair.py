@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from driftline_shared.errors import PairError
+from driftline_shared.models.anatomy import Anatomy, anatomy_of, read_config
 from driftline_shared.tokens import Grid, TokenSpace
 
 Quantization = Literal["none", "int8", "nf4"]
@@ -36,14 +37,15 @@ Quantization = Literal["none", "int8", "nf4"]
 class AdapterSpec:
     """Where adapters attach and how large they are; both sides build version 0 from it.
 
-    `query_targets`: module names inside the projector; `language_targets`: inside each layer of the
-    language model; `norms`: whether the norm weights of the language model are trained too.
-    `dropout`: rate of the stochastic passes that measure uncertainty (never used for answers).
+    `query_targets`: module names inside the projector, the family's own unless the pair names
+    others; `language_targets`: inside each layer of the language model; `norms`: whether the norm
+    weights of the language model are trained too. `dropout`: rate of the stochastic passes that
+    measure uncertainty (never used for answers).
     """
 
     rank: int = 16
     alpha: float = 32.0
-    query_targets: tuple[str, ...] = ("linear_1", "linear_2")
+    query_targets: tuple[str, ...]
     language_targets: tuple[str, ...] = (
         "q_proj",
         "k_proj",
@@ -77,28 +79,56 @@ class ProbeItem:
     answer: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canvas:
+    """The size that every image of a pair is brought to, in pixels; clips have `frames` images."""
+
+    height: int
+    width: int
+    frames: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """One of the two models: its folder, its prompt, and what an accelerator computes in.
+
+    `prompt` holds the image token once and then `{question}` once.
+    """
+
+    dir: Path
+    prompt: str
+    dtype: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """Teacher, student and the token space they share.
 
-    `prompt` holds `{question}` once and the image token once; `max_new_tokens` bounds an answer.
+    `prompt`: the student's, in which devices ask; `max_new_tokens` bounds an answer; `canvas` None:
+    images are prepared as the family does by itself.
     """
 
     name: str
     dir: Path
-    prompt: str
+    teacher: Checkpoint
+    student: Checkpoint
     quantization: Quantization
     max_new_tokens: int
     token_space: TokenSpace
-    adapter: AdapterSpec = field(default_factory=AdapterSpec)
+    adapter: AdapterSpec
+    canvas: Canvas | None = None
+
+    @property
+    def prompt(self) -> str:
+        return self.student.prompt
 
     @property
     def teacher_dir(self) -> Path:
-        return self.dir / "teacher"
+        return self.teacher.dir
 
     @property
     def student_dir(self) -> Path:
-        return self.dir / "student"
+        return self.student.dir
 
     @cached_property
     def base_model(self) -> str:
@@ -163,22 +193,23 @@ def load_pair(name_or_dir: str | Path) -> Pair:
             mean=arrays["mean"],
             precision=arrays["precision"],
         )
+        student = _checkpoint(folder, spec, "student")
+        image = spec["token_space"].get("image")
         pair = Pair(
             name=spec["name"],
             dir=folder,
-            prompt=spec["prompt"],
+            teacher=_checkpoint(folder, spec, "teacher"),
+            student=student,
             quantization=spec["student"]["quantization"],
             max_new_tokens=int(spec["max_new_tokens"]),
             token_space=space,
-            adapter=_adapter_spec(spec.get("adapter", {})),
+            adapter=_adapter_spec(spec.get("adapter", {}), student.dir),
+            canvas=Canvas(**image, frames=grid.frames) if image is not None else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PairError(f"{folder / 'pair.toml'}: missing or wrong key {error}") from error
     if pair.quantization not in ("none", "int8", "nf4"):
         raise PairError(f"{folder / 'pair.toml'}: quantization is none, int8 or nf4")
-    for side in (pair.teacher_dir, pair.student_dir):
-        if not (side / "config.json").is_file():
-            raise PairError(f"{side} holds no checkpoint (config.json is missing)")
     return pair
 
 
@@ -187,22 +218,23 @@ def token_space_digest(model_dir: Path) -> str:
 
     Two checkpoints with the same digest give the same tokens for the same image.
     """
-    digest = hashlib.sha256()
+    digest, parts = hashlib.sha256(), anatomy_of(model_dir)
     tensors: dict[str, tuple[Path, str]] = {}
     for path in sorted(model_dir.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as file:
-            tensors |= {_tower_name(k): (path, k) for k in file.keys() if "vision_tower" in k}  # noqa: SIM118
+            keys = [key for key in file.keys() if _is_tower(key, parts)]  # noqa: SIM118
+            tensors |= {_tower_name(key, parts): (path, key) for key in keys}
     if not tensors:
-        raise PairError(f"{model_dir}: no vision_tower tensors in its safetensors files")
+        raise PairError(f"{model_dir}: no {parts.tower} tensors in its safetensors files")
     for name in sorted(tensors):
         path, key = tensors[name]
         with safe_open(path, framework="numpy") as file:
             array = file.get_tensor(key)
         digest.update(f"{name}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
-    config = json.loads((model_dir / "config.json").read_text())
+    config = read_config(model_dir)
     preparation = json.loads((model_dir / "preprocessor_config.json").read_text())
-    chosen = {k: config.get(k) for k in ("vision_feature_layer", "vision_feature_select_strategy")}
+    chosen = {key: config.get(key) for key in parts.preparation}
     kept = {
         k: v
         for k, v in preparation.items()
@@ -230,13 +262,31 @@ def _find(name_or_dir: str | Path) -> Path:
     )
 
 
-def _adapter_spec(section: dict[str, Any]) -> AdapterSpec:
+def _checkpoint(folder: Path, spec: dict[str, Any], side: str) -> Checkpoint:
+    section = spec.get(side, {})
+    place = folder / section.get("path", side)
+    if not (place / "config.json").is_file():
+        raise PairError(f"{place} holds no checkpoint (config.json is missing)")
+    return Checkpoint(
+        dir=place, prompt=section.get("prompt", spec["prompt"]), dtype=section.get("dtype")
+    )
+
+
+def _adapter_spec(section: dict[str, Any], student_dir: Path) -> AdapterSpec:
     lists = {k: tuple(v) for k, v in section.items() if isinstance(v, list)}
-    return AdapterSpec(**(section | lists))
+    targets = {"query_targets": anatomy_of(student_dir).query_targets}
+    return AdapterSpec(**(targets | section | lists))
 
 
-def _tower_name(key: str) -> str:
-    return key[key.index("vision_tower") :]
+def _is_tower(key: str, parts: Anatomy) -> bool:
+    _, found, inside = f".{key}".partition(f".{parts.tower}.")
+    return bool(found) and inside.split(".")[0] not in parts.not_tower
+
+
+def _tower_name(key: str, parts: Anatomy) -> str:
+    # Some releases of transformers wrap the tower's layers in one module more than others.
+    inside = f".{key}".partition(f".{parts.tower}.")[2]
+    return f"{parts.tower}.{inside.removeprefix('vision_model.')}"
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

@@ -8,32 +8,51 @@ the twin holds the same weights, its logits differ by that rounding.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from driftline_shared.models.anatomy import anatomy_of
 from driftline_shared.models.pair import Quantization
 
-KEEP_FLOAT = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
-
-def quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
-    """The transformers quantization config, or None."""
+def quantization_config(quantization: Quantization, dtype: torch.dtype, model_dir: Path) -> Any:
+    """The transformers quantization config for a checkpoint, or None."""
     if quantization == "none":
         return None
     from transformers import BitsAndBytesConfig
 
+    parts = anatomy_of(model_dir)
+    # bitsandbytes compares whole names: a last component alone would not be found.
+    keep_float = [f"model.{parts.tower}", f"model.{parts.projector.split('.')[0]}", "lm_head"]
     if quantization == "int8":
         return BitsAndBytesConfig(
-            load_in_8bit=True, llm_int8_skip_modules=KEEP_FLOAT, llm_int8_threshold=0.0
+            load_in_8bit=True, llm_int8_skip_modules=keep_float, llm_int8_threshold=0.0
         )
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=KEEP_FLOAT,
+        llm_int8_skip_modules=keep_float,
     )
+
+
+def exact_(model: nn.Module, quantization: Quantization) -> None:
+    """Make every NF4 layer multiply its own weights, whatever the CPU can do.
+
+    On a CPU with AVX512-BF16 bitsandbytes repacks the weights for a bfloat16 kernel: scales are
+    rounded to bfloat16, so the twin's logits are no longer the device's and two machines answer
+    differently, and widths that are no multiple of 64 fail.
+    """
+    if quantization != "nf4":
+        return
+    import bitsandbytes as bnb
+
+    for layer in model.modules():
+        if isinstance(layer, bnb.nn.Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def dequantize_(model: nn.Module, quantization: Quantization) -> None:

@@ -62,9 +62,8 @@ def test_the_label_cache_key_follows_weights_and_prompt(models: Models, tmp_path
     shutil.copytree(models.pair.dir, tmp_path / "other")
     pair = load_pair(tmp_path / "other")
     assert teacher.teacher_digest(pair) == teacher.teacher_digest(models.pair)
-    assert teacher.teacher_digest(replace(pair, prompt=pair.prompt + " ")) != (
-        teacher.teacher_digest(pair)
-    )
+    reworded = replace(pair.teacher, prompt=pair.teacher.prompt + " ")
+    assert teacher.teacher_digest(replace(pair, teacher=reworded)) != teacher.teacher_digest(pair)
     weights = next(pair.teacher_dir.glob("*.safetensors"))
     blob = bytearray(weights.read_bytes())
     blob[-1] ^= 1

@@ -107,15 +107,15 @@ def test_attribution_is_entropy_weighted_attention(runtime: TorchRuntime, answer
         decoder.set_attn_implementation("sdpa")
         logits = model.model.get_output_embeddings()(out.last_hidden_state)
     p = torch.softmax(logits[0].double(), dim=-1).numpy()
-    start, num = int(batch.visual_start[0]), batch.num_visual
+    visual = batch.visual[0].numpy()
     layers = [out.attentions[i][0].numpy() for i in middle_third(len(out.attentions))]
-    sums, weight = np.zeros(num), 0.0
+    sums, weight = np.zeros(len(visual)), 0.0
     for at in range(p.shape[0] - len(answer.step_ids) - 1, p.shape[0] - 1):
         h = entropy(p[at])
         weight += h
         for layer in layers:
             for head in layer:
-                sums += h * head[at, start : start + num] / len(layers) / len(layer)
+                sums += h * head[at, visual] / len(layers) / len(layer)
     np.testing.assert_allclose(got, sums / weight, rtol=1e-3, atol=1e-6)
 
 

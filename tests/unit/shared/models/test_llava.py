@@ -122,9 +122,8 @@ def test_visual_tokens_lie_where_the_batch_says(model) -> None:
     tokens = model.encode(IMAGES)
     projected = model.project(tokens)
     batch = model.batch(projected, all_positions(3), QUESTIONS)
-    for row, start in enumerate(batch.visual_start.tolist()):
-        found = batch.inputs_embeds[row, start : start + batch.num_visual]
-        assert torch.equal(found, projected[row])
+    for row, places in enumerate(batch.visual):
+        assert torch.equal(batch.inputs_embeds[row, places], projected[row])
 
 
 @pytest.mark.parametrize("prompt", ["{question}", "<image>", "<image><image>{question}"])
