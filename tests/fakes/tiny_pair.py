@@ -6,6 +6,7 @@ Its answers are meaningless; shapes, files and paths are real; it takes a second
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,25 +59,27 @@ def random_image(seed: int) -> np.ndarray:
 
 def make_tiny_pair(folder: Path, *, quantization: str = "nf4", num_images: int = 12) -> Path:
     """Write a whole random pair into `folder` and return it."""
-    tokenizer = _tokenizer()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        tower = None
-        for side, width, layers in (("teacher", 64, 3), ("student", 32, 2)):
-            model = _llava(tokenizer, width=width, layers=layers)
-            if tower is None:
-                tower = model.model.vision_tower.state_dict()
-            model.model.vision_tower.load_state_dict(tower)
-            model.save_pretrained(folder / side)
-            tokenizer.save_pretrained(folder / side)
-            SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(
-                folder / side
-            )
+    save_llava(folder / "teacher", width=64, layers=3)
+    save_llava(folder / "student", width=32, layers=2)
     digest = token_space_digest(folder / "student")
     spec = _SPEC.format(quantization=quantization, digest=digest, side=SIZE // PATCH)
     (folder / "pair.toml").write_text(spec)
     _write_sets(folder, num_images)
     return folder
+
+
+def save_llava(folder: Path, *, width: int, layers: int, tower_seed: int = 0) -> None:
+    """Save one random checkpoint; its tower depends on `tower_seed` alone."""
+    tokenizer = make_tokenizer(("<image>",))
+    with torch.random.fork_rng():
+        torch.manual_seed(tower_seed)
+        model = _llava(tokenizer, width=width, layers=layers)
+        torch.manual_seed(tower_seed)
+        tower = _llava(tokenizer, width=32, layers=1).model.vision_tower.state_dict()
+        model.model.vision_tower.load_state_dict(tower)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
 
 
 def _write_sets(folder: Path, num_images: int) -> None:
@@ -118,13 +121,14 @@ def _write_sets(folder: Path, num_images: int) -> None:
     (probe / "probe.jsonl").write_text("".join(lines))
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A small byte-level BPE tokenizer with `special` as tokens of their own."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        special_tokens=["<pad>", "<s>", "</s>", "<image>"],
+        special_tokens=["<pad>", "<s>", "</s>", *special],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

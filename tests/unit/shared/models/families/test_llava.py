@@ -1,0 +1,89 @@
+"""What only LLaVA has: a class token to leave out, several tower layers, prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.multimodal import load_model
+from tests.fakes.families import llava
+from tests.fakes.tiny_pair import PATCH, PROMPT, QUESTIONS, SIZE, make_tokenizer, random_image
+
+
+def clip_llava(folder: Path, *, layers: int | list[int]) -> Path:
+    """As LLaVA-1.5 is: a CLIP tower with a class token, features of an inner layer."""
+    tokenizer = make_tokenizer(("<image>",))
+    width = 32 * (len(layers) if isinstance(layers, list) else 1)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=SIZE,
+            patch_size=PATCH,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=layers,
+        vision_feature_select_strategy="default",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlavaForConditionalGeneration(config)
+    assert model.model.multi_modal_projector.linear_1.in_features == width
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    square = {"height": SIZE, "width": SIZE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=square).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("layers", [-2, [1, -2]])
+@torch.no_grad()
+def test_the_class_token_is_left_out_and_layers_lie_side_by_side(
+    tmp_path: Path, layers: int | list[int]
+) -> None:
+    folder = clip_llava(tmp_path, layers=layers)
+    model = load_model(folder, prompt=PROMPT)
+    library = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    image = random_image(5)[:, :20]  # not square: the family's own processor crops it
+    text = PROMPT.replace("<image>", "<image>" * model.num_tokens)
+    ids = torch.tensor(
+        [model.tokenizer(text.format(question=QUESTIONS[0]), add_special_tokens=False)["input_ids"]]
+    )
+    pixels = processor(images=[Image.fromarray(image)], return_tensors="pt")["pixel_values"]
+    wanted = library(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids)).logits
+    everywhere = torch.arange(model.num_tokens)[None]
+    batch = model.batch(model.project(model.encode([image])), everywhere, QUESTIONS[:1])
+    torch.testing.assert_close(model.forward(batch).logits, wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("prompt", ["{question}", "<image>", "<image><image>{question}"])
+def test_a_prompt_without_one_image_and_one_question_is_refused(
+    tmp_path: Path, prompt: str
+) -> None:
+    folder = llava.make_checkpoint(tmp_path, width=32, layers=1)
+    with pytest.raises(PairError, match="prompt"):
+        load_model(folder, prompt=prompt)
