@@ -1,0 +1,96 @@
+"""What the fakes of both Qwen-VL families share: tokenizer, image processor, saving, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from driftline_shared.models.pair import Canvas
+from tests.fakes.tiny_pair import make_tokenizer
+
+PATCH, MERGE, TOWER_WIDTH = 8, 2, 32
+CANVAS = Canvas(height=48, width=80)
+"""3 x 5 groups: rows and columns differ, and so do windows at the edges from those inside."""
+
+PROMPT = (
+    "<|im_start|>user\n<|vision_start|><image><|vision_end|>{question}<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+_SPECIAL = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+Build = Callable[[PreTrainedTokenizerFast, int, int], PreTrainedModel]
+"""(tokenizer, width, layers) -> a freshly drawn model."""
+
+
+def save(folder: Path, build: Build, *, width: int, layers: int, tower_seed: int) -> Path:
+    """Save one random checkpoint; its tower depends on `tower_seed` alone, its mergers do not."""
+    tokenizer = make_tokenizer(_SPECIAL)
+    with torch.random.fork_rng():
+        torch.manual_seed(tower_seed)
+        model: Any = build(tokenizer, width, layers)
+        torch.manual_seed(tower_seed)
+        small: Any = build(tokenizer, 32, 2)
+    tower = {k: v for k, v in small.model.visual.state_dict().items() if "merger" not in k}
+    model.model.visual.load_state_dict(tower, strict=False)
+    # A freshly drawn model says the same of everything; larger weights make answers differ.
+    for name, parameter in model.named_parameters():
+        if ("language_model" in name or "merger" in name) and parameter.dim() == 2:
+            parameter.data.mul_(6.0)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(
+        patch_size=PATCH,
+        merge_size=MERGE,
+        temporal_patch_size=2,
+        size={"shortest_edge": 4 * (PATCH * MERGE) ** 2, "longest_edge": 64 * (PATCH * MERGE) ** 2},
+    ).save_pretrained(folder)
+    return folder
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """The ids that a config names."""
+    return {
+        f"{key}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for key, name in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
+
+
+def library_inputs(
+    kind: type[ProcessorMixin], folder: Path, images: Sequence[NDArray[np.uint8]], question: str
+) -> dict[str, Any]:
+    """What the family's own processor makes of the image and the prompt."""
+    # The whole processor wants torchvision for its videos; without them nothing else changes.
+    attributes = classmethod(lambda cls: ["image_processor", "tokenizer"])
+    processor: Any = type(kind.__name__, (kind,), {"get_attributes": attributes})(
+        AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil"),
+        AutoTokenizer.from_pretrained(folder, local_files_only=True),
+    )
+    text = PROMPT.replace("<image>", "<|image_pad|>").replace("{question}", question)
+    pictures = [Image.fromarray(image) for image in images]
+    return dict(processor(images=pictures, text=[text] * len(pictures), return_tensors="pt"))
