@@ -35,12 +35,17 @@ def attach(model: Any, spec: AdapterSpec) -> Any:
     Version 0 changes no answer: LoRA's B is zero and norms are the base's. A is drawn from
     `spec.seed` by numpy, so that device and cloud hold the same version 0 bit for bit.
     """
+    wrapped = wrap(model, spec)
+    write(wrapped, initial(wrapped, spec))
+    return wrapped
+
+
+def wrap(model: Any, spec: AdapterSpec) -> Any:
+    """Wrap `model` in a PeftModel with the slot `ACTIVE`, filled as peft fills it."""
     from peft import get_peft_model
 
     with _quiet():
-        wrapped = get_peft_model(model, _config(model, spec), adapter_name=ACTIVE)
-    write(wrapped, initial(wrapped, spec))
-    return wrapped
+        return get_peft_model(model, _config(model, spec), adapter_name=ACTIVE)
 
 
 def add_slot(model: Any, slot: str = SPARE) -> None:
