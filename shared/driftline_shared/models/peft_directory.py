@@ -26,6 +26,12 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 1 << 31
 
 
+def read_adapter(path: Path) -> dict[str, Any]:
+    """The adapter in one of our own .safetensors files. Raises UpdateError when it is none."""
+    held = _read(path)
+    return {name: tensor.float().numpy() for name, tensor in held.items()}
+
+
 def export_adapter(adapter: Adapter, pair: Pair, out: Path) -> None:
     """Write `adapter` as a PEFT directory for the student of `pair`.
 
@@ -56,12 +62,7 @@ def import_adapter(folder: Path, pair: Pair) -> dict[str, Any]:
     """
     _check_config(folder, pair)
     path = folder / WEIGHTS
-    try:
-        if path.stat().st_size > MAX_WEIGHTS_BYTES:
-            raise UpdateError(f"{path} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UpdateError(f"{path} cannot be read: {error}") from error
+    tensors = _read(path)
     model = _skeleton(pair)
     names = _peft_names(model)
     missing, more = (
@@ -78,6 +79,15 @@ def import_adapter(folder: Path, pair: Pair) -> dict[str, Any]:
         if array.shape != shapes[short]:
             raise UpdateError(f"{path}: {short} is {array.shape}, the pair has {shapes[short]}")
     return found
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise UpdateError(f"{path} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UpdateError(f"{path} cannot be read: {error}") from error
 
 
 def _skeleton(pair: Pair) -> Any:
