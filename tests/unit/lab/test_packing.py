@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from driftline_lab.recipes.tiny.packing import IGNORE, Segment, attention_mask, pack
+from driftline_lab.recipes.packing import IGNORE, Segment, attention_mask, pack
 
 NUM_VISUAL = 16
 ROWS = (
@@ -48,7 +48,7 @@ def test_packed_logits_equal_unpacked_logits(model: LlamaForCausalLM, num_kept: 
     order = rng.random((len(ROWS), NUM_VISUAL)).argsort(axis=1)[:, :num_kept]
     kept = np.sort(order, axis=1)
     visual = torch.randn(len(ROWS), num_kept, 32)
-    packed = pack(ROWS, kept, num_visual=NUM_VISUAL, start_id=1, pad_id=0)
+    packed = pack(ROWS, kept, num_visual=NUM_VISUAL, start_ids=(1,), pad_id=0)
     with torch.inference_mode():
         together = model(
             inputs_embeds=embed(model, packed.input_ids, visual),
@@ -72,7 +72,7 @@ def test_packed_logits_equal_unpacked_logits(model: LlamaForCausalLM, num_kept: 
 
 def test_labels_are_the_answers_and_nothing_else() -> None:
     kept = np.tile(np.arange(4), (len(ROWS), 1))
-    packed = pack(ROWS, kept, num_visual=NUM_VISUAL, start_id=1, pad_id=0)
+    packed = pack(ROWS, kept, num_visual=NUM_VISUAL, start_ids=(1,), pad_id=0)
     for b, row in enumerate(ROWS):
         wanted = [token for segment in row for token in segment.answer]
         assert packed.labels[b][packed.labels[b] != IGNORE].tolist() == wanted

@@ -13,7 +13,7 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
-from driftline_lab.recipes.tiny.packing import IGNORE, pack
+from driftline_lab.recipes.packing import IGNORE, pack
 from driftline_lab.recipes.tiny.training import View, embed
 
 
@@ -38,7 +38,7 @@ def accuracy(
             [view.segments for view in batch],
             kept,
             num_visual=NUM_VISUAL,
-            start_id=start_id,
+            start_ids=(start_id,),
             pad_id=pad_id,
         )
         visual = np.stack([v.tokens[v.row, k] for v, k in zip(batch, kept, strict=True)])

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from driftline_lab.data.domains import DOMAINS
 from driftline_lab.data.easyvqa import Facts, Part, examples
 from driftline_lab.drift.reworded import COLOURS, SHAPES
-from driftline_lab.recipes.tiny.packing import Segment
+from driftline_lab.recipes.packing import Segment
 
 KIND_SHARES = {"colour": 0.13, "shape": 0.13, "has_colour": 0.50, "has_shape": 0.24}
 """How often each kind is asked; yes and no are asked alike."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
-from driftline_lab.recipes.tiny.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
 from driftline_lab.recipes.tiny.tower import NUM_COLOURS, NUM_SHAPES
 
 KEEP_SHARES = (1.0, 0.75, 0.5, 0.25, 0.25)
@@ -136,7 +136,7 @@ def draw_batch(
         number = min(plan.questions_per_picture, len(view.segments))
         order = rng.choice(len(view.segments), number, replace=False, p=view.chances)
         rows.append([view.segments[i] for i in order])
-    packed = pack(rows, kept, num_visual=NUM_VISUAL, start_id=start_id, pad_id=pad_id)
+    packed = pack(rows, kept, num_visual=NUM_VISUAL, start_ids=(start_id,), pad_id=pad_id)
     visual = np.stack([v.tokens[v.row, k] for v, k in zip(views, kept, strict=True)])
     return packed, torch.from_numpy(visual).float()
 

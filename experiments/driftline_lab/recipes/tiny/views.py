@@ -12,7 +12,7 @@ from transformers import SiglipVisionModel
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Facts, Part, facts_of, image_ids
 from driftline_lab.drift.reworded import COLOURS, SHAPES
-from driftline_lab.recipes.tiny.packing import Segment
+from driftline_lab.recipes.packing import Segment
 from driftline_lab.recipes.tiny.questions import Encoder, worded
 from driftline_lab.recipes.tiny.token_cache import CachedTokens, cache_tokens
 from driftline_lab.recipes.tiny.tower import UNKNOWN

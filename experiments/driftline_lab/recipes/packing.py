@@ -1,11 +1,11 @@
 """Packs several questions about one picture into one sequence that shares its visual tokens.
 
-A row is `<s>`, K visual tokens, then question and answer of each segment. Attention is causal, a
-segment sees the prefix and itself, and every segment's positions start at 1 + V. The prefix comes
+A row is S start tokens, K visual tokens, then question and answer of each segment. Attention is
+causal, a segment sees the prefix and itself, and every segment's positions start at S + V. The prefix comes
 first and attention is causal, so logits equal those of separate sequences (tests/unit/lab holds
 the unpacked twin against it). With about ten questions a picture it costs a third.
 
-Letters: B pictures, K kept visual tokens, V all visual tokens, T row length.
+Letters: B pictures, S start tokens, K kept visual tokens, V all visual tokens, T row length.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """Rows ready for the language model; prefix places hold `start_id` and then pad ids.
+    """Rows ready for the language model; prefix places hold `start_ids` and then pad ids.
 
     `input_ids`, `position_ids`, `segments`: (B, T) int64; `segments` is 0 in the prefix, 1.. in the
     questions, -1 in padding. `labels`: (B, T) int64, already shifted: labels[t] is the token after
@@ -53,12 +53,13 @@ def pack(
     kept: NDArray[np.int64],
     *,
     num_visual: int,
-    start_id: int,
+    start_ids: Sequence[int],
     pad_id: int,
 ) -> Packed:
     """Packs one row per picture. `kept`: (B, K) flat grid positions of the kept visual tokens."""
     batch, num_kept = kept.shape
-    prefix = 1 + num_kept
+    start = len(start_ids)
+    prefix = start + num_kept
     length = prefix + max(sum(len(s.question) + len(s.answer) for s in row) for row in rows)
     input_ids = np.full((batch, length), pad_id, dtype=np.int64)
     position_ids = np.zeros((batch, length), dtype=np.int64)
@@ -66,8 +67,9 @@ def pack(
     labels = np.full((batch, length), IGNORE, dtype=np.int64)
     ends = np.zeros((batch, length), dtype=bool)
 
-    input_ids[:, 0] = start_id
-    position_ids[:, 1:prefix] = 1 + kept
+    input_ids[:, :start] = start_ids
+    position_ids[:, :start] = np.arange(start)
+    position_ids[:, start:prefix] = start + kept
     segments[:, :prefix] = 0
     for b, row in enumerate(rows):
         at = prefix
@@ -75,7 +77,7 @@ def pack(
             tokens = segment.question + segment.answer
             stop, asked = at + len(tokens), at + len(segment.question)
             input_ids[b, at:stop] = tokens
-            position_ids[b, at:stop] = 1 + num_visual + np.arange(len(tokens))
+            position_ids[b, at:stop] = start + num_visual + np.arange(len(tokens))
             segments[b, at:stop] = number
             labels[b, asked - 1 : stop - 1] = segment.answer
             ends[b, asked - 1] = True

@@ -1,0 +1,1 @@
+"""Puts checkpoints together from pretrained packages and the small weights that a pair ships."""
