@@ -31,7 +31,7 @@ def make_bare_pair(folder: Path, name: str = "bare") -> Path:
     """A pair folder that `load_pair` takes: token space and gate are real, models are not."""
     for side in ("teacher", "student"):
         (folder / side).mkdir(parents=True)
-        (folder / side / "config.json").write_text("{}")
+        (folder / side / "config.json").write_text('{"model_type": "llava"}')
     save_file({"w": np.ones(3, dtype=np.float32)}, folder / "student" / "model.safetensors")
     space = {
         "low": np.full(WIDTH, -1.0, dtype=np.float32),

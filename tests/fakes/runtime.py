@@ -163,7 +163,7 @@ def write_pair(folder: Path) -> Path:
     """A pair folder that `load_pair` takes and this runtime answers for; no weights in it."""
     for side in ("teacher", "student"):
         (folder / side).mkdir(parents=True)
-        (folder / side / "config.json").write_text("{}")
+        (folder / side / "config.json").write_text('{"model_type": "llava"}')
     (folder / "pair.toml").write_text(
         f'name = "{PAIR}"\nprompt = "{{question}}"\nmax_new_tokens = 4\n'
         '[student]\nquantization = "none"\n'

@@ -18,9 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from driftline_device.runtime.runtime import Answer
 from driftline_device.runtime.torch import TorchRuntime
-from driftline_device.sampling import gate, ood
+from driftline_device.sampling import gate
+from driftline_device.sampling.ood import ood_score
 from driftline_shared.errors import PairError
 from driftline_shared.models.pair import Pair, load_pair, token_space_digest
+from driftline_shared.token_space import pool, pooled_statistics
 from driftline_shared.tokens import VisualTokens
 
 TAIL = 0.0005
@@ -44,7 +46,7 @@ def fit_token_space(folder: Path) -> str:
     tokens = load_file(folder / "source.safetensors")["tokens"].astype(np.float32)  # (N, V, D)
     values = tokens.reshape(-1, tokens.shape[-1])
     low, high = np.quantile(values, [TAIL, 1 - TAIL], axis=0)
-    mean, precision = ood.fit(ood.pool(tokens))
+    mean, precision = pooled_statistics(pool(tokens))
     arrays = {"low": low, "high": high, "mean": mean, "precision": precision}
     save_file(
         {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()},
@@ -83,7 +85,7 @@ def _scores(
         "mutual_information": runtime.mutual_information(
             question, answer, passes=PASSES, seed=seed
         ),
-        "ood": ood.ood_score(answer.tokens, pair.token_space),
+        "ood": ood_score(answer.tokens, pair.token_space),
     }
 
 

@@ -2,19 +2,20 @@
 
 Folder layout of a pair (see docs/models.md):
 
-    pair.toml                what follows, in words
-    teacher/ student/        Hugging Face checkpoints (safetensors only)
+    pair.toml                what `spec` describes; any other name if it is the only TOML file there
+    teacher/ student/        Hugging Face checkpoints (safetensors only), unless they are on the hub
     token_space.safetensors  low, high, mean, precision (see `TokenSpace`)
     gate.safetensors         score kind -> sorted scores of the student on the source calibration
-    set source.safetensors       tokens (N, V, D) float16 of calibration images; source.jsonl: their
-    questions probe/                   images and probe.jsonl: the device's self-check set
+                             set
+    source.safetensors       tokens (N, V, D) float16 of calibration images
+    source.jsonl             their questions
+    probe/                   images and probe.jsonl: the device's self-check set
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -23,14 +24,23 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.anatomy import Anatomy, anatomy_of, read_config
+from driftline_shared.models import hub
+from driftline_shared.models.anatomy import anatomy_of, read_config
+from driftline_shared.models.digest import token_space_digest as token_space_digest
+from driftline_shared.models.spec import CheckpointSpec, Dtype, PairSpec, read_spec
+from driftline_shared.models.spec import Quantization as Quantization
+from driftline_shared.models.weights import file_headers, weight_files
+from driftline_shared.token_space import FULL_WIDTH, MAX_WIDTH
 from driftline_shared.tokens import Grid, TokenSpace
 
-Quantization = Literal["none", "int8", "nf4"]
+Side = Literal["teacher", "student"]
+
+MAX_SOURCE_BYTES = 2 << 30
+"""Most bytes of source.safetensors and gate.safetensors (2 GiB)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,16 +98,85 @@ class Canvas:
     frames: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One of the two models: its folder, its prompt, and what an accelerator computes in.
+    """One of the two models: where it is, its prompt, and what an accelerator computes in.
 
     `prompt` holds the image token once and then `{question}` once.
     """
 
-    dir: Path
+    side: Side
+    pair_dir: Path
+    spec: CheckpointSpec
     prompt: str
-    dtype: str | None = None
+
+    @cached_property
+    def dir(self) -> Path:
+        """Its folder, fetched or made if need be. Raises PairError saying what is missing."""
+        return checkpoint_folder(self.pair_dir, self.side, self.spec)
+
+    @property
+    def id(self) -> str | None:
+        """Its name on the model hub, when it comes from there."""
+        return self.spec.id
+
+    @property
+    def revision(self) -> str | None:
+        """The commit or tag on the hub."""
+        return self.spec.revision or None
+
+    @property
+    def dtype(self) -> Dtype | None:
+        """What an accelerator computes in; None: its own choice."""
+        return self.spec.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A pair as far as its file goes: what can be known before anything is fitted."""
+
+    file: Path
+    spec: PairSpec
+
+    @property
+    def dir(self) -> Path:
+        """The pair's folder: fitted files lie beside the TOML file."""
+        return self.file.parent
+
+    @cached_property
+    def teacher(self) -> Checkpoint:
+        return self._checkpoint("teacher", self.spec.teacher)
+
+    @cached_property
+    def student(self) -> Checkpoint:
+        return self._checkpoint("student", self.spec.student)
+
+    @property
+    def grid(self) -> Grid | None:
+        """Where tokens sit, once fitted."""
+        grid = self.spec.token_space.grid
+        return Grid(**grid.model_dump()) if grid is not None else None
+
+    @property
+    def canvas(self) -> Canvas | None:
+        image, grid = self.spec.token_space.image, self.grid
+        if image is None:
+            return None
+        frames = image.frames or (grid.frames if grid is not None else 1)
+        return Canvas(height=image.height, width=image.width, frames=frames)
+
+    @cached_property
+    def adapter(self) -> AdapterSpec:
+        """With the family's own targets where the file names none."""
+        given = self.spec.adapter.model_dump(exclude_none=True)
+        lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+        if "query_targets" not in lists:
+            lists["query_targets"] = anatomy_of(self.student.dir).query_targets
+        return AdapterSpec(**(given | lists))
+
+    def _checkpoint(self, side: Side, spec: CheckpointSpec) -> Checkpoint:
+        prompt = spec.prompt if spec.prompt is not None else self.spec.prompt
+        return Checkpoint(side=side, pair_dir=self.dir, spec=spec, prompt=prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +184,12 @@ class Pair:
     """Teacher, student and the token space they share.
 
     `prompt`: the student's, in which devices ask; `max_new_tokens` bounds an answer; `canvas` None:
-    images are prepared as the family does by itself.
+    images are prepared as the family does by itself. `spec`: the file as written.
     """
 
     name: str
     dir: Path
+    spec: PairSpec
     teacher: Checkpoint
     student: Checkpoint
     quantization: Quantization
@@ -134,7 +214,7 @@ class Pair:
     def base_model(self) -> str:
         """Hex digest of the frozen student weights as the device runs them (quantized)."""
         digest = hashlib.sha256(f"{self.quantization}\0{self.adapter}\0".encode())
-        for path in sorted(self.student_dir.glob("*.safetensors")):
+        for path in weight_files(self.student_dir):
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
@@ -172,125 +252,138 @@ class Pair:
         return items
 
 
-def load_pair(name_or_dir: str | Path) -> Pair:
-    """The shipped pair of that name, or the pair in that folder.
+def load_pair(name_or_path: str | Path) -> Pair:
+    """The shipped pair of that name, or the pair in that folder or TOML file.
 
     Raises PairError with the missing file or the wrong key, and what would be right.
     """
-    folder = _find(name_or_dir)
-    try:
-        spec = tomllib.loads((folder / "pair.toml").read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise PairError(f"{folder / 'pair.toml'} cannot be read: {error}") from error
-    try:
-        grid = Grid(**spec["token_space"]["grid"])
-        arrays = _load(folder / "token_space.safetensors")
-        space = TokenSpace(
-            digest=spec["token_space"]["digest"],
-            grid=grid,
-            low=arrays["low"],
-            high=arrays["high"],
-            mean=arrays["mean"],
-            precision=arrays["precision"],
+    draft = load_draft(name_or_path)
+    spec, grid = draft.spec, draft.grid
+    student = draft.student
+    # A teacher in the folder is looked for now; one on the hub is fetched by those who run it.
+    if draft.teacher.id is None:
+        _ = draft.teacher.dir
+    if grid is None or not spec.token_space.digest:
+        raise PairError(
+            f"{draft.file}: the token space is not fitted yet; run "
+            f"`driftline models fit-token-space {name_or_path} --images DIR`"
         )
-        student = _checkpoint(folder, spec, "student")
-        image = spec["token_space"].get("image")
-        pair = Pair(
-            name=spec["name"],
-            dir=folder,
-            teacher=_checkpoint(folder, spec, "teacher"),
-            student=student,
-            quantization=spec["student"]["quantization"],
-            max_new_tokens=int(spec["max_new_tokens"]),
-            token_space=space,
-            adapter=_adapter_spec(spec.get("adapter", {}), student.dir),
-            canvas=Canvas(**image, frames=grid.frames) if image is not None else None,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise PairError(f"{folder / 'pair.toml'}: missing or wrong key {error}") from error
-    if pair.quantization not in ("none", "int8", "nf4"):
-        raise PairError(f"{folder / 'pair.toml'}: quantization is none, int8 or nf4")
-    return pair
+    return Pair(
+        name=spec.name,
+        dir=draft.dir,
+        spec=spec,
+        teacher=draft.teacher,
+        student=student,
+        quantization=spec.student.quantization,
+        max_new_tokens=spec.max_new_tokens,
+        token_space=read_token_space(draft.dir, spec.token_space.digest, grid),
+        adapter=draft.adapter,
+        canvas=draft.canvas,
+    )
 
 
-def token_space_digest(model_dir: Path) -> str:
-    """Hex sha256 of the vision tower's tensors and of how images are prepared for it.
+def load_draft(name_or_path: str | Path) -> Draft:
+    """The same pair as `load_pair` reads, before its fitted files and models are looked at."""
+    file = find_pair(name_or_path)
+    return Draft(file=file, spec=read_spec(file))
 
-    Two checkpoints with the same digest give the same tokens for the same image.
+
+def checkpoint_folder(pair_dir: Path, side: Side, spec: CheckpointSpec) -> Path:
+    """The folder of one side's checkpoint: `path`, else `id` on the hub, else the folder `side`.
+
+    Raises PairError where there is none, or where it would need foreign code.
     """
-    digest, parts = hashlib.sha256(), anatomy_of(model_dir)
-    tensors: dict[str, tuple[Path, str]] = {}
-    for path in sorted(model_dir.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as file:
-            keys = [key for key in file.keys() if _is_tower(key, parts)]  # noqa: SIM118
-            tensors |= {_tower_name(key, parts): (path, key) for key in keys}
-    if not tensors:
-        raise PairError(f"{model_dir}: no {parts.tower} tensors in its safetensors files")
-    for name in sorted(tensors):
-        path, key = tensors[name]
-        with safe_open(path, framework="numpy") as file:
-            array = file.get_tensor(key)
-        digest.update(f"{name}\0{array.shape}\0".encode())
-        digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
-    config = read_config(model_dir)
-    preparation = json.loads((model_dir / "preprocessor_config.json").read_text())
-    chosen = {key: config.get(key) for key in parts.preparation}
-    kept = {
-        k: v
-        for k, v in preparation.items()
-        if k.startswith(("do_", "image_", "rescale", "resample", "size"))
-    }
-    digest.update(json.dumps([chosen, kept], sort_keys=True).encode())
-    return digest.hexdigest()
+    if spec.path is not None:
+        place = pair_dir / spec.path
+    elif spec.id is not None:
+        place = hub.snapshot(spec.id, spec.revision)
+    else:
+        place = pair_dir / side
+    if not (place / "config.json").is_file():
+        raise PairError(f"{place} holds no checkpoint (config.json is missing)")
+    if "auto_map" in read_config(place):
+        raise PairError(
+            f"{place}: config.json names code of its own (auto_map), which is never run; use a "
+            "checkpoint in the form that transformers reads by itself"
+        )
+    return place
+
+
+def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
+    """The fitted statistics in `folder`, their shapes checked before anything is read.
+
+    Raises PairError.
+    """
+    path = folder / "token_space.safetensors"
+    found = file_headers(path)
+    shapes = {name: header.shape for name, header in found.items()}
+    width = shapes.get("low", ())[0] if len(shapes.get("low", ())) == 1 else 0
+    whole = width <= FULL_WIDTH and shapes.get("precision") == (width, width)
+    vectors = all(shapes.get(name) == (width,) for name in ("low", "high", "mean"))
+    if (
+        not 1 <= width <= MAX_WIDTH
+        or not vectors
+        or not (whole or shapes.get("precision") == (width,))
+    ):
+        raise PairError(
+            f"{path} has arrays of the wrong shape ({shapes}); run `driftline models "
+            "fit-token-space`"
+        )
+    arrays = _load(path)
+    return TokenSpace(
+        digest=digest,
+        grid=grid,
+        low=arrays["low"],
+        high=arrays["high"],
+        mean=arrays["mean"],
+        precision=arrays["precision"],
+    )
 
 
 def shipped_pairs() -> list[str]:
     """Names of the pairs inside this install."""
-    root = Path(str(resources.files("driftline_shared").joinpath("pairs")))
-    return sorted(path.parent.name for path in root.glob("*/pair.toml"))
+    return sorted(path.parent.name for path in _shipped_root().glob("*/pair.toml"))
 
 
-def _find(name_or_dir: str | Path) -> Path:
-    folder = Path(name_or_dir)
-    if (folder / "pair.toml").is_file():
-        return folder.resolve()
-    shipped = Path(str(resources.files("driftline_shared").joinpath("pairs", str(name_or_dir))))
-    if len(folder.parts) == 1 and (shipped / "pair.toml").is_file():
+def find_pair(name_or_path: str | Path) -> Path:
+    """The TOML file of a pair, given by shipped name, folder or file. Raises PairError."""
+    path = Path(name_or_path)
+    if path.is_file():
+        own = _pair_file(path.parent)
+        if own is None or own.name != path.name:
+            raise PairError(
+                f"{path} is not the one TOML file of its folder: what is fitted lies beside it, so "
+                "each pair has a folder of its own"
+            )
+        return own.resolve()
+    if path.is_dir():
+        own = _pair_file(path)
+        if own is not None:
+            return own.resolve()
+    shipped = _shipped_root() / str(name_or_path) / "pair.toml"
+    if len(path.parts) == 1 and shipped.is_file():
         return shipped
     raise PairError(
-        f"no pair {str(name_or_dir)!r}: no folder with a pair.toml, nor one of {shipped_pairs()}"
+        f"no pair {str(name_or_path)!r}: no folder with a pair.toml, no TOML file, nor one of "
+        f"{shipped_pairs()}"
     )
 
 
-def _checkpoint(folder: Path, spec: dict[str, Any], side: str) -> Checkpoint:
-    section = spec.get(side, {})
-    place = folder / section.get("path", side)
-    if not (place / "config.json").is_file():
-        raise PairError(f"{place} holds no checkpoint (config.json is missing)")
-    return Checkpoint(
-        dir=place, prompt=section.get("prompt", spec["prompt"]), dtype=section.get("dtype")
-    )
+def _pair_file(folder: Path) -> Path | None:
+    """pair.toml, or the only TOML file there is."""
+    files = sorted(folder.glob("*.toml"))
+    own = [file for file in files if file.name == "pair.toml"] or files
+    return own[0] if len(own) == 1 else None
 
 
-def _adapter_spec(section: dict[str, Any], student_dir: Path) -> AdapterSpec:
-    lists = {k: tuple(v) for k, v in section.items() if isinstance(v, list)}
-    targets = {"query_targets": anatomy_of(student_dir).query_targets}
-    return AdapterSpec(**(targets | section | lists))
-
-
-def _is_tower(key: str, parts: Anatomy) -> bool:
-    _, found, inside = f".{key}".partition(f".{parts.tower}.")
-    return bool(found) and inside.split(".")[0] not in parts.not_tower
-
-
-def _tower_name(key: str, parts: Anatomy) -> str:
-    # Some releases of transformers wrap the tower's layers in one module more than others.
-    inside = f".{key}".partition(f".{parts.tower}.")[2]
-    return f"{parts.tower}.{inside.removeprefix('vision_model.')}"
+def _shipped_root() -> Path:
+    return Path(str(resources.files("driftline_shared").joinpath("pairs")))
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        if path.stat().st_size > MAX_SOURCE_BYTES:
+            raise PairError(f"{path} has more than {MAX_SOURCE_BYTES} bytes; fit on fewer images")
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise PairError(f"{path} cannot be read: {error}") from error
