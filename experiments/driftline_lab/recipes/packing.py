@@ -1,9 +1,10 @@
 """Packs several questions about one picture into one sequence that shares its visual tokens.
 
 A row is S start tokens, K visual tokens, then question and answer of each segment. Attention is
-causal, a segment sees the prefix and itself, and every segment's positions start at S + V. The prefix comes
-first and attention is causal, so logits equal those of separate sequences (tests/unit/lab holds
-the unpacked twin against it). With about ten questions a picture it costs a third.
+causal, a segment sees the prefix and itself, and every segment's positions start at S + V. The
+prefix comes first and attention is causal, so logits equal those of separate sequences
+(tests/unit/lab holds the unpacked twin against it). With about ten questions a picture it costs a
+third.
 
 Letters: B pictures, S start tokens, K kept visual tokens, V all visual tokens, T row length.
 """

@@ -139,7 +139,9 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     from driftline_shared.models.families import family_of
+    from driftline_shared.models.towers import register_towers
 
+    register_towers()
     # Loading takes a moment and our own programs show progress; a bar per model would tear their
     # screens.
     transformers_logging.disable_progress_bar()

@@ -1,7 +1,8 @@
 """Tokens of OpenMoji views through the frozen tower, computed once and kept as fp16 files.
 
 One file per (style, use): `tokens` (C, N, V, D), concept by concept in the data set's order and
-view by view, and `codes` (C,), the concepts' code points. A longer file serves shorter wishes; training reads these and never runs the tower.
+view by view, and `codes` (C,), the concepts' code points. A longer file serves shorter wishes;
+training reads these and never runs the tower.
 """
 
 from __future__ import annotations

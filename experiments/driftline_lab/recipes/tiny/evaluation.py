@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.packing import IGNORE, pack
+from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.training import View, embed
 
 

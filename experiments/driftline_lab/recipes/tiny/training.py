@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.tower import NUM_COLOURS, NUM_SHAPES
 
 KEEP_SHARES = (1.0, 0.75, 0.5, 0.25, 0.25)
