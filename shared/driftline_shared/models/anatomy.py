@@ -22,7 +22,7 @@ class Anatomy:
     `tower`, `projector`, `language`: the last path components of each part. `query_targets`: linear
     layers of the projector that the query adapter wraps, in the order of the forward pass.
     `not_tower`: parts below `tower` that belong to the projector. `preparation`: keys of
-    config.json that decide what the tower's output is.
+    config.json, a dot for each level, that decide what the tower's output is.
     """
 
     tower: str
@@ -71,6 +71,11 @@ ANATOMY: dict[str, Anatomy] = {
         language="language_model",
         query_targets=("mlp.0", "mlp.2"),
         not_tower=("merger",),
+        preparation=(
+            "vision_config.spatial_merge_size",
+            "vision_config.window_size",
+            "vision_config.fullatt_block_indexes",
+        ),
     ),
     "qwen3_vl": Anatomy(
         tower="visual",
@@ -78,6 +83,10 @@ ANATOMY: dict[str, Anatomy] = {
         language="language_model",
         query_targets=("linear_fc1", "linear_fc2"),
         not_tower=("merger", "deepstack_merger_list"),
+        preparation=(
+            "vision_config.spatial_merge_size",
+            "vision_config.deepstack_visual_indexes",
+        ),
     ),
 }
 """`model_type` of a config.json -> where its parts are."""

@@ -30,7 +30,7 @@ def token_space_digest(model_dir: Path) -> str:
         digest.update(f"{name}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
     config = read_config(model_dir)
-    chosen = {key: config.get(key) for key in parts.preparation}
+    chosen = {key: _setting(config, key) for key in parts.preparation}
     kept = {
         k: v
         for k, v in image_preparation(model_dir).items()
@@ -61,6 +61,14 @@ def is_tower(key: str, parts: Anatomy) -> bool:
     """Whether the tensor `key` belongs to the tower."""
     _, found, inside = f".{key}".partition(f".{parts.tower}.")
     return bool(found) and inside.split(".")[0] not in parts.not_tower
+
+
+def _setting(config: dict[str, Any], key: str) -> Any:
+    """The value of `vision_config.window_size` and the like; None where config.json has none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _tower_name(key: str, parts: Anatomy) -> str:

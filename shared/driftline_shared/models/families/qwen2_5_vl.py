@@ -1,4 +1,4 @@
-"""Qwen2.5-VL: a tower with window attention, a merger of patch groups, a language model with M-RoPE.
+"""Qwen2.5-VL: a tower with windows, a merger of patch groups, a language model with M-RoPE.
 
 Serves `Qwen2_5_VLForConditionalGeneration` of transformers, images only.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from driftline_shared.models.families.qwen_vl import QwenVlModel
 
 
-class Qwen2_5VlModel(QwenVlModel):
+class Qwen25VlModel(QwenVlModel):
     """A token = one merge group of the last tower states; its norm belongs to the merger."""
 
     def project(self, tokens: Tensor) -> Tensor:
