@@ -30,6 +30,7 @@ from safetensors.numpy import load_file
 from driftline_shared.errors import PairError
 from driftline_shared.models import hub
 from driftline_shared.models.anatomy import anatomy_of, read_config
+from driftline_shared.models.assembly.assemble import assembled
 from driftline_shared.models.digest import token_space_digest as token_space_digest
 from driftline_shared.models.spec import CheckpointSpec, Dtype, PairSpec, read_spec
 from driftline_shared.models.spec import Quantization as Quantization
@@ -189,6 +190,7 @@ class Pair:
 
     name: str
     dir: Path
+    file: Path
     spec: PairSpec
     teacher: Checkpoint
     student: Checkpoint
@@ -228,7 +230,7 @@ class Pair:
 
     def source_set(self) -> SourceSet:
         """Tower tokens and questions of the source calibration images."""
-        tokens = _load(self.dir / "source.safetensors")["tokens"].astype(np.float32)
+        tokens = read_source_tokens(self.dir).astype(np.float32)
         rows = tuple(
             (int(row["image"]), str(row["question"]), str(row["answer"]))
             for row in _rows(self.dir / "source.jsonl")
@@ -260,8 +262,8 @@ def load_pair(name_or_path: str | Path) -> Pair:
     draft = load_draft(name_or_path)
     spec, grid = draft.spec, draft.grid
     student = draft.student
-    # A teacher in the folder is looked for now; one on the hub is fetched by those who run it.
-    if draft.teacher.id is None:
+    # A teacher in the folder is looked for now; another is fetched or made by those who run it.
+    if draft.teacher.id is None and draft.teacher.spec.trained is None:
         _ = draft.teacher.dir
     if grid is None or not spec.token_space.digest:
         raise PairError(
@@ -271,6 +273,7 @@ def load_pair(name_or_path: str | Path) -> Pair:
     return Pair(
         name=spec.name,
         dir=draft.dir,
+        file=draft.file,
         spec=spec,
         teacher=draft.teacher,
         student=student,
@@ -289,7 +292,8 @@ def load_draft(name_or_path: str | Path) -> Draft:
 
 
 def checkpoint_folder(pair_dir: Path, side: Side, spec: CheckpointSpec) -> Path:
-    """The folder of one side's checkpoint: `path`, else `id` on the hub, else the folder `side`.
+    """The folder of one side's checkpoint: `path`, else `id` on the hub, else what `trained`
+    weights are assembled to, else the folder `side`.
 
     Raises PairError where there is none, or where it would need foreign code.
     """
@@ -297,6 +301,8 @@ def checkpoint_folder(pair_dir: Path, side: Side, spec: CheckpointSpec) -> Path:
         place = pair_dir / spec.path
     elif spec.id is not None:
         place = hub.snapshot(spec.id, spec.revision)
+    elif spec.trained is not None:
+        place = assembled(pair_dir / spec.trained)
     else:
         place = pair_dir / side
     if not (place / "config.json").is_file():
@@ -338,6 +344,14 @@ def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
         mean=arrays["mean"],
         precision=arrays["precision"],
     )
+
+
+def read_source_tokens(folder: Path) -> NDArray[np.float16]:
+    """(N, V, D) float16 tokens of the source calibration images. Raises PairError."""
+    tokens = _load(folder / "source.safetensors").get("tokens")
+    if tokens is None or tokens.ndim != 3:
+        raise PairError(f"{folder / 'source.safetensors'} has no tokens of shape (N, V, D)")
+    return tokens
 
 
 def shipped_pairs() -> list[str]:

@@ -41,8 +41,8 @@ class Section(BaseModel):
 
 
 class CheckpointSpec(Section):
-    """Where one model comes from: a folder (`path`, relative to the file), or a hub `id` at a
-    `revision`.
+    """Where one model comes from: a folder (`path`, relative to the file), a hub `id` at a
+    `revision`, or a file of `trained` weights that is merged into packaged ones (`assembly`).
 
     `dtype`: what an accelerator computes in. `prompt`: where this side wants another one.
     """
@@ -50,13 +50,16 @@ class CheckpointSpec(Section):
     path: str | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=96)
     revision: str = ""
+    trained: str | None = Field(default=None, min_length=1)
     dtype: Dtype | None = None
     prompt: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> CheckpointSpec:
-        if self.path is not None and self.id is not None:
-            raise ValueError("path and id are both given; a checkpoint comes from one place")
+        if sum(place is not None for place in (self.path, self.id, self.trained)) > 1:
+            raise ValueError(
+                "of path, id and trained more than one is given; a checkpoint comes from one place"
+            )
         if self.revision and self.id is None:
             raise ValueError("revision belongs to an id; a folder has none")
         return self

@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 import structlog
+from rich.console import Console
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.assembly.packages import LANGUAGE_MODEL, VISION_TOWER
@@ -64,11 +67,11 @@ def _make(trained_file: Path, place: Path) -> None:
     )
 
     trained = read_trained(trained_file)
-    log.info("assembling", checkpoint=place.name, weights=str(trained_file), seconds="about 10")
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=place.parent))
     try:
-        write_checkpoint(scratch / "made", read_parts(), trained)
+        with _told(place):
+            write_checkpoint(scratch / "made", read_parts(), trained)
         try:
             (scratch / "made").rename(place)
         except OSError:
@@ -77,3 +80,15 @@ def _make(trained_file: Path, place: Path) -> None:
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """Says that a wait has begun: in the log of a program that keeps one, else on the terminal."""
+    if structlog.is_configured():
+        log.info("assembling a checkpoint", folder=str(place))
+        yield
+    else:
+        # On stderr: a command's own output may be one JSON document.
+        with Console(stderr=True).status(f"assembling {place.name} from packaged weights"):
+            yield
