@@ -34,7 +34,7 @@ def token_space_digest(model_dir: Path) -> str:
     kept = {
         k: v
         for k, v in image_preparation(model_dir).items()
-        if k.startswith(("do_", "image_", "rescale", "resample", "size", "crop_"))
+        if k.startswith(("do_", "image_", "rescale", "resample", "size", "crop_", "max_image_size"))
     }
     # A processor has several makes that prepare images alike; which one saved it says nothing.
     if "image_processor_type" in kept:

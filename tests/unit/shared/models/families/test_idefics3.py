@@ -20,6 +20,7 @@ from transformers import (
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import TEXT
 from driftline_shared.models.families.idefics3 import Idefics3Model
+from driftline_shared.models.grids import token_grid
 from driftline_shared.models.multimodal import load_model
 from driftline_shared.models.pair import Canvas, token_space_digest
 from driftline_shared.tokens import Grid
@@ -100,7 +101,7 @@ def test_the_layout_is_the_processors_text(
 ) -> None:
     copy = prepared(folders[kind], tmp_path, **changes)
     model = loaded(copy, canvas)
-    assert model.grid == Grid(frames=views, rows=2, cols=2)
+    assert model.grid == Grid(frames=views, rows=2, cols=2) == token_grid(copy, canvas)
     layout, picture = model.layout(), image(*read_at)
     read = library_processor(copy)(images=[[picture]], text=["<image>"], return_tensors="pt")
     own = model._read([picture])["pixel_values"]
