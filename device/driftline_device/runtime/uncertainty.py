@@ -75,8 +75,9 @@ def vocabulary_entropy(model: MultimodalModel, case: Case, dropout: Dropout) -> 
     """(V,) H(mean_k p_k) - mean_k H(p_k), p_k = softmax(head(norm(projected token))), nats."""
     whole: Any = model.model
     norm, head = whole.get_decoder().norm, whole.get_output_embeddings()
+    width = whole.get_input_embeddings().embedding_dim
     with dropout.on(model):
-        projected = model.project(_repeat(case.tokens, dropout.passes))  # (K, V, D)
+        projected = model.project(_repeat(case.tokens, dropout.passes))[..., :width]  # (K, V, D)
         # A vocabulary of 10^5 times 10^3 tokens does not fit a device: a few tokens at a time.
         step = max(1, _CHUNK // (dropout.passes * model.vocab_size))
         blocks = [

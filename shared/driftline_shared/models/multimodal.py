@@ -89,7 +89,11 @@ class MultimodalModel(Protocol):
         """
 
     def project(self, tokens: Tensor) -> Tensor:
-        """(B, K, D_v) -> (B, K, D), query adapter included."""
+        """(B, K, D_v) -> (B, K, D), query adapter included.
+
+        A family whose deeper layers also read the image appends what they read: its D is wider,
+        and the embedding of a token comes first.
+        """
 
     def batch(
         self,
