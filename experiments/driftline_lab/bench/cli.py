@@ -87,6 +87,22 @@ def spool(
     finish(run_spool(samples), out)
 
 
+@app.command()
+def throughput(
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    device: Annotated[str, typer.Option(help="Where the cloud's models run: cpu, cuda.")] = "cpu",
+    samples: Annotated[int, typer.Option(help="Samples labelled.", min=1)] = 64,
+    out: Out = None,
+) -> None:
+    """Samples labelled and rows distilled per second, on this machine's CPU or accelerator.
+
+    Example: driftline lab bench throughput --pair smol --device cuda
+    """
+    from driftline_lab.bench.throughput import run_throughput
+
+    finish(run_throughput(pair, device, samples), out)
+
+
 @app.command("all")
 def everything(out: Out = None) -> None:
     """Every bench in turn (about fifteen minutes on two cores)."""

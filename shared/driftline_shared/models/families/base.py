@@ -98,13 +98,16 @@ class FamilyModel(ABC):
         from transformers import AutoModelForImageTextToText, AutoTokenizer
 
         self.device = torch.device(device)
-        kind = _dtype(dtype, self.device)
+        compute = _dtype(dtype, self.device)
+        # What is not quantized stays in float32 beside an adapter: its norms begin at the base's,
+        # and version 0 must be the same bits on a CPU and on an accelerator.
+        stored = torch.float32 if adapter is not None else compute
         loaded = AutoModelForImageTextToText.from_pretrained(
             model_dir,
-            dtype=kind,
+            dtype=stored,
             use_safetensors=True,
             local_files_only=True,
-            quantization_config=quantize.quantization_config(quantization, kind, model_dir),
+            quantization_config=quantize.quantization_config(quantization, compute, model_dir),
             device_map={"": self.device},
         )
         quantize.exact_(loaded, quantization)
