@@ -1,4 +1,4 @@
-"""`driftline device`: run a device, ask it one question, look at it, take it back a version.
+"""`driftline device`: run a device, ask it one question, calibrate it, look at it, take it back.
 
 Exit codes: 0 well; 1 data, link, pair or state is wrong, or nothing was answered; 2 a flag or
 setting is wrong (a state folder in use, too).
@@ -7,6 +7,7 @@ setting is wrong (a state folder in use, too).
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +68,17 @@ _ROLLBACK_EXAMPLES = """
 
 Leaves version 7 if it is in force and never tries it again; a running daemon does so within
 a second, a stopped one at its next start. Exit codes: 0 well; 1 no daemon has run there.
+"""
+
+_CALIBRATE_EXAMPLES = """
+**Examples**
+
+    driftline device calibrate --pair ./my-pair
+
+    driftline device calibrate --pair ./my-pair --set compute=cuda
+
+The second step of bringing a pair, after `driftline models fit-token-space`. Exit codes: 0 well;
+1 the pair is wrong or has no source calibration set; 2 a setting is wrong.
 """
 
 ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
@@ -181,6 +193,34 @@ def ask(
         )
     else:
         typer.echo(answer.text)
+
+
+@app.command(epilog=_CALIBRATE_EXAMPLES)
+def calibrate(
+    pair: PairFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score the student on the pair's source set, for the sample gate; writes gate.safetensors."""
+    settings = _load(config, set_, {"pair": pair})
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from driftline_device.running import calibrate_pair
+    from driftline_shared.logs import setup_logs
+
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring the source calibration set", total=None)
+        done = calibrate_pair(settings, lambda n, total: bar.update(task, completed=n, total=total))
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+    else:
+        typer.echo(
+            f"gate: {done.num_questions} questions scored; self-check: {done.num_probe_right} of "
+            f"{done.num_probe} answered as expected"
+        )
 
 
 @app.command(epilog=_STATUS_EXAMPLES)

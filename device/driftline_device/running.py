@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
+from driftline_device.calibration import Calibrated, Progress, TokenRuntime, calibrate
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import Daemon
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
 from driftline_device.wiring import open_daemon, open_sources, runtime_for
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.pair import load_pair
 
 _log = structlog.get_logger(__name__)
@@ -85,6 +87,15 @@ def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
     if loaded is not None:
         runtime.swap(loaded.adapter, loaded.version)
     return runtime.answer([Question(image=pixels, text=question)])[0]
+
+
+def calibrate_pair(config: DeviceConfig, progress: Progress) -> Calibrated:
+    """Write the pair's gate.safetensors from its source calibration set."""
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    if not isinstance(runtime, TokenRuntime):
+        raise ConfigError(f"runtime {config.runtime!r} cannot answer from stored tokens; use torch")
+    return calibrate(pair, runtime, progress)
 
 
 def describe(snapshot: dict[str, Any]) -> list[str]:

@@ -9,8 +9,7 @@ import structlog
 
 from driftline_device.sources.source import MAX_PIXELS, Observation, read_image
 from driftline_shared.errors import DataError
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".tif", ".tiff"})
+from driftline_shared.pictures import SUFFIXES
 
 _log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""`driftline models`: which pairs are here, and whether one is whole."""
+"""`driftline models`: which pairs are here, what a checkpoint is, whether a pair fits together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,86 @@ from typing import Annotated, Any
 import typer
 
 from driftline_shared.errors import PairError
+from driftline_shared.models.adapter_cli import app as adapter_app
 from driftline_shared.models.pair import Pair, load_pair, shipped_pairs, token_space_digest
 
-app = typer.Typer(help="Pairs of teacher and student: list them, check one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pairs of teacher and student: list, make, inspect, check and fit them.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.add_typer(adapter_app, name="adapter")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+PairArgument = Annotated[
+    str, typer.Argument(help="A shipped pair, a folder with pair.toml, or a pair's TOML file.")
+]
+
+_FIT_EXAMPLES = """
+**Examples**
+
+    driftline models fit-token-space ./my-pair --images photos/ --questions photos/source.jsonl
+
+    driftline models fit-token-space ./my-pair
+
+Without --images the stored tokens of the source set are used again. A row of the questions is
+{"image": path below --images, "question", "answer"}. `driftline device calibrate` comes next.
+"""
+
+
+@app.command("fit-token-space", epilog=_FIT_EXAMPLES)
+def fit_token_space(
+    pair: PairArgument,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of calibration images.")
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", help="JSONL of questions and answers about those images."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Most images to use.", min=2)] = 256,
+    compute: Annotated[str, typer.Option("--compute", help="cpu, cuda, cuda:1 …")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Fit channel ranges, pooled statistics and, where towers differ, the translator."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from driftline_shared.errors import ConfigError
+    from driftline_shared.models.calibration_images import folder_set, question_set
+    from driftline_shared.models.fitting import fit_images, fit_stored
+    from driftline_shared.models.pair import load_draft
+
+    draft = load_draft(pair)
+    if images is None:
+        if questions is not None:
+            raise ConfigError("--questions are about images: give --images, too")
+        fitted, left_out = fit_stored(draft), ()
+    else:
+        given = question_set(images, questions, limit) if questions else folder_set(images, limit)
+        left_out = given.broken
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("encoding calibration images", total=given.num_images)
+            fitted = fit_images(
+                draft, given, lambda done, _: bar.update(task, completed=done), device=compute
+            )
+    for told in (*left_out, *fitted.broken):
+        typer.echo(f"left out: {told}", err=True)
+    if as_json:
+        typer.echo(json.dumps(asdict(fitted)))
+        return
+    grid = fitted.grid
+    typer.echo(
+        f"token space {fitted.digest[:16]}…: {fitted.num_images} images, {fitted.num_rows} "
+        f"questions, grid {grid.frames} x {grid.rows} x {grid.cols}, width {fitted.width}"
+    )
+    if fitted.translator_error is not None:
+        typer.echo(
+            f"translator: relative error {fitted.translator_error:.3f} on held-out images "
+            "(0 is perfect, 1 is no better than the mean)"
+        )
+    elif fitted.num_rows:
+        typer.echo(f"next: driftline device calibrate --pair {pair}")
 
 
 @app.command("list")

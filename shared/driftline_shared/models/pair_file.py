@@ -1,0 +1,53 @@
+"""Writes what was fitted into a pair's TOML file; comments and all other keys stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.spec import TranslatorSpec, read_spec
+from driftline_shared.tokens import Grid
+
+
+def write_fitted(
+    file: Path,
+    *,
+    digest: str | None = None,
+    grid: Grid | None = None,
+    translator: TranslatorSpec | None = None,
+) -> None:
+    """Set `[token_space]` digest and grid, `[translator]`; None leaves a key alone.
+
+    The file is replaced at once, after it was read back. Raises PairError if it cannot be read.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise PairError(f"{file} cannot be read: {error}") from error
+    if digest is not None:
+        _table(document, "token_space")["digest"] = digest
+    if grid is not None:
+        inline = tomlkit.inline_table()
+        inline.update({"frames": grid.frames, "rows": grid.rows, "cols": grid.cols})
+        _table(document, "token_space")["grid"] = inline
+    if translator is not None:
+        _table(document, "translator").update(translator.model_dump(exclude_none=True))
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(tomlkit.dumps(document), encoding="utf-8")
+    try:
+        read_spec(new)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _table(document: Any, name: str) -> Any:
+    import tomlkit
+
+    if name not in document:
+        document[name] = tomlkit.table()
+    return document[name]
