@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.fakes.families import idefics3, llava, qwen2_5_vl, qwen3_vl, smolvlm
+from tests.fakes.families import (
+    idefics3,
+    llava,
+    llava_onevision,
+    llava_onevision_video,
+    qwen2_5_vl,
+    qwen3_vl,
+    smolvlm,
+)
 
 FAMILIES: dict[str, ModuleType] = {
     "llava": llava,
+    "llava_onevision": llava_onevision,
+    "llava_onevision_video": llava_onevision_video,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "idefics3": idefics3,

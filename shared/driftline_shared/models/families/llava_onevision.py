@@ -1,0 +1,229 @@
+"""LLaVA-OneVision: SigLIP tower -> two-layer projector -> Qwen2; pictures as tiles, clips pooled.
+
+A picture is read as a base view of the whole and as tiles, whose patches are laid out as one large
+picture with a learned newline behind each of its rows. A clip of F frames has no tiles; each
+frame's S x S projected patches are pooled to T x T cells, T = ceil(S / 2), by bilinear weights:
+
+    cell = sum_k w_k P(x_k)      x_1..x_4: the patches round the cell's centre, P: the projector
+
+P is not linear, so a token of a clip is all four patches and the cell's place, and is pooled when
+it is projected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout, on_canvas
+from driftline_shared.models.families.llava import tower_states
+from driftline_shared.models.families.onevision_frames import frame_processor
+from driftline_shared.models.pair import Canvas
+from driftline_shared.tokens import Grid
+
+_VIEWS_AT_ONCE = 32
+"""Bounds the tower's memory: a clip of 32 frames of 384 x 384 in one piece."""
+
+_TAPS = 4
+_PLACE = 2
+"""Channels at the end of a clip's token: row and column of its cell's centre, in 0..1."""
+
+
+class LlavaOnevisionModel(FamilyModel):
+    """Pictures, or clips where the canvas has more than one frame.
+
+    Without a canvas pictures are brought to the square that the tower reads.
+
+    Grid of pictures: 1 x V, a list in the order in which the language model reads them, base view
+    first: the two views differ in scale and what padding leaves of the tiles need not divide by a
+    tile, so no rows and columns hold all tokens. Patches that only show padding are no tokens.
+
+    Grid of clips: F x T x T cells. A token has 4 D_v + 2 channels: the cell's patches, top left
+    first, then its centre (`_PLACE`). The centre says which weights pool it; a codec may round it,
+    for the nearest cell is meant.
+    """
+
+    def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
+        from transformers import AutoImageProcessor
+
+        vision = self.net.config.vision_config
+        self._canvas = canvas or Canvas(height=vision.image_size, width=vision.image_size)
+        self._is_clip = self._canvas.frames > 1
+        self._side = vision.image_size // vision.patch_size
+        self.processor: Any = AutoImageProcessor.from_pretrained(
+            model_dir, local_files_only=True, backend="pil"
+        )
+        if self._is_clip:
+            self.processor = frame_processor(model_dir, self.processor)
+            self._taps, self._weights = _pooling(self.net, self._side)
+            cells = -(-self._side // 2)
+            self.grid = Grid(frames=self._canvas.frames, rows=cells, cols=cells)
+        else:
+            _check_pooled(self.net, self._canvas)
+            order = _packed(self.net, self._canvas)
+            self._learned = order == LEARNED
+            self._order = order[~self._learned]
+            self.grid = Grid(rows=1, cols=len(self._order))
+        self._check_processor(model_dir)
+
+    def layout(self) -> ImageLayout:
+        """Pictures: a newline behind each row of the tiles. Clips: one, behind the last frame."""
+        if self._is_clip:
+            learned = torch.zeros(self.num_tokens + 1, dtype=torch.bool)
+            learned[-1] = True
+        else:
+            learned = self._learned
+        visual = torch.where(learned, LEARNED, (~learned).cumsum(0) - 1)
+        places = torch.arange(len(learned))
+        return ImageLayout(
+            ids=torch.zeros_like(places),
+            visual=visual,
+            positions=places[None],
+            span=len(learned),
+        )
+
+    @property
+    def image_id(self) -> int:
+        """Token id of the placeholder: `<video>` for clips."""
+        config = self.net.config
+        return int(config.video_token_id if self._is_clip else config.image_token_id)
+
+    def learned(self) -> Tensor:
+        """(D,) the newline."""
+        return self.net.model.image_newline
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(B, V, D_v) float32 tower tokens; (B, V, 4 D_v + 2) of clips."""
+        pixels = self._read(images)
+        views = torch.cat(
+            [tower_states(self.net, part).float() for part in pixels.split(_VIEWS_AT_ONCE)]
+        )
+        if not self._is_clip:
+            whole = views.reshape(len(images), -1, views.shape[-1])
+            return whole[:, self._order.to(whole.device)]
+        taps = views[:, self._taps.to(views.device)].flatten(2)  # (B * F, T * T, 4 D_v)
+        centres = _centres(self.grid.rows).to(taps.device).expand(len(taps), -1, -1)
+        return torch.cat([taps, centres], dim=-1).reshape(len(images), self.num_tokens, -1)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """(B, K, D_v) -> (B, K, D), query adapter included; clips: (B, K, 4 D_v + 2)."""
+        projector = self.net.model.multi_modal_projector
+        tokens = tokens.to(self.device)
+        kind = next(projector.parameters()).dtype
+        if not self._is_clip:
+            return projector(tokens.to(kind))
+        taps, centres = tokens[..., :-_PLACE], tokens[..., -_PLACE:]
+        cells = self.grid.rows
+        row, col = (centres.float() * cells).long().clamp(0, cells - 1).unbind(-1)
+        weights = self._weights.to(self.device)[row * cells + col]  # (B, K, 4)
+        projected = projector(taps.to(kind).unflatten(-1, (_TAPS, -1)))  # (B, K, 4, D)
+        return (projected * weights[..., None].to(projected.dtype)).sum(dim=-2)
+
+    def _read(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(B * views, 3, H, W): the views of each picture, or the frames of each clip."""
+        pictures = [picture for image in images for picture in on_canvas(image, self._canvas)]
+        pixels: Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        return pixels if self._is_clip else pixels.flatten(0, 1)
+
+    def _check_processor(self, model_dir: Path) -> None:
+        shape = (self._canvas.height, self._canvas.width, 3)
+        blank = np.zeros((self._canvas.frames, *shape), dtype=np.uint8)
+        got, side = self._read([blank]).shape, self.net.config.vision_config.image_size
+        views = self._canvas.frames if self._is_clip else _num_views(self.net, self._canvas)
+        if tuple(got) != (views, 3, side, side):
+            raise PairError(
+                f"{model_dir}: preprocessor_config.json makes {got[0]} views of {got[2]} x {got[3]}"
+                f" pixels, config.json reads {views} of {side} x {side}; give both the same size "
+                "and image_grid_pinpoints"
+            )
+
+
+def _num_views(net: Any, canvas: Canvas) -> int:
+    """The base view and the tiles of a picture."""
+    from transformers.models.llava_onevision.modeling_llava_onevision import (
+        image_size_to_num_patches,
+    )
+
+    config = net.config
+    size, side = [canvas.height, canvas.width], config.vision_config.image_size
+    return int(image_size_to_num_patches(size, config.image_grid_pinpoints, side))
+
+
+def _packed(net: Any, canvas: Canvas, *, limit: str | None = None, device: str = "cpu") -> Tensor:
+    """(L,) int64: for each place of the image's sequence the patch there, or `LEARNED`.
+
+    Patches are numbered view by view. The library packs their numbers as it packs features.
+    `limit`: `vision_aspect_ratio`, by which it pools large pictures; None: never.
+    """
+    side = net.config.vision_config.image_size // net.config.vision_config.patch_size
+    views = _num_views(net, canvas)
+    # Exact in float64; interpolation, which the meta device is asked about, takes no integers.
+    numbers = torch.arange(views * side * side, dtype=torch.float64, device=device)
+    packed, _ = net.model.pack_image_features(
+        [numbers.reshape(views, -1, 1)],
+        torch.tensor([[canvas.height, canvas.width]]),
+        image_newline=torch.tensor([float(LEARNED)], dtype=torch.float64, device=device),
+        vision_aspect_ratio=limit or f"anyres_max_{views**2}",
+    )
+    return packed[0][:, 0].long()
+
+
+def _check_pooled(net: Any, canvas: Canvas) -> None:
+    """Raise PairError for pictures of more tiles than the checkpoint reads without pooling."""
+    limit = net.config.vision_aspect_ratio
+    if re.fullmatch(r"anyres_max_[1-9]\d*", limit) is None:
+        raise PairError(f"config.json: vision_aspect_ratio is anyres_max_N, not {limit!r}")
+    if not _is_pooled(net, canvas, limit):
+        return
+    fits = _largest(net, canvas, limit)
+    raise PairError(
+        f"a picture of {canvas.height} x {canvas.width} pixels has {_num_views(net, canvas) - 1} "
+        f"tiles; with {limit} the model pools its tokens after the projector, and a pooled token "
+        f"is no token of the tower. The largest picture of this shape that it does not pool has "
+        f"{fits.height} x {fits.width} pixels: set the pair's image to it, or to less"
+    )
+
+
+def _is_pooled(net: Any, canvas: Canvas, limit: str) -> bool:
+    # Shapes alone: the meta device computes nothing.
+    pooled = _packed(net, canvas, limit=limit, device="meta")
+    return len(pooled) != len(_packed(net, canvas, device="meta"))
+
+
+def _largest(net: Any, canvas: Canvas, limit: str) -> Canvas:
+    """The largest canvas of that shape which is not pooled; one tile never is."""
+    longer = max(canvas.height, canvas.width)
+    # Beyond the longest side of any tiling all pictures of a shape are tiled alike.
+    bound = max(max(sides) for sides in net.config.image_grid_pinpoints)
+    for side in range(min(longer - 1, bound), 1, -1):
+        height, width = (max(1, each * side // longer) for each in (canvas.height, canvas.width))
+        smaller = Canvas(height=height, width=width)
+        if not _is_pooled(net, smaller, limit):
+            return smaller
+    return Canvas(height=1, width=1)
+
+
+def _pooling(net: Any, side: int) -> tuple[Tensor, Tensor]:
+    """Patches (T * T, 4) int64 and weights (T * T, 4) of each cell of a frame.
+
+    Read off the library's own pooling of the identity. Fewer patches than four: the rest weigh 0.
+    """
+    weights = net.model.apply_pooling(torch.eye(side * side)[None])[0]  # (T * T, S * S)
+    # A stable sort: which patches fill up a cell is part of the token space.
+    taps = weights.sort(dim=-1, descending=True, stable=True).indices[:, :_TAPS].sort().values
+    return taps, weights.gather(1, taps)
+
+
+def _centres(cells: int) -> Tensor:
+    """(T * T, 2) float32 row and column of each cell's centre, in 0..1."""
+    at = (torch.arange(cells) + 0.5) / cells
+    return torch.cartesian_prod(at, at)

@@ -1,0 +1,129 @@
+"""A tiny random LLaVA-OneVision: SigLIP tower of 5 x 5 patches, two-layer projector, Qwen2.
+
+The canvas is cut to tiles of which padding is taken out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+
+from driftline_shared.models.pair import Canvas
+from tests.fakes.tiny_pair import make_tokenizer
+
+MODEL_TYPE = "llava_onevision"
+PROMPT = "<|im_start|>user\n<image>\n{question}<|im_end|>\n<|im_start|>assistant\n"
+CANVAS: Canvas | None = Canvas(height=30, width=40)
+
+SIZE, PATCH = 20, 4
+SIDE = SIZE // PATCH
+LIMIT = 4
+"""Tiles above which the library pools."""
+PINPOINTS = [[SIZE * rows, SIZE * cols] for rows in range(1, 5) for cols in range(1, 5)]
+SPECIAL = ("<image>", "<video>", "<|im_start|>", "<|im_end|>")
+
+
+def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 0) -> Path:
+    """One tower for one `tower_seed`, whatever the language model."""
+    tokenizer = make_tokenizer(SPECIAL)
+    with torch.random.fork_rng():
+        torch.manual_seed(tower_seed)
+        model = _model(tokenizer, width=width, layers=layers)
+        torch.manual_seed(tower_seed)
+        tower = _model(tokenizer, width=32, layers=1).model.vision_tower.state_dict()
+        model.model.vision_tower.load_state_dict(tower)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    LlavaOnevisionImageProcessorPil(
+        size={"height": SIZE, "width": SIZE}, image_grid_pinpoints=PINPOINTS
+    ).save_pretrained(folder)
+    return folder
+
+
+class _WithoutVideo(LlavaOnevisionProcessor):
+    """The library's processor without its video part, which cannot even be named here."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """The check imports the class of the video part, which needs torchvision."""
+        if argument_name == "video_processor":
+            return None
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+
+def library_processor(folder: Path) -> LlavaOnevisionProcessor:
+    """The library's own processor for pictures."""
+    return _WithoutVideo(
+        image_processor=AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, backend="pil"
+        ),
+        tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        num_image_tokens=SIDE**2,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio=f"anyres_max_{LIMIT}",
+    )
+
+
+def library_inputs(
+    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
+) -> dict[str, Any]:
+    """What transformers' own processor makes of the same image and question."""
+    text = PROMPT.replace("{question}", question)
+    pictures = [Image.fromarray(image) for image in images]
+    return dict(library_processor(folder)(images=pictures, text=[text], return_tensors="pt"))
+
+
+def _model(
+    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int
+) -> LlavaOnevisionForConditionalGeneration:
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=SIZE,
+            patch_size=PATCH,
+            vision_use_head=False,
+        ),
+        text_config=Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio=f"anyres_max_{LIMIT}",
+    )
+    model = LlavaOnevisionForConditionalGeneration(config)
+    # A freshly drawn model says the same of everything; larger weights make answers differ.
+    for name, parameter in model.named_parameters():
+        if "language_model" in name and parameter.dim() == 2:
+            parameter.data.mul_(6.0)
+    return model.eval()
