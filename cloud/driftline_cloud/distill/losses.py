@@ -21,7 +21,8 @@ def pseudo_label(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def answer_distribution(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """a2: tau^2 KL(teacher_tau || student_tau), mean over the N answer tokens; both (N, C).
+    """a2: tau^2 KL(teacher_tau || student_tau), mean over the N answer tokens; both (N, C) over
+    the strings in common.
 
     Hinton et al., arXiv 1503.02531: tau^2 keeps the gradient's size independent of tau.
     """
@@ -46,7 +47,7 @@ def answer_states(aligned: Tensor, teacher: Tensor, lengths: Sequence[int], scal
     """
     total = aligned.new_zeros(())
     ours, theirs = (aligned / scale).split(list(lengths)), (teacher / scale).split(list(lengths))
-    for length in sorted(set(lengths)):
+    for length in sorted({n for n in lengths if n}):
         rows = [row for row, n in enumerate(lengths) if n == length]
         mine = torch.stack([ours[row] for row in rows])
         target = torch.stack([theirs[row] for row in rows])

@@ -18,7 +18,8 @@ class Pass:
     """B examples with N answer tokens in all, laid end to end in the order of the rows.
 
     `projected` (B, K, D); `logits` (N, C) and `hidden` (N, D) at the places that predict the
-    answer's tokens; `labels` (N,) those tokens; `lengths` answer tokens of each row.
+    answer's tokens; `labels` (N,) those tokens; `lengths` answer tokens of each row, in the model's
+    own vocabulary.
     """
 
     projected: Tensor
@@ -49,7 +50,7 @@ def run(model: MultimodalModel, examples: Sequence[Example]) -> Pass:
         logits=output.logits[:, :-1][asked],
         hidden=output.hidden[:, :-1][asked].float(),
         labels=batch.labels[:, 1:][asked],
-        lengths=[len(answer) for answer in answers],
+        lengths=[int(count) for count in asked.sum(dim=1)],
     )
 
 

@@ -11,13 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import torch
 
+from driftline_cloud.distill.matching import Matching, RespelledTeacher
 from driftline_shared.errors import PairError
 from driftline_shared.models import adapters
 from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.models.pair import Pair, load_pair, token_space_digest
+from driftline_shared.models.spelling import Spelling
+from driftline_shared.models.translation import TRANSLATOR_FILE, num_merged
+from driftline_shared.models.translator import TranslatedTeacher, load_translator
+from driftline_shared.models.vocabulary import compare
 from driftline_shared.update import Adapter
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +33,76 @@ class Models:
     """A pair with both models loaded. One user at a time: the student's adapter is written to.
 
     `initial`: version 0. It is read while the student is fresh: the norms of a version 0 are the
-    base's own, which the first write to the student replaces.
+    base's own, which the first write to the student replaces. `own`: the teacher reading its own
+    tower's tokens, where `teacher` reads the device's in another way; None where both share one.
+    `matching`: what of the two models' outputs can be compared.
     """
 
     pair: Pair
     teacher: MultimodalModel
     student: MultimodalModel
     initial: Adapter
+    matching: Matching
+    own: MultimodalModel | None = None
 
 
 def load_models(pair_dir: Path, device: str = "cpu") -> Models:
-    """Load teacher and twin. Raises PairError when they do not share a vocabulary."""
+    """Load teacher and twin, and what stands between them: a translator, two vocabularies.
+
+    Raises PairError when the teacher cannot be taught from as the pair's file says.
+    """
     pair = load_pair(pair_dir)
     teacher = load_teacher(pair, device)
     student = load_student(pair, twin=True, device=device)
-    if teacher.vocab_size != student.vocab_size:
+    own = None
+    if pair.spec.translator is not None:
+        own, teacher = teacher, _translated(pair, teacher)
+    elif token_space_digest(pair.teacher_dir) != pair.token_space.digest:
         raise PairError(
-            f"teacher and student of {pair.name} have vocabularies of {teacher.vocab_size} and "
-            f"{student.vocab_size} tokens; distillation needs one"
+            f"teacher and student of {pair.name} have different vision towers, and its file has "
+            "no [translator]: run `driftline models fit-token-space`, or use checkpoints that "
+            "share a tower"
         )
-    initial = adapters.read(student.model)
-    return Models(pair=pair, teacher=teacher, student=student, initial=initial)
+    vocabularies = compare(pair.student_dir, pair.teacher_dir, pair.spec.distillation.vocabulary)
+    spelling = Spelling(vocabularies) if vocabularies.mode != "same" else None
+    if spelling is not None:
+        teacher = RespelledTeacher(teacher, spelling)
+        own = RespelledTeacher(own, spelling) if own is not None else None
+    _log.info(
+        "vocabularies",
+        pair=pair.name,
+        mode=vocabularies.mode,
+        shared_share=round(vocabularies.shared_share, 4),
+        meaning=vocabularies.sentence,
+    )
+    return Models(
+        pair=pair,
+        teacher=teacher,
+        student=student,
+        initial=adapters.read(student.model),
+        matching=Matching(vocabularies, spelling),
+        own=own,
+    )
+
+
+def _translated(pair: Pair, teacher: MultimodalModel) -> MultimodalModel:
+    """The teacher behind the pair's translator, which it says in the log."""
+    grid, spec = pair.token_space.grid, pair.spec.translator
+    translator = load_translator(pair.dir / TRANSLATOR_FILE, grid, teacher.grid)
+    if translator.student_width != pair.token_space.width:
+        raise PairError(
+            f"the translator of {pair.name} reads {translator.student_width} channels, devices "
+            f"send {pair.token_space.width}; run `driftline models fit-token-space`"
+        )
+    _log.info(
+        "tokens_translated",
+        pair=pair.name,
+        kind=translator.kind,
+        relative_error=spec.relative_error if spec is not None else None,
+        device_tokens=grid.num_tokens,
+        merged_tokens=num_merged(grid, teacher.grid),
+    )
+    return TranslatedTeacher(teacher, translator)
 
 
 @contextmanager

@@ -1,33 +1,60 @@
-"""The teacher labels samples from exactly the tokens that came up, and is watched doing it."""
+"""The teacher labels samples from exactly what came up, and is watched doing it."""
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import structlog
 import torch
 from torch import Tensor
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, by_size, from_samples
+from driftline_cloud.distill.matching import Matching
+from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.workers.workers import Label, Progress
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.models.pair import Pair
+from driftline_shared.models.translation import TRANSLATOR_FILE
 from driftline_shared.tokens import Sample
+
+_log = structlog.get_logger(__name__)
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
+"""What decides in which ids a student writes an answer, and how it ends one."""
 
 
 def teacher_digest(pair: Pair) -> str:
-    """Hex sha256 over everything a label depends on beside the sample: the label cache's key."""
+    """Hex sha256 over everything a label depends on beside the sample: the label cache's key.
+
+    A label's tokens are ids of the student's tokenizer: it counts where it is another file than
+    the teacher's, and so do the translator and the way in which vocabularies are compared.
+    """
     digest = hashlib.sha256(f"{pair.teacher.prompt}\0{pair.max_new_tokens}\0".encode())
-    for path in sorted(pair.teacher_dir.iterdir()):
-        if path.suffix in (".safetensors", ".json"):
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    paths = [
+        path
+        for path in sorted(pair.teacher_dir.iterdir())
+        if path.suffix in (".safetensors", ".json")
+    ]
+    if pair.spec.translator is not None:
+        paths.append(pair.dir / TRANSLATOR_FILE)
+    ours, theirs = (side / "tokenizer.json" for side in (pair.student_dir, pair.teacher_dir))
+    vocabulary = pair.spec.distillation.vocabulary
+    one = ours.is_file() and theirs.is_file() and filecmp.cmp(ours, theirs, shallow=False)
+    if vocabulary is not None or not one:
+        digest.update(f"{vocabulary}\0".encode())
+        own = pair.student_dir.glob("*.json")
+        paths += sorted(path for path in own if path.name in _TOKENIZER_FILES)
+    for path in paths:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -37,15 +64,66 @@ def label(
     samples: Sequence[Sample],
     settings: DistilSettings,
     progress: Progress,
+    *,
+    own: MultimodalModel | None = None,
 ) -> list[Label]:
-    """Greedy answers of the teacher, in the order of `samples`."""
+    """Greedy answers of the teacher, in the order of `samples`.
+
+    `model` reads the device's tokens. `own`: the teacher reading its own tower's tokens, given
+    where the pair does not share a tower: it answers the samples that carry regions.
+    """
     examples = from_samples(samples, pair.token_space)
+    pictured = _pictured(samples, own)
+    others = sorted(set(range(len(samples))) - set(pictured))
+    share = len(others) / max(len(samples), 1)
     with passes.fixed_threads(settings.threads):
-        said = answer(model, pair, examples, settings, progress)
+        asked = [examples[number] for number in others]
+        found = answer(model, pair, asked, settings, lambda done: progress(share * done))
+        said = dict(zip(others, found, strict=True))
+        if own is not None:
+            for start in range(0, len(pictured), settings.label_batch_size):
+                some = pictured[start : start + settings.label_batch_size]
+                asked = with_own_tokens(
+                    own,
+                    [samples[number] for number in some],
+                    [examples[number] for number in some],
+                    pair.token_space.grid,
+                )
+                found = answer(own, pair, asked, settings, _ignore)
+                said |= dict(zip(some, found, strict=True))
+                progress(len(said) / len(samples))
     return [
-        Label(sample_id=sample.id, text=one.text, tokens=one.tokens, confidence=one.confidence)
-        for sample, one in zip(samples, said, strict=True)
+        Label(
+            sample_id=sample.id,
+            text=said[number].text,
+            tokens=said[number].tokens,
+            confidence=said[number].confidence,
+        )
+        for number, sample in enumerate(samples)
     ]
+
+
+def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[int]:
+    """Which samples are answered from their pictures; says so, or that regions came in vain."""
+    found = [number for number, sample in enumerate(samples) if sample.regions is not None]
+    if found and own is None:
+        _log.warning(
+            "regions_not_needed",
+            num_samples=len(found),
+            fix="This pair shares its tower: set sampling.images_may_leave = false.",
+        )
+        return []
+    if found:
+        _log.info(
+            "labelling_from_regions",
+            num_samples=len(found),
+            note="the loss terms a3 and a4 compare token by token and do not apply to these",
+        )
+    return found
+
+
+def _ignore(_share: float) -> None:
+    return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +179,7 @@ def ask_more(
             if (id(example.values), question) not in known:
                 known.add((id(example.values), question))
                 asked.append(replace(example, question=question))
-    said = answer(model, pair, asked, settings, lambda _: None)
+    said = answer(model, pair, asked, settings, _ignore)
     return [
         replace(example, answer=one.tokens)
         for example, one in zip(asked, said, strict=True)
@@ -119,14 +197,16 @@ def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> 
 class Observation:
     """What the teacher, and the student before the round, did with one example of n answer tokens.
 
-    `projected` (K, D_t), `hidden` (n, D_t), `logits` (n, C), `old_logits` (n, C): None where no
-    term of the loss reads them.
+    `projected` (K, D_t), `hidden` (m, D_t), `logits` (m, S), `old_logits` (n, C): None where no
+    term of the loss reads them. `steps`: (m,) int64, the student's steps that the teacher's m rows
+    belong to; None: all n, one to one.
     """
 
     projected: Tensor | None
     hidden: Tensor | None
     logits: Tensor | None
     old_logits: Tensor | None
+    steps: Tensor | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -147,8 +227,10 @@ class Observer:
         student: MultimodalModel,
         examples: Sequence[Example],
         settings: DistilSettings,
+        matching: Matching,
     ) -> None:
         self._teacher = teacher
+        self._matching = matching
         self._examples = examples
         self._settings = settings
         self._kept: dict[int, Observation] = {}
@@ -176,15 +258,22 @@ class Observer:
             return [Observation(**empty, old_logits=self._old.get(i)) for i in indices]
         seen = passes.run(self._teacher, [self._examples[i] for i in indices])
         hidden, logits = seen.hidden.split(seen.lengths), seen.logits.split(seen.lengths)
-        return [
-            Observation(
-                projected=seen.projected[row].float().clone() if settings.a3 > 0 else None,
-                hidden=hidden[row].clone() if settings.a4 > 0 else None,
-                logits=logits[row].clone() if settings.a2 > 0 else None,
-                old_logits=self._old.get(i),
+        labels = seen.labels.split(seen.lengths)
+        found = []
+        for row, i in enumerate(indices):
+            steps = self._matching.steps(self._examples[i].answer, labels[row].tolist())
+            at = slice(None) if steps is None else steps[1].to(self._teacher.device)
+            said = self._matching.of_teacher(logits[row][at]) if settings.a2 > 0 else None
+            found.append(
+                Observation(
+                    projected=seen.projected[row].float().clone() if settings.a3 > 0 else None,
+                    hidden=hidden[row][at].clone() if settings.a4 > 0 else None,
+                    logits=said.clone() if said is not None else None,
+                    old_logits=self._old.get(i),
+                    steps=None if steps is None else steps[0],
+                )
             )
-            for row, i in enumerate(indices)
-        ]
+        return found
 
     @torch.no_grad()
     def _watch_student(self, student: MultimodalModel, indices: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
     A loss that is not finite ends the training early with `start` as the candidate and `finite` 0
     among the numbers: the gate then rejects it. Whatever `progress` raises passes through.
     """
-    settings = DistilSettings.from_mapping(job.settings)
+    settings = models.matching.settings(DistilSettings.from_mapping(job.settings))
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         fresh, memory, numbers = _examples(job, models, settings)
@@ -72,6 +73,8 @@ def _examples(
         "num_extra": len(extra),
         "num_rehearsal": len(rehearsal),
         "num_source": len(source),
+        "shared_strings": models.matching.vocabularies.shared_share,
+        "matched_steps": models.matching.step_share([example.answer for example in fresh]),
     }
     return fresh, [*rehearsal, *source], {name: float(n) for name, n in numbers.items()}
 
@@ -119,6 +122,7 @@ class _Run:
     ) -> None:
         self._start = job.start
         self._student = models.student
+        self._matching = models.matching
         self._settings = settings
         self._parameters = parameters
         self._num_fresh = len(fresh)
@@ -126,7 +130,9 @@ class _Run:
         self._examples = [*fresh, *memory] if fresh else []
         self._fresh = Deck(len(fresh), np.random.default_rng([job.seed, 2]))
         self._memory = Deck(len(memory), np.random.default_rng([job.seed, 3]))
-        self._observer = Observer(models.teacher, models.student, self._examples, settings)
+        self._observer = Observer(
+            models.teacher, models.student, self._examples, settings, models.matching
+        )
         self._query, self._language = self._alignments()
         self._optimizer = self._make_optimizer()
         # A share of 1 trains everything to the end.
@@ -179,7 +185,9 @@ class _Run:
                 part = remembered if name == "a5" else share
                 loss = loss + weight * part * value
                 totals[name] = totals.get(name, 0.0) + part * float(value.detach())
-            loss.backward()
+            # Of a group whose answers no step of the teacher matches, nothing may be left.
+            if loss.requires_grad:
+                loss.backward()
         totals["loss"] = sum(getattr(settings, name) * value for name, value in totals.items())
         if self._subset is not None:
             self._subset.hold()
@@ -196,19 +204,21 @@ class _Run:
         found: dict[str, tuple[float, Tensor]] = {}
         if settings.a1 > 0:
             found["a1"] = (settings.a1, losses.pseudo_label(seen.logits, seen.labels))
-        if settings.a2 > 0:
+        matched = _Matched.of(seen.lengths, observed)
+        if settings.a2 > 0 and matched.num_steps:
             teacher = torch.cat(_parts(observed, "logits"))
-            value = losses.answer_distribution(seen.logits, teacher, settings.temperature)
+            student = self._matching.of_student(matched.rows(seen.logits))
+            value = losses.answer_distribution(student, teacher, settings.temperature)
             found["a2"] = (settings.a2, value)
         if self._query is not None:
             target = torch.stack(_parts(observed, "projected"))
             aligned = self._query(seen.projected.float())
             value = losses.projected_tokens(aligned, target, self._query.scale)
             found["a3"] = (settings.a3, value)
-        if self._language is not None:
+        if self._language is not None and matched.num_steps:
             target = torch.cat(_parts(observed, "hidden"))
-            aligned = self._language(seen.hidden)
-            value = losses.answer_states(aligned, target, seen.lengths, self._language.scale)
+            aligned = self._language(matched.rows(seen.hidden))
+            value = losses.answer_states(aligned, target, matched.lengths, self._language.scale)
             found["a4"] = (settings.a4, value)
         old = _parts(observed, "old_logits")
         if settings.a5 > 0 and old:
@@ -232,12 +242,16 @@ class _Run:
             seen = passes.run(self._student, [chosen[place] for place in places])
             observed = self._observer.of([home[place] for place in places])
             ours["projected"].append(seen.projected.float().flatten(0, 1))
-            ours["hidden"].append(seen.hidden)
+            ours["hidden"].append(_Matched.of(seen.lengths, observed).rows(seen.hidden))
             for name, parts in theirs.items():
                 parts += _parts(observed, name)
         fitted = {
             name: Alignment(torch.cat(ours[name]), torch.cat(theirs[name])) if on else None
-            for name, on in (("projected", settings.a3 > 0), ("hidden", settings.a4 > 0))
+            for name, on in (
+                ("projected", settings.a3 > 0),
+                # Two tokenizers may not cut a single answer alike.
+                ("hidden", settings.a4 > 0 and any(len(rows) for rows in ours["hidden"])),
+            )
         }
         return fitted["projected"], fitted["hidden"]
 
@@ -279,6 +293,37 @@ class _Run:
             corrected = state["exp_avg_sq"] / (1.0 - decay ** float(state["step"]))
             found[name] = corrected.sqrt().cpu().numpy().astype(np.float32)
         return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Matched:
+    """The answer steps of a pass that the teacher's rows belong to.
+
+    `lengths`: of each row. `index`: into the rows laid end to end; None: all of them.
+    """
+
+    lengths: list[int]
+    index: Tensor | None
+
+    @staticmethod
+    def of(lengths: list[int], observed: Sequence[Observation]) -> _Matched:
+        if all(one.steps is None for one in observed):
+            return _Matched(lengths=lengths, index=None)
+        starts = np.cumsum([0, *lengths[:-1]])
+        steps = [
+            torch.arange(length) if one.steps is None else one.steps
+            for length, one in zip(lengths, observed, strict=True)
+        ]
+        parts = [one + int(start) for one, start in zip(steps, starts, strict=True)]
+        return _Matched(lengths=[len(one) for one in steps], index=torch.cat(parts))
+
+    @property
+    def num_steps(self) -> int:
+        return sum(self.lengths)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        """(N, C) -> (m, C)."""
+        return rows if self.index is None else rows[self.index.to(rows.device)]
 
 
 def rate_share(step: int, num_steps: int, settings: DistilSettings) -> float:
