@@ -24,6 +24,7 @@ from driftline_device.updates.admission import SizeLimits
 from driftline_device.updates.probe import ProbeLimits
 from driftline_device.updates.rollback import WatchLimits
 from driftline_shared.bounds import check_policy
+from driftline_shared.codec.regions import RegionSettings
 from driftline_shared.config import (
     NESTED,
     LogConfig,
@@ -59,7 +60,8 @@ class DeviceConfig(ProgramSettings):
     `quiet_s`: how long nothing must happen to count as settled. `drain_s`: most to wait for
     samples to leave at the end.
     `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
-    choice.
+    choice. `images_may_leave`: what the owner allows; a policy may ask for images, never allow
+    them. `regions`: how the parts of an image that leave are made.
     """
 
     model_config = SettingsConfigDict(
@@ -77,6 +79,7 @@ class DeviceConfig(ProgramSettings):
     question: str = ""
     seed: int = -1
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    images_may_leave: bool = False
     window: int = Field(default=200, ge=1, le=100_000)
     poll_s: float = Field(default=5.0, gt=0.0)
     status_s: float = Field(default=1.0, gt=0.0)
@@ -89,6 +92,7 @@ class DeviceConfig(ProgramSettings):
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
     sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
+    regions: Annotated[RegionSettings, strict(RegionSettings)] = RegionSettings()
     sizes: Annotated[SizeLimits, strict(SizeLimits)] = SizeLimits()
     probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
     watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()

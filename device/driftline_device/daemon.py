@@ -36,7 +36,7 @@ from driftline_device.spool.spool import Spool
 from driftline_device.turns import Turns
 from driftline_device.updates.applier import Applier, UpdateLink
 from driftline_device.updates.rollback import uncertainty
-from driftline_device.views import link_view, spool_view, update_view
+from driftline_device.views import images_view, link_view, spool_view, update_view
 from driftline_shared.clock import Clock
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.tokens import SamplingPolicy
@@ -120,6 +120,7 @@ class Daemon:
         self._num_asked = 0
         self._keep_due_s = 0.0
         self._policy: SamplingPolicy | None = None
+        self._told_of_images = False
         self._threads = [
             threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True),
             threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
@@ -129,6 +130,7 @@ class Daemon:
 
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
+        self._tell_of_images()
         self._parts.applier.recover()
         if self._parts.link is not None:
             self._parts.link.start()
@@ -260,7 +262,7 @@ class Daemon:
                 continue
             self._guard("reply", partial(self._reply, observation, answer))
             self._parts.applier.answered(question, answer)
-            sample_id = self._sample(observation.question, answer)
+            sample_id = self._sample(observation, answer)
             self._score(observation, answer, sample_id)
         now_s = self._parts.clock.monotonic_s()
         if now_s >= self._keep_due_s:
@@ -294,14 +296,16 @@ class Daemon:
                 self._parts.applier.errored()
         return None
 
-    def _sample(self, question: str, answer: Answer) -> bytes | None:
+    def _sample(self, observation: Observation, answer: Answer) -> bytes | None:
         """Consider the answer for sending; the sample's id if it lies in the spool now."""
         try:
             policy, self._policy = self._policy, None
             if policy is not None:
                 self._obey(policy)
             with self._parts.turns:
-                sample = self._parts.sampler.consider(question, answer, self._parts.runtime)
+                sample = self._parts.sampler.consider(
+                    observation.question, answer, self._parts.runtime, observation.image
+                )
             if sample is None or not self._parts.spool.append(sample):
                 return None
         except Exception:
@@ -317,6 +321,17 @@ class Daemon:
             _log.info("policy.obeyed", revision=policy.revision)
         except DriftlineError as error:
             _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
+        self._tell_of_images()
+
+    def _tell_of_images(self) -> None:
+        """Say once that the cloud asks for images which the owner does not let leave."""
+        if self._parts.sampler.images_refused and not self._told_of_images:
+            self._told_of_images = True
+            _log.warning(
+                "policy.images_stay",
+                revision=self._parts.sampler.policy.revision,
+                fix="Nothing to do, or set images_may_leave = true to let parts of images leave.",
+            )
 
     def _score(self, observation: Observation, answer: Answer, sample_id: bytes | None) -> None:
         truth = observation.truth
@@ -414,6 +429,7 @@ class Daemon:
             num_sent=counts["sent"],
             sampling=counts,
             policy_revision=parts.sampler.policy.revision,
+            images=images_view(parts.sampler),
             update=update_view(parts.applier.state),
             num_updates=len(parts.applier.apply_pauses_ms),
             failed_versions=parts.applier.failed_versions,

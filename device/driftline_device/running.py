@@ -104,6 +104,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
     def share(value: float | None) -> str:
         return "unknown" if value is None else f"{100 * value:.1f} %"
 
+    images = snapshot.get("images", {})  # a status file of an earlier version has none
     update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
     linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
     told = (
@@ -118,7 +119,17 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" uncertainty {share(snapshot['uncertainty'])}",
         f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
+        f"images    {_images(images)}",
         f"version   {snapshot['version']}, newest update: {told},"
         f" {snapshot['bytes_down']} bytes down",
         f"link      {linked}",
     ]
+
+
+def _images(images: dict[str, Any]) -> str:
+    if not images.get("allowed"):
+        asked = "; the cloud asks for parts of them in vain" if images.get("asked") else ""
+        return f"may not leave this device{asked}"
+    if not images["asked"]:
+        return "may leave this device, but the cloud asks for none"
+    return f"may leave this device: parts of {images['num_sent']} went into samples"

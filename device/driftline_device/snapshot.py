@@ -19,7 +19,8 @@ class Snapshot:
     `activity`: starting, answering, settling, holding, draining or stopped. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
     start.
-    `sampling`: what became of the answers considered. `update`: the newest update and its outcome.
+    `sampling`: what became of the answers considered. `images`: whether parts of them leave.
+    `update`: the newest update and its outcome.
     """
 
     pid: int
@@ -41,6 +42,7 @@ class Snapshot:
     num_sent: int = 0
     sampling: dict[str, int] = field(default_factory=dict)
     policy_revision: int = 0
+    images: dict[str, Any] = field(default_factory=dict)
     update: dict[str, Any] = field(default_factory=dict)
     num_updates: int = 0
     failed_versions: list[int] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from driftline_device.sampling.sampler import Sampler
 from driftline_device.settling import LinkView
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.machine import UpdateState
@@ -13,6 +14,17 @@ from driftline_device.updates.machine import UpdateState
 def link_view(link: LinkView | None) -> dict[str, Any]:
     """Counts of the link; only `connected`: false for a device that works alone."""
     return {"connected": False} if link is None else asdict(link.stats())
+
+
+def images_view(sampler: Sampler) -> dict[str, Any]:
+    """Whether images may leave: `allowed` by the owner, `asked` for by the policy; `num_sent`:
+    samples that carry parts of one.
+    """
+    return {
+        "allowed": sampler.images_allowed,
+        "asked": sampler.policy.images_may_leave,
+        "num_sent": sampler.counts.with_regions,
+    }
 
 
 def spool_view(spool: Spool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from driftline_device.meter import Meter
 from driftline_device.metrics import serve_metrics
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
-from driftline_device.sampling.sampler import Sampler
+from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.sources.source import Source
 from driftline_device.sources.table import open_source
 from driftline_device.spool.sqlite import SqliteSpool
@@ -94,7 +94,7 @@ def open_daemon(
             folder = config.state / "link"
             make_folder(folder)
             link = Link(
-                LinkSettings(address=config.cloud),
+                LinkSettings(address=config.cloud, images_may_leave=config.images_may_leave),
                 lambda: Enrolment(
                     device_id=device_id,
                     pair=pair.name,
@@ -167,13 +167,19 @@ def make_sampler(config: DeviceConfig, pair: Pair, memory: Memory, *, clock: Clo
     What a restart remembers and cannot be used any more is logged and left out.
     """
     rng = np.random.default_rng(config.seed if config.seed >= 0 else None)
+    canvas = pair.canvas
+    images = ImagePermission(
+        may_leave=config.images_may_leave,
+        regions=config.regions,
+        canvas=None if canvas is None else (canvas.height, canvas.width),
+    )
     policy, state = memory.policy() or config.sampling, memory.sampling()
     for some_policy, some_state in ((policy, state), (policy, None)):
         try:
-            return _sampler(pair, some_policy, some_state, rng, clock)
+            return _sampler(pair, some_policy, some_state, rng, clock, images)
         except DriftlineError as error:
             _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
-    return _sampler(pair, config.sampling, None, rng, clock)
+    return _sampler(pair, config.sampling, None, rng, clock, images)
 
 
 def _sampler(
@@ -182,6 +188,7 @@ def _sampler(
     state: object,
     rng: np.random.Generator,
     clock: Clock,
+    images: ImagePermission,
 ) -> Sampler:
     return Sampler(
         space=pair.token_space,
@@ -190,5 +197,6 @@ def _sampler(
         rng=rng,
         new_id=lambda: new_sample_id(clock),
         clock=clock,
+        images=images,
         state=state if isinstance(state, dict) else None,
     )

@@ -13,10 +13,15 @@ from collections.abc import Mapping
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError, UpdateError
 from driftline_shared.status import Enrolment, UpdateReport
 from driftline_shared.tokens import (
+    MAX_PICTURE_PIXELS,
+    MAX_PICTURE_SIDE,
     MAX_SAMPLE_BYTES,
     MAX_TEXT_CHARS,
     MAX_TOKENS,
     CodedTokens,
+    Grid,
+    RegionLayout,
+    Regions,
     Sample,
     SamplingPolicy,
 )
@@ -56,6 +61,14 @@ def check_sample(sample: Sample) -> None:
             reason=Reason.SAMPLE_ID_INVALID,
         )
     check_coded_tokens(sample.tokens)
+    if sample.regions is not None:
+        check_regions(sample.regions, sample.tokens.grid)
+        num_bytes = len(sample.tokens.payload) + sample.regions.num_bytes
+        if num_bytes > MAX_SAMPLE_BYTES:
+            raise SampleError(
+                f"tokens and regions have {num_bytes} bytes, at most {MAX_SAMPLE_BYTES} are taken",
+                reason=Reason.SAMPLE_TOO_LARGE,
+            )
     _check_text("question", sample.question, required=True)
     # A model may answer with nothing at all: that too is an answer worth a teacher's look.
     _check_text("answer", sample.answer, required=False)
@@ -91,6 +104,26 @@ def check_coded_tokens(tokens: CodedTokens) -> None:
         )
     if not tokens.payload:
         raise SampleError("payload is empty")
+
+
+def check_regions(regions: Regions, grid: Grid) -> None:
+    """Raise `SampleError` unless the sizes can be those of one picture; no JPEG is decoded."""
+    if regions.num_bytes > MAX_SAMPLE_BYTES:
+        raise SampleError(
+            f"regions have {regions.num_bytes} bytes, at most {MAX_SAMPLE_BYTES} are taken",
+            reason=Reason.SAMPLE_TOO_LARGE,
+        )
+    sides = (regions.height, regions.width)
+    fits = min(sides) >= 1 and max(sides) <= MAX_PICTURE_SIDE
+    if not fits or regions.height * regions.width > MAX_PICTURE_PIXELS:
+        raise _bad_picture(f"a picture of {sides[0]} x {sides[1]} pixels is too small or too large")
+    if grid.frames != 1 or regions.height < grid.rows or regions.width < grid.cols:
+        raise _bad_picture(
+            f"a picture of {sides[0]} x {sides[1]} pixels has no cells for a grid of "
+            f"{grid.frames} x {grid.rows} x {grid.cols}"
+        )
+    if not regions.crops or bool(regions.thumbnail) is (regions.layout is RegionLayout.WHOLE):
+        raise _bad_picture("the parts of the picture are not those of its layout")
 
 
 def check_policy(policy: SamplingPolicy) -> None:
@@ -257,6 +290,10 @@ def _are_numbers(numbers: Mapping[str, float]) -> bool:
     return len(numbers) <= MAX_NUMBERS and all(
         _is_word(name) and math.isfinite(value) for name, value in numbers.items()
     )
+
+
+def _bad_picture(text: str) -> SampleError:
+    return SampleError(text, reason=Reason.SAMPLE_PICTURE_INVALID)
 
 
 def _invalid(text: str) -> DriftlineError:

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     SAMPLE_NOT_FINITE = "sample_not_finite"
     SAMPLE_CODEC_UNKNOWN = "sample_codec_unknown"
     SAMPLE_TEXT_INVALID = "sample_text_invalid"
+    SAMPLE_PICTURE_INVALID = "sample_picture_invalid"
     BATCH_TOO_LARGE = "batch_too_large"
     QUOTA_EXCEEDED = "quota_exceeded"
     STORE_BUSY = "store_busy"
@@ -86,6 +87,9 @@ _FIXES: dict[Reason, str] = {
     Reason.SAMPLE_NOT_FINITE: "The tokens hold NaN or infinity; check the device's tower.",
     Reason.SAMPLE_CODEC_UNKNOWN: "Update the cloud or choose a codec it knows (int8, int4).",
     Reason.SAMPLE_TEXT_INVALID: "Question and answer are needed and bounded; shorten the text.",
+    Reason.SAMPLE_PICTURE_INVALID: (
+        "The JPEG parts are not those of the named picture; update driftline on the device."
+    ),
     Reason.BATCH_TOO_LARGE: "Send batches of at most 1 MiB.",
     Reason.QUOTA_EXCEEDED: "The device has used its quota; it may send again tomorrow.",
     Reason.STORE_BUSY: "The cloud could not write just now; the device sends again by itself.",

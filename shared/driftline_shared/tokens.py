@@ -6,6 +6,7 @@ Letters: V visual tokens of an image, K kept tokens, D width of the vision tower
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,16 @@ MAX_TEXT_CHARS = 4_096
 """Most characters of a question or an answer."""
 
 MAX_SAMPLE_BYTES = 1 << 20
-"""Most bytes of one coded sample (1 MiB)."""
+"""Most bytes of one coded sample (1 MiB): tokens and regions together."""
+
+MAX_PICTURE_SIDE = 2_048
+"""Most pixels of a side of the picture that regions are parts of."""
+
+MAX_PICTURE_PIXELS = 1 << 22
+"""Most pixels of any picture that regions decode to (4 Mi): about 12 MiB of memory."""
+
+MAX_THUMBNAIL_SIDE = 256
+"""Most pixels of a side of a thumbnail."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +71,8 @@ class TokenSpace:
 
     `digest`: hex sha256 of vision tower weights + preprocessing. `low`, `high`: (D,) float32, the
     channel range on calibration images, from which integer codes take scale and zero point.
-    `mean`: (D,) float32 and `precision`: (D, D) float32, statistics of the pooled source tokens
-    for the `ood` score (inverse of the shrunk covariance).
+    `mean`: (D,) float32 and `precision`: (D, D) float32, or its diagonal (D,) for wide tokens:
+    statistics of the pooled source tokens for the `ood` score (inverse of the shrunk covariance).
     """
 
     digest: str
@@ -87,13 +97,44 @@ class CodedTokens:
     payload: bytes
 
 
+class RegionLayout(StrEnum):
+    """What the crops of `Regions` show.
+
+    `mosaic`: the cells of the kept tokens side by side, in the order of their positions. `whole`:
+    the whole picture, because that takes fewer bytes.
+    """
+
+    MOSAIC = "mosaic"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regions:
+    """The picture round the kept tokens, as JPEG: for a teacher that does not read our tokens.
+
+    `height`, `width`: of the picture in pixels, brought to the pair's canvas. `thumbnail`: the
+    whole picture, small; empty where `crops` is the whole picture.
+    """
+
+    layout: RegionLayout
+    height: int
+    width: int
+    thumbnail: bytes = field(repr=False)
+    crops: bytes = field(repr=False)
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.thumbnail) + len(self.crops)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """One interaction that leaves the device.
 
     `id`: 16 bytes. `answer`: what the device answered. `scores`: uncertainty by kind, higher =
     less sure. `priority`: what the spool keeps longest (higher = more informative); stays on the
-    device. `created_unix_s`: seconds.
+    device. `created_unix_s`: seconds. `regions`: only where the device's owner and the cloud's
+    policy both let images leave.
     """
 
     id: bytes
@@ -105,6 +146,7 @@ class Sample:
     created_unix_s: int
     adapter_version: int
     audit: bool = False
+    regions: Regions | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +156,7 @@ class SamplingPolicy:
     `gate_quantile`: a sample is uncertain when its score is above this quantile of the source
     calibration set. `token_share`: share of the V tokens to keep. `sample_bytes`, `day_bytes`,
     `samples_per_hour`: 0 means no limit. `max_sample_share`: most samples sent per sample seen.
+    `images_may_leave`: samples carry regions, too, where the device's owner allows it.
     """
 
     revision: int = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import insert, update
@@ -21,8 +23,12 @@ from driftline_cloud.workers.workers import Label
 from driftline_shared.errors import ConfigError, Reason, SampleError
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import Sample, SamplingPolicy, TokenSpace
+from driftline_shared.wire import dump_sample
 from tests.fakes.cloud import bare_pair, make_sample
+from tests.fakes.pictures import with_regions
 
+GOLDEN = Path(__file__).parent / "golden" / "cloud_1.sql"
+"""A cloud's state as the version before regions left it: samples 0 and 1, one label."""
 LINE = "bare-0123"
 NOW_S = 1_700_000_000
 
@@ -247,6 +253,36 @@ def test_state_outlives_the_process_and_a_newer_schema_is_refused(tmp_path, spac
     database.close()
     with pytest.raises(ConfigError, match="install the newer version"):
         Database(url)
+
+
+def test_regions_are_stored_counted_and_given_back(database, space) -> None:
+    plain, pictured = make_sample(1, space), with_regions(make_sample(2, space))
+    assert pictured.regions is not None
+    limit = len(dump_sample(plain)) + len(dump_sample(pictured))
+    quota = Quota(day_bytes=limit)
+    assert set(_add(database, [plain, pictured], quota=quota).values()) == {True}
+    assert SampleStore(database).load([plain.id, pictured.id]) == [
+        replace(plain, scores=ANY), replace(pictured, scores=ANY)
+    ]  # fmt: skip
+    verdicts = _add(database, [make_sample(3, space)], quota=quota)
+    assert [str(error.reason) for error in verdicts.values()] == ["quota_exceeded"]
+
+
+def test_a_state_of_before_regions_goes_on(tmp_path, space) -> None:
+    path = tmp_path / "cloud.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(GOLDEN.read_text())
+    old.close()
+    database = Database(f"sqlite:///{path}")
+    store = SampleStore(database)
+    before = [make_sample(n, space) for n in (0, 1)]
+    found = store.load([sample.id for sample in before])
+    assert [(one.tokens, one.regions) for one in found] == [(s.tokens, None) for s in before]
+    assert [label.text for label in store.labels([before[0].id], teacher="t").values()] == ["a"]
+    pictured = with_regions(make_sample(5, space))
+    assert _add(database, [before[0], pictured]) == {before[0].id: False, pictured.id: True}
+    assert store.load([pictured.id])[0].regions == pictured.regions
+    database.close()
 
 
 @pytest.mark.parametrize(

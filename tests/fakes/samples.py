@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from driftline_shared.tokens import CodedTokens, Grid, Sample
+from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 
 
 def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100) -> Sample:
@@ -20,4 +20,16 @@ def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100)
         created_unix_s=1_700_000_000 + number,
         adapter_version=number % 3,
         audit=number % 2 == 0,
+    )
+
+
+def make_regions(number: int) -> Regions:
+    """Regions within bounds that fit the grid of `make_sample`; their bytes are no pictures."""
+    draw = random.Random(number)
+    return Regions(
+        layout=RegionLayout.MOSAIC,
+        height=32,
+        width=64,
+        thumbnail=draw.randbytes(40),
+        crops=draw.randbytes(400),
     )

@@ -7,11 +7,12 @@ device keeps it). One sample never decides over another one of its batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from driftline_shared import bounds
+from driftline_shared.codec.regions import compose
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import DriftlineError, Reason, SampleError, explain
 from driftline_shared.status import SampleAck, SampleVerdict
@@ -54,7 +55,9 @@ def check_token_space(stated: str, space: TokenSpace) -> None:
 
 
 def check_content(sample: Sample, space: TokenSpace) -> None:
-    """Raise `SampleError` unless `sample` decodes to finite tokens of `space`."""
+    """Raise `SampleError` unless `sample` decodes to finite tokens of `space`, and its regions, if
+    it has any, to a picture.
+    """
     bounds.check_sample(sample)
     tokens = decode_tokens(sample.tokens, space)
     if tokens.values.shape != (sample.tokens.num_tokens, space.width):
@@ -65,6 +68,16 @@ def check_content(sample: Sample, space: TokenSpace) -> None:
         )
     if not bool(np.isfinite(tokens.values).all()):
         raise SampleError("tokens hold NaN or infinity", reason=Reason.SAMPLE_NOT_FINITE)
+    if sample.regions is not None:
+        compose(sample.regions, tokens.positions, sample.tokens.grid)
+
+
+def without_regions(sample: Sample) -> Sample:
+    """`sample` as a cloud keeps it that lets no images leave its devices.
+
+    A device may send what it took under an earlier policy; that must not cost the tokens.
+    """
+    return sample if sample.regions is None else replace(sample, regions=None)
 
 
 def check_quota(usage: Usage, num_bytes: int, quota: Quota) -> None:

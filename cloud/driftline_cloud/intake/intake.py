@@ -24,7 +24,10 @@ Item = tuple[bytes, Sample | DriftlineError]
 
 
 class Intake:
-    """Takes batches; blocking, called from a thread. What is wrong with a sample stays its own."""
+    """Takes batches; blocking, called from a thread. What is wrong with a sample stays its own.
+
+    `images_may_leave`: of the policy in force; without it regions are neither read nor kept.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Intake:
         quota: Quota,
         gate_score: str,
         clock: Clock,
+        images_may_leave: bool = False,
     ) -> None:
         self._line = line
         self._devices = devices
@@ -42,6 +46,7 @@ class Intake:
         self._quota = quota
         self._gate_score = gate_score
         self._clock = clock
+        self._images_may_leave = images_may_leave
 
     def take(self, device_id: str, token_space: str, items: Sequence[Item]) -> list[SampleAck]:
         """One ack per item. `LinkError` (unknown_device) if the device never enrolled."""
@@ -63,6 +68,8 @@ class Intake:
     def _check(self, token_space: str, item: Sample | DriftlineError) -> Sample | DriftlineError:
         if isinstance(item, DriftlineError):
             return item
+        if not self._images_may_leave:
+            item = admission.without_regions(item)
         try:
             admission.check_token_space(token_space, self._line.token_space)
             admission.check_content(item, self._line.token_space)

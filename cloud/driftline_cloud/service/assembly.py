@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 import numpy as np
+import structlog
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.database import Database
@@ -25,10 +26,13 @@ from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.clock import Clock, SystemClock
 from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Adapter
 
 from .cloud import Cloud
 from .metrics import CloudMetrics
+
+_log = structlog.get_logger(__name__)
 
 
 def workers_of(config: CloudConfig) -> Workers:
@@ -110,7 +114,7 @@ def _assemble(
         settings=config.dwc,
         expires_after_s=config.update_expires_s,
     )
-    policy = devices.put_policy(line.id, config.sampling)
+    policy = devices.put_policy(line.id, policy_of(pair, config))
     workers = makers.workers(config)
     teacher = makers.teacher(pair)
     work = RoundWork(
@@ -145,6 +149,7 @@ def _assemble(
         quota=config.quota,
         gate_score=policy.gate_score,
         clock=makers.clock,
+        images_may_leave=policy.images_may_leave,
     )
     return Cloud(
         line=line,
@@ -161,6 +166,18 @@ def _assemble(
         version=metadata.version("driftline"),
         close_workers=workers.close,
     )
+
+
+def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:
+    """The sampling policy of the line: images stay where the teacher reads the devices' tokens."""
+    if config.sampling.images_may_leave and pair.spec.translator is None:
+        _log.warning(
+            "images_not_asked_for",
+            pair=pair.name,
+            fix="Teacher and student share a tower: set sampling.images_may_leave = false.",
+        )
+        return replace(config.sampling, images_may_leave=False)
+    return config.sampling
 
 
 def drift_threshold(pair: Pair, config: CloudConfig) -> float:

@@ -42,7 +42,9 @@ class LocalWorkers:
 
         with self._turn:
             models = self._models(pair_dir)
-            return teacher.label(models.teacher, models.pair, samples, self._settings, progress)
+            return teacher.label(
+                models.teacher, models.pair, samples, self._settings, progress, own=models.own
+            )
 
     def distil(self, job: DistillJob, progress: Progress) -> Distilled:
         """See `Workers.distil`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from safetensors.numpy import load, load_file, save, save_file
 
 from driftline_cloud.workers.workers import Distilled, Label
-from driftline_shared.tokens import CodedTokens, Grid, Sample
+from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 from driftline_shared.update import Adapter
 
 MAX_TABLE_BYTES = 32 << 20
@@ -29,7 +30,7 @@ def samples_to_tables(samples: Sequence[Sample]) -> list[pa.Table]:
     part: list[Sample] = []
     num_bytes = 0
     for sample in samples:
-        size = len(sample.tokens.payload)
+        size = len(sample.tokens.payload) + (sample.regions.num_bytes if sample.regions else 0)
         if part and num_bytes + size > MAX_TABLE_BYTES:
             tables.append(_table(part))
             part, num_bytes = [], 0
@@ -95,6 +96,17 @@ def read_distilled(folder: Path) -> Distilled:
     )
 
 
+_REGIONS = pa.struct(
+    [
+        ("layout", pa.string()),
+        ("height", pa.int64()),
+        ("width", pa.int64()),
+        ("thumbnail", pa.large_binary()),
+        ("crops", pa.large_binary()),
+    ]
+)
+
+
 def _table(samples: Sequence[Sample]) -> pa.Table:
     return pa.Table.from_pylist([_row(sample) for sample in samples], schema=_SCHEMA)
 
@@ -115,6 +127,7 @@ _SCHEMA = pa.schema(
         ("created_unix_s", pa.int64()),
         ("adapter_version", pa.int64()),
         ("audit", pa.bool_()),
+        ("regions", _REGIONS),
     ]
 )
 
@@ -136,6 +149,7 @@ def _row(sample: Sample) -> dict[str, Any]:
         "created_unix_s": sample.created_unix_s,
         "adapter_version": sample.adapter_version,
         "audit": sample.audit,
+        "regions": None if sample.regions is None else asdict(sample.regions),
     }
 
 
@@ -153,4 +167,9 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         created_unix_s=row["created_unix_s"],
         adapter_version=row["adapter_version"],
         audit=row["audit"],
+        regions=_regions(row["regions"]),
     )
+
+
+def _regions(row: Mapping[str, Any] | None) -> Regions | None:
+    return None if row is None else Regions(**{**row, "layout": RegionLayout(row["layout"])})

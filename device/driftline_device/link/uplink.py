@@ -11,6 +11,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import grpc
 import structlog
@@ -244,6 +245,9 @@ class _Stream:
 
     def _message(self, sample: Sample) -> uplink_pb2.Sample | None:
         """The message, or nothing for a sample that no cloud can take: it leaves the spool."""
+        if not self._settings.images_may_leave:
+            # The owner may have taken the permission back after the sample was spooled.
+            sample = replace(sample, regions=None)
         try:
             return to_sample(sample)
         except SampleError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.gate import Gate, Verdict
 from driftline_device.sampling.ood import ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
-from driftline_device.sampling.selector import num_kept, select
+from driftline_device.sampling.selector import Coded, num_kept, select
 from driftline_shared.clock import Clock
+from driftline_shared.codec.regions import RegionEncoder, RegionSettings
 from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
 from driftline_shared.errors import ConfigError, SampleError
 from driftline_shared.tokens import (
@@ -23,6 +25,7 @@ from driftline_shared.tokens import (
     Sample,
     SamplingPolicy,
     TokenSpace,
+    VisualTokens,
 )
 from driftline_shared.wire import dump_sample
 
@@ -40,6 +43,7 @@ class SamplerCounts:
     `uncertain`: over the gate. `audit`: confident, picked all the same. `held_back`: uncertain,
     yet below the bar that max_sample_share sets. `over_budget`: worth sending, but a limit was
     reached. `invalid`: text or tokens that no cloud would take. `sent`: given back as samples.
+    `with_regions`: those of them that carry parts of the image.
     """
 
     seen: int = 0
@@ -49,6 +53,19 @@ class SamplerCounts:
     over_budget: int = 0
     invalid: int = 0
     sent: int = 0
+    with_regions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePermission:
+    """What the device's owner lets leave, and how it is made; the policy must ask for it, too.
+
+    `canvas`: (height, width) that the pair brings images to; None: their own size.
+    """
+
+    may_leave: bool = False
+    regions: RegionSettings = field(default_factory=RegionSettings)
+    canvas: tuple[int, int] | None = None
 
 
 class Sampler:
@@ -68,9 +85,11 @@ class Sampler:
         new_id: Callable[[], bytes],
         clock: Clock,
         passes: int = PASSES,
+        images: ImagePermission | None = None,
         state: Mapping[str, object] | None = None,
     ) -> None:
-        """`calibration`: the pair's sorted source scores by kind. `state`: as `state()` gave it.
+        """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
+        `state`: as `state()` gave it.
 
         Raises ConfigError or PairError for a policy that cannot be obeyed, DataError for a bad
         state.
@@ -81,6 +100,7 @@ class Sampler:
         self._new_id = new_id
         self._clock = clock
         self._passes = passes
+        self._images = images or ImagePermission()
         self.counts = SamplerCounts()
         self.last_refusal = ""
         """Why the last sample that counts as invalid could not be coded."""
@@ -94,6 +114,21 @@ class Sampler:
     def policy(self) -> SamplingPolicy:
         """The policy in force; `set_policy` changes it."""
         return self._policy
+
+    @property
+    def images_allowed(self) -> bool:
+        """Whether the owner lets images leave."""
+        return self._images.may_leave
+
+    @property
+    def images_leave(self) -> bool:
+        """Whether samples carry regions: the owner allows it and the policy asks for it."""
+        return self._images.may_leave and self._policy.images_may_leave
+
+    @property
+    def images_refused(self) -> bool:
+        """Whether the policy asks for images that the owner does not let leave."""
+        return self._policy.images_may_leave and not self._images.may_leave
 
     def set_policy(self, policy: SamplingPolicy) -> None:
         """Obey `policy` from the next answer on; budgets spent stay spent.
@@ -114,8 +149,17 @@ class Sampler:
         """The counts by name."""
         return asdict(self.counts)
 
-    def consider(self, question: str, answer: Answer, runtime: Runtime) -> Sample | None:
-        """The sample to send for this answer, or None; `runtime` is asked for passes if needed."""
+    def consider(
+        self,
+        question: str,
+        answer: Answer,
+        runtime: Runtime,
+        image: NDArray[np.uint8] | None = None,
+    ) -> Sample | None:
+        """The sample to send for this answer, or None; `runtime` is asked for passes if needed.
+
+        `image`: (H, W, 3) uint8 RGB, the one asked about; read only where images may leave.
+        """
         self.counts.seen += 1
         # Both draws happen for every answer, so that one decision does not shift the next ones.
         seed = int(self._rng.integers(1 << 31))
@@ -137,7 +181,7 @@ class Sampler:
             self.counts.held_back += 1
             return None
         try:
-            sample = self._sample(question, answer, runtime, verdict, audit)
+            sample = self._sample(question, answer, runtime, verdict, audit, image)
             fits = sample is not None and self._budget.spend(sample_bytes(sample))
         except SampleError as error:
             self.counts.invalid += 1
@@ -147,6 +191,7 @@ class Sampler:
             self.counts.over_budget += 1
             return None
         self.counts.sent += 1
+        self.counts.with_regions += sample is not None and sample.regions is not None
         return sample
 
     def _check(self, policy: SamplingPolicy) -> Gate:
@@ -173,7 +218,13 @@ class Sampler:
         )
 
     def _sample(
-        self, question: str, answer: Answer, runtime: Runtime, verdict: Verdict, audit: bool
+        self,
+        question: str,
+        answer: Answer,
+        runtime: Runtime,
+        verdict: Verdict,
+        audit: bool,
+        image: NDArray[np.uint8] | None,
     ) -> Sample | None:
         """The coded sample; None if a limit is reached. Asked first, since scoring tokens costs."""
         if not self._budget.admits():
@@ -182,26 +233,55 @@ class Sampler:
         scores = score_tokens(
             policy.token_scorer, question, answer, runtime, passes=self._passes, rng=self._rng
         )
-        coded = select(
-            answer.tokens,
-            scores,
-            lambda tokens: encode_tokens(tokens, self._space, policy.token_codec),
-            share=policy.token_share,
-            max_bytes=min(policy.sample_bytes or MAX_SAMPLE_BYTES, MAX_SAMPLE_BYTES),
-        )
+        coded = self._code(answer.tokens, scores, image)
         if coded is None:
             return None
         return Sample(
             id=self._new_id(),
             question=question,
             answer=answer.text,
-            tokens=coded,
+            tokens=coded.tokens,
+            regions=coded.regions,
             scores=_finite({**answer.scores, verdict.kind: verdict.score}),
             priority=1.0 - verdict.p_value,
             created_unix_s=int(self._clock.now_s()),
             adapter_version=answer.version,
             audit=audit,
         )
+
+    def _code(
+        self, tokens: VisualTokens, scores: NDArray[np.float32], image: NDArray[np.uint8] | None
+    ) -> Coded | None:
+        """Tokens, with regions where images leave; None where not even one token fits.
+
+        Regions come out of the same bytes, and so cost tokens: at most half of them, else the
+        tokens go alone, since the student learns from nothing else.
+        """
+        policy = self._policy
+        pick = partial(
+            select,
+            tokens,
+            scores,
+            share=policy.token_share,
+            max_bytes=min(policy.sample_bytes or MAX_SAMPLE_BYTES, MAX_SAMPLE_BYTES),
+        )
+
+        def code(kept: VisualTokens) -> Coded:
+            return Coded(tokens=encode_tokens(kept, self._space, policy.token_codec))
+
+        alone = pick(code)
+        if alone is None or image is None or not self.images_leave:
+            return alone
+        images = self._images
+        try:
+            encoder = RegionEncoder(image, tokens.grid, images.regions, canvas=images.canvas)
+            both = pick(lambda kept: replace(code(kept), regions=encoder.encode(kept.positions)))
+        except SampleError as error:
+            self.last_refusal = str(error)
+            return alone
+        if both is None or 2 * both.tokens.num_tokens < alone.tokens.num_tokens:
+            return alone
+        return both
 
 
 def sample_bytes(sample: Sample) -> int:

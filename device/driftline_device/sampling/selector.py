@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError
-from driftline_shared.tokens import CodedTokens, VisualTokens
+from driftline_shared.tokens import CodedTokens, Regions, VisualTokens
 
-Encode = Callable[[VisualTokens], CodedTokens]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coded:
+    """What leaves of an image: the kept tokens and, where images may leave, the regions of them."""
+
+    tokens: CodedTokens
+    regions: Regions | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.tokens.payload) + (self.regions.num_bytes if self.regions else 0)
+
+
+Encode = Callable[[VisualTokens], Coded]
 
 
 def num_kept(num_tokens: int, share: float) -> int:
@@ -41,7 +55,7 @@ def select(
     *,
     share: float,
     max_bytes: int,
-) -> CodedTokens | None:
+) -> Coded | None:
     """Code the most informative tokens: `share` of them, or fewer if `max_bytes` holds fewer.
 
     None when not even one token fits. Coded size depends on what zstd finds, so it is measured, not
@@ -50,7 +64,7 @@ def select(
     count = num_kept(tokens.num_tokens, share)
     while count > 0:
         coded = encode(tokens.keep(top_positions(scores, tokens.positions, count)))
-        size = len(coded.payload)
+        size = coded.num_bytes
         if size <= max_bytes:
             return coded
         count = min(count - 1, count * max_bytes // size)

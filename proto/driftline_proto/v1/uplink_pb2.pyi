@@ -19,6 +19,25 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RegionLayout:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RegionLayoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RegionLayout.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REGION_LAYOUT_UNSPECIFIED: _RegionLayout.ValueType  # 0
+    REGION_LAYOUT_MOSAIC: _RegionLayout.ValueType  # 1
+    """cells side by side, in the order of their positions"""
+    REGION_LAYOUT_WHOLE: _RegionLayout.ValueType  # 2
+
+class RegionLayout(_RegionLayout, metaclass=_RegionLayoutEnumTypeWrapper): ...
+
+REGION_LAYOUT_UNSPECIFIED: RegionLayout.ValueType  # 0
+REGION_LAYOUT_MOSAIC: RegionLayout.ValueType  # 1
+"""cells side by side, in the order of their positions"""
+REGION_LAYOUT_WHOLE: RegionLayout.ValueType  # 2
+Global___RegionLayout: _TypeAlias = RegionLayout  # noqa: Y015
+
 class _SampleVerdict:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -104,6 +123,7 @@ class Sample(_message.Message):
     CREATED_UNIX_S_FIELD_NUMBER: _builtins.int
     ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """16 bytes, made by the device; the cloud dedupes by it"""
     question: _builtins.str
@@ -120,6 +140,10 @@ class Sample(_message.Message):
     def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """uncertainty by its kind"""
 
+    @_builtins.property
+    def regions(self) -> Global___Regions:
+        """only where policy and device both let images leave"""
+
     def __init__(
         self,
         *,
@@ -131,10 +155,11 @@ class Sample(_message.Message):
         created_unix_s: _builtins.int = ...,
         adapter_version: _builtins.int = ...,
         audit: _builtins.bool = ...,
+        regions: Global___Regions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["regions", b"regions", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "question", b"question", "scores", b"scores", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "question", b"question", "regions", b"regions", "scores", b"scores", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +204,46 @@ class CodedTokens(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CodedTokens: _TypeAlias = CodedTokens  # noqa: Y015
+
+@_typing.final
+class Regions(_message.Message):
+    """Parts of the picture as JPEG, or all of it where that takes fewer bytes; see docs/protocol.md."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    CROPS_FIELD_NUMBER: _builtins.int
+    CRC32_FIELD_NUMBER: _builtins.int
+    layout: Global___RegionLayout.ValueType
+    height: _builtins.int
+    """of the picture on the pair's canvas, in pixels"""
+    width: _builtins.int
+    thumbnail: _builtins.bytes
+    """the whole picture, small; empty for REGION_LAYOUT_WHOLE"""
+    crops: _builtins.bytes
+    """the cells of the kept tokens, or the whole picture"""
+    crc32: _builtins.int
+    """of thumbnail and crops, one behind the other"""
+    def __init__(
+        self,
+        *,
+        layout: Global___RegionLayout.ValueType = ...,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        thumbnail: _builtins.bytes = ...,
+        crops: _builtins.bytes = ...,
+        crc32: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "crops", b"crops", "height", b"height", "layout", b"layout", "thumbnail", b"thumbnail", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Regions: _TypeAlias = Regions  # noqa: Y015
 
 @_typing.final
 class SampleAcks(_message.Message):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.bounds import check_coded_tokens
 from driftline_shared.codec.entropy import expand, shrink
 from driftline_shared.codec.positions import bitmap_bytes, decode_positions, encode_positions
 from driftline_shared.errors import CodecError, Reason, SampleError
@@ -69,6 +70,18 @@ def decode_tokens(coded: CodedTokens, space: TokenSpace) -> VisualTokens:
     low, step = _range(space, bits)
     values = low + symbols.astype(np.float32) * step
     return VisualTokens(values=values, positions=positions.astype(np.int32), grid=coded.grid)
+
+
+def kept_positions(coded: CodedTokens) -> NDArray[np.int64]:
+    """(K,) int64 rising flat indices of the kept tokens; their values are not read.
+
+    Raises SampleError if they cannot be read.
+    """
+    check_coded_tokens(coded)
+    try:
+        return _read_positions(coded)[0]
+    except CodecError as error:
+        raise SampleError(f"the tokens do not decode: {error}") from error
 
 
 def coded_size_bound(num_tokens: int, space: TokenSpace, codec: str) -> int:
@@ -146,15 +159,10 @@ def _smallest_body(symbols: NDArray[np.uint8], bits: int) -> tuple[int, bytes]:
 
 
 def _read(coded: CodedTokens, width: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    payload = coded.payload
-    if not payload or payload[0] >> 4 != _FORMAT >> 4:
-        raise CodecError("the payload's format is unknown")
-    header = payload[0]
-    positions, offset = decode_positions(
-        header & 3, payload, 1, count=coded.num_tokens, places=coded.grid.num_tokens
-    )
+    positions, offset = _read_positions(coded)
+    header = coded.payload[0]
     size = _body_bytes(coded.num_tokens, width, bits)
-    body = payload[offset:]
+    body = coded.payload[offset:]
     if header & _ZSTD:
         body = expand(body, size)
     if len(body) != size:
@@ -163,6 +171,16 @@ def _read(coded: CodedTokens, width: int, bits: int) -> tuple[NDArray[np.int64],
     if header & _CHANNEL_MAJOR:
         return positions, _from_channel_major(_from_bytes(body, shape[::-1], bits), bits)
     return positions, _from_bytes(body, shape, bits)
+
+
+def _read_positions(coded: CodedTokens) -> tuple[NDArray[np.int64], int]:
+    """(K,) positions, and the offset behind them; the header is checked."""
+    payload = coded.payload
+    if not payload or payload[0] >> 4 != _FORMAT >> 4:
+        raise CodecError("the payload's format is unknown")
+    return decode_positions(
+        payload[0] & 3, payload, 1, count=coded.num_tokens, places=coded.grid.num_tokens
+    )
 
 
 def _body_bytes(num_tokens: int, width: int, bits: int) -> int:

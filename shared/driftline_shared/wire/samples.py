@@ -9,7 +9,7 @@ from driftline_proto.v1 import uplink_pb2
 from driftline_shared import bounds
 from driftline_shared.errors import LinkError, Reason, SampleError
 from driftline_shared.status import SampleAck, SampleVerdict
-from driftline_shared.tokens import CodedTokens, Grid, Sample
+from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 
 _VERDICTS = {
     SampleVerdict.STORED: uplink_pb2.SAMPLE_VERDICT_STORED,
@@ -18,6 +18,12 @@ _VERDICTS = {
     SampleVerdict.RETRY: uplink_pb2.SAMPLE_VERDICT_RETRY,
 }
 _VERDICTS_BACK = {number: verdict for verdict, number in _VERDICTS.items()}
+
+_LAYOUTS = {
+    RegionLayout.MOSAIC: uplink_pb2.REGION_LAYOUT_MOSAIC,
+    RegionLayout.WHOLE: uplink_pb2.REGION_LAYOUT_WHOLE,
+}
+_LAYOUTS_BACK = {number: layout for layout, number in _LAYOUTS.items()}
 
 
 def to_coded_tokens(tokens: CodedTokens) -> uplink_pb2.CodedTokens:
@@ -48,6 +54,42 @@ def from_coded_tokens(message: uplink_pb2.CodedTokens) -> CodedTokens:
     return tokens
 
 
+def to_regions(regions: Regions) -> uplink_pb2.Regions:
+    """Regions with the crc32 of their pictures; `to_sample` checks them against the grid."""
+    return uplink_pb2.Regions(
+        layout=_LAYOUTS[regions.layout],
+        height=regions.height,
+        width=regions.width,
+        thumbnail=regions.thumbnail,
+        crops=regions.crops,
+        crc32=_crc32(regions),
+    )
+
+
+def from_regions(message: uplink_pb2.Regions) -> Regions:
+    """Regions whose bytes are whole; `from_sample` checks them, decoding is the codec's work."""
+    layout = _LAYOUTS_BACK.get(message.layout)
+    if layout is None:
+        raise SampleError(
+            f"layout {message.layout} of regions is not known here",
+            reason=Reason.SAMPLE_PICTURE_INVALID,
+        )
+    regions = Regions(
+        layout=layout,
+        height=message.height,
+        width=message.width,
+        thumbnail=message.thumbnail,
+        crops=message.crops,
+    )
+    if _crc32(regions) != message.crc32:
+        raise SampleError("crc32 of the regions differs")
+    return regions
+
+
+def _crc32(regions: Regions) -> int:
+    return zlib.crc32(regions.crops, zlib.crc32(regions.thumbnail))
+
+
 def to_sample(sample: Sample) -> uplink_pb2.Sample:
     """A sample as it travels; `priority` stays on the device, scores are rounded to float32."""
     bounds.check_sample(sample)
@@ -60,6 +102,7 @@ def to_sample(sample: Sample) -> uplink_pb2.Sample:
         created_unix_s=sample.created_unix_s,
         adapter_version=sample.adapter_version,
         audit=sample.audit,
+        regions=None if sample.regions is None else to_regions(sample.regions),
     )
 
 
@@ -84,6 +127,7 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
         created_unix_s=message.created_unix_s,
         adapter_version=message.adapter_version,
         audit=message.audit,
+        regions=from_regions(message.regions) if message.HasField("regions") else None,
     )
     bounds.check_sample(sample)
     return sample

@@ -17,7 +17,7 @@ from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import SampleError
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import dump_sample
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import make_regions, make_sample
 
 MakeSpool = Callable[..., Spool]
 
@@ -49,6 +49,16 @@ def test_gives_back_what_was_appended_in_order(make_spool: MakeSpool) -> None:
     samples = [make_sample(n, priority=-n) for n in range(5)]
     assert [spool.append(sample) for sample in samples] == [True] * 5
     assert everything(spool) == samples
+
+
+def test_regions_come_back_and_count_as_bytes(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    samples = [replace(make_sample(n), regions=make_regions(n)) for n in range(3)]
+    for sample in samples:
+        assert spool.append(sample)
+    assert everything(spool) == samples
+    assert spool.stats().num_bytes == sum(len(dump_sample(sample)) for sample in samples)
+    assert spool.stats().num_bytes > 3 * 440
 
 
 def test_sequences_rise_and_after_skips(make_spool: MakeSpool) -> None:

@@ -19,7 +19,7 @@ from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment, SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample, SamplingPolicy
 from tests.fakes.cloud_server import FakeCloud, PushPlan
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import make_regions, make_sample
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -96,6 +96,21 @@ def test_everything_arrives_once(cloud: FakeCloud, spool: Spool, make_link: Make
     assert (stats.num_sent, stats.num_acked, stats.num_reconnects) == (30, 30, 0)
     assert stats.connected and stats.last_error == "" and stats.num_in_flight == 0
     assert stats.bytes_up > sum(len(sample.tokens.payload) for sample in samples)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_regions_spooled_earlier_leave_only_while_the_owner_allows_it(
+    cloud: FakeCloud, spool: Spool, make_link: MakeLink, allowed: bool
+) -> None:
+    samples = [replace(make_sample(n), regions=make_regions(n)) for n in range(6)]
+    for sample in samples:
+        assert spool.append(sample)
+    link = make_link(settings={"images_may_leave": allowed})
+    assert link.flush(WAIT_S)
+    sent = samples if allowed else [replace(sample, regions=None) for sample in samples]
+    assert_all_arrived(cloud, spool, sent)
+    num_bytes = sum(sample.regions.num_bytes for sample in samples if sample.regions)
+    assert (link.stats().bytes_up > num_bytes) is allowed
 
 
 def test_later_samples_use_the_same_stream(

@@ -40,11 +40,22 @@ def test_flags_win_over_environment_over_file(
         ({"sampling.token_share": 2.0}, "token_share"),
         ({"watch.ratio": -1.0}, "ratio"),
         ({"runtime": "abacus"}, "runtime"),
+        ({"regions.quality": 10}, "quality"),
+        ({"regions.thumbnail_side": 1_000}, "thumbnail_side"),
+        ({"regions.side": 10}, "side"),
+        ({"images_may_leave": "perhaps"}, "images_may_leave"),
     ],
 )
 def test_a_wrong_setting_is_named(overrides: dict[str, object], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         load_config(None, overrides, {})
+
+
+def test_no_image_leaves_unless_the_owner_says_so() -> None:
+    assert load_config(None, None, {}).images_may_leave is False
+    # The policy's flag of the same name asks; it is not the owner's word.
+    assert load_config(None, {"sampling.images_may_leave": True}, {}).images_may_leave is False
+    assert load_config(None, {"images_may_leave": True}, {}).images_may_leave is True
 
 
 def test_unknown_variables_are_errors() -> None:

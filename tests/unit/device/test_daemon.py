@@ -184,7 +184,7 @@ def test_a_stream_is_answered_sampled_sent_and_counted(tmp_path: Path, device: A
     assert (status["accuracy"], status["num_seen"], status["num_sent"]) == (0.0, 16, 6)
     assert status["uncertainty"] == pytest.approx(0.9)
     assert (status["num_broken_rows"], status["bytes_up"]) == (1, 60)
-    assert len(describe(status)) == 5
+    assert len(describe(status)) == 6
 
 
 def test_truth_is_in_no_sample_and_no_file(tmp_path: Path, device: Any) -> None:
@@ -254,6 +254,56 @@ def test_a_policy_that_cannot_be_obeyed_is_left_out(tmp_path: Path, device: Any)
         assert daemon.snapshot().policy_revision == 0
         go(daemon, path)
     assert len(events(tmp_path)) == 8
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_policy_that_asks_for_images_needs_the_owners_word(
+    tmp_path: Path, device: Any, allowed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    with device(None, images_may_leave=allowed) as daemon:
+        for revision in (3, 4):
+            daemon.adopt_policy(
+                SamplingPolicy(
+                    revision=revision,
+                    images_may_leave=True,
+                    max_sample_share=1.0,
+                    token_scorer="magnitude",
+                )
+            )
+            daemon.run(open_source(path))
+        daemon.stop(1.0)
+        rows = daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=99)
+    assert len(rows) == 16
+    assert {sample.regions is not None for _, sample in rows} == {allowed}
+    status = read_snapshot(tmp_path / "state")
+    assert status["images"] == {
+        "allowed": allowed,
+        "asked": True,
+        "num_sent": 16 if allowed else 0,
+    }
+    (line,) = [line for line in describe(status) if line.startswith("images")]
+    assert ("may not leave" in line) is not allowed
+    assert capsys.readouterr().out.count("policy.images_stay") == int(not allowed)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ({}, "may not leave"),
+        ({"allowed": False, "asked": False, "num_sent": 0}, "may not leave this device"),
+        ({"allowed": False, "asked": True, "num_sent": 0}, "asks for parts of them in vain"),
+        ({"allowed": True, "asked": False, "num_sent": 0}, "asks for none"),
+        ({"allowed": True, "asked": True, "num_sent": 7}, "parts of 7"),
+    ],
+)
+def test_the_status_says_whether_images_leave(
+    tmp_path: Path, device: Any, images: dict[str, Any], words: str
+) -> None:
+    with device(None) as daemon:
+        daemon.stop(0.1)
+    status = read_snapshot(tmp_path / "state") | {"images": images}
+    assert any(words in line for line in describe(status))
 
 
 @pytest.mark.parametrize("part", ["sampler", "spool", "reply", "status"])

@@ -15,10 +15,22 @@ from driftline_proto.v1 import downlink_pb2, uplink_pb2
 from driftline_shared import bounds, wire
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError, UpdateError
 from driftline_shared.status import UpdateReport
-from driftline_shared.tokens import MAX_SAMPLE_BYTES, MAX_TEXT_CHARS, MAX_TOKENS
+from driftline_shared.tokens import (
+    MAX_PICTURE_SIDE,
+    MAX_SAMPLE_BYTES,
+    MAX_TEXT_CHARS,
+    MAX_TOKENS,
+)
 from driftline_shared.update import MAX_RAW_BYTES, UpdateKind
 from tests.fakes.manifests import make_manifest
-from tests.wire.shared.values import ENROLMENT, GOLDEN, POLICY, REPORT, SAMPLE
+from tests.wire.shared.values import (
+    ENROLMENT,
+    GOLDEN,
+    POLICY,
+    REPORT,
+    SAMPLE,
+    SAMPLE_WITH_REGIONS,
+)
 
 Break = Callable[[Any], None]
 
@@ -87,6 +99,65 @@ def test_broken_samples_are_refused(breaks: Break, reason: Reason) -> None:
     assert caught.value.reason is reason
 
 
+def put_pictures(thumbnail: bytes, crops: bytes, **changes: Any) -> Break:
+    """Other pictures in the regions, with their crc32."""
+
+    def apply(message: Any) -> None:
+        crc32 = zlib.crc32(thumbnail + crops)
+        put(regions__thumbnail=thumbnail, regions__crops=crops, regions__crc32=crc32)(message)
+        put(**changes)(message)
+
+    return apply
+
+
+BROKEN_REGIONS: list[tuple[Break, Reason]] = [
+    (put(regions__layout=0), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__layout=77), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__layout=2), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__crc32=1), Reason.SAMPLE_CORRUPT),
+    (put(regions__crops=b"other"), Reason.SAMPLE_CORRUPT),
+    (put(regions__height=0), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__height=5), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__width=MAX_PICTURE_SIDE + 1), Reason.SAMPLE_PICTURE_INVALID),
+    (put(regions__width=(1 << 32) - 1), Reason.SAMPLE_PICTURE_INVALID),
+    (put(tokens__frames=2), Reason.SAMPLE_PICTURE_INVALID),
+    (put_pictures(b"", b"crops"), Reason.SAMPLE_PICTURE_INVALID),
+    (put_pictures(b"thumbnail", b""), Reason.SAMPLE_PICTURE_INVALID),
+    (put_pictures(b"", b"", regions__layout=2), Reason.SAMPLE_PICTURE_INVALID),
+    (put_pictures(b"x" * MAX_SAMPLE_BYTES, b"x"), Reason.SAMPLE_TOO_LARGE),
+    (put_pictures(b"x", b"x" * (MAX_SAMPLE_BYTES - 40)), Reason.SAMPLE_TOO_LARGE),
+]
+
+
+@pytest.mark.parametrize(("breaks", "reason"), BROKEN_REGIONS)
+def test_broken_regions_are_refused(breaks: Break, reason: Reason) -> None:
+    message = wire.to_sample(SAMPLE_WITH_REGIONS)
+    breaks(message)
+    with pytest.raises(SampleError) as caught:
+        wire.from_sample(message)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        put_pictures(b"x", b"x" * (MAX_SAMPLE_BYTES - 41)),
+        put_pictures(b"", b"whole", regions__layout=2),
+        put(regions__height=6, regions__width=4),
+        put(regions__height=MAX_PICTURE_SIDE, regions__width=MAX_PICTURE_SIDE),
+    ],
+)
+def test_regions_at_the_bounds_are_taken(breaks: Break) -> None:
+    message = wire.to_sample(SAMPLE_WITH_REGIONS)
+    breaks(message)
+    assert wire.to_sample(wire.from_sample(message)) == message
+
+
+def test_stored_samples_have_regions_or_not() -> None:
+    for sample in (SAMPLE_WITH_REGIONS, replace(SAMPLE_WITH_REGIONS, regions=None)):
+        assert wire.load_sample(wire.dump_sample(sample)) == sample
+
+
 @pytest.mark.parametrize(
     "breaks",
     [
@@ -121,6 +192,7 @@ def test_the_device_does_not_send_what_the_cloud_refuses() -> None:
         replace(SAMPLE, question="\ud800"),
         replace(SAMPLE, tokens=replace(SAMPLE.tokens, payload=b"")),
         replace(SAMPLE, adapter_version=1 << 63),
+        replace(SAMPLE, regions=SAMPLE_WITH_REGIONS.regions),  # a clip has none
     ):
         with pytest.raises(SampleError):
             wire.to_sample(broken)
@@ -302,7 +374,7 @@ def test_a_report_bound_is_the_same_for_domain_values() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(["sample", "manifest_delta"]), st.data())
+@given(st.sampled_from(["sample", "sample_with_regions", "manifest_delta"]), st.data())
 def test_any_damage_is_refused_or_harmless(name: str, data: st.DataObject) -> None:
     """Flip, cut or insert bytes: either an error of ours, or a value within bounds."""
     golden = GOLDEN[name]
@@ -310,7 +382,9 @@ def test_any_damage_is_refused_or_harmless(name: str, data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(body) - 1))
         body[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
-    load: Callable[[bytes], Any] = wire.load_sample if name == "sample" else wire.load_manifest
+    load: Callable[[bytes], Any] = (
+        wire.load_manifest if name.startswith("manifest") else wire.load_sample
+    )
     try:
         value = load(bytes(body))
     except DriftlineError:

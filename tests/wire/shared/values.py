@@ -7,7 +7,7 @@ changed file there: to change neither is the point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
@@ -27,7 +27,14 @@ from driftline_shared.status import (
     UpdateReport,
     Welcome,
 )
-from driftline_shared.tokens import CodedTokens, Grid, Sample, SamplingPolicy
+from driftline_shared.tokens import (
+    CodedTokens,
+    Grid,
+    RegionLayout,
+    Regions,
+    Sample,
+    SamplingPolicy,
+)
 from driftline_shared.update import UpdateKind
 from tests.fakes.manifests import make_manifest
 
@@ -54,6 +61,16 @@ SAMPLE = Sample(
     created_unix_s=1_700_000_000,
     adapter_version=7,
     audit=True,
+)
+REGIONS = Regions(
+    layout=RegionLayout.MOSAIC,
+    height=48,
+    width=64,
+    thumbnail=bytes(range(30)),
+    crops=bytes(range(90, 150)),
+)
+SAMPLE_WITH_REGIONS = replace(
+    SAMPLE, tokens=replace(TOKENS, grid=Grid(rows=6, cols=4)), regions=REGIONS
 )
 POLICY = SamplingPolicy(
     revision=3,
@@ -122,6 +139,10 @@ def _golden(value: Any, message: Any, to: Any, back: Any) -> Golden:
 
 GOLDEN: dict[str, Golden] = {
     "sample": _golden(SAMPLE, uplink_pb2.Sample, wire.to_sample, wire.from_sample),
+    "sample_with_regions": _golden(
+        SAMPLE_WITH_REGIONS, uplink_pb2.Sample, wire.to_sample, wire.from_sample
+    ),
+    "regions": _golden(REGIONS, uplink_pb2.Regions, wire.to_regions, wire.from_regions),
     "coded_tokens": _golden(
         TOKENS, uplink_pb2.CodedTokens, wire.to_coded_tokens, wire.from_coded_tokens
     ),

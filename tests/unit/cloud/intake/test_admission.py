@@ -14,8 +14,16 @@ from driftline_cloud.intake import admission
 from driftline_cloud.intake.admission import Quota, Usage
 from driftline_shared.errors import Reason, SampleError, explain
 from driftline_shared.status import SampleVerdict
-from driftline_shared.tokens import MAX_SAMPLE_BYTES, MAX_TEXT_CHARS, Grid, Sample, TokenSpace
+from driftline_shared.tokens import (
+    MAX_SAMPLE_BYTES,
+    MAX_TEXT_CHARS,
+    Grid,
+    RegionLayout,
+    Sample,
+    TokenSpace,
+)
 from tests.fakes.cloud import bare_pair, make_sample
+from tests.fakes.pictures import draw_picture, spoil, with_regions
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,37 @@ def test_each_fault_has_its_reason(space: TokenSpace, spoil, reason: Reason) -> 
     ack = admission.turned_down(b"x" * 16, caught.value)
     assert (ack.verdict, ack.reason) == (SampleVerdict.REFUSED, str(reason))
     assert explain(reason) in ack.detail
+
+
+def _pictured(space: TokenSpace) -> Sample:
+    return with_regions(make_sample(1, space), draw_picture(0, 160, 160))
+
+
+def test_sound_regions_pass(space: TokenSpace) -> None:
+    sample = _pictured(space)
+    assert sample.regions is not None and sample.regions.layout is RegionLayout.MOSAIC
+    admission.check_content(sample, space)
+    admission.check_content(with_regions(make_sample(1, space), draw_picture(0, 32, 32)), space)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda s: spoil(s, crops=b"x" * 900), Reason.SAMPLE_PICTURE_INVALID),
+        (lambda s: spoil(s, crops=s.regions.crops[:-200]), Reason.SAMPLE_PICTURE_INVALID),
+        (lambda s: spoil(s, thumbnail=b""), Reason.SAMPLE_PICTURE_INVALID),
+        (lambda s: spoil(s, height=320), Reason.SAMPLE_PICTURE_INVALID),
+        (lambda s: spoil(s, layout=RegionLayout.WHOLE), Reason.SAMPLE_PICTURE_INVALID),
+        (lambda s: spoil(s, crops=bytes(MAX_SAMPLE_BYTES)), Reason.SAMPLE_TOO_LARGE),
+    ],
+)
+def test_broken_regions_have_their_reason(space: TokenSpace, broken, reason: Reason) -> None:
+    sample = broken(_pictured(space))
+    with pytest.raises(SampleError) as caught:
+        admission.check_content(sample, space)
+    assert caught.value.reason is reason
+    assert admission.turned_down(sample.id, caught.value).verdict is SampleVerdict.REFUSED
+    admission.check_content(admission.without_regions(sample), space)
 
 
 def test_another_token_space_is_refused(space: TokenSpace) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.workers import ray_tasks, transfer
 from driftline_cloud.workers.workers import Distilled, DistillJob, Label, ScoreJob
-from driftline_shared.tokens import CodedTokens, Grid, Sample
+from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 
 TEXT = st.text(max_size=20)
 SAMPLES = st.builds(
@@ -33,6 +33,15 @@ SAMPLES = st.builds(
     created_unix_s=st.integers(0, 2**40),
     adapter_version=st.integers(0, 2**40),
     audit=st.booleans(),
+    regions=st.none()
+    | st.builds(
+        Regions,
+        layout=st.sampled_from(RegionLayout),
+        height=st.integers(1, 2048),
+        width=st.integers(1, 2048),
+        thumbnail=st.binary(max_size=50),
+        crops=st.binary(max_size=200),
+    ),
 )
 LABELS = st.builds(
     Label,
@@ -88,6 +97,11 @@ def test_tables_are_cut_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [table.num_rows for table in tables] == [2, 2, 2, 1]
     assert transfer.samples_from_tables(tables) == samples
     assert transfer.samples_to_tables([]) == []
+    regions = Regions(
+        layout=RegionLayout.MOSAIC, height=8, width=8, thumbnail=bytes(20), crops=bytes(60)
+    )
+    tables = transfer.samples_to_tables([replace(sample, regions=regions) for sample in samples])
+    assert [table.num_rows for table in tables] == [1] * 7
 
 
 def test_a_distillation_survives_its_folder(tmp_path: Path) -> None:

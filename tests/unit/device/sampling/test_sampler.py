@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from driftline_device.runtime.runtime import Answer, Runtime
-from driftline_device.sampling.sampler import Sampler, sample_bytes
+from driftline_device.sampling.sampler import ImagePermission, Sampler, sample_bytes
 from driftline_proto.v1 import uplink_pb2
-from driftline_shared.codec.tokens import decode_tokens
+from driftline_shared.codec.regions import RegionSettings, compose
+from driftline_shared.codec.tokens import decode_tokens, kept_positions
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.tokens import (
     MAX_TEXT_CHARS,
     Grid,
+    RegionLayout,
     Sample,
     SamplingPolicy,
     TokenSpace,
@@ -26,6 +28,7 @@ from driftline_shared.tokens import (
 )
 from driftline_shared.wire import to_sample
 from tests.fakes.clock import FakeClock
+from tests.fakes.pictures import draw_picture
 
 GRID = Grid(rows=4, cols=4)
 WIDTH = 8
@@ -63,7 +66,12 @@ def ids() -> Iterator[bytes]:
     return (number.to_bytes(16, "big") for number in count())
 
 
-def sampler(state: dict[str, object] | None = None, seed: int = 0, **changes: object) -> Sampler:
+def sampler(
+    state: dict[str, object] | None = None,
+    seed: int = 0,
+    images: ImagePermission | None = None,
+    **changes: object,
+) -> Sampler:
     made = ids()
     policy = SamplingPolicy(
         **({"max_sample_share": 1.0, "audit_rate": 0.0} | changes)  # type: ignore[arg-type]
@@ -75,6 +83,7 @@ def sampler(state: dict[str, object] | None = None, seed: int = 0, **changes: ob
         rng=np.random.default_rng(seed),
         new_id=lambda: next(made),
         clock=FakeClock(),
+        images=images,
         state=state,
     )
 
@@ -91,8 +100,13 @@ def answer(entropy: float, seed: int = 0, text: str = "yes") -> Answer:
     )
 
 
-def consider(made: Sampler, given: Answer, runtime: Scripted | None = None) -> Sample | None:
-    return made.consider("what is it?", given, cast(Runtime, runtime or Scripted()))
+def consider(
+    made: Sampler,
+    given: Answer,
+    runtime: Scripted | None = None,
+    image: np.ndarray | None = None,
+) -> Sample | None:
+    return made.consider("what is it?", given, cast(Runtime, runtime or Scripted()), image)
 
 
 def test_an_uncertain_answer_leaves_as_its_best_tokens() -> None:
@@ -114,7 +128,7 @@ def test_a_confident_answer_stays_and_costs_no_pass() -> None:
     assert (runtime.passes, runtime.scored) == (0, [])
     assert made.statistics() == {
         "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "over_budget": 0, "invalid": 0,
-        "sent": 0,
+        "sent": 0, "with_regions": 0,
     }  # fmt: skip
 
 
@@ -259,3 +273,117 @@ def test_a_new_policy_keeps_the_bytes_already_spent() -> None:
     shifted.tokens.values[:] += 3.0
     assert consider(made, shifted) is None
     assert made.counts.over_budget == 1
+
+
+# --- images -----------------------------------------------------------------------------------
+
+PICTURE = draw_picture(0, 160, 160)
+SMALL = RegionSettings(thumbnail_side=24)
+ALLOWED = ImagePermission(may_leave=True, regions=SMALL)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+def test_regions_leave_only_where_owner_and_policy_agree(allowed: bool, asked: bool) -> None:
+    images = ImagePermission(may_leave=allowed, regions=SMALL)
+    made = sampler(images=images, images_may_leave=asked, token_share=0.25)
+    sample = consider(made, answer(2.0), image=PICTURE)
+    assert sample is not None
+    assert (sample.regions is not None) is (allowed and asked) is made.images_leave
+    assert made.images_refused is (asked and not allowed)
+    assert made.counts.with_regions == int(allowed and asked)
+
+
+def test_without_the_owner_nothing_leaves_whatever_policies_come() -> None:
+    made = sampler()
+    made.set_policy(SamplingPolicy(images_may_leave=True, max_sample_share=1.0))
+    sample = consider(made, answer(2.0), image=PICTURE)
+    assert sample is not None and sample.regions is None
+
+
+def test_a_policy_begins_and_ends_it() -> None:
+    made = sampler(images=ALLOWED)
+    for asked in (False, True, False):
+        made.set_policy(
+            SamplingPolicy(images_may_leave=asked, max_sample_share=1.0, token_share=0.25)
+        )
+        sample = consider(made, answer(2.0), image=PICTURE)
+        assert sample is not None and (sample.regions is not None) is asked
+
+
+def test_regions_show_the_cells_of_the_kept_tokens() -> None:
+    made = sampler(images=ALLOWED, images_may_leave=True, token_share=0.25)
+    sample = consider(made, answer(2.0), image=PICTURE)
+    assert sample is not None and sample.regions is not None
+    assert sample.regions.layout is RegionLayout.MOSAIC
+    assert kept_positions(sample.tokens).tolist() == [12, 13, 14, 15]
+    back = compose(sample.regions, kept_positions(sample.tokens), GRID).astype(int)
+    error = np.abs(back - PICTURE).mean(axis=(1, 2))
+    assert error[120:].mean() < 0.6 * error[:120].mean()  # the last row of the grid
+
+
+def test_the_pairs_canvas_is_what_leaves() -> None:
+    images = replace(ALLOWED, canvas=(64, 48))
+    sample = consider(sampler(images=images, images_may_leave=True), answer(2.0), image=PICTURE)
+    assert sample is not None and sample.regions is not None
+    assert (sample.regions.height, sample.regions.width) == (64, 48)
+
+
+def test_regions_come_out_of_the_samples_bytes() -> None:
+    options: dict[str, object] = {"images": ALLOWED, "images_may_leave": True, "token_share": 0.5}
+    free = consider(sampler(**options), answer(2.0), image=PICTURE)  # type: ignore[arg-type]
+    assert free is not None and free.regions is not None
+    limit = len(free.tokens.payload) + free.regions.num_bytes - 200
+    tight = consider(
+        sampler(sample_bytes=limit, **options),  # type: ignore[arg-type]
+        answer(2.0),
+        image=PICTURE,
+    )
+    assert tight is not None and tight.regions is not None
+    assert len(tight.tokens.payload) + tight.regions.num_bytes <= limit
+    assert 4 <= tight.tokens.num_tokens < 8 == free.tokens.num_tokens
+
+
+def test_regions_cost_at_most_half_of_the_tokens() -> None:
+    for limit in (20, 100, 400, 700, 1_000, 1_500, 2_500):
+        options = {"sample_bytes": limit, "token_share": 1.0, "images_may_leave": True}
+        with_image = consider(sampler(images=ALLOWED, **options), answer(2.0), image=PICTURE)  # type: ignore[arg-type]
+        alone = consider(sampler(**options), answer(2.0))  # type: ignore[arg-type]
+        assert with_image is not None and alone is not None
+        if with_image.regions is None:
+            assert with_image.tokens == alone.tokens
+        else:
+            assert 2 * with_image.tokens.num_tokens >= alone.tokens.num_tokens
+
+
+def test_the_day_budget_counts_the_bytes_of_regions() -> None:
+    options: dict[str, object] = {"images": ALLOWED, "images_may_leave": True}
+    sample = consider(sampler(**options), answer(2.0), image=PICTURE)  # type: ignore[arg-type]
+    assert sample is not None and sample.regions is not None
+    assert sample_bytes(sample) > sample.regions.num_bytes
+    made = sampler(day_bytes=sample_bytes(sample) + 100, **options)  # type: ignore[arg-type]
+    assert consider(made, answer(2.0), image=PICTURE) is not None
+    assert consider(made, answer(2.0), image=PICTURE) is None
+    assert made.counts.over_budget == 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [None, np.zeros((2, 64, 64, 3), dtype=np.uint8), np.zeros((3, 64, 3), dtype=np.uint8)],
+)
+def test_what_has_no_regions_leaves_as_tokens(image: np.ndarray | None) -> None:
+    made = sampler(images=ALLOWED, images_may_leave=True)
+    sample = consider(made, answer(2.0), image=image)
+    assert sample is not None and sample.regions is None
+    assert (made.counts.sent, made.counts.with_regions, made.counts.invalid) == (1, 0, 0)
+
+
+def test_same_seed_same_bytes_with_regions() -> None:
+    runs = []
+    for _ in range(2):
+        made = sampler(images=ALLOWED, images_may_leave=True, token_scorer="random")
+        runs.append(
+            [consider(made, answer(2.0, i), image=draw_picture(i, 120, 120)) for i in range(5)]
+        )
+    assert runs[0] == runs[1]
+    assert all(sample is not None and sample.regions is not None for sample in runs[0])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_device.sampling.selector import num_kept, select, top_positions
+from driftline_device.sampling.selector import Coded, num_kept, select, top_positions
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
 from driftline_shared.errors import ConfigError
-from driftline_shared.tokens import CodedTokens, Grid, TokenSpace, VisualTokens
+from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
 
 GRID = Grid(rows=4, cols=4)
 WIDTH = 8
@@ -31,8 +31,8 @@ def image(seed: int = 0) -> VisualTokens:
     return VisualTokens(values=values.astype(np.float32), positions=positions, grid=GRID)
 
 
-def int8(tokens: VisualTokens) -> CodedTokens:
-    return encode_tokens(tokens, SPACE, "int8")
+def int8(tokens: VisualTokens) -> Coded:
+    return Coded(tokens=encode_tokens(tokens, SPACE, "int8"))
 
 
 @given(
@@ -62,7 +62,7 @@ def test_select_sends_the_kept_tokens_and_nothing_else() -> None:
     tokens, scores = image(), np.arange(16.0)
     coded = select(tokens, scores, int8, share=0.25, max_bytes=10_000)
     assert coded is not None
-    got = decode_tokens(coded, SPACE)
+    got = decode_tokens(coded.tokens, SPACE)
     assert got.positions.tolist() == [12, 13, 14, 15]
     np.testing.assert_allclose(got.values, tokens.values[12:], atol=8 / 255)
 
@@ -73,7 +73,7 @@ def test_bytes_fall_with_the_share() -> None:
     for share in (0.1, 0.25, 0.5, 1.0):
         coded = select(tokens, scores, int8, share=share, max_bytes=10_000)
         assert coded is not None
-        sizes.append(len(coded.payload))
+        sizes.append(coded.num_bytes)
     assert sizes == sorted(sizes)
     assert sizes[0] < 0.3 * sizes[-1]
 
@@ -85,6 +85,6 @@ def test_select_never_exceeds_the_byte_budget(max_bytes: int, seed: int) -> None
     if coded is None:
         # Truly nothing fits: even the single best token is too large.
         best = image(seed).keep(top_positions(scores, image().positions, 1))
-        assert len(int8(best).payload) > max_bytes
+        assert int8(best).num_bytes > max_bytes
     else:
-        assert len(coded.payload) <= max_bytes
+        assert coded.num_bytes <= max_bytes

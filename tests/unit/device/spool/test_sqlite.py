@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from driftline_device.spool import schema
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import Sample
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import make_regions, make_sample
+
+GOLDEN = Path(__file__).resolve().parents[3] / "contract" / "golden" / "spool_1.sql"
+"""A spool as the version before regions left it: samples 1 and 2 of three, priorities 1 and 2."""
 
 
 @pytest.fixture
@@ -52,6 +56,24 @@ def test_survives_a_restart_with_its_counts(path: Path) -> None:
     assert second.stats() == before
     assert everything(second) == [make_sample(n, priority=n) for n in (2, 3)]
     second.close()
+
+
+def test_a_spool_of_before_regions_goes_on(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        database.executescript(GOLDEN.read_text())
+    database.close()
+    spool = open_spool(path)
+    old = [make_sample(n, priority=float(n), payload_bytes=24) for n in (1, 2)]
+    assert everything(spool) == old
+    new = replace(make_sample(7), regions=make_regions(7))
+    assert spool.append(new)
+    assert everything(spool) == [*old, new]
+    assert spool.ack([sample.id for sample in old]) == 2
+    stats = spool.stats()
+    assert (stats.num_samples, stats.num_appended, stats.num_acked) == (1, 4, 3)
+    spool.close()
+    assert not path.with_name("spool.sqlite.corrupt").exists()
 
 
 def test_opening_100_000_samples_scans_nothing(path: Path) -> None:
