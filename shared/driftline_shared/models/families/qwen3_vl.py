@@ -25,7 +25,7 @@ class Qwen3VlModel(QwenVlModel):
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, K, D_v) -> (B, K, (1 + n) * D), query adapter included."""
-        mergers = self._mergers()
+        mergers = [self.net.model.visual.merger, *self._inner().values()]
         parts = tokens.chunk(len(mergers), dim=-1)
         merged = [self.merged(m, part) for m, part in zip(mergers, parts, strict=True)]
         return torch.cat(merged, dim=-1)
@@ -43,12 +43,15 @@ class Qwen3VlModel(QwenVlModel):
         return tokens, {"visual_pos_masks": marks, "deepstack_visual_embeds": ordered}
 
     def _groups(self, tower: Any, pixels: Tensor, patches: Tensor) -> Tensor:
-        inner = [index + 1 for index in tower.deepstack_visual_indexes]
-        given = tower(pixels, grid_thw=patches, output_hidden_states=inner, return_dict=True)
-        states = [given.last_hidden_state, *(given.hidden_states[index] for index in inner)]
+        # Of hidden states the first is what enters the first layer.
+        after = [index + 1 for index in self._inner()]
+        given = tower(pixels, grid_thw=patches, output_hidden_states=after, return_dict=True)
+        states = [given.last_hidden_state, *(given.hidden_states[index] for index in after)]
         unit = tower.spatial_merge_unit
         return torch.cat([state.reshape(len(state) // unit, -1) for state in states], dim=-1)
 
-    def _mergers(self) -> list[Any]:
+    def _inner(self) -> dict[int, Any]:
+        """Inner tower layers whose features are read, in their order, with their mergers."""
         visual = self.net.model.visual
-        return [visual.merger, *visual.deepstack_merger_list]
+        layers = zip(visual.deepstack_visual_indexes, visual.deepstack_merger_list, strict=True)
+        return dict(sorted(layers, key=lambda layer: layer[0]))

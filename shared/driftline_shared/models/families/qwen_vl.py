@@ -38,8 +38,8 @@ class QwenVlModel(FamilyModel):
         self._check_processor(model_dir)
         if canvas is not None and canvas.frames != 1:
             raise PairError(
-                f"{model_dir}: this family is read image by image, not in clips of {canvas.frames}"
-                " frames: set frames = 1 in [token_space] grid"
+                f"{model_dir}: this family is read image by image here, not in clips of"
+                f" {canvas.frames} frames: set frames = 1 in [token_space] image and grid"
             )
         if canvas is None:
             # A blank of the default size tells the nearest size that this processor can give.
