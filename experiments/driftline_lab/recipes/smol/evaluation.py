@@ -7,18 +7,29 @@ next token is the wanted one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.questions import questions
-from driftline_lab.recipes.packing import IGNORE, Segment
-from driftline_lab.recipes.smol.learner import Learner
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment
 from driftline_lab.recipes.smol.lessons import draw_kept, pack_rows
 
 _BATCH = 24
+
+
+class Reader(Protocol):
+    """A model that reads packed rows: one in training, or a checkpoint as it is run."""
+
+    def hidden(self, packed: Packed, visual: Tensor) -> Tensor:
+        """(B, T, W) last hidden states; `visual` (B, K, D) tower tokens."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(n, W) -> (n, vocabulary)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +46,7 @@ class Scored:
 
 
 def score(
-    learner: Learner,
+    reader: Reader,
     segments: tuple[tuple[Segment, ...], ...],
     tokens: NDArray[np.float16],
     *,
@@ -54,9 +65,9 @@ def score(
         visual = np.stack([tokens[c, n, k] for (c, n), k in zip(batch, kept, strict=True)])
         wanted = packed.labels != IGNORE
         with torch.inference_mode():
-            hidden = learner.hidden(packed, torch.from_numpy(visual).float())
+            hidden = reader.hidden(packed, torch.from_numpy(visual).float())
             missed = torch.zeros_like(wanted)
-            missed[wanted] = learner.logits(hidden[wanted]).argmax(-1) != packed.labels[wanted]
+            missed[wanted] = reader.logits(hidden[wanted]).argmax(-1) != packed.labels[wanted]
         for (c, _), row, places in zip(batch, missed, packed.segments, strict=True):
             # The first answer token is predicted at the question's end: same segment.
             wrong = set(places[row].tolist())

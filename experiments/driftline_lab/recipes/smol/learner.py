@@ -43,10 +43,11 @@ class Learner(nn.Module):
         language.load_state_dict(
             {name: torch.tensor(value) for name, value in kept_layers(base, layers).items()}
         )
+        # Parameters only: the rotary frequencies are a buffer and must stay exact.
+        for parameter in language.parameters():
+            parameter.data = parameter.data.bfloat16()
         lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
-        self.language: Any = inject_adapter_in_model(
-            lora, language.bfloat16().requires_grad_(False)
-        )
+        self.language: Any = inject_adapter_in_model(lora, language.requires_grad_(False))
         for parameter in self.lora().values():
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)

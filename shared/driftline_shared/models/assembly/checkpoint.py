@@ -104,7 +104,9 @@ def write_checkpoint(folder: Path, parts: Parts, trained: Trained) -> None:
         for name, value in trained.tensors.items()
         if name.startswith("projector.")
     }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # Safetensors writes an array's memory as it lies: a transposed view would come back scrambled.
+    whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
     llava_config(len(trained.layers)).save_pretrained(folder)
     GenerationConfig(
         bos_token_id=1,

@@ -25,7 +25,9 @@ the embedding table keeps its size."""
 
 START, END = "<|im_start|>", "<|im_end|>"
 
-_NUM_HEADS, _NUM_KEY_HEADS, _NUM_LAYERS = 9, 3, 30
+NUM_LAYERS = 30
+
+_NUM_HEADS, _NUM_KEY_HEADS = 9, 3
 _PARTS = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -63,7 +65,7 @@ def read_language_model(reader: Any) -> Tensors:
     }
 
 
-def language_config(num_layers: int = _NUM_LAYERS) -> LlamaConfig:
+def language_config(num_layers: int = NUM_LAYERS) -> LlamaConfig:
     """The config of SmolLM2-135M, or of as many of its layers."""
     from transformers import LlamaConfig
 
