@@ -10,21 +10,34 @@ import typer
 app = typer.Typer(help="Build a pair of teacher and student from its recipe.", no_args_is_help=True)
 
 
+Out = Annotated[Path, typer.Argument(help="Folder to write the pair into.")]
+Work = Annotated[
+    Path | None,
+    typer.Option(help="Folder for caches and stage results; finished stages are not redone."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of every stage.")]
+Threads = Annotated[int, typer.Option(help="CPU threads for training.")]
+Share = Annotated[
+    float, typer.Option(help="Share of the training steps to take; below 1 for a trial.")
+]
+
+
 @app.command("tiny")
 def tiny(
-    out: Annotated[Path, typer.Argument(help="Folder to write the pair into.")],
-    work: Annotated[
-        Path | None,
-        typer.Option(help="Folder for caches and stage results; finished stages are not redone."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every stage.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads for training.")] = 2,
-    share: Annotated[
-        float, typer.Option(help="Share of the training steps to take; below 1 for a trial.")
-    ] = 1.0,
+    out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
 ) -> None:
     """Build the reference pair `tiny` (about an hour on two CPU cores)."""
     # Torch is heavy: only this command needs it, not the help text.
     from driftline_lab.recipes.tiny.build import build_tiny
 
     build_tiny(out, work=work, seed=seed, num_threads=threads, share=share)
+
+
+@app.command("smol")
+def smol(
+    out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
+) -> None:
+    """Build the pair `smol` from packaged weights (about 80 minutes on two CPU cores)."""
+    from driftline_lab.recipes.smol.build import build_smol
+
+    build_smol(out, work=work, seed=seed, num_threads=threads, share=share)

@@ -92,6 +92,19 @@ def fit_token_space(
         typer.echo(f"next: driftline device calibrate --pair {pair}")
 
 
+@app.command()
+def assemble(pair: PairArgument) -> None:
+    """Make a pair's checkpoints from packaged weights now, rather than on first use.
+
+    Example: driftline models assemble smol
+    """
+    from driftline_shared.models.pair import load_draft
+
+    draft = load_draft(pair)
+    for side in (draft.teacher, draft.student):
+        typer.echo(f"{side.side}: {side.dir}")
+
+
 @app.command("list")
 def list_pairs(as_json: AsJson = False) -> None:
     """The pairs inside this install.

@@ -21,7 +21,7 @@ NUM_SOURCE_PICTURES = 200
 NUM_PROBE_PICTURES = 12
 _SEED = 20_261_121
 
-_SPEC = """# Pretrained parts and what was trained of them: `driftline lab build-pair smol`, README.md.
+_SPEC = """# Pretrained parts and what was trained of them: `driftline lab build-pair smol`.
 name = "smol"
 prompt = {prompt}
 max_new_tokens = 12
