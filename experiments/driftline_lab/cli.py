@@ -9,7 +9,6 @@ import typer
 
 from driftline_lab.bench.cli import app as bench_app
 from driftline_lab.recipes.cli import app as build_app
-from driftline_shared.errors import ConfigError
 
 app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_help=True)
 app.add_typer(build_app, name="build-pair")
@@ -38,9 +37,11 @@ def fit_pair(
 @app.command()
 def stream(
     folder: Annotated[Path, typer.Argument(help="Folder to write stream.jsonl and tests into.")],
+    world: Annotated[str, typer.Option(help="Data set: easyvqa or openmoji.")] = "easyvqa",
     segments: Annotated[
-        str, typer.Option(help="Domains in turn, by name: source, night, fog, sketch …")
-    ] = "source,night,sketch",
+        str | None,
+        typer.Option(help="Domains in turn, by name: source, night, fog … or source, lineart …"),
+    ] = None,
     questions: Annotated[int, typer.Option(help="Questions in each segment.")] = 1500,
     tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of stream, drifts and test choice.")] = 0,
@@ -49,19 +50,27 @@ def stream(
 
     Example: driftline lab stream ./foggy --segments source,fog --seed 3
     """
-    from driftline_lab.data.streams import Segment, write_stream
+    from driftline_lab.data.streams import Segment
+    from driftline_lab.data.worlds import world_named
 
-    parts = [Segment(domain=name, num_questions=questions) for name in domains_of(segments)]
-    write_stream(folder, parts, seed=seed, num_test=tests)
+    chosen = world_named(world, pair="")
+    names = chosen.domains_of(segments)
+    parts = [Segment(domain=name, num_questions=questions) for name in names]
+    chosen.write(folder, parts, seed=seed, num_test=tests)
     typer.echo(f"wrote {folder / 'stream.jsonl'}, test.jsonl, source_test.jsonl")
 
 
-def domains_of(segments: str) -> list[str]:
-    """The names in a comma-separated list. Raises ConfigError for one that does not exist."""
-    from driftline_lab.data.domains import DOMAINS
+@app.command("show-openmoji")
+def show_openmoji(
+    out: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    concepts: Annotated[int, typer.Option(help="How many things to show.", min=1, max=100)] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the choice and the views.")] = 0,
+) -> None:
+    """Write a contact sheet of the OpenMoji task: things in its three styles, one picture.
 
-    names = [name.strip() for name in segments.split(",") if name.strip()]
-    unknown = [name for name in names if name not in DOMAINS]
-    if unknown or not names:
-        raise ConfigError(f"segments: {unknown or segments!r}; known domains are {list(DOMAINS)}")
-    return names
+    Example: driftline lab show-openmoji sheet.png --concepts 12
+    """
+    from driftline_lab.data.openmoji.sheet import write_sheet
+
+    write_sheet(out, num_concepts=concepts, seed=seed)
+    typer.echo(f"wrote {out}")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,24 @@ class Segment:
     num_questions: int
 
 
+class Interaction(Protocol):
+    """A row to be: a question about a picture with its answer; the picture is drawn when asked."""
+
+    @property
+    def domain(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+
+    @property
+    def file(self) -> Path:
+        """The picture's file below the stream's folder: one file, one picture."""
+
+    def picture(self) -> Picture:
+        """(H, W, 3) uint8."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """One interaction: a picture of a domain, and a question about it with its answer."""
@@ -39,6 +58,11 @@ class Event:
     question: str
     answer: str
     seed: int
+
+    @property
+    def file(self) -> Path:
+        """Below the stream's folder."""
+        return Path("images") / self.domain / f"{self.image_id:04d}.png"
 
     def picture(self) -> Picture:
         """(64, 64, 3) uint8, drawn when asked for."""
@@ -76,10 +100,10 @@ def write_stream(
 ) -> None:
     """Writes the stream, `num_test` test questions for each drifted domain, and for the source."""
     domains = dict.fromkeys(s.domain for s in segments if s.domain != SOURCE)
-    _write_rows(folder, "stream.jsonl", stream(segments, seed=seed))
+    write_rows(folder, "stream.jsonl", stream(segments, seed=seed))
     tests = (e for d in domains for e in held_out(d, num_questions=num_test, seed=seed))
-    _write_rows(folder, "test.jsonl", tests)
-    _write_rows(folder, "source_test.jsonl", held_out(SOURCE, num_questions=num_test, seed=seed))
+    write_rows(folder, "test.jsonl", tests)
+    write_rows(folder, "source_test.jsonl", held_out(SOURCE, num_questions=num_test, seed=seed))
 
 
 def _events(domain: str, ids: Iterable[int], segment: int, seed: int) -> list[Event]:
@@ -99,14 +123,16 @@ def _events(domain: str, ids: Iterable[int], segment: int, seed: int) -> list[Ev
     ]
 
 
-def _write_rows(folder: Path, name: str, events: Iterable[Event]) -> None:
+def write_rows(folder: Path, name: str, events: Iterable[Interaction]) -> None:
+    """Write the file `name` of a stream's folder, and the pictures that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w", encoding="utf-8") as rows:
         for event in events:
-            path = Path("images") / event.domain / f"{event.image_id:04d}.png"
+            path = event.file
             if not (folder / path).exists():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(event.picture()).save(folder / path)
+                # Speed over size: the noise of a photograph does not compress anyway.
+                Image.fromarray(event.picture()).save(folder / path, compress_level=1)
             row = {
                 "image": path.as_posix(),
                 "question": event.question,

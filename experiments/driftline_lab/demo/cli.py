@@ -27,7 +27,10 @@ _EXAMPLES = """
 
     driftline demo --data ./my-stream --keep-state ./state
 
-Every drift is synthetic, made from the easy-vqa data set. Exit codes: 0 well, 1 failed, 2 usage.
+    driftline demo --world openmoji --segments source,lineart,photo
+
+Every drift is synthetic, made from the easy-vqa data set or from OpenMoji's drawings.
+Exit codes: 0 well, 1 failed, 2 usage.
 """
 
 
@@ -36,9 +39,17 @@ def demo(
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
     seed: Annotated[int, typer.Option(help="Seed of stream, drifts, sampling and rounds.")] = 0,
     workers: Annotated[str, typer.Option(help="Where rounds run: local or ray.")] = "local",
+    world: Annotated[
+        str | None,
+        typer.Option(help="Data set of the stream: easyvqa or openmoji; by default the pair's."),
+    ] = None,
     segments: Annotated[
-        str, typer.Option(help="Domains of the stream in turn.")
-    ] = "source,night,sketch",
+        str | None,
+        typer.Option(
+            help="Domains of the stream in turn; by default source,night,sketch of easyvqa, "
+            "source,lineart of openmoji."
+        ),
+    ] = None,
     questions: Annotated[int, typer.Option(help="Questions of a drifted segment.")] = 1200,
     tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 500,
     uplink_share: Annotated[
@@ -59,18 +70,21 @@ def demo(
     ] = None,
 ) -> None:
     """Start a cloud and a device on loopback, stream a drifting world, and show what happens."""
-    from driftline_lab.cli import domains_of
+    from driftline_lab.data.worlds import world_named
     from driftline_lab.demo.options import DemoOptions
     from driftline_lab.demo.run import run_demo
+    from driftline_shared.models.pair import load_pair
 
     # Without this a SIGTERM would end the demo at once and leave its two programs behind.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
-    names = () if data is not None else tuple(domains_of(segments))
+    chosen = world_named(world, pair=load_pair(pair).name)
+    names = () if data is not None else chosen.domains_of(segments)
     temporary = tempfile.TemporaryDirectory(prefix="driftline-demo-")
     with nullcontext(keep_state) if keep_state is not None else temporary as state:
         report = run_demo(
             DemoOptions(
                 pair=pair,
+                world=chosen,
                 seed=seed,
                 workers=workers,
                 segments=names,

@@ -1,4 +1,4 @@
-"""Accuracy on held-out test sets: the device's own runtime before and after, and the teacher.
+"""Answers to held-out test sets: the device's own runtime before and after, and the teacher.
 
 Normalised exact match of generated answers (`driftline_device.scoring`), all visual tokens kept.
 Test images are never streamed.
@@ -19,6 +19,8 @@ from driftline_device.runtime.torch import TorchRuntime
 from driftline_device.scoring import is_correct
 from driftline_device.sources.dataset import DatasetSource
 from driftline_device.sources.source import Observation
+from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
+from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
 from driftline_shared.errors import DataError
 from driftline_shared.models.multimodal import load_teacher
 from driftline_shared.models.pair import Pair
@@ -28,6 +30,9 @@ BATCH = 64
 
 Progress = Callable[[int], None]
 """Told how many questions were answered since the last call."""
+
+Answers = dict[str, list[str]]
+"""By domain: the text answered to each row of its test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +61,44 @@ def device_accuracy(
     pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
 ) -> dict[str, float]:
     """Share of right answers by domain, from the runtime and quantization of a device."""
+    answers = device_answers(pair, adapter, sets, progress)
+    return {each.domain: accuracy(each, answers[each.domain]) for each in sets}
+
+
+def accuracy(test: TestSet, answers: Sequence[str]) -> float:
+    """Share of answers that say what is true."""
+    told = zip(test.rows, answers, strict=True)
+    return sum(is_correct(text, row.truth or "") for row, text in told) / len(test.rows)
+
+
+def caption_scores(test: TestSet, answers: Sequence[str]) -> CaptionScores | None:
+    """Scores of the answers to the caption question; None where the set does not ask it."""
+    told = zip(test.rows, answers, strict=True)
+    captions = [
+        (text, references_of(row.truth or ""))
+        for row, text in told
+        if row.question == CAPTION_QUESTION
+    ]
+    if not captions:
+        return None
+    return score_captions([text for text, _ in captions], [right for _, right in captions])
+
+
+def device_answers(
+    pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
+) -> Answers:
+    """What a device's runtime and quantization answer."""
     runtime = TorchRuntime(pair, threads=None, adapter=adapter, max_batch=BATCH)
 
     def answer(rows: Sequence[Observation]) -> list[str]:
         questions = [Question(image=row.image, text=row.question) for row in rows]
         return [answer.text for answer in runtime.answer(questions)]
 
-    return {each.domain: _accuracy(each, answer, progress) for each in sets}
+    return {each.domain: _answers(each, answer, progress) for each in sets}
 
 
-def teacher_accuracy(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> dict[str, float]:
-    """Share of right answers by domain, from the teacher with all tokens."""
+def teacher_answers(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> Answers:
+    """What the teacher answers with all tokens."""
     model = load_teacher(pair)
     everywhere = torch.arange(model.num_tokens)
 
@@ -77,7 +109,7 @@ def teacher_accuracy(pair: Pair, sets: Sequence[TestSet], progress: Progress) ->
             batch = model.batch(model.project(tokens), positions, [row.question for row in rows])
             return model.generate(batch, pair.max_new_tokens).texts
 
-    return {each.domain: _accuracy(each, answer, progress) for each in sets}
+    return {each.domain: _answers(each, answer, progress) for each in sets}
 
 
 def jpeg90_bytes(rows: Sequence[Observation]) -> float:
@@ -90,13 +122,12 @@ def jpeg90_bytes(rows: Sequence[Observation]) -> float:
     return sum(sizes) / len(sizes)
 
 
-def _accuracy(
+def _answers(
     test: TestSet, answer: Callable[[Sequence[Observation]], list[str]], progress: Progress
-) -> float:
-    right = 0
+) -> list[str]:
+    said: list[str] = []
     for start in range(0, len(test.rows), BATCH):
         rows = test.rows[start : start + BATCH]
-        for row, text in zip(rows, answer(rows), strict=True):
-            right += is_correct(text, row.truth or "")
+        said += answer(rows)
         progress(len(rows))
-    return right / len(test.rows)
+    return said

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftline_lab.data.streams import Segment, write_stream
+from driftline_lab.data.streams import Segment
+from driftline_lab.data.worlds import EASYVQA, World
 from driftline_lab.demo.evaluate import TestSet, read_test_set
 from driftline_lab.demo.report import SOURCE
 from driftline_shared.errors import DataError
@@ -15,12 +16,14 @@ from driftline_shared.errors import DataError
 class DemoOptions:
     """Everything a run depends on.
 
-    `questions`: per segment; the source segment takes half, since nothing is learnt there. `tests`:
-    held-out questions of each domain. `uplink_share`: most samples sent per sample seen.
-    `token_share`: tokens kept of each. `data`: a user's own stream, instead of `segments`.
+    `world`: the data set of the stream, `segments` its domains in turn. `questions`: per segment;
+    the source segment takes half, since nothing is learnt there. `tests`: held-out questions of
+    each domain. `uplink_share`: most samples sent per sample seen. `token_share`: tokens kept of
+    each. `data`: a user's own stream, instead of `segments`.
     """
 
     pair: str = "tiny"
+    world: World = EASYVQA
     seed: int = 0
     workers: str = "local"
     segments: tuple[str, ...] = ("source", "night", "sketch")
@@ -52,7 +55,7 @@ def prepare_data(options: DemoOptions) -> DemoData:
             )
             for name in options.segments
         ]
-        write_stream(folder, segments, seed=options.seed, num_test=options.tests)
+        options.world.write(folder, segments, seed=options.seed, num_test=options.tests)
     else:
         folder = options.data
     stream = folder / "stream.jsonl"

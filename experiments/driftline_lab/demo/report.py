@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
+
+from driftline_lab.data.openmoji.captions import CaptionScores
 
 SOURCE = "source"
 
@@ -26,6 +28,15 @@ class Accuracy:
     def recovered(self) -> float | None:
         """(after - before) / (teacher - before); None where there was no gap."""
         return (self.after - self.before) / self.gap if self.gap > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Captions:
+    """Caption scores on a test set: the device before and after, and the teacher."""
+
+    before: CaptionScores
+    after: CaptionScores
+    teacher: CaptionScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,15 +65,21 @@ class Downlink:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoReport:
-    """All of one run. `seconds`: the loop, from start of the two processes to the last answer."""
+    """All of one run. `seconds`: the loop, from start of the two processes to the last answer.
+
+    `world`: the data set's name, or the folder of a user's own. `captions`: by domain, where the
+    world has captions.
+    """
 
     pair: str
+    world: str
     seed: int
     seconds: float
     rounds: int
     accuracy: dict[str, Accuracy]
     uplink: Uplink
     downlink: Downlink
+    captions: dict[str, Captions] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """The JSON document of `driftline demo --json`."""
@@ -85,7 +102,8 @@ class DemoReport:
 def table(report: DemoReport) -> Table:
     """The closing table, for people."""
     out = Table(
-        title=f"driftline demo: pair {report.pair}, seed {report.seed}", title_justify="left"
+        title=f"driftline demo: pair {report.pair}, world {report.world}, seed {report.seed}",
+        title_justify="left",
     )
     out.add_column("domain")
     for name in ("before", "after", "teacher", "recovered"):
@@ -96,6 +114,29 @@ def table(report: DemoReport) -> Table:
             domain,
             *(f"{100 * value:.1f} %" for value in (row.before, row.after, row.teacher)),
             "" if share is None else f"{100 * share:.0f} %",
+        )
+    return out
+
+
+TABLE_ORDER = 2
+"""The BLEU people are shown: most captions have two words or three, and no longer n-gram."""
+
+
+def caption_table(report: DemoReport) -> Table:
+    """Caption scores by domain, each as before, after and the teacher's."""
+    out = Table(title="captions: before / after / teacher", title_justify="left")
+    out.add_column("domain")
+    for name in ("captions", "name match, %", "CIDEr", "of", f"BLEU-{TABLE_ORDER}, %"):
+        out.add_column(name, justify="right")
+    for domain, row in report.captions.items():
+        stages = (row.before, row.after, row.teacher)
+        out.add_row(
+            domain,
+            str(row.before.num_captions),
+            " / ".join(f"{100 * each.name_match:.0f}" for each in stages),
+            " / ".join(f"{each.cider:.2f}" for each in stages),
+            f"{row.before.cider_best:.2f}",
+            " / ".join(f"{100 * each.bleu[:TABLE_ORDER][-1]:.0f}" for each in stages),
         )
     return out
 

@@ -12,7 +12,15 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from driftline_cloud.service.client import fetch_status
-from driftline_lab.demo.evaluate import TestSet, device_accuracy, teacher_accuracy
+from driftline_lab.data.openmoji.captions import check_scorers
+from driftline_lab.demo.evaluate import (
+    Answers,
+    TestSet,
+    accuracy,
+    caption_scores,
+    device_answers,
+    teacher_answers,
+)
 from driftline_lab.demo.options import DemoData, DemoOptions, prepare_data
 from driftline_lab.demo.processes import Program, program, wait_for_file
 from driftline_lab.demo.readings import (
@@ -22,7 +30,14 @@ from driftline_lab.demo.readings import (
     uplink_of,
     view_of,
 )
-from driftline_lab.demo.report import Accuracy, DemoReport, sentences, table
+from driftline_lab.demo.report import (
+    Accuracy,
+    Captions,
+    DemoReport,
+    caption_table,
+    sentences,
+    table,
+)
 from driftline_lab.demo.screen import line, render
 from driftline_lab.demo.settings import write_cloud_config, write_device_config
 from driftline_shared.errors import DriftlineError, LinkError
@@ -44,6 +59,9 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     console = console or Console()
     options.state.mkdir(parents=True, exist_ok=True)
     pair = load_pair(options.pair)
+    has_captions = options.world.has_captions
+    if has_captions:
+        check_scorers()
     console.print("[dim]writing the stream …[/]")
     data = prepare_data(options)
     before, teacher = _measure_before(pair, data, console)
@@ -52,37 +70,50 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     seconds = time.monotonic() - start
     adapter = adapter_in_force(options.state / "device", pair)
     with _bar(console, "after", data.tests) as told:
-        after = device_accuracy(pair, adapter, data.tests, told)
+        after = device_answers(pair, adapter, data.tests, told)
     report = DemoReport(
         pair=pair.name,
         seed=options.seed,
         seconds=seconds,
         rounds=sum(each.num_rounds for each in cloud.lines),
+        world=options.world.name if options.data is None else options.data.resolve().name,
         accuracy={
             each.domain: Accuracy(
-                before=before[each.domain],
-                after=after[each.domain],
-                teacher=teacher[each.domain],
+                before=accuracy(each, before[each.domain]),
+                after=accuracy(each, after[each.domain]),
+                teacher=accuracy(each, teacher[each.domain]),
             )
             for each in data.tests
         },
+        captions=_captions(data.tests, before, after, teacher) if has_captions else {},
         uplink=uplink_of(device, pair, data),
         downlink=downlink_of(device, pair, adapter),
     )
     console.print(table(report))
+    if report.captions:
+        console.print(caption_table(report))
     for sentence in sentences(report):
         console.print(sentence, highlight=False)
     return report
 
 
-def _measure_before(
-    pair: Pair, data: DemoData, console: Console
-) -> tuple[dict[str, float], dict[str, float]]:
+def _measure_before(pair: Pair, data: DemoData, console: Console) -> tuple[Answers, Answers]:
     with _bar(console, "before", data.tests) as told:
-        before = device_accuracy(pair, None, data.tests, told)
+        before = device_answers(pair, None, data.tests, told)
     with _bar(console, "teacher", data.tests) as told:
-        teacher = teacher_accuracy(pair, data.tests, told)
+        teacher = teacher_answers(pair, data.tests, told)
     return before, teacher
+
+
+def _captions(
+    tests: list[TestSet], before: Answers, after: Answers, teacher: Answers
+) -> dict[str, Captions]:
+    found = {}
+    for each in tests:
+        scores = [caption_scores(each, said[each.domain]) for said in (before, after, teacher)]
+        if (first := scores[0]) and (second := scores[1]) and (third := scores[2]):
+            found[each.domain] = Captions(before=first, after=second, teacher=third)
+    return found
 
 
 def _loop(

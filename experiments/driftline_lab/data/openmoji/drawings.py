@@ -1,8 +1,9 @@
 """Drawings: OpenMoji's SVG files as pixels, in colour and as line art, each rasterized once.
 
-The cache is a folder of PNGs, one for each concept and kind of drawing. A file is written beside
-its place and moved there, so a reader finds a whole file or none; two processes at once both do the
-work and leave the same file. A file that cannot be read is made again.
+The cache is a folder of PNGs, one for each concept and kind of drawing, 5 MB when all are there. A
+file is written beside its place and moved there, so a reader finds a whole file or none; two
+processes at once both do the work and leave the same file. A file that cannot be read is made
+again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import platformdirs
 from PIL import Image, UnidentifiedImageError
 
-from driftline_lab.data.openmoji.concepts import Concept, concepts
+from driftline_lab.data.openmoji.concepts import Concept
 from driftline_shared.errors import ConfigError, DataError
 
 DRAWING_SIZE = 256
@@ -30,28 +30,15 @@ MAX_PNG_BYTES = 1024 * 1024
 _SVG = "http://www.w3.org/2000/svg"
 _KEPT_IN_MEMORY = 64
 
-Progress = Callable[[int, int], None]
-"""Told (drawings done, of how many)."""
-
 
 def drawing(concept: Concept, *, lines: bool, folder: Path | None = None) -> Image.Image:
     """(256, 256) RGBA, transparent round the thing: in colour, or its black lines alone.
 
-    `folder`: the cache, by default one for this user. Raises ConfigError when the packages of the
-    `openmoji` extra are missing.
+    `folder`: the cache, by default one for this user. Raises ConfigError when a package of the
+    `openmoji` extra is missing, or the cache cannot be written.
     """
     path = (folder or cache_folder()) / f"{concept.code}-{'lines' if lines else 'colour'}.png"
     return _read(path) or _make(concept, lines, path)
-
-
-def prepare(progress: Progress | None = None, *, folder: Path | None = None) -> Path:
-    """Make every drawing that the cache lacks (about 10 s, 6 MB); the folder."""
-    wanted = [(concept, lines) for concept in concepts() for lines in (False, True)]
-    for done, (concept, lines) in enumerate(wanted, 1):
-        drawing(concept, lines=lines, folder=folder)
-        if progress is not None:
-            progress(done, len(wanted))
-    return folder or cache_folder()
 
 
 def cache_folder() -> Path:
@@ -84,6 +71,17 @@ def _decode(path: Path, _changed_ns: int, _size: int) -> Image.Image | None:
 
 def _make(concept: Concept, lines: bool, path: Path) -> Image.Image:
     image = _rasterize(_line_art(_svg(concept)) if lines else _svg(concept))
+    try:
+        _keep(image, path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep {path}: {error.strerror or error}; make room, or name another folder in "
+            "XDG_CACHE_HOME"
+        ) from error
+    return image
+
+
+def _keep(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, written = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
@@ -93,7 +91,6 @@ def _make(concept: Concept, lines: bool, path: Path) -> Image.Image:
     except BaseException:
         Path(written).unlink(missing_ok=True)
         raise
-    return image
 
 
 def _svg(concept: Concept) -> str:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from driftline_lab.demo.report import Accuracy, DemoReport, Downlink, Uplink, sentences, table
+from driftline_lab.data.openmoji.captions import CaptionScores
+from driftline_lab.demo.report import (
+    Accuracy,
+    Captions,
+    DemoReport,
+    Downlink,
+    Uplink,
+    caption_table,
+    sentences,
+    table,
+)
 
 
 def report(**accuracy: Accuracy) -> DemoReport:
     return DemoReport(
         pair="tiny",
+        world="easyvqa",
         seed=0,
         seconds=100.0,
         rounds=4,
@@ -58,7 +70,7 @@ def test_the_document_has_the_promised_keys() -> None:
         json.dumps(report(source=Accuracy(before=0.9, after=0.9, teacher=1.0)).document())
     )
     assert document.keys() == {
-        "pair", "seed", "seconds", "rounds", "accuracy", "uplink", "downlink",
+        "pair", "world", "seed", "seconds", "rounds", "accuracy", "captions", "uplink", "downlink",
     }  # fmt: skip
     assert document["accuracy"]["source"].keys() == {"before", "after", "teacher"}
     assert document["uplink"].keys() == {
@@ -76,3 +88,25 @@ def test_people_see_the_table_and_are_told_when_a_jpeg_would_be_smaller() -> Non
     console.print(table(found))
     assert "100 %" in console.file.getvalue()  # type: ignore[attr-defined]
     assert any("JPEG would be smaller" in sentence for sentence in sentences(found))
+
+
+def test_captions_are_shown_by_domain_and_written_whole() -> None:
+    def scores(name_match: float) -> CaptionScores:
+        return CaptionScores(
+            num_captions=40, cider=3.21, cider_best=5.5, bleu=(0.9, 0.8, 0.7), name_match=name_match
+        )
+
+    row = Captions(before=scores(0.25), after=scores(0.5), teacher=scores(0.75))
+    found = replace(report(), captions={"lineart-unseen": row})
+    console = Console(file=io.StringIO(), width=100)
+    console.print(caption_table(found))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "lineart-unseen" in shown
+    assert "25 / 50 / 75" in shown
+    assert "80 / 80 / 80" in shown, "BLEU-2"
+    document = json.loads(json.dumps(found.document()))["captions"]["lineart-unseen"]
+    assert document.keys() == {"before", "after", "teacher"}
+    assert document["after"] == {
+        "num_captions": 40, "cider": 3.21, "cider_best": 5.5, "bleu": [0.9, 0.8, 0.7],
+        "name_match": 0.5,
+    }  # fmt: skip

@@ -96,7 +96,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ConfigError, match=r"no space.*XDG_CACHE_HOME"):
         drawing(APPLE, lines=False, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,83 @@
+"""Worlds: the data sets a demo can stream, each with a source domain and its drifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from driftline_lab.data.domains import DOMAINS
+from driftline_lab.data.openmoji.stream import write_openmoji_stream
+from driftline_lab.data.openmoji.views import STYLES
+from driftline_lab.data.streams import Segment, write_stream
+from driftline_shared.errors import ConfigError
+
+
+class WriteStream(Protocol):
+    """Writes stream.jsonl, test.jsonl, source_test.jsonl and pictures into a folder."""
+
+    def __call__(
+        self, folder: Path, segments: Sequence[Segment], *, seed: int, num_test: int
+    ) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """A data set with drifts. `domains`: the source first. `segments`: the default stream.
+
+    `has_captions`: whether "describe the picture." is among its questions.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    segments: tuple[str, ...]
+    write: WriteStream
+    has_captions: bool = False
+
+    def domains_of(self, segments: str | None) -> tuple[str, ...]:
+        """The names in a comma-separated list, or the default stream.
+
+        Raises ConfigError for a domain that this world does not have.
+        """
+        if segments is None:
+            return self.segments
+        names = tuple(name.strip() for name in segments.split(",") if name.strip())
+        unknown = [name for name in names if name not in self.domains]
+        if unknown or not names:
+            raise ConfigError(
+                f"segments: {unknown or segments!r}; the domains of {self.name} are "
+                f"{', '.join(self.domains)}"
+            )
+        return names
+
+
+EASYVQA = World(
+    name="easyvqa",
+    domains=tuple(DOMAINS),
+    segments=("source", "night", "sketch"),
+    write=write_stream,
+)
+
+OPENMOJI = World(
+    name="openmoji",
+    domains=tuple(style.value for style in STYLES),
+    segments=("source", "lineart"),
+    write=write_openmoji_stream,
+    has_captions=True,
+)
+
+WORLDS: Mapping[str, World] = MappingProxyType({each.name: each for each in (EASYVQA, OPENMOJI)})
+
+WORLD_OF_PAIR: Mapping[str, World] = MappingProxyType({"tiny": EASYVQA, "smol": OPENMOJI})
+"""The world a shipped pair was made for; any other pair gets easy-vqa."""
+
+
+def world_named(name: str | None, *, pair: str) -> World:
+    """The world of that name, or the one of the pair. Raises ConfigError for an unknown name."""
+    if name is None:
+        return WORLD_OF_PAIR.get(pair, EASYVQA)
+    if name not in WORLDS:
+        raise ConfigError(f"world {name!r}; known worlds are {', '.join(WORLDS)}")
+    return WORLDS[name]

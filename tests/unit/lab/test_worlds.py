@@ -1,0 +1,46 @@
+"""Worlds: which one a demo streams, and which domains it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from driftline_lab.data.worlds import EASYVQA, OPENMOJI, WORLDS, World, world_named
+from driftline_shared.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "expected"),
+    [
+        (None, "tiny", EASYVQA),
+        (None, "smol", OPENMOJI),
+        (None, "somebody's", EASYVQA),
+        ("openmoji", "tiny", OPENMOJI),
+        ("easyvqa", "smol", EASYVQA),
+    ],
+)
+def test_a_pair_has_its_world_unless_another_is_named(
+    name: str | None, pair: str, expected: World
+) -> None:
+    assert world_named(name, pair=pair) is expected
+
+
+def test_an_unknown_world_is_told_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="easyvqa, openmoji"):
+        world_named("mars", pair="tiny")
+
+
+@pytest.mark.parametrize("world", WORLDS.values())
+def test_the_default_stream_starts_at_the_source_and_drifts(world: World) -> None:
+    assert world.domains[0] == "source"
+    assert world.domains_of(None) == world.segments
+    assert world.segments[0] == "source"
+    assert len(world.segments) > 1
+    assert set(world.segments) <= set(world.domains)
+
+
+def test_domains_are_those_of_the_world() -> None:
+    assert OPENMOJI.domains_of("source, photo") == ("source", "photo")
+    with pytest.raises(ConfigError, match=r"night.*openmoji.*lineart"):
+        OPENMOJI.domains_of("source,night")
+    with pytest.raises(ConfigError, match="segments"):
+        EASYVQA.domains_of(",")
