@@ -73,10 +73,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def start_cloud(tmp_path: Path, bare: Pair) -> Iterator[Callable[..., RunningCloud]]:
     running: list[RunningCloud] = []
 
-    def start(name: str = "state", **overrides: object) -> RunningCloud:
+    def start(name: str = "state", pair: Pair | None = None, **overrides: object) -> RunningCloud:
         settings = {"state": tmp_path / name, "listen": "127.0.0.1:0", "drain_s": 5.0}
         config = load_config(None, {**settings, **overrides}, environment={})
-        cloud = _start(config, bare, ReckoningWorkers())
+        cloud = _start(config, pair or bare, ReckoningWorkers())
         running.append(cloud)
         return cloud
 

@@ -13,12 +13,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.service.client import fetch_status
 from driftline_cloud.state import read_port
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
 from driftline_shared.bounds import MAX_CHUNK_BYTES
 from driftline_shared.errors import ConfigError, LinkError, Reason
+from driftline_shared.models.pair import Pair
+from driftline_shared.models.spec import TranslatorSpec
 from driftline_shared.status import (
     BlobRequest,
     SampleVerdict,
@@ -26,9 +30,11 @@ from driftline_shared.status import (
     UpdateQuery,
     UpdateReport,
 )
+from driftline_shared.tokens import Sample
 from driftline_shared.update import Manifest, UpdateKind
 from driftline_shared.update_apply import apply_update
 from tests.fakes.cloud import make_sample, start_adapter
+from tests.fakes.pictures import draw_picture, spoil, with_regions
 
 from .conftest import TIMEOUT_S, RunningCloud
 
@@ -210,6 +216,63 @@ def test_one_bad_sample_costs_the_others_nothing(cloud: RunningCloud) -> None:
         SampleVerdict.DUPLICATE,
         SampleVerdict.STORED,
     ]
+
+
+@pytest.fixture
+def two_towers(bare: Pair) -> Pair:
+    """A pair whose teacher has a tower of its own."""
+    return replace(bare, spec=bare.spec.model_copy(update={"translator": TranslatorSpec()}))
+
+
+def _stored(cloud: RunningCloud, samples: list[Sample]) -> list[Sample]:
+    database = Database(cloud.config.database)
+    found = SampleStore(database).load([sample.id for sample in samples])
+    database.close()
+    return found
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_pictures_are_kept_only_where_they_are_asked_for(
+    start_cloud: Start, two_towers: Pair, bare: Pair, asks: bool, shared: bool
+) -> None:
+    cloud = start_cloud(pair=bare if shared else two_towers, **{"sampling.images_may_leave": asks})
+    cloud.enrol()
+    policy = cloud.control.GetPolicy(control_pb2.PolicyRequest(device_id="d1"), timeout=TIMEOUT_S)
+    wanted = asks and not shared
+    assert wire.from_policy(policy).images_may_leave is wanted
+    samples = [with_regions(make_sample(n, cloud.pair.token_space)) for n in range(3)]
+    # A device may hold what it took under another policy: that costs no sample.
+    acks = cloud.push(_batch(cloud, [wire.to_sample(sample) for sample in samples]))
+    assert [ack.verdict for ack in acks] == [SampleVerdict.STORED] * 3
+    kept = [sample.regions for sample in samples] if wanted else [None] * 3
+    assert [sample.regions for sample in _stored(cloud, samples)] == kept
+
+
+def test_one_bad_picture_costs_the_others_nothing(start_cloud: Start, two_towers: Pair) -> None:
+    cloud = start_cloud(pair=two_towers, **{"sampling.images_may_leave": True})
+    cloud.enrol()
+    samples = [
+        with_regions(make_sample(n, cloud.pair.token_space), draw_picture(n, 160, 160))
+        for n in range(4)
+    ]
+    crops = samples[1].regions.crops if samples[1].regions else b""
+    sent = [
+        samples[0],
+        spoil(samples[1], crops=crops[: len(crops) // 2]),
+        spoil(samples[2], crops=b"no picture"),
+        samples[3],
+    ]
+    messages = [wire.to_sample(sample) for sample in sent]
+    messages[3].regions.crc32 ^= 1
+    acks = cloud.push(_batch(cloud, messages))
+    assert [ack.reason for ack in acks] == [
+        "",
+        Reason.SAMPLE_PICTURE_INVALID,
+        Reason.SAMPLE_PICTURE_INVALID,
+        Reason.SAMPLE_CORRUPT,
+    ]
+    assert [sample.regions for sample in _stored(cloud, samples[:1])] == [samples[0].regions]
 
 
 def test_another_token_space_is_refused_sample_by_sample(cloud: RunningCloud) -> None:
