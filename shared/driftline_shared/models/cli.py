@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from driftline_shared.errors import PairError
 from driftline_shared.models.adapter_cli import app as adapter_app
-from driftline_shared.models.pair import Pair, load_pair, shipped_pairs, token_space_digest
+from driftline_shared.models.spec import PairSpec
 
 app = typer.Typer(
     help="Pairs of teacher and student: list, make, inspect, check and fit them.",
@@ -34,6 +33,31 @@ _FIT_EXAMPLES = """
 
 Without --images the stored tokens of the source set are used again. A row of the questions is
 {"image": path below --images, "question", "answer"}. `driftline device calibrate` comes next.
+"""
+
+_NEW_EXAMPLES = """
+**Examples**
+
+    driftline models new my-pair ./my-pair --from llava-1.5
+"""
+
+_INSPECT_EXAMPLES = """
+**Examples**
+
+    driftline models inspect ./my-pair/student
+
+    driftline models inspect llava-hf/llava-1.5-7b-hf --revision COMMIT --json
+"""
+
+_CHECK_EXAMPLES = """
+**Examples**
+
+    driftline models check tiny
+
+    driftline models check ./my-pair --device-memory 8GB --cloud-memory 80GB
+
+Memory given by hand that does not suffice is an error; this machine's is a warning. Exit codes:
+0 nothing is wrong (there may be warnings); 1 errors; 2 a flag is wrong.
 """
 
 
@@ -107,74 +131,103 @@ def assemble(pair: PairArgument) -> None:
 
 @app.command("list")
 def list_pairs(as_json: AsJson = False) -> None:
-    """The pairs inside this install.
+    """The pairs inside this install, and the ready-made files to begin with.
 
     Example: driftline models list --json
     """
-    rows = [_summary(load_pair(name)) for name in shipped_pairs()]
+    from driftline_shared.models.pair import load_draft, shipped_pairs
+    from driftline_shared.models.ready import ready_pairs
+
+    pairs = [(name, True, load_draft(name).spec) for name in shipped_pairs()]
+    pairs += [(name, False, spec) for name, spec in ready_pairs().items()]
+    rows = [_listed(name, spec, shipped=shipped) for name, shipped, spec in pairs]
     if as_json:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
-        typer.echo(
-            f"{row['name']}: {row['tokens']} tokens x {row['width']}, student {row['quantization']}"
-        )
+        note = f" ({row['note']})" if row["note"] else ""
+        if row["shipped"]:
+            typer.echo(f"{row['name']}: here, student {row['quantization']}{note}")
+        else:
+            typer.echo(
+                f"{row['name']}: file to begin with, {row['student']} taught by "
+                f"{row['teacher']}{note}"
+            )
 
 
-@app.command()
-def check(
-    pair: Annotated[str, typer.Argument(help="A shipped pair, or a folder with pair.toml.")],
+@app.command("new", epilog=_NEW_EXAMPLES)
+def new(
+    name: Annotated[str, typer.Argument(help="What the pair is called.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    ready: Annotated[str, typer.Option("--from", help="A ready-made file, as `list` shows it.")],
+) -> None:
+    """Copy a ready-made file to a folder of its own, to be completed there."""
+    from driftline_shared.models.ready import new_pair
+
+    file = new_pair(name, ready, folder)
+    typer.echo(
+        f"wrote {file}; fill in revision for both checkpoints, then "
+        f"driftline models fit-token-space {folder} --images DIR --questions FILE"
+    )
+
+
+@app.command("inspect", epilog=_INSPECT_EXAMPLES)
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, or an id on the hub.")],
+    revision: Annotated[str, typer.Option(help="Commit or tag of a hub id.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Whether a pair is whole: files, one vision tower, one vocabulary.
+    """What a checkpoint is: family, parts, sizes, grid, adapter, memory. Reads no weights."""
+    from driftline_shared.models.hub import snapshot
+    from driftline_shared.models.inspection import inspect_checkpoint
+    from driftline_shared.models.rendering import inspection_dict, inspection_lines
 
-    Examples: driftline models check tiny  |  driftline models check ./my-pair --json
-    """
-    loaded = load_pair(pair)
-    findings = _findings(loaded)
+    folder = Path(checkpoint)
+    place = folder if folder.is_dir() else snapshot(checkpoint, revision)
+    found = inspect_checkpoint(place)
     if as_json:
-        typer.echo(json.dumps({"pair": _summary(loaded), "findings": findings}))
+        typer.echo(json.dumps(inspection_dict(found)))
+        return
+    for line in inspection_lines(found):
+        typer.echo(line)
+
+
+@app.command("check", epilog=_CHECK_EXAMPLES)
+def check(
+    pair: PairArgument,
+    device_memory: Annotated[
+        str | None, typer.Option(help="Memory of the device, as 8GB; default: this machine's.")
+    ] = None,
+    cloud_memory: Annotated[
+        str | None, typer.Option(help="Memory of the cloud, as 80GB; default: this machine's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a pair fits together, what it needs, and what it will send."""
+    from driftline_shared.models.checks import check_pair
+    from driftline_shared.models.findings import parse_limit
+    from driftline_shared.models.pair import load_draft
+    from driftline_shared.models.rendering import report_dict, report_lines
+
+    report = check_pair(
+        load_draft(pair), device=parse_limit(device_memory), cloud=parse_limit(cloud_memory)
+    )
+    if as_json:
+        typer.echo(json.dumps(report_dict(report)))
     else:
-        for finding in findings or ["whole: one tower, one vocabulary, all files there"]:
-            typer.echo(f"{loaded.name}: {finding}")
-    if findings:
+        for line in report_lines(report):
+            typer.echo(line)
+    if report.has_errors:
         raise typer.Exit(1)
 
 
-def _findings(pair: Pair) -> list[str]:
-    """What is wrong, one sentence each."""
-    found = []
-    for side in (pair.teacher_dir, pair.student_dir):
-        if token_space_digest(side) != pair.token_space.digest:
-            found.append(
-                f"{side.name}'s vision tower is not the one pair.toml names; "
-                "fit the token space anew or use checkpoints that share a tower"
-            )
-    if _vocabulary(pair.teacher_dir) != _vocabulary(pair.student_dir):
-        found.append("teacher and student have different vocabularies; distillation needs one")
-    for part in (pair.source_set, pair.probe_set, lambda: pair.gate):
-        try:
-            part()
-        except PairError as error:
-            found.append(str(error))
-    return found
-
-
-def _vocabulary(side: Path) -> Any:
-    try:
-        return json.loads((side / "tokenizer.json").read_text())["model"]["vocab"]
-    except (OSError, ValueError, KeyError) as error:
-        raise PairError(f"{side / 'tokenizer.json'} cannot be read: {error}") from error
-
-
-def _summary(pair: Pair) -> dict[str, object]:
+def _listed(name: str, spec: PairSpec, *, shipped: bool) -> dict[str, object]:
+    """A row of the list."""
     return {
-        "name": pair.name,
-        "folder": pair.dir.name,
-        "quantization": pair.quantization,
-        "tokens": pair.token_space.grid.num_tokens,
-        "width": pair.token_space.width,
-        "token_space": pair.token_space.digest,
-        "base_model": pair.base_model,
-        "adapter": asdict(pair.adapter),
+        "name": name,
+        "shipped": shipped,
+        "teacher": spec.teacher.id or spec.teacher.path or "teacher",
+        "student": spec.student.id or spec.student.path or "student",
+        "quantization": spec.student.quantization,
+        "note": spec.note,
     }

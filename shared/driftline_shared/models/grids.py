@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,14 +18,16 @@ def token_grid(model_dir: Path, canvas: Canvas | None) -> Grid:
 
     Raises PairError for a canvas that the family cannot read.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     register_towers()
     config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
     family = family_of(model_dir)
-    # A family settles its canvas from config and image processor alone: no weights are needed.
+    # A family settles its canvas from modules and image processor: no weights are needed.
+    with torch.device("meta"):
+        net = AutoModelForImageTextToText.from_config(config)
     model: Any = family.__new__(family)
-    model.net, model.device = SimpleNamespace(config=config), torch.device("cpu")
+    model.net, model.device = net, torch.device("cpu")
     model._prepare(model_dir, canvas)
     grid: Grid = model.grid
     return grid

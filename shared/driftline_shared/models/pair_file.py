@@ -19,15 +19,11 @@ def write_fitted(
 ) -> None:
     """Set `[token_space]` digest and grid, `[translator]`; None leaves a key alone.
 
-    The file is replaced at once, after it was read back. Raises PairError if it cannot be read.
+    Raises PairError if the file cannot be read.
     """
     import tomlkit
-    from tomlkit.exceptions import TOMLKitError
 
-    try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise PairError(f"{file} cannot be read: {error}") from error
+    document = _parsed(file)
     if digest is not None:
         _table(document, "token_space")["digest"] = digest
     if grid is not None:
@@ -36,6 +32,30 @@ def write_fitted(
         _table(document, "token_space")["grid"] = inline
     if translator is not None:
         _table(document, "translator").update(translator.model_dump(exclude_none=True))
+    _replace(file, document)
+
+
+def write_name(file: Path, name: str) -> None:
+    """Set the pair's name. Raises PairError for a name that no pair can have."""
+    document = _parsed(file)
+    document["name"] = name
+    _replace(file, document)
+
+
+def _parsed(file: Path) -> Any:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise PairError(f"{file} cannot be read: {error}") from error
+
+
+def _replace(file: Path, document: Any) -> None:
+    """Put `document` in the file's place at once, after it was read back."""
+    import tomlkit
+
     new = file.with_name(f".{file.name}.new")
     new.write_text(tomlkit.dumps(document), encoding="utf-8")
     try:

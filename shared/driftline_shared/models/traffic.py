@@ -1,0 +1,95 @@
+"""How many bytes a pair's samples and updates take on the wire, before any was sent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftline_shared.codec.tokens import coded_size_bound, tokens_within
+from driftline_shared.tokens import (
+    MAX_SAMPLE_BYTES,
+    CodedTokens,
+    Grid,
+    Sample,
+    SamplingPolicy,
+    TokenSpace,
+)
+from driftline_shared.wire.samples import dump_sample
+
+LEAST_SHARE = 0.10
+"""Share of the adapter's weights in an update, as the cloud's `dwc.least_share`."""
+
+MAX_FP16_SHARE = 0.10
+"""Most bytes of an update per byte of the fp16 adapter, as the cloud's `dwc.max_fp16_share`."""
+
+VALUE_BITS = 2.2
+"""Bits of a kept value: the cloud's first quantizer after entropy coding."""
+
+ENTRY_BYTES = 65
+MANIFEST_BYTES = 260
+"""What a tensor, and the rest of a manifest, take."""
+
+_QUESTION, _ANSWER = "q" * 64, "a" * 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleBytes:
+    """`kept` of `num_tokens` tokens leave: `payload` at most, before zstd, and `envelope`.
+
+    `wanted`: tokens that the policy's share asks for; fewer are kept where a sample may not be so
+    large.
+    """
+
+    num_tokens: int
+    wanted: int
+    kept: int
+    payload: int
+    envelope: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateBytes:
+    """`expected` bytes of an update with `LEAST_SHARE` of the weights; never more than `most`."""
+
+    expected: int
+    most: int
+    adapter_fp16: int
+
+
+def sample_bytes(grid: Grid, width: int, policy: SamplingPolicy) -> SampleBytes:
+    """One sample under `policy`, with a question of 64 characters and an answer of 16."""
+    one = np.zeros(width, dtype=np.float32)
+    space = TokenSpace(digest="", grid=grid, low=one, high=one, mean=one, precision=one)
+    wanted = max(1, math.floor(grid.num_tokens * policy.token_share + 0.5))
+    most = min(MAX_SAMPLE_BYTES, policy.sample_bytes or MAX_SAMPLE_BYTES)
+    kept = min(wanted, tokens_within(most, space, policy.token_codec))
+    payload = coded_size_bound(kept, space, policy.token_codec) if kept else 0
+    empty = Sample(
+        id=bytes(16),
+        question=_QUESTION,
+        answer=_ANSWER,
+        tokens=CodedTokens(codec=policy.token_codec, num_tokens=1, grid=grid, payload=b"\0"),
+        scores={"entropy": 0.5, "margin": 0.5},
+        created_unix_s=1_700_000_000,
+        adapter_version=1,
+    )
+    return SampleBytes(
+        num_tokens=grid.num_tokens,
+        wanted=wanted,
+        kept=kept,
+        payload=payload,
+        envelope=len(dump_sample(empty)) - 1,
+    )
+
+
+def update_bytes(num_parameters: int, num_tensors: int) -> UpdateBytes:
+    """An update of an adapter: places of the kept weights by their entropy, values, manifest."""
+    share = LEAST_SHARE
+    entropy = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
+    body = num_parameters * (entropy + share * VALUE_BITS) / 8
+    fp16 = 2 * num_parameters
+    most = int(MAX_FP16_SHARE * fp16)
+    expected = math.ceil(body) + num_tensors * ENTRY_BYTES + MANIFEST_BYTES
+    return UpdateBytes(expected=min(expected, most), most=most, adapter_fp16=fp16)
