@@ -55,17 +55,19 @@ def select(
     *,
     share: float,
     max_bytes: int,
+    least: int = 1,
+    step: int = 1,
 ) -> Coded | None:
     """Code the most informative tokens: `share` of them, or fewer if `max_bytes` holds fewer.
 
-    None when not even one token fits. Coded size depends on what zstd finds, so it is measured, not
-    predicted: the count is cut in proportion until it fits, a few encodings at most.
+    None when fewer than `least` tokens fit. Coded size depends on what zstd finds, so it is
+    measured, not predicted: the count is cut in proportion, and by `step` at least, until it fits.
     """
     count = num_kept(tokens.num_tokens, share)
-    while count > 0:
+    while count >= max(least, 1):
         coded = encode(tokens.keep(top_positions(scores, tokens.positions, count)))
         size = coded.num_bytes
         if size <= max_bytes:
             return coded
-        count = min(count - 1, count * max_bytes // size)
+        count = min(count - step, count * max_bytes // size)
     return None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from driftline_device.sampling.selector import Coded, num_kept, select, top_positions
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
 from driftline_shared.errors import ConfigError
-from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
+from driftline_shared.tokens import Grid, RegionLayout, Regions, TokenSpace, VisualTokens
 
 GRID = Grid(rows=4, cols=4)
 WIDTH = 8
@@ -88,3 +88,23 @@ def test_select_never_exceeds_the_byte_budget(max_bytes: int, seed: int) -> None
         assert int8(best).num_bytes > max_bytes
     else:
         assert coded.num_bytes <= max_bytes
+
+
+def test_select_gives_up_below_the_least_and_in_few_steps() -> None:
+    tried: list[int] = []
+
+    def stubborn(tokens: VisualTokens) -> Coded:
+        """Hardly smaller with fewer tokens, as a picture is."""
+        tried.append(tokens.num_tokens)
+        regions = Regions(
+            layout=RegionLayout.WHOLE, height=64, width=64, thumbnail=b"", crops=bytes(9_000)
+        )
+        return Coded(tokens=int8(tokens).tokens, regions=regions)
+
+    scores = np.arange(16.0)
+    limits: dict[str, int] = {"max_bytes": 9_000, "least": 8}
+    assert select(image(), scores, stubborn, share=1.0, step=3, **limits) is None
+    assert tried == [16, 13, 10]
+    assert select(image(), scores, stubborn, share=0.25, max_bytes=20_000, least=8) is None
+    found = select(image(), scores, stubborn, share=0.5, max_bytes=20_000, least=8)
+    assert found is not None and found.tokens.num_tokens == 8
