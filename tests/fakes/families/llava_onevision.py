@@ -34,27 +34,29 @@ MODEL_TYPE = "llava_onevision"
 PROMPT = "<|im_start|>user\n<image>\n{question}<|im_end|>\n<|im_start|>assistant\n"
 CANVAS: Canvas | None = Canvas(height=30, width=40)
 
-SIZE, PATCH = 20, 4
-SIDE = SIZE // PATCH
+PATCH, SIDE = 4, 5
+SIZE = SIDE * PATCH
 LIMIT = 4
 """Tiles above which the library pools."""
-PINPOINTS = [[SIZE * rows, SIZE * cols] for rows in range(1, 5) for cols in range(1, 5)]
 SPECIAL = ("<image>", "<video>", "<|im_start|>", "<|im_end|>")
 
 
-def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 0) -> Path:
-    """One tower for one `tower_seed`, whatever the language model."""
+def make_checkpoint(
+    folder: Path, *, width: int, layers: int, tower_seed: int = 0, side: int = SIDE
+) -> Path:
+    """One tower of `side` x `side` patches for one `tower_seed`, whatever the language model."""
     tokenizer = make_tokenizer(SPECIAL)
     with torch.random.fork_rng():
         torch.manual_seed(tower_seed)
-        model = _model(tokenizer, width=width, layers=layers)
+        model = _model(tokenizer, width=width, layers=layers, side=side)
         torch.manual_seed(tower_seed)
-        tower = _model(tokenizer, width=32, layers=1).model.vision_tower.state_dict()
+        tower = _model(tokenizer, width=32, layers=1, side=side).model.vision_tower.state_dict()
         model.model.vision_tower.load_state_dict(tower)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     LlavaOnevisionImageProcessorPil(
-        size={"height": SIZE, "width": SIZE}, image_grid_pinpoints=PINPOINTS
+        size={"height": side * PATCH, "width": side * PATCH},
+        image_grid_pinpoints=_pinpoints(side * PATCH),
     ).save_pretrained(folder)
     return folder
 
@@ -92,7 +94,7 @@ def library_inputs(
 
 
 def _model(
-    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int
+    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int, side: int
 ) -> LlavaOnevisionForConditionalGeneration:
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(
@@ -100,7 +102,7 @@ def _model(
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=2,
-            image_size=SIZE,
+            image_size=side * PATCH,
             patch_size=PATCH,
             vision_use_head=False,
         ),
@@ -118,7 +120,7 @@ def _model(
         ),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-        image_grid_pinpoints=PINPOINTS,
+        image_grid_pinpoints=_pinpoints(side * PATCH),
         vision_aspect_ratio=f"anyres_max_{LIMIT}",
     )
     model = LlavaOnevisionForConditionalGeneration(config)
@@ -127,3 +129,8 @@ def _model(
         if "language_model" in name and parameter.dim() == 2:
             parameter.data.mul_(6.0)
     return model.eval()
+
+
+def _pinpoints(size: int) -> list[list[int]]:
+    """1 x 1 to 4 x 4 tiles."""
+    return [[size * rows, size * cols] for rows in range(1, 5) for cols in range(1, 5)]

@@ -12,6 +12,7 @@ it is projected.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ from driftline_shared.tokens import Grid
 
 _VIEWS_AT_ONCE = 32
 """Bounds the tower's memory: a clip of 32 frames of 384 x 384 in one piece."""
+
+_POOLED_ABOVE = 1.1
+"""The library pools tiles that are longer by this than those it may keep, in patches a side."""
 
 _TAPS = 4
 _PLACE = 2
@@ -67,7 +71,7 @@ class LlavaOnevisionModel(FamilyModel):
             cells = -(-self._side // 2)
             self.grid = Grid(frames=self._canvas.frames, rows=cells, cols=cells)
         else:
-            _check_pooled(self.net, self._canvas)
+            _check_size(self.net, self._canvas)
             order = _packed(self.net, self._canvas)
             self._learned = order == LEARNED
             self._order = order[~self._learned]
@@ -158,33 +162,33 @@ def _num_views(net: Any, canvas: Canvas) -> int:
     return int(image_size_to_num_patches(size, config.image_grid_pinpoints, side))
 
 
-def _packed(net: Any, canvas: Canvas, *, limit: str | None = None, device: str = "cpu") -> Tensor:
+def _packed(net: Any, canvas: Canvas) -> Tensor:
     """(L,) int64: for each place of the image's sequence the patch there, or `LEARNED`.
 
-    Patches are numbered view by view. The library packs their numbers as it packs features.
-    `limit`: `vision_aspect_ratio`, by which it pools large pictures; None: never.
+    Patches are numbered view by view; the library packs their numbers as it packs features.
     """
-    side = net.config.vision_config.image_size // net.config.vision_config.patch_size
-    views = _num_views(net, canvas)
-    # Exact in float64; interpolation, which the meta device is asked about, takes no integers.
-    numbers = torch.arange(views * side * side, dtype=torch.float64, device=device)
+    vision, views = net.config.vision_config, _num_views(net, canvas)
+    # float64 is exact here, and what the library's packing concatenates.
+    numbers = torch.arange(views * (vision.image_size // vision.patch_size) ** 2).double()
     packed, _ = net.model.pack_image_features(
         [numbers.reshape(views, -1, 1)],
         torch.tensor([[canvas.height, canvas.width]]),
-        image_newline=torch.tensor([float(LEARNED)], dtype=torch.float64, device=device),
-        vision_aspect_ratio=limit or f"anyres_max_{views**2}",
+        image_newline=torch.tensor([LEARNED]).double(),
+        vision_aspect_ratio=net.config.vision_aspect_ratio,
     )
     return packed[0][:, 0].long()
 
 
-def _check_pooled(net: Any, canvas: Canvas) -> None:
+def _check_size(net: Any, canvas: Canvas) -> None:
     """Raise PairError for pictures of more tiles than the checkpoint reads without pooling."""
     limit = net.config.vision_aspect_ratio
-    if re.fullmatch(r"anyres_max_[1-9]\d*", limit) is None:
+    found = re.fullmatch(r"anyres_max_([1-9]\d*)", limit)
+    if found is None:
         raise PairError(f"config.json: vision_aspect_ratio is anyres_max_N, not {limit!r}")
-    if not _is_pooled(net, canvas, limit):
+    num_tiles = int(found[1])
+    if not _is_pooled(net, canvas, num_tiles):
         return
-    fits = _largest(net, canvas, limit)
+    fits = _largest(net, canvas, num_tiles)
     raise PairError(
         f"a picture of {canvas.height} x {canvas.width} pixels has {_num_views(net, canvas) - 1} "
         f"tiles; with {limit} the model pools its tokens after the projector, and a pooled token "
@@ -193,13 +197,23 @@ def _check_pooled(net: Any, canvas: Canvas) -> None:
     )
 
 
-def _is_pooled(net: Any, canvas: Canvas, limit: str) -> bool:
-    # Shapes alone: the meta device computes nothing.
-    pooled = _packed(net, canvas, limit=limit, device="meta")
-    return len(pooled) != len(_packed(net, canvas, device="meta"))
+def _is_pooled(net: Any, canvas: Canvas, num_tiles: int) -> bool:
+    """Whether the library pools what padding leaves of the tiles."""
+    from transformers.models.llava_onevision.modeling_llava_onevision import (
+        get_anyres_image_grid_shape,
+        unpad_image,
+    )
+
+    config, size = net.config, [canvas.height, canvas.width]
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    rows, cols = get_anyres_image_grid_shape(
+        size, config.image_grid_pinpoints, config.vision_config.image_size
+    )
+    padded = torch.empty(1, rows * side, cols * side, device="meta")
+    return math.sqrt(unpad_image(padded, size).numel() / (num_tiles * side**2)) > _POOLED_ABOVE
 
 
-def _largest(net: Any, canvas: Canvas, limit: str) -> Canvas:
+def _largest(net: Any, canvas: Canvas, num_tiles: int) -> Canvas:
     """The largest canvas of that shape which is not pooled; one tile never is."""
     longer = max(canvas.height, canvas.width)
     # Beyond the longest side of any tiling all pictures of a shape are tiled alike.
@@ -207,7 +221,7 @@ def _largest(net: Any, canvas: Canvas, limit: str) -> Canvas:
     for side in range(min(longer - 1, bound), 1, -1):
         height, width = (max(1, each * side // longer) for each in (canvas.height, canvas.width))
         smaller = Canvas(height=height, width=width)
-        if not _is_pooled(net, smaller, limit):
+        if not _is_pooled(net, smaller, num_tiles):
             return smaller
     return Canvas(height=1, width=1)
 
