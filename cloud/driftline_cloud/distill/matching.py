@@ -53,6 +53,8 @@ class Matching:
 
     def step_share(self, answers: Sequence[Sequence[int]]) -> float:
         """Share of the steps of `answers` (student ids) that are compared; 1 without any."""
+        if self.vocabularies.mode == "sequence":
+            return 0.0
         total = sum(len(answer) for answer in answers)
         if self._spelling is None or not total:
             return 1.0

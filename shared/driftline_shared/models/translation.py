@@ -18,8 +18,8 @@ TRANSLATOR_FILE = "translator.safetensors"
 MAX_TRANSLATOR_BYTES = 1 << 30
 """Most bytes of a translator (1 GiB); a linear one from 12288 to 5120 channels has 252 MB."""
 
-MAX_HIDDEN = 1024
-"""Most hidden units of an MLP translator."""
+MIN_HIDDEN, MAX_HIDDEN = 64, 1024
+"""Hidden units of an MLP translator: twice the wider side, within these."""
 
 
 def cell_map(student: Grid, teacher: Grid) -> NDArray[np.int64]:
@@ -59,7 +59,7 @@ def translator_bytes(
 
 def hidden_width(student_width: int, teacher_width: int) -> int:
     """Hidden units of an MLP translator."""
-    return min(2 * max(student_width, teacher_width), MAX_HIDDEN)
+    return min(max(2 * max(student_width, teacher_width), MIN_HIDDEN), MAX_HIDDEN)
 
 
 def _axis(ours: int, theirs: int) -> NDArray[np.int64]:
