@@ -1,7 +1,7 @@
 """The whole loop as a user starts it: two commands, real gRPC, a round, an update, a swap.
 
-On a random pair, so numbers mean nothing and the gate is set to let everything pass: the path is
-what is tested.
+On random pairs, so numbers mean nothing and the gate is set to let everything pass:
+the path is what is tested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from driftline_lab.data.streams import Segment, write_stream
 from driftline_lab.demo.processes import program, wait_for_file
 from driftline_shared.models.pair import load_pair
 from driftline_shared.update import adapter_digest
-from tests.fakes.tiny_pair import make_tiny_pair
+from tests.fakes.family_pair import make_family_pair
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -47,8 +47,12 @@ agreement_tolerance = 1.0
 """
 
 
-def test_a_device_that_drifts_gets_an_update_from_its_cloud(tmp_path: Path) -> None:
-    pair = load_pair(make_tiny_pair(tmp_path / "pair"))
+@pytest.mark.parametrize("teacher_tower", [0, 1], ids=["one tower", "two towers"])
+def test_a_device_that_drifts_gets_an_update_from_its_cloud(
+    tmp_path: Path, teacher_tower: int
+) -> None:
+    made = make_family_pair(tmp_path / "pair", "llava", teacher_tower=teacher_tower)
+    pair = load_pair(made)
     write_stream(tmp_path / "data", [Segment(domain="night", num_questions=60)], num_test=4)
     cloud_file, device_file = tmp_path / "cloud.toml", tmp_path / "device.toml"
     cloud_file.write_text(

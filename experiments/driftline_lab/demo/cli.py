@@ -6,7 +6,8 @@ import json
 import signal
 import sys
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,8 @@ _EXAMPLES = """
 
     driftline demo --world openmoji --segments source,lineart,photo
 
+    driftline demo --pair smol --set-cloud distil.max_steps=60
+
 Every drift is synthetic, made from the easy-vqa data set or from OpenMoji's drawings.
 Exit codes: 0 well, 1 failed, 2 usage.
 """
@@ -50,8 +53,12 @@ def demo(
             "source,lineart of openmoji."
         ),
     ] = None,
-    questions: Annotated[int, typer.Option(help="Questions of a drifted segment.")] = 1200,
-    tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 500,
+    questions: Annotated[
+        int | None, typer.Option(help="Questions of a drifted segment; by default the pair's.")
+    ] = None,
+    tests: Annotated[
+        int | None, typer.Option(help="Held-out questions of each domain; by default the pair's.")
+    ] = None,
     uplink_share: Annotated[
         float, typer.Option(help="Most samples sent per sample seen, 0..1.", min=0.0, max=1.0)
     ] = 0.3,
@@ -61,6 +68,14 @@ def demo(
     data: Annotated[
         Path | None,
         typer.Option(help="Your own stream: stream.jsonl, test.jsonl, source_test.jsonl."),
+    ] = None,
+    set_cloud: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting of the cloud, as key=value; may be repeated."),
+    ] = None,
+    set_device: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting of the device, as key=value; may be repeated."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result document into this file.")
@@ -72,15 +87,16 @@ def demo(
     """Start a cloud and a device on loopback, stream a drifting world, and show what happens."""
     from driftline_lab.data.worlds import world_named
     from driftline_lab.demo.options import DemoOptions
+    from driftline_lab.demo.paces import pace_of
     from driftline_lab.demo.run import run_demo
     from driftline_shared.models.pair import load_pair
 
     # Without this a SIGTERM would end the demo at once and leave its two programs behind.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
-    chosen = world_named(world, pair=load_pair(pair).name)
+    name = load_pair(pair).name
+    chosen, pace = world_named(world, pair=name), pace_of(name)
     names = () if data is not None else chosen.domains_of(segments)
-    temporary = tempfile.TemporaryDirectory(prefix="driftline-demo-")
-    with nullcontext(keep_state) if keep_state is not None else temporary as state:
+    with _state(keep_state) as state:
         report = run_demo(
             DemoOptions(
                 pair=pair,
@@ -88,14 +104,27 @@ def demo(
                 seed=seed,
                 workers=workers,
                 segments=names,
-                questions=questions,
-                tests=tests,
+                questions=questions if questions is not None else pace.questions,
+                tests=tests if tests is not None else pace.tests,
                 uplink_share=uplink_share,
                 token_share=token_share,
                 data=data,
-                state=Path(state),
+                pace=pace,
+                cloud_settings=tuple(set_cloud or ()),
+                device_settings=tuple(set_device or ()),
+                state=state,
             )
         )
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report.document(), indent=1) + "\n")
+
+
+def _state(keep: Path | None) -> AbstractContextManager[Path]:
+    return nullcontext(keep) if keep is not None else _temporary()
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="driftline-demo-") as folder:
+        yield Path(folder)

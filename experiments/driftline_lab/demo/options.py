@@ -8,6 +8,7 @@ from pathlib import Path
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import EASYVQA, World
 from driftline_lab.demo.evaluate import TestSet, read_test_set
+from driftline_lab.demo.paces import PACES, Pace
 from driftline_lab.demo.report import SOURCE
 from driftline_shared.errors import DataError
 
@@ -19,7 +20,8 @@ class DemoOptions:
     `world`: the data set of the stream, `segments` its domains in turn. `questions`: per segment;
     the source segment takes half, since nothing is learnt there. `tests`: held-out questions of
     each domain. `uplink_share`: most samples sent per sample seen. `token_share`: tokens kept of
-    each. `data`: a user's own stream, instead of `segments`.
+    each. `data`: a user's own stream, instead of `segments`. `pace`: pauses and what else follows
+    from the size of the pair. `cloud_settings`, `device_settings`: key=value, for either program.
     """
 
     pair: str = "tiny"
@@ -32,6 +34,9 @@ class DemoOptions:
     uplink_share: float = 0.3
     token_share: float = 0.5
     data: Path | None = None
+    pace: Pace = PACES["tiny"]
+    cloud_settings: tuple[str, ...] = ()
+    device_settings: tuple[str, ...] = ()
     state: Path
 
 

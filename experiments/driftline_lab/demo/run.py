@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -122,16 +122,23 @@ def _loop(
     """Cloud and device as two processes, until the stream is over and nothing is under way."""
     state = options.state
     cloud_config = write_cloud_config(options)
+    paced = [f"{key}={value}" for key, value in options.pace.cloud.items()]
     serve = ["cloud", "serve", "--config", str(cloud_config)]
+    serve += _assigned((*paced, *options.cloud_settings))
     with program("cloud", serve, state / "cloud.log") as cloud:
         port = wait_for_file(state / "cloud" / "port", cloud, READY_S)
         address = f"127.0.0.1:{port}"
         device_config = write_device_config(options, address)
         run = ["device", "run", "--config", str(device_config), "--source", str(data.stream)]
+        run += _assigned(options.device_settings)
         with program("device", run, state / "device.log") as device:
             _watch(options, data, console, cloud, device, address)
         found = fetch_status(address, timeout_s=10.0)
     return read_status(state / "device"), found
+
+
+def _assigned(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _watch(

@@ -6,12 +6,6 @@ from pathlib import Path
 
 from driftline_lab.demo.options import DemoOptions
 
-SETTLE_EVERY = 600
-"""Questions between two pauses in which device and cloud catch up: a demo streams a day in minutes,
-and without pauses it would be over before the first round is."""
-
-SETTLE_S = 120.0
-
 _CLOUD = """# Written by driftline demo.
 state = "{state}"
 listen = "127.0.0.1:0"
@@ -51,7 +45,7 @@ drain_s = 60.0
 
 def write_cloud_config(options: DemoOptions) -> Path:
     """The cloud's settings; the path of the file."""
-    sent = options.uplink_share * SETTLE_EVERY
+    sent = options.uplink_share * options.pace.settle_every
     path = options.state / "cloud.toml"
     path.write_text(
         _CLOUD.format(
@@ -76,8 +70,8 @@ def write_device_config(options: DemoOptions, address: str) -> Path:
             pair=options.pair,
             cloud=address,
             seed=options.seed,
-            settle_s=SETTLE_S,
-            settle_every=SETTLE_EVERY,
+            settle_s=options.pace.settle_s,
+            settle_every=options.pace.settle_every,
         )
     )
     return path

@@ -160,11 +160,8 @@ class Draft:
 
     @property
     def canvas(self) -> Canvas | None:
-        image, grid = self.spec.token_space.image, self.grid
-        if image is None:
-            return None
-        frames = image.frames or (grid.frames if grid is not None else 1)
-        return Canvas(height=image.height, width=image.width, frames=frames)
+        image = self.spec.token_space.image
+        return Canvas(**image.model_dump()) if image is not None else None
 
     @cached_property
     def adapter(self) -> AdapterSpec:

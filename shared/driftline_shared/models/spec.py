@@ -80,11 +80,11 @@ class GridSpec(Section):
 
 
 class ImageSpec(Section):
-    """The canvas; `frames` None: as many as the grid has."""
+    """The canvas; `frames` above 1 for clips. (A grid's frames can be the tiles of one image.)"""
 
     height: _Side
     width: _Side
-    frames: _Frames | None = None
+    frames: _Frames = 1
 
 
 class TokenSpaceSpec(Section):

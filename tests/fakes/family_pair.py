@@ -1,0 +1,68 @@
+"""A whole pair of tiny random checkpoints of any family, fitted by the product's own commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from driftline_device.calibration import calibrate
+from driftline_device.runtime.torch import TorchRuntime
+from driftline_shared.models.calibration_images import question_set
+from driftline_shared.models.fitting import fit_images
+from driftline_shared.models.pair import load_draft, load_pair
+from tests.fakes.families import FAMILIES
+from tests.fakes.tiny_pair import ANSWERS, QUESTIONS
+
+_SPEC = """name = "random-{family}"
+prompt = {prompt}
+max_new_tokens = 4
+[student]
+quantization = "nf4"
+[token_space]
+{image}
+[adapter]
+rank = 4
+alpha = 8.0
+"""
+
+
+def make_family_pair(
+    folder: Path, family: str, *, num_images: int = 8, teacher_tower: int = 0
+) -> Path:
+    """Write and fit a random pair of `family`; its answers mean nothing, its files are whole.
+
+    `teacher_tower`: another seed than 0 gives the teacher a tower of its own, and so a translator.
+    """
+    fake = FAMILIES[family]
+    fake.make_checkpoint(folder / "teacher", width=64, layers=3, tower_seed=teacher_tower)
+    fake.make_checkpoint(folder / "student", width=32, layers=2)
+    canvas = fake.CANVAS
+    image = (
+        "" if canvas is None else f"image = {{height = {canvas.height}, width = {canvas.width}}}"
+    )
+    file = folder / "pair.toml"
+    file.write_text(_SPEC.format(family=family, prompt=json.dumps(fake.PROMPT), image=image))
+    questions = write_calibration(folder.parent / "calibration", num_images)
+    fit_images(
+        load_draft(file), question_set(questions.parent, questions, num_images), lambda *_: None
+    )
+    pair = load_pair(file)
+    calibrate(pair, TorchRuntime(pair), lambda *_: None)
+    return folder
+
+
+def write_calibration(folder: Path, num_images: int) -> Path:
+    """Random pictures and a JSONL of questions about them; the path of the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(num_images):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        for question, answer in zip(QUESTIONS, ANSWERS, strict=True):
+            rows.append({"image": f"{number}.png", "question": question, "answer": answer})
+    file = folder / "source.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
