@@ -85,19 +85,20 @@ def fit_token_space(
     from driftline_shared.models.pair import load_draft
 
     draft = load_draft(pair)
+    rows_left_out: tuple[str, ...] = ()
     if images is None:
         if questions is not None:
             raise ConfigError("--questions are about images: give --images, too")
-        fitted, left_out = fit_stored(draft), ()
+        fitted = fit_stored(draft)
     else:
         given = question_set(images, questions, limit) if questions else folder_set(images, limit)
-        left_out = given.broken
+        rows_left_out = given.broken
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("encoding calibration images", total=given.num_images)
             fitted = fit_images(
                 draft, given, lambda done, _: bar.update(task, completed=done), device=compute
             )
-    for told in (*left_out, *fitted.broken):
+    for told in (*rows_left_out, *fitted.broken):
         typer.echo(f"left out: {told}", err=True)
     if as_json:
         typer.echo(json.dumps(asdict(fitted)))

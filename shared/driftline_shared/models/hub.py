@@ -18,6 +18,9 @@ PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _NOT_OURS = ("*/*",)
 """Sub-folders hold the same weights in other formats (onnx, original)."""
 
+TIMEOUT_S = 10.0
+"""Longest wait for the hub's first answer."""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BRANCHES = ("main", "master", "refs/heads/main")
 
@@ -106,7 +109,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def _fetch(model_id: str, revision: str, cache: Path | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -115,8 +118,17 @@ def _fetch(model_id: str, revision: str, cache: Path | None) -> Path:
         RevisionNotFoundError,
     )
 
+    # The library has changed its HTTP client before; errors of the client are its own's base.
+    client_error: type[Exception] = HfHubHTTPError.__bases__[0]
     place = f"{model_id} at {revision}"
     try:
+        # Asked first: a download whose hub cannot be reached gives the parts that are here.
+        info = HfApi().model_info(model_id, revision=revision, timeout=TIMEOUT_S)
+        if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+            raise PairError(
+                f"{place} has no safetensors; pickled weights can run code and are never read. "
+                "Choose a revision with safetensors, or convert a copy and name its folder"
+            )
         found = Path(
             snapshot_download(
                 model_id,
@@ -136,16 +148,11 @@ def _fetch(model_id: str, revision: str, cache: Path | None) -> Path:
         raise PairError(
             f"the hub knows no model {model_id!r}, or it is private: check the id, or log in"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, client_error, OSError) as error:
         raise PairError(
             f"{place} is not in the local cache and the hub cannot be reached: connect once, or "
             f'copy the folder here and name it with path = "..." ({_first_line(error)})'
         ) from error
-    if not any(found.glob("*.safetensors")):
-        raise PairError(
-            f"{place} has no safetensors; pickled weights can run code and are never read. Choose "
-            "a revision with safetensors, or convert a copy and name its folder"
-        )
     if not is_whole(found):
         raise PairError(f"{place}: config.json or a file of its weights is missing on the hub")
     return found
