@@ -98,7 +98,8 @@ def compare(
     smaller = min(len(student.pieces), len(teacher.pieces))
     share = (len(student_ids) - 1) / max(smaller, 1)
     same = student.pieces == teacher.pieces and student.ends[0] == teacher.ends[0]
-    most = "same" if same else "shared" if share >= MIN_SHARED_SHARE else "sequence"
+    less: VocabularyMode = "shared" if share >= MIN_SHARED_SHARE else "sequence"
+    most: VocabularyMode = "same" if same else less
     if wanted == "same" and not same:
         raise PairError(
             f"{student_dir.name} and {teacher_dir.name} have different vocabularies ({share:.0%} "
@@ -109,7 +110,7 @@ def compare(
             f"{student_dir.name} and {teacher_dir.name} have no string in common; "
             'set [distillation] vocabulary = "sequence"'
         )
-    mode: VocabularyMode = wanted or most
+    mode = wanted or most
     if mode == "same":
         student_ids = teacher_ids = _same_ids(student, teacher)
     return Vocabularies(
