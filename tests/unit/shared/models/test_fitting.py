@@ -59,14 +59,10 @@ def photos(folder: Path, count: int) -> Path:
 def unfitted(folder: Path, fake: ModuleType, *, teacher_seed: int = 0) -> Path:
     fake.make_checkpoint(folder / "teacher", width=64, layers=2, tower_seed=teacher_seed)
     fake.make_checkpoint(folder / "student", width=64, layers=1)
-    canvas = fake.CANVAS
-    image = (
-        ""
-        if canvas is None
-        else (
-            f"image = {{ height = {canvas.height}, width = {canvas.width}, frames = {canvas.frames} }}"
-        )
-    )
+    canvas, image = fake.CANVAS, ""
+    if canvas is not None:
+        sides = f"height = {canvas.height}, width = {canvas.width}, frames = {canvas.frames}"
+        image = f"image = {{ {sides} }}"
     text = COMMENTED.format(prompt=json.dumps(fake.PROMPT), image=image)
     (folder / "pair.toml").write_text(text)
     return folder
