@@ -35,7 +35,7 @@ from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteMod
 NUM_STUDENT_LAYERS = 10
 STUDENT_RANK, TEACHER_RANK = 64, 16
 STUDENT_PLAN = Plan(num_warm_steps=300, num_steps=450, learning_rate=1.2e-3)
-TEACHER_PLAN = Plan(num_warm_steps=600, num_steps=600, learning_rate=8e-4)
+TEACHER_PLAN = Plan(num_warm_steps=600, num_steps=550, learning_rate=8e-4)
 HEALING_PLAN = Plan(num_warm_steps=0, num_steps=150, learning_rate=4e-4, seed=1)
 VIEWS = {Use.TRAIN: 12, Use.TEST: 3}
 """How many views of each concept in each style."""
@@ -120,16 +120,15 @@ def build_smol(
     )
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
         bench = _bench(work or Path(scratch), seed, share, progress)
-        seconds: dict[str, float] = {}
         source, all_styles = (Style.SOURCE,), STYLES
-        with timed(seconds, "tokens"):
+        with timed(bench.work, "tokens"):
             bench.lessons(all_styles, Use.TRAIN)
             bench.lessons(all_styles, Use.TEST)
-        with timed(seconds, "student"):
+        with timed(bench.work, "student"):
             _stage(bench, "student-own", STUDENT_PLAN, source)
-        with timed(seconds, "teacher"):
+        with timed(bench.work, "teacher"):
             _stage(bench, "teacher", TEACHER_PLAN, all_styles)
-        with timed(seconds, "distilling"):
+        with timed(bench.work, "distilling"):
             _stage(bench, "student", HEALING_PLAN, source, start="student-own", teacher="teacher")
         out.mkdir(parents=True, exist_ok=True)
         for role in ("teacher", "student"):
@@ -145,7 +144,7 @@ def build_smol(
         write_card(
             out / "README.md",
             measured,
-            seconds,
+            times_taken(bench.work),
             bench.layers,
             num_questions=sum(len(asked) for asked in tests.segments[:part]),
             num_threads=num_threads,
@@ -154,11 +153,19 @@ def build_smol(
 
 
 @contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Notes how long a stage took; a stage found finished takes next to nothing."""
-    started = time.monotonic()
+def timed(work: Path, stage: str) -> Iterator[None]:
+    """Adds the time a stage takes to what earlier runs took over it."""
+    started, path = time.monotonic(), work / "seconds.json"
     yield
-    seconds[stage] = time.monotonic() - started
+    seconds = times_taken(work)
+    seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
+    path.write_text(json.dumps(seconds))
+
+
+def times_taken(work: Path) -> dict[str, float]:
+    """Stage -> seconds, over all runs of this work folder."""
+    path = work / "seconds.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _bench(work: Path, seed: int, share: float, progress: Progress) -> Bench:

@@ -53,8 +53,11 @@ class CheckpointReader:
             return self.model.model.lm_head(hidden)
 
 
-def measure(folder: Path, tests: Lessons) -> Measured:
-    """Both sides of the pair in `folder`, about the first test view of every concept."""
+def measure(folder: Path, tests: Lessons, *, num_concepts: int | None = None) -> Measured:
+    """Both sides of the pair in `folder`, about the first test view of every concept.
+
+    `num_concepts`: only so many of them, for a trial.
+    """
     measured = {}
     for role in ("teacher", "student"):
         checkpoint = assembled(folder / f"{role}.safetensors")
@@ -63,7 +66,9 @@ def measure(folder: Path, tests: Lessons) -> Measured:
         reader = CheckpointReader(model=model, half=not quantized)
         measured[role] = {
             share: {
-                style: summary(score(reader, tests.segments, tokens[:, :1], share=share))
+                style: summary(
+                    score(reader, tests.segments, tokens[:num_concepts, :1], share=share)
+                )
                 for style, tokens in tests.tokens.items()
             }
             for share in SHARES
