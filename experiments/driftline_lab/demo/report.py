@@ -124,19 +124,22 @@ TABLE_ORDER = 2
 
 def caption_table(report: DemoReport) -> Table:
     """Caption scores by domain, each as before, after and the teacher's."""
-    out = Table(title="captions: before / after / teacher", title_justify="left")
-    out.add_column("domain")
-    for name in ("captions", "name match, %", "CIDEr", "of", f"BLEU-{TABLE_ORDER}, %"):
-        out.add_column(name, justify="right")
+    out = Table(
+        title="captions: before/after/teacher; name match, CIDEr of its best, BLEU",
+        title_justify="left",
+    )
+    out.add_column("domain", no_wrap=True)
+    for name in ("n", "name %", "CIDEr", "of", f"BLEU-{TABLE_ORDER} %"):
+        out.add_column(name, justify="right", no_wrap=True)
     for domain, row in report.captions.items():
         stages = (row.before, row.after, row.teacher)
         out.add_row(
             domain,
             str(row.before.num_captions),
-            " / ".join(f"{100 * each.name_match:.0f}" for each in stages),
-            " / ".join(f"{each.cider:.2f}" for each in stages),
+            "/".join(f"{100 * each.name_match:.0f}" for each in stages),
+            "/".join(f"{each.cider:.2f}" for each in stages),
             f"{row.before.cider_best:.2f}",
-            " / ".join(f"{100 * each.bleu[:TABLE_ORDER][-1]:.0f}" for each in stages),
+            "/".join(f"{100 * each.bleu[:TABLE_ORDER][-1]:.0f}" for each in stages),
         )
     return out
 

@@ -98,12 +98,12 @@ def test_captions_are_shown_by_domain_and_written_whole() -> None:
 
     row = Captions(before=scores(0.25), after=scores(0.5), teacher=scores(0.75))
     found = replace(report(), captions={"lineart-unseen": row})
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=80)
     console.print(caption_table(found))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "lineart-unseen" in shown
-    assert "25 / 50 / 75" in shown
-    assert "80 / 80 / 80" in shown, "BLEU-2"
+    assert "25/50/75" in shown
+    assert "80/80/80" in shown, "BLEU-2"
     document = json.loads(json.dumps(found.document()))["captions"]["lineart-unseen"]
     assert document.keys() == {"before", "after", "teacher"}
     assert document["after"] == {
