@@ -1,9 +1,9 @@
 """What a teacher sees with its own eyes: pictures composed from the regions that came up.
 
 Where teacher and device share a tower, the teacher reads the device's tokens and no picture is
-needed. Where they do not, and images may leave, it may read its own tower's tokens instead: all of
-them, on its own grid. No token of it then belongs to one of the device's, so the terms of the loss
-that compare token by token or state by state (`a3`, `a4`) do not apply to such an example.
+needed. Where they do not, and images may leave, it labels from its own tower's tokens instead: all
+of them, on its own grid. No token of it then belongs to one of the device's: the terms of the loss
+that watch the teacher go on reading translated tokens.
 """
 
 from __future__ import annotations

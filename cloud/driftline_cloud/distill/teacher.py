@@ -117,7 +117,7 @@ def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[in
         _log.info(
             "labelling_from_regions",
             num_samples=len(found),
-            note="the loss terms a3 and a4 compare token by token and do not apply to these",
+            note="their labels come from pictures, all other terms from translated tokens",
         )
     return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,8 @@ class FamilyModel(ABC):
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer, end token included."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        spoken = self._answer_start + text.lstrip()
+        ids = self.tokenizer(spoken, add_special_tokens=False)["input_ids"]
         return [*ids, self._end_ids()[0]]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -285,6 +287,18 @@ class FamilyModel(ABC):
             raise PairError(f"the tokenizer does not know its image token {token!r} as one token")
         at = ids.index(self.image_id)
         return ids[:at], ids[at + 1 :]
+
+    @cached_property
+    def _answer_start(self) -> str:
+        """A space where a model would write one: after a prompt that ends in a word or a colon.
+
+        Tokenizers that put a space before every text do so by themselves.
+        """
+        last = self.prompt_ids("?")[1][-1:]
+        marked = not last or last[0] in self.tokenizer.all_special_ids
+        spaced = self._prompt[-1:].isspace() or self._prompt.endswith("{question}")
+        first = self.tokenizer.tokenize("a")[:1]
+        return "" if marked or spaced or (first and first[0].startswith("▁")) else " "
 
     def _row(self, question: str, kept: Tensor, answer: list[int]) -> _Row:
         before, after = self.prompt_ids(question)

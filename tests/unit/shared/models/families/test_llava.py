@@ -87,3 +87,22 @@ def test_a_prompt_without_one_image_and_one_question_is_refused(
     folder = llava.make_checkpoint(tmp_path, width=32, layers=1)
     with pytest.raises(PairError, match="prompt"):
         load_model(folder, prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spaced"),
+    [
+        ("<s><image>{question}\n", False),
+        ("USER: <image>\n{question} ASSISTANT:", True),
+        ("USER: <image>\n{question}</s>", False),
+        ("<image>{question}", False),
+    ],
+)
+def test_a_given_answer_begins_as_the_model_would_begin_it(
+    tmp_path: Path, prompt: str, spaced: bool
+) -> None:
+    model = load_model(llava.make_checkpoint(tmp_path, width=32, layers=1), prompt=prompt)
+    ids = model.answer_ids("teal")
+    assert model.answer_ids(" teal") == ids
+    assert (model.tokenizer.decode(ids[:-1]) == " teal") == spaced
+    assert model.decode(ids) == "teal"
