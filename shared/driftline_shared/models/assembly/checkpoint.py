@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 IMAGE_MEAN, IMAGE_STD = 127 / 255, 128 / 255
 """What EfficientNet-Lite was trained with, for values in 0..1."""
 
+PREPARATION = {
+    "image_processor_type": "SiglipImageProcessor",
+    "do_convert_rgb": True,
+    "do_resize": True,
+    "size": {"height": 224, "width": 224},
+    "resample": 3,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [IMAGE_MEAN] * 3,
+    "image_std": [IMAGE_STD] * 3,
+}
+"""Spelled out: it is part of the token space's digest, which no release of a library may move."""
+
 LORA_TARGETS = (
     "q_proj",
     "k_proj",
@@ -91,7 +105,7 @@ def read_parts() -> Parts:
 
 def write_checkpoint(folder: Path, parts: Parts, trained: Trained) -> None:
     """Writes a whole checkpoint folder that transformers loads as it is."""
-    from transformers import GenerationConfig, SiglipImageProcessor
+    from transformers import GenerationConfig
 
     folder.mkdir(parents=True)
     tensors = {f"vision_tower.{name}": value for name, value in parts.tower.items()}
@@ -116,14 +130,8 @@ def write_checkpoint(folder: Path, parts: Parts, trained: Trained) -> None:
         max_new_tokens=_MAX_ANSWER_TOKENS,
     ).save_pretrained(folder)
     smollm2.tokenizer(parts.reader).save_pretrained(folder)
-    SiglipImageProcessor(
-        size={"height": 224, "width": 224},
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        do_normalize=True,
-        image_mean=[IMAGE_MEAN] * 3,
-        image_std=[IMAGE_STD] * 3,
-    ).save_pretrained(folder)
+    preparation = json.dumps(PREPARATION, indent=2, sort_keys=True)
+    (folder / "preprocessor_config.json").write_text(preparation + "\n", encoding="utf-8")
 
 
 def merged(base: Tensors, trained: Trained) -> Tensors:
