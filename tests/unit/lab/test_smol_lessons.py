@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.recipes.packing import IGNORE
@@ -20,15 +22,20 @@ from driftline_lab.recipes.smol.training import Plan
 from driftline_shared.models.assembly import smollm2
 
 
-def test_start_picture_and_question_are_the_prompt() -> None:
-    tokenizer = smollm2.tokenizer(smollm2.open_gguf())
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return smollm2.tokenizer(smollm2.open_gguf())
+
+
+def test_start_picture_and_question_are_the_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
     whole = tokenizer.encode(PROMPT.format(question="what is it?") + "an owl<|im_end|>")
     parts = segment(tokenizer, "what is it?", "an owl")
     assert whole == [*START_IDS, smollm2.IMAGE_ID, *parts.question, *parts.answer]
 
 
-def test_every_concept_is_asked_and_every_draw_has_answers() -> None:
-    tokenizer = smollm2.tokenizer(smollm2.open_gguf())
+def test_every_concept_is_asked_and_every_draw_has_answers(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     segments = segments_of(tokenizer)
     assert len(segments) == len(concepts())
     tokens = np.zeros((len(segments), 2, 49, 3), dtype=np.float16)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.assembly.assemble import assembled, checkpoint_place
+from driftline_shared.models.assembly.assemble import checkpoint_place
 from driftline_shared.models.assembly.checkpoint import (
     Trained,
     kept_layers,
@@ -102,12 +102,3 @@ def test_the_place_follows_what_goes_in(tmp_path: Path) -> None:
         places |= {checkpoint_place(path, cache=tmp_path), checkpoint_place(path, cache=tmp_path)}
     assert len(places) == 2
     assert {place.parent for place in places} == {tmp_path}
-
-
-def test_nothing_is_left_behind_when_assembling_fails(tmp_path: Path) -> None:
-    path = tmp_path / "student.safetensors"
-    write_trained(path, changes(), layers=(0,), alpha=1.0)
-    # Real packages, but these changes are of another width.
-    with pytest.raises(PairError, match="do not fit SmolLM2"):
-        assembled(path, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
