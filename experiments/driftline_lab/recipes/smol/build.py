@@ -12,11 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from transformers import PreTrainedTokenizerFast
 
 from driftline_lab.data.openmoji.views import STYLES, Style, Use
@@ -74,18 +82,15 @@ class Bench:
         tokens = {}
         for style in styles:
             task = self.progress.add_task(f"{style} {use}", total=None, loss="")
+            show = partial(self._encoded, task)
             tokens[str(style)] = cached_tokens(
-                self.work / "tokens",
-                self.tower,
-                style,
-                use,
-                self.views(use),
-                lambda done, total, task=task: self.progress.update(
-                    task, completed=done, total=total
-                ),
+                self.work / "tokens", self.tower, style, use, self.views(use), show
             )
             self.progress.remove_task(task)
         return Lessons(segments=segments_of(self.tokenizer), tokens=tokens)
+
+    def _encoded(self, task: TaskID, done: int, total: int) -> None:
+        self.progress.update(task, completed=done, total=total)
 
     def learner(self, role: str) -> Learner:
         """A side with untrained changes."""

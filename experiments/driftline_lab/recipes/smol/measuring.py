@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ class CheckpointReader:
 
     def hidden(self, packed: Packed, visual: Tensor) -> Tensor:
         """See `Reader`."""
-        net, start = self.model.model, len(START_IDS)
+        net: Any = self.model.model
+        start = len(START_IDS)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             words = net.get_input_embeddings()(packed.input_ids)
             seen = self.model.project(visual).to(words.dtype)
@@ -50,7 +52,9 @@ class CheckpointReader:
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Reader`."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            return self.model.model.lm_head(hidden)
+            net: Any = self.model.model
+            logits: Tensor = net.lm_head(hidden)
+        return logits
 
 
 def measure(folder: Path, tests: Lessons, *, num_concepts: int | None = None) -> Measured:

@@ -111,7 +111,7 @@ def _block_names() -> list[tuple[str, str, bool]]:
     """(our name, the package's name, whether it widens) of every block."""
     from driftline_shared.models.towers.efficientnet_lite import STAGES
 
-    names = []
+    names: list[tuple[str, str, bool]] = []
     for stage, (repeats, _, _, expansion, _) in enumerate(STAGES):
         for number in range(repeats):
             names.append((f"stages.{stage}.{number}", f"_blocks.{len(names)}", expansion != 1))

@@ -99,7 +99,10 @@ def tokenizer(reader: Any) -> PreTrainedTokenizerFast:
 
     words = [str(word) for word in reader.fields["tokenizer.ggml.tokens"].contents()]
     words[IMAGE_ID] = IMAGE
-    merges = [tuple(str(m).split(" ")) for m in reader.fields["tokenizer.ggml.merges"].contents()]
+    merges = []
+    for line in reader.fields["tokenizer.ggml.merges"].contents():
+        left, _, right = str(line).partition(" ")
+        merges.append((left, right))
     bare = Tokenizer(BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges))
     bare.pre_tokenizer = pre_tokenizers.Sequence(
         [

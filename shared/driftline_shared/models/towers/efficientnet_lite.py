@@ -108,7 +108,7 @@ class EfficientNetLiteModel(PreTrainedModel):
                 step = stride if number == 0 else 1
                 blocks.append(InvertedBottleneck(inputs, outputs, kernel, step, expansion))
                 inputs = outputs
-            stages.append(nn.ModuleList(blocks))
+            stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.post_init()
 
@@ -117,8 +117,7 @@ class EfficientNetLiteModel(PreTrainedModel):
         maps = F.relu6(self.stem(pixel_values))
         outputs = []
         for stage in self.stages:
-            for block in stage:
-                maps = block(maps)
+            maps = stage(maps)
             outputs.append(maps)
         return outputs
 
