@@ -145,7 +145,8 @@ def build_smol(
         export_probe(out)
         tests = bench.lessons(all_styles, Use.TEST)
         part = None if share >= 1 else max(8, round(share * len(tests.segments)))
-        measured = measure(out, tests, num_concepts=part)
+        cache = bench.work / "checkpoints"
+        measured = measure(out, tests, cache=cache, num_concepts=part)
         write_card(
             out / "README.md",
             measured,

@@ -57,14 +57,17 @@ class CheckpointReader:
         return logits
 
 
-def measure(folder: Path, tests: Lessons, *, num_concepts: int | None = None) -> Measured:
+def measure(
+    folder: Path, tests: Lessons, *, cache: Path, num_concepts: int | None = None
+) -> Measured:
     """Both sides of the pair in `folder`, about the first test view of every concept.
 
-    `num_concepts`: only so many of them, for a trial.
+    `cache`: where checkpoints are assembled. `num_concepts`: only so many of them, for a trial,
+    which also looks at all tokens only.
     """
     measured = {}
     for role in ("teacher", "student"):
-        checkpoint = assembled(folder / f"{role}.safetensors")
+        checkpoint = assembled(folder / f"{role}.safetensors", cache=cache)
         quantized = role == "student"
         model = load_model(checkpoint, prompt=PROMPT, quantization="nf4" if quantized else "none")
         reader = CheckpointReader(model=model, half=not quantized)
@@ -75,7 +78,7 @@ def measure(folder: Path, tests: Lessons, *, num_concepts: int | None = None) ->
                 )
                 for style, tokens in tests.tokens.items()
             }
-            for share in SHARES
+            for share in (SHARES if num_concepts is None else SHARES[:1])
         }
     return measured
 
