@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText
 from driftline_shared.models import adapters
 from driftline_shared.models.anatomy import ANATOMY
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import IGNORED, load_model
+from driftline_shared.models.multimodal import IGNORED, answer_places, load_model
 from driftline_shared.models.pair import AdapterSpec, token_space_digest
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import QUESTIONS
@@ -148,6 +148,10 @@ def test_training_rows_score_what_generation_saw(case: Case) -> None:
     made = case.model.generate(case.model.batch(projected, kept, QUESTIONS), STEPS)
     batch = case.model.batch(projected, kept, QUESTIONS, made.tokens)
     logits = case.model.forward(batch).logits
+    asked = answer_places(batch)
+    torch.testing.assert_close(
+        case.model.forward(batch, asked).logits, logits[asked], atol=ATOL, rtol=0
+    )
     for row, ids in enumerate(made.tokens):
         places = (batch.labels[row] != IGNORED).nonzero()[:, 0]
         assert batch.labels[row, places].tolist() == ids

@@ -122,9 +122,9 @@ class RespelledTeacher:
             own = [self._spelling.to_teacher(answer) for answer in answers]
         return self._teacher.batch(projected, positions, questions, own)
 
-    def forward(self, batch: LmBatch) -> LmOutput:
+    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
         """See `MultimodalModel.forward`."""
-        return self._teacher.forward(batch)
+        return self._teacher.forward(batch, places)
 
     def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
         """See `MultimodalModel.generate`; `tokens` are the student's ids, as many at most, while

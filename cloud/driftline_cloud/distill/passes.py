@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from driftline_cloud.distill.examples import Example
-from driftline_shared.models.multimodal import IGNORED, LmBatch, MultimodalModel
+from driftline_shared.models.multimodal import LmBatch, MultimodalModel, answer_places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,13 @@ def run(model: MultimodalModel, examples: Sequence[Example]) -> Pass:
     questions = [example.question for example in examples]
     answers = [example.answer for example in examples]
     batch = model.batch(projected, positions, questions, answers)
-    output = model.forward(batch)
-    asked = batch.labels[:, 1:] != IGNORED
+    asked = answer_places(batch)
+    output = model.forward(batch, asked)
     return Pass(
         projected=projected,
-        logits=output.logits[:, :-1][asked],
-        hidden=output.hidden[:, :-1][asked].float(),
-        labels=batch.labels[:, 1:][asked],
+        logits=output.logits,
+        hidden=output.hidden.float(),
+        labels=batch.labels[:, 1:][asked[:, :-1]],
         lengths=[int(count) for count in asked.sum(dim=1)],
     )
 

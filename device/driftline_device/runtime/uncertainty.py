@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from driftline_shared.models.adapters import dropout_passes
-from driftline_shared.models.multimodal import IGNORED, LmBatch, MultimodalModel
+from driftline_shared.models.multimodal import LmBatch, MultimodalModel, answer_places
 
 _CHUNK = 1 << 24
 """Most floats of one block of vocabulary logits (64 MiB)."""
@@ -161,15 +161,14 @@ def _batch(model: MultimodalModel, case: Case, projected: Tensor) -> LmBatch:
 
 def _steps(batch: LmBatch) -> Tensor:
     """(B, n) the positions whose logits predict the answer tokens; rows are equally long."""
-    labelled = (batch.labels != IGNORED).nonzero()[:, 1]
-    return labelled.reshape(batch.labels.shape[0], -1) - 1
+    return answer_places(batch).nonzero()[:, 1].reshape(len(batch.labels), -1)
 
 
 def _answer_log_p(model: MultimodalModel, batch: LmBatch) -> Tensor:
     """(B, n, vocabulary) log-probabilities at the answer steps."""
-    logits = model.forward(batch).logits
-    steps = _steps(batch)[:, :, None].expand(-1, -1, logits.shape[-1])
-    return logits.gather(1, steps).log_softmax(dim=-1)
+    logits = model.forward(batch, answer_places(batch)).logits
+    # Rows are equally long, so end to end is row by row.
+    return logits.log_softmax(dim=-1).reshape(len(batch.labels), -1, logits.shape[-1])
 
 
 def _epistemic(log_p: Tensor) -> Tensor:

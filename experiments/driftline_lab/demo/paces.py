@@ -24,7 +24,18 @@ class Pace:
 
 PACES: dict[str, Pace] = {
     "tiny": Pace(),
-    "smol": Pace(questions=480, tests=300, settle_every=240, settle_s=600.0),
+    "smol": Pace(
+        questions=600,
+        tests=240,
+        settle_every=450,
+        settle_s=600.0,
+        cloud={
+            "distil.max_steps": 60,
+            "distil.extra_questions": 5,
+            "distil.num_source_rows": 200,
+            "distil.gate_source_rows": 128,
+        },
+    ),
 }
 """Pair name -> pace; any other pair goes at that of `tiny`."""
 

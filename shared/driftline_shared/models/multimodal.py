@@ -45,8 +45,8 @@ class LmBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class LmOutput:
-    """`logits` (B, T, vocabulary) and `hidden` (B, T, D), the last hidden states after the final
-    norm.
+    """`logits` (..., vocabulary) and `hidden` (..., D), the last hidden states after the final
+    norm: of all places (B, T), or of N chosen ones laid end to end.
     """
 
     logits: Tensor
@@ -109,8 +109,12 @@ class MultimodalModel(Protocol):
         train.
         """
 
-    def forward(self, batch: LmBatch) -> LmOutput:
-        """One pass of the language model."""
+    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
+        """One pass of the language model.
+
+        `places` (B, T) bool: only these are asked for; logits over a large vocabulary cost more
+        than layers do, and few places are ever read.
+        """
 
     def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
         """Greedy answers with the probabilities of every step."""
@@ -120,6 +124,13 @@ class MultimodalModel(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out, stripped."""
+
+
+def answer_places(batch: LmBatch) -> Tensor:
+    """(B, T) bool: the places whose logits predict the answers' tokens."""
+    asked = torch.zeros_like(batch.labels, dtype=torch.bool)
+    asked[:, :-1] = batch.labels[:, 1:] != IGNORED
+    return asked
 
 
 def load_model(

@@ -170,9 +170,9 @@ class TranslatedTeacher:
         mask = batch.attention_mask.scatter(1, batch.visual, filled)
         return replace(batch, attention_mask=mask)
 
-    def forward(self, batch: LmBatch) -> LmOutput:
+    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
         """See `MultimodalModel.forward`."""
-        return self._teacher.forward(batch)
+        return self._teacher.forward(batch, places)
 
     def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
         """See `MultimodalModel.generate`."""

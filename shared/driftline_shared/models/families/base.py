@@ -218,8 +218,8 @@ class FamilyModel(ABC):
             extra=extra,
         )
 
-    def forward(self, batch: LmBatch) -> LmOutput:
-        """One pass of the language model over whole rows."""
+    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
+        """See `MultimodalModel.forward`."""
         hidden = self.language(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=batch.attention_mask,
@@ -227,6 +227,8 @@ class FamilyModel(ABC):
             use_cache=False,
             **batch.extra,
         ).last_hidden_state
+        if places is not None:
+            hidden = hidden[places]
         return LmOutput(logits=self._head(hidden), hidden=hidden)
 
     @torch.no_grad()
