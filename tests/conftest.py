@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import structlog
 from hypothesis import settings
 
@@ -18,3 +21,11 @@ structlog.configure(
         ),
     ]
 )
+_LOGS = structlog.get_config()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process sets logs up, on a stream that closes with it."""
+    yield
+    structlog.configure(**_LOGS)
