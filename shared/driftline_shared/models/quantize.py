@@ -8,6 +8,7 @@ the twin holds the same weights, its logits differ by that rounding.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def quantization_config(quantization: Quantization, dtype: torch.dtype, model_di
         return None
     from transformers import BitsAndBytesConfig
 
+    # On import it advises to fetch a kernel from a model hub, the very one that `exact_` avoids.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     parts = anatomy_of(model_dir)
     # bitsandbytes compares whole names: a last component alone would not be found.
     keep_float = [f"model.{parts.tower}", f"model.{parts.projector.split('.')[0]}", "lm_head"]
