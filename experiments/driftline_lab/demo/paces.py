@@ -29,12 +29,7 @@ PACES: dict[str, Pace] = {
         tests=240,
         settle_every=450,
         settle_s=600.0,
-        cloud={
-            "distil.max_steps": 60,
-            "distil.extra_questions": 5,
-            "distil.num_source_rows": 200,
-            "distil.gate_source_rows": 128,
-        },
+        cloud={"distil.max_steps": 60, "distil.extra_questions": 5},
     ),
 }
 """Pair name -> pace; any other pair goes at that of `tiny`."""
