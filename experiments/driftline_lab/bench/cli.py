@@ -20,16 +20,29 @@ Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]
 @app.command()
 def loop(
     seeds: Seeds = "0,1,2",
-    segments: Annotated[str, typer.Option(help="Domains of the stream.")] = "source,night,sketch",
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    segments: Annotated[
+        str, typer.Option(help="Domains of the stream; by default the demo's.")
+    ] = "",
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--document", help="Summarise this result of `driftline demo --json`; repeat."
+        ),
+    ] = None,
     out: Out = None,
 ) -> None:
     """The whole demo, once a seed: recovered share, forgetting, bytes up and down.
 
-    Example: driftline lab bench loop --seeds 0,1,2 --out result.json
+    Example: driftline lab bench loop --pair smol --seeds 0,1,2 --out result.json
     """
-    from driftline_lab.bench.loop import run_loop
+    from driftline_lab.bench.loop import read_documents, run_loop
 
-    finish(run_loop([int(seed) for seed in seeds.split(",")], segments), out)
+    if documents:
+        finish(read_documents(documents), out)
+    else:
+        chosen = [int(seed) for seed in seeds.split(",")]
+        finish(run_loop(chosen, pair=pair, segments=segments), out)
 
 
 @app.command()
@@ -115,7 +128,7 @@ def everything(out: Out = None) -> None:
         "spool": run_spool(100_000),
         "uts": run_uts(60),
         "share": run_share(["night", "sketch"], 300),
-        "loop": run_loop([0, 1, 2], "source,night,sketch"),
+        "loop": run_loop([0, 1, 2]),
     }
     finish(result, out)
 

@@ -12,19 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from driftline_lab.demo.report import SOURCE
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import DataError, DriftlineError
 
-DEMO_TIMEOUT_S = 900.0
+DEMO_TIMEOUT_S = 2700.0
 
 
-def run_loop(seeds: Sequence[int], segments: str) -> dict[str, Any]:
+def run_loop(seeds: Sequence[int], *, pair: str = "tiny", segments: str = "") -> dict[str, Any]:
     """The documents of `driftline demo`, and mean and spread (sample standard deviation) over
-    seeds.
+    seeds; no `segments`: those of the pair's world.
     """
-    return summarise([_demo(seed, segments) for seed in seeds], segments)
+    return summarise([_demo(seed, pair, segments) for seed in seeds])
 
 
-def summarise(documents: Sequence[dict[str, Any]], segments: str) -> dict[str, Any]:
+def read_documents(files: Sequence[Path]) -> dict[str, Any]:
+    """The same of documents that `driftline demo --json` wrote before."""
+    documents = []
+    for file in files:
+        try:
+            documents.append(json.loads(file.read_text()))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} is no document of driftline demo: {error}") from error
+    try:
+        return summarise(documents)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"a document lacks {error}: not of one demo's domains?") from error
+
+
+def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the documents of several seeds say together."""
     drifted = [name for name in documents[0]["accuracy"] if name != SOURCE]
     recovered = {name: [_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
@@ -36,7 +50,8 @@ def summarise(documents: Sequence[dict[str, Any]], segments: str) -> dict[str, A
     adapter = [d["downlink"]["fp16_adapter_bytes"] for d in documents]
     return {
         "seeds": [document["seed"] for document in documents],
-        "segments": segments,
+        "pair": documents[0]["pair"],
+        "world": documents[0]["world"],
         "recovered": _spread(means),
         "recovered_by_domain": {name: _spread(values) for name, values in recovered.items()},
         "forgetting": _spread([row["before"] - row["after"] for row in source]),
@@ -51,11 +66,12 @@ def summarise(documents: Sequence[dict[str, Any]], segments: str) -> dict[str, A
     }
 
 
-def _demo(seed: int, segments: str) -> dict[str, Any]:
+def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo.json"
         command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--seed", str(seed)]
-        command += ["--segments", segments, "--json", str(out)]
+        command += ["--pair", pair, "--json", str(out)]
+        command += ["--segments", segments] if segments else []
         done = subprocess.run(command, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
         if done.returncode != 0:
             raise DriftlineError(f"the demo with seed {seed} ended with {done.returncode}")

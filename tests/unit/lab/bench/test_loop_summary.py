@@ -1,0 +1,51 @@
+"""What the demos of several seeds say together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline_lab.bench.loop import read_documents
+from driftline_shared.errors import DataError
+
+
+def _document(seed: int, after: float) -> dict[str, Any]:
+    accuracy = {
+        "source": {"before": 1.0, "after": 0.99, "teacher": 1.0},
+        "lineart": {"before": 0.5, "after": after, "teacher": 0.9},
+    }
+    uplink = {"seen": 100, "sent": 25, "bytes_per_sample": 10.0, "fp16_tokens_bytes_per_sample": 40}
+    downlink = {"bytes_per_update": 5.0, "fp16_adapter_bytes": 100, "apply_pause_ms": 0.1}
+    return {
+        "pair": "smol",
+        "world": "openmoji",
+        "seed": seed,
+        "seconds": 60.0,
+        "accuracy": accuracy,
+        "uplink": uplink,
+        "downlink": downlink,
+    }
+
+
+def test_documents_of_earlier_demos_are_summarised(tmp_path: Path) -> None:
+    files = []
+    for seed, after in ((0, 0.7), (1, 0.8)):
+        files.append(tmp_path / f"{seed}.json")
+        files[-1].write_text(json.dumps(_document(seed, after)))
+    found = read_documents(files)
+    assert found["pair"] == "smol"
+    assert found["seeds"] == [0, 1]
+    assert found["recovered"]["mean"] == pytest.approx((0.5 + 0.75) / 2)
+    assert found["recovered_by_domain"]["lineart"]["min"] == pytest.approx(0.5)
+    assert found["uplink_share"]["mean"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("text", ["not json", "{}", "[]"])
+def test_what_is_no_document_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match="document"):
+        read_documents([file])
