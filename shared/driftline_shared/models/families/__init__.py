@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftline_shared.errors import PairError
-from driftline_shared.models.anatomy import read_config
+from driftline_shared.models.anatomy import anatomy_of, read_config
 
 if TYPE_CHECKING:
     from driftline_shared.models.families.base import FamilyModel
 
 
 def family_of(model_dir: Path) -> type[FamilyModel]:
-    """The class for the `model_type` that the checkpoint's config names."""
+    """The class for the `model_type` that a checkpoint's config names; PairError if unknown."""
     from driftline_shared.models.families.idefics3 import Idefics3Model
     from driftline_shared.models.families.llava import LlavaModel
     from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
@@ -28,7 +27,5 @@ def family_of(model_dir: Path) -> type[FamilyModel]:
         "idefics3": Idefics3Model,
         "smolvlm": Idefics3Model,
     }
-    kind = read_config(model_dir).get("model_type")
-    if kind not in families:
-        raise PairError(f"{model_dir}: family {kind!r} is not known; known are {sorted(families)}")
-    return families[str(kind)]
+    anatomy_of(model_dir)  # says which families there are, where this is none
+    return families[read_config(model_dir)["model_type"]]

@@ -120,6 +120,10 @@ class FamilyModel(ABC):
         self._prompt = _checked_prompt(prompt)
         self._prepare(model_dir, canvas)
         self._layout = self.layout()
+        # Place of each grid index in the whole image's stretch.
+        slots = (self._layout.visual >= 0).nonzero()[:, 0]
+        self._place_of = torch.empty(self.num_tokens, dtype=torch.long)
+        self._place_of[self._layout.visual[slots]] = slots
         self.model: torch.nn.Module = loaded
         if adapter is not None:
             self.model = adapters.attach(loaded, adapter)
@@ -306,12 +310,10 @@ class FamilyModel(ABC):
         before, after = self.prompt_ids(question)
         after = after + answer
         layout = self._layout
-        # Place of each grid index, then places in reading order: text, separators and kept tokens.
-        place_of = torch.empty(self.num_tokens, dtype=torch.long)
-        slots = (layout.visual >= 0).nonzero()[:, 0]
-        place_of[layout.visual[slots]] = slots
+        places = self._place_of[kept]
+        # Places in reading order: text, separators and kept tokens.
         stays = layout.visual < 0
-        stays[place_of[kept]] = True
+        stays[places] = True
         new_place = stays.cumsum(0) - 1
         start = len(before)
         axes = layout.positions.shape[0]
@@ -320,7 +322,7 @@ class FamilyModel(ABC):
         return _Row(
             ids=torch.cat([torch.tensor(before).long(), layout.ids[stays], torch.tensor(after)]),
             positions=torch.cat([first, start + layout.positions[:, stays], last], dim=1),
-            visual=start + new_place[place_of[kept]],
+            visual=start + new_place[places],
             learned=start + new_place[layout.visual == LEARNED],
             answer=len(answer),
         )
