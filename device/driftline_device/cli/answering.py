@@ -1,25 +1,26 @@
-"""`driftline device`: run a device, ask it one question, calibrate it, look at it, take it back.
-
-Exit codes: 0 well; 1 data, link, pair or state is wrong, or nothing was answered; 2 a flag or
-setting is wrong (a state folder in use, too).
-"""
+"""Commands that load the model: run, ask, calibrate."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    name="device",
-    help="Answer questions about images here, and let the cloud help when the world drifts.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
+from driftline_device.cli.looking import show
+from driftline_device.cli.options import (
+    ConfigFlag,
+    JsonFlag,
+    PairFlag,
+    PrintFlag,
+    SetFlag,
+    StateFlag,
+    load,
 )
+
+app = typer.Typer()
 
 _RUN_EXAMPLES = """
 **Examples**
@@ -51,25 +52,6 @@ Answers with the adapter version that the device in --state runs. Exit codes: 0 
 the pair is wrong; 2 a setting is wrong.
 """
 
-_STATUS_EXAMPLES = """
-**Examples**
-
-    driftline device status
-
-    driftline device status --state /var/lib/driftline-device --json
-
-Exit codes: 0 well; 1 no daemon has run on that state folder; 2 a setting is wrong.
-"""
-
-_ROLLBACK_EXAMPLES = """
-**Examples**
-
-    driftline device rollback 7
-
-Leaves version 7 if it is in force and never tries it again; a running daemon does so within
-a second, a stopped one at its next start. Exit codes: 0 well; 1 no daemon has run there.
-"""
-
 _CALIBRATE_EXAMPLES = """
 **Examples**
 
@@ -80,22 +62,6 @@ _CALIBRATE_EXAMPLES = """
 The second step of bringing a pair, after `driftline models fit-token-space`. Exit codes: 0 well;
 1 the pair is wrong or has no source calibration set; 2 a setting is wrong.
 """
-
-ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
-StateFlag = Annotated[
-    Path | None, typer.Option("--state", help="Folder for everything the device keeps.")
-]
-PairFlag = Annotated[
-    str | None, typer.Option("--pair", help="Name of a shipped pair, or a pair folder.")
-]
-SetFlag = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
-]
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-PrintFlag = Annotated[
-    bool, typer.Option("--print-config", help="Print what is in force as JSON, and stop.")
-]
 
 
 @app.command(epilog=_RUN_EXAMPLES)
@@ -138,7 +104,7 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Answer a stream, send what is uncertain, take updates."""
-    settings = _load(
+    settings = load(
         config,
         set_,
         {
@@ -165,7 +131,7 @@ def run(
         raise ConfigError("nothing to do: give --source PATH, or --hold to only stay in touch")
     setup_logs(level=settings.log.level, form=settings.log.form)
     snapshot = run_device(settings, source or [], hold=hold)
-    _show(snapshot, as_json=as_json)
+    show(snapshot, as_json=as_json)
     if source and not snapshot["num_answered"]:
         raise typer.Exit(1)
 
@@ -181,7 +147,7 @@ def ask(
     as_json: JsonFlag = False,
 ) -> None:
     """Answer one question with the version this device runs; nothing is sent."""
-    settings = _load(config, set_, {"state": state, "pair": pair})
+    settings = load(config, set_, {"state": state, "pair": pair})
     from driftline_device.running import ask_once
     from driftline_shared.logs import setup_logs
 
@@ -203,7 +169,7 @@ def calibrate(
     as_json: JsonFlag = False,
 ) -> None:
     """Score the student on the pair's source set, for the sample gate; writes gate.safetensors."""
-    settings = _load(config, set_, {"pair": pair})
+    settings = load(config, set_, {"pair": pair})
     from rich.console import Console
     from rich.progress import Progress
 
@@ -221,51 +187,3 @@ def calibrate(
             f"gate: {done.num_questions} questions scored; self-check: {done.num_probe_right} of "
             f"{done.num_probe} answered as expected"
         )
-
-
-@app.command(epilog=_STATUS_EXAMPLES)
-def status(
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """What the device did, runs and waits for, as it wrote down last."""
-    settings = _load(config, None, {"state": state})
-    from driftline_device.snapshot import read_snapshot
-
-    _show(read_snapshot(settings.state), as_json=as_json)
-
-
-@app.command(epilog=_ROLLBACK_EXAMPLES)
-def rollback(
-    version: Annotated[int, typer.Argument(help="Version to leave, as `status` shows it.", min=1)],
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-) -> None:
-    """Go back to the version before; this one is never tried again."""
-    settings = _load(config, None, {"state": state})
-    from driftline_device.memory import Memory
-    from driftline_device.snapshot import read_snapshot
-
-    read_snapshot(settings.state)
-    Memory(settings.state).wish_rollback(version)
-    typer.echo(f"version {version} will be left if it is in force")
-
-
-def _load(file: Path | None, set_: list[str] | None, flags: dict[str, object]) -> Any:
-    from driftline_device.config import load_config
-    from driftline_shared.config import parse_assignment
-
-    overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
-    overrides |= {key: value for key, value in flags.items() if value is not None}
-    return load_config(file, overrides)
-
-
-def _show(snapshot: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(snapshot, indent=2))
-        return
-    from driftline_device.running import describe
-
-    for line in describe(snapshot):
-        typer.echo(line)
