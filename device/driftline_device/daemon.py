@@ -14,10 +14,10 @@ operator's wish).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -155,16 +155,18 @@ class Daemon:
         self._parts.meter.new_segment(source.name)
         before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
         began_s, num_read = self._parts.clock.monotonic_s(), 0
-        for batch in _batches(iter(source), self._batch_size()):
-            num_read += len(batch)
-            self._num_broken_rows = broken + source.num_broken
-            if self._stop_asked or not self._keep_pace(began_s, num_read):
-                break
-            self._handle(batch)
-            every = self._settings.settle_every
-            if every and num_read // every > (num_read - len(batch)) // every:
-                self.settle(self._settings.settle_s)
-                self._activity = "answering"
+        with closing(iter(source)) as rows:
+            for batch in _batches(rows, self._batch_size()):
+                num_read += len(batch)
+                self._num_broken_rows = broken + source.num_broken
+                if self._stop_asked or not self._keep_pace(began_s, num_read):
+                    break
+                if batch:
+                    self._handle(batch)
+                every = self._settings.settle_every
+                if every and num_read // every > (num_read - len(batch)) // every:
+                    self.settle(self._settings.settle_s)
+                    self._activity = "answering"
         self._num_broken_rows = broken + source.num_broken
         return self._parts.meter.read().num_answered - before
 
@@ -441,6 +443,14 @@ class Daemon:
         )
 
 
-def _batches(rows: Iterator[Observation], size: int) -> Iterator[list[Observation]]:
-    while batch := list(islice(rows, size)):
+def _batches(rows: Iterable[Observation | None], size: int) -> Iterator[list[Observation]]:
+    """Batches of `size`; a smaller one, be it empty, where the source has no more for now."""
+    batch: list[Observation] = []
+    for row in rows:
+        if row is not None:
+            batch.append(row)
+        if row is None or len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
         yield batch

@@ -8,7 +8,7 @@ and images are bounded before they are loaded, and an image outside the file's f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class DatasetSource:
         """The file's name without its suffix."""
         return self._path.stem
 
-    def __iter__(self) -> Iterator[Observation]:
+    def __iter__(self) -> Generator[Observation, None, None]:
         """Good rows; a malformed one is logged with its line number and left out."""
         with self._path.open("rb") as file:
             number = 0

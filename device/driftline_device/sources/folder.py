@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import structlog
@@ -32,7 +32,7 @@ class FolderSource:
         """The folder's name."""
         return self._folder.resolve().name
 
-    def __iter__(self) -> Iterator[Observation]:
+    def __iter__(self) -> Generator[Observation, None, None]:
         """Images sorted by path; a broken one is logged and left out."""
         for path in sorted(self._folder.rglob("*")):
             if path.suffix.lower() not in SUFFIXES or not path.is_file():

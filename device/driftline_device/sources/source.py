@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from driftline_shared.pictures import MAX_PIXELS as MAX_PIXELS
 from driftline_shared.pictures import read_image as read_image
+
+IDLE_S = 0.1
+"""Longest time for which a live source keeps its reader waiting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,5 +42,9 @@ class Source(Protocol):
     def num_broken(self) -> int:
         """Rows left out so far."""
 
-    def __iter__(self) -> Iterator[Observation]:
-        """From the start."""
+    def __iter__(self) -> Generator[Observation | None, None, None]:
+        """From the start. Closing the iterator lets go of everything it holds.
+
+        A live source yields None where it has nothing more for now: at once after an observation,
+        else after `IDLE_S` at most, so that whoever reads can stop, and never waits for a batch.
+        """
