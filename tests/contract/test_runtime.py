@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,6 +78,28 @@ def test_a_batch_answers_as_one_by_one(subject: Subject, runtime: Runtime) -> No
         assert alone.text == batched.text
         assert alone.scores["entropy"] == pytest.approx(batched.scores["entropy"], abs=1e-3)
         np.testing.assert_allclose(alone.tokens.values, batched.tokens.values, atol=1e-4)
+
+
+def test_a_listener_hears_every_answer_grow(subject: Subject, runtime: Runtime) -> None:
+    heard: dict[int, list[str]] = {}
+    answers = runtime.answer(
+        subject.questions, told=lambda row, text: heard.setdefault(row, []).append(text)
+    )
+    assert texts(answers) == texts(runtime.answer(subject.questions))
+    assert sorted(heard) == list(range(len(answers)))
+    for row, answer in enumerate(answers):
+        for earlier, later in pairwise(heard[row]):
+            assert later.startswith(earlier)
+        assert heard[row][-1] == answer.text.rstrip("\N{REPLACEMENT CHARACTER}")
+
+
+def test_a_listener_that_raises_ends_its_call_only(subject: Subject, runtime: Runtime) -> None:
+    def gone(_row: int, _text: str) -> None:
+        raise ConnectionResetError("the client went away")
+
+    with pytest.raises(ConnectionResetError):
+        runtime.answer(subject.questions[:1], told=gone)
+    assert len(runtime.answer(subject.questions[:1])) == 1
 
 
 def test_uncertainty_has_a_shape_and_repeats(subject: Subject, runtime: Runtime) -> None:

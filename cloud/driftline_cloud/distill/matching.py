@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, MultimodalModel
+from driftline_shared.models.multimodal import (
+    Generated,
+    LmBatch,
+    LmOutput,
+    MultimodalModel,
+    OnToken,
+)
 from driftline_shared.models.spelling import Spelling
 from driftline_shared.models.vocabulary import Vocabularies
 
@@ -126,11 +132,13 @@ class RespelledTeacher:
         """See `MultimodalModel.forward`."""
         return self._teacher.forward(batch, places)
 
-    def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
+    def generate(
+        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
+    ) -> Generated:
         """See `MultimodalModel.generate`; `tokens` are the student's ids, as many at most, while
-        probabilities and lengths are of the teacher's own steps.
+        probabilities and lengths are of the teacher's own steps, and so are ids on their way.
         """
-        said = self._teacher.generate(batch, max_new_tokens)
+        said = self._teacher.generate(batch, max_new_tokens, on_token)
         tokens = [self._spelling.to_student(row)[:max_new_tokens] for row in said.tokens]
         return replace(said, tokens=tokens)
 

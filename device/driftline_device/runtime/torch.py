@@ -21,10 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from driftline_device.runtime import uncertainty
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Answer, Question, Runtime, Told, text_so_far
 from driftline_shared.errors import ConfigError, DriftlineError, PairError, UpdateError
 from driftline_shared.models import adapters
-from driftline_shared.models.multimodal import Generated, MultimodalModel, load_student
+from driftline_shared.models.multimodal import (
+    Generated,
+    MultimodalModel,
+    OnToken,
+    load_student,
+)
 from driftline_shared.models.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
@@ -106,9 +111,9 @@ class TorchRuntime:
 
     # -- answers and scores in the active slot ---------------------------------------------------
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
         """Answer greedily; every answer of one call comes from one adapter version."""
-        return self._answer(None, questions)
+        return self._answer(None, questions, told)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -199,7 +204,9 @@ class TorchRuntime:
         with self._alone():
             return adapters.read(self._model.model, self._slot if slot is None else slot)
 
-    def _answer(self, slot: str | None, questions: Sequence[Question]) -> list[Answer]:
+    def _answer(
+        self, slot: str | None, questions: Sequence[Question], told: Told | None = None
+    ) -> list[Answer]:
         grid = self.pair.token_space.grid
         positions = np.arange(grid.num_tokens, dtype=np.int32)
         tokens = [
@@ -207,10 +214,14 @@ class TorchRuntime:
             for block in self._blocks(questions)
             for values in self._model.encode([question.image for question in block]).cpu().numpy()
         ]
-        return self._answer_tokens(slot, tokens, [question.text for question in questions])
+        return self._answer_tokens(slot, tokens, [question.text for question in questions], told)
 
     def _answer_tokens(
-        self, slot: str | None, tokens: Sequence[VisualTokens], questions: Sequence[str]
+        self,
+        slot: str | None,
+        tokens: Sequence[VisualTokens],
+        questions: Sequence[str],
+        told: Told | None = None,
     ) -> list[Answer]:
         answers: list[Answer] = []
         with self._turn(slot) as version:
@@ -223,9 +234,16 @@ class TorchRuntime:
                     torch.from_numpy(places),
                     [question for _, question in block],
                 )
-                generated = self._model.generate(batch, self.pair.max_new_tokens)
+                listener = self._listener(told, first=len(answers))
+                generated = self._model.generate(batch, self.pair.max_new_tokens, listener)
                 answers += _answers([kept for kept, _ in block], generated, version)
         return answers
+
+    def _listener(self, told: Told | None, first: int) -> OnToken | None:
+        """What hears ids for `told`, whose question `first` is row 0."""
+        if told is None:
+            return None
+        return lambda row, ids: told(first + row, text_so_far(self._model.decode(ids)))
 
     def _blocks(self, rows: Sequence[T]) -> list[Sequence[T]]:
         return [rows[i : i + self._max_batch] for i in range(0, len(rows), self._max_batch)]
@@ -323,8 +341,8 @@ class _Trial:
     def adapter(self) -> Adapter:
         return self._owner._adapter(self._open())
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        return self._owner._answer(self._open(), questions)
+    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+        return self._owner._answer(self._open(), questions, told)
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
         return self._owner._mutual_information(self._open(), question, answer, passes, seed)

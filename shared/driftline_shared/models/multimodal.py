@@ -7,7 +7,7 @@ A visual token is what becomes one position of the language model. A subset of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,10 @@ class Generated:
     lengths: NDArray[np.int64]
 
 
+OnToken = Callable[[int, Sequence[int]], None]
+"""Called after each generated token: row of the batch, its token ids so far."""
+
+
 class MultimodalModel(Protocol):
     """A vision-language model taken apart where Driftline needs to get in."""
 
@@ -116,7 +120,9 @@ class MultimodalModel(Protocol):
         than layers do, and few places are ever read.
         """
 
-    def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
+    def generate(
+        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
+    ) -> Generated:
         """Greedy answers with the probabilities of every step."""
 
     def answer_ids(self, text: str) -> list[int]:

@@ -23,7 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, MultimodalModel
+from driftline_shared.models.multimodal import (
+    Generated,
+    LmBatch,
+    LmOutput,
+    MultimodalModel,
+    OnToken,
+)
 from driftline_shared.models.translation import (
     MAX_TRANSLATOR_BYTES,
     TranslatorKind,
@@ -174,9 +180,11 @@ class TranslatedTeacher:
         """See `MultimodalModel.forward`."""
         return self._teacher.forward(batch, places)
 
-    def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
+    def generate(
+        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
+    ) -> Generated:
         """See `MultimodalModel.generate`."""
-        return self._teacher.generate(batch, max_new_tokens)
+        return self._teacher.generate(batch, max_new_tokens, on_token)
 
     def answer_ids(self, text: str) -> list[int]:
         """See `MultimodalModel.answer_ids`."""

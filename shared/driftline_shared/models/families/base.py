@@ -22,7 +22,7 @@ from torch import Tensor
 
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models import adapters, quantize
-from driftline_shared.models.multimodal import IGNORED, Generated, LmBatch, LmOutput
+from driftline_shared.models.multimodal import IGNORED, Generated, LmBatch, LmOutput, OnToken
 from driftline_shared.models.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.tokens import Grid
 
@@ -236,7 +236,9 @@ class FamilyModel(ABC):
         return LmOutput(logits=self._head(hidden), hidden=hidden)
 
     @torch.no_grad()
-    def generate(self, batch: LmBatch, max_new_tokens: int) -> Generated:
+    def generate(
+        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
+    ) -> Generated:
         """Greedy decoding with a KV cache; the library's `generate` takes no gaps in positions."""
         from transformers import DynamicCache
 
@@ -259,6 +261,10 @@ class FamilyModel(ABC):
             chosen, scores = _step_scores(self._head(hidden[:, -1:])[:, 0])
             steps.append(torch.where(running, chosen, ends[0]))
             numbers.append(scores * running[:, None])
+            if on_token is not None:
+                said = torch.stack(steps, dim=1).tolist()
+                for row in running.nonzero()[:, 0].tolist():
+                    on_token(row, said[row])
             running = running & ~torch.isin(chosen, ends)
             if not bool(running.any()):
                 break
