@@ -1,0 +1,1 @@
+"""Pairs as graphs for ONNX Runtime: what `driftline models export` writes."""

@@ -1,0 +1,389 @@
+"""A LLaMA, Qwen2 or Qwen3 decoder as two graphs: the layers with their cache, and the head.
+
+Every operator is ONNX Runtime's own fused one where there is one. Attention is GroupQueryAttention
+without its own rotary embedding: that is done before, with the positions as given (they have gaps),
+so that rotated queries can be given out; padding on the left is an additive bias.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from driftline_shared.errors import PairError
+from driftline_shared.exported import DropoutInput, LoraInput, LoraPart, NormInput
+from driftline_shared.models.export.graph import MICROSOFT, Graph, TensorProto
+from driftline_shared.models.export.linear import Kind, Linear, add_linear, add_lora, stacked
+
+SUPPORTED = ("llama", "qwen2", "qwen3")
+"""`model_type` of language models that this file builds."""
+
+MAX_POSITIONS = 32_768
+"""Most rows of the rotary table (4 MiB at 64 channels a head in float32, twice)."""
+
+_MASKED = -1e9
+"""Bias of a place that is padding: finite, for a row of padding attends to nothing else."""
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """What of a decoder is an input: LoRA on layers whose path ends in one of `targets`, norms.
+
+    `part_of_head`: the final norm belongs to the head's graph.
+    """
+
+    targets: Collection[str] = ()
+    norms: bool = False
+
+    def has(self, path: str) -> bool:
+        """Whether the linear layer at `path` has LoRA."""
+        return any(re.fullmatch(rf"(.*\.)?{re.escape(name)}", path) for name in self.targets)
+
+
+@dataclass(kw_only=True)
+class Inputs:
+    """The overridable inputs that a graph came to have."""
+
+    lora: list[LoraInput] = field(default_factory=list)
+    norms: list[NormInput] = field(default_factory=list)
+    dropout: list[DropoutInput] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precisions:
+    """Kind of the linear layers by what they do; `of` may be asked with a layer's path."""
+
+    usual: Kind
+    exceptions: Mapping[str, Kind] = field(default_factory=dict)
+
+    def of(self, path: str) -> Kind:
+        """The kind of the layer at `path`: of the longest exception that ends it."""
+        fitting = [name for name in self.exceptions if path.endswith(name)]
+        return self.exceptions[max(fitting, key=len)] if fitting else self.usual
+
+
+class Decoder:
+    """A transformers decoder without its head, read layer by layer; `net` is neither wrapped by
+    peft nor quantized.
+
+    Raises PairError for what the graphs do not do.
+    """
+
+    def __init__(self, net: Any) -> None:
+        config = net.config
+        _check(config)
+        self.net = net
+        self.width = int(config.hidden_size)
+        self.num_layers = len(net.layers)
+        self.num_heads = int(config.num_attention_heads)
+        self.num_key_heads = int(config.num_key_value_heads)
+        self.head_width = int(
+            getattr(config, "head_dim", None) or self.width // config.num_attention_heads
+        )
+        self.epsilon = float(config.rms_norm_eps)
+        self.max_positions = min(int(config.max_position_embeddings), MAX_POSITIONS)
+
+    def build(
+        self,
+        precisions: Precisions,
+        *,
+        adapted: Adapted,
+        query_layers: Collection[int] = (),
+        with_dropout: bool = True,
+    ) -> tuple[Graph, Inputs]:
+        """The graph `lm`: all layers, without the final norm (see `driftline_shared.exported`)."""
+        return _LayersBuilder(self, precisions, adapted, with_dropout).build(query_layers)
+
+    def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:
+        """The graph `head`: final norm and vocabulary; `head` is the linear layer of logits."""
+        graph, inputs = Graph("head"), Inputs()
+        x = graph.input("hidden", ["N", self.width])
+        weight = _norm_weight(graph, inputs, adapted, "norm", self.net.norm, "head")
+        normed = graph.node(
+            "SimplifiedLayerNormalization", [x, weight], axis=-1, epsilon=self.epsilon
+        )
+        layer = linear_of("head", head)
+        logits = add_linear(graph, normed, layer, kind)
+        graph.node("Identity", [logits], name="logits")
+        graph.output("logits", ["N", layer.outputs])
+        return graph, inputs
+
+
+class _LayersBuilder:
+    """State of one `Decoder.build`: the graph and what all layers read."""
+
+    def __init__(
+        self, decoder: Decoder, precisions: Precisions, adapted: Adapted, with_dropout: bool
+    ) -> None:
+        self.decoder = decoder
+        self.precisions = precisions
+        self.adapted = adapted
+        self.with_dropout = with_dropout
+        self.graph = Graph("lm")
+        self.inputs = Inputs()
+
+    def build(self, query_layers: Collection[int]) -> tuple[Graph, Inputs]:
+        graph, decoder = self.graph, self.decoder
+        embeds = graph.input("inputs_embeds", ["B", "T", decoder.width])
+        mask = graph.input("attention_mask", ["B", "P+T"], TensorProto.INT64)
+        self.places = graph.input("position_ids", ["B", "T"], TensorProto.INT64)
+        self._prepare(embeds, mask)
+        hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
+        branch = ""
+        for index, layer in enumerate(decoder.net.layers):
+            normed, hidden = self._norm(
+                f"layers.{index}.input_layernorm", layer.input_layernorm, branch, hidden
+            )
+            branch = self._attention(index, layer.self_attn, normed, index in query_layers)
+            normed, hidden = self._norm(
+                f"layers.{index}.post_attention_layernorm",
+                layer.post_attention_layernorm,
+                branch,
+                hidden,
+            )
+            branch = self._mlp(index, layer.mlp, normed)
+        last = graph.node("Add", [hidden, branch])
+        graph.node("Reshape", [last, graph.node("Shape", [embeds])], name="hidden")
+        graph.output("hidden", ["B", "T", decoder.width])
+        return graph, self.inputs
+
+    def _prepare(self, embeds: str, mask: str) -> None:
+        """What every layer reads: rotary table, additive mask (B, 1, T, P + T), lengths."""
+        graph = self.graph
+        cos, sin = rotary_table(self.decoder.net, self.decoder.max_positions)
+        self.cos, self.sin = graph.constant(cos, "rotary.cos"), graph.constant(sin, "rotary.sin")
+        rows = graph.node("Shape", [embeds], start=0, end=1)
+        new = graph.node("Shape", [embeds], start=1, end=2)
+        total = graph.node("Shape", [mask], start=1, end=2)
+        padding = graph.node("Equal", [mask, graph.ints(0)])
+        zero = graph.shared_constant("zero", np.asarray(0.0, dtype=np.float32))
+        masked = graph.shared_constant("masked", np.asarray(_MASKED, dtype=np.float32))
+        bias = graph.node("Where", [padding, masked, zero])
+        bias = graph.node("Unsqueeze", [bias, graph.ints(1, 2)])
+        one = graph.ints(1)
+        wanted = graph.node("Concat", [rows, one, new, total], axis=0)
+        self.bias = graph.node("Expand", [bias, wanted])
+        last = graph.node("Cast", [graph.node("Sub", [total, one])], to=TensorProto.INT32)
+        self.lengths = graph.node("Expand", [last, rows])
+        scalar = graph.node("Squeeze", [total])
+        self.total = graph.node("Cast", [scalar], to=TensorProto.INT32)
+        # Rows of the flat (B * T) matrices back to (B, T).
+        self.batched = graph.node("Concat", [rows, new, graph.ints(-1)], axis=0)
+
+    def _norm(self, path: str, norm: Any, branch: str, hidden: str) -> tuple[str, str]:
+        """Norm of hidden + branch, and that sum; without a branch, of hidden."""
+        graph, epsilon = self.graph, self.decoder.epsilon
+        weight = _norm_weight(graph, self.inputs, self.adapted, path, norm, "lm")
+        if not branch:
+            kind = "SimplifiedLayerNormalization"
+            return graph.node(kind, [hidden, weight], axis=-1, epsilon=epsilon), hidden
+        normed, _, _, total = graph.nodes(
+            "SkipSimplifiedLayerNormalization",
+            [branch, hidden, weight],
+            [f"{path}.normed", "", "", f"{path}.sum"],
+            domain=MICROSOFT,
+            epsilon=epsilon,
+        )
+        return normed, total
+
+    def _attention(self, index: int, block: Any, x: str, with_query: bool) -> str:
+        graph, decoder = self.graph, self.decoder
+        path = f"layers.{index}.self_attn"
+        packed = self._linear(
+            f"{path}.qkv",
+            {f"{path}.{n}": getattr(block, n) for n in ("q_proj", "k_proj", "v_proj")},
+            x,
+        )
+        packed = graph.node("Reshape", [packed, self.batched])
+        inner, outer = (
+            decoder.num_heads * decoder.head_width,
+            decoder.num_key_heads * decoder.head_width,
+        )
+        q, k, v = graph.nodes(
+            "Split",
+            [packed, graph.ints(inner, outer, outer)],
+            [f"{path}.q", f"{path}.k", f"{path}.v"],
+            axis=-1,
+        )
+        q = self._rotated(f"{path}.q_norm", getattr(block, "q_norm", None), q, decoder.num_heads)
+        k = self._rotated(
+            f"{path}.k_norm", getattr(block, "k_norm", None), k, decoder.num_key_heads
+        )
+        shape = ["B", decoder.num_key_heads, "P", decoder.head_width]
+        past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
+        attended, *present = graph.nodes(
+            "GroupQueryAttention",
+            [q, k, v, *past, self.lengths, self.total, "", "", "", self.bias],
+            [f"{path}.attended", f"present_key.{index}", f"present_value.{index}"],
+            domain=MICROSOFT,
+            num_heads=decoder.num_heads,
+            kv_num_heads=decoder.num_key_heads,
+        )
+        for name in present:
+            graph.output(name, ["B", decoder.num_key_heads, "P+T", decoder.head_width])
+        if with_query:
+            self._give_query(index, q)
+        attended = self._dropped(f"{path}.o_proj", attended, inner)
+        flat = graph.node("Reshape", [attended, graph.ints(-1, inner)])
+        return self._linear(f"{path}.o_proj", {f"{path}.o_proj": block.o_proj}, flat)
+
+    def _rotated(self, path: str, norm: Any, x: str, heads: int) -> str:
+        """Rotary embedding of (B, T, heads * d), behind a norm of each head where there is one."""
+        graph, width = self.graph, self.decoder.head_width
+        if norm is not None:
+            weight = _norm_weight(graph, self.inputs, self.adapted, path, norm, "lm")
+            apart = graph.node("Reshape", [x, graph.ints(0, 0, heads, width)])
+            normed = graph.node(
+                "SimplifiedLayerNormalization",
+                [apart, weight],
+                axis=-1,
+                epsilon=self.decoder.epsilon,
+            )
+            x = graph.node("Reshape", [normed, graph.ints(0, 0, heads * width)])
+        return graph.node(
+            "RotaryEmbedding",
+            [x, self.places, self.cos, self.sin],
+            domain=MICROSOFT,
+            num_heads=heads,
+            rotary_embedding_dim=0,
+        )
+
+    def _give_query(self, index: int, q: str) -> None:
+        graph, heads, width = self.graph, self.decoder.num_heads, self.decoder.head_width
+        apart = graph.node("Reshape", [q, graph.ints(0, 0, heads, width)])
+        graph.node("Transpose", [apart], name=f"query.{index}", perm=[0, 2, 1, 3])
+        graph.output(f"query.{index}", ["B", heads, "T", width])
+
+    def _mlp(self, index: int, block: Any, x: str) -> str:
+        graph, path = self.graph, f"layers.{index}.mlp"
+        packed = self._linear(
+            f"{path}.gate_up",
+            {f"{path}.{n}": getattr(block, n) for n in ("gate_proj", "up_proj")},
+            x,
+        )
+        inner = int(block.down_proj.in_features)
+        if self.with_dropout:
+            packed = graph.node("Reshape", [packed, self.batched])
+        gate, up = graph.nodes(
+            "Split", [packed, graph.ints(inner, inner)], [f"{path}.gate", f"{path}.up"], axis=-1
+        )
+        silu = graph.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)
+        product = self._dropped(f"{path}.down_proj", graph.node("Mul", [silu, up]), inner)
+        if self.with_dropout:
+            product = graph.node("Reshape", [product, graph.ints(-1, inner)])
+        return self._linear(f"{path}.down_proj", {f"{path}.down_proj": block.down_proj}, product)
+
+    def _dropped(self, place: str, x: str, width: int) -> str:
+        if not self.with_dropout:
+            return x
+        name = f"{place}.mask"
+        self.inputs.dropout.append(DropoutInput(part="lm", input=name, place=place, width=width))
+        return self.graph.node("Mul", [x, add_mask(self.graph, name)])
+
+    def _linear(self, name: str, modules: Mapping[str, Any], x: str) -> str:
+        """The layers at these paths as one, with LoRA where any of them has it."""
+        parts = {path: linear_of(path, module) for path, module in modules.items()}
+        whole = stacked(name, list(parts.values()))
+        y = add_linear(self.graph, x, whole, self.precisions.of(name))
+        table = lora_input("lm", whole, parts, self.adapted)
+        if table is None:
+            return y
+        self.inputs.lora.append(table)
+        return add_lora(self.graph, x, y, whole)
+
+
+def add_mask(graph: Graph, name: str) -> str:
+    """A dropout mask that is a scalar 1 unless one of (B, T, width) is given."""
+    axes = [f"{name}.{axis}" for axis in range(3)]
+    return graph.overridable(name, axes, np.ones((1, 1, 1), dtype=np.float32))
+
+
+def lora_input(
+    part: Any, whole: Linear, parts: Mapping[str, Linear], adapted: Adapted
+) -> LoraInput | None:
+    """The row of export.json for the LoRA of `whole`, made of `parts`; None where none has it."""
+    rows, offset = [], 0
+    for path, layer in parts.items():
+        if adapted.has(path):
+            rows.append(LoraPart(tensor=path, offset=offset, outputs=layer.outputs))
+        offset += layer.outputs
+    if not rows:
+        return None
+    return LoraInput(
+        part=part,
+        a=f"{whole.name}.lora_a",
+        b=f"{whole.name}.lora_b",
+        inputs=whole.inputs,
+        outputs=whole.outputs,
+        parts=tuple(rows),
+    )
+
+
+def linear_of(name: str, module: Any) -> Linear:
+    """A torch linear layer; its weight is read when the graph is written."""
+    return Linear(
+        name=name,
+        inputs=int(module.in_features),
+        outputs=int(module.out_features),
+        weight=lambda: as_array(module.weight),
+        bias=as_array(module.bias) if module.bias is not None else None,
+    )
+
+
+def as_array(tensor: Any) -> Array:
+    """A float32 view or copy of a parameter."""
+    array: Array = tensor.detach().to("cpu", torch.float32).numpy()
+    return array
+
+
+def rotary_table(net: Any, rows: int) -> tuple[Array, Array]:
+    """Cosine and sine (rows, d / 2) of positions 0..rows-1, as `net` itself computes them."""
+    places = torch.arange(rows)[None]
+    with torch.no_grad():
+        cos, sin = net.rotary_emb(torch.zeros(1, dtype=torch.float32), places)
+    half = cos.shape[-1] // 2
+    return as_array(cos[0, :, :half]), as_array(sin[0, :, :half])
+
+
+def _norm_weight(
+    graph: Graph, inputs: Inputs, adapted: Adapted, path: str, norm: Any, part: Any
+) -> str:
+    weight = as_array(norm.weight)
+    if not adapted.norms:
+        return graph.constant(weight, path)
+    inputs.norms.append(NormInput(part=part, input=path, tensor=path, width=len(weight)))
+    return graph.overridable(path, [len(weight)], weight)
+
+
+def _check(config: Any) -> None:
+    kind = config.model_type
+    if kind not in SUPPORTED:
+        raise PairError(
+            f"the language model is a {kind!r}; graphs are built for {', '.join(SUPPORTED)}: use "
+            'runtime = "torch" for this pair'
+        )
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+    odd = {
+        f"attention of kind {sorted(layers)}": layers != {"full_attention"},
+        f"hidden_act {config.hidden_act!r}": config.hidden_act not in ("silu", "swish"),
+        f"rotary positions of type {rope!r}": rope not in ("default", "linear", "llama3", "yarn"),
+        "a rotary embedding of part of a head": _partial(config),
+    }
+    for told, found in odd.items():
+        if found:
+            raise PairError(
+                f'the language model has {told}, which the graphs do not do: use runtime = "torch"'
+            )
+
+
+def _partial(config: Any) -> bool:
+    share = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1.0)
+    return bool(share != 1.0)
