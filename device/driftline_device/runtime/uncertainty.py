@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline_shared.dropout import DropoutMasks
 from driftline_shared.models.adapters import dropout_passes
 from driftline_shared.models.multimodal import LmBatch, MultimodalModel, answer_places
 
@@ -46,9 +47,8 @@ class Dropout:
 
     @contextmanager
     def on(self, model: MultimodalModel) -> Iterator[None]:
-        """Dropout active inside, drawn from this seed; the global generator is untouched."""
-        generator = torch.Generator(device=model.device).manual_seed(self.seed)
-        with dropout_passes(model.model, self.rate, generator):
+        """Dropout active inside, drawn from this seed; no global generator is touched."""
+        with dropout_passes(model.model, DropoutMasks(rate=self.rate, seed=self.seed)):
             yield
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import UpdateError
 from driftline_shared.models.anatomy import Anatomy, anatomy_of_model
 from driftline_shared.models.pair import AdapterSpec
@@ -110,7 +111,7 @@ def write(model: Any, adapter: Adapter, slot: str = ACTIVE) -> None:
 
 
 @contextmanager
-def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Iterator[None]:
+def dropout_passes(model: Any, masks: DropoutMasks) -> Iterator[None]:
     """Inside, every pass drops units of the projector's hidden layer and of each layer's two
     residual branches.
 
@@ -119,16 +120,22 @@ def dropout_passes(model: Any, rate: float, generator: torch.Generator) -> Itera
     are dropped.
     """
 
-    def drop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        first, *rest = inputs
-        draws = torch.rand(first.shape, generator=generator, device=generator.device)
-        return (first * (draws >= rate).to(first.device, first.dtype) / (1.0 - rate), *rest)
-
     parts = anatomy_of_model(model)
+
+    def drop_at(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+        place = _short_place(name, parts)
+
+        def drop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            first, *rest = inputs
+            mask = torch.from_numpy(masks.draw(place, first.shape))
+            return (first * mask.to(first.device, first.dtype), *rest)
+
+        return drop
+
     last = rf"{re.escape(parts.projector)}\.{re.escape(parts.query_targets[-1])}"
     places = re.compile(rf"({last}|{parts.language}\..*\.(o_proj|down_proj))$")
     handles = [
-        module.register_forward_pre_hook(drop)
+        module.register_forward_pre_hook(drop_at(name))
         for name, module in model.named_modules()
         if places.search(name)
     ]

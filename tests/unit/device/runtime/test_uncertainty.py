@@ -14,6 +14,7 @@ import torch
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.torch import TorchRuntime
 from driftline_device.runtime.uncertainty import middle_third
+from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import ConfigError, UpdateError
 from driftline_shared.models.adapters import dropout_passes
 from driftline_shared.models.pair import load_pair
@@ -50,18 +51,15 @@ def answer(runtime: TorchRuntime) -> Answer:
 
 def literal_passes(runtime: TorchRuntime, answer: Answer, seed: int) -> torch.Tensor:
     """(K, V, D) projected tokens by the projector's own layers, dropout written out."""
+    masks = DropoutMasks(rate=runtime.pair.adapter.dropout, seed=seed)
     projector: Any = runtime._model.model.get_submodule(
         "base_model.model.model.multi_modal_projector"
     )
-    generator = torch.Generator().manual_seed(seed)
-    rate = runtime.pair.adapter.dropout
     hidden = projector.act(projector.linear_1(torch.from_numpy(answer.tokens.values)))
-    draws = torch.rand((PASSES, *hidden.shape), generator=generator)
-    rows = []
-    for k in range(PASSES):
-        dropped = torch.where(draws[k] >= rate, hidden / (1 - rate), torch.zeros(()))
-        rows.append(projector.linear_2(dropped))
-    return torch.stack(rows).detach()
+    drawn = masks.draw("projector.linear_2", (PASSES, *hidden.shape))
+    return torch.stack(
+        [projector.linear_2(hidden * mask) for mask in torch.from_numpy(drawn)]
+    ).detach()
 
 
 def entropy(p: np.ndarray) -> float:
@@ -124,11 +122,11 @@ def test_mutual_information_is_bald_one_pass_at_a_time(
 ) -> None:
     got = runtime.mutual_information(QUESTION, answer, passes=PASSES, seed=4)
     model: Any = runtime._model
-    generator = torch.Generator().manual_seed(4)
+    masks = DropoutMasks(rate=runtime.pair.adapter.dropout, seed=4)
     tokens = torch.from_numpy(answer.tokens.values).expand(PASSES, -1, -1)
     positions = torch.from_numpy(answer.tokens.positions.astype(np.int64)).expand(PASSES, -1)
     ids = list(answer.step_ids)
-    with torch.no_grad(), dropout_passes(model.model, runtime.pair.adapter.dropout, generator):
+    with torch.no_grad(), dropout_passes(model.model, masks):
         batch = model.batch(model.project(tokens), positions, [QUESTION] * PASSES, [ids] * PASSES)
         logits = model.forward(batch).logits
     p = torch.softmax(logits.double(), dim=-1).numpy()  # (K, T, vocabulary)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import UpdateError
 from driftline_shared.models import adapters
 from driftline_shared.models.families.llava import LlavaModel
@@ -105,13 +106,12 @@ def test_an_adapter_of_another_shape_is_refused(pair: Pair) -> None:
         adapters.write(model.model, held)
 
 
-def test_dropout_acts_inside_the_block_only_and_by_its_generator(pair: Pair) -> None:
+def test_dropout_acts_inside_the_block_only_and_by_its_seed(pair: Pair) -> None:
     model = load(pair)
     before = logits(model)
 
     def dropped(seed: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        with adapters.dropout_passes(model.model, 0.3, generator):
+        with adapters.dropout_passes(model.model, DropoutMasks(rate=0.3, seed=seed)):
             return logits(model)
 
     assert torch.equal(dropped(1), dropped(1))
