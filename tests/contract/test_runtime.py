@@ -63,6 +63,7 @@ def test_answers_say_what_sampling_needs(subject: Subject, runtime: Runtime) -> 
     for answer in answers:
         assert answer.version == runtime.version == 0
         assert answer.num_steps >= 1
+        assert answer.num_prompt_tokens > answer.tokens.num_tokens, "image and question"
         assert answer.tokens.values.dtype == np.float32
         assert answer.tokens.num_tokens == answer.tokens.grid.num_tokens
         assert set(answer.scores) >= {"entropy", "margin"}

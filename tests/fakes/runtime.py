@@ -147,6 +147,7 @@ class FakeRuntime:
             scores={"entropy": entropy, "margin": entropy},
             num_steps=1,
             version=self._version,
+            num_prompt_tokens=GRID.num_tokens + len(question.text.split()),
         )
 
 

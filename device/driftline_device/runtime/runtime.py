@@ -29,6 +29,8 @@ class Answer:
     `tokens`: all V tower tokens. `scores`: `entropy` and `margin` of the answer, higher = less
     sure. `num_steps`: generated tokens. `version`: adapter version that answered. `step_ids`: the
     generated token ids, end token included; text alone does not always tokenize back to them.
+    `num_prompt_tokens`: positions that the language model read first, visual ones included.
+    `ended`: whether the end token came; false where the pair's bound cut the answer.
     """
 
     text: str
@@ -37,6 +39,8 @@ class Answer:
     num_steps: int
     version: int
     step_ids: tuple[int, ...] = ()
+    num_prompt_tokens: int = 0
+    ended: bool = True
 
 
 Told = Callable[[int, str], None]

@@ -236,7 +236,8 @@ class TorchRuntime:
                 )
                 listener = self._listener(told, first=len(answers))
                 generated = self._model.generate(batch, self.pair.max_new_tokens, listener)
-                answers += _answers([kept for kept, _ in block], generated, version)
+                read = batch.attention_mask.sum(dim=1).tolist()
+                answers += _answers([kept for kept, _ in block], generated, read, version)
         return answers
 
     def _listener(self, told: Told | None, first: int) -> OnToken | None:
@@ -296,8 +297,10 @@ def _held(lock: _Lock, timeout_s: float, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _answers(tokens: Sequence[VisualTokens], generated: Generated, version: int) -> list[Answer]:
-    """Answers with their length-normalised scores."""
+def _answers(
+    tokens: Sequence[VisualTokens], generated: Generated, read: Sequence[int], version: int
+) -> list[Answer]:
+    """Answers with their length-normalised scores; `read`: tokens of each prompt."""
     steps = np.maximum(generated.lengths, 1)  # (B,); the arrays are 0 past a row's end
     entropy = generated.entropy.sum(axis=1) / steps
     margin = 1.0 - generated.margin.sum(axis=1) / steps
@@ -309,6 +312,8 @@ def _answers(tokens: Sequence[VisualTokens], generated: Generated, version: int)
             num_steps=int(generated.lengths[row]),
             version=version,
             step_ids=tuple(generated.tokens[row]),
+            num_prompt_tokens=read[row],
+            ended=bool(generated.ended[row]),
         )
         for row, kept in enumerate(tokens)
     ]

@@ -59,7 +59,7 @@ class Generated:
     row's end.
 
     `top1`: probability of the chosen token; `margin`: top1 - top2; `entropy`: H(p)/log(vocabulary).
-    `lengths`: (B,) generated tokens a row.
+    `lengths`: (B,) generated tokens a row. `ended`: (B,) bool, whether the end token came.
     """
 
     tokens: list[list[int]]
@@ -68,6 +68,7 @@ class Generated:
     margin: NDArray[np.float32]
     entropy: NDArray[np.float32]
     lengths: NDArray[np.int64]
+    ended: NDArray[np.bool_]
 
 
 OnToken = Callable[[int, Sequence[int]], None]

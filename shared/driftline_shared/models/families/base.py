@@ -362,6 +362,7 @@ class FamilyModel(ABC):
             margin=scores[:, :, 1],
             entropy=scores[:, :, 2],
             lengths=np.asarray([len(row) for row in rows], dtype=np.int64),
+            ended=np.asarray([row[-1] in ends for row in rows], dtype=np.bool_),
         )
 
     def _end_ids(self) -> list[int]:
