@@ -25,16 +25,19 @@ class Pace:
 PACES: dict[str, Pace] = {
     "tiny": Pace(),
     "smol": Pace(
-        questions=600,
+        questions=900,
         tests=240,
         settle_every=450,
         settle_s=600.0,
         cloud={
+            # Two rounds: one before the middle of the drifted segment, one at its end.
+            "rounds.trigger.round_samples": 120,
             "distil.max_steps": 60,
             "distil.extra_questions": 5,
             # At the rates that suit `tiny` it forgets its source and the gate says no.
             "distil.learning_rate": 1.5e-3,
             "distil.a5": 6.0,
+            "distil.num_source_rows": 640,
         },
     ),
 }

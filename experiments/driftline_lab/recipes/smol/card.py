@@ -39,6 +39,8 @@ Made again by `driftline lab build-pair smol OUT`, then `driftline models fit-to
   synthetic: the drawing on a procedurally made ground. *Seen* and *unseen* tell whether a concept
   may occur in a drifted stream; both models have met all concepts in training, the student in
   colour only, so no thing is new to the teacher.
+- **Source calibration set.** 320 of the 331 things, one colour picture each with all its questions:
+  a quarter serves the gate, the rest is what rounds rehearse against forgetting.
 - **Prompt** `<|im_start|>user\\n<image>{{question}}<|im_end|>\\n`, answer, `<|im_end|>`. The
   reserved token `<empty_output>` is spelt `<image>` and stands for 49 tokens.
 - **Positions.** Visual token v is at position 3 + v and the question starts at 52, however many

@@ -17,7 +17,7 @@ from driftline_lab.recipes.smol.lessons import PROMPT
 from driftline_lab.recipes.smol.pictures import encode_pictures
 from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteModel
 
-NUM_SOURCE_PICTURES = 200
+NUM_SOURCE_PICTURES = 320
 NUM_PROBE_PICTURES = 12
 _SEED = 20_261_121
 
