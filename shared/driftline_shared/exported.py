@@ -41,6 +41,9 @@ MAX_EXPORT_FILE_BYTES = 64 << 20
 EMBEDDINGS = "embeddings"
 """The tensor of embeddings.safetensors: (vocabulary, D) float16 or float32."""
 
+VERSION_0 = "version0.safetensors"
+"""The adapter at version 0: every tensor of `adapter_shapes`, float32. Listed in `files`."""
+
 Part = Literal["tower", "projector", "lm", "head"]
 AdaptedPart = Literal["projector", "lm", "head"]
 
@@ -375,6 +378,21 @@ def adapter_shapes(export: Export) -> dict[str, tuple[int, ...]]:
             shapes[f"{part.tensor}.B"] = (part.outputs, table.rank)
     shapes |= {norm.tensor: (norm.width,) for norm in table.norms}
     return dict(sorted(shapes.items()))
+
+
+def load_version_0(folder: Path, export: Export) -> Adapter:
+    """The adapter at version 0. Raises PairError where its file is not of this export."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        adapter: Adapter = load_file(folder / VERSION_0)
+        _check_adapter(adapter_shapes(export), adapter)
+    except (OSError, SafetensorError, UpdateError) as error:
+        raise PairError(
+            f"{folder / VERSION_0} cannot be used: {error}; export the pair again"
+        ) from error
+    return adapter
 
 
 def graph_parameters(

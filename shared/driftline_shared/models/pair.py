@@ -10,6 +10,9 @@ Folder layout of a pair (see docs/models.md):
     source.safetensors       tokens (N, V, D) float16 of calibration images
     source.jsonl             their questions
     probe/                   images and probe.jsonl: the device's self-check set
+
+An export of a pair (`driftline_shared.exported`) is such a folder, too, with graphs instead of
+checkpoints and without a source set: what only a cloud needs is missing in it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from driftline_shared.errors import PairError
+from driftline_shared.exported import Export, is_export, load_export
 from driftline_shared.models import hub
 from driftline_shared.models.anatomy import anatomy_of, read_config
 from driftline_shared.models.assembly.assemble import assembled
@@ -182,7 +186,8 @@ class Pair:
     """Teacher, student and the token space they share.
 
     `prompt`: the student's, in which devices ask; `max_new_tokens` bounds an answer; `canvas` None:
-    images are prepared as the family does by itself. `spec`: the file as written.
+    images are prepared as the family does by itself. `spec`: the file as written. `exported`: what
+    the graphs beside it are, for an export.
     """
 
     name: str
@@ -196,6 +201,7 @@ class Pair:
     token_space: TokenSpace
     adapter: AdapterSpec
     canvas: Canvas | None = None
+    exported: Export | None = None
 
     @property
     def prompt(self) -> str:
@@ -212,6 +218,8 @@ class Pair:
     @cached_property
     def base_model(self) -> str:
         """Hex digest of the frozen student weights as the device runs them (quantized)."""
+        if self.exported is not None:
+            return self.exported.base_model
         digest = hashlib.sha256(f"{self.quantization}\0{self.adapter}\0".encode())
         for path in weight_files(self.student_dir):
             with path.open("rb") as file:
@@ -259,14 +267,17 @@ def load_pair(name_or_path: str | Path) -> Pair:
     draft = load_draft(name_or_path)
     spec, grid = draft.spec, draft.grid
     student = draft.student
+    exported = load_export(draft.dir) if is_export(draft.dir) else None
     # A teacher in the folder is looked for now; another is fetched or made by those who run it.
-    if draft.teacher.id is None and draft.teacher.spec.trained is None:
+    if exported is None and draft.teacher.id is None and draft.teacher.spec.trained is None:
         _ = draft.teacher.dir
     if grid is None or not spec.token_space.digest:
         raise PairError(
             f"{draft.file}: the token space is not fitted yet; run "
             f"`driftline models fit-token-space {name_or_path} --images DIR`"
         )
+    if exported is not None:
+        _check_export(draft, exported)
     return Pair(
         name=spec.name,
         dir=draft.dir,
@@ -279,6 +290,7 @@ def load_pair(name_or_path: str | Path) -> Pair:
         token_space=read_token_space(draft.dir, spec.token_space.digest, grid),
         adapter=draft.adapter,
         canvas=draft.canvas,
+        exported=exported,
     )
 
 
@@ -294,6 +306,11 @@ def checkpoint_folder(pair_dir: Path, side: Side, spec: CheckpointSpec) -> Path:
 
     Raises PairError where there is none, or where it would need foreign code.
     """
+    if is_export(pair_dir):
+        raise PairError(
+            f"{pair_dir} is an export: it holds graphs instead of a {side}; run it with "
+            'runtime = "onnx", or give the pair it was made from'
+        )
     if spec.path is not None:
         place = pair_dir / spec.path
     elif spec.id is not None:
@@ -310,6 +327,23 @@ def checkpoint_folder(pair_dir: Path, side: Side, spec: CheckpointSpec) -> Path:
             "checkpoint in the form that transformers reads by itself"
         )
     return place
+
+
+def _check_export(draft: Draft, exported: Export) -> None:
+    """Raises PairError where pair.toml is not of the pair that was exported."""
+    spec = draft.spec
+    for key, written, found in (
+        ("name", spec.name, exported.pair),
+        ("token_space.digest", spec.token_space.digest, exported.token_space),
+        ("token_space.grid", draft.grid, exported.token_grid),
+        ("max_new_tokens", spec.max_new_tokens, exported.model.max_new_tokens),
+        ("adapter.rank", spec.adapter.rank, exported.adapter.rank),
+    ):
+        if written != found:
+            raise PairError(
+                f"{draft.file}: {key} is {written}, export.json beside it says {found}; export the "
+                "pair again"
+            )
 
 
 def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
