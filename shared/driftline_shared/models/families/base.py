@@ -194,7 +194,7 @@ class FamilyModel(ABC):
         ]
         width = max(len(row.ids) for row in rows)
         axes = rows[0].positions.shape[0]
-        ids = torch.full((len(rows), width), self._pad_id(), dtype=torch.long)
+        ids = torch.full((len(rows), width), self.pad_id(), dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
         places = torch.zeros((axes, len(rows), width), dtype=torch.long)
         labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
@@ -244,7 +244,7 @@ class FamilyModel(ABC):
 
         cache = DynamicCache(config=self.language.config)
         embeds, mask, places = batch.inputs_embeds, batch.attention_mask, batch.position_ids
-        rows, ends = embeds.shape[0], torch.tensor(self._end_ids(), device=embeds.device)
+        rows, ends = embeds.shape[0], torch.tensor(self.end_ids(), device=embeds.device)
         running = torch.ones(rows, dtype=torch.bool, device=embeds.device)
         extra: Mapping[str, Any] = batch.extra
         steps: list[Tensor] = []
@@ -275,9 +275,9 @@ class FamilyModel(ABC):
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer, end token included."""
-        spoken = self._answer_start + text.lstrip()
+        spoken = self.answer_start + text.lstrip()
         ids = self.tokenizer(spoken, add_special_tokens=False)["input_ids"]
-        return [*ids, self._end_ids()[0]]
+        return [*ids, self.end_ids()[0]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out, stripped."""
@@ -291,17 +291,20 @@ class FamilyModel(ABC):
         # A question that spells the placeholder would open a second image.
         before, _, after = self._prompt.partition(IMAGE)
         text = before + token + after.replace("{question}", question.replace(token, ""))
-        begins = self.tokenizer.bos_token is not None and before.startswith(
-            self.tokenizer.bos_token
-        )
-        ids = list(self.tokenizer(text, add_special_tokens=not begins)["input_ids"])
+        ids = list(self.tokenizer(text, add_special_tokens=not self.spells_bos)["input_ids"])
         if ids.count(self.image_id) != 1:
             raise PairError(f"the tokenizer does not know its image token {token!r} as one token")
         at = ids.index(self.image_id)
         return ids[:at], ids[at + 1 :]
 
+    @property
+    def spells_bos(self) -> bool:
+        """Whether the prompt itself writes the token that begins a text."""
+        bos = self.tokenizer.bos_token
+        return bos is not None and self._prompt.startswith(bos)
+
     @cached_property
-    def _answer_start(self) -> str:
+    def answer_start(self) -> str:
         """A space where a model would write one: after a prompt that ends in a word or a colon.
 
         Tokenizers that put a space before every text do so by themselves.
@@ -349,7 +352,7 @@ class FamilyModel(ABC):
         return self.net.get_output_embeddings()(hidden).float()
 
     def _generated(self, steps: Tensor, numbers: Tensor) -> Generated:
-        ends = set(self._end_ids())
+        ends = set(self.end_ids())
         rows = []
         for line in steps.tolist():
             length = next((n for n, token in enumerate(line, 1) if token in ends), len(line))
@@ -365,7 +368,7 @@ class FamilyModel(ABC):
             ended=np.asarray([row[-1] in ends for row in rows], dtype=np.bool_),
         )
 
-    def _end_ids(self) -> list[int]:
+    def end_ids(self) -> list[int]:
         """Tokens that end an answer; the first is the one our own answers end with."""
         own = self.tokenizer.eos_token_id
         known = self.net.generation_config.eos_token_id
@@ -375,9 +378,10 @@ class FamilyModel(ABC):
             raise PairError("neither tokenizer nor generation config names an end token")
         return list(dict.fromkeys(ends))
 
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
+        """What rows are filled up with."""
         pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self._end_ids()[0])
+        return int(pad if pad is not None else self.end_ids()[0])
 
 
 def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
