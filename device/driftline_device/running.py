@@ -26,9 +26,9 @@ from driftline_shared.models.pair import load_pair
 _log = structlog.get_logger(__name__)
 
 
-def run_device(config: DeviceConfig, paths: Sequence[Path], *, hold: bool) -> dict[str, Any]:
-    """Answer all of `paths`, one after the other, then hold if wanted; the last snapshot."""
-    sources = open_sources(paths, config)
+def run_device(config: DeviceConfig, texts: Sequence[str], *, hold: bool) -> dict[str, Any]:
+    """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot."""
+    sources = open_sources(texts, config)
     pair = load_pair(config.pair)
     runtime = runtime_for(config, pair)
     with open_daemon(config, pair, runtime) as daemon, stops_on_signals(daemon):

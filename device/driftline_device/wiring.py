@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -23,7 +22,7 @@ from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.sources.source import Source
-from driftline_device.sources.table import open_source
+from driftline_device.sources.table import open_all
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.turns import Turns
 from driftline_device.updates.applier import Applier, UpdateSettings
@@ -51,11 +50,15 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
     )
 
 
-def open_sources(paths: Sequence[Path], config: DeviceConfig) -> list[Source]:
+def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
     """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one."""
-    return [
-        open_source(path, question=config.question, max_pixels=config.max_pixels) for path in paths
-    ]
+    return open_all(
+        texts,
+        question=config.question,
+        frames=config.frames,
+        folder=config.folder,
+        max_pixels=config.max_pixels,
+    )
 
 
 @contextmanager
