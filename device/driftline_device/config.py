@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from driftline_device.runtime.factory import RuntimeName
+from driftline_device.sources.address import without_secrets
+from driftline_device.sources.arrivals import FolderSettings
+from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
 from driftline_device.updates.admission import SizeLimits
 from driftline_device.updates.probe import ProbeLimits
@@ -55,8 +58,10 @@ class DeviceConfig(ProgramSettings):
     """Everything `driftline device` reads. Times in seconds.
 
     `cloud`: host:port, empty works alone. `pace`: questions a second, 0 as fast as possible.
-    `question`: asked about each image of a folder. `seed`: of sampling, negative for a new one at
-    each start. `settle_s`: most to wait between sources for samples to leave and updates to come.
+    `question`: asked about each image of a folder, each frame of a video or camera. `sources`: read
+    where no `--source` is given; passwords in URLs are not shown. `frames`: which of a video or
+    camera. `folder`: when files of a watched folder are read. `seed`: of sampling, negative for a
+    new one at each start. `settle_s`: most to wait between sources for samples to leave and updates to come.
     `quiet_s`: how long nothing must happen to count as settled. `drain_s`: most to wait for
     samples to leave at the end.
     `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
@@ -77,6 +82,7 @@ class DeviceConfig(ProgramSettings):
     batch_size: int = Field(default=8, ge=1, le=256)
     pace: float = Field(default=0.0, ge=0.0)
     question: str = ""
+    sources: tuple[str, ...] = ()
     seed: int = -1
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     images_may_leave: bool = False
@@ -94,6 +100,8 @@ class DeviceConfig(ProgramSettings):
     sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
     regions: Annotated[RegionSettings, strict(RegionSettings)] = RegionSettings()
     sizes: Annotated[SizeLimits, strict(SizeLimits)] = SizeLimits()
+    frames: Annotated[FrameSettings, strict(FrameSettings)] = FrameSettings()
+    folder: Annotated[FolderSettings, strict(FolderSettings)] = FolderSettings()
     probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
     watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()
 
@@ -114,7 +122,18 @@ class DeviceConfig(ProgramSettings):
             raise ValueError(str(error)) from error
         return value
 
-    @field_validator("sizes", "probe", "watch")
+    @field_serializer("sources")
+    def _without_secrets(self, value: tuple[str, ...]) -> list[str]:
+        return [without_secrets(text) if "://" in text else text for text in value]
+
+    @field_validator("frames")
+    @classmethod
+    def _reachable(cls, value: FrameSettings) -> FrameSettings:
+        if value.min_change >= 1 or not value.timeout_s > 0:
+            raise ValueError("min_change is below 1 and timeout_s above 0")
+        return value
+
+    @field_validator("sizes", "probe", "watch", "frames", "folder")
     @classmethod
     def _not_negative(cls, value: Any) -> Any:
         for name, number in dataclasses.asdict(value).items():

@@ -33,6 +33,12 @@ _RUN_EXAMPLES = """
 
     driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
 
+    driftline device run --source camera:0 --question "Is the door open?" --set frames.every_s=10
+
+**Sources**: a folder of images, a .jsonl file, a video file, `watch:FOLDER` (images that come in
+too), `camera:NUMBER` or `camera:/dev/...`, `rtsp://...`, `http://...` (an MJPEG stream). The last
+three kinds never end. Without --source, those of the setting `sources` are read.
+
 A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
 scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
 environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over the environment, the
@@ -67,11 +73,11 @@ The second step of bringing a pair, after `driftline models fit-token-space`. Ex
 @app.command(epilog=_RUN_EXAMPLES)
 def run(
     source: Annotated[
-        list[Path] | None,
-        typer.Option("--source", help="Folder of images or .jsonl; repeat for more, in order."),
+        list[str] | None,
+        typer.Option("--source", help="See below; repeat for more, in order.", metavar="SOURCE"),
     ] = None,
     question: Annotated[
-        str | None, typer.Option("--question", help="Asked about each image of a folder.")
+        str | None, typer.Option("--question", help="Asked about each image or frame.")
     ] = None,
     cloud: Annotated[
         str | None, typer.Option("--cloud", help="host:port of the cloud; none: work alone.")
@@ -127,10 +133,11 @@ def run(
     from driftline_shared.errors import ConfigError
     from driftline_shared.logs import setup_logs
 
+    source = source or list(settings.sources)
     if not source and not hold:
-        raise ConfigError("nothing to do: give --source PATH, or --hold to only stay in touch")
+        raise ConfigError("nothing to do: give --source, or --hold to only stay in touch")
     setup_logs(level=settings.log.level, form=settings.log.form)
-    snapshot = run_device(settings, source or [], hold=hold)
+    snapshot = run_device(settings, source, hold=hold)
     show(snapshot, as_json=as_json)
     if source and not snapshot["num_answered"]:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from driftline_device.sources.watched import WatchedFolderSource
 from driftline_shared.errors import ConfigError
 
 
-def open_sources(
+def open_all(
     texts: Sequence[str | Path],
     *,
     question: str = "",
