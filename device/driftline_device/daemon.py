@@ -7,37 +7,30 @@ has its own. Whatever goes wrong in the background is logged and tried again: th
 answers.
 
 State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
-(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json (an
-operator's wish).
+(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json and
+paused.json (an operator's wishes).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
 import structlog
 
-from driftline_device.events import EventLog
-from driftline_device.memory import Memory
-from driftline_device.meter import Meter
-from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.sampling.sampler import Sampler
+from driftline_device.pacing import Pacer, batch_size, batches
+from driftline_device.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.scoring import is_correct
-from driftline_device.settling import LinkView, is_settled
+from driftline_device.settling import is_settled
 from driftline_device.snapshot import Snapshot, write_snapshot
 from driftline_device.sources.source import Observation, Source
-from driftline_device.spool.spool import Spool
-from driftline_device.turns import Turns
-from driftline_device.updates.applier import Applier, UpdateLink
+from driftline_device.supervision import NoSupervisor, Supervisor
+from driftline_device.updates.applier import UpdateSettings
 from driftline_device.updates.rollback import uncertainty
-from driftline_device.views import images_view, link_view, spool_view, update_view
-from driftline_shared.clock import Clock
+from driftline_device.views import take_snapshot
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.tokens import SamplingPolicy
 
@@ -50,68 +43,22 @@ SLICE_S = 0.2
 _log = structlog.get_logger(__name__)
 
 
-class DeviceLink(UpdateLink, LinkView, Protocol):
-    """What the daemon needs of the link."""
-
-    def start(self) -> None:
-        """Begin in the background."""
-
-    def stop(self, timeout_s: float = 5.0) -> bool:
-        """End; whether it did in time."""
-
-    def wake(self) -> None:
-        """There is something to send."""
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to send; whether that is so."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DaemonSettings:
-    """See `DeviceConfig` for units and meaning."""
-
-    batch_size: int = 8
-    pace: float = 0.0
-    poll_s: float = 5.0
-    status_s: float = 1.0
-    quiet_s: float = 2.0
-    settle_s: float = 0.0
-    settle_every: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a daemon ties together; `link` is None for a device that works alone."""
-
-    state: Path
-    device_id: str
-    pair_name: str
-    runtime: Runtime
-    sampler: Sampler
-    spool: Spool
-    applier: Applier
-    memory: Memory
-    meter: Meter
-    events: EventLog
-    turns: Turns
-    clock: Clock
-    link: DeviceLink | None = None
-
-
-Reply = Callable[[Observation, Answer], None]
-
-
-def no_reply(_observation: Observation, _answer: Answer) -> None:
-    """No one waits for the answers."""
-
-
 class Daemon:
     """Runs one device. `start`, any number of `run`, then `stop`; `request_stop` from anywhere."""
 
-    def __init__(self, parts: Parts, settings: DaemonSettings, *, reply: Reply = no_reply) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        settings: DaemonSettings,
+        *,
+        reply: Reply = no_reply,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self._parts = parts
         self._settings = settings
         self._reply = reply
+        self._supervisor = supervisor or NoSupervisor()
+        self._paused_unix_s: float | None = None
         self._stop_asked = False
         self._ending = threading.Event()
         self._activity = "starting"
@@ -131,6 +78,7 @@ class Daemon:
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
         self._tell_of_images()
+        self._take_pause()
         self._parts.applier.recover()
         if self._parts.link is not None:
             self._parts.link.start()
@@ -154,15 +102,16 @@ class Daemon:
         self._activity, self._segment = "answering", source.name
         self._parts.meter.new_segment(source.name)
         before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
-        began_s, num_read = self._parts.clock.monotonic_s(), 0
+        pacer, num_read = Pacer(self._parts.clock), 0
         with closing(iter(source)) as rows:
-            for batch in _batches(rows, self._batch_size()):
+            for batch in batches(rows, self._batch_size):
                 num_read += len(batch)
                 self._num_broken_rows = broken + source.num_broken
-                if self._stop_asked or not self._keep_pace(began_s, num_read):
+                if not self._keep_pace(pacer, len(batch)):
                     break
                 if batch:
                     self._handle(batch)
+                self._supervisor.beat()
                 every = self._settings.settle_every
                 if every and num_read // every > (num_read - len(batch)) // every:
                     self.settle(self._settings.settle_s)
@@ -179,6 +128,8 @@ class Daemon:
         link = self._parts.link
         if link is None:
             return True
+        if self._paused_unix_s is not None:
+            return False
         self._activity = "settling"
         clock = self._parts.clock
         deadline_s = clock.monotonic_s() + timeout_s
@@ -193,6 +144,7 @@ class Daemon:
             else:
                 quiet_since_s = None
                 self._parts.applier.wake.set()
+            self._supervisor.beat()
             clock.sleep(SLICE_S)
         return False
 
@@ -200,6 +152,9 @@ class Daemon:
         """Stay in touch with the cloud, without questions, until somebody asks to stop."""
         self._activity = "holding"
         while not self._stop_asked:
+            with self._parts.turns:
+                pass  # Not before its turn: a model that hangs must stop the beat, too.
+            self._supervisor.beat()
             self._parts.clock.sleep(SLICE_S)
 
     def drain(self, timeout_s: float) -> bool:
@@ -207,7 +162,7 @@ class Daemon:
         if self._parts.link is None:
             return True
         self._activity = "draining"
-        return self._parts.link.flush(timeout_s)
+        return self._parts.link.flush(0.0 if self._paused_unix_s is not None else timeout_s)
 
     def stop(self, drain_s: float) -> bool:
         """Drain for at most `drain_s`, then end all threads; whether the spool was emptied."""
@@ -225,6 +180,18 @@ class Daemon:
         self._tick()
         return drained
 
+    def take_settings(
+        self, settings: DaemonSettings, updates: UpdateSettings, policy: SamplingPolicy
+    ) -> None:
+        """New settings from the next step on, for the thread that answers.
+
+        `policy` counts only where the cloud has never given one.
+        """
+        self._settings = settings
+        self._parts.applier.take_settings(updates)
+        if self._parts.memory.policy() is None:
+            self._policy = policy
+
     def adopt_policy(self, policy: SamplingPolicy) -> None:
         """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
         self._policy = policy
@@ -236,20 +203,17 @@ class Daemon:
     # -- answering ---------------------------------------------------------------------------
 
     def _batch_size(self) -> int:
-        if self._settings.pace <= 0:
-            return self._settings.batch_size
-        # A live stream must not wait for a batch to fill: at most a quarter of a second's worth.
-        return max(1, min(self._settings.batch_size, int(self._settings.pace / 4)))
+        return batch_size(self._settings.batch_size, self._settings.pace)
 
-    def _keep_pace(self, began_s: float, num_read: int) -> bool:
-        """Wait until the batch is due; False if stopped meanwhile."""
-        if self._settings.pace <= 0:
-            return True
-        due_s = began_s + num_read / self._settings.pace
+    def _keep_pace(self, pacer: Pacer, num_more: int) -> bool:
+        """Wait until `num_more` questions are due; False if stopped before."""
+        pacer.count(num_more)
         while not self._stop_asked:
-            wait_s = due_s - self._parts.clock.monotonic_s()
+            # Asked for anew each time: a new pace may have come.
+            wait_s = pacer.wait_s(self._settings.pace)
             if wait_s <= 0:
                 return True
+            self._supervisor.beat()
             self._parts.clock.sleep(min(wait_s, SLICE_S))
         return False
 
@@ -300,6 +264,8 @@ class Daemon:
 
     def _sample(self, observation: Observation, answer: Answer) -> bytes | None:
         """Consider the answer for sending; the sample's id if it lies in the spool now."""
+        if self._paused_unix_s is not None:
+            return None
         try:
             policy, self._policy = self._policy, None
             if policy is not None:
@@ -370,7 +336,8 @@ class Daemon:
             try:
                 applier.act()
                 settling = self._activity == "settling"
-                if link is not None and (clock.monotonic_s() >= due_s or settling):
+                due = clock.monotonic_s() >= due_s or settling
+                if link is not None and due and self._paused_unix_s is None:
                     due_s = clock.monotonic_s() + self._settings.poll_s
                     if applier.poll(link):
                         due_s = 0.0  # there may be the next version already
@@ -386,8 +353,24 @@ class Daemon:
             self._tick()
 
     def _tick(self) -> None:
-        self._guard("status", lambda: write_snapshot(self._parts.state, self.snapshot()))
+        self._guard("pause", self._take_pause)
+        self._guard("status", self._tell)
         self._guard("rollback", self._take_wish)
+
+    def _tell(self) -> None:
+        snapshot = self.snapshot()
+        write_snapshot(self._parts.state, snapshot)
+        self._supervisor.tell(snapshot)
+
+    def _take_pause(self) -> None:
+        """Obey an operator's wish to rest, or that it was taken back."""
+        since = self._parts.memory.paused_since()
+        was, self._paused_unix_s = self._paused_unix_s, since
+        if (was is None) == (since is None):
+            return
+        _log.warning("daemon.resumed" if since is None else "daemon.paused", since_unix_s=since)
+        if self._parts.link is not None:
+            self._parts.link.hold(since is not None)
 
     def _take_wish(self) -> None:
         version = self._parts.memory.take_rollback()
@@ -408,49 +391,10 @@ class Daemon:
 
     def snapshot(self) -> Snapshot:
         """The daemon now."""
-        parts, reading = self._parts, self._parts.meter.read()
-        counts = parts.sampler.statistics()
-        link = link_view(parts.link)
-        return Snapshot(
-            pid=parts.memory.pid,
-            unix_s=parts.clock.now_s(),
+        return take_snapshot(
+            self._parts,
             activity=self._activity,
-            device_id=parts.device_id,
-            pair=parts.pair_name,
-            base_model=parts.runtime.base_model,
-            version=parts.runtime.version,
             segment=self._segment,
-            domain=reading.domain,
-            num_answered=reading.num_answered,
-            num_errors=reading.num_errors,
             num_broken_rows=self._num_broken_rows,
-            accuracy=reading.accuracy,
-            uncertainty=reading.uncertainty,
-            domains=reading.as_dict(),
-            num_seen=counts["seen"],
-            num_sent=counts["sent"],
-            sampling=counts,
-            policy_revision=parts.sampler.policy.revision,
-            images=images_view(parts.sampler),
-            update=update_view(parts.applier.state),
-            num_updates=len(parts.applier.apply_pauses_ms),
-            failed_versions=parts.applier.failed_versions,
-            apply_pause_ms=[round(pause, 4) for pause in parts.applier.apply_pauses_ms],
-            spool=spool_view(parts.spool),
-            link=link,
-            bytes_up=link.get("bytes_up", 0),
-            bytes_down=link.get("bytes_down", 0),
+            paused_unix_s=self._paused_unix_s,
         )
-
-
-def _batches(rows: Iterable[Observation | None], size: int) -> Iterator[list[Observation]]:
-    """Batches of `size`; a smaller one, be it empty, where the source has no more for now."""
-    batch: list[Observation] = []
-    for row in rows:
-        if row is not None:
-            batch.append(row)
-        if row is None or len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -4,6 +4,7 @@ wish.
     policy.json      the newest policy of the cloud, written when it comes
     sampling.json    budgets spent, written about once a second: a kill forgets a second of spending
     rollback.json    {"leave_version"}: written by the operator's command, removed when taken
+    paused.json      {"since_unix_s"}: there as long as an operator wants the device to rest
 """
 
 from __future__ import annotations
@@ -79,6 +80,26 @@ class Memory:
         (self._state / "rollback.json").unlink(missing_ok=True)
         version = found.get("leave_version")
         return version if isinstance(version, int) else None
+
+    def pause(self, now_unix_s: float) -> None:
+        """Ask a daemon on this state, now and after any restart, to rest; see `paused_since`."""
+        if self.paused_since() is None:
+            write_json(self._state / "paused.json", {"since_unix_s": now_unix_s})
+
+    def resume(self) -> None:
+        """Take the wish to rest back."""
+        (self._state / "paused.json").unlink(missing_ok=True)
+
+    def paused_since(self) -> float | None:
+        """Since when (seconds since 1970) an operator wants the device to answer only: neither to
+        sample, nor to send, nor to take updates. None: it works as always.
+
+        A file that does not read counts as the wish, of unknown age: resting is what does no harm.
+        """
+        if not (self._state / "paused.json").exists():
+            return None
+        since = (self._read("paused.json") or {}).get("since_unix_s")
+        return float(since) if isinstance(since, int | float) else 0.0
 
     def _read(self, name: str) -> dict[str, object] | None:
         try:

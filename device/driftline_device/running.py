@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -113,7 +114,8 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         else (f"version {update['target']} {update['outcome']} ({update['reason']})")
     )
     return [
-        f"device    {snapshot['device_id']}, {snapshot['activity']}, pair {snapshot['pair']}",
+        f"device    {snapshot['device_id']}, {snapshot['activity']}{_paused(snapshot)},"
+        f" pair {snapshot['pair']}",
         f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
         f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
         f" uncertainty {share(snapshot['uncertainty'])}",
@@ -124,6 +126,13 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" {snapshot['bytes_down']} bytes down",
         f"link      {linked}",
     ]
+
+
+def _paused(snapshot: dict[str, Any]) -> str:
+    since = snapshot.get("paused_unix_s")
+    if since is None:
+        return ""
+    return f", paused since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _images(images: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ class Snapshot:
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
     start.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave.
+    `paused_unix_s`: since when an operator wants it to answer only.
     `update`: the newest update and its outcome.
     """
 
@@ -30,6 +31,7 @@ class Snapshot:
     pair: str
     base_model: str
     version: int
+    paused_unix_s: float | None = None
     segment: str = ""
     domain: str | None = None
     num_answered: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from driftline_device.config import DeviceConfig
-from driftline_device.daemon import Daemon, DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon import Daemon
 from driftline_device.disk import make_folder
 from driftline_device.events import EventLog
 from driftline_device.link.link import Link
@@ -18,12 +18,14 @@ from driftline_device.lock import state_lock
 from driftline_device.memory import Memory
 from driftline_device.meter import Meter
 from driftline_device.metrics import serve_metrics
+from driftline_device.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.sources.source import Source
 from driftline_device.sources.table import open_all
 from driftline_device.spool.sqlite import SqliteSpool
+from driftline_device.supervision import Supervisor
 from driftline_device.turns import Turns
 from driftline_device.updates.applier import Applier, UpdateSettings
 from driftline_shared.clock import Clock, SystemClock
@@ -68,6 +70,7 @@ def open_daemon(
     runtime: Runtime,
     *,
     reply: Reply | None = None,
+    supervisor: Supervisor | None = None,
     clock: Clock | None = None,
     on_stage: Stages = _ignore,
 ) -> Iterator[Daemon]:
@@ -125,20 +128,31 @@ def open_daemon(
             clock=clock,
             link=link,
         )
-        settings = DaemonSettings(
-            batch_size=config.batch_size,
-            pace=config.pace,
-            poll_s=config.poll_s,
-            status_s=config.status_s,
-            quiet_s=config.quiet_s,
-            settle_s=config.settle_s,
-            settle_every=config.settle_every,
+        daemon = Daemon(
+            parts, daemon_settings(config), reply=reply or no_reply, supervisor=supervisor
         )
-        daemon = Daemon(parts, settings, reply=reply or no_reply)
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
         yield daemon
+
+
+def daemon_settings(config: DeviceConfig) -> DaemonSettings:
+    """The part of `config` that the daemon itself reads."""
+    return DaemonSettings(
+        batch_size=config.batch_size,
+        pace=config.pace,
+        poll_s=config.poll_s,
+        status_s=config.status_s,
+        quiet_s=config.quiet_s,
+        settle_s=config.settle_s,
+        settle_every=config.settle_every,
+    )
+
+
+def update_settings(config: DeviceConfig) -> UpdateSettings:
+    """The part of `config` that says how strict the device is with updates."""
+    return UpdateSettings(sizes=config.sizes, probe=config.probe, watch=config.watch)
 
 
 def make_applier(
@@ -159,7 +173,7 @@ def make_applier(
         probe_set=pair.probe_set(),
         clock=clock,
         turn=turns,
-        settings=UpdateSettings(sizes=config.sizes, probe=config.probe, watch=config.watch),
+        settings=update_settings(config),
         on_stage=on_stage,
     )
 

@@ -113,6 +113,11 @@ class Link:
         self._wake_uplink.set()
         self._uplink.wake()
 
+    def hold(self, held: bool) -> None:
+        """Hold samples back, or let them go again; the device stays enrolled all the while."""
+        self._uplink.hold(held)
+        self.wake()
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is left to send, at most `timeout_s`; whether that is so."""
         deadline_s = self._clock.monotonic_s() + timeout_s
@@ -273,7 +278,7 @@ class Link:
                 self._clock.wait(self._stop, next(waits))
 
     def _can_send(self) -> bool:
-        if not self._enrolled.is_set():
+        if self._uplink.held or not self._enrolled.is_set():
             return False
         return bool(self._spool.peek(max_bytes=1, max_samples=1))
 

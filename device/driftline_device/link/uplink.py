@@ -50,7 +50,20 @@ class Uplink:
         self._clock = clock
         self._rng = rng
         self._stream: _Stream | None = None
+        self._held = threading.Event()
         self.last_progress = False
+
+    @property
+    def held(self) -> bool:
+        """Whether samples are held back: those under way are settled, no other is sent."""
+        return self._held.is_set()
+
+    def hold(self, held: bool) -> None:
+        """Hold samples back, or let them go."""
+        if held:
+            self._held.set()
+        else:
+            self._held.clear()
 
     @property
     def num_in_flight(self) -> int:
@@ -67,7 +80,7 @@ class Uplink:
         """
         stream = _Stream(
             device_id, token_space, self._spool, self._settings, self._counters,
-            clock=self._clock, rng=self._rng, stop=stop,
+            clock=self._clock, rng=self._rng, stop=stop, held=self._held,
         )  # fmt: skip
         self._stream = stream
         try:
@@ -115,6 +128,7 @@ class _Stream:
         clock: Clock,
         rng: random.Random,
         stop: threading.Event,
+        held: threading.Event,
     ) -> None:
         self._device_id = device_id
         self._token_space = token_space
@@ -123,6 +137,7 @@ class _Stream:
         self._counters = counters
         self._clock = clock
         self._stop = stop
+        self._held = held
         self._lock = threading.Lock()
         self._window = Window(max_bytes=settings.window_bytes, max_samples=settings.window_samples)
         self._rng = rng
@@ -214,7 +229,7 @@ class _Stream:
         """What may be sent now, noted as under way."""
         with self._lock:
             now_s = self._clock.monotonic_s()
-            if now_s < self._pause_until_s or self._window.room_bytes == 0:
+            if self._held.is_set() or now_s < self._pause_until_s or not self._window.room_bytes:
                 return None
             batch = uplink_pb2.SampleBatch(device_id=self._device_id, token_space=self._token_space)
             for sequence, sample in self._unsent():

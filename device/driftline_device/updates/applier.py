@@ -146,6 +146,12 @@ class Applier:
         with self._watch_lock:
             self._note(self._watch.failed())
 
+    def take_settings(self, settings: UpdateSettings) -> None:
+        """New limits: for updates from the next one on, for the watch from the next answer on."""
+        with self._watch_lock:
+            self._settings = settings
+            self._watch.take_limits(settings.watch)
+
     def request_rollback(self, version: int) -> None:
         """An operator wants to leave `version`; nothing if it is not in force by then."""
         with self._watch_lock:

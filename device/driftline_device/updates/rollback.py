@@ -77,6 +77,12 @@ class Watch:
         self._num_errors = 0
         self._version = version
 
+    def take_limits(self, limits: WatchLimits) -> None:
+        """New limits, for what was seen until now as well."""
+        self._limits = limits
+        self._baseline = deque(self._baseline, maxlen=limits.num_baseline)
+        self._kept = deque(self._kept, maxlen=limits.num_confirm)
+
     def pause(self) -> None:
         """A verdict was given: no other is wanted, what was kept stays."""
         self._version = None

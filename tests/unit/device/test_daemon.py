@@ -53,6 +53,7 @@ class NullLink(FakeUpdateLink):
         self.taken: list[bytes] = []
         self.rounds: list[str] = []
         self.offline = False
+        self.held = False
         self.on_policy: Callable[[SamplingPolicy], None] = lambda policy: None
 
     def start(self) -> None:
@@ -62,10 +63,13 @@ class NullLink(FakeUpdateLink):
         return True
 
     def wake(self) -> None:
-        if not self.offline:
+        if not self.offline and not self.held:
             ids = [sample.id for _, sample in self.spool.peek(max_bytes=1 << 20, max_samples=99)]
             self.taken += ids
             self.spool.ack(ids)
+
+    def hold(self, held: bool) -> None:
+        self.held = held
 
     def flush(self, timeout_s: float) -> bool:
         self.wake()
@@ -304,6 +308,60 @@ def test_the_status_says_whether_images_leave(
         daemon.stop(0.1)
     status = read_snapshot(tmp_path / "state") | {"images": images}
     assert any(words in line for line in describe(status))
+
+
+def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    state = tmp_path / "state"
+    Memory(state).pause(1_000.0)
+    Memory(state).pause(2_000.0)  # the first wish counts
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link) as daemon:
+        go(daemon, path, settle_s=60.0)
+        assert link.held
+    status = read_snapshot(state)
+    assert (status["num_answered"], status["num_seen"], status["version"]) == (8, 0, 0)
+    assert (link.taken, status["paused_unix_s"]) == ([], 1_000.0)
+    assert "paused since" in describe(status)[0]
+    Memory(state).resume()
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link) as daemon:
+        go(daemon, path, settle_s=60.0)
+        assert not link.held
+    status = read_snapshot(state)
+    assert (len(link.taken), status["version"], status["paused_unix_s"]) == (8, 1, None)
+
+
+def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(120, hard=True))
+    memory = Memory(tmp_path / "state")
+    link = NullLink()
+
+    def reply(*_: object) -> None:
+        num = len(events(tmp_path)) if (tmp_path / "events.jsonl").exists() else 0
+        if num == 20:
+            memory.pause(1.0)
+            until(lambda: link.held)
+        if num == 60:
+            memory.resume()
+            until(lambda: not link.held)
+
+    with device(link, reply=reply) as daemon:
+        go(daemon, path)
+    sent = [row["sent"] for row in events(tmp_path)]
+    assert sent == [True] * 20 + [False] * 40 + [True] * 60
+    assert len(link.taken) == 80
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"since_unix_s": "x"}'])
+def test_a_broken_wish_to_rest_still_counts(tmp_path: Path, text: str) -> None:
+    memory = Memory(tmp_path)
+    assert memory.paused_since() is None
+    (tmp_path / "paused.json").write_text(text)
+    assert memory.paused_since() == 0.0
+    memory.resume()
+    memory.resume()
+    assert memory.paused_since() is None
 
 
 @pytest.mark.parametrize("part", ["sampler", "spool", "reply", "status"])
