@@ -117,7 +117,7 @@ def test_bytes_that_are_no_text_are_a_bad_row(tmp_path: Path) -> None:
 def test_pixels_are_bounded_before_they_are_decoded(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", place="p", max_pixels=30).shape == (5, 6, 3)
-    with pytest.raises(DataError, match=r"^p: a.png has 6 x 5 pixels, at most 29"):
+    with pytest.raises(DataError, match=r"^p: image a.png has 6 x 5 pixels, at most 29"):
         read_image(tmp_path / "a.png", place="p", max_pixels=29)
 
 
