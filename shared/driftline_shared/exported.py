@@ -369,6 +369,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def middle_third(num_layers: int) -> range:
+    """Layers whose attention says what an answer looked at; all where there are fewer than 3."""
+    edge = num_layers // 3
+    return range(edge, num_layers - edge)
+
+
 def adapter_shapes(export: Export) -> dict[str, tuple[int, ...]]:
     """Adapter tensor name -> shape, in name order."""
     table, shapes = export.adapter, {}

@@ -61,6 +61,17 @@ Memory given by hand that does not suffice is an error; this machine's is a warn
 """
 
 
+_EXPORT_EXAMPLES = """
+**Examples**
+
+    driftline models export tiny --out ./tiny-export
+
+    driftline models export ./my-pair --out ./my-export --force --json
+
+Needs torch and ONNX; what it writes needs neither torch nor transformers.
+"""
+
+
 @app.command("fit-token-space", epilog=_FIT_EXAMPLES)
 def fit_token_space(
     pair: PairArgument,
@@ -190,6 +201,39 @@ def inspect(
         typer.echo(json.dumps(inspection_dict(found)))
         return
     for line in inspection_lines(found):
+        typer.echo(line)
+
+
+@app.command("export", epilog=_EXPORT_EXAMPLES)
+def export(
+    pair: PairArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write: new, empty or an export.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the export that --out holds.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a pair's student as graphs for ONNX Runtime in fp32, int8 and int4."""
+    from rich.console import Console
+
+    from driftline_shared.errors import ConfigError
+    from driftline_shared.models.pair import load_pair
+
+    try:
+        from driftline_shared.models.export.pair_export import export_pair
+        from driftline_shared.models.export.report import report_dict, report_lines
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("driftline"):
+            raise
+        raise ConfigError(
+            f"exporting needs {missing.name}: pip install 'driftline[export]'"
+        ) from missing
+    with Console(stderr=True).status("reading the pair") as status:
+        made = export_pair(load_pair(pair), out, force=force, told=status.update)
+    if as_json:
+        typer.echo(json.dumps(report_dict(made, out)))
+        return
+    for line in report_lines(made, out):
         typer.echo(line)
 
 

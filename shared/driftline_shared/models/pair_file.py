@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ def write_name(file: Path, name: str) -> None:
     """Set the pair's name. Raises PairError for a name that no pair can have."""
     document = _parsed(file)
     document["name"] = name
+    _replace(file, document)
+
+
+def write_query_targets(file: Path, targets: Sequence[str]) -> None:
+    """Set `[adapter]` query_targets. Raises PairError if the file cannot be read."""
+    document = _parsed(file)
+    _table(document, "adapter")["query_targets"] = list(targets)
     _replace(file, document)
 
 

@@ -34,10 +34,7 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Adapted:
-    """What of a decoder is an input: LoRA on layers whose path ends in one of `targets`, norms.
-
-    `part_of_head`: the final norm belongs to the head's graph.
-    """
+    """What is an input: LoRA on linear layers whose path ends in one of `targets`, and norms."""
 
     targets: Collection[str] = ()
     norms: bool = False
@@ -54,6 +51,12 @@ class Inputs:
     lora: list[LoraInput] = field(default_factory=list)
     norms: list[NormInput] = field(default_factory=list)
     dropout: list[DropoutInput] = field(default_factory=list)
+
+    def join(self, other: Inputs) -> None:
+        """Add those of another graph."""
+        self.lora += other.lora
+        self.norms += other.norms
+        self.dropout += other.dropout
 
 
 @dataclass(frozen=True, kw_only=True)

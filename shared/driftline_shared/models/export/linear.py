@@ -4,7 +4,7 @@
     int8   weights by output column, activations by row, both symmetric; u8 x s8 products in int32
            (MatMulIntegerToFloat). A row has a scale of its own: one token with large activations
            must not coarsen the others, as it would with ONNX Runtime's DynamicQuantizeMatMul.
-    int8b  MatMulNBits, 8 bits, blocks of 32 inputs
+    int8_blocks  MatMulNBits, 8 bits, blocks of 32 inputs
     int4   MatMulNBits, 4 bits, blocks of 32 inputs
 
 LoRA stays in float32 beside all of them: y = base(x) + (x A) B, by Gemm, which adds while it
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from driftline_shared.models.export.graph import MICROSOFT, Graph
 
-Kind = Literal["fp32", "int8", "int8b", "int4"]
+Kind = Literal["fp32", "int8", "int8_blocks", "int4"]
 
 BLOCK = 32
 """Inputs that share a scale in MatMulNBits."""
@@ -149,7 +149,7 @@ def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:
 _KINDS: dict[Kind, Callable[[Graph, str, Linear], str]] = {
     "fp32": _fp32,
     "int8": _int8_rows,
-    "int8b": _nbits(8),
+    "int8_blocks": _nbits(8),
     "int4": _nbits(4),
 }
 

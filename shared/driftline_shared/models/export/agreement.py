@@ -1,0 +1,118 @@
+"""Graphs beside the torch twin they were made of: logits, and whether answers are the same.
+
+A greedy answer is the twin's when, along the twin's answer, every most likely next token is the
+twin's. So an answer is compared without a decoding loop: one pass over the prompt, one over the
+answer on its cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from driftline_shared.exported import ModelTable, Precision
+from driftline_shared.models.families.base import FamilyModel
+from driftline_shared.models.multimodal import LmBatch
+
+Floats = NDArray[np.float32]
+
+
+def session(file: Path, threads: int = 1) -> Any:
+    """A session of ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # It warns once for each overridable input, which are meant to be what they are.
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        str(file), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+class ExportedLm:
+    """Language model and head of one precision, for checks: rows of a batch as the twin makes them.
+
+    `precision` names files of `folder`.
+    """
+
+    def __init__(self, folder: Path, precision: Precision, model: ModelTable) -> None:
+        self._lm = session(folder / precision.lm)
+        self._prefill = session(folder / precision.prefill) if precision.prefill else self._lm
+        self._head = session(folder / precision.head)
+        self._model = model
+        self._present = [
+            f"present_{kind}.{layer}"
+            for layer in range(model.num_layers)
+            for kind in ("key", "value")
+        ]
+
+    def logits(
+        self,
+        embeds: Floats,
+        mask: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        cache: Sequence[Floats] | None = None,
+        given: dict[str, Floats] | None = None,
+    ) -> tuple[Floats, list[Floats]]:
+        """(B, T, vocabulary) logits of (B, T, D) `embeds`, and the cache after them.
+
+        `given`: overridable inputs of both graphs.
+        """
+        model, rows = self._model, len(embeds)
+        graph = self._prefill if cache is None else self._lm
+        empty = np.zeros((rows, model.num_key_heads, 0, model.head_width), dtype=np.float32)
+        past = cache if cache is not None else [empty] * len(self._present)
+        names = [name.replace("present", "past", 1) for name in self._present]
+        fed = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
+        fed |= dict(zip(names, past, strict=True)) | _known(graph, given)
+        hidden, *present = graph.run(["hidden", *self._present], fed)
+        flat = hidden.reshape(-1, model.width)
+        found = self._head.run(["logits"], {"hidden": flat} | _known(self._head, given))[0]
+        return found.reshape(rows, -1, model.vocabulary), present
+
+    def answers(self, model: FamilyModel, batch: LmBatch, ids: Sequence[int]) -> bool:
+        """Whether it answers the one row of `batch` (padded on the left) with `ids`, as decoded
+        greedily.
+        """
+        embeds, mask, positions = _arrays(batch)
+        logits, cache = self.logits(embeds, mask, positions)
+        if int(logits[0, -1].argmax()) != ids[0]:
+            return False
+        if len(ids) == 1:
+            return True
+        said = torch.tensor([list(ids[:-1])], device=model.device)
+        count = said.shape[1]
+        with torch.no_grad():
+            embeds = model.net.get_input_embeddings()(said).float().cpu().numpy()
+        mask = np.concatenate([mask, np.ones((1, count), dtype=np.int64)], axis=1)
+        positions = positions[:, -1:] + 1 + np.arange(count)[None]
+        logits, _ = self.logits(embeds, mask, positions, cache)
+        return bool((logits[0].argmax(axis=-1) == np.asarray(ids[1:])).all())
+
+
+def logit_error(exported: ExportedLm, model: FamilyModel, batch: LmBatch) -> float:
+    """Largest difference of logits from the twin's, over the largest logit; padding left out."""
+    with torch.no_grad():
+        wanted = model.forward(batch).logits.cpu().numpy()
+    found, _ = exported.logits(*_arrays(batch))
+    read = batch.attention_mask.cpu().numpy().astype(bool)
+    return float(np.abs(found - wanted)[read].max() / max(1.0, np.abs(wanted[read]).max()))
+
+
+def _arrays(batch: LmBatch) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    return (
+        batch.inputs_embeds.detach().float().cpu().numpy(),
+        batch.attention_mask.cpu().numpy(),
+        batch.position_ids.cpu().numpy(),
+    )
+
+
+def _known(graph: Any, given: dict[str, Floats] | None) -> dict[str, Floats]:
+    names = {one.name for one in graph.get_overridable_initializers()}
+    return {name: value for name, value in (given or {}).items() if name in names}

@@ -1,0 +1,340 @@
+"""A pair's student as a folder that runs without torch: `export_pair`.
+
+The graphs are made of the cloud's *twin*, the student's weights quantized as the pair says and
+dequantized again, so fp32 is the twin itself, int8 and int4 round it once more, and a device that
+runs any of them stays on the pair's line of adapter versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from driftline_shared.errors import PairError
+from driftline_shared.exported import (
+    EXPORT_FILE,
+    EXPORT_FORMAT,
+    AdapterTable,
+    Export,
+    GridTable,
+    ModelTable,
+    Precision,
+    file_digest,
+    load_export,
+    middle_third,
+)
+from driftline_shared.image_steps import pixels_of
+from driftline_shared.models.anatomy import read_config
+from driftline_shared.models.export import folder as folders
+from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
+from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
+from driftline_shared.models.export.preparation import (
+    device_tokenizer,
+    image_table,
+    layout_table,
+    prompt_table,
+)
+from driftline_shared.models.export.projector import build_projector
+from driftline_shared.models.export.tower import quantize_tower, trace_tower
+from driftline_shared.models.families.llava import LlavaModel, tower_states
+from driftline_shared.models.multimodal import LmBatch, load_model
+from driftline_shared.models.pair import Pair
+from driftline_shared.models.weights import weight_files
+
+FAMILIES = ("llava",)
+"""`model_type` of students that can be exported."""
+
+MAX_LOGIT_ERROR = 1e-4
+"""Largest difference of the fp32 graphs from the twin, as a share of the largest logit."""
+
+MAX_TOKEN_ERROR = 0.01
+"""Largest relative squared error of the int8 tower's tokens."""
+
+MIN_AGREEMENT = 0.99
+"""Least share of probe answers that the int8 tower must leave as they are."""
+
+LANGUAGE_KINDS: dict[str, Precisions] = {
+    "fp32": Precisions(usual="fp32"),
+    "int8": Precisions(usual="int8"),
+    "int4": Precisions(usual="int4"),
+}
+"""lm.NAME.onnx -> how its linear layers are rounded."""
+
+_CHECKED_ROWS = 64
+"""Probe questions that are asked at export: more say little more and take long."""
+
+_PACKAGES = ("driftline", "onnx", "onnxruntime", "torch", "transformers")
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was written.
+
+    `agreement`: share of `num_checked` probe answers of each precision that are the twin's.
+    `logit_error`: of fp32, over the largest logit. `tower`: which tower int8 and int4 use, and why.
+    """
+
+    export: Export
+    logit_error: float
+    num_checked: int
+    agreement: dict[str, float]
+    tower: str
+
+
+def export_pair(pair: Pair, out: Path, *, force: bool = False, told: Told = print) -> Exported:
+    """Write the student of `pair` to `out`; `told` hears what is being done.
+
+    Raises PairError for a pair that cannot be exported or whose graphs differ from the twin,
+    ConfigError for a folder that may not be written.
+    """
+    folders.check_target(out, force=force)
+    family = str(read_config(pair.student_dir).get("model_type"))
+    if family not in FAMILIES:
+        raise PairError(
+            f"{pair.name}: students of the family {family!r} cannot be exported, only "
+            f'{", ".join(FAMILIES)}: use runtime = "torch" for this pair'
+        )
+    told("loading the student")
+    model = load_model(
+        pair.student_dir,
+        prompt=pair.student.prompt,
+        quantization=pair.quantization,
+        twin=True,
+        canvas=pair.canvas,
+    )
+    if not isinstance(model, LlavaModel):
+        raise PairError(f"{pair.name}: {type(model).__name__} is not a model of that family")
+    with folders.replacing(out) as made:
+        exported = _Work(pair, model, made, told).run(family)
+        load_export(made)
+    return exported
+
+
+class _Work:
+    """One export while it is made in `folder`."""
+
+    def __init__(self, pair: Pair, model: LlavaModel, folder: Path, told: Told) -> None:
+        self.pair = pair
+        self.model = model
+        self.folder = folder
+        self.told = told
+        self.inputs = Inputs()
+        self.decoder = Decoder(model.language)
+        self.image = image_table(model.processor, pair.canvas)
+        self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
+
+    def run(self, family: str) -> Exported:
+        """Write every file; export.json comes last."""
+        pair, model, folder = self.pair, self.model, self.folder
+        folders.copy_pair(pair, folder)
+        folders.write_embeddings(model.net.get_input_embeddings().weight, folder)
+        tokenizer = device_tokenizer(model, folder / "tokenizer.json")
+        self._write_language()
+        tower, reason = self._write_tower()
+        precisions = self._precisions(tower)
+        shapes = self._shapes()
+        error, agreement = self._check(precisions, shapes)
+        export = Export(
+            format=EXPORT_FORMAT,
+            pair=pair.name,
+            base_model=pair.base_model,
+            token_space=pair.token_space.digest,
+            quantization=pair.quantization,
+            family=family,
+            made_with={name: metadata.version(name) for name in _PACKAGES},
+            files=folders.entries(folder),
+            sources={path.name: file_digest(path) for path in self._sources()},
+            grid=GridTable(frames=model.grid.frames, rows=model.grid.rows, cols=model.grid.cols),
+            model=shapes,
+            precisions=precisions,
+            image=self.image,
+            prompt=prompt_table(model, pair.student.prompt, tokenizer),
+            layout=layout_table(model),
+            adapter=AdapterTable(
+                rank=pair.adapter.rank,
+                alpha=pair.adapter.alpha,
+                lora=tuple(self.inputs.lora),
+                norms=tuple(self.inputs.norms),
+            ),
+            dropout=tuple(self.inputs.dropout),
+            dropout_rate=pair.adapter.dropout,
+        )
+        (folder / EXPORT_FILE).write_text(export.model_dump_json(indent=1))
+        return Exported(
+            export=export,
+            logit_error=error,
+            num_checked=len(self.probe),
+            agreement=agreement,
+            tower=reason,
+        )
+
+    # -- graphs ----------------------------------------------------------------------------------
+
+    def _write_language(self) -> None:
+        """Projector, layers and head; what inputs they have is noted once."""
+        net, spec = self.model.net, self.pair.adapter
+        query = Adapted(targets=[f"projector.{name}" for name in spec.query_targets])
+        language = Adapted(targets=spec.language_targets, norms=spec.norms)
+        graph, inputs = build_projector(
+            net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=query
+        )
+        graph.save(self.folder / "projector.onnx")
+        self.inputs.join(inputs)
+        layers = middle_third(self.decoder.num_layers)
+        for name, kinds in LANGUAGE_KINDS.items():
+            self.told(f"writing the language model in {name}")
+            graph, inputs = self.decoder.build(kinds, adapted=language, query_layers=layers)
+            graph.save(self.folder / f"lm.{name}.onnx")
+        self.inputs.join(inputs)
+        for name, kind in (("fp32", "fp32"), ("int8", "int8_blocks")):
+            graph, inputs = self.decoder.build_head(
+                net.get_output_embeddings(), kind, adapted=language
+            )
+            graph.save(self.folder / f"head.{name}.onnx")
+        self.inputs.join(inputs)
+
+    def _write_tower(self) -> tuple[str, str]:
+        """The file that int8 and int4 read pictures with, and why it is that one."""
+        self.told("writing the vision tower")
+        fp32, int8 = self.folder / "tower.fp32.onnx", self.folder / "tower.int8.onnx"
+        rng = np.random.default_rng(0)
+        shape = (2, 3, self.image.height, self.image.width)
+        trace_tower(
+            self.model.net, tower_states, rng.standard_normal(shape).astype(np.float32), fp32
+        )
+        if not self.probe:
+            return fp32.name, "fp32: the pair has no probe pictures to calibrate int8 with"
+        pixels = np.stack([pixels_of(item.image, self.image) for item in self.probe])
+        quantize_tower(fp32, pixels, int8)
+        exact = self.model.encode([item.image for item in self.probe]).cpu().numpy()
+        off = _relative_error(_tokens(fp32, pixels), exact)
+        if off > MAX_LOGIT_ERROR:
+            raise PairError(
+                f"{self.pair.name}: the tower's graph gives other tokens than the tower (relative "
+                f"error {off:.2g}); report this pair's tower"
+            )
+        error = _relative_error(_tokens(int8, pixels), exact)
+        if error > MAX_TOKEN_ERROR:
+            int8.unlink()
+            return (
+                fp32.name,
+                f"fp32: int8 changes tokens by {error:.2%}, over {MAX_TOKEN_ERROR:.0%}",
+            )
+        return int8.name, f"int8: tokens change by {error:.2%}"
+
+    def _precisions(self, tower: str) -> dict[str, Precision]:
+        """int4 reads the prompt with the int8 graph: it is faster there, and rounds less."""
+
+        def made(tower: str, lm: str, head: str, prefill: str | None = None) -> Precision:
+            files = {tower, "projector.onnx", lm, head} | ({prefill} if prefill else set())
+            # Weights of large graphs lie beside them.
+            beside = [path for name in files for path in self.folder.glob(f"{name}*")]
+            return Precision(
+                tower=tower,
+                projector="projector.onnx",
+                lm=lm,
+                prefill=prefill,
+                head=head,
+                num_bytes=sum(path.stat().st_size for path in beside),
+            )
+
+        return {
+            "fp32": made("tower.fp32.onnx", "lm.fp32.onnx", "head.fp32.onnx"),
+            "int8": made(tower, "lm.int8.onnx", "head.int8.onnx"),
+            "int4": made(tower, "lm.int4.onnx", "head.int8.onnx", prefill="lm.int8.onnx"),
+        }
+
+    def _shapes(self) -> ModelTable:
+        decoder, model = self.decoder, self.model
+        return ModelTable(
+            num_visual_tokens=model.num_tokens,
+            tower_width=int(model.net.model.multi_modal_projector.linear_1.in_features),
+            width=decoder.width,
+            vocabulary=model.vocab_size,
+            num_layers=decoder.num_layers,
+            num_heads=decoder.num_heads,
+            num_key_heads=decoder.num_key_heads,
+            head_width=decoder.head_width,
+            max_positions=decoder.max_positions,
+            query_layers=tuple(middle_third(decoder.num_layers)),
+            max_new_tokens=self.pair.max_new_tokens,
+        )
+
+    def _sources(self) -> list[Path]:
+        place = self.pair.student_dir
+        names = ("config.json", "generation_config.json", "preprocessor_config.json")
+        return [
+            self.pair.file,
+            *weight_files(place),
+            *(p for n in names if (p := place / n).is_file()),
+        ]
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def _check(
+        self, precisions: dict[str, Precision], shapes: ModelTable
+    ) -> tuple[float, dict[str, float]]:
+        """Error of fp32 on two random rows, and each precision's agreement on the probe set."""
+        self.told("comparing with the twin")
+        error = logit_error(
+            ExportedLm(self.folder, precisions["fp32"], shapes), self.model, self._random_rows()
+        )
+        if error > MAX_LOGIT_ERROR:
+            raise PairError(
+                f"{self.pair.name}: the fp32 graphs give other logits than the student (by "
+                f"{error:.2g} of the largest); report this pair's language model"
+            )
+        exact = [self._row(self.model.encode([item.image]), item.question) for item in self.probe]
+        said = [self.model.generate(batch, self.pair.max_new_tokens).tokens[0] for batch in exact]
+        agreement = {}
+        for name, precision in precisions.items():
+            if not self.probe:
+                break
+            exported = ExportedLm(self.folder, precision, shapes)
+            rows = exact if precision.tower == "tower.fp32.onnx" else self._rows(precision.tower)
+            same = [
+                exported.answers(self.model, batch, ids)
+                for batch, ids in zip(rows, said, strict=True)
+            ]
+            agreement[name] = float(np.mean(same))
+        return error, agreement
+
+    def _rows(self, tower: str) -> list[LmBatch]:
+        pixels = np.stack([pixels_of(item.image, self.image) for item in self.probe])
+        tokens = torch.from_numpy(_tokens(self.folder / tower, pixels))
+        return [
+            self._row(one[None], item.question)
+            for one, item in zip(tokens, self.probe, strict=True)
+        ]
+
+    def _row(self, tokens: torch.Tensor, question: str) -> LmBatch:
+        positions = torch.arange(self.model.num_tokens)[None]
+        return self.model.batch(self.model.project(tokens), positions, [question])
+
+    def _random_rows(self) -> LmBatch:
+        """Two rows of unlike length, with half of the visual tokens: padding and gaps."""
+        rng, model = np.random.default_rng(0), self.model
+        pictures = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(2)]
+        kept = np.sort(rng.permutation(model.num_tokens)[: max(1, model.num_tokens // 2)])
+        tokens = model.encode(pictures)[:, torch.from_numpy(kept)]
+        positions = torch.from_numpy(kept)[None].expand(2, -1)
+        questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
+        return model.batch(model.project(tokens), positions, questions)
+
+
+def _tokens(tower: Path, pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    graph = session(tower)
+    return np.concatenate([graph.run(["tokens"], {"pixels": one[None]})[0] for one in pixels])
+
+
+def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """1 - R^2 of tokens (N, V, D_v), over all channels."""
+    spread = np.square(wanted - wanted.mean(axis=(0, 1))).sum()
+    return float(np.square(found - wanted).sum() / max(spread, 1e-12))

@@ -1,0 +1,148 @@
+"""What export.json says about pictures and prompts, compared with what the family itself does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftline_shared.errors import PairError
+from driftline_shared.exported import (
+    CenterCrop,
+    ImageTable,
+    LayoutTable,
+    Normalize,
+    PromptTable,
+    Rescale,
+    Resize,
+    ResizeShortest,
+    Step,
+)
+from driftline_shared.image_steps import pixels_of
+from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel, on_canvas
+from driftline_shared.models.pair import Canvas
+
+_BICUBIC = 3
+
+_SIZES = ((224, 224), (97, 61), (33, 210), (480, 640), (16, 16))
+"""Height and width of the random pictures that are compared."""
+
+_TEXTS = ("what shape is it?", "", "  Déjà vu: 12 × 3?\n", "naïve 🙂 <s> </s> </w>")
+
+_TOKENS = 64
+"""Random token ids that are compared in their text."""
+
+
+def image_table(processor: Any, canvas: Canvas | None) -> ImageTable:
+    """The steps of a family's image processor, proved on random pictures.
+
+    Raises PairError where these steps do not give exactly what the processor gives.
+    """
+    steps = tuple(_steps(processor, canvas))
+    sample = _processed(processor, canvas, np.zeros((32, 32, 3), dtype=np.uint8))
+    table = ImageTable(height=sample.shape[1], width=sample.shape[2], steps=steps)
+    rng = np.random.default_rng(0)
+    for height, width in _SIZES:
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        wanted, got = _processed(processor, canvas, picture), pixels_of(picture, table)
+        if wanted.shape != got.shape or not np.array_equal(wanted, got):
+            raise PairError(
+                f"the image processor {type(processor).__name__} prepares pictures in a way that "
+                'export.json cannot say: use runtime = "torch" for this pair'
+            )
+    return table
+
+
+def prompt_table(model: FamilyModel, prompt: str, tokenizer: Any) -> PromptTable:
+    """How questions become ids; `tokenizer` (of the package `tokenizers`) is what a device has.
+
+    Raises PairError where it reads or writes otherwise than the checkpoint's own.
+    """
+    token = str(model.tokenizer.convert_ids_to_tokens(model.image_id))
+    table = PromptTable(
+        template=prompt,
+        image_token=token,
+        image_id=model.image_id,
+        add_special_tokens=not model.spells_bos,
+        answer_start=model.answer_start,
+        end_ids=tuple(model.end_ids()),
+        pad_id=model.pad_id(),
+    )
+    for question in _TEXTS:
+        before, after = model.prompt_ids(question)
+        text = prompt.replace(IMAGE, token, 1).replace("{question}", question.replace(token, ""))
+        found = tokenizer.encode(text, add_special_tokens=table.add_special_tokens).ids
+        if found != [*before, model.image_id, *after]:
+            raise _odd_tokenizer(f"reads {text!r} otherwise")
+    ids = np.random.default_rng(0).integers(0, tokenizer.get_vocab_size(), _TOKENS).tolist()
+    if tokenizer.decode(ids, skip_special_tokens=True).strip() != model.decode(ids):
+        raise _odd_tokenizer("writes tokens otherwise")
+    return table
+
+
+def device_tokenizer(model: FamilyModel, file: Path) -> Any:
+    """Write tokenizer.json as it is in use, and read it as a device does."""
+    from tokenizers import Tokenizer
+
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise _odd_tokenizer("is written in Python")
+    tokenizer = Tokenizer.from_str(backend.to_str())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(file))
+    return Tokenizer.from_file(str(file))
+
+
+def layout_table(model: FamilyModel) -> LayoutTable:
+    """How the image lies in the sequence. Raises PairError for axes or separators of its own."""
+    layout = model.layout()
+    if len(layout.positions) != 1 or int(layout.visual.min()) < TEXT:
+        raise PairError(
+            "the family lays images out with several position axes or learned separators, which "
+            'graphs do not do: use runtime = "torch" for this pair'
+        )
+    return LayoutTable(
+        ids=tuple(layout.ids.tolist()),
+        visual=tuple(layout.visual.tolist()),
+        positions=tuple(layout.positions[0].tolist()),
+        span=layout.span,
+    )
+
+
+def _steps(processor: Any, canvas: Canvas | None) -> list[Step]:
+    steps: list[Step] = []
+    if canvas is not None:
+        height, width = canvas.height, canvas.width
+        steps.append(Resize(step="resize", height=height, width=width, resample=_BICUBIC))
+    if getattr(processor, "do_resize", False):
+        size, filter_ = processor.size, int(processor.resample)
+        if size.height and size.width:
+            height, width = int(size.height), int(size.width)
+            steps.append(Resize(step="resize", height=height, width=width, resample=filter_))
+        elif size.shortest_edge and not size.longest_edge:
+            edge = int(size.shortest_edge)
+            steps.append(ResizeShortest(step="resize_shortest", edge=edge, resample=filter_))
+    if getattr(processor, "do_center_crop", False):
+        crop = processor.crop_size
+        height, width = int(crop.height), int(crop.width)
+        steps.append(CenterCrop(step="center_crop", height=height, width=width))
+    if getattr(processor, "do_rescale", False):
+        steps.append(Rescale(step="rescale", factor=float(processor.rescale_factor)))
+    if getattr(processor, "do_normalize", False):
+        mean, std = (tuple(map(float, x)) for x in (processor.image_mean, processor.image_std))
+        steps.append(Normalize.model_validate({"step": "normalize", "mean": mean, "std": std}))
+    return steps
+
+
+def _processed(processor: Any, canvas: Canvas | None, picture: Any) -> Any:
+    """(3, H, W) float32, as the family reads it."""
+    return processor(images=on_canvas(picture, canvas), return_tensors="np")["pixel_values"][0]
+
+
+def _odd_tokenizer(what: str) -> PairError:
+    return PairError(
+        f"the checkpoint's tokenizer {what} than a tokenizer.json can say, and devices have "
+        'nothing else: use runtime = "torch" for this pair'
+    )
