@@ -37,6 +37,7 @@ from driftline_shared.config import (
     strict,
 )
 from driftline_shared.errors import DriftlineError
+from driftline_shared.logs import LogFile
 from driftline_shared.tokens import SamplingPolicy
 
 
@@ -54,6 +55,17 @@ class SpoolConfig(BaseModel):
     max_samples: int = Field(default=100_000, ge=1)
 
 
+class DeviceLogConfig(LogConfig):
+    """Logs on standard error, and in `file` below the state folder where one is named.
+
+    The file is begun anew after `max_bytes`; `keep` older ones stay beside it.
+    """
+
+    file: str = ""
+    max_bytes: int = Field(default=10 << 20, ge=1 << 12, le=1 << 30)
+    keep: int = Field(default=3, ge=1, le=100)
+
+
 class DeviceConfig(ProgramSettings):
     """Everything `driftline device` reads. Times in seconds.
 
@@ -61,7 +73,8 @@ class DeviceConfig(ProgramSettings):
     `question`: asked about each image of a folder, each frame of a video or camera. `sources`: read
     where no `--source` is given; passwords in URLs are not shown. `frames`: which of a video or
     camera. `folder`: when files of a watched folder are read. `seed`: of sampling, negative for a
-    new one at each start. `settle_s`: most to wait between sources for samples to leave and updates to come.
+    new one at each start. `settle_s`: most to wait between sources for samples to leave and updates
+    to come.
     `quiet_s`: how long nothing must happen to count as settled. `drain_s`: most to wait for
     samples to leave at the end.
     `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
@@ -96,7 +109,7 @@ class DeviceConfig(ProgramSettings):
     events: Path | None = None
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
-    log: LogConfig = LogConfig()
+    log: DeviceLogConfig = DeviceLogConfig()
     sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
     regions: Annotated[RegionSettings, strict(RegionSettings)] = RegionSettings()
     sizes: Annotated[SizeLimits, strict(SizeLimits)] = SizeLimits()
@@ -104,6 +117,14 @@ class DeviceConfig(ProgramSettings):
     folder: Annotated[FolderSettings, strict(FolderSettings)] = FolderSettings()
     probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
     watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()
+
+    @property
+    def log_file(self) -> LogFile | None:
+        """The file that is logged to, if any."""
+        if not self.log.file:
+            return None
+        path = self.state / self.log.file
+        return LogFile(path=path, max_bytes=self.log.max_bytes, keep=self.log.keep)
 
     @field_validator("cloud")
     @classmethod

@@ -1,44 +1,134 @@
-"""Structured logs: one line an event, JSON for machines or text for people, always on stderr."""
+"""Structured logs: one line an event, JSON for machines or text for people, on stderr, and as JSON
+in a file where one is asked for.
+
+The file is rotated by size: `name`, then `name.1` (the newest of the older ones) to `name.KEEP`.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Literal
 
 import structlog
 
+from driftline_shared.errors import ConfigError
+
 LogFormat = Literal["text", "json"]
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""Names of the levels, rising."""
+
+_LOGGER = "driftline"
 
 
-def setup_logs(*, level: str = "info", form: LogFormat = "text") -> None:
-    """Configure structlog for this process; called once, by a command, never at import."""
-    renderer: structlog.typing.Processor
-    if form == "json":
-        renderer = structlog.processors.JSONRenderer()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogFile:
+    """A file of at most `max_bytes`, and `keep` (1 or more) older ones beside it."""
+
+    path: Path
+    max_bytes: int
+    keep: int
+
+
+def setup_logs(
+    *, level: str = "info", form: LogFormat = "text", file: LogFile | None = None
+) -> None:
+    """Configure structlog for this process; called once, by a command, never at import.
+
+    Raises ConfigError for a file that cannot be written.
+    """
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    factory: structlog.typing.WrappedLogger
+    if file is None:
+        processors += _rendering(form)
+        factory = structlog.PrintLoggerFactory(file=sys.stderr)
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # The default one prints every local variable: slow, and it would show user data.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
+        logger = _open_logger(form, file)
+        processors.append(structlog.stdlib.ProcessorFormatter.wrap_for_formatter)
+
+        def factory(*_: object) -> logging.Logger:
+            return logger
+
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if form == "json" else _as_is,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
+        processors=processors, logger_factory=factory, cache_logger_on_first_use=False
+    )
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Leave out what is below `level` from now on; every logger of this process obeys."""
+    structlog.configure(
+        **{
+            **structlog.get_config(),
+            "wrapper_class": structlog.make_filtering_bound_logger(
+                logging.getLevelNamesMapping()[level.upper()]
+            ),
+        }
     )
 
 
-def _as_is(
-    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    return event
+def close_logs() -> None:
+    """Close the file, if there is one; what is logged later goes nowhere."""
+    logger = logging.getLogger(_LOGGER)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _rendering(form: LogFormat) -> list[structlog.typing.Processor]:
+    """From an event to one line, or for people to a few."""
+    if form == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [console_renderer(colors=sys.stderr.isatty())]
+
+
+def console_renderer(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    """What makes a line for people of an event."""
+    # The default formatter prints every local variable: slow, and it would show user data.
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _open_logger(form: LogFormat, file: LogFile) -> logging.Logger:
+    """One logger with two ways out; structlog has filtered before."""
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        to_file = _RotatingFile(
+            file.path, maxBytes=file.max_bytes, backupCount=file.keep, encoding="utf-8"
+        )
+    except OSError as error:
+        raise ConfigError(f"log.file: {file.path} cannot be written: {error.strerror}") from error
+    close_logs()
+    logger = logging.getLogger(_LOGGER)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    handlers: list[tuple[logging.Handler, LogFormat]] = [
+        (logging.StreamHandler(sys.stderr), form),
+        (to_file, "json"),
+    ]
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    for handler, its_form in handlers:
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(processors=[remove_meta, *_rendering(its_form)])
+        )
+        logger.addHandler(handler)
+    return logger
+
+
+class _RotatingFile(RotatingFileHandler):
+    """Where the disk takes no more, says so once instead of with a traceback a line."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if not self._failed:
+            print(f"{self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)  # noqa: T201
+        self._failed = True
