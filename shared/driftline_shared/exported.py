@@ -33,7 +33,6 @@ from driftline_shared.tokens import MAX_TOKENS, Grid
 from driftline_shared.update import MAX_TENSORS, Adapter
 
 EXPORT_FILE = "export.json"
-EXPORT_FORMAT = 1
 
 MAX_EXPORT_FILE_BYTES = 64 << 20
 """Most bytes of an export.json (64 MiB): a picture of 65,536 tokens has as many places."""
@@ -377,7 +376,7 @@ def middle_third(num_layers: int) -> range:
 
 def adapter_shapes(export: Export) -> dict[str, tuple[int, ...]]:
     """Adapter tensor name -> shape, in name order."""
-    table, shapes = export.adapter, {}
+    table, shapes = export.adapter, dict[str, tuple[int, ...]]()
     for packed in table.lora:
         for part in packed.parts:
             shapes[f"{part.tensor}.A"] = (table.rank, packed.inputs)

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import TensorProto
 
 from driftline_shared.errors import PairError
 from driftline_shared.exported import DropoutInput, LoraInput, LoraPart, NormInput
-from driftline_shared.models.export.graph import MICROSOFT, Graph, TensorProto
+from driftline_shared.models.export.graph import MICROSOFT, Graph, Shape
 from driftline_shared.models.export.linear import Kind, Linear, add_linear, add_lora, stacked
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
@@ -219,7 +220,7 @@ class _LayersBuilder:
         k = self._rotated(
             f"{path}.k_norm", getattr(block, "k_norm", None), k, decoder.num_key_heads
         )
-        shape = ["B", decoder.num_key_heads, "P", decoder.head_width]
+        shape: Shape = ["B", decoder.num_key_heads, "P", decoder.head_width]
         past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
         attended, *present = graph.nodes(
             "GroupQueryAttention",

@@ -161,7 +161,7 @@ class Graph:
                 )
                 for key, value in place.items():
                     tensor.external_data.add(key=key, value=value)
-                data.write(memoryview(weight.array()).cast("B"))
+                weight.array().tofile(data)
                 tensors.append(tensor)
         return tensors
 

@@ -18,7 +18,6 @@ import torch
 from driftline_shared.errors import PairError
 from driftline_shared.exported import (
     EXPORT_FILE,
-    EXPORT_FORMAT,
     AdapterTable,
     Export,
     GridTable,
@@ -33,6 +32,7 @@ from driftline_shared.models.anatomy import read_config
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
+from driftline_shared.models.export.linear import Kind
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
     image_table,
@@ -64,6 +64,9 @@ LANGUAGE_KINDS: dict[str, Precisions] = {
     "int4": Precisions(usual="int4"),
 }
 """lm.NAME.onnx -> how its linear layers are rounded."""
+
+HEAD_KINDS: dict[str, Kind] = {"fp32": "fp32", "int8": "int8_blocks"}
+"""head.NAME.onnx -> how the head is rounded. It reads one row at a time, where blocks are fast."""
 
 _CHECKED_ROWS = 64
 """Probe questions that are asked at export: more say little more and take long."""
@@ -142,7 +145,7 @@ class _Work:
         shapes = self._shapes()
         error, agreement = self._check(precisions, shapes)
         export = Export(
-            format=EXPORT_FORMAT,
+            format=1,
             pair=pair.name,
             base_model=pair.base_model,
             token_space=pair.token_space.digest,
@@ -193,7 +196,7 @@ class _Work:
             graph, inputs = self.decoder.build(kinds, adapted=language, query_layers=layers)
             graph.save(self.folder / f"lm.{name}.onnx")
         self.inputs.join(inputs)
-        for name, kind in (("fp32", "fp32"), ("int8", "int8_blocks")):
+        for name, kind in HEAD_KINDS.items():
             graph, inputs = self.decoder.build_head(
                 net.get_output_embeddings(), kind, adapted=language
             )
