@@ -52,6 +52,8 @@ class SourceAddress:
 
 def parse_address(text: str) -> SourceAddress:
     """What `text` names; DataError if it is no source. Nothing is opened."""
+    if not text.strip():
+        raise DataError("the name of a source is empty")
     scheme, separator, _ = text.partition("://")
     if separator:
         shown = without_secrets(text)
