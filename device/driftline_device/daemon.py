@@ -1,10 +1,10 @@
 """The daemon: source -> answer -> reply -> sample -> spool -> link, and updates between two
 requests.
 
-Threads: the caller of `run` answers and samples; `driftline-updates` asks for updates, applies and
-watches them; `driftline-status` writes the snapshot and what a restart must not forget; the link
-has its own. Whatever goes wrong in the background is logged and tried again: the device always
-answers.
+Threads: the caller of `run`, and whoever calls `ask`, answers and samples; `driftline-updates`
+asks for updates, applies and watches them; `driftline-status` writes the snapshot and what a
+restart must not forget; the link has its own. Whatever goes wrong in the background is logged and
+tried again: the device always answers.
 
 State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
 (the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json and
@@ -14,28 +14,26 @@ paused.json (an operator's wishes).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 
 import structlog
 
+from driftline_device.answering import Answering, guard
+from driftline_device.asking import Asker
 from driftline_device.pacing import Pacer, batch_size, batches
 from driftline_device.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
-from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.scoring import is_correct
+from driftline_device.runtime.runtime import Answer
 from driftline_device.settling import is_settled
 from driftline_device.snapshot import Snapshot, write_snapshot
 from driftline_device.sources.source import Observation, Source
 from driftline_device.supervision import NoSupervisor, Supervisor
 from driftline_device.updates.applier import UpdateSettings
-from driftline_device.updates.rollback import uncertainty
 from driftline_device.views import take_snapshot
-from driftline_shared.errors import DriftlineError, LinkError
+from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.tokens import SamplingPolicy
 
-RETRY_PAUSES_S = (0.0, 0.2, 1.0)
-"""Waits before a question is asked again while a new version is under watch: time to roll back."""
+ASKS_END_S = 30.0
+"""Most seconds that questions in hand may take when the daemon stops."""
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
@@ -56,18 +54,15 @@ class Daemon:
     ) -> None:
         self._parts = parts
         self._settings = settings
-        self._reply = reply
+        self._answering = Answering(parts, reply)
         self._supervisor = supervisor or NoSupervisor()
         self._paused_unix_s: float | None = None
+        self._started = False
         self._stop_asked = False
         self._ending = threading.Event()
         self._activity = "starting"
         self._segment = ""
         self._num_broken_rows = 0
-        self._num_asked = 0
-        self._keep_due_s = 0.0
-        self._policy: SamplingPolicy | None = None
-        self._told_of_images = False
         self._threads = [
             threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True),
             threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
@@ -77,13 +72,15 @@ class Daemon:
 
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
-        self._tell_of_images()
+        self._answering.tell_of_images()
         self._take_pause()
         self._parts.applier.recover()
         if self._parts.link is not None:
             self._parts.link.start()
         for thread in self._threads:
             thread.start()
+        self._answering.open()
+        self._started = True
 
     def request_stop(self) -> None:
         """Stop reading after the batch in hand; safe in a signal handler.
@@ -96,6 +93,11 @@ class Daemon:
     def stopping(self) -> bool:
         """Whether somebody asked to stop."""
         return self._stop_asked
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ask` takes questions."""
+        return self._started and not self._stop_asked
 
     def run(self, source: Source) -> int:
         """Answer everything `source` gives, unless stopped; how many were answered."""
@@ -110,7 +112,9 @@ class Daemon:
                 if not self._keep_pace(pacer, len(batch)):
                     break
                 if batch:
-                    self._handle(batch)
+                    self._answering.handle(
+                        batch, segment=self._segment, keep_every_s=self._settings.status_s
+                    )
                 self._supervisor.beat()
                 every = self._settings.settle_every
                 if every and num_read // every > (num_read - len(batch)) // every:
@@ -167,6 +171,8 @@ class Daemon:
     def stop(self, drain_s: float) -> bool:
         """Drain for at most `drain_s`, then end all threads; whether the spool was emptied."""
         self._stop_asked = True
+        if not self._answering.close(ASKS_END_S):
+            _log.warning("daemon.questions_left", waited_s=ASKS_END_S)
         drained = self.drain(drain_s)
         self._ending.set()
         self._parts.applier.wake.set()
@@ -176,7 +182,7 @@ class Daemon:
             if thread.ident is not None:
                 thread.join(10.0)
         self._activity = "stopped"
-        self._guard("sampling", self._keep_sampling)
+        self._answering.keep()
         self._tick()
         return drained
 
@@ -190,11 +196,11 @@ class Daemon:
         self._settings = settings
         self._parts.applier.take_settings(updates)
         if self._parts.memory.policy() is None:
-            self._policy = policy
+            self._answering.take_policy(policy)
 
     def adopt_policy(self, policy: SamplingPolicy) -> None:
         """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
-        self._policy = policy
+        self._answering.take_policy(policy)
         try:
             self._parts.memory.keep_policy(policy)
         except OSError as error:
@@ -217,115 +223,19 @@ class Daemon:
             self._parts.clock.sleep(min(wait_s, SLICE_S))
         return False
 
-    def _handle(self, batch: Sequence[Observation]) -> None:
-        questions = [Question(image=each.image, text=each.question) for each in batch]
-        for observation, question, answer in zip(
-            batch, questions, self._answer(questions), strict=True
-        ):
-            if answer is None:
-                self._parts.meter.errored()
-                _log.error("answer.failed", place=observation.place)
-                continue
-            self._guard("reply", partial(self._reply, observation, answer))
-            self._parts.applier.answered(question, answer)
-            sample_id = self._sample(observation, answer)
-            self._score(observation, answer, sample_id)
-        now_s = self._parts.clock.monotonic_s()
-        if now_s >= self._keep_due_s:
-            # Here, not in the status thread: the sampler belongs to the thread that answers.
-            self._keep_due_s = now_s + self._settings.status_s
-            self._guard("sampling", self._keep_sampling)
+    def ask(self, observation: Observation, asker: Asker | None = None) -> Answer:
+        """Answer one question as a source's would be, from any thread; see `Answering.ask`.
 
-    def _keep_sampling(self) -> None:
-        self._parts.memory.keep_sampling(self._parts.sampler)
-
-    def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
-        """An answer for each question; None only where the model fails on it again and again."""
-        try:
-            with self._parts.turns:
-                return list(self._parts.runtime.answer(questions))
-        except Exception:
-            _log.exception("answer.batch_raised", num_questions=len(questions))
-            self._parts.applier.errored()
-        return [self._answer_one(question) for question in questions]
-
-    def _answer_one(self, question: Question) -> Answer | None:
-        for pause_s in RETRY_PAUSES_S:
-            if pause_s and not self._parts.applier.state.watching:
-                break
-            self._parts.clock.sleep(pause_s)
-            try:
-                with self._parts.turns:
-                    return self._parts.runtime.answer([question])[0]
-            except Exception as error:
-                _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
-                self._parts.applier.errored()
-        return None
-
-    def _sample(self, observation: Observation, answer: Answer) -> bytes | None:
-        """Consider the answer for sending; the sample's id if it lies in the spool now."""
-        if self._paused_unix_s is not None:
-            return None
-        try:
-            policy, self._policy = self._policy, None
-            if policy is not None:
-                self._obey(policy)
-            with self._parts.turns:
-                sample = self._parts.sampler.consider(
-                    observation.question, answer, self._parts.runtime, observation.image
-                )
-            if sample is None or not self._parts.spool.append(sample):
-                return None
-        except Exception:
-            _log.exception("sample.raised")
-            return None
-        if self._parts.link is not None:
-            self._parts.link.wake()
-        return sample.id
-
-    def _obey(self, policy: SamplingPolicy) -> None:
-        try:
-            self._parts.sampler.set_policy(policy)
-            _log.info("policy.obeyed", revision=policy.revision)
-        except DriftlineError as error:
-            _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
-        self._tell_of_images()
-
-    def _tell_of_images(self) -> None:
-        """Say once that the cloud asks for images which the owner does not let leave."""
-        if self._parts.sampler.images_refused and not self._told_of_images:
-            self._told_of_images = True
-            _log.warning(
-                "policy.images_stay",
-                revision=self._parts.sampler.policy.revision,
-                fix="Nothing to do, or set images_may_leave = true to let parts of images leave.",
-            )
-
-    def _score(self, observation: Observation, answer: Answer, sample_id: bytes | None) -> None:
-        truth = observation.truth
-        correct = None if truth is None else is_correct(answer.text, truth)
-        domain = observation.domain or self._segment
-        score = uncertainty(answer)
-        self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
-        self._num_asked += 1
-        row = {
-            "n": self._num_asked,
-            "segment": self._segment,
-            "domain": domain,
-            "correct": correct,
-            "version": answer.version,
-            "uncertainty": round(score, 6),
-            "sent": sample_id is not None,
-            "sample": sample_id.hex() if sample_id else None,
-        }
-        self._guard("events", lambda: self._parts.events.write(**row))
-
-    @staticmethod
-    def _guard(what: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception:
-            _log.exception("daemon.guarded", what=what)
+        `asker` has the reply before the answer is sampled; this returns after.
+        """
+        if not self.ready:
+            raise DriftlineError("the device is starting or draining", reason=Reason.STOPPING)
+        return self._answering.ask(
+            observation,
+            asker,
+            segment=observation.domain or self._segment,
+            keep_every_s=self._settings.status_s,
+        )
 
     # -- background --------------------------------------------------------------------------
 
@@ -353,9 +263,9 @@ class Daemon:
             self._tick()
 
     def _tick(self) -> None:
-        self._guard("pause", self._take_pause)
-        self._guard("status", self._tell)
-        self._guard("rollback", self._take_wish)
+        guard("pause", self._take_pause)
+        guard("status", self._tell)
+        guard("rollback", self._take_wish)
 
     def _tell(self) -> None:
         snapshot = self.snapshot()
@@ -366,6 +276,7 @@ class Daemon:
         """Obey an operator's wish to rest, or that it was taken back."""
         since = self._parts.memory.paused_since()
         was, self._paused_unix_s = self._paused_unix_s, since
+        self._answering.paused = since is not None
         if (was is None) == (since is None):
             return
         _log.warning("daemon.resumed" if since is None else "daemon.paused", since_unix_s=since)

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"
     CONFIG_INVALID = "config_invalid"
     STATE_IN_USE = "state_in_use"
+    STOPPING = "stopping"
     DATA_INVALID = "data_invalid"
     PAIR_INVALID = "pair_invalid"
     # samples
@@ -70,6 +71,7 @@ _FIXES: dict[Reason, str] = {
     Reason.INTERNAL: "This is a fault of ours: look at the log of the side that reported it.",
     Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
     Reason.STATE_IN_USE: "Stop the other daemon or give this one its own --state folder.",
+    Reason.STOPPING: "Ask again in a moment: the device starts or ends just now.",
     Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
     Reason.PAIR_INVALID: (
         "Point to a complete pair folder; `driftline models check` says what it lacks."

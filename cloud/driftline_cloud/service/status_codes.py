@@ -18,6 +18,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.INTERNAL: _Code.INTERNAL,
     Reason.CONFIG_INVALID: _Code.INTERNAL,
     Reason.STATE_IN_USE: _Code.INTERNAL,
+    Reason.STOPPING: _Code.UNAVAILABLE,
     Reason.DATA_INVALID: _Code.INVALID_ARGUMENT,
     Reason.PAIR_INVALID: _Code.INTERNAL,
     # samples
