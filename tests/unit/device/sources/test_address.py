@@ -112,7 +112,7 @@ def test_a_camera_that_is_not_there_is_named_with_those_that_are(
         open_source("camera:7", question="what?")
     for name in ("video10", "video2", "videograph"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match="no camera 2 .*: video2, video10$"):
+    with pytest.raises(DataError, match=r"no camera 2 .*: video2, video10$"):
         open_source("camera:2", question="what?")  # a plain file is no camera
 
 
