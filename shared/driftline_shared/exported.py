@@ -8,7 +8,8 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
     lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
                norm, present_key.{i}, present_value.{i} (B, H_kv, P + T, d), and query.{i}
-               (B, H, T, d) after rotary embedding of each layer in `query_layers`
+               (B, H, T, d) after rotary embedding of each layer in `query_layers`. Several places at once
+               on a cache that is not empty (T > 1, P > 0) take one row only: B = 1
     head       hidden (N, D) -> logits (N, vocabulary), final norm included
 
 All float32 where nothing else is said. Letters: B batch, T places, P places in the cache, K kept
@@ -88,7 +89,7 @@ class Precision(Table):
     lm: _FileName
     prefill: _FileName | None = None
     head: _FileName
-    num_bytes: _Count
+    num_bytes: Annotated[int, Field(ge=1)]
 
     def files(self) -> dict[str, str]:
         """Role -> file name, `prefill` only where there is one."""
@@ -374,9 +375,9 @@ def middle_third(num_layers: int) -> range:
     return range(edge, num_layers - edge)
 
 
-def adapter_shapes(export: Export) -> dict[str, tuple[int, ...]]:
+def adapter_shapes(table: AdapterTable) -> dict[str, tuple[int, ...]]:
     """Adapter tensor name -> shape, in name order."""
-    table, shapes = export.adapter, dict[str, tuple[int, ...]]()
+    shapes = dict[str, tuple[int, ...]]()
     for packed in table.lora:
         for part in packed.parts:
             shapes[f"{part.tensor}.A"] = (table.rank, packed.inputs)
@@ -392,7 +393,7 @@ def load_version_0(folder: Path, export: Export) -> Adapter:
 
     try:
         adapter: Adapter = load_file(folder / VERSION_0)
-        _check_adapter(adapter_shapes(export), adapter)
+        _check_adapter(adapter_shapes(export.adapter), adapter)
     except (OSError, SafetensorError, UpdateError) as error:
         raise PairError(
             f"{folder / VERSION_0} cannot be used: {error}; export the pair again"
@@ -409,7 +410,7 @@ def graph_parameters(
     LoRA pairs whose B is zero change nothing and are left out, so version 0 costs nothing. Raises
     UpdateError when names or shapes are not the model's.
     """
-    _check_adapter(adapter_shapes(export), adapter)
+    _check_adapter(adapter_shapes(export.adapter), adapter)
     table = export.adapter
     given: dict[AdaptedPart, dict[str, NDArray[np.float32]]] = {
         "projector": {},

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline_shared.dropout import DropoutMasks
@@ -75,17 +76,27 @@ def parameters(model: Any, slot: str = ACTIVE) -> dict[str, nn.Parameter]:
 
 def initial(model: Any, spec: AdapterSpec) -> Adapter:
     """Version 0 for a model with that spec."""
-    rng = np.random.default_rng(spec.seed)
+    held = parameters(model)
+    shapes = {name: tuple(parameter.shape) for name, parameter in held.items()}
+    return drawn(shapes, lambda name: _array(held[name]), spec.seed)
+
+
+def drawn(
+    shapes: Mapping[str, tuple[int, ...]],
+    norm: Callable[[str], NDArray[np.float32]],
+    seed: int,
+) -> Adapter:
+    """Version 0 for tensors of these shapes; `norm` gives the base's weight of a norm by name."""
+    rng = np.random.default_rng(seed)
     tensors = {}
-    for name, parameter in parameters(model).items():
-        shape = tuple(parameter.shape)
+    for name, shape in sorted(shapes.items()):
         if name.endswith(".A"):
             bound = 1.0 / np.sqrt(shape[1])
             tensors[name] = rng.uniform(-bound, bound, shape).astype(np.float32)
         elif name.endswith(".B"):
             tensors[name] = np.zeros(shape, dtype=np.float32)
         else:
-            tensors[name] = _array(parameter)
+            tensors[name] = norm(name)
     return tensors
 
 

@@ -11,10 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from torch import nn
 
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.exported import EMBEDDINGS, FileEntry, file_digest, is_export
+from driftline_shared.exported import (
+    EMBEDDINGS,
+    VERSION_0,
+    AdapterTable,
+    FileEntry,
+    adapter_shapes,
+    file_digest,
+    is_export,
+)
+from driftline_shared.models.adapters import drawn
 from driftline_shared.models.pair import Pair
 from driftline_shared.models.pair_file import write_query_targets
 
@@ -47,6 +58,11 @@ def replacing(out: Path) -> Iterator[Path]:
         made, old = scratch / "made", scratch / "old"
         made.mkdir()
         yield made
+        # The safetensors library makes files that only their owner may read; a device's daemon runs
+        # as somebody else.
+        for path in made.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        made.chmod(0o755)
         if out.exists():
             out.rename(old)
         made.rename(out)
@@ -77,10 +93,18 @@ def write_embeddings(weight: torch.Tensor, folder: Path) -> None:
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     exact = bool(np.array_equal(half.astype(np.float32), array))
-    file = folder / "embeddings.safetensors"
-    save_file({EMBEDDINGS: half if exact else array}, file)
-    # The library makes files that only their owner reads; a device runs as somebody else.
-    file.chmod(0o644)
+    save_file({EMBEDDINGS: half if exact else array}, folder / "embeddings.safetensors")
+
+
+def write_version_0(table: AdapterTable, seed: int, language: nn.Module, folder: Path) -> None:
+    """version0.safetensors: the adapter that both sides begin with; norms are `language`'s."""
+
+    def norm(name: str) -> NDArray[np.float32]:
+        weight = language.get_parameter(f"{name}.weight")
+        array: NDArray[np.float32] = weight.detach().to("cpu", torch.float32).numpy()
+        return array
+
+    save_file(dict(drawn(adapter_shapes(table), norm, seed)), folder / VERSION_0)
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:

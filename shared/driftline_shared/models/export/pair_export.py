@@ -140,6 +140,13 @@ class _Work:
         folders.write_embeddings(model.net.get_input_embeddings().weight, folder)
         tokenizer = device_tokenizer(model, folder / "tokenizer.json")
         self._write_language()
+        table = AdapterTable(
+            rank=pair.adapter.rank,
+            alpha=pair.adapter.alpha,
+            lora=tuple(self.inputs.lora),
+            norms=tuple(self.inputs.norms),
+        )
+        folders.write_version_0(table, pair.adapter.seed, model.language, folder)
         tower, reason = self._write_tower()
         precisions = self._precisions(tower)
         shapes = self._shapes()
@@ -160,12 +167,7 @@ class _Work:
             image=self.image,
             prompt=prompt_table(model, pair.student.prompt, tokenizer),
             layout=layout_table(model),
-            adapter=AdapterTable(
-                rank=pair.adapter.rank,
-                alpha=pair.adapter.alpha,
-                lora=tuple(self.inputs.lora),
-                norms=tuple(self.inputs.norms),
-            ),
+            adapter=table,
             dropout=tuple(self.inputs.dropout),
             dropout_rate=pair.adapter.dropout,
         )
