@@ -18,6 +18,7 @@ from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from driftline_device.api.settings import ApiConfig
 from driftline_device.runtime.factory import RuntimeName
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
@@ -109,6 +110,7 @@ class DeviceConfig(ProgramSettings):
     events: Path | None = None
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
+    api: ApiConfig = ApiConfig()
     log: DeviceLogConfig = DeviceLogConfig()
     sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
     regions: Annotated[RegionSettings, strict(RegionSettings)] = RegionSettings()

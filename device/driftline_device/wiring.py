@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import structlog
 
+from driftline_device.api.server import serve_api
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import Daemon
 from driftline_device.disk import make_folder
@@ -134,6 +135,7 @@ def open_daemon(
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
+        stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels))
         yield daemon
 
 

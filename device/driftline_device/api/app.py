@@ -1,0 +1,235 @@
+"""The local API: OpenAI's chat completions with images, and how the device is.
+
+    POST /v1/chat/completions   one question about one image; `stream` gives server-sent events
+    GET  /v1/models             the pair, with the adapter version in force
+    GET  /health                the process lives (no token asked for)
+    GET  /ready                 the model is loaded and takes questions (no token asked for)
+    GET  /status                the snapshot
+    GET  /metrics               Prometheus
+
+Every answer goes through `Daemon.ask`, in a thread that stays with the question until it is
+sampled: what waits is bounded, and a reply never waits for sampling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeVar
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from driftline_device.api.access import Access
+from driftline_device.api.call import Call
+from driftline_device.api.errors import ApiError, handle_errors
+from driftline_device.api.limits import Desk, ReadToTheEnd, read_body
+from driftline_device.api.question import Asked, read_question
+from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
+from driftline_device.asking import Asker
+from driftline_device.metrics import SnapshotCollector
+from driftline_device.runtime.runtime import Answer
+from driftline_device.snapshot import Snapshot
+from driftline_device.sources.source import Observation
+
+DOMAIN = "api"
+"""Domain and segment of questions that come in here."""
+
+
+T = TypeVar("T")
+
+
+class Device(Protocol):
+    """What the API needs of the daemon; safe from any thread."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether questions are taken now."""
+
+    def ask(self, observation: Observation, asker: Asker) -> Answer:
+        """See `Daemon.ask`."""
+
+    def snapshot(self) -> Snapshot:
+        """The daemon now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """See `ApiConfig` for units and meaning; `max_pixels`: of one image."""
+
+    max_waiting: int
+    max_body_bytes: int
+    body_timeout_s: float
+    max_pixels: int
+
+
+class Api:
+    """The routes over one device. `close` ends the threads that answer."""
+
+    def __init__(self, device: Device, limits: Limits, *, secret: str = "") -> None:
+        self._device = device
+        self._limits = limits
+        self._created = int(time.time())
+        self._desk = Desk(limits.max_waiting + 1)
+        self._threads = ThreadPoolExecutor(limits.max_waiting + 1, "driftline-api-ask")
+        now = device.snapshot()
+        self._pair, self._base_model = now.pair, now.base_model
+        self._metrics = CollectorRegistry()
+        self._metrics.register(SnapshotCollector(device.snapshot))
+        self.app = self._routes(secret)
+
+    def close(self) -> None:
+        """Start no more answers; those in hand end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _routes(self, secret: str) -> FastAPI:
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        app.add_middleware(ReadToTheEnd)
+        handle_errors(app)
+        closed = [Depends(Access(secret))]
+        app.add_api_route("/health", self._health, methods=["GET"])
+        app.add_api_route("/ready", self._ready, methods=["GET"])
+        for path, route in (
+            ("/status", self._status),
+            ("/metrics", self._show_metrics),
+            ("/v1/models", self._models),
+            ("/v1/models/{name}", self._model),
+        ):
+            app.add_api_route(path, route, methods=["GET"], dependencies=closed)
+        app.add_api_route(
+            "/v1/chat/completions",
+            self._chat,
+            methods=["POST"],
+            dependencies=closed,
+            response_model=None,
+        )
+        return app
+
+    # -- how the device is -------------------------------------------------------------------
+
+    async def _health(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def _ready(self) -> JSONResponse:
+        ready = self._device.ready
+        status = "ready" if ready else "not ready: starting or draining"
+        return JSONResponse({"status": status}, status_code=200 if ready else 503)
+
+    # Not coroutines: they read the spool, and so run in a thread of their own.
+
+    def _status(self) -> JSONResponse:
+        return JSONResponse(asdict(self._device.snapshot()))
+
+    def _show_metrics(self) -> Response:
+        return Response(generate_latest(self._metrics), media_type=CONTENT_TYPE_LATEST)
+
+    def _models(self) -> dict[str, Any]:
+        return {"object": "list", "data": [model(self._device.snapshot(), self._created)]}
+
+    def _model(self, name: str) -> dict[str, Any]:
+        if name != self._pair:
+            raise ApiError(
+                404,
+                f"the model {name[:100]!r} does not exist here: this device runs {self._pair!r}",
+                code="model_not_found",
+                param="model",
+            )
+        return model(self._device.snapshot(), self._created)
+
+    # -- answers -----------------------------------------------------------------------------
+
+    async def _chat(self, request: Request) -> Response:
+        asked, call = await self._begin(request)
+        completion = Completion(pair=self._pair, base_model=self._base_model)
+        if not asked.stream:
+            return JSONResponse(completion.whole(await _unless_gone(request, call, call.spoken())))
+        # Until the first word is there, an error can still have its own status.
+        first = await _unless_gone(request, call, call.next())
+        return StreamingResponse(
+            _events(completion, call, first, include_usage=asked.include_usage),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+
+    async def _begin(self, request: Request) -> tuple[Asked, Call]:
+        """Read a request and hand it to a thread, which holds its place until it is sampled."""
+        loop, limits = asyncio.get_running_loop(), self._limits
+        if not self._device.ready:
+            raise ApiError(503, "the device is starting or draining", code="not_ready")
+        self._desk.admit()
+        try:
+            body = await read_body(
+                request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
+            )
+            asked: Asked = await loop.run_in_executor(
+                self._threads,
+                lambda: read_question(body, pair=self._pair, max_pixels=limits.max_pixels),
+            )
+            observation = Observation(
+                image=asked.image, question=asked.question, domain=DOMAIN, place=DOMAIN
+            )
+            call = Call(loop, max_tokens=asked.max_tokens)
+            job = loop.run_in_executor(self._threads, call.run, self._device.ask, observation)
+        except BaseException:
+            self._desk.release()
+            raise
+        job.add_done_callback(lambda _job: self._desk.release())
+        return asked, call
+
+
+async def _unless_gone(request: Request, call: Call, hearing: Coroutine[Any, Any, T]) -> T:
+    """What is heard; the call is abandoned if the client goes before."""
+    heard = asyncio.ensure_future(hearing)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not heard.done():
+            raise ApiError(499, "the client has gone", code="client_gone")
+        return heard.result()
+    except BaseException:
+        call.abandon()
+        raise
+    finally:
+        gone.cancel()
+        heard.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _events(
+    completion: Completion, call: Call, first: str | Spoken, *, include_usage: bool
+) -> AsyncIterator[bytes]:
+    """The answer as it grows. What was sent cannot be taken back: an answer that was begun anew,
+    by another version, goes on only where it says the same.
+    """
+    sent, heard = "", first
+    try:
+        yield event(completion.opening())
+        while True:
+            text = heard if isinstance(heard, str) else heard.text
+            if text.startswith(sent):
+                if text != sent:
+                    yield event(completion.more(text[len(sent) :]))
+                    sent = text
+            elif isinstance(heard, Spoken) or not sent.startswith(text):
+                raise ApiError(
+                    500, "the model failed and began anew otherwise: ask again", code="begun_anew"
+                )
+            if isinstance(heard, Spoken):
+                break
+            heard = await call.next()
+        yield event(completion.closing(heard))
+        if include_usage:
+            yield event(completion.counted(heard))
+        yield LAST_EVENT
+    except ApiError as error:
+        yield event(error.body())
+    finally:
+        call.abandon()

@@ -1,0 +1,97 @@
+"""Errors in OpenAI's shape, whatever went wrong: {"error": {message, type, param, code}}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from driftline_shared.errors import DriftlineError, Reason
+
+RETRY_AFTER_S = 1
+"""What a client that came at a bad moment is told to wait."""
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_STATUS = {Reason.STOPPING: 503, Reason.DATA_INVALID: 400}
+"""Statuses of our own errors; others are faults: 500."""
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+_log = structlog.get_logger(__name__)
+
+
+class ApiError(Exception):
+    """An answer that is an error. `param`: what in the request is wrong."""
+
+    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "error": {
+                "message": str(self),
+                "type": _TYPES.get(self.status, kind),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        """As HTTP."""
+        extra = dict(headers or {})
+        if self.status in (429, 503):
+            extra["retry-after"] = str(RETRY_AFTER_S)
+        if self.status == 401:
+            extra["www-authenticate"] = "Bearer"
+        return JSONResponse(self.body(), status_code=self.status, headers=extra)
+
+
+def api_error(error: Exception) -> ApiError:
+    """What a client is told of `error`; nothing of our insides where the fault is ours."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, DriftlineError):
+        status = _STATUS.get(error.reason, 500)
+        return ApiError(status, f"{error}. {error.fix}", code=str(error.reason))
+    return ApiError(500, "This is a fault of the device: look at its log.", code="internal")
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Give every error of `app` this shape."""
+
+    async def ours(_request: Request, error: Exception) -> JSONResponse:
+        return api_error(error).response()
+
+    async def fault(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("api.raised", error=f"{type(error).__name__}: {error}")
+        return api_error(error).response()
+
+    async def of_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
+        return ApiError(error.status_code, message, code=code).response(error.headers)
+
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"])
+        message = f"{param}: {first['msg']}"
+        return ApiError(400, message, code="invalid_value", param=param).response()
+
+    app.add_exception_handler(ApiError, ours)
+    app.add_exception_handler(DriftlineError, ours)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, fault)

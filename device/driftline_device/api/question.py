@@ -1,0 +1,227 @@
+"""From the JSON of a chat completion to one question about one image: everything is checked here.
+
+A pair answers one question about one image. What of OpenAI's request it cannot honour is refused
+with the reason, never passed over, unless it cannot change what is said: answers are greedy, so
+temperature, top_p, seed and penalties are accepted and without effect.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from driftline_device.api.errors import ApiError
+from driftline_shared.errors import DataError
+from driftline_shared.pictures import decode_image
+from driftline_shared.tokens import MAX_TEXT_CHARS
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""Formats of images that strangers may send: the others bring decoders that few people test."""
+
+ONE_QUESTION = (
+    "this model answers one question about one image, without history: send one user message with "
+    "one image_url part and text parts, and at most system or developer messages before it"
+)
+
+_DATA_URL = re.compile(
+    r"data:image/[\w.+-]{1,64}(?:;[\w.+-]{1,64}=[\w.+-]{1,64}){0,4};base64,", re.A
+)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ImageUrl(_Model):
+    """`url`: a data URL; `detail` is accepted and without effect."""
+
+    url: str
+
+
+class Part(_Model):
+    """One part of a message: `type` "text" with `text`, or "image_url" with `image_url`."""
+
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | None = None
+
+
+class Message(_Model):
+    """`content`: a text, or parts."""
+
+    role: str
+    content: str | list[Part] | None = None
+
+
+class StreamOptions(_Model):
+    """`include_usage`: one more chunk at the end, with the numbers of tokens."""
+
+    include_usage: bool | None = False
+
+
+class ChatRequest(_Model):
+    """The body of POST /v1/chat/completions, as far as it matters here."""
+
+    model: str
+    messages: list[Message] = Field(min_length=1, max_length=64)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+    logprobs: Literal[False] | None = None
+    stop: str | list[str] | None = None
+    tools: list[Any] | None = Field(default=None, max_length=0)
+    functions: list[Any] | None = Field(default=None, max_length=0)
+    logit_bias: dict[str, Any] | None = Field(default=None, max_length=0)
+    modalities: list[Literal["text"]] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A request that can be answered: `image` (H, W, 3) uint8; `max_tokens` None: the pair's own
+    bound.
+    """
+
+    image: NDArray[np.uint8]
+    question: str
+    max_tokens: int | None
+    stream: bool
+    include_usage: bool
+
+
+def read_question(body: bytes, *, pair: str, max_pixels: int) -> Asked:
+    """What is asked; ApiError (400, 404) naming what is wrong and what would be right."""
+    request = _parse(body)
+    if request.model != pair:
+        raise ApiError(
+            404,
+            f"the model {request.model[:100]!r} does not exist here: this device runs {pair!r}",
+            code="model_not_found",
+            param="model",
+        )
+    if request.stop:
+        raise _unsupported("stop", "stop sequences are not supported: answers are short")
+    if request.response_format and request.response_format.get("type") != "text":
+        raise _unsupported("response_format", "only the response format text is supported")
+    texts, images = _read_messages(request.messages)
+    if len(images) != 1:
+        raise ApiError(
+            400, f"{len(images)} images: {ONE_QUESTION}", code="one_image_needed", param="messages"
+        )
+    limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None]
+    return Asked(
+        image=_decode(*images[0], max_pixels),
+        question=_joined(texts),
+        max_tokens=min(limits) if limits else None,
+        stream=bool(request.stream),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+    )
+
+
+def _parse(body: bytes) -> ChatRequest:
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = ".".join(str(part) for part in first["loc"]) or None
+        message = f"{param or 'the body'}: {first['msg']}"
+        code = "invalid_json" if first["type"] == "json_invalid" else "invalid_value"
+        raise ApiError(400, message, code=code, param=param) from None
+
+
+def _read_messages(messages: list[Message]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Texts in their order, and images as (place, URL)."""
+    texts: list[str] = []
+    images: list[tuple[str, str]] = []
+    for number, message in enumerate(messages):
+        place = f"messages.{number}"
+        last = number == len(messages) - 1
+        if (message.role == "user") != last or message.role not in ("system", "developer", "user"):
+            raise ApiError(
+                400,
+                f"{place}: a message of role {message.role[:40]!r} there is not supported; "
+                f"{ONE_QUESTION}",
+                code="unsupported_conversation",
+                param=f"{place}.role",
+            )
+        parts = message.content or []
+        if isinstance(parts, str):
+            parts = [Part(type="text", text=parts)]
+        for index, part in enumerate(parts):
+            where = f"{place}.content.{index}"
+            if part.type == "text" and part.text is not None:
+                texts.append(part.text)
+            elif part.type == "image_url" and part.image_url is not None and last:
+                images.append((f"{where}.image_url.url", part.image_url.url))
+            else:
+                raise ApiError(
+                    400,
+                    f"{where}: a part of type {part.type[:40]!r} is not supported there or not "
+                    f"complete; {ONE_QUESTION}",
+                    code="unsupported_content",
+                    param=where,
+                )
+    return texts, images
+
+
+def _joined(texts: list[str]) -> str:
+    question = "\n".join(text.strip() for text in texts if text.strip())
+    if not question:
+        raise ApiError(
+            400,
+            "messages: no text: ask something about the image",
+            code="no_text",
+            param="messages",
+        )
+    if len(question) > MAX_TEXT_CHARS:
+        raise ApiError(
+            400,
+            f"messages: {len(question)} characters of text, at most {MAX_TEXT_CHARS}",
+            code="string_above_max_length",
+            param="messages",
+        )
+    return question
+
+
+def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB."""
+    if url[:8].lower().startswith(("http://", "https://")):
+        raise ApiError(
+            400,
+            f"{place}: this device fetches no URLs; send the image itself as a data URL, "
+            "data:image/jpeg;base64,...",
+            code="url_not_fetched",
+            param=place,
+        )
+    header = _DATA_URL.match(url)
+    if header is None:
+        raise ApiError(
+            400,
+            f"{place}: not a data URL of an image; it begins with data:image/jpeg;base64, or "
+            "another image type",
+            code="invalid_image_url",
+            param=place,
+        )
+    try:
+        data = base64.b64decode(url[header.end() :], validate=True)
+        return decode_image(
+            data, name="the image", place=place, max_pixels=max_pixels, formats=FORMATS
+        )
+    except (binascii.Error, ValueError) as error:
+        reason = f"{place}: not base64 ({error})"
+    except DataError as error:
+        reason = str(error)
+    raise ApiError(400, reason, code="invalid_image", param=place)
+
+
+def _unsupported(param: str, message: str) -> ApiError:
+    return ApiError(400, f"{param}: {message}", code="unsupported_parameter", param=param)

@@ -1,0 +1,103 @@
+"""The local API on a socket of its own, in a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from driftline_device.api.settings import ApiConfig
+from driftline_shared.errors import ConfigError, DriftlineError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from driftline_device.api.app import Device
+
+START_TIMEOUT_S = 10.0
+
+END_TIMEOUT_S = 5
+"""For replies that are being written when the server ends; the daemon has waited for answers."""
+
+BACKLOG = 128
+
+_log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def serve_api(device: Device, config: ApiConfig, *, max_pixels: int) -> Iterator[None]:
+    """Serve the API of `device` as long as the block lasts; port 0 serves none.
+
+    Raises ConfigError if the address cannot be had or the token cannot be read.
+    """
+    if not config.port:
+        yield
+        return
+    try:
+        import uvicorn
+
+        from driftline_device.api.app import Api, Limits
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("driftline"):
+            raise
+        raise ConfigError(
+            f"the local API needs {missing.name}: pip install 'driftline[device]'"
+        ) from missing
+    limits = Limits(
+        max_waiting=config.max_waiting,
+        max_body_bytes=config.max_body_bytes,
+        body_timeout_s=config.body_timeout_s,
+        max_pixels=max_pixels,
+    )
+    api = Api(device, limits, secret=config.secret())
+    server = uvicorn.Server(
+        uvicorn.Config(
+            api.app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=END_TIMEOUT_S,
+        )
+    )
+    with _listen(config.host, config.port) as listener:
+        thread = threading.Thread(
+            target=server.run, args=([listener],), name="driftline-api", daemon=True
+        )
+        thread.start()
+        try:
+            _wait_until_started(server, thread)
+            _log.info("api.listening", host=config.host, port=config.port)
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(2.0 * END_TIMEOUT_S)
+            api.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"api: {host}:{port} cannot be listened on: {error.strerror or error}"
+        ) from error
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline_s:
+            raise DriftlineError("the local API did not start: look at the log")
+        time.sleep(0.005)

@@ -1,0 +1,82 @@
+"""Settings of the local API, and the secret that opens it."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from driftline_shared.errors import ConfigError
+
+MIN_TOKEN_CHARS = 16
+"""A shorter bearer token can be guessed."""
+
+MAX_TOKEN_FILE_BYTES = 4 << 10
+
+
+class ApiConfig(BaseModel):
+    """The local API. `port`: 0 serves none. Off loopback a token is needed.
+
+    `token_file`: its first line is the token; wins over `token`. `max_waiting`: requests that may
+    wait for the one being answered; more get 429. `max_body_bytes`: of a request.
+    `body_timeout_s`: for a request's body to arrive.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65_535)
+    token: SecretStr = SecretStr("")
+    token_file: Path | None = None
+    max_waiting: int = Field(default=8, ge=0, le=256)
+    max_body_bytes: int = Field(default=16 << 20, ge=1 << 10, le=256 << 20)
+    body_timeout_s: float = Field(default=30.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _closed_off_loopback(self) -> ApiConfig:
+        secret = self.token.get_secret_value()
+        if self.port and not is_loopback(self.host) and not secret and self.token_file is None:
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: set api.token_file, or "
+                "api.host = 127.0.0.1"
+            )
+        if secret:
+            _check(secret, "token")
+        return self
+
+    def secret(self) -> str:
+        """The bearer token, empty where none is asked for. Raises ConfigError."""
+        if self.token_file is None:
+            return self.token.get_secret_value()
+        try:
+            with self.token_file.open("rb") as file:
+                lines = file.read(MAX_TOKEN_FILE_BYTES).decode("ascii").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"api.token_file: {self.token_file} cannot be read: {error}"
+            ) from None
+        secret = lines[0].strip() if lines else ""
+        try:
+            _check(secret, f"token_file: the first line of {self.token_file}")
+        except ValueError as error:
+            raise ConfigError(f"api.{error}") from None
+        return secret
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or address without port, is this machine only."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check(secret: str, name: str) -> None:
+    if len(secret) < MIN_TOKEN_CHARS or not secret.isascii() or not secret.isprintable():
+        raise ValueError(
+            f"{name} needs {MIN_TOKEN_CHARS} or more printable ASCII characters, for example of "
+            "`openssl rand -hex 32`"
+        )
