@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,31 +17,68 @@ import structlog
 from driftline_device.calibration import Calibrated, Progress, TokenRuntime, calibrate
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import Daemon
+from driftline_device.notify import Notifier
+from driftline_device.reload import Reloader
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source, read_image
+from driftline_device.supervision import ServiceSupervisor
 from driftline_device.updates.slots import look
 from driftline_device.wiring import open_daemon, open_sources, runtime_for
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.pair import load_pair
 
+STOP_MARGIN_S = 30.0
+"""What ending takes beyond draining: the batch in hand, the link, the threads."""
+
 _log = structlog.get_logger(__name__)
 
 
-def run_device(config: DeviceConfig, texts: Sequence[str], *, hold: bool) -> dict[str, Any]:
-    """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot."""
+def run_device(
+    config: DeviceConfig,
+    texts: Sequence[str],
+    *,
+    hold: bool,
+    reread: Callable[[], DeviceConfig] | None = None,
+    notifier: Notifier | None = None,
+) -> dict[str, Any]:
+    """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot.
+
+    SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes.
+    """
     sources = open_sources(texts, config)
     pair = load_pair(config.pair)
     runtime = runtime_for(config, pair)
-    with open_daemon(config, pair, runtime) as daemon, stops_on_signals(daemon):
-        stream(daemon, sources, settle_s=config.settle_s, drain_s=config.drain_s, hold=hold)
+    supervisor = ServiceSupervisor(notifier or Notifier())
+    with (
+        open_daemon(config, pair, runtime, supervisor=supervisor) as daemon,
+        stops_on_signals(daemon),
+        reloads_on_hangup(supervisor),
+    ):
+        supervisor.reload = Reloader(daemon, config, reread or (lambda: config)).reload
+        stream(
+            daemon,
+            sources,
+            settle_s=config.settle_s,
+            drain_s=config.drain_s,
+            hold=hold,
+            notifier=supervisor.notifier,
+        )
         return asdict(daemon.snapshot())
 
 
 def stream(
-    daemon: Daemon, sources: Sequence[Source], *, settle_s: float, drain_s: float, hold: bool
+    daemon: Daemon,
+    sources: Sequence[Source],
+    *,
+    settle_s: float,
+    drain_s: float,
+    hold: bool,
+    notifier: Notifier | None = None,
 ) -> None:
-    """The life of a daemon from start to stop."""
+    """The life of a daemon from start to stop, with a word to the service manager at both ends."""
+    notifier = notifier or Notifier()
     daemon.start()
+    notifier.ready()
     try:
         for source in sources:
             if daemon.stopping:
@@ -54,8 +91,22 @@ def stream(
         if hold and not daemon.stopping:
             daemon.hold()
     finally:
+        notifier.stopping(drain_s + STOP_MARGIN_S)
         if not daemon.stop(drain_s):
             _log.warning("daemon.samples_wait", fix="They leave at the next start.")
+
+
+@contextmanager
+def reloads_on_hangup(supervisor: ServiceSupervisor) -> Iterator[None]:
+    """SIGHUP asks for new settings instead of ending the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervisor.request_reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,8 @@ three kinds never end. Without --source, those of the setting `sources` are read
 A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
 scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
 environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over the environment, the
-environment over the file. SIGTERM stops reading and gives waiting samples --drain seconds to leave.
+environment over the file. SIGTERM stops reading and gives waiting samples --drain seconds to leave;
+SIGHUP takes up changed settings, as far as that goes without a restart.
 
 Exit codes: 0 well; 1 data or pair is wrong; 2 a setting is wrong or the state folder is in use.
 """
@@ -110,25 +112,23 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Answer a stream, send what is uncertain, take updates."""
-    settings = load(
-        config,
-        set_,
-        {
-            "question": question,
-            "cloud": cloud,
-            "state": state,
-            "pair": pair,
-            "pace": pace,
-            "settle_s": settle,
-            "drain_s": drain,
-            "events": events,
-            "seed": seed,
-            "metrics.port": metrics_port,
-        },
-    )
+    flags: dict[str, object] = {
+        "question": question,
+        "cloud": cloud,
+        "state": state,
+        "pair": pair,
+        "pace": pace,
+        "settle_s": settle,
+        "drain_s": drain,
+        "events": events,
+        "seed": seed,
+        "metrics.port": metrics_port,
+    }
+    settings = load(config, set_, flags)
     if print_config:
         typer.echo(settings.model_dump_json(indent=2))
         return
+    from driftline_device.notify import notifier_of
     from driftline_device.running import run_device
     from driftline_shared.errors import ConfigError
     from driftline_shared.logs import setup_logs
@@ -136,8 +136,14 @@ def run(
     source = source or list(settings.sources)
     if not source and not hold:
         raise ConfigError("nothing to do: give --source, or --hold to only stay in touch")
-    setup_logs(level=settings.log.level, form=settings.log.form)
-    snapshot = run_device(settings, source, hold=hold)
+    setup_logs(level=settings.log.level, form=settings.log.form, file=settings.log_file)
+    snapshot = run_device(
+        settings,
+        source,
+        hold=hold,
+        reread=lambda: load(config, set_, flags),
+        notifier=notifier_of(os.environ),
+    )
     show(snapshot, as_json=as_json)
     if source and not snapshot["num_answered"]:
         raise typer.Exit(1)

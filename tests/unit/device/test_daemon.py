@@ -20,6 +20,7 @@ from driftline_device.running import describe, stream
 from driftline_device.snapshot import read_snapshot
 from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
+from driftline_device.supervision import NoSupervisor
 from driftline_device.turns import Turns
 from driftline_device.wiring import open_daemon
 from driftline_shared.errors import LinkError
@@ -351,6 +352,35 @@ def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, devic
     sent = [row["sent"] for row in events(tmp_path)]
     assert sent == [True] * 20 + [False] * 40 + [True] * 60
     assert len(link.taken) == 80
+
+
+class Beats(NoSupervisor):
+    """Counts the beats of the loop."""
+
+    num = 0
+
+    def beat(self) -> None:
+        self.num += 1
+
+
+def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs(
+    tmp_path: Path, pair_dir: Path
+) -> None:
+    path = write_dataset(tmp_path / "data", questions(9, hard=False))
+    config = load_config(None, {**EAGER, "state": str(tmp_path / "state"), "batch_size": 2}, {})
+    beats = Beats()
+    with open_daemon(config, load_pair(pair_dir), FakeRuntime(), supervisor=beats) as daemon:
+        daemon.start()
+        daemon.run(open_source(path))
+        assert beats.num == 5
+        holding = threading.Thread(target=daemon.hold)
+        with daemon._parts.turns:
+            holding.start()
+            until(lambda: len(daemon._parts.turns._waiting) == 2)
+            assert beats.num == 5
+        until(lambda: beats.num >= 7)
+        daemon.stop(0.1)
+        holding.join(10.0)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"since_unix_s": "x"}'])
