@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
-from driftline_device.runtime.factory import RuntimeName
+from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
@@ -79,7 +79,9 @@ class DeviceConfig(ProgramSettings):
     `quiet_s`: how long nothing must happen to count as settled. `drain_s`: most to wait for
     samples to leave at the end.
     `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
-    choice. `images_may_leave`: what the owner allows; a policy may ask for images, never allow
+    choice, nothing takes what was prepared, else 1. `precision`: of an export's graphs, empty takes
+    what was prepared, else int8. `providers`: of onnxruntime, the first of them that is there.
+    `images_may_leave`: what the owner allows; a policy may ask for images, never allow
     them. `regions`: how the parts of an image that leave are made.
     """
 
@@ -90,9 +92,11 @@ class DeviceConfig(ProgramSettings):
     state: Path = Field(default_factory=default_state)
     pair: str = "tiny"
     cloud: str = ""
-    runtime: RuntimeName = "torch"
+    runtime: RuntimeName = "auto"
     compute: str = "cpu"
-    threads: int = Field(default=1, ge=0, le=1024)
+    threads: int | None = Field(default=None, ge=0, le=1024)
+    precision: str = ""
+    providers: tuple[str, ...] = DEFAULT_PROVIDERS
     batch_size: int = Field(default=8, ge=1, le=256)
     pace: float = Field(default=0.0, ge=0.0)
     question: str = ""

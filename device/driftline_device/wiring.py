@@ -49,7 +49,12 @@ def _ignore(_stage: str) -> None:
 def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
     """The runtime that `config` names, with version 0 of `pair`."""
     return make_runtime(
-        pair, name=config.runtime, device=config.compute, threads=config.threads or None
+        pair,
+        name=config.runtime,
+        device=config.compute,
+        threads=config.threads,
+        precision=config.precision,
+        providers=config.providers,
     )
 
 

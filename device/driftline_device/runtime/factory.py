@@ -2,27 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from driftline_device.runtime.prepared import read_prepared
 from driftline_device.runtime.runtime import Runtime
 from driftline_shared.errors import ConfigError
 
 if TYPE_CHECKING:
+    from driftline_shared.exported import Export
     from driftline_shared.models.pair import Pair
 
-RuntimeName = Literal["torch"]
+RuntimeName = Literal["auto", "torch", "onnx"]
+"""`auto`: onnx for an export, torch for a pair with its checkpoint."""
+
+DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+
+DEFAULT_THREADS = 1
+"""CPU threads where neither a setting nor `driftline device prepare` says: a device has other
+things to do.
+"""
 
 
 def make_runtime(
-    pair: Pair, *, name: RuntimeName = "torch", device: str = "cpu", threads: int | None = 1
+    pair: Pair,
+    *,
+    name: RuntimeName = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "",
+    providers: Sequence[str] = DEFAULT_PROVIDERS,
 ) -> Runtime:
-    """The runtime `name` with version 0 of `pair`; ConfigError if its packages are missing."""
+    """The runtime `name` with version 0 of `pair`; ConfigError if its packages are missing.
+
+    `device`: cpu or cuda, for torch. `threads`: of the CPU; None: what was prepared, else 1; 0: the
+    library's choice. `precision`: of an export's graphs; empty: what was prepared, else int8.
+    `providers`: of onnxruntime, in order of preference.
+    """
+    if name == "auto":
+        name = "torch" if pair.exported is None else "onnx"
     try:
-        from driftline_device.runtime.torch import TorchRuntime
+        if name == "torch":
+            return _torch(pair, device, threads)
+        return _onnx(pair, threads, precision, providers)
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("driftline"):
             raise
         raise ConfigError(
-            f"runtime {name!r} needs {missing.name}: pip install 'driftline[device-torch]'"
+            f"runtime {name!r} needs {missing.name}: pip install 'driftline[{_EXTRAS[name]}]'; "
+            'without torch a device runs exports (`driftline models export`), runtime = "onnx"'
         ) from missing
-    return TorchRuntime(pair, device=device, threads=threads)
+
+
+def _torch(pair: Pair, device: str, threads: int | None) -> Runtime:
+    from driftline_device.runtime.torch import TorchRuntime
+
+    threads = DEFAULT_THREADS if threads is None else threads
+    return TorchRuntime(pair, device=device, threads=threads or None)
+
+
+def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[str]) -> Runtime:
+    from driftline_device.runtime.onnx.runtime import OnnxRuntime
+
+    if pair.exported is not None and (not precision or threads is None):
+        chosen = read_prepared(pair.dir)
+        precision = precision or (chosen.precision if chosen else _precision(pair.exported))
+        if threads is None:
+            threads = chosen.threads if chosen else DEFAULT_THREADS
+    return OnnxRuntime(pair, precision=precision, threads=threads or None, providers=providers)
+
+
+def _precision(export: Export) -> str:
+    """Of an export that was not prepared: int8 agrees with the twin and is fast everywhere."""
+    return "int8" if "int8" in export.precisions else "fp32"
+
+
+_EXTRAS = {"torch": "device-torch", "onnx": "device"}
+"""Name of a runtime -> the extra that holds its packages."""

@@ -1,0 +1,1 @@
+"""An exported pair under ONNX Runtime: no torch, no transformers."""

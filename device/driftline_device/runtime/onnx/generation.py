@@ -1,0 +1,176 @@
+"""Greedy answers with a key-value cache; entropy and margin come from the passes that answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_device.runtime.onnx.prompts import Batch, Prompts
+from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, Value, to_value
+from driftline_shared.exported import Export
+
+Cache = dict[str, Value]
+"""`past_key.{i}` and `past_value.{i}` -> (B, H_kv, P, d) float32."""
+
+Hear = Callable[[int, Sequence[int]], None]
+"""Called after each generated token: row, its token ids so far."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """Of one row: generated `ids`, end token included; `entropy` and `margin` summed over them."""
+
+    ids: tuple[int, ...]
+    entropy: float
+    margin: float
+    ended: bool
+
+
+class LanguageModel:
+    """The language model of an export: passes with a cache, logits, greedy answers."""
+
+    def __init__(self, export: Export, sessions: Sessions, prompts: Prompts) -> None:
+        self._export, self._sessions, self._prompts = export, sessions, prompts
+        layers = range(export.model.num_layers)
+        self._past = [f"past_{kind}.{i}" for i in layers for kind in ("key", "value")]
+        self._present = [name.replace("past", "present", 1) for name in self._past]
+        self._ends = np.asarray(export.prompt.end_ids, dtype=np.int64)
+        self.max_positions = export.model.max_positions
+
+    @property
+    def width(self) -> int:
+        """D, of the hidden states."""
+        return self._export.model.width
+
+    def empty_cache(self, rows: int) -> Cache:
+        """A cache of `rows` sequences that holds nothing yet."""
+        model = self._export.model
+        shape = (rows, model.num_key_heads, 0, model.head_width)
+        nothing = to_value(np.empty(shape, dtype=np.float32))
+        return dict.fromkeys(self._past, nothing)
+
+    def step(
+        self,
+        embeds: NDArray[np.float32],
+        mask: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        cache: Cache,
+        adapter: ActiveAdapter,
+        *,
+        masks: Mapping[str, NDArray[np.float32]] | None = None,
+        also: Sequence[str] = (),
+    ) -> tuple[NDArray[np.float32], Cache, dict[str, NDArray[np.float32]]]:
+        """One pass: hidden (B, T, D), the cache with these places, and the outputs named in `also`.
+
+        `masks`: dropout masks by input name.
+        """
+        many = embeds.shape[1] > 1 and self._sessions.has("prefill")
+        feeds = {
+            "inputs_embeds": to_value(embeds),
+            "attention_mask": to_value(mask),
+            "position_ids": to_value(positions),
+            **cache,
+            **{name: to_value(array) for name, array in (masks or {}).items()},
+        }
+        wanted = ["hidden", *self._present, *also]
+        given = self._sessions.run_values("prefill" if many else "lm", wanted, feeds, adapter)
+        end = 1 + len(self._present)
+        return (
+            given[0].numpy(),
+            dict(zip(self._past, given[1:end], strict=True)),
+            {name: value.numpy() for name, value in zip(also, given[end:], strict=True)},
+        )
+
+    def logits(self, hidden: NDArray[np.float32], adapter: ActiveAdapter) -> NDArray[np.float32]:
+        """(N, D) hidden states, before the final norm -> (N, vocabulary)."""
+        return self._sessions.run("head", {"hidden": np.ascontiguousarray(hidden)}, adapter)
+
+    def generate(
+        self,
+        batch: Batch,
+        adapter: ActiveAdapter,
+        *,
+        cache: Cache | None = None,
+        hear: Hear | None = None,
+    ) -> tuple[list[Said], Cache]:
+        """Greedy answers of all rows, and the cache as it was after the prompts.
+
+        `cache`: holds the places that `batch` leaves out.
+        """
+        rows = len(batch.embeds)
+        growing = _Growing(rows, self._ends)
+        embeds, mask, positions = batch.embeds, batch.mask, batch.positions
+        held = cache or self.empty_cache(rows)
+        after_prompts: Cache | None = None
+        for _ in range(self._export.model.max_new_tokens):
+            hidden, held, _ = self.step(embeds, mask, positions, held, adapter)
+            after_prompts = after_prompts or held
+            chosen = growing.add(self.logits(hidden[:, -1], adapter))
+            if hear is not None:
+                for row in growing.heard:
+                    hear(row, growing.ids[row])
+            if not growing.running.any():
+                break
+            embeds = self._prompts.embed(chosen)[:, None]
+            mask = np.concatenate([mask, np.ones((rows, 1), dtype=np.int64)], axis=1)
+            positions = positions[:, -1:] + 1
+        return growing.said(), after_prompts or held
+
+
+class _Growing:
+    """The answers of a batch while they are generated."""
+
+    def __init__(self, rows: int, ends: NDArray[np.int64]) -> None:
+        self._ends = ends
+        self.ids: list[list[int]] = [[] for _ in range(rows)]
+        self.running = np.ones(rows, dtype=np.bool_)
+        self.heard: list[int] = []
+        """Rows that the last step added a token to."""
+        self._sums = np.zeros((2, rows))
+
+    def add(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Take (B, vocabulary) logits of the next tokens; (B,) chosen ids."""
+        chosen, entropy, margin = step_scores(logits)
+        chosen = np.where(self.running, chosen, self._ends[0])
+        self._sums += np.stack([entropy, margin]) * self.running
+        self.heard = np.flatnonzero(self.running).tolist()
+        for row in self.heard:
+            self.ids[row].append(int(chosen[row]))
+        self.running &= ~np.isin(chosen, self._ends)
+        return chosen
+
+    def said(self) -> list[Said]:
+        return [
+            Said(
+                ids=tuple(ids),
+                entropy=float(self._sums[0, row]),
+                margin=float(self._sums[1, row]),
+                ended=not self.running[row],
+            )
+            for row, ids in enumerate(self.ids)
+        ]
+
+
+def step_scores(
+    logits: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """(B, vocabulary) -> (B,) most likely ids, H(p) / log(vocabulary), and p(first) - p(second)."""
+    log_p = log_softmax(logits)
+    p = np.exp(log_p)
+    rows = np.arange(len(p))
+    chosen = np.argmax(logits, axis=-1)
+    entropy = -(p * log_p).sum(axis=-1) / math.log(logits.shape[-1])
+    top = p[rows, chosen]
+    p[rows, chosen] = -1.0
+    return chosen.astype(np.int64), entropy, top - p.max(axis=-1)
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the last axis, float32; finite, however unlikely a token is."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    normed: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normed

@@ -1,0 +1,169 @@
+"""From questions and visual tokens to what the language model reads, in numpy."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from driftline_shared.errors import PairError
+from driftline_shared.exported import EMBEDDINGS, Export
+from driftline_shared.models.weights import file_headers
+
+_DTYPES = {"F16": "<f2", "F32": "<f4"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One sequence of T places: `ids` and `positions` (T,) int64; `visual` (K,) places of the kept
+    tokens in the order given; `text_from`: the first place behind the image; `num_answer` answer
+    tokens at the end.
+    """
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    visual: NDArray[np.int64]
+    text_from: int
+    num_answer: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What the language model reads: `embeds` (B, T, D) float32; `mask` (B, P + T), `positions`
+    (B, T) and `visual` (B, K) int64; `starts` (B,): the first place of each row that is no padding.
+    """
+
+    embeds: NDArray[np.float32]
+    mask: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    visual: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+
+class Prompts:
+    """Tokenizer, image layout and input embeddings of an export; safe from any thread."""
+
+    def __init__(self, folder: Path, export: Export) -> None:
+        """Raises PairError for a tokenizer or embeddings that are not those of the export."""
+        self._table = export.prompt
+        self._tokenizer = _tokenizer(folder / "tokenizer.json")
+        self._embeddings = _embeddings(folder / "embeddings.safetensors", export)
+        layout = export.layout
+        self._layout_ids = np.asarray(layout.ids, dtype=np.int64)
+        self._layout_positions = np.asarray(layout.positions, dtype=np.int64)
+        self._span = layout.span
+        visual = np.asarray(layout.visual, dtype=np.int64)
+        self._is_text = visual < 0
+        slots = np.flatnonzero(visual >= 0)
+        # Place in the layout of each flat grid index.
+        self._place_of = np.empty(len(slots), dtype=np.int64)
+        self._place_of[visual[slots]] = slots
+
+    def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(...,) token ids -> (..., D)."""
+        return np.asarray(self._embeddings[ids], dtype=np.float32)
+
+    def ids_around(self, question: str) -> tuple[list[int], list[int]]:
+        """Token ids before and after the image."""
+        table = self._table
+        # A question that spells the placeholder would open a second image.
+        asked = question.replace(table.image_token, "")
+        before, _, after = table.template.partition("<image>")
+        text = before + table.image_token + after.replace("{question}", asked)
+        ids = self._tokenizer.encode(text, add_special_tokens=table.add_special_tokens).ids
+        if ids.count(table.image_id) != 1:
+            raise PairError(
+                f"tokenizer.json does not know the image token {table.image_token!r} as one token"
+            )
+        at = ids.index(table.image_id)
+        return ids[:at], ids[at + 1 :]
+
+    def row(self, question: str, kept: NDArray[np.integer], answer: Sequence[int] = ()) -> Row:
+        """The sequence of one question; `kept`: flat grid indices of its visual tokens."""
+        before, after = self.ids_around(question)
+        after = [*after, *answer]
+        places, start = self._place_of[kept], len(before)
+        stays = self._is_text.copy()
+        stays[places] = True
+        new_place = np.cumsum(stays) - 1
+        behind = start + self._span + np.arange(len(after))
+        image_positions = start + self._layout_positions[stays]
+        return Row(
+            ids=np.concatenate([before, self._layout_ids[stays], after]).astype(np.int64),
+            positions=np.concatenate([np.arange(start), image_positions, behind]),
+            visual=start + new_place[places],
+            text_from=start + int(stays.sum()),
+            num_answer=len(answer),
+        )
+
+    def batch(self, rows: Sequence[Row], projected: NDArray[np.float32], *, skip: int = 0) -> Batch:
+        """Rows padded on the left, (B, K, D) `projected` tokens in their places.
+
+        `skip`: places at the start of every row that a cache holds already; all visual tokens are
+        among them, or none.
+        """
+        width = max(len(row.ids) for row in rows) - skip
+        ids = np.full((len(rows), width), self._table.pad_id, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        positions = np.zeros((len(rows), width), dtype=np.int64)
+        starts = np.asarray([width + skip - len(row.ids) for row in rows], dtype=np.int64)
+        for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
+            ids[number, start:] = row.ids[skip:]
+            mask[number, start:] = 1
+            positions[number, start:] = row.positions[skip:]
+        embeds = self.embed(ids)
+        visual = np.stack([row.visual for row in rows])
+        if not skip:
+            visual = visual + starts[:, None]
+            embeds[np.arange(len(rows))[:, None], visual] = projected
+        held = np.ones((len(rows), skip), dtype=np.int64)
+        return Batch(
+            embeds=embeds,
+            mask=np.concatenate([held, mask], axis=1),
+            positions=positions,
+            visual=visual,
+            starts=starts,
+        )
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Token ids of an answer, end token included."""
+        spoken = self._table.answer_start + text.lstrip()
+        ids: list[int] = self._tokenizer.encode(spoken, add_special_tokens=False).ids
+        return [*ids, self._table.end_ids[0]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out, stripped."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    # The library raises plain exceptions of its own.
+    except Exception as error:
+        raise PairError(f"{file} cannot be read: {error}; export the pair again") from error
+
+
+def _embeddings(file: Path, export: Export) -> NDArray[np.floating]:
+    """(vocabulary, D), mapped: rows are read when they are used."""
+    header = file_headers(file).get(EMBEDDINGS)
+    # Some vocabularies are padded in the head only: rows are read by id, so more of them is fine.
+    if (
+        header is None
+        or header.dtype not in _DTYPES
+        or len(header.shape) != 2
+        or header.shape[1] != export.model.width
+    ):
+        raise PairError(f"{file} holds no embeddings of this export; export the pair again")
+    with file.open("rb") as opened:
+        length = struct.unpack("<Q", opened.read(8))[0]
+        begin, _ = json.loads(opened.read(length))[EMBEDDINGS]["data_offsets"]
+    return np.memmap(
+        file, dtype=_DTYPES[header.dtype], mode="r", offset=8 + length + begin, shape=header.shape
+    )
