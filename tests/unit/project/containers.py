@@ -25,6 +25,8 @@ EXTRAS = frozenset(
 # Images of others: the ports they listen on and the folders they read and write.
 FOREIGN_PORTS = {"prom/prometheus": {9090}}
 FOREIGN_PATHS = {"prom/prometheus": {"/etc/prometheus", "/prometheus"}}
+# A Jetson's image holds what its release of JetPack needs: who builds it names it.
+BASES = {"device/deploy/jetson.Dockerfile": "${BASE}"}
 CONFIG_LOADERS = {"cloud": load_cloud_config, "device": load_device_config}
 
 
@@ -37,7 +39,11 @@ class Dockerfile:
 
     @classmethod
     def read(cls, path: Path) -> Dockerfile:
-        text = re.sub(r"\\\n\s*", " ", path.read_text())
+        return cls.parse(path.read_text(), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Dockerfile:
+        text = re.sub(r"\\\n\s*", " ", text)
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         return cls(path=path, steps=[(w, rest) for w, _, rest in (x.partition(" ") for x in lines)])
 
@@ -87,7 +93,7 @@ class Project:
             prometheus=yaml.safe_load((ROOT / "cloud/deploy/prometheus.yml").read_text()),
             dockerfiles={
                 name: Dockerfile.read(ROOT / name)
-                for name in ("cloud/Dockerfile", "device/Dockerfile")
+                for name in ("cloud/Dockerfile", "device/Dockerfile", *BASES)
             },
         )
 
@@ -273,7 +279,7 @@ def ray_ports(project: Project, service: Mapping[str, Any]) -> set[int]:
 def dockerfile_problems(file: Dockerfile) -> Iterator[str]:
     """What one Dockerfile names that is not there, and what it must not do."""
     name = file.path.relative_to(ROOT)
-    if file.all("FROM") != ["python:3.11-slim"]:
+    if file.all("FROM") != [BASES.get(str(name), "python:3.11-slim")]:
         yield f"{name}: the base image is {file.all('FROM')}"
     for rest in file.all("COPY"):
         *sources, target = rest.split()

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.project.containers import Dockerfile, Project, command_problems
+from driftline_device.config import load_config
+from driftline_device.sources.address import parse_address
+from tests.unit.project.containers import (
+    ROOT,
+    Dockerfile,
+    Project,
+    command_problems,
+    dockerfile_problems,
+)
 
 Services = dict[str, Any]
 
@@ -108,6 +117,43 @@ def test_a_mistake_in_a_dockerfile_is_found(old: str, new: str) -> None:
     ]
     project.dockerfiles[name] = Dockerfile(path=good.path, steps=steps)
     assert project.problems() != []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("${BASE}", "python:3.11-slim"),
+        ("EXTRA=camera", "EXTRA=cameras"),
+        ("device/deploy/jetson.toml", "device/deploy/orin.toml"),
+        ('"device", "run"', '"device", "start"'),
+        ("USER driftline", "USER root"),
+        ("VOLUME /var/lib/driftline", "VOLUME /data"),
+    ],
+)
+def test_a_mistake_in_the_recipe_for_a_jetson_is_found(old: str, new: str) -> None:
+    path = ROOT / "device/deploy/jetson.Dockerfile"
+    text = path.read_text()
+    assert old in text
+    spoilt = Dockerfile.parse(text.replace(old, new), path)
+    assert list(dockerfile_problems(Dockerfile.read(path))) == []
+    assert list(dockerfile_problems(spoilt)) != []
+
+
+def test_the_recipe_for_a_jetson_replaces_onnxruntime_after_everything_else() -> None:
+    runs = Dockerfile.read(ROOT / "device/deploy/jetson.Dockerfile").all("RUN")
+    (swap,) = (number for number, rest in enumerate(runs) if "uninstall -y onnxruntime" in rest)
+    assert swap > max(number for number, rest in enumerate(runs) if '".[' in rest)
+    assert "--no-deps" in runs[swap]
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "device/deploy").glob("*.toml")), ids=lambda file: file.name
+)
+def test_deployed_settings_of_devices_load(file: Path) -> None:
+    config = load_config(file, {}, {})
+    assert str(config.state) == "/var/lib/driftline"
+    for source in config.sources:
+        parse_address(source)
 
 
 @pytest.mark.parametrize(
