@@ -1,4 +1,4 @@
-"""A device with its local API on a free port of loopback, and a runtime that speaks word by word."""
+"""A device with its local API on a free port of loopback; a runtime that speaks word by word."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TalkingRuntime(FakeRuntime):
     """Says "v<version> <word> v<version>", a token a word, reading its version at every word.
 
     `go` set lets it speak: it waits before its second word. `failures` ends that many answers after
-    the first word.
+    the first word, and leaves `version_after_failure` in force.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,7 @@ class TalkingRuntime(FakeRuntime):
         self.go.set()
         self.waiting = threading.Event()
         self.failures = 0
+        self.version_after_failure: int | None = None
         self.ended = True
         self.num_words_said = 0
 
@@ -62,6 +63,8 @@ class TalkingRuntime(FakeRuntime):
                 assert self.go.wait(30.0)
                 if self.failures:
                     self.failures -= 1
+                    if self.version_after_failure is not None:
+                        self._version = self.version_after_failure
                     raise RuntimeError("fails half-way")
         return replace(answer, text=" ".join(said), num_steps=NUM_WORDS, ended=self.ended)
 
