@@ -1,4 +1,6 @@
-"""One suite for every Runtime: TorchRuntime in each quantization, and the fake other tests use."""
+"""One suite for every Runtime: TorchRuntime and OnnxRuntime in each precision, and the fake that
+other tests use.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.torch import TorchRuntime
 from driftline_shared.errors import UpdateError
-from driftline_shared.models.pair import load_pair
+from driftline_shared.models.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.runtime import FakeRuntime, adapter, picture
+from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image
 
 
@@ -37,14 +41,28 @@ def moved(runtime: Runtime) -> Adapter:
     }
 
 
-@pytest.fixture(scope="module", params=["none", "int8", "nf4", "fake"])
+PRECISIONS = ("fp32", "onnx-int8", "int4")
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return make_tiny_export(tmp_path_factory.mktemp("export"))[1]
+
+
+@pytest.fixture(scope="module", params=["none", "int8", "nf4", *PRECISIONS, "fake"])
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     if request.param == "fake":
         pictures = [Question(image=picture(i, noise=i), text="what?") for i in range(6)]
         return Subject(make=FakeRuntime, questions=pictures, other=lambda _: adapter(harm=1.0))
+    images = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(6)]
+    if request.param in PRECISIONS:
+        exported: Pair = request.getfixturevalue("export")
+        precision = request.param.removeprefix("onnx-")
+        return Subject(
+            make=lambda: OnnxRuntime(exported, precision=precision), questions=images, other=moved
+        )
     folder = tmp_path_factory.mktemp(request.param)
     pair = load_pair(make_tiny_pair(folder, quantization=request.param))
-    images = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(6)]
     return Subject(make=lambda: TorchRuntime(pair), questions=images, other=moved)
 
 

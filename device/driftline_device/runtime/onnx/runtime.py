@@ -303,13 +303,12 @@ class OnnxRuntime:
     ) -> list[Said]:
         keys = [(adapter.serial, one.digest, one.row.text_from) for one in block]
         rows = [one.row for one in block]
-        prefixes = [self._prefixes.get(key) for key in keys]
-        held = [prefix for prefix in prefixes if prefix is not None]
-        # Rows share one pass, so the caches are of use only where every row has one.
-        behind = min(len(row.ids) - row.text_from for row in rows)
-        if len(held) == len(block) and behind and len({row.text_from for row in rows}) == 1:
+        prefix = self._prefixes.get(keys[0]) if len(block) == 1 else None
+        # onnxruntime attends from many places to a cache for one row only. A row that ends with
+        # its image has nothing left to read.
+        if prefix is not None and len(rows[0].ids) > rows[0].text_from:
             batch = self._prompts.batch(rows, _NO_TOKENS, skip=rows[0].text_from)
-            return self._language.generate(batch, adapter, cache=_stacked(held), hear=hear)[0]
+            return self._language.generate(batch, adapter, cache=prefix, hear=hear)[0]
         tokens = np.stack([one.tokens.values for one in block]).astype(np.float32, copy=False)
         projected = self._sessions.run("projector", {"tokens": tokens}, adapter)
         batch = self._prompts.batch(rows, projected)
@@ -353,16 +352,6 @@ def _cut(cache: Cache, row: int, start: int, end: int) -> tuple[Cache, int]:
     }
     num_bytes = sum(array.nbytes for array in arrays.values())
     return {name: to_value(array) for name, array in arrays.items()}, num_bytes
-
-
-def _stacked(caches: Sequence[Cache]) -> Cache:
-    """The caches of single rows as one batch."""
-    if len(caches) == 1:
-        return caches[0]
-    return {
-        name: to_value(np.concatenate([cache[name].numpy() for cache in caches]))
-        for name in caches[0]
-    }
 
 
 class _Trial:

@@ -1,0 +1,16 @@
+"""The random pair of `tiny_pair` as an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from driftline_shared.models.export.pair_export import export_pair
+from driftline_shared.models.pair import Pair, load_pair
+from tests.fakes.tiny_pair import make_tiny_pair
+
+
+def make_tiny_export(folder: Path, *, quantization: str = "nf4") -> tuple[Pair, Pair]:
+    """Write the pair and its export below `folder`: both, loaded."""
+    pair = load_pair(make_tiny_pair(folder / "pair", quantization=quantization))
+    export_pair(pair, folder / "export", told=lambda _: None)
+    return pair, load_pair(folder / "export")
