@@ -32,6 +32,8 @@ _RUN_EXAMPLES = """
 
     driftline device run --source day.jsonl --source night.jsonl --settle 60 --events run.jsonl
 
+    driftline device run --api-port 8000
+
     driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
 
     driftline device run --source camera:0 --question "Is the door open?" --set frames.every_s=10
@@ -106,12 +108,16 @@ def run(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
     ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option("--api-port", help="Port of the local OpenAI-compatible API; 0: none."),
+    ] = None,
     config: ConfigFlag = None,
     set_: SetFlag = None,
     print_config: PrintFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Answer a stream, send what is uncertain, take updates."""
+    """Answer a stream or a local API, send what is uncertain, take updates."""
     flags: dict[str, object] = {
         "question": question,
         "cloud": cloud,
@@ -123,6 +129,7 @@ def run(
         "events": events,
         "seed": seed,
         "metrics.port": metrics_port,
+        "api.port": api_port,
     }
     settings = load(config, set_, flags)
     if print_config:
@@ -134,13 +141,15 @@ def run(
     from driftline_shared.logs import setup_logs
 
     source = source or list(settings.sources)
-    if not source and not hold:
-        raise ConfigError("nothing to do: give --source, or --hold to only stay in touch")
+    if not source and not hold and not settings.api.port:
+        raise ConfigError(
+            "nothing to do: give --source, --api-port, or --hold to only stay in touch"
+        )
     setup_logs(level=settings.log.level, form=settings.log.form, file=settings.log_file)
     snapshot = run_device(
         settings,
         source,
-        hold=hold,
+        hold=hold or not source,
         reread=lambda: load(config, set_, flags),
         notifier=notifier_of(os.environ),
     )
