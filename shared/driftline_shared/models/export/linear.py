@@ -95,16 +95,11 @@ def _fp32(graph: Graph, x: str, layer: Linear) -> str:
 
 
 def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
-    shape = (layer.inputs, layer.outputs)
+    codes_of, scales_of = _halves(lambda: column_codes(layer.weight()))
     codes = graph.weight(
-        f"{layer.name}.codes", shape, np.int8, lambda: column_codes(layer.weight())[0].T
+        f"{layer.name}.codes", (layer.inputs, layer.outputs), np.int8, lambda: codes_of().T
     )
-    scales = graph.weight(
-        f"{layer.name}.scales",
-        (layer.outputs,),
-        np.float32,
-        lambda: column_codes(layer.weight())[1],
-    )
+    scales = graph.weight(f"{layer.name}.scales", (layer.outputs,), np.float32, scales_of)
     largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.ints(-1)], keepdims=1)
     step = graph.node("Mul", [largest, _shared(graph, "per_code", 1.0 / 127.0)])
     step = graph.node("Max", [step, _shared(graph, "least_step", 1e-12)])
@@ -120,18 +115,10 @@ def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
 def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:
     def add(graph: Graph, x: str, layer: Linear) -> str:
         blocks = -(-layer.inputs // BLOCK)
-        codes = graph.weight(
-            f"{layer.name}.codes",
-            (layer.outputs, blocks, BLOCK * bits // 8),
-            np.uint8,
-            lambda: block_codes(layer.weight(), bits)[0],
-        )
-        scales = graph.weight(
-            f"{layer.name}.scales",
-            (layer.outputs, blocks),
-            np.float32,
-            lambda: block_codes(layer.weight(), bits)[1],
-        )
+        codes_of, scales_of = _halves(lambda: block_codes(layer.weight(), bits))
+        packed = (layer.outputs, blocks, BLOCK * bits // 8)
+        codes = graph.weight(f"{layer.name}.codes", packed, np.uint8, codes_of)
+        scales = graph.weight(f"{layer.name}.scales", packed[:2], np.float32, scales_of)
         return graph.node(
             "MatMulNBits",
             [x, codes, scales],
@@ -152,6 +139,20 @@ _KINDS: dict[Kind, Callable[[Graph, str, Linear], str]] = {
     "int8_blocks": _nbits(8),
     "int4": _nbits(4),
 }
+
+
+def _halves(
+    make: Callable[[], tuple[NDArray[Any], Floats]],
+) -> tuple[Callable[[], NDArray[Any]], Callable[[], Floats]]:
+    """Codes and scales, asked for one after the other, from one rounding."""
+    kept: list[Floats] = []
+
+    def codes() -> NDArray[Any]:
+        made, scales = make()
+        kept[:] = [scales]
+        return made
+
+    return codes, lambda: kept.pop() if kept else make()[1]
 
 
 def _shared(graph: Graph, name: str, value: float) -> str:

@@ -1,0 +1,172 @@
+"""Graphs of LLaMA-style decoders beside transformers' own: every family, every precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.export import graph as graphs
+from driftline_shared.models.export.agreement import session
+from driftline_shared.models.export.decoder import Adapted, Decoder, Precisions
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+MODELS: dict[str, Any] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "llama3": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE)),
+    "biased": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=32)),
+}
+TOLERANCE = 1e-4
+ROWS, WIDTH = 2, 9
+
+
+def made(name: str) -> Any:
+    """A random model whose logits depend on everything in it."""
+    torch.manual_seed(0)
+    net = MODELS[name]().eval()
+    with torch.no_grad():
+        for key, parameter in net.named_parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(4.0)
+            elif "norm" in key:
+                parameter.uniform_(0.5, 1.5)
+            else:
+                parameter.normal_()
+    return net
+
+
+def built(net: Any, kind: Any, folder: Path) -> tuple[Any, Any, Decoder]:
+    """Sessions of layers and head."""
+    decoder = Decoder(net.model)
+    layers, _ = decoder.build(Precisions(usual=kind), adapted=Adapted())
+    head, _ = decoder.build_head(net.lm_head, "fp32", adapted=Adapted())
+    layers.save(folder / "lm.onnx")
+    head.save(folder / "head.onnx")
+    return session(folder / "lm.onnx"), session(folder / "head.onnx"), decoder
+
+
+def inputs(net: Any, decoder: Decoder) -> dict[str, Any]:
+    """Two rows, one padded on the left, positions with gaps."""
+    rng = np.random.default_rng(0)
+    mask = np.ones((ROWS, WIDTH), dtype=np.int64)
+    mask[0, :3] = 0
+    return {
+        "inputs_embeds": rng.standard_normal((ROWS, WIDTH, decoder.width)).astype(np.float32),
+        "attention_mask": mask,
+        "position_ids": np.cumsum(rng.integers(1, 4, (ROWS, WIDTH)), axis=1),
+    }
+
+
+def logits(lm: Any, head: Any, decoder: Decoder, given: dict[str, Any]) -> Any:
+    empty = np.zeros((ROWS, decoder.num_key_heads, 0, decoder.head_width), dtype=np.float32)
+    past = {
+        f"past_{kind}.{layer}": empty
+        for layer in range(decoder.num_layers)
+        for kind in ("key", "value")
+    }
+    hidden = lm.run(["hidden"], given | past)[0]
+    found = head.run(None, {"hidden": hidden.reshape(-1, decoder.width)})[0]
+    return found.reshape(ROWS, WIDTH, -1)[given["attention_mask"].astype(bool)]
+
+
+def exact(net: Any, given: dict[str, Any]) -> Any:
+    with torch.no_grad():
+        found = net(**{name: torch.from_numpy(value) for name, value in given.items()}).logits
+    return found.numpy()[given["attention_mask"].astype(bool)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fp32_is_the_model(name: str, tmp_path: Path) -> None:
+    net = made(name)
+    lm, head, decoder = built(net, "fp32", tmp_path)
+    given = inputs(net, decoder)
+    wanted = exact(net, given)
+    assert np.abs(wanted).max() > 0.5
+    assert np.abs(logits(lm, head, decoder, given) - wanted).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("int8", 0.001), ("int8_blocks", 0.001), ("int4", 0.05)]
+)
+def test_rounding_loses_little(kind: str, most: float, tmp_path: Path) -> None:
+    net = made("llama")
+    lm, head, decoder = built(net, kind, tmp_path)
+    given = inputs(net, decoder)
+    wanted = exact(net, given)
+    lost = np.square(logits(lm, head, decoder, given) - wanted).mean() / wanted.var()
+    assert 0.0 < lost <= most
+
+
+def test_one_loud_token_does_not_coarsen_the_others(tmp_path: Path) -> None:
+    net = made("llama")
+    lm, head, decoder = built(net, "int8", tmp_path)
+    given = inputs(net, decoder)
+    before = logits(lm, head, decoder, given)
+    given["inputs_embeds"][1, -1] *= 1e4
+    after = logits(lm, head, decoder, given)
+    assert np.abs(after[:-1] - before[:-1]).max() <= TOLERANCE
+
+
+def test_large_weights_lie_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "EMBED_LIMIT_BYTES", 1 << 15)
+    net = made("qwen2")
+    lm, head, decoder = built(net, "fp32", tmp_path)
+    assert (tmp_path / "lm.onnx.data").stat().st_size > 1 << 15
+    assert (tmp_path / "lm.onnx").stat().st_size < 1 << 16
+    given = inputs(net, decoder)
+    assert np.abs(logits(lm, head, decoder, given) - exact(net, given)).max() <= TOLERANCE
+
+
+def test_layers_can_be_rounded_apart(tmp_path: Path) -> None:
+    kinds = Precisions(
+        usual="int4", exceptions={"down_proj": "int8", "layers.1.mlp.down_proj": "fp32"}
+    )
+    assert kinds.of("layers.0.mlp.gate_up") == "int4"
+    assert kinds.of("layers.0.mlp.down_proj") == "int8"
+    assert kinds.of("layers.1.mlp.down_proj") == "fp32"
+
+
+def test_another_language_model_is_refused_with_the_fix() -> None:
+    net = MistralForCausalLM(MistralConfig(**SIZES))
+    with pytest.raises(PairError, match=r"'mistral'.*runtime = \"torch\""):
+        Decoder(net.model)
+
+
+def test_a_sliding_window_is_refused() -> None:
+    config = Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    with pytest.raises(PairError, match="sliding_attention"):
+        Decoder(Qwen2ForCausalLM(config).model)
