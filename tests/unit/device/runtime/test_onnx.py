@@ -1,0 +1,289 @@
+"""OnnxRuntime beside TorchRuntime on the same weights: prompts, tokens, answers and every score."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from driftline_device.runtime.factory import make_runtime
+from driftline_device.runtime.onnx.features import BoundedCache, image_digest
+from driftline_device.runtime.onnx.generation import step_scores
+from driftline_device.runtime.onnx.prompts import Prompts
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.onnx.sessions import choose_providers
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.torch import TorchRuntime
+from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
+from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.update import Adapter
+from tests.fakes.tiny_export import make_tiny_export
+from tests.fakes.tiny_pair import QUESTIONS, random_image
+
+ASKED = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(5)]
+SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
+    return make_tiny_export(tmp_path_factory.mktemp("both"))
+
+
+@pytest.fixture(scope="module")
+def twin(pairs: tuple[Pair, Pair]) -> TorchRuntime:
+    return TorchRuntime(pairs[0])
+
+
+@pytest.fixture(scope="module")
+def fp32(pairs: tuple[Pair, Pair]) -> OnnxRuntime:
+    return OnnxRuntime(pairs[1], precision="fp32")
+
+
+def moved(adapter: Adapter, amount: float) -> Adapter:
+    rng = np.random.default_rng(1)
+    return {
+        name: (array + amount * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in adapter.items()
+    }
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["version 0", "moved"])
+def both(
+    request: pytest.FixtureRequest, twin: TorchRuntime, fp32: OnnxRuntime
+) -> tuple[TorchRuntime, OnnxRuntime]:
+    """Both under one adapter."""
+    adapter = moved(OnnxRuntime.adapter(fp32), request.param)
+    twin.swap(adapter, 1)
+    fp32.swap(adapter, 1)
+    return twin, fp32
+
+
+def test_an_export_is_on_the_line_of_its_pair(pairs: tuple[Pair, Pair]) -> None:
+    pair, exported = pairs
+    assert exported.base_model == pair.base_model
+    assert exported.token_space.digest == pair.token_space.digest
+    assert exported.adapter == pair.adapter
+
+
+def test_version_0_is_the_same_bits(pairs: tuple[Pair, Pair]) -> None:
+    ours, theirs = (OnnxRuntime(pairs[1], precision="int4").adapter(), TorchRuntime(pairs[0]))
+    wanted = theirs.adapter()
+    assert list(ours) == list(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(ours[name], array)
+
+
+def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pair]) -> None:
+    _, exported = pairs
+    assert exported.exported is not None
+    prompts = Prompts(exported.dir, exported.exported)
+    family: Any = twin._model
+    kept = np.array([[0, 3, 9], [2, 5, 15]])
+    asked = [QUESTIONS[0], "is <image> a   circle, or what is it? é"]
+    answers = [prompts.answer_ids("teal"), prompts.answer_ids(" not red")]
+    assert answers == [family.answer_ids("teal"), family.answer_ids(" not red")]
+    width = family.net.config.text_config.hidden_size
+    projected = np.random.default_rng(0).standard_normal((2, 3, width)).astype(np.float32)
+    ours = prompts.batch(
+        [prompts.row(question, places) for question, places in zip(asked, kept, strict=True)],
+        projected,
+    )
+    wanted = family.batch(torch.from_numpy(projected), torch.from_numpy(kept), asked)
+    np.testing.assert_array_equal(ours.mask, wanted.attention_mask.numpy())
+    np.testing.assert_array_equal(ours.positions, wanted.position_ids.numpy())
+    np.testing.assert_array_equal(ours.visual, wanted.visual.numpy())
+    np.testing.assert_allclose(ours.embeds, wanted.inputs_embeds.numpy(), atol=1e-6)
+    forced = prompts.row(asked[0], kept[0], answers[0])
+    alone = family.batch(
+        torch.from_numpy(projected[:1]), torch.from_numpy(kept[:1]), asked[:1], answers[:1]
+    )
+    np.testing.assert_array_equal(forced.positions, alone.position_ids.numpy()[0])
+    assert prompts.decode(answers[1]) == family.decode(answers[1])
+
+
+def test_answers_tokens_and_scores_are_the_twins(
+    both: tuple[TorchRuntime, OnnxRuntime],
+) -> None:
+    torch_answers, ours = (runtime.answer(ASKED) for runtime in both)
+    for wanted, got in zip(torch_answers, ours, strict=True):
+        assert (got.text, got.step_ids, got.ended) == (wanted.text, wanted.step_ids, wanted.ended)
+        assert (got.num_steps, got.num_prompt_tokens) == (
+            wanted.num_steps,
+            wanted.num_prompt_tokens,
+        )
+        np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=1e-4)
+        assert got.scores == pytest.approx(wanted.scores, abs=1e-4)
+
+
+def test_stochastic_scores_are_the_twins_mask_by_mask(
+    both: tuple[TorchRuntime, OnnxRuntime],
+) -> None:
+    twin, fp32 = both
+    for seed, answer in enumerate(twin.answer(ASKED[:2])):
+        asked = ASKED[seed].text
+        ours, wanted = (
+            runtime.mutual_information(asked, answer, passes=4, seed=seed)
+            for runtime in (fp32, twin)
+        )
+        assert ours == pytest.approx(wanted, rel=1e-2, abs=1e-6)
+        for scorer in SCORERS:
+            got, expected = (
+                runtime.score_tokens(scorer, asked, answer, passes=4, seed=seed)
+                for runtime in (fp32, twin)
+            )
+            np.testing.assert_allclose(got, expected, rtol=5e-3, atol=2e-5, err_msg=scorer)
+
+
+def test_some_tokens_answer_as_under_torch(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
+    twin, fp32 = both
+    some = [answer.tokens.keep(np.asarray([1, 5, 9])) for answer in twin.answer(ASKED[:2])]
+    asked = [question.text for question in ASKED[:2]]
+    wanted, got = (runtime.answer_tokens(some, asked) for runtime in (twin, fp32))
+    assert [answer.step_ids for answer in got] == [answer.step_ids for answer in wanted]
+    scores = fp32.score_tokens("answer_attribution", asked[0], got[0], passes=1, seed=0)
+    expected = twin.score_tokens("answer_attribution", asked[0], wanted[0], passes=1, seed=0)
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_picture_asked_about_again_is_read_once_and_answered_alike(
+    pairs: tuple[Pair, Pair],
+) -> None:
+    runtime = OnnxRuntime(pairs[1], precision="fp32")
+    fresh = OnnxRuntime(pairs[1], precision="fp32", feature_bytes=0, prefix_bytes=0)
+    for text in (*QUESTIONS, "is there a circle, or rather something else?"):
+        (ours,) = runtime.answer([Question(image=random_image(1), text=text)])
+        (wanted,) = fresh.answer([Question(image=random_image(1), text=text)])
+        assert ours.step_ids == wanted.step_ids
+        assert ours.scores == pytest.approx(wanted.scores, abs=1e-4)
+    assert runtime._features.num_bytes > 0
+    assert runtime._prefixes.num_bytes > 0
+    assert fresh._features.num_bytes == fresh._prefixes.num_bytes == 0
+
+
+def test_a_swap_leaves_no_cached_prompt_of_the_old_version(pairs: tuple[Pair, Pair]) -> None:
+    runtime = OnnxRuntime(pairs[1], precision="fp32")
+    for _ in range(3):  # the third time from the cache
+        runtime.answer(ASKED[:1])
+    adapter = moved(runtime.adapter(), 0.5)
+    runtime.swap(adapter, 5)
+    fresh = OnnxRuntime(pairs[1], precision="fp32", adapter=adapter, version=5)
+    (ours,), (wanted,) = runtime.answer(ASKED[:1]), fresh.answer(ASKED[:1])
+    assert (ours.step_ids, ours.version) == (wanted.step_ids, 5)
+    assert ours.scores == pytest.approx(wanted.scores, abs=1e-5)
+
+
+def test_a_call_under_way_finishes_on_the_version_it_began_with(
+    pairs: tuple[Pair, Pair],
+) -> None:
+    runtime = OnnxRuntime(pairs[1], precision="fp32")
+    before = [answer.step_ids for answer in runtime.answer(ASKED)]
+    begun, swapped = threading.Event(), threading.Event()
+    given: list[Answer] = []
+
+    def told(_row: int, _text: str) -> None:
+        begun.set()
+        assert swapped.wait(60)
+
+    thread = threading.Thread(target=lambda: given.extend(runtime.answer(ASKED, told=told)))
+    thread.start()
+    assert begun.wait(60)
+    # Nothing waits for the call under way: the swap comes back while it stands still.
+    runtime.swap(moved(runtime.adapter(), 0.5), 9)
+    (new,) = runtime.answer(ASKED[:1])
+    swapped.set()
+    thread.join(60)
+    assert new.version == 9
+    assert {answer.version for answer in given} == {0}
+    assert [answer.step_ids for answer in given] == before
+
+
+def test_long_calls_run_in_blocks_with_the_same_answers(pairs: tuple[Pair, Pair]) -> None:
+    heard: dict[int, str] = {}
+    whole = OnnxRuntime(pairs[1], precision="fp32").answer(ASKED)
+    blocks = OnnxRuntime(pairs[1], precision="fp32", max_batch=2).answer(
+        ASKED, told=heard.__setitem__
+    )
+    assert [answer.step_ids for answer in whole] == [answer.step_ids for answer in blocks]
+    assert sorted(heard) == list(range(len(ASKED)))
+
+
+def test_wrong_arguments_are_named(pairs: tuple[Pair, Pair], fp32: OnnxRuntime) -> None:
+    pair, exported = pairs
+    with pytest.raises(ConfigError, match="fp32, int4, int8"):
+        OnnxRuntime(exported, precision="int3")
+    with pytest.raises(PairError, match="driftline models export"):
+        OnnxRuntime(pair, precision="fp32")
+    with pytest.raises(PairError, match='runtime = "onnx"'):
+        make_runtime(exported, name="torch")
+    with pytest.raises(ConfigError, match="onnxruntime knows"):
+        choose_providers(["QuantumExecutionProvider"])
+    with pytest.raises(ConfigError, match="has none"):
+        choose_providers(["CoreMLExecutionProvider"])
+    assert choose_providers(["CUDAExecutionProvider", "CPUExecutionProvider"]) == [
+        "CPUExecutionProvider"
+    ]
+    (answer,) = fp32.answer(ASKED[:1])
+    with pytest.raises(ConfigError, match="attention"):
+        fp32.score_tokens("attention", ASKED[0].text, answer, passes=2, seed=0)
+    with pytest.raises(ConfigError, match="passes"):
+        fp32.mutual_information(ASKED[0].text, answer, passes=0, seed=0)
+    with pytest.raises(DataError, match="shorter"):
+        fp32.answer([Question(image=random_image(0), text="is it red? " * 60)])
+    with fp32.trial(fp32.adapter()) as candidate, pytest.raises(UpdateError, match="itself"):
+        candidate.swap(fp32.adapter(), 3)
+    with pytest.raises(UpdateError, match="over"):
+        candidate.answer(ASKED[:1])
+
+
+def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "changed"
+    shutil.copytree(pairs[1].dir, folder)
+    (folder / "pair.toml").write_text(
+        (folder / "pair.toml").read_text().replace("max_new_tokens = 4", "max_new_tokens = 5")
+    )
+    with pytest.raises(PairError, match="max_new_tokens"):
+        load_pair(folder)
+    shutil.copy(pairs[1].dir / "pair.toml", folder / "pair.toml")
+    (folder / "lm.int8.onnx").write_bytes(b"\0" * (folder / "lm.int8.onnx").stat().st_size)
+    with pytest.raises(PairError, match=r"lm\.int8\.onnx"):
+        OnnxRuntime(load_pair(folder), precision="int8")
+    told = json.loads((folder / "export.json").read_text())
+    told["prompt"]["image_token"] = "<other>"
+    (folder / "export.json").write_text(json.dumps(told))
+    with pytest.raises(PairError, match="image token"):
+        OnnxRuntime(load_pair(folder), precision="fp32").answer(ASKED[:1])
+
+
+def test_the_bounded_cache_forgets_what_was_unused_longest() -> None:
+    cache: BoundedCache[str] = BoundedCache(10)
+    cache.put("a", "A", 4)
+    cache.put("b", "B", 4)
+    assert cache.get("a") == "A"
+    cache.put("c", "C", 4)
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == ("A", None, "C")
+    cache.put("a", "AA", 6)
+    assert (cache.get("a"), cache.num_bytes) == ("AA", 10)
+    cache.put("d", "D", 11)
+    assert cache.get("d") is None
+
+
+def test_the_digest_of_a_picture_is_of_its_shape_too() -> None:
+    flat = np.arange(24, dtype=np.uint8)
+    assert image_digest(flat.reshape(2, 4, 3)) != image_digest(flat.reshape(4, 2, 3))
+    assert image_digest(flat.reshape(2, 4, 3)) == image_digest(flat.reshape(2, 4, 3).copy())
+
+
+def test_step_scores_are_of_the_softmax() -> None:
+    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], dtype=np.float32))
+    chosen, entropy, margin = step_scores(logits)
+    assert chosen.tolist() == [0, 2]
+    assert margin == pytest.approx([0.2, 0.7], abs=1e-6)
+    p = np.exp(logits)
+    assert entropy == pytest.approx(-(p * logits).sum(axis=1) / np.log(3), abs=1e-6)
