@@ -137,6 +137,7 @@ def run(
         return
     from driftline_device.notify import notifier_of
     from driftline_device.running import run_device
+    from driftline_device.sources.address import LIVE, parse_address
     from driftline_shared.errors import ConfigError
     from driftline_shared.logs import setup_logs
 
@@ -154,7 +155,9 @@ def run(
         notifier=notifier_of(os.environ),
     )
     show(snapshot, as_json=as_json)
-    if source and not snapshot["num_answered"]:
+    # A camera or watched folder may have had nothing to show until it was stopped.
+    ends = bool(source) and parse_address(source[-1]).kind not in LIVE
+    if ends and not snapshot["num_answered"]:
         raise typer.Exit(1)
 
 
