@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from driftline_device.runtime.factory import RuntimeName
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
@@ -114,6 +117,97 @@ def throughput(
     from driftline_lab.bench.throughput import run_throughput
 
     finish(run_throughput(pair, device, samples), out)
+
+
+@app.command()
+def runtimes(
+    names: Annotated[
+        str, typer.Option("--runtimes", help="Which, comma-separated; by default all.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads of each.", min=1)] = 2,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for the models; kept. None: a temporary one.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """SmolLM2-135M in our graphs, torch, onnxruntime-genai and llama.cpp: prefill, decode, memory.
+
+    Example: driftline lab bench runtimes --work ./models --runtimes torch,onnx-int8,onnx-int4
+    """
+    from driftline_lab.bench.decoders.table import DECODERS
+    from driftline_lab.bench.runtimes import run_runtimes
+
+    chosen = names.split(",") if names else DECODERS
+    with tempfile.TemporaryDirectory() as scratch:
+        finish(
+            run_runtimes(work or Path(scratch), names=chosen, rounds=rounds, threads=threads), out
+        )
+
+
+@app.command()
+def swaps(
+    pair: Annotated[str, typer.Option(help="A shipped pair, a pair folder or an export.")] = "tiny",
+    runtime: Annotated[RuntimeName, typer.Option(help="Which runs the model.")] = "torch",
+    swaps: Annotated[int, typer.Option(help="How many.", min=1)] = 1_000,
+    threads: Annotated[int, typer.Option(help="Threads that ask without a pause.", min=1)] = 2,
+    out: Out = None,
+) -> None:
+    """Swap adapters under constant load: pause, and answers that failed or mixed versions.
+
+    Example: driftline lab bench swaps --pair ./export --runtime onnx
+    """
+    from driftline_lab.bench.swaps import run_swaps
+
+    finish(run_swaps(pair, runtime=runtime, swaps=swaps, threads=threads), out)
+
+
+@app.command()
+def starts(
+    export: Annotated[Path, typer.Option(help="An export of the pair.")],
+    pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",
+    rounds: Annotated[int, typer.Option(help="Starts of each, in alternation.", min=1)] = 5,
+    samples: Annotated[int, typer.Option(help="Samples in the full spool.", min=1)] = 100_000,
+    out: Out = None,
+) -> None:
+    """From the start of a process to its first answer: both runtimes, empty and full spool.
+
+    Example: driftline lab bench starts --export ./export
+    """
+    from driftline_lab.bench.starts import run_starts
+
+    pairs = [(pair, "torch"), (str(export), "onnx")]
+    with tempfile.TemporaryDirectory() as work:
+        finish(run_starts(pairs, rounds=rounds, num_samples=samples, work=Path(work)), out)
+
+
+@app.command()
+def soak(
+    pair: Annotated[str, typer.Option(help="A pair, or an export.")] = "tiny",
+    runtime: Annotated[str, typer.Option(help="torch or onnx.")] = "torch",
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.1)] = 30.0,
+    clients: Annotated[int, typer.Option(help="Clients that ask without a pause.", min=1)] = 4,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the device; may be repeated.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """A device under full load over its API: memory over time, requests that failed.
+
+    Example: driftline lab bench soak --pair ./export --runtime onnx --minutes 30
+    """
+    from driftline_lab.bench.soak import run_soak
+
+    with tempfile.TemporaryDirectory() as work:
+        done = run_soak(
+            pair,
+            runtime=runtime,
+            minutes=minutes,
+            clients=clients,
+            work=Path(work),
+            settings=set_ or (),
+        )
+    finish(done, out)
 
 
 @app.command("all")

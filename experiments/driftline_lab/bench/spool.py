@@ -17,6 +17,7 @@ from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.tokens import CodedTokens, Grid, Sample
 
 RUNS = 5
+MAX_BYTES = 1 << 40
 PAYLOAD_BYTES = 4_000
 """About what 32 int8 tokens of 128 channels take."""
 
@@ -25,9 +26,7 @@ def run_spool(num_samples: int) -> dict[str, Any]:
     """Medians of `RUNS`: seconds to open an empty spool, one with `num_samples`, and a full one."""
     with tempfile.TemporaryDirectory() as folder:
         full, empty = Path(folder) / "full.db", Path(folder) / "empty.db"
-        with tempfile.TemporaryDirectory(dir=_memory_folder()) as scratch:
-            _fill(Path(scratch) / "full.db", num_samples)
-            shutil.copy(Path(scratch) / "full.db", full)
+        fill(full, num_samples)
         seconds = {"full": [], "empty": []}  # type: dict[str, list[float]]
         for _ in range(RUNS):
             for name, path in (("full", full), ("empty", empty)):
@@ -43,24 +42,28 @@ def run_spool(num_samples: int) -> dict[str, Any]:
     }
 
 
+def fill(path: Path, num_samples: int) -> None:
+    """Make a spool at `path` that holds so many samples of random bytes."""
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as scratch:
+        made = Path(scratch) / "full.db"
+        spool = SqliteSpool(made, max_bytes=MAX_BYTES, max_samples=num_samples)
+        rng = np.random.default_rng(0)
+        payload = rng.bytes(PAYLOAD_BYTES)
+        console = Console(stderr=True)
+        for number in track(range(num_samples), description="filling the spool", console=console):
+            spool.append(_sample(number, payload, float(rng.random())))
+        spool.close()
+        shutil.copy(made, path)
+
+
 def _memory_folder() -> str | None:
     """Where a sync costs nothing: filling is not what is measured, and each append syncs."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def _fill(path: Path, num_samples: int) -> None:
-    spool = SqliteSpool(path, max_bytes=1 << 40, max_samples=num_samples)
-    rng = np.random.default_rng(0)
-    payload = rng.bytes(PAYLOAD_BYTES)
-    console = Console(stderr=True)
-    for number in track(range(num_samples), description="filling the spool", console=console):
-        spool.append(_sample(number, payload, float(rng.random())))
-    spool.close()
-
-
 def _open_s(path: Path, num_samples: int) -> float:
     start = time.perf_counter()
-    spool = SqliteSpool(path, max_bytes=1 << 40, max_samples=num_samples)
+    spool = SqliteSpool(path, max_bytes=MAX_BYTES, max_samples=num_samples)
     spool.stats()
     spool.peek(max_bytes=1 << 20, max_samples=1)
     elapsed = time.perf_counter() - start
