@@ -5,6 +5,7 @@ nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
 
     answering.py    run, ask, calibrate
     looking.py      status
+    preparing.py    prepare
     wishes.py       rollback
     options.py      flags that several of them take, and how settings are read
 """
@@ -15,6 +16,7 @@ import typer
 
 from driftline_device.cli.answering import app as answering_app
 from driftline_device.cli.looking import app as looking_app
+from driftline_device.cli.preparing import app as preparing_app
 from driftline_device.cli.wishes import app as wishes_app
 
 app = typer.Typer(
@@ -27,4 +29,5 @@ app = typer.Typer(
 # Without a name, the commands of each become commands of this one.
 app.add_typer(answering_app)
 app.add_typer(looking_app)
+app.add_typer(preparing_app)
 app.add_typer(wishes_app)

@@ -25,6 +25,11 @@ Value = Any
 """An `onnxruntime.OrtValue`: an array that ONNX Runtime holds; the package has no types."""
 
 
+def package_version() -> str:
+    """The version of onnxruntime."""
+    return str(onnxruntime.__version__)
+
+
 def to_value(array: NDArray[Any]) -> Value:
     """An array as ONNX Runtime holds it; the array must not change while it is in use."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
