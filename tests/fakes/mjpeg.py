@@ -11,11 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
+QUALITY = 75
+
 
 def jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
     """A grey picture."""
     data = io.BytesIO()
-    Image.fromarray(np.full((height, width, 3), value, dtype=np.uint8)).save(data, "JPEG")
+    Image.fromarray(np.full((height, width, 3), value, dtype=np.uint8)).save(
+        data, "JPEG", quality=QUALITY, subsampling="4:2:0"
+    )
     return data.getvalue()
 
 

@@ -16,6 +16,7 @@ from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import Observation
 from driftline_shared.retry import Backoff
 from tests.fakes.mjpeg import MjpegServer, jpeg
+from tests.fakes.rtsp import RtspServer
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -174,3 +175,32 @@ def test_a_stream_that_ends_is_opened_anew() -> None:
     rows.close()
     server.close()
     assert server.num_requests >= 3
+
+
+def test_a_real_rtsp_camera_with_a_password(capfd: pytest.CaptureFixture[str]) -> None:
+    values = itertools.cycle(range(0, 256, 8))
+    server = RtspServer(lambda: jpeg(next(values)), user="owner", password="secret")
+    source = camera(f"rtsp://owner:secret@127.0.0.1:{server.port}/live")
+    rows = iter(source)
+    with capture_logs() as logs:
+        seen = pull(rows, 8)
+        rows.close()
+    server.close()
+    assert {each.image.shape for each in seen} == {(48, 64, 3)}
+    steps = {round(float(each.image.mean()) / 8) for each in seen}
+    assert len(steps) > 1
+    assert all(abs(each.image.mean() - 8 * round(each.image.mean() / 8)) < 2 for each in seen)
+    assert source.name == f"rtsp://127.0.0.1:{server.port}/live"
+    assert (logs, capfd.readouterr().err) == ([], "")
+
+
+def test_a_wrong_password_is_told_without_it() -> None:
+    server = RtspServer(lambda: jpeg(0), user="owner", password="secret")
+    rows = iter(camera(f"rtsp://owner:wrong@127.0.0.1:{server.port}/live"))
+    with capture_logs() as logs:
+        until(lambda: next(rows) is None and bool(logs))
+        rows.close()
+    server.close()
+    assert server.num_refused
+    assert "user and password" in logs[0]["error"]
+    assert "wrong" not in str(logs)

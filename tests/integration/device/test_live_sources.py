@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from driftline_device.cli import app
 from driftline_device.config import load_config
 from driftline_device.running import stream
 from driftline_device.sources.source import Source
@@ -101,3 +106,23 @@ def test_a_video_then_a_watched_folder(tmp_path: Path) -> None:
         Image.fromarray(picture(1)).save(inbox / "after.png")
         until(lambda: len(places) == 21)
     assert names(places)[-1] == "after.png"
+
+
+def test_the_command_ends_well_when_nothing_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline_device.wiring.make_runtime", lambda *_, **__: FakeRuntime())
+    (tmp_path / "inbox").mkdir()
+    flags = [f"--source=watch:{tmp_path / 'inbox'}", f"--state={tmp_path / 'state'}"]
+    pair = write_pair(tmp_path / "pair")
+
+    def stop_once_answering() -> None:
+        status = tmp_path / "state" / "status.json"
+        until(lambda: status.is_file() and '"answering"' in status.read_text())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_once_answering)
+    stopper.start()
+    done = CliRunner().invoke(app, ["run", *flags, f"--pair={pair}", "--question=what?", "--json"])
+    stopper.join()
+    assert (done.exit_code, json.loads(done.stdout)["num_answered"]) == (0, 0)
