@@ -1,0 +1,75 @@
+"""`driftline models export`: what it says, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.exported import check_files, load_export
+from driftline_shared.models.cli import app
+from driftline_shared.models.export.pair_export import export_pair
+from driftline_shared.models.pair import Pair, load_pair
+from tests.fakes.family_pair import make_family_pair
+
+
+def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    words = ["export", str(pair_dir), "--out", str(out)]
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert set(told["precisions"]) == {"fp32", "int8", "int4"}
+    assert told["precisions"]["fp32"]["agreement"] == 1.0
+    export = load_export(out)
+    assert told["num_bytes"] == sum(entry.num_bytes for entry in export.files.values())
+    again = CliRunner().invoke(app, words)
+    assert isinstance(again.exception, ConfigError)
+    assert "--force" in str(again.exception)
+    forced = CliRunner().invoke(app, [*words, "--force"])
+    assert forced.exit_code == 0, forced.output
+    assert "probe answers are the student's" in forced.stdout
+    check_files(out, load_export(out))
+
+
+def test_a_family_without_graphs_is_refused(tmp_path: Path) -> None:
+    folder = make_family_pair(tmp_path / "pair", "qwen2_5_vl")
+    with pytest.raises(PairError, match=r"'qwen2_5_vl'.*runtime = \"torch\""):
+        export_pair(load_pair(folder), tmp_path / "out", told=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_copy_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    graph = copy / "lm.int4.onnx"
+    spoilt = bytearray(graph.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    graph.write_bytes(bytes(spoilt))
+    with pytest.raises(PairError, match=r"lm\.int4\.onnx is not the file that was exported"):
+        check_files(copy, load_export(copy))
+    graph.unlink()
+    with pytest.raises(PairError, match=r"lm\.int4\.onnx is missing; copy the export again"):
+        load_export(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"format": 2}, "format"),
+        ({"more": 1}, "more"),
+        ({"precisions": {}}, "precisions"),
+        ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "num_bytes": 1}}}, "files"),
+    ],
+)
+def test_a_wrong_export_json_is_refused(
+    folder: Path, pair: Pair, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    table = json.loads((folder / "export.json").read_text())
+    (tmp_path / "export.json").write_text(json.dumps(table | change))
+    with pytest.raises(PairError, match=rf"{told}.*export the pair again"):
+        load_export(tmp_path)

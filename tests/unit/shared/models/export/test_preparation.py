@@ -1,0 +1,91 @@
+"""What export.json says of pictures is bit by bit what transformers' processors do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, processors
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from driftline_shared.errors import PairError
+from driftline_shared.image_steps import pixels_of
+from driftline_shared.models.export.preparation import (
+    device_tokenizer,
+    image_table,
+    layout_table,
+    prompt_table,
+)
+from driftline_shared.models.families.llava import LlavaModel
+from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.pair import Canvas, Pair
+
+PROCESSORS: dict[str, Any] = {
+    "square": lambda: SiglipImageProcessorPil(size={"height": 32, "width": 24}),
+    "crop": lambda: CLIPImageProcessorPil(
+        size={"shortest_edge": 40}, crop_size={"height": 48, "width": 32}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def model(pair: Pair) -> LlavaModel:
+    loaded = load_model(pair.student_dir, prompt=pair.prompt)
+    assert isinstance(loaded, LlavaModel)
+    return loaded
+
+
+@pytest.mark.parametrize("canvas", [None, Canvas(height=50, width=60)])
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_pixels_are_the_processors(name: str, canvas: Canvas | None) -> None:
+    processor = PROCESSORS[name]()
+    table = image_table(processor, canvas)
+    picture = np.random.default_rng(5).integers(0, 256, (71, 130, 3), dtype=np.uint8)
+    pixels = pixels_of(picture, table)
+    assert pixels.dtype == np.float32
+    assert pixels.shape == (3, table.height, table.width)
+    if canvas is None:
+        exact = processor(images=[picture], return_tensors="np")["pixel_values"][0]
+        assert np.array_equal(pixels, exact)
+
+
+def test_a_processor_that_does_more_is_refused() -> None:
+    class Mirrored(SiglipImageProcessorPil):
+        def normalize(self, image: Any, mean: Any, std: Any, **rest: Any) -> Any:
+            return super().normalize(image, mean, std, **rest)[:, :, ::-1]
+
+    with pytest.raises(PairError, match=r"runtime = \"torch\""):
+        image_table(Mirrored(size={"height": 32, "width": 32}), None)
+
+
+def test_the_prompt_is_read_alike_without_transformers(
+    model: LlavaModel, pair: Pair, tmp_path: Path
+) -> None:
+    tokenizer = device_tokenizer(model, tmp_path / "tokenizer.json")
+    table = prompt_table(model, pair.prompt, tokenizer)
+    assert table.add_special_tokens is False, "the prompt begins with <s>"
+    question = "is it red?"
+    before, after = model.prompt_ids(question)
+    text = table.template.replace("<image>", table.image_token).replace("{question}", question)
+    ids = tokenizer.encode(text, add_special_tokens=table.add_special_tokens).ids
+    assert ids == [*before, table.image_id, *after]
+    spoken = table.answer_start + "teal"
+    ids = tokenizer.encode(spoken, add_special_tokens=False).ids
+    assert [*ids, table.end_ids[0]] == model.answer_ids("teal")
+
+
+def test_a_tokenizer_that_reads_otherwise_is_refused(model: LlavaModel, pair: Pair) -> None:
+    other = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    other.add_tokens(["red?"])
+    other.post_processor = processors.ByteLevel(trim_offsets=False)
+    with pytest.raises(PairError, match=r"reads .* otherwise"):
+        prompt_table(model, pair.prompt.replace("{question}", "red? {question}"), other)
+
+
+def test_the_layout_holds_every_visual_token(model: LlavaModel) -> None:
+    table = layout_table(model)
+    assert table.visual == tuple(range(model.num_tokens))
+    assert table.span == model.num_tokens
