@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +15,7 @@ import structlog
 
 from driftline_device.calibration import Calibrated, Progress, TokenRuntime, calibrate
 from driftline_device.config import DeviceConfig
-from driftline_device.daemon import Daemon
+from driftline_device.daemon import ASKS_END_S, Daemon
 from driftline_device.notify import Notifier
 from driftline_device.reload import Reloader
 from driftline_device.runtime.runtime import Answer, Question
@@ -27,8 +26,8 @@ from driftline_device.wiring import open_daemon, open_sources, runtime_for
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.pair import load_pair
 
-STOP_MARGIN_S = 30.0
-"""What ending takes beyond draining: the batch in hand, the link, the threads."""
+STOP_MARGIN_S = ASKS_END_S + 30.0
+"""What ending takes beyond draining: questions in hand, the link, the threads."""
 
 _log = structlog.get_logger(__name__)
 
@@ -148,48 +147,3 @@ def calibrate_pair(config: DeviceConfig, progress: Progress) -> Calibrated:
     if not isinstance(runtime, TokenRuntime):
         raise ConfigError(f"runtime {config.runtime!r} cannot answer from stored tokens; use torch")
     return calibrate(pair, runtime, progress)
-
-
-def describe(snapshot: dict[str, Any]) -> list[str]:
-    """The snapshot for people."""
-
-    def share(value: float | None) -> str:
-        return "unknown" if value is None else f"{100 * value:.1f} %"
-
-    images = snapshot.get("images", {})  # a status file of an earlier version has none
-    update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
-    linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
-    told = (
-        update["outcome"]
-        if update["outcome"] == "none"
-        else (f"version {update['target']} {update['outcome']} ({update['reason']})")
-    )
-    return [
-        f"device    {snapshot['device_id']}, {snapshot['activity']}{_paused(snapshot)},"
-        f" pair {snapshot['pair']}",
-        f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
-        f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
-        f" uncertainty {share(snapshot['uncertainty'])}",
-        f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
-        f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
-        f"images    {_images(images)}",
-        f"version   {snapshot['version']}, newest update: {told},"
-        f" {snapshot['bytes_down']} bytes down",
-        f"link      {linked}",
-    ]
-
-
-def _paused(snapshot: dict[str, Any]) -> str:
-    since = snapshot.get("paused_unix_s")
-    if since is None:
-        return ""
-    return f", paused since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _images(images: dict[str, Any]) -> str:
-    if not images.get("allowed"):
-        asked = "; the cloud asks for parts of them in vain" if images.get("asked") else ""
-        return f"may not leave this device{asked}"
-    if not images["asked"]:
-        return "may leave this device, but the cloud asks for none"
-    return f"may leave this device: parts of {images['num_sent']} went into samples"

@@ -96,7 +96,7 @@ class Applier:
     ) -> None:
         """`runtime` holds version 0; `recover` then brings it to what is in force."""
         self._slots = Slots(state_dir / "slots")
-        self._journal = Journal(state_dir, base_model=runtime.base_model)
+        self._journal = Journal(state_dir, base_model=runtime.base_model, now_s=clock.now_s)
         self._runtime = runtime
         self._pair_name = pair_name
         self._token_space = token_space

@@ -7,6 +7,7 @@ aside under another name and logged: the device goes on with an empty memory ins
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +29,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """A version of one base model that is never tried again, and why."""
+    """A version of one base model that is never tried again, why, and since when (0: unknown)."""
 
     version: int
     reason: Reason
     base_model: str
+    unix_s: float = 0.0
 
 
 class Journal:
@@ -41,8 +43,11 @@ class Journal:
     Version numbers count per base model: what was noted for another one is not used here.
     """
 
-    def __init__(self, folder: Path, *, base_model: str) -> None:
+    def __init__(
+        self, folder: Path, *, base_model: str, now_s: Callable[[], float] = time.time
+    ) -> None:
         make_folder(folder)
+        self._now_s = now_s
         self._folder = folder
         self._base_model = base_model
         owner, state = self._read("update.json", _to_state, (base_model, UpdateState()))
@@ -71,7 +76,9 @@ class Journal:
         """Never try `version` again; on return it survives a power cut."""
         if version in self.failed_versions:
             return
-        failure = Failure(version=version, reason=reason, base_model=self._base_model)
+        failure = Failure(
+            version=version, reason=reason, base_model=self._base_model, unix_s=self._now_s()
+        )
         failures = (*self._failures, failure)[-MAX_FAILURES:]
         rows = [asdict(each) for each in failures]
         write_json(self._folder / "failed.json", {"failures": rows})
@@ -118,6 +125,7 @@ def _to_failures(found: dict[str, Any]) -> tuple[Failure, ...]:
             version=_whole(each["version"]),
             reason=Reason(each["reason"]),
             base_model=str(each["base_model"]),
+            unix_s=float(each.get("unix_s", 0.0)),  # earlier versions did not note it
         )
         for each in found["failures"]
     )

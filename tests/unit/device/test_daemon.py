@@ -16,7 +16,8 @@ from driftline_device.config import load_config
 from driftline_device.daemon import Daemon
 from driftline_device.link.settings import LinkStats
 from driftline_device.memory import Memory
-from driftline_device.running import describe, stream
+from driftline_device.reading import describe
+from driftline_device.running import stream
 from driftline_device.snapshot import read_snapshot
 from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source

@@ -1,0 +1,86 @@
+"""All checks of the doctor, in the order they are shown. They only look, also beside a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from driftline_device.config import DeviceConfig
+from driftline_device.doctor.check import Check, fail, ok, warn
+from driftline_device.doctor.machine import (
+    check_camera,
+    check_clock,
+    check_disk,
+    check_memory,
+    check_runtime,
+    runtime_name,
+)
+from driftline_device.doctor.state import (
+    check_daemon,
+    check_spool,
+    check_update,
+    check_versions,
+    read_status,
+)
+from driftline_device.link.reachability import check_health
+from driftline_device.lock import lock_holder
+from driftline_shared.errors import DriftlineError, LinkError
+from driftline_shared.models.pair import Pair, load_draft, load_pair
+
+CLOUD_TIMEOUT_S = 5.0
+
+
+def examine(config: DeviceConfig) -> list[Check]:
+    """Every check of the device that `config` describes."""
+    found, pair = check_pair(config.pair)
+    status = read_status(config.state)
+    is_running = lock_holder(config.state) is not None
+    newest_unix_s = float((status or {}).get("unix_s", 0.0))
+    checks: tuple[tuple[str, Callable[[], Check]], ...] = (
+        ("runtime", lambda: check_runtime(runtime_name(config, pair))),
+        ("memory", lambda: check_memory(pair, is_running=is_running)),
+        ("disk", lambda: check_disk(config)),
+        ("daemon", lambda: check_daemon(config.state, status)),
+        ("spool", lambda: check_spool(config.state)),
+        ("versions", lambda: check_versions(config.state)),
+        ("update", lambda: check_update(config.state)),
+        ("cloud", lambda: check_cloud(config.cloud)),
+        ("clock", lambda: check_clock(newest_unix_s)),
+        ("camera", check_camera),
+    )
+    return [
+        ok("configuration", f"reads; state in {config.state}"),
+        found,
+        *(_guarded(name, check) for name, check in checks),
+    ]
+
+
+def check_pair(name: str) -> tuple[Check, Pair | None]:
+    """Whether the pair reads, and the pair. Nothing is fetched or put together for that."""
+    try:
+        student = load_draft(name).spec.student
+        if student.id is not None or student.trained is not None:
+            return ok("pair", f"{name}: weights are fetched or assembled at first use"), None
+        pair = load_pair(name)
+    except DriftlineError as error:
+        return fail("pair", str(error), error.fix), None
+    kind = "pair" if pair.exported is None else "export"
+    return ok("pair", f"{kind} {pair.name} in {pair.dir}"), pair
+
+
+def check_cloud(address: str) -> Check:
+    """Whether the cloud answers; a device without one works alone."""
+    if not address:
+        return ok("cloud", "none is set: the device works alone")
+    try:
+        check_health(address, timeout_s=CLOUD_TIMEOUT_S)
+    except LinkError as error:
+        return fail("cloud", f"{address}: {error}", error.fix)
+    return ok("cloud", f"{address} serves")
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """What makes one check stumble (rights, say) must not keep the others from being made."""
+    try:
+        return check()
+    except OSError as error:
+        return warn(name, f"cannot be checked: {error}", "Run doctor as the user of the daemon.")

@@ -1,0 +1,86 @@
+"""What a device wrote down, as lines for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from driftline_device.updates.versions import Versions
+
+
+def describe(snapshot: dict[str, Any]) -> list[str]:
+    """The snapshot for people."""
+
+    def share(value: float | None) -> str:
+        return "unknown" if value is None else f"{100 * value:.1f} %"
+
+    images = snapshot.get("images", {})  # a status file of an earlier version has none
+    update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
+    linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
+    told = (
+        update["outcome"]
+        if update["outcome"] == "none"
+        else (f"version {update['target']} {update['outcome']} ({update['reason']})")
+    )
+    activity = snapshot["activity"]
+    if snapshot.get("running") is False and activity != "stopped":
+        activity = f"not running (it ended while {activity})"
+    return [
+        f"device    {snapshot['device_id']}, {activity}{_paused(snapshot)},"
+        f" pair {snapshot['pair']}",
+        f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
+        f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
+        f" uncertainty {share(snapshot['uncertainty'])}",
+        f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
+        f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
+        f"images    {_images(images)}",
+        f"version   {snapshot['version']}, newest update: {told},"
+        f" {snapshot['bytes_down']} bytes down",
+        f"link      {linked}",
+    ]
+
+
+def _paused(snapshot: dict[str, Any]) -> str:
+    since = snapshot.get("paused_unix_s")
+    if since is None:
+        return ""
+    return f", paused since {_moment(since)}"
+
+
+def _images(images: dict[str, Any]) -> str:
+    if not images.get("allowed"):
+        asked = "; the cloud asks for parts of them in vain" if images.get("asked") else ""
+        return f"may not leave this device{asked}"
+    if not images["asked"]:
+        return "may leave this device, but the cloud asks for none"
+    return f"may leave this device: parts of {images['num_sent']} went into samples"
+
+
+def describe_versions(found: Versions) -> list[str]:
+    """The versions of a device for people."""
+    roles = {found.in_force: "in force", found.previous: "to fall back to"}
+    lines = []
+    if found.in_force == 0:
+        lines.append("version 0  in force: the base model")
+    for each in sorted(found.held, key=lambda held: -held.version):
+        role = roles.get(each.version, "held")
+        watched = ", under watch" if each.version == found.in_force and found.watching else ""
+        lines.append(
+            f"version {each.version}  {role}{watched}, slot {each.slot}, {each.num_bytes} bytes,"
+            f" since {_moment(each.since_unix_s)}, digest {each.digest[:12]}"
+            + (f", broken: {each.problem}" if each.problem else "")
+        )
+    for failed in found.failed:
+        when = f" on {_moment(failed.unix_s)}" if failed.unix_s else ""
+        lines.append(
+            f"version {failed.version}  never tried again: {failed.reason}{when}. {failed.meaning}"
+        )
+    if found.newest_update is not None:
+        newest = found.newest_update
+        detail = f": {newest['detail']}" if newest["detail"] else ""
+        lines.append(f"newest update: version {newest['target']} {newest['phase']}{detail}")
+    return [*lines, *(f"cannot be read: {problem}" for problem in found.problems)]
+
+
+def _moment(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
