@@ -7,9 +7,14 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "ray", "sqlalchemy", "scipy")
+HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "ray", "sqlalchemy", "scipy", "cv2")
 
-LIGHT = ("driftline_device.sampling.sampler", "driftline_device.spool", "driftline_device.link")
+LIGHT = (
+    "driftline_device.sampling.sampler",
+    "driftline_device.spool",
+    "driftline_device.link",
+    "driftline_device.sources",
+)
 
 
 @pytest.mark.parametrize("room", LIGHT)
