@@ -79,15 +79,18 @@ def dwc(
 
 @app.command()
 def uts(
-    questions: Annotated[int, typer.Option(help="Questions timed.")] = 60, out: Out = None
+    questions: Annotated[int, typer.Option(help="Questions timed.")] = 60,
+    pair: Annotated[str, typer.Option(help="A pair, or an export.")] = "tiny",
+    runtime: Annotated[RuntimeName, typer.Option(help="Which runs the model.")] = "auto",
+    out: Out = None,
 ) -> None:
-    """What token sampling adds to the time of an answer, kind by kind.
+    """What token sampling adds to the time of an answer, in all and step by step.
 
-    Example: driftline lab bench uts
+    Example: driftline lab bench uts --pair ./export
     """
     from driftline_lab.bench.uts import run_uts
 
-    finish(run_uts(questions), out)
+    finish(run_uts(questions, pair, runtime), out)
 
 
 @app.command()
@@ -160,6 +163,33 @@ def swaps(
     from driftline_lab.bench.swaps import run_swaps
 
     finish(run_swaps(pair, runtime=runtime, swaps=swaps, threads=threads), out)
+
+
+@app.command()
+def answers(
+    export: Annotated[Path, typer.Option(help="An export of the pair.")],
+    pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",
+    questions: Annotated[int, typer.Option(help="Questions compared.", min=30)] = 1_000,
+    scored: Annotated[int, typer.Option(help="Of them, with all scores.", min=3)] = 200,
+    rounds: Annotated[int, typer.Option(help="Timed passes of each runtime.", min=1)] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads of each.", min=1)] = 1,
+    out: Out = None,
+) -> None:
+    """An export in each precision beside fp32 and torch: answers, scores, time to an answer.
+
+    Example: driftline lab bench answers --export ./export --questions 1000
+    """
+    from driftline_lab.bench.answers import run_answers
+
+    done = run_answers(
+        pair,
+        str(export),
+        num_questions=questions,
+        num_scored=scored,
+        rounds=rounds,
+        threads=threads,
+    )
+    finish(done, out)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from driftline_lab.bench.memory import peak_bytes
 from driftline_lab.bench.spool import MAX_BYTES, fill
 from driftline_lab.data.streams import Segment, stream
 from driftline_shared.errors import DriftlineError
@@ -25,7 +26,7 @@ def run_starts(
     """Seconds of `driftline device run` on one row: `pairs` are (pair or export, runtime).
 
     Medians over `rounds`, in alternation: to the first answer with an empty spool, and with one of
-    `num_samples`.
+    `num_samples`. `peak_bytes`: the most memory the process had by then, with the empty one.
     """
     source = _one_row(work)
     cases = {}
@@ -37,22 +38,30 @@ def run_starts(
                 fill(state / "spool.sqlite", held)
             cases[runtime, name] = (pair, runtime, state)
     seconds: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
+    peaks: dict[str, list[int]] = {runtime: [] for _, runtime in pairs}
     for number in track(range(rounds + 1), "starting", console=Console(stderr=True)):
         for case, (pair, runtime, state) in cases.items():
-            taken = _first_answer(pair, runtime, state, source)
+            taken, peak = _first_answer(pair, runtime, state, source)
             if number:
                 seconds[case].append(taken)
+                if case[1] == "empty":
+                    peaks[runtime].append(peak)
     table: dict[str, dict[str, float]] = {}
     for (runtime, name), values in seconds.items():
         table.setdefault(runtime, {})[name] = statistics.median(values)
-    return {"rounds": rounds, "spooled": num_samples, "seconds_to_first_answer": table}
+    return {
+        "rounds": rounds,
+        "spooled": num_samples,
+        "seconds_to_first_answer": table,
+        "peak_bytes": {runtime: statistics.median(values) for runtime, values in peaks.items()},
+    }
 
 
-def _first_answer(pair: str, runtime: str, state: Path, source: Path) -> float:
+def _first_answer(pair: str, runtime: str, state: Path, source: Path) -> tuple[float, int]:
     events = state / "events.jsonl"
     events.unlink(missing_ok=True)
     command = [sys.executable, "-m", "driftline_shared.cli", "device", "run", "--pair", pair]
-    command += ["--state", str(state), "--source", str(source), "--events", str(events)]
+    command += ["--state", str(state), "--source", str(source), "--events", str(events), "--hold"]
     for setting in (
         f"runtime={runtime}",
         f"spool.max_bytes={MAX_BYTES}",
@@ -66,7 +75,7 @@ def _first_answer(pair: str, runtime: str, state: Path, source: Path) -> float:
             if process.poll() is not None and not events.exists():
                 raise DriftlineError(f"the device ended with {process.returncode}")
             time.sleep(0.005)
-        return time.perf_counter() - start
+        return time.perf_counter() - start, peak_bytes(process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=60.0)
