@@ -25,6 +25,10 @@ from driftline_shared.tokens import SamplingPolicy
 RETRY_PAUSES_S = (0.0, 0.2, 1.0)
 """Waits before a question is asked again while a new version is under watch: time to roll back."""
 
+MOST_UNSAMPLED = 2
+"""Questions of other threads between their turn at the model and the end of their sampling. Where
+sampling is slower than those who ask, they wait for it, rather than that samples pile up."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -44,6 +48,7 @@ class Answering:
         self._reply = reply
         self._sampling = threading.Lock()
         self._asks = threading.Condition()
+        self._unsampled = threading.Semaphore(MOST_UNSAMPLED)
         self._num_asks = 0
         self._is_open = False
         self._num_counted = 0
@@ -97,21 +102,26 @@ class Answering:
                 raise DriftlineError("the device takes no questions now", reason=Reason.STOPPING)
             self._num_asks += 1
         try:
-            question = Question(image=observation.image, text=observation.question)
-            answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), asker)
-            if answer is None:
-                self._parts.meter.errored()
-                _log.error("answer.failed", place=observation.place)
-                raise DriftlineError("the model failed on this question")
-            if asker is not None:
-                guard("reply", partial(asker.answered, answer))
-            self._finish(observation, question, answer, segment)
+            with self._unsampled:
+                answer = self._ask(observation, asker, segment)
             self._keep_sometimes(keep_every_s)
             return answer
         finally:
             with self._asks:
                 self._num_asks -= 1
                 self._asks.notify_all()
+
+    def _ask(self, observation: Observation, asker: Asker | None, segment: str) -> Answer:
+        question = Question(image=observation.image, text=observation.question)
+        answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), asker)
+        if answer is None:
+            self._parts.meter.errored()
+            _log.error("answer.failed", place=observation.place)
+            raise DriftlineError("the model failed on this question")
+        if asker is not None:
+            guard("reply", partial(asker.answered, answer))
+        self._finish(observation, question, answer, segment)
+        return answer
 
     # -- sampling ----------------------------------------------------------------------------
 

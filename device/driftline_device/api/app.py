@@ -24,6 +24,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from driftline_device.answering import MOST_UNSAMPLED
 from driftline_device.api.access import Access
 from driftline_device.api.call import Call
 from driftline_device.api.errors import ApiError, handle_errors
@@ -75,7 +76,9 @@ class Api:
         self._limits = limits
         self._created = int(time.time())
         self._desk = Desk(limits.max_waiting + 1)
-        self._threads = ThreadPoolExecutor(limits.max_waiting + 1, "driftline-api-ask")
+        # A thread for everyone in hand, and for those whose answers are still being sampled.
+        num_threads = limits.max_waiting + 1 + MOST_UNSAMPLED
+        self._threads = ThreadPoolExecutor(num_threads, "driftline-api-ask")
         now = device.snapshot()
         self._pair, self._base_model = now.pair, now.base_model
         self._metrics = CollectorRegistry()
@@ -156,11 +159,11 @@ class Api:
         )
 
     async def _begin(self, request: Request) -> tuple[Asked, Call]:
-        """Read a request and hand it to a thread, which holds its place until it is sampled."""
+        """Read a request and hand it to a thread; it is in hand until its reply is there."""
         loop, limits = asyncio.get_running_loop(), self._limits
         if not self._device.ready:
             raise ApiError(503, "the device is starting or draining", code="not_ready")
-        self._desk.admit()
+        place = self._desk.admit()
         try:
             body = await read_body(
                 request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
@@ -172,12 +175,11 @@ class Api:
             observation = Observation(
                 image=asked.image, question=asked.question, domain=DOMAIN, place=DOMAIN
             )
-            call = Call(loop, max_tokens=asked.max_tokens)
-            job = loop.run_in_executor(self._threads, call.run, self._device.ask, observation)
+            call = Call(loop, max_tokens=asked.max_tokens, on_end=place.leave)
+            loop.run_in_executor(self._threads, call.run, self._device.ask, observation)
         except BaseException:
-            self._desk.release()
+            place.leave()
             raise
-        job.add_done_callback(lambda _job: self._desk.release())
         return asked, call
 
 

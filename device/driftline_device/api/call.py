@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from driftline_device.api.errors import ApiError, api_error
 from driftline_device.api.replies import Spoken
@@ -18,10 +19,18 @@ class Call:
     """An `Asker` whose hearer sits in `loop`. `max_tokens`: how much of the answer it wants.
 
     The model always answers in full, up to the pair's bound: that is what sampling looks at.
+    `on_end` is called in the loop once there is nothing more to hear.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_tokens: int | None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_tokens: int | None,
+        on_end: Callable[[], None],
+    ) -> None:
         self._loop = loop
+        self._on_end = on_end
         self._max_tokens = max_tokens
         self._heard: asyncio.Queue[str | Spoken | ApiError] = asyncio.Queue()
         self._abandoned = False
@@ -54,7 +63,7 @@ class Call:
         try:
             ask(observation, self)
         except UnheardError:
-            pass
+            self._later(self._on_end)
         except Exception as error:
             self._hear(api_error(error))
 
@@ -88,7 +97,12 @@ class Call:
         self._hear(spoken)
 
     def _hear(self, what: str | Spoken | ApiError) -> None:
+        self._later(partial(self._heard.put_nowait, what))
+        if not isinstance(what, str):
+            self._later(self._on_end)
+
+    def _later(self, call: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._heard.put_nowait, what)
+            self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # the loop is closed: the server is gone
             self._abandoned = True

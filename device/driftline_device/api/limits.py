@@ -13,27 +13,37 @@ MOST_DISCARDED_BYTES = 64 << 20
 DISCARD_TIMEOUT_S = 5.0
 
 
+class Place:
+    """One request in hand; `leave` ends that, however often it is called."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk: Desk | None = desk
+
+    def leave(self) -> None:
+        """There is room for another."""
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            desk.num_in_hand -= 1
+
+
 class Desk:
     """Requests in hand, at most `limit`; used by the event loop's thread only."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._num_in_hand = 0
+        self.num_in_hand = 0
 
-    def admit(self) -> None:
-        """Take one more in hand; ApiError (429) if there are too many. `release` ends it."""
-        if self._num_in_hand >= self._limit:
+    def admit(self) -> Place:
+        """Take one more in hand; ApiError (429) if there are too many."""
+        if self.num_in_hand >= self._limit:
             raise ApiError(
                 429,
-                f"{self._num_in_hand} requests are in hand already and one is answered at a time: "
+                f"{self.num_in_hand} requests are in hand already and one is answered at a time: "
                 "ask again later (api.max_waiting bounds how many may wait)",
                 code="too_many_requests",
             )
-        self._num_in_hand += 1
-
-    def release(self) -> None:
-        """One less."""
-        self._num_in_hand -= 1
+        self.num_in_hand += 1
+        return Place(self)
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -96,7 +106,8 @@ class ReadToTheEnd:
             nonlocal left
             if left and message["type"] == "http.response.start":
                 left = False
-                await _discard(receive)
+                if message["status"] != 408:  # then nothing comes
+                    await _discard(receive)
             await send(message)
 
         await self._app(scope, noted, replied)

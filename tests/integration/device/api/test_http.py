@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from driftline_device.sampling.sampler import Sampler
 from driftline_shared.errors import ConfigError, DriftlineError, Reason
 from tests.fakes.api_device import (
     NUM_WORDS,
@@ -275,8 +276,6 @@ def test_a_reply_does_not_wait_for_sampling_and_the_sample_is_kept(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampled = threading.Event()
-    from driftline_device.sampling.sampler import Sampler
-
     consider = Sampler.consider
 
     def slow(self: Sampler, *args: Any) -> Any:
@@ -298,6 +297,21 @@ def test_a_reply_does_not_wait_for_sampling_and_the_sample_is_kept(
             "what?",
             body["choices"][0]["message"]["content"],
         )
+
+
+def test_one_client_is_never_too_many_however_slow_sampling_is(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consider = Sampler.consider
+
+    def slow(self: Sampler, *args: Any) -> Any:
+        threading.Event().wait(0.02)
+        return consider(self, *args)
+
+    monkeypatch.setattr(Sampler, "consider", slow)
+    with opened(**{"api.max_waiting": 0}) as device:
+        assert [device.ask(request())[0] for _ in range(8)] == [200] * 8
+        until(lambda: device.daemon.snapshot().num_seen == 8)
 
 
 def test_port_0_serves_nothing(opened: Callable[..., Any]) -> None:

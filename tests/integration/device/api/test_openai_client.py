@@ -11,6 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.runtime.torch import TorchRuntime
 from driftline_shared.models.pair import load_pair
 from tests.fakes.api_device import Running, TalkingRuntime, data_url, messages, running_device
@@ -176,8 +177,6 @@ def test_a_real_model_answers_as_without_the_api(tmp_path: Path) -> None:
     pair = load_pair(folder)
     runtime = TorchRuntime(pair)
     image = random_image(1)
-    from driftline_device.runtime.runtime import Question
-
     (alone,) = runtime.answer([Question(image=image, text=QUESTIONS[0])])
     with (
         running_device(tmp_path / "state", folder, runtime) as device,
