@@ -155,10 +155,12 @@ class Daemon:
     def hold(self) -> None:
         """Stay in touch with the cloud, without questions, until somebody asks to stop."""
         self._activity = "holding"
+        turns, num_done = self._parts.turns, -1
         while not self._stop_asked:
-            with self._parts.turns:
-                pass  # Not before its turn: a model that hangs must stop the beat, too.
-            self._supervisor.beat()
+            # Other threads may be asking: a model that hangs must stop the beat, too.
+            if turns.is_free or turns.num_done != num_done:
+                self._supervisor.beat()
+            num_done = turns.num_done
             self._parts.clock.sleep(SLICE_S)
 
     def drain(self, timeout_s: float) -> bool:

@@ -18,6 +18,17 @@ class Turns:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiting: deque[object] = deque()
+        self._num_done = 0
+
+    @property
+    def num_done(self) -> int:
+        """Turns that have ended."""
+        return self._num_done
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is at the model."""
+        return not self._waiting
 
     def __enter__(self) -> None:
         ticket = object()
@@ -34,4 +45,5 @@ class Turns:
     ) -> None:
         with self._condition:
             self._waiting.popleft()
+            self._num_done += 1
             self._condition.notify_all()

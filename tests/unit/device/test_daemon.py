@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from driftline_device.config import load_config
-from driftline_device.daemon import Daemon
+from driftline_device.daemon import SLICE_S, Daemon
 from driftline_device.link.settings import LinkStats
 from driftline_device.memory import Memory
 from driftline_device.reading import describe
@@ -375,11 +376,14 @@ def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs
         daemon.run(open_source(path))
         assert beats.num == 5
         holding = threading.Thread(target=daemon.hold)
-        with daemon._parts.turns:
+        turns = daemon._parts.turns
+        with turns:
             holding.start()
-            until(lambda: len(daemon._parts.turns._waiting) == 2)
-            assert beats.num == 5
-        until(lambda: beats.num >= 7)
+            until(lambda: beats.num == 6)  # the first look: a turn may just have begun
+            started_s = time.monotonic()
+            until(lambda: time.monotonic() - started_s > 3 * SLICE_S)
+            assert beats.num == 6
+        until(lambda: beats.num >= 8)
         daemon.stop(0.1)
         holding.join(10.0)
 
