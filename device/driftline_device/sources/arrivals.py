@@ -30,13 +30,18 @@ MAX_WAITING = 10_000
 MAX_REMEMBERED = 100_000
 """Files known to have been given; older ones are told by their time alone."""
 
+HIDDEN = (".", "~")
+"""What names of hidden files and folders begin with."""
+
 MAX_GIVEN = 64
 """Files given at a time."""
 
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~")
 """What names of unfinished files end in, before or after the suffix of the image."""
 
-_SCAN_COST = 20.0  # a look through the folder may take one second in so many
+_LOOK_S = 0.02  # longest wait for a change before what is complete is given
+_SCAN_COST = 50.0  # a look through the folder may take one second in so many
+_SCAN_AGAIN = 5.0  # the same where there is reason to look
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +93,7 @@ class Arrivals:
         self._given_until_ns = -1  # arrivals up to here are given, whether remembered or not
         self._more = False
         self._root: tuple[int, int] | None = None
-        self._scan_s = 0.0
+        self._scan_s = self._again_s = 0.0
         self._changes: Generator[set[FileChange], None, None] | None = None
         self._told_of_watch = False
         self._look_at_folder()
@@ -99,13 +104,17 @@ class Arrivals:
 
     def take(self) -> list[Path]:
         """Complete files, first come first; after `wait_s` at most, then perhaps none."""
-        self._look_at_folder()
-        for name in self._changed():
-            self._consider(Path(name))
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._scan_s or (self._more and not self._waiting):
-            self._scan(now_s)
-        return self._complete()
+        until_s = self._clock.monotonic_s() + self._wait_s
+        while True:
+            self._look_at_folder()
+            for name in self._changed():
+                self._consider(Path(name))
+            now_s = self._clock.monotonic_s()
+            if now_s >= self._scan_s or (self._more and not self._waiting):
+                self._scan(now_s)
+            complete = self._complete()
+            if complete or self._clock.monotonic_s() >= until_s:
+                return complete
 
     def close(self) -> None:
         """Stop watching."""
@@ -144,8 +153,8 @@ class Arrivals:
             self._folder,
             watch_filter=None,
             debounce=50,
-            step=20,
-            rust_timeout=max(1, int(1000 * self._wait_s)),
+            step=10,
+            rust_timeout=int(1000 * _LOOK_S),
             yield_on_timeout=True,
             ignore_permission_denied=True,
         )
@@ -169,7 +178,7 @@ class Arrivals:
     def _changed(self) -> Iterator[str]:
         """Paths of what changed, waiting for the first; wherever the system lets us watch."""
         if self._changes is None:
-            self._clock.sleep(self._wait_s)
+            self._clock.sleep(_LOOK_S)
             return
         try:
             changes = next(self._changes)
@@ -189,8 +198,14 @@ class Arrivals:
         except OSError:
             return
         if stat.S_ISDIR(found.st_mode):
-            self._scan_s = 0.0  # a folder that was moved in: its files are not told one by one
-        elif self._is_wanted(path, found) and path not in self._waiting:
+            # A folder that was moved in: its files are not told one by one.
+            self._scan_s = min(self._scan_s, self._again_s)
+        elif (
+            path not in self._waiting
+            and self._is_image(path.name)
+            and self._is_new(found)
+            and not any(part.startswith(HIDDEN) for part in path.relative_to(self._folder).parts)
+        ):
             if len(self._waiting) >= MAX_WAITING:
                 self._more = True
                 return
@@ -206,27 +221,31 @@ class Arrivals:
         )
 
     def _complete(self) -> list[Path]:
-        now_s, complete = self._clock.monotonic_s(), []
-        for path, waiting in list(self._waiting.items()):
+        now_s = self._clock.monotonic_s()
+        complete: list[Path] = []
+        done: list[Path] = []
+        for path, waiting in self._waiting.items():
+            if len(complete) == MAX_GIVEN:
+                break
             if now_s < waiting.due_s:
                 continue
             try:
                 found = path.stat(follow_symlinks=False)
             except OSError:
-                del self._waiting[path]
+                done.append(path)
                 continue
             identity = _identity(found)
             if identity != waiting.identity:
                 waiting.identity = identity
                 waiting.due_s = now_s + self._settings.complete_after_s
                 continue
-            del self._waiting[path]
+            done.append(path)
             # Two names of one file, or a rename while it waited, are one arrival.
             if found.st_size and identity not in self._given:
                 self._remember(identity, found.st_ctime_ns)
                 complete.append(path)
-                if len(complete) == MAX_GIVEN:
-                    break
+        for path in done:
+            del self._waiting[path]
         return complete
 
     def _scan(self, began_s: float) -> None:
@@ -235,34 +254,43 @@ class Arrivals:
             self._changes = self._watch()
         free = MAX_WAITING - len(self._waiting)
         arrivals = (
-            (found.st_ctime_ns, str(path), path, found)
+            (found.st_ctime_ns, path, found)
             for path, found in self._walk()
-            if path not in self._waiting
+            if Path(path) not in self._waiting
         )
         first = heapq.nsmallest(free + 1, arrivals, key=lambda each: each[:2])
         self._more = len(first) > free
-        for _, _, path, found in first[:free]:
-            self._wait_for(path, found)
+        for _, path, found in first[:free]:
+            self._wait_for(Path(path), found)
         took_s = self._clock.monotonic_s() - began_s
         self._scan_s = began_s + max(self._settings.rescan_s, _SCAN_COST * took_s)
+        self._again_s = began_s + _SCAN_AGAIN * took_s
 
-    def _walk(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for folder, folders, names in os.walk(self._folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    found = path.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                if self._is_wanted(path, found):
-                    yield path, found
+    def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Paths of new files, in no order. It runs over files known for long: cheap for those."""
+        folders = [str(self._folder)]
+        while folders:
+            try:
+                with os.scandir(folders.pop()) as entries:
+                    for entry in entries:
+                        if entry.name.startswith(HIDDEN):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif self._is_image(entry.name):
+                            found = entry.stat(follow_symlinks=False)
+                            if self._is_new(found):
+                                yield entry.path, found
+            except OSError:  # what goes away meanwhile is no matter
+                continue
 
-    def _is_wanted(self, path: Path, found: os.stat_result) -> bool:
+    def _is_image(self, name: str) -> bool:
+        suffix = "." + name.rpartition(".")[2].lower()
+        return suffix in self._suffixes and not is_temporary(name)
+
+    def _is_new(self, found: os.stat_result) -> bool:
         return (
             stat.S_ISREG(found.st_mode)
-            and path.suffix.lower() in self._suffixes
-            and not is_temporary(path.relative_to(self._folder))
             and found.st_ctime_ns > self._given_until_ns
             and _identity(found) not in self._given
         )
@@ -274,12 +302,13 @@ class Arrivals:
             self._given_until_ns = max(self._given_until_ns, forgotten_ns)
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a part of the relative `path` is hidden, or its name is one of unfinished files."""
+def is_temporary(name: str) -> bool:
+    """Whether a file of that name is hidden or not finished."""
+    stem = name.rpartition(".")[0]
     return (
-        any(part.startswith((".", "~")) for part in path.parts)
-        or path.name.lower().endswith(TEMPORARY)
-        or path.stem.lower().endswith(TEMPORARY)
+        name.startswith(HIDDEN)
+        or name.lower().endswith(TEMPORARY)
+        or (stem.lower().endswith(TEMPORARY))
     )
 
 
