@@ -101,15 +101,15 @@ def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
     )
     scales = graph.weight(f"{layer.name}.scales", (layer.outputs,), np.float32, scales_of)
     largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.ints(-1)], keepdims=1)
-    step = graph.node("Mul", [largest, _shared(graph, "per_code", 1.0 / 127.0)])
-    step = graph.node("Max", [step, _shared(graph, "least_step", 1e-12)])
-    ratio = graph.node("Div", [x, step])
-    one, zero = _shared(graph, "one", 1.0), _zero_point(graph)
-    rounded = graph.node("QuantizeLinear", [ratio, one, zero])
+    # A row of zeros stays one.
+    largest = graph.node("Max", [largest, _shared(graph, "least", 1e-20)])
+    ratio = graph.node("Div", [x, largest])
+    step, zero = _shared(graph, "step", 1.0 / 127.0), _zero_point(graph)
+    rounded = graph.node("QuantizeLinear", [ratio, step, zero])
     y = graph.node(
-        "MatMulIntegerToFloat", [rounded, codes, one, scales, zero, ""], domain=MICROSOFT
+        "MatMulIntegerToFloat", [rounded, codes, step, scales, zero, ""], domain=MICROSOFT
     )
-    return graph.node("Mul", [y, step])
+    return graph.node("Mul", [y, largest])
 
 
 def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:
