@@ -36,6 +36,22 @@ def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path
     check_files(out, load_export(out))
 
 
+def test_without_a_probe_set_the_tower_stays_as_it_is(pair_dir: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(pair_dir, bare, ignore=shutil.ignore_patterns("probe"))
+    made = export_pair(load_pair(bare), tmp_path / "out", told=lambda _: None)
+    assert "no probe pictures" in made.tower
+    assert made.num_checked == 0
+    assert not made.agreement
+    assert {one.tower for one in made.export.precisions.values()} == {"tower.fp32.onnx"}
+    assert load_pair(tmp_path / "out").base_model == load_pair(bare).base_model
+
+
+def test_an_export_is_not_exported(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PairError, match="is an export"):
+        export_pair(load_pair(folder), tmp_path / "out", told=lambda _: None)
+
+
 def test_a_family_without_graphs_is_refused(tmp_path: Path) -> None:
     folder = make_family_pair(tmp_path / "pair", "qwen2_5_vl")
     with pytest.raises(PairError, match=r"'qwen2_5_vl'.*runtime = \"torch\""):
