@@ -30,6 +30,7 @@ VIOLATIONS = {
     "gRPC only": ("cloud/driftline_cloud/rounds/bad.py", "import grpc\n"),
     "Heavy model packages": ("device/driftline_device/spool/bad.py", "import torch\n"),
     "HTTP serving only": ("device/driftline_device/bad.py", "import fastapi\n"),
+    "ONNX Runtime": ("device/driftline_device/spool/bad.py", "import onnxruntime\n"),
     "Ray only": ("cloud/driftline_cloud/service/bad.py", "import ray\n"),
 }
 
