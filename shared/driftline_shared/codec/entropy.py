@@ -17,17 +17,19 @@ import zstandard
 from driftline_shared.codec.varint import read_varint, write_varint
 from driftline_shared.errors import CodecError
 
-_LEVEL = 19
+BEST_LEVEL = 19
 _WINDOW_LOG = 23
 """8 MiB: the most memory a frame from outside may ask for."""
 _MAX_SEGMENTS = 65_536
 _SEGMENT_OVERHEAD_BYTES = 6
 
 
-def shrink(data: bytes) -> bytes:
-    """`data` as one bare zstd frame (possibly longer than `data`)."""
+def shrink(data: bytes, level: int = BEST_LEVEL) -> bytes:
+    """`data` as one bare zstd frame (possibly longer than `data`); `level` 1..19, from fast to
+    small. What reads it does not depend on the level.
+    """
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        _LEVEL,
+        level,
         source_size=len(data),
         window_log=min(_WINDOW_LOG, max(10, len(data).bit_length())),
         format=zstandard.FORMAT_ZSTD1_MAGICLESS,

@@ -109,11 +109,16 @@ class Scores:
         return self._prompts.row(case.question, case.positions, case.ids)
 
     def _project(self, case: Case, masks: DropoutMasks) -> Floats:
-        """(K, V, D) of K passes."""
-        tokens = np.broadcast_to(case.tokens, (case.passes, *case.tokens.shape))
-        feeds = {"tokens": np.ascontiguousarray(tokens)}
-        feeds |= self._drawn("projector", masks, tokens.shape[:2])
-        return self._sessions.run("projector", feeds, case.adapter)
+        """(K, V, D) of K passes.
+
+        They differ behind the mask only, so the graph is given the tokens once and K masks; it then
+        gives the rows of all passes, one pass behind the other, as one image.
+        """
+        num_tokens = len(case.tokens)
+        feeds = {"tokens": case.tokens[None]}
+        feeds |= self._drawn("projector", masks, (case.passes, num_tokens))
+        rows = self._sessions.run("projector", feeds, case.adapter)
+        return rows.reshape(case.passes, num_tokens, -1)
 
     def _forced(
         self,
