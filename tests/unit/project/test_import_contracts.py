@@ -29,6 +29,7 @@ VIOLATIONS = {
     ),
     "gRPC only": ("cloud/driftline_cloud/rounds/bad.py", "import grpc\n"),
     "Heavy model packages": ("device/driftline_device/spool/bad.py", "import torch\n"),
+    "Cameras": ("device/driftline_device/api/bad.py", "import cv2\n"),
     "HTTP serving only": ("device/driftline_device/bad.py", "import fastapi\n"),
     "ONNX Runtime": ("device/driftline_device/spool/bad.py", "import onnxruntime\n"),
     "Ray only": ("cloud/driftline_cloud/service/bad.py", "import ray\n"),
