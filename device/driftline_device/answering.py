@@ -8,6 +8,7 @@ whoever holds `_sampling`. A reply leaves before either sees the answer.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -53,7 +54,8 @@ class Answering:
         self._is_open = False
         self._num_counted = 0
         self._keep_due_s = 0.0
-        self._policy: SamplingPolicy | None = None
+        # At most one waits; a deque, since it comes from another thread.
+        self._policies: deque[SamplingPolicy] = deque(maxlen=1)
         self._told_of_images = False
         self.paused = False
 
@@ -127,7 +129,7 @@ class Answering:
 
     def take_policy(self, policy: SamplingPolicy) -> None:
         """Obeyed from the next answer on."""
-        self._policy = policy
+        self._policies.append(policy)
 
     def tell_of_images(self) -> None:
         """Say once that the cloud asks for images which the owner does not let leave."""
@@ -195,9 +197,8 @@ class Answering:
         if self.paused:
             return None
         try:
-            policy, self._policy = self._policy, None
-            if policy is not None:
-                self._obey(policy)
+            if self._policies:
+                self._obey(self._policies.popleft())
             with self._parts.turns:
                 sample = self._parts.sampler.consider(
                     observation.question, answer, self._parts.runtime, observation.image

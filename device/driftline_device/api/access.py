@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -34,7 +35,12 @@ class Access:
     @staticmethod
     def _check_host(request: Request) -> None:
         """A name that a stranger's DNS points to loopback opens nothing without a token."""
-        if not is_loopback(request.url.hostname or ""):
+        # Read from the header itself: the request's URL falls back to this machine's own address.
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        except ValueError:  # brackets that do not match
+            host = None
+        if not is_loopback(host or ""):
             raise ApiError(
                 403,
                 "without a token this device answers as localhost or 127.0.0.1 only; ask there, or "

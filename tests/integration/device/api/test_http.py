@@ -127,6 +127,8 @@ def test_without_the_token_nothing_is_told(opened: Callable[..., Any]) -> None:
 def test_a_page_whose_name_points_to_loopback_is_refused(device: Running) -> None:
     found = device.ask(request(), host="evil.example.org")
     check_error(found, 403, "host_not_allowed")
+    for host in ("", "[::1", "127.0.0.1.example.org", "10.0.0.1:80"):
+        check_error(device.ask(request(), host=host), 403, "host_not_allowed")
     for host in ("localhost", f"127.0.0.1:{device.port}", "[::1]:80"):
         assert device.ask(request(), host=host)[0] == 200
 
@@ -171,6 +173,12 @@ def test_a_large_body_is_refused_and_the_reason_arrives(opened: Callable[..., An
         status, body = raw(device, *parts)
         assert (status, body["error"]["code"]) == (413, "request_too_large")
         assert device.ask(request())[0] == 200
+
+
+def test_whoever_waits_to_be_told_to_go_on_is_refused_at_once(opened: Callable[..., Any]) -> None:
+    with opened(**{"api.max_body_bytes": 4096}) as device:
+        status, body = raw(device, HEAD + b"expect: 100-continue\r\ncontent-length: 5000\r\n\r\n")
+        assert (status, body["error"]["code"]) == (413, "request_too_large")
 
 
 def test_a_body_that_never_comes_is_not_waited_for(opened: Callable[..., Any]) -> None:
