@@ -410,8 +410,14 @@ def graph_parameters(
     LoRA pairs whose B is zero change nothing and are left out, so version 0 costs nothing. Raises
     UpdateError when names or shapes are not the model's.
     """
-    _check_adapter(adapter_shapes(export.adapter), adapter)
-    table = export.adapter
+    return packed_parameters(export.adapter, adapter)
+
+
+def packed_parameters(
+    table: AdapterTable, adapter: Adapter
+) -> dict[AdaptedPart, dict[str, NDArray[np.float32]]]:
+    """See `graph_parameters`."""
+    _check_adapter(adapter_shapes(table), adapter)
     given: dict[AdaptedPart, dict[str, NDArray[np.float32]]] = {
         "projector": {},
         "lm": {},
