@@ -98,6 +98,38 @@ def test_everything_arrives_once(cloud: FakeCloud, spool: Spool, make_link: Make
     assert stats.bytes_up > sum(len(sample.tokens.payload) for sample in samples)
 
 
+def test_samples_held_back_stay_until_they_are_let_go(
+    cloud: FakeCloud, spool: Spool, make_link: MakeLink
+) -> None:
+    samples = fill(spool, 6)
+    link = make_link()
+    assert link.flush(WAIT_S)  # a stream is open
+    link.hold(True)
+    samples += fill(spool, 6, first=6)
+    link.wake()
+    assert not link.flush(0.5)
+    assert link.stats().connected
+    assert len(cloud.stored) == 6
+    link.hold(False)
+    assert link.flush(WAIT_S)
+    assert_all_arrived(cloud, spool, samples)
+
+
+def test_a_link_that_begins_held_back_sends_nothing(
+    cloud: FakeCloud, spool: Spool, make_link: MakeLink
+) -> None:
+    samples = fill(spool, 3)
+    link = make_link(settings={"idle_s": 0.05})
+    link.hold(True)
+    until(lambda: link.stats().connected)
+    sent = len(cloud.arrivals)
+    assert not link.flush(0.3)
+    assert len(cloud.arrivals) == sent
+    link.hold(False)
+    assert link.flush(WAIT_S)
+    assert_all_arrived(cloud, spool, samples)
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_regions_spooled_earlier_leave_only_while_the_owner_allows_it(
     cloud: FakeCloud, spool: Spool, make_link: MakeLink, allowed: bool
