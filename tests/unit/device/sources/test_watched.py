@@ -18,6 +18,7 @@ from driftline_device.sources.arrivals import Arrivals, FolderSettings, is_tempo
 from driftline_device.sources.source import Observation
 from driftline_device.sources.watched import WatchedFolderSource
 from driftline_shared.clock import SystemClock
+from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import until
 
 QUICK = FolderSettings(complete_after_s=0.15, rescan_s=600.0)
@@ -86,14 +87,38 @@ def test_a_file_is_given_only_once_it_is_complete(folder: Path, tmp_path: Path) 
     reader = Reader(folder, FolderSettings(complete_after_s=1.5, rescan_s=600.0))
     reader.pull()
     with (folder / "slow.png").open("wb") as file:
-        for position in range(0, len(whole), 10):
-            file.write(whole[position : position + 10])
+        for position in range(0, len(whole), 25):
+            file.write(whole[position : position + 25])
             file.flush()
             reader.pull()
             assert reader.names == []
     assert reader.pull_until(1) == ["slow.png"]
     assert (reader.values, reader.source.num_broken) == ([9], 0)
     reader.rows.close()
+
+
+def test_a_file_that_grows_has_to_rest_anew(folder: Path) -> None:
+    clock = FakeClock()  # earlier than the files: their age says nothing
+    path = save(folder / "a.png")
+    os.link(path, folder / "same.png")
+    it = Arrivals(
+        folder,
+        frozenset({".png"}),
+        FolderSettings(complete_after_s=10.0, rescan_s=1e9),
+        clock=clock,
+        wait_s=0.0,
+    )
+    assert it.take() == []
+    clock.advance(9.0)
+    assert it.take() == []
+    with path.open("ab") as file:
+        file.write(b"more")
+    for seconds in (2.0, 9.0):
+        clock.advance(seconds)
+        assert it.take() == []
+    clock.advance(2.0)
+    assert [each.name for each in it.take()] == ["a.png"]  # of two names, one
+    it.close()
 
 
 def test_one_that_was_moved_in_is_complete_at_once(folder: Path, tmp_path: Path) -> None:
