@@ -8,22 +8,23 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from driftline_device.api.errors import ApiError
-from driftline_device.api.settings import is_loopback
+from driftline_device.api.settings import Key, is_loopback
 
 
 class Access:
-    """A dependency of routes; `secret` empty asks for no token."""
+    """A dependency of routes; a `key` without a secret asks for no token."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+    def __init__(self, key: Key) -> None:
+        self._key = key
 
     async def __call__(self, request: Request) -> None:
         """ApiError: 401 for a wrong token, 403 for a web page that found its way to loopback."""
-        if not self._secret:
+        secret = self._key.secret.encode()
+        if not secret:
             self._check_host(request)
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(given.strip().encode(), self._secret)
+        same = hmac.compare_digest(given.strip().encode(), secret)
         if scheme.lower() != "bearer" or not same:
             raise ApiError(
                 401,

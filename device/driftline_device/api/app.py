@@ -31,6 +31,7 @@ from driftline_device.api.errors import ApiError, handle_errors
 from driftline_device.api.limits import Desk, ReadToTheEnd, read_body
 from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
+from driftline_device.api.settings import Key
 from driftline_device.asking import Asker
 from driftline_device.metrics import SnapshotCollector
 from driftline_device.runtime.runtime import Answer
@@ -71,7 +72,7 @@ class Limits:
 class Api:
     """The routes over one device. `close` ends the threads that answer."""
 
-    def __init__(self, device: Device, limits: Limits, *, secret: str = "") -> None:
+    def __init__(self, device: Device, limits: Limits, *, key: Key) -> None:
         self._device = device
         self._limits = limits
         self._created = int(time.time())
@@ -83,17 +84,17 @@ class Api:
         self._pair, self._base_model = now.pair, now.base_model
         self._metrics = CollectorRegistry()
         self._metrics.register(SnapshotCollector(device.snapshot))
-        self.app = self._routes(secret)
+        self.app = self._routes(key)
 
     def close(self) -> None:
         """Start no more answers; those in hand end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _routes(self, secret: str) -> FastAPI:
+    def _routes(self, key: Key) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         app.add_middleware(ReadToTheEnd)
         handle_errors(app)
-        closed = [Depends(Access(secret))]
+        closed = [Depends(Access(key))]
         app.add_api_route("/health", self._health, methods=["GET"])
         app.add_api_route("/ready", self._ready, methods=["GET"])
         for path, route in (

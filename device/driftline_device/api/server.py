@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from driftline_device.api.settings import ApiConfig
+from driftline_device.api.settings import ApiConfig, Key
 from driftline_shared.errors import ConfigError, DriftlineError
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ _log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def serve_api(device: Device, config: ApiConfig, *, max_pixels: int) -> Iterator[None]:
+def serve_api(
+    device: Device, config: ApiConfig, *, max_pixels: int, key: Key | None = None
+) -> Iterator[None]:
     """Serve the API of `device` as long as the block lasts; port 0 serves none.
 
-    Raises ConfigError if the address cannot be had or the token cannot be read.
+    `key`: whoever holds it may change the token meanwhile. Raises ConfigError if the address cannot be had or the token cannot be read.
     """
     if not config.port:
         yield
@@ -54,7 +56,7 @@ def serve_api(device: Device, config: ApiConfig, *, max_pixels: int) -> Iterator
         body_timeout_s=config.body_timeout_s,
         max_pixels=max_pixels,
     )
-    api = Api(device, limits, secret=config.secret())
+    api = Api(device, limits, key=key or Key(config))
     server = uvicorn.Server(
         uvicorn.Config(
             api.app,
@@ -88,11 +90,15 @@ def serve_api(device: Device, config: ApiConfig, *, max_pixels: int) -> Iterator
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"api: {host}:{port} cannot be listened on: {error.strerror or error}"
         ) from error
+    # Inherited by connections. Head and body of a reply are two packets, and asyncio does not see
+    # that a socket made in this way is TCP: the second would wait 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:

@@ -64,6 +64,32 @@ class ApiConfig(BaseModel):
         return secret
 
 
+class Key:
+    """The bearer token in force; other settings may bring another one while the API serves."""
+
+    def __init__(self, config: ApiConfig) -> None:
+        """Raises ConfigError if the token cannot be read."""
+        self._secret = config.secret() if config.port else ""
+
+    @property
+    def secret(self) -> str:
+        """Empty where none is asked for."""
+        return self._secret
+
+    def check(self, config: ApiConfig) -> str:
+        """The token of `config`, for `take`. Raises ConfigError if it cannot be read, or if it would
+        open what is closed.
+        """
+        secret = config.secret() if config.port else ""
+        if self._secret and not secret:
+            raise ConfigError("api.token: to ask for no token any more takes a restart")
+        return secret
+
+    def take(self, secret: str) -> None:
+        """From the next request on."""
+        self._secret = secret
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host`, a name or address without port, is this machine only."""
     if host.lower().rstrip(".") == "localhost":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from driftline_device.api.server import _listen
 from driftline_device.api.settings import ApiConfig, is_loopback
 from driftline_device.config import load_config
 from driftline_shared.errors import ConfigError
@@ -59,3 +61,13 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes 
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"api\.token_file"):
         ApiConfig(token_file=file).secret()
+
+
+def test_replies_do_not_wait_for_acknowledgements() -> None:
+    with (
+        _listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
