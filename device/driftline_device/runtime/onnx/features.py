@@ -59,3 +59,9 @@ class BoundedCache(Generic[T]):
             self._num_bytes += num_bytes
             while self._num_bytes > self._max_bytes:
                 self._num_bytes -= self._held.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+            self._num_bytes = 0

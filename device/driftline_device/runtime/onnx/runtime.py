@@ -182,6 +182,8 @@ class OnnxRuntime:
             self._active = made
             pause_s = time.perf_counter() - began_s
         del before
+        # Of no use any more: their keys name the version before. Tower tokens stay.
+        self._prefixes.clear()
         return pause_s * 1e3
 
     def _activate(self, adapter: Adapter, version: int) -> ActiveAdapter:

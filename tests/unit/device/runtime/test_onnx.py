@@ -170,7 +170,9 @@ def test_a_swap_leaves_no_cached_prompt_of_the_old_version(pairs: tuple[Pair, Pa
     for _ in range(3):  # the third time from the cache
         runtime.answer(ASKED[:1])
     adapter = moved(runtime.adapter(), 0.5)
+    assert runtime._prefixes.num_bytes > 0
     runtime.swap(adapter, 5)
+    assert runtime._prefixes.num_bytes == 0
     fresh = OnnxRuntime(pairs[1], precision="fp32", adapter=adapter, version=5)
     (ours,), (wanted,) = runtime.answer(ASKED[:1]), fresh.answer(ASKED[:1])
     assert (ours.step_ids, ours.version) == (wanted.step_ids, 5)
