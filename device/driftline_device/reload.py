@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import Daemon
 from driftline_device.wiring import daemon_settings, update_settings
@@ -18,6 +19,8 @@ from driftline_shared.logs import set_log_level
 
 LIVE = frozenset(
     {
+        "api.token",
+        "api.token_file",
         "batch_size",
         "log.level",
         "pace",
@@ -40,16 +43,24 @@ class Reloader:
     """Reads the configuration anew, from file, environment and flags, and hands it on."""
 
     def __init__(
-        self, daemon: Daemon, config: DeviceConfig, read: Callable[[], DeviceConfig]
+        self,
+        daemon: Daemon,
+        config: DeviceConfig,
+        read: Callable[[], DeviceConfig],
+        key: Key | None = None,
     ) -> None:
+        """`key`: of the local API, which may get another token."""
         self._daemon = daemon
         self._config = config
         self._read = read
+        self._key = key or Key(config.api)
 
     def reload(self) -> None:
         """Take up what has changed; for the thread that answers. Raises nothing."""
         try:
             new = self._read()
+            merged = with_live(self._config, new)
+            secret = self._key.check(merged.api)
         except DriftlineError as error:
             _log.error("settings.kept", error=str(error), fix=error.fix)
             return
@@ -58,7 +69,8 @@ class Reloader:
             return
         changed = changes(self._config, new)
         taken = [key for key in changed if is_live(key)]
-        self._config = with_live(self._config, new)
+        self._config = merged
+        self._key.take(secret)
         set_log_level(self._config.log.level)
         self._daemon.take_settings(
             daemon_settings(self._config), update_settings(self._config), self._config.sampling
@@ -78,7 +90,9 @@ def with_live(old: DeviceConfig, new: DeviceConfig) -> DeviceConfig:
     """`old` with those settings of `new` that a running daemon takes up."""
     whole = {key: getattr(new, key) for key in LIVE if "." not in key}
     log = old.log.model_copy(update={"level": new.log.level})
-    return old.model_copy(update={**whole, "log": log})
+    token = {"token": new.api.token, "token_file": new.api.token_file}
+    api = old.api.model_copy(update=token)
+    return old.model_copy(update={**whole, "log": log, "api": api})
 
 
 def changes(old: DeviceConfig, new: DeviceConfig) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from driftline_device.api.settings import Key
 from driftline_device.calibration import Calibrated, Progress, TokenRuntime, calibrate
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import ASKS_END_S, Daemon
@@ -47,13 +48,13 @@ def run_device(
     sources = open_sources(texts, config)
     pair = load_pair(config.pair)
     runtime = runtime_for(config, pair)
-    supervisor = ServiceSupervisor(notifier or Notifier())
+    supervisor, key = ServiceSupervisor(notifier or Notifier()), Key(config.api)
     with (
-        open_daemon(config, pair, runtime, supervisor=supervisor) as daemon,
+        open_daemon(config, pair, runtime, supervisor=supervisor, key=key) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
     ):
-        supervisor.reload = Reloader(daemon, config, reread or (lambda: config)).reload
+        supervisor.reload = Reloader(daemon, config, reread or (lambda: config), key).reload
         stream(
             daemon,
             sources,

@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 
 from driftline_device.api.server import serve_api
+from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon import Daemon
 from driftline_device.disk import make_folder
@@ -77,6 +78,7 @@ def open_daemon(
     *,
     reply: Reply | None = None,
     supervisor: Supervisor | None = None,
+    key: Key | None = None,
     clock: Clock | None = None,
     on_stage: Stages = _ignore,
 ) -> Iterator[Daemon]:
@@ -140,7 +142,7 @@ def open_daemon(
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
-        stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels))
+        stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
         yield daemon
 
 

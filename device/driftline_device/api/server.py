@@ -35,7 +35,8 @@ def serve_api(
 ) -> Iterator[None]:
     """Serve the API of `device` as long as the block lasts; port 0 serves none.
 
-    `key`: whoever holds it may change the token meanwhile. Raises ConfigError if the address cannot be had or the token cannot be read.
+    `key`: whoever holds it may change the token meanwhile. Raises ConfigError if the address cannot
+    be had or the token cannot be read.
     """
     if not config.port:
         yield

@@ -77,8 +77,9 @@ class Key:
         return self._secret
 
     def check(self, config: ApiConfig) -> str:
-        """The token of `config`, for `take`. Raises ConfigError if it cannot be read, or if it would
-        open what is closed.
+        """The token of `config`, for `take`.
+
+        Raises ConfigError if it cannot be read, or if it would open what is closed.
         """
         secret = config.secret() if config.port else ""
         if self._secret and not secret:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from driftline_device.api.access import Access
+from driftline_device.api.errors import ApiError
+from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.daemon import Daemon
 from driftline_device.reload import Reloader, changes, with_live
@@ -107,3 +112,45 @@ def test_settings_that_do_not_read_change_nothing(tmp_path: Path, daemon: Daemon
     assert daemon._settings is before
     assert [(row["event"], row["error"]) for row in logs] == [("settings.kept", "pace: too fast")]
     assert "print-config" in logs[0]["fix"]
+
+
+def test_another_token_opens_the_api_and_none_does_not(tmp_path: Path, daemon: Daemon) -> None:
+    file = tmp_path / "token"
+    file.write_text("a first token of the API\n")
+    settings = config(tmp_path, {"api.port": 8_000, "api.token_file": str(file)})
+    key = Key(settings.api)
+    read = [settings]
+    reloader = Reloader(daemon, settings, lambda: read[0], key)
+
+    def status(token: str) -> int:
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        request = Request({"type": "http", "headers": headers})
+        try:
+            asyncio.run(Access(key)(request))
+        except ApiError as error:
+            return error.status
+        return 200
+
+    assert status("a first token of the API") == 200
+    file.write_text("a second token of the API\n")
+    reloader.reload()
+    assert status("a first token of the API") == 401
+    assert status("a second token of the API") == 200
+    for broken in ("", "short"):
+        file.write_text(broken)
+        with capture_logs() as logs:
+            reloader.reload()
+        assert [row["event"] for row in logs] == ["settings.kept"]
+        assert status("a second token of the API") == 200
+    read[0] = config(tmp_path, {"api.port": 8_000, "pace": 7.0})
+    with capture_logs() as logs:
+        reloader.reload()
+    assert "restart" in logs[0]["error"]
+    assert daemon._settings.pace == 0.0
+    assert status("a second token of the API") == 200
+    read[0] = config(tmp_path, {"api.port": 8_000, "api.token": "a third token of the API"})
+    with capture_logs() as logs:
+        reloader.reload()
+    assert logs[0]["keys"] == ["api.token", "api.token_file"]
+    assert "third" not in str(logs)
+    assert status("a third token of the API") == 200
