@@ -171,7 +171,8 @@ class Answering:
         for pause_s in pauses_s:
             if pause_s and not self._parts.applier.state.watching:
                 break
-            self._parts.clock.sleep(pause_s)
+            if pause_s:  # sleeping for no time gives the processor away
+                self._parts.clock.sleep(pause_s)
             try:
                 with self._parts.turns:
                     if asker is not None:
