@@ -2,13 +2,15 @@
 
 int8 is weights by channel and activations by tensor: of convolutional towers with ranges measured
 on calibration pictures (activations there are bounded), of transformers with ranges of each run.
+The first layers of a convolutional tower, where few channels carry the whole picture, lose most.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,36 +61,50 @@ def trace_tower(
     program.save(str(file), external_data=False)
 
 
-def quantize_tower(fp32: Path, pixels: Pixels, file: Path) -> None:
-    """Write the int8 form of the graph `fp32`; `pixels` (N, 3, H, W) are calibrated with."""
+def quantize_tower(fp32: Path, pixels: Pixels, file: Path, *, kept: int = 0) -> None:
+    """Write the int8 form of the graph `fp32`, but for its first `kept` layers; `pixels`
+    (N, 3, H, W) are calibrated with.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
-    kinds = [node.op_type for node in onnx.load(fp32, load_external_data=False).graph.node]
+    nodes = onnx.load(fp32, load_external_data=False).graph.node
+    convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+    products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
+    with _quiet_root():
+        if len(convolutions) > len(products):
+            quantize_static(
+                fp32,
+                file,
+                _Reader(pixels),
+                # Clip, so that ranges are those behind it; sums of branches stay in float32.
+                op_types_to_quantize=["Conv", "Clip"],
+                nodes_to_exclude=convolutions[:kept],
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+            )
+        else:
+            quantize_dynamic(
+                fp32,
+                file,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                nodes_to_exclude=products[:kept],
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+            )
+
+
+@contextmanager
+def _quiet_root() -> Iterator[None]:
+    """The library advises through the root logger and by warnings to optimize a model first."""
     root = logging.getLogger()
     level = root.level
-    # It warns through the root logger that a model may be optimized first.
     root.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if kinds.count("Conv") > kinds.count("MatMul") + kinds.count("Gemm"):
-                quantize_static(
-                    fp32,
-                    file,
-                    _Reader(pixels),
-                    activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8,
-                    per_channel=True,
-                )
-            else:
-                quantize_dynamic(
-                    fp32,
-                    file,
-                    op_types_to_quantize=["MatMul", "Gemm"],
-                    weight_type=QuantType.QInt8,
-                    per_channel=True,
-                )
+            yield
     finally:
         root.setLevel(level)
 
