@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def decode_image(
     name: str,
     place: str,
     max_pixels: int = MAX_PIXELS,
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an encoded image; DataError naming `place` and `name` if it is broken.
 
