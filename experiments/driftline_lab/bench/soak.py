@@ -70,7 +70,7 @@ def run_soak(
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_ready(url, device, log)
-        load = _Clients(url=f"{url}/v1/chat/completions", bodies=_bodies())
+        load = _Clients(url=f"{url}/v1/chat/completions", bodies=_bodies(_model(url)))
         resident = _load(load, clients, minutes * 60.0, lambda: resident_bytes(device.pid))
     finally:
         device.terminate()
@@ -116,12 +116,18 @@ def _load(load: _Clients, clients: int, seconds: float, read: Callable[[], int])
     return resident
 
 
-def _bodies() -> list[bytes]:
+def _model(url: str) -> str:
+    """The name of what the device serves."""
+    with urlopen(f"{url}/v1/models", timeout=10.0) as reply:
+        return str(json.loads(reply.read())["data"][0]["id"])
+
+
+def _bodies(model: str) -> list[bytes]:
     events = stream([Segment(domain="night", num_questions=NUM_QUESTIONS)])
-    return [_body(event.picture(), event.question) for event in events]
+    return [_body(model, event.picture(), event.question) for event in events]
 
 
-def _body(picture: Any, question: str) -> bytes:
+def _body(model: str, picture: Any, question: str) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -131,7 +137,7 @@ def _body(picture: Any, question: str) -> bytes:
         {"type": "image_url", "image_url": {"url": url}},
         {"type": "text", "text": question},
     ]
-    return json.dumps({"model": "any", "messages": [{"role": "user", "content": content}]}).encode()
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": content}]}).encode()
 
 
 def _post(url: str, body: bytes) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from driftline_device.runtime.onnx.generation import Cache, LanguageModel
 from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, activate
@@ -26,7 +25,7 @@ STEP = 0.02
 """Standard deviation of the weights of a full adapter: what it costs does not depend on them."""
 
 _TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_EMBEDDINGS = "embeddings.safetensors"
+_EMBEDDINGS = "embeddings.npy"
 
 
 def write_graphs(checkpoint: Path, folder: Path) -> None:
@@ -49,7 +48,7 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
         graph.save(folder / f"head.{name}.onnx")
     inputs.join(of_head)
     table = net.get_input_embeddings().weight.detach().numpy()
-    save_file({"embeddings": table}, folder / _EMBEDDINGS)
+    np.save(folder / _EMBEDDINGS, table)
     model = ModelTable(
         num_visual_tokens=1,
         tower_width=1,
@@ -76,7 +75,8 @@ class OnnxDecoder:
     def __init__(self, folder: Path, precision: str, threads: int, *, adapted: bool) -> None:
         export = _export(folder)
         sessions = Sessions(folder, export, precision, threads=threads)
-        self._embeddings = load_file(folder / _EMBEDDINGS)["embeddings"]
+        # Mapped, as the device maps those of an export.
+        self._embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         # Only the embeddings of `Prompts` are asked for by a step.
         self._language = LanguageModel(export, sessions, prompts=self)  # type: ignore[arg-type]
         self._adapter = _adapter(export) if adapted else _no_adapter()
