@@ -14,6 +14,10 @@ LIGHT = (
     "driftline_device.spool",
     "driftline_device.link",
     "driftline_device.sources",
+    "driftline_device.cli",
+    "driftline_device.running",
+    "driftline_device.prepare",
+    "driftline_device.runtime.onnx",
 )
 
 
