@@ -2,7 +2,8 @@
 
 Weights are given as functions, so that a graph of a large model never holds a second copy of it:
 each array is made, written and dropped. Graphs whose weights pass `EMBED_LIMIT_BYTES` keep them in
-a file beside them (ONNX external data), for protobuf ends at 2 GiB.
+a file beside them (ONNX external data): protobuf ends at 2 GiB, and a session maps that file, where
+it would hold embedded weights twice while it packs them anew.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ MICROSOFT = "com.microsoft"
 OPSET = 21
 IR_VERSION = 10
 
-EMBED_LIMIT_BYTES = 1 << 30
-"""Most bytes of weights inside one .onnx file (1 GiB)."""
+EMBED_LIMIT_BYTES = 1 << 20
+"""Most bytes of weights inside one .onnx file (1 MiB)."""
 
 Shape = Sequence[int | str]
 """A dimension: its size, or a name where it varies."""
