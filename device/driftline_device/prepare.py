@@ -26,6 +26,7 @@ from driftline_device.runtime.prepared import (
 from driftline_device.runtime.runtime import Question
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.exported import Export, Precision, check_files, is_export
+from driftline_shared.extras import needs_extra
 from driftline_shared.models.pair import Pair, load_pair
 
 MIN_AGREEMENT = 0.99
@@ -86,16 +87,12 @@ def export_folder(pair_or_export: str, out: Path | None, told: Callable[[str], N
     if is_export(folder) and load_pair(folder).base_model == pair.base_model:
         told(f"{folder} is an export of this pair already")
         return folder
-    try:
+    elsewhere = (
+        f"or run `driftline models export {pair_or_export} --out DIR` where that is installed, "
+        "copy DIR here, and prepare it"
+    )
+    with needs_extra(f"exporting {pair_or_export}", "export", instead=elsewhere):
         from driftline_shared.models.export.pair_export import export_pair
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("driftline"):
-            raise
-        raise ConfigError(
-            f"{pair_or_export} is no export, and making one needs {missing.name}: run `driftline "
-            f"models export {pair_or_export} --out DIR` where driftline[export] is installed, copy "
-            "DIR here, and prepare that"
-        ) from missing
     export_pair(pair, folder, told=told)
     return folder
 

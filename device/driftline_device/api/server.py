@@ -13,6 +13,7 @@ import structlog
 
 from driftline_device.api.settings import ApiConfig, Key
 from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.extras import needs_extra
 
 if TYPE_CHECKING:
     import uvicorn
@@ -41,16 +42,10 @@ def serve_api(
     if not config.port:
         yield
         return
-    try:
+    with needs_extra("the local API", "device"):
         import uvicorn
 
         from driftline_device.api.app import Api, Limits
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("driftline"):
-            raise
-        raise ConfigError(
-            f"the local API needs {missing.name}: pip install 'driftline[device]'"
-        ) from missing
     limits = Limits(
         max_waiting=config.max_waiting,
         max_body_bytes=config.max_body_bytes,

@@ -54,17 +54,11 @@ def prepare(
     from rich.console import Console
     from rich.progress import Progress
 
-    from driftline_shared.errors import ConfigError
+    from driftline_shared.extras import needs_extra
 
-    try:
+    with needs_extra("preparing", "device"):
         from driftline_device.prepare import export_folder
         from driftline_device.prepare import prepare as prepare_export
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("driftline"):
-            raise
-        raise ConfigError(
-            f"preparing needs {missing.name}: pip install 'driftline[device]'"
-        ) from missing
     console = Console(stderr=True)
     folder = export_folder(pair_or_export, out, lambda text: console.print(text, style="dim"))
     with Progress(console=console, transient=True) as bar:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from driftline_device.runtime.prepared import read_prepared
 from driftline_device.runtime.runtime import Runtime
-from driftline_shared.errors import ConfigError
+from driftline_shared.extras import needs_extra
 
 if TYPE_CHECKING:
     from driftline_shared.exported import Export
@@ -41,17 +41,10 @@ def make_runtime(
     """
     if name == "auto":
         name = "torch" if pair.exported is None else "onnx"
-    try:
+    with needs_extra(f"runtime {name!r}", _EXTRAS[name], instead=_WITHOUT_TORCH):
         if name == "torch":
             return _torch(pair, device, threads)
         return _onnx(pair, threads, precision, providers)
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("driftline"):
-            raise
-        raise ConfigError(
-            f"runtime {name!r} needs {missing.name}: pip install 'driftline[{_EXTRAS[name]}]'; "
-            'without torch a device runs exports (`driftline models export`), runtime = "onnx"'
-        ) from missing
 
 
 def _torch(pair: Pair, device: str, threads: int | None) -> Runtime:
@@ -76,6 +69,8 @@ def _precision(export: Export) -> str:
     """Of an export that was not prepared: int8 agrees with the twin and is fast everywhere."""
     return "int8" if "int8" in export.precisions else "fp32"
 
+
+_WITHOUT_TORCH = 'without torch a device runs exports (`driftline models export`), runtime = "onnx"'
 
 _EXTRAS = {"torch": "device-torch", "onnx": "device"}
 """Name of a runtime -> the extra that holds its packages."""

@@ -216,18 +216,12 @@ def export(
     """Write a pair's student as graphs for ONNX Runtime in fp32, int8 and int4."""
     from rich.console import Console
 
-    from driftline_shared.errors import ConfigError
+    from driftline_shared.extras import needs_extra
     from driftline_shared.models.pair import load_pair
 
-    try:
+    with needs_extra("exporting", "export"):
         from driftline_shared.models.export.pair_export import export_pair
         from driftline_shared.models.export.report import report_dict, report_lines
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("driftline"):
-            raise
-        raise ConfigError(
-            f"exporting needs {missing.name}: pip install 'driftline[export]'"
-        ) from missing
     with Console(stderr=True).status("reading the pair") as status:
         made = export_pair(load_pair(pair), out, force=force, told=status.update)
     if as_json:
