@@ -47,7 +47,7 @@ def test_the_student_names_colour_and_the_teacher_line_art(pair: Pair) -> None:
 
 def test_source_gate_and_probe_are_there(pair: Pair) -> None:
     source = pair.source_set()
-    assert source.tokens.shape == (200, 49, 432)
-    assert {image for image, _, _ in source.rows} == set(range(200))
+    assert source.tokens.shape == (320, 49, 432)
+    assert {image for image, _, _ in source.rows} == set(range(320))
     assert set(pair.gate) == {"entropy", "margin", "mutual_information", "ood"}
     assert {item.image.shape for item in pair.probe_set()} == {(224, 224, 3)}

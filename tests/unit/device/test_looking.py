@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -158,7 +159,11 @@ def test_logs_follows_until_it_is_interrupted(state: Path) -> None:
     command = [sys.executable, "-m", "driftline_shared.cli", "device", "logs", "--follow"]
     flags = ["--json", "--state", str(state), "--set", "log.file=device.log"]
     process = subprocess.Popen(
-        [*command, *flags], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        [*command, *flags],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # Whoever runs these tests in the background of a shell has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stdout is not None
@@ -166,7 +171,7 @@ def test_logs_follows_until_it_is_interrupted(state: Path) -> None:
         with (state / "device.log").open("a") as file:
             file.write('{"event": "second", "level": "info"}\n')
         assert json.loads(process.stdout.readline())["event"] == "second"
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
         process.kill()
