@@ -80,8 +80,8 @@ class GridTable(Table):
 class Precision(Table):
     """The graphs of one precision, by file name, and the bytes of all of them together.
 
-    `prefill`: another graph of the language model for passes over many places, with the inputs and
-    outputs of `lm`; None: `lm` serves those, too.
+    `prefill`: another graph of the language model for passes over many places, and for dropout
+    masks and queries, which `lm` then knows nothing of; None: `lm` serves those, too.
     """
 
     tower: _FileName

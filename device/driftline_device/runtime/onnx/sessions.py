@@ -159,8 +159,9 @@ class Sessions:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        # Threads of one graph must not keep the cores busy while the next graph runs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads wait awake between the nodes of a graph, where sleep would cost more than the node
+        # does, and not while the next graph runs: they would keep its cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             return onnxruntime.InferenceSession(
                 str(file), sess_options=options, providers=self.providers

@@ -34,14 +34,18 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     from driftline_shared.models.export.decoder import Adapted, Decoder
-    from driftline_shared.models.export.pair_export import HEAD_KINDS, LANGUAGE_KINDS
+    from driftline_shared.models.export.pair_export import (
+        HEAD_KINDS,
+        LANGUAGE_KINDS,
+        language_graph,
+    )
 
     net: Any = AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True
     ).eval()
     decoder, adapted = Decoder(net.model), Adapted(targets=_TARGETS, norms=True)
-    for name, kinds in LANGUAGE_KINDS.items():
-        graph, inputs = decoder.build(kinds, adapted=adapted)
+    for name in LANGUAGE_KINDS:
+        graph, inputs = language_graph(decoder, name, adapted=adapted)
         graph.save(folder / f"lm.{name}.onnx")
     for name, kind in HEAD_KINDS.items():
         graph, of_head = decoder.build_head(net.lm_head, kind, adapted=adapted)

@@ -7,7 +7,7 @@ runs any of them stays on the pair's line of adapter versions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,7 @@ from driftline_shared.models.anatomy import read_config
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
+from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
@@ -61,6 +62,9 @@ LANGUAGE_KINDS: dict[str, Precisions] = {
     "int4": Precisions(usual="int4"),
 }
 """lm.NAME.onnx -> how its linear layers are rounded."""
+
+_DECODE_ONLY = frozenset({"int4"})
+"""Those that another graph reads prompts for: they draw no dropout and show no queries."""
 
 HEAD_KINDS: dict[str, Kind] = {"fp32": "fp32", "int8": "int8_blocks"}
 """head.NAME.onnx -> how the head is rounded. It reads one row at a time, where blocks are fast."""
@@ -121,6 +125,19 @@ def export_pair(pair: Pair, out: Path, *, force: bool = False, told: Told = prin
         exported = _Work(pair, model, made, told).run(family)
         load_export(made)
     return exported
+
+
+def language_graph(
+    decoder: Decoder, name: str, *, adapted: Adapted, query_layers: Collection[int] = ()
+) -> tuple[Graph, Inputs]:
+    """The graph lm.NAME.onnx, and its inputs."""
+    whole = name not in _DECODE_ONLY
+    return decoder.build(
+        LANGUAGE_KINDS[name],
+        adapted=adapted,
+        query_layers=query_layers if whole else (),
+        with_dropout=whole,
+    )
 
 
 class _Work:
@@ -196,11 +213,14 @@ class _Work:
         graph.save(self.folder / "projector.onnx")
         self.inputs.join(inputs)
         layers = middle_third(self.decoder.num_layers)
-        for name, kinds in LANGUAGE_KINDS.items():
+        for name in LANGUAGE_KINDS:
             self.told(f"writing the language model in {name}")
-            graph, inputs = self.decoder.build(kinds, adapted=language, query_layers=layers)
+            graph, inputs = language_graph(
+                self.decoder, name, adapted=language, query_layers=layers
+            )
             graph.save(self.folder / f"lm.{name}.onnx")
-        self.inputs.join(inputs)
+            if name == "fp32":
+                self.inputs.join(inputs)
         for name, kind in HEAD_KINDS.items():
             graph, inputs = self.decoder.build_head(
                 net.get_output_embeddings(), kind, adapted=language
