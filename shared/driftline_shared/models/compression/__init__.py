@@ -1,0 +1,1 @@
+"""Visual-token compression: one file a method, and the driver that runs any of them."""

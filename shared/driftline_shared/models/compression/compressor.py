@@ -1,0 +1,207 @@
+"""The interface of all methods: `TokenCompressor`, five places to get in, each a no-op by default.
+
+A compressor maps rows to rows. One object serves **one row of one request**: what a method learns
+at one hook it may keep for the next. The driver owns everything else: caches of a length per layer,
+rotary positions, masks, rows of attention beside the fused kernel.
+
+    on_frames   frames of a clip, before the tower           TS-LLaVA
+    on_vision   tower tokens, before the projector           PruMerge, ToMe, QueCC, LongVU
+    on_embeds   the row of embeddings, before the layers     VidCom2, DyCoke, LongVU, TS-LLaVA, VoCo
+    on_layer    the row at the input of a layer (prefill)    FastV, SparseVLM, VTW
+    route       which places a layer computes (prefill)      VideoLLM-MoD
+    on_decode   which cached places a layer reads            DyCoke
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from driftline_shared.models.compression.rows import TokenRow, TowerTokens
+from driftline_shared.tokens import Grid
+
+Need = Literal["attention", "keys", "layers", "question", "weights"]
+"""What a method reads beyond tokens: fields of `TowerTokens`; `question`: the language model's
+last hidden state of the question alone; `weights`: trained ones of its own.
+"""
+
+
+class Options(BaseModel):
+    """Options of a method as configuration gives them: unknown keys and wrong types are errors.
+
+    `keep`: share of visual tokens that stays, in the method's own sense (see its file); 1.0 must
+    change nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep: float = Field(default=0.5, gt=0.0, le=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a method may know about the model it serves; H heads.
+
+    `inner`: width of a feed-forward layer. `tower_width`: D_v.
+    """
+
+    num_layers: int
+    num_heads: int
+    num_key_heads: int
+    head_width: int
+    width: int
+    inner: int
+    vocabulary: int
+    tower_width: int
+    grid: Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What the tower is to read of a clip: frames `kept` (int64, rising; None: all), and pictures
+    of `extra` (m, H, W, 3) uint8, whose tokens come as `EXTRA` places before the first visual one.
+    """
+
+    kept: NDArray[np.int64] | None = None
+    extra: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Which places of a row a layer computes; the others pass it by unchanged, without keys.
+
+    `places` (m,) int64 rising. `gate` (m,): the layer's change of each place is scaled by it.
+    """
+
+    places: Tensor
+    gate: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """A first pass over places 0..`end` of the row, after which only the keys and values of
+    `kept` (m,) int64 rising places are held in every layer. What follows reads those.
+    """
+
+    end: int
+    kept: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCount:
+    """Tokens of a layer in prefill: `queries` it computes, `keys` a query may see, and `cached`
+    places it holds for decoding; `read` of those are read at a decoding step.
+    """
+
+    queries: int
+    keys: int
+    cached: int
+    read: int
+
+
+class TokenCompressor:
+    """A method at work on one row; every hook does nothing by default.
+
+    `needs`: what the driver must gather before `on_vision`. `weights`: the method's own trained
+    tensors by name, where it has any; they are shared by all rows and may carry gradients.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def __init__(
+        self, options: Any, facts: ModelFacts, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.options = options
+        self.facts = facts
+        self.weights = weights or {}
+
+    # -- before the language model ---------------------------------------------------------------
+
+    def on_frames(self, clip: NDArray[np.uint8]) -> Frames:
+        """Choose what the tower reads of a clip (F, H, W, 3) uint8."""
+        return Frames()
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        """Choose or merge tower tokens. `question`: (D,) where `needs` has it."""
+        return tokens
+
+    def on_embeds(self, row: TokenRow) -> TokenRow:
+        """Choose, merge or insert among the embeddings."""
+        return row
+
+    def prefix(self, row: TokenRow) -> Prefix | None:
+        """A first pass of which only a part is remembered; None: one pass over all."""
+        return None
+
+    # -- within it -------------------------------------------------------------------------------
+
+    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+        """(R,) places whose attention in layer `layer` - 1 `on_layer` wants to see, else None."""
+        return None
+
+    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+        """Drop or merge places at the input of `layer`; the result holds places of `row` only.
+
+        `attention` (R, n) float32: of the places asked for in `rows_before`, to all n places, mean
+        over heads.
+        """
+        return row
+
+    def route(self, layer: int, row: TokenRow) -> Route | None:
+        """Places that `layer` computes; None: all."""
+        return None
+
+    # -- decoding --------------------------------------------------------------------------------
+
+    def decode_row_before(self, layer: int) -> bool:
+        """Whether `on_decode` of `layer` wants the new token's attention in `layer` - 1."""
+        return False
+
+    def on_decode(
+        self, step: int, layer: int, cached: TokenRow, attention: Tensor | None
+    ) -> Tensor | None:
+        """Cached places (m,) int64 rising that `layer` reads at this step; None: all.
+
+        `cached`: the prompt's places in this layer (states are keys' inputs no more: (n, 0)).
+        What was generated since is always read. `attention` (n,): of the new token to them.
+        """
+        return None
+
+    # -- counting --------------------------------------------------------------------------------
+
+    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+        """Counts of every layer for a row of these text, visual and other places, as they come to
+        be by the method's rules; for data-dependent ones, on average.
+        """
+        whole = num_text + num_visual + num_other
+        same = LayerCount(queries=whole, keys=whole, cached=whole, read=whole)
+        return [same] * self.facts.num_layers
+
+
+def kept_count(share: float, num: int) -> int:
+    """How many of `num` tokens a share keeps: rounded, one at least, all at 1."""
+    return num if share >= 1.0 else max(1, min(num, round(share * num))) if num else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """A method as configured for one model: makes the compressor of each row."""
+
+    name: str
+    kind: type[TokenCompressor]
+    options: Options
+    facts: ModelFacts
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def row(self) -> TokenCompressor:
+        """A fresh compressor for one row."""
+        return self.kind(self.options, self.facts, self.weights)
+
+
+Layers = Sequence[LayerCount]

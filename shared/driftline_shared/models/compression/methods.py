@@ -1,0 +1,65 @@
+"""The table of methods: name -> file. Adding a method is one file and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import (
+    Compression,
+    ModelFacts,
+    Options,
+    TokenCompressor,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Where a method is: classes `compressor` and `options` of `module`, and what it is for.
+
+    `drop_only`: it drops tokens and neither merges nor adds any, and keeps position ids.
+    """
+
+    module: str
+    compressor: str
+    options: str
+    images: bool
+    videos: bool
+    trained: bool = False
+    drop_only: bool = False
+
+    def load(self) -> tuple[type[TokenCompressor], type[Options]]:
+        """The two classes; imports the module."""
+        module = importlib.import_module(f"{__package__}.{self.module}")
+        return getattr(module, self.compressor), getattr(module, self.options)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def configured(
+    name: str,
+    options: Mapping[str, Any],
+    facts: ModelFacts,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Compression:
+    """The method `name` with `options`. Raises ConfigError for a name or option that is wrong."""
+    if name not in METHODS:
+        raise ConfigError(f"compressor is {name!r}; known are {', '.join(sorted(METHODS))}")
+    kind, schema = METHODS[name].load()
+    try:
+        checked = schema.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "options"
+        known = ", ".join(sorted(schema.model_fields))
+        raise ConfigError(
+            f"compressor {name}: {key}: {first['msg']}; its options are {known}"
+        ) from error
+    return Compression(name=name, kind=kind, options=checked, facts=facts, weights=weights or {})
