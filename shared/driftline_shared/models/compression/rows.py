@@ -112,12 +112,8 @@ class TokenRow:
         return replace(
             self,
             states=torch.cat([self.states[before], states.to(self.states), self.states[behind]]),
-            kind=torch.cat(
-                [self.kind[before], self.kind.new_full((num,), int(kind)), self.kind[behind]]
-            ),
-            token=torch.cat(
-                [self.token[before], self.token.new_full((num,), NONE), self.token[behind]]
-            ),
+            kind=torch.cat([self.kind[before], kinds, self.kind[behind]]),
+            token=torch.cat([self.token[before], absent, self.token[behind]]),
             positions=torch.cat(
                 [self.positions[:, before], last + steps, self.positions[:, behind] + num], dim=1
             ),
