@@ -121,6 +121,13 @@ class TokenCompressor:
         self.facts = facts
         self.weights = weights or {}
 
+    @classmethod
+    def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Tensor]:
+        """Freshly drawn weights of a trained method, from which training starts; {} where a method
+        has none. They need not be any good, but `keep` = 1.0 must change nothing with them, too.
+        """
+        return {}
+
     # -- before the language model ---------------------------------------------------------------
 
     def on_frames(self, clip: NDArray[np.uint8]) -> Frames:
