@@ -8,18 +8,29 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("driftline", "torch", "transformers", "peft", "bitsandbytes", "grpcio", "ray", "numpy")
+COMPARED = ("onnxruntime", "onnxruntime-genai", "llama-cpp-python")
+"""Named where they are installed."""
 
 
 def conditions() -> dict[str, object]:
     """Processor, cores, memory in bytes, Python and package versions; no name of a machine."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    packages |= {name: version for name in COMPARED if (version := _installed(name))}
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": packages,
     }
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:
