@@ -25,6 +25,12 @@ IGNORED = -100
 """
 
 
+TEXT_PLACE, SEPARATOR_PLACE, EXTRA_PLACE = -1, -2, -3
+"""What `LmBatch.holds` says of places without a visual token: text; separators within the image's
+stretch, learned ones or text; tokens that belong to the image and to no cell of its grid.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LmBatch:
     """What the language model reads.
@@ -32,7 +38,9 @@ class LmBatch:
     `inputs_embeds` (B, T, D), `attention_mask` (B, T) int64, `position_ids` int64: (B, T), or
     (3, B, T) where the family has axes of time, height and width. `labels` (B, T) int64 with
     `IGNORED` off the answer. `visual` (B, K) int64: where in the row each visual token lies.
-    `extra`: what else the family's language model reads with these rows.
+    `extra`: what else the family's language model reads with these rows. `holds` (B, T) int64: the
+    flat grid index of the visual token at a place, or one of `TEXT_PLACE` (padding, too),
+    `SEPARATOR_PLACE`, `EXTRA_PLACE`; None: not known.
     """
 
     inputs_embeds: Tensor
@@ -41,6 +49,7 @@ class LmBatch:
     labels: Tensor
     visual: Tensor
     extra: dict[str, Any] = field(default_factory=dict)
+    holds: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

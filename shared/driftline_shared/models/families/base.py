@@ -22,7 +22,15 @@ from torch import Tensor
 
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models import adapters, quantize
-from driftline_shared.models.multimodal import IGNORED, Generated, LmBatch, LmOutput, OnToken
+from driftline_shared.models.multimodal import (
+    IGNORED,
+    SEPARATOR_PLACE,
+    TEXT_PLACE,
+    Generated,
+    LmBatch,
+    LmOutput,
+    OnToken,
+)
 from driftline_shared.models.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.tokens import Grid
 
@@ -71,7 +79,8 @@ class _Row:
     """One row of a batch before padding: T places.
 
     `ids` (T,), `positions` (A, T), `visual` (K,) places of the kept tokens in the order given,
-    `learned` places of learned separators, `answer` number of answer tokens at the end.
+    `learned` places of learned separators, `answer` number of answer tokens at the end, `holds`
+    (T,) as in `LmBatch`.
     """
 
     ids: Tensor
@@ -79,6 +88,7 @@ class _Row:
     visual: Tensor
     learned: Tensor
     answer: int
+    holds: Tensor
 
 
 class FamilyModel(ABC):
@@ -199,6 +209,7 @@ class FamilyModel(ABC):
         places = torch.zeros((axes, len(rows), width), dtype=torch.long)
         labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
         visual = torch.zeros((len(rows), projected.shape[1]), dtype=torch.long)
+        holds = torch.full((len(rows), width), TEXT_PLACE, dtype=torch.long)
         for number, row in enumerate(rows):
             at = width - len(row.ids) if answers is None else 0
             end = at + len(row.ids)
@@ -207,6 +218,7 @@ class FamilyModel(ABC):
             places[:, number, at:end] = row.positions
             labels[number, end - row.answer : end] = row.ids[len(row.ids) - row.answer :]
             visual[number] = at + row.visual
+            holds[number, at:end] = row.holds
         embeds = self.net.get_input_embeddings()(ids.to(self.device))
         visual = visual.to(self.device)
         tokens, extra = self.visual_inputs(projected, visual, embeds.shape)
@@ -220,6 +232,7 @@ class FamilyModel(ABC):
             labels=labels.to(self.device),
             visual=visual,
             extra=extra,
+            holds=holds.to(self.device),
         )
 
     def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
@@ -233,7 +246,7 @@ class FamilyModel(ABC):
         ).last_hidden_state
         if places is not None:
             hidden = hidden[places]
-        return LmOutput(logits=self._head(hidden), hidden=hidden)
+        return LmOutput(logits=self.head(hidden), hidden=hidden)
 
     @torch.no_grad()
     def generate(
@@ -258,7 +271,7 @@ class FamilyModel(ABC):
                 use_cache=True,
                 **extra,
             ).last_hidden_state
-            chosen, scores = _step_scores(self._head(hidden[:, -1:])[:, 0])
+            chosen, scores = step_scores(self.head(hidden[:, -1:])[:, 0])
             steps.append(torch.where(running, chosen, ends[0]))
             numbers.append(scores * running[:, None])
             if on_token is not None:
@@ -271,7 +284,7 @@ class FamilyModel(ABC):
             embeds = self.net.get_input_embeddings()(steps[-1])[:, None]
             mask = torch.cat([mask, mask.new_ones(rows, 1)], dim=1)
             places, extra = places[..., -1:] + 1, {}
-        return self._generated(torch.stack(steps, dim=1), torch.stack(numbers, dim=1))
+        return self.generated(torch.stack(steps, dim=1), torch.stack(numbers, dim=1))
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer, end token included."""
@@ -328,12 +341,16 @@ class FamilyModel(ABC):
         axes = layout.positions.shape[0]
         first = torch.arange(start).expand(axes, -1)
         last = start + layout.span + torch.arange(len(after)).expand(axes, -1)
+        holds = torch.full((start + int(stays.sum()) + len(after),), TEXT_PLACE)
+        holds[start : len(holds) - len(after)] = SEPARATOR_PLACE
+        holds[start + new_place[places]] = kept
         return _Row(
             ids=torch.cat([torch.tensor(before).long(), layout.ids[stays], torch.tensor(after)]),
             positions=torch.cat([first, start + layout.positions[:, stays], last], dim=1),
             visual=start + new_place[places],
             learned=start + new_place[layout.visual == LEARNED],
             answer=len(answer),
+            holds=holds,
         )
 
     def _separated(self, embeds: Tensor, rows: Sequence[_Row], width: int | None) -> Tensor:
@@ -348,10 +365,12 @@ class FamilyModel(ABC):
 
     # -- text ------------------------------------------------------------------------------------
 
-    def _head(self, hidden: Tensor) -> Tensor:
+    def head(self, hidden: Tensor) -> Tensor:
+        """(..., D) last hidden states after the final norm -> (..., vocabulary) float32 logits."""
         return self.net.get_output_embeddings()(hidden).float()
 
-    def _generated(self, steps: Tensor, numbers: Tensor) -> Generated:
+    def generated(self, steps: Tensor, numbers: Tensor) -> Generated:
+        """Answers of tokens (B, n) and their `step_scores` (B, n, 3), all cut at the end token."""
         ends = set(self.end_ids())
         rows = []
         for line in steps.tolist():
@@ -417,7 +436,7 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     return torch.float16 if name == "float16" else torch.bfloat16
 
 
-def _step_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
+def step_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
     """(B, vocabulary) -> chosen ids (B,) and (B, 3): top1, margin, normalised entropy."""
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
