@@ -85,8 +85,9 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """A first pass over places 0..`end` of the row, after which only the keys and values of
-    `kept` (m,) int64 rising places are held in every layer. What follows reads those.
+    """A first pass over places 0..`end` (that one, too), after which only the keys and values of
+    `kept` (m,) int64 rising places, all text among them, are held in every layer. What follows
+    reads those. A method with a prefix is not asked for `on_layer` nor for `route`.
     """
 
     end: int
@@ -113,6 +114,11 @@ class TokenCompressor:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+
+    tolerance: ClassVar[float] = 0.0
+    """How far measured counts may be from `schedule()`, as a share of the visual places; above 0
+    only where counts depend on the data.
+    """
 
     def __init__(
         self, options: Any, facts: ModelFacts, weights: Mapping[str, Tensor] | None = None
@@ -183,8 +189,10 @@ class TokenCompressor:
     # -- counting --------------------------------------------------------------------------------
 
     def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
-        """Counts of every layer for a row of these text, visual and other places, as they come to
-        be by the method's rules; for data-dependent ones, on average.
+        """Counts of every layer for a row of these text, visual and other places *of the
+        uncompressed row*, as they come to be by the method's rules; for data-dependent ones, on
+        average. Of a method with a prefix: of its second pass, in which text that the first one
+        reads may be counted as queries, too; the first pass is counted apart.
         """
         whole = num_text + num_visual + num_other
         same = LayerCount(queries=whole, keys=whole, cached=whole, read=whole)

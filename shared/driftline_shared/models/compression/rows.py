@@ -35,7 +35,10 @@ class TokenRow:
 
     `states` (n, D): embeddings, or hidden states at the input of a layer. `kind` (n,) int64 of
     `Kind`. `token` (n,) int64: flat index into `grid` of the visual token a place stands for, else
-    `NONE`. `positions` (A, n) int64, strictly rising on the first axis. All on one device.
+    `NONE`. `positions` (A, n) int64, strictly rising on the first axis. `origin` (n,) int64: which
+    place of the uncompressed row each place is, `NONE` for those inserted since; the driver sets
+    it, and every method below keeps it: make rows by them or by `dataclasses.replace`. All on one
+    device.
 
     Places are never moved: a merged token *takes the place* of one of its members, so that reading
     order, grid order and positions stay one order.
@@ -46,6 +49,7 @@ class TokenRow:
     token: Tensor
     positions: Tensor
     grid: Grid
+    origin: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.kind.shape[0])
@@ -85,6 +89,7 @@ class TokenRow:
             kind=self.kind[places],
             token=self.token[places],
             positions=self.positions[:, places],
+            origin=None if self.origin is None else self.origin[places],
         )
 
     def keep_visual(self, chosen: Tensor) -> TokenRow:
@@ -109,6 +114,9 @@ class TokenRow:
         device = self.kind.device
         last = self.positions[:, :at].amax(dim=1, keepdim=True) if at else self.positions[:, :1] - 1
         steps = torch.arange(1, num + 1, device=device)
+        origin = self.origin
+        if origin is not None:
+            origin = torch.cat([origin[before], absent, origin[behind]])
         return replace(
             self,
             states=torch.cat([self.states[before], states.to(self.states), self.states[behind]]),
@@ -117,6 +125,7 @@ class TokenRow:
             positions=torch.cat(
                 [self.positions[:, before], last + steps, self.positions[:, behind] + num], dim=1
             ),
+            origin=origin,
         )
 
     def renumbered(self) -> TokenRow:
