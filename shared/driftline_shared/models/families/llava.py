@@ -6,6 +6,7 @@ Serves `LlavaForConditionalGeneration` of transformers with any tower and langua
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,29 @@ from torch import Tensor
 from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
 from driftline_shared.models.pair import Canvas
 from driftline_shared.tokens import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchMap:
+    """Which patches of the tower's views each visual token is made of; t patches a token.
+
+    `patches` (V, t) int64: view * P + patch, for P patches a view. `weights` (V, t) float32: their
+    shares in the token. `place` (V, c) float32: channels that a token holds behind its patches.
+    """
+
+    patches: Tensor
+    weights: Tensor
+    place: Tensor
+
+    def values(self, views: Tensor) -> Tensor:
+        """(views, P, D) -> (V, t D + c): the patches of each token side by side, and its place."""
+        taken = views.flatten(0, 1)[self.patches.to(views.device)].flatten(1)
+        return torch.cat([taken, self.place.to(taken)], dim=-1)
+
+    def means(self, views: Tensor) -> Tensor:
+        """(views, P, D) -> (V, D): the weighted mean of each token's patches."""
+        taken = views.flatten(0, 1)[self.patches.to(views.device)]  # (V, t, D)
+        return (taken * self.weights.to(taken)[:, :, None]).sum(dim=1)
 
 
 class LlavaModel(FamilyModel):
@@ -40,9 +64,20 @@ class LlavaModel(FamilyModel):
     @torch.no_grad()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, V, D_v) float32 tower tokens, as `vision_feature_layer` and strategy choose them."""
+        return tower_states(self.net, self.views(images)).float()
+
+    def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(B, 3, H, W): what the tower reads of each picture."""
         pictures = [picture for image in images for picture in on_canvas(image, self._canvas)]
-        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return tower_states(self.net, pixels).float()
+        pixels: Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        return pixels
+
+    def patch_map(self) -> PatchMap:
+        """A patch is a token."""
+        every = torch.arange(self.num_tokens)[:, None]
+        return PatchMap(
+            patches=every, weights=torch.ones(every.shape), place=torch.empty(len(every), 0)
+        )
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, K, D_v) -> (B, K, D), query adapter included."""
@@ -52,10 +87,15 @@ class LlavaModel(FamilyModel):
 
 def tower_states(net: Any, pixels: Tensor) -> Tensor:
     """(B, 3, H, W) -> (B, V, D_v): hidden states of the layers the config names, side by side."""
-    tower, config = net.model.vision_tower, net.config
+    tower = net.model.vision_tower
     states = tower(
         pixels.to(tower.device, tower.dtype), output_hidden_states=True, return_dict=True
     ).hidden_states
+    return chosen_states(net.config, states)
+
+
+def chosen_states(config: Any, states: Sequence[Tensor]) -> Tensor:
+    """(B, V, D_v): of all hidden states of the tower those that a LLaVA's `config` chooses."""
     layers = config.vision_feature_layer
     chosen = [states[i] for i in ([layers] if isinstance(layers, int) else layers)]
     if config.vision_feature_select_strategy == "default":

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout, on_canvas
-from driftline_shared.models.families.llava import tower_states
+from driftline_shared.models.families.llava import PatchMap, tower_states
 from driftline_shared.models.families.onevision_frames import frame_processor
 from driftline_shared.models.pair import Canvas
 from driftline_shared.tokens import Grid
@@ -107,7 +108,7 @@ class LlavaOnevisionModel(FamilyModel):
     @torch.no_grad()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, V, D_v) float32 tower tokens; (B, V, 4 D_v + 2) of clips."""
-        pixels = self._read(images)
+        pixels = self.views(images)
         views = torch.cat(
             [tower_states(self.net, part).float() for part in pixels.split(_VIEWS_AT_ONCE)]
         )
@@ -132,16 +133,39 @@ class LlavaOnevisionModel(FamilyModel):
         projected = projector(taps.to(kind).unflatten(-1, (_TAPS, -1)))  # (B, K, 4, D)
         return (projected * weights[..., None].to(projected.dtype)).sum(dim=-2)
 
-    def _read(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B * views, 3, H, W): the views of each picture, or the frames of each clip."""
-        pictures = [picture for image in images for picture in on_canvas(image, self._canvas)]
+        return self._pixels(
+            [picture for image in images for picture in on_canvas(image, self._canvas)]
+        )
+
+    def frame_views(self, frames: NDArray[np.uint8]) -> Tensor:
+        """(F, 3, H, W) of any number of frames (F, H, W, 3) uint8; for a model of clips."""
+        one = replace(self._canvas, frames=1)
+        return self._pixels([picture for frame in frames for picture in on_canvas(frame, one)])
+
+    def patch_map(self) -> PatchMap:
+        """Pictures: a patch is a token. Clips: a cell's patches, as pooling weighs them."""
+        if not self._is_clip:
+            order = self._order[:, None]
+            return PatchMap(
+                patches=order, weights=torch.ones(order.shape), place=torch.empty(len(order), 0)
+            )
+        first = torch.arange(self.grid.frames)[:, None, None] * self._side**2
+        return PatchMap(
+            patches=(first + self._taps).flatten(0, 1),
+            weights=self._weights.repeat(self.grid.frames, 1),
+            place=_centres(self.grid.rows).repeat(self.grid.frames, 1),
+        )
+
+    def _pixels(self, pictures: Sequence[Any]) -> Tensor:
         pixels: Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         return pixels if self._is_clip else pixels.flatten(0, 1)
 
     def _check_processor(self, model_dir: Path) -> None:
         shape = (self._canvas.height, self._canvas.width, 3)
         blank = np.zeros((self._canvas.frames, *shape), dtype=np.uint8)
-        got, side = self._read([blank]).shape, self.net.config.vision_config.image_size
+        got, side = self.views([blank]).shape, self.net.config.vision_config.image_size
         views = self._canvas.frames if self._is_clip else _num_views(self.net, self._canvas)
         if tuple(got) != (views, 3, side, side):
             raise PairError(

@@ -163,7 +163,7 @@ def test_cells_of_a_clip_are_the_librarys(tmp_path: Path, side: int) -> None:
     tokens = model.encode([clip])
     assert tokens.shape == (1, 2 * cells**2, 4 * 32 + 2)
     library = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    pixels = model._read([clip])[None]
+    pixels = model.views([clip])[None]
     wanted = library.get_video_features(pixels).pooler_output[0, :-1]
     torch.testing.assert_close(model.project(tokens)[0], wanted, atol=1e-5, rtol=0)
     kept = torch.randperm(model.num_tokens, generator=torch.Generator().manual_seed(0))[:5]
