@@ -40,7 +40,40 @@ class Method:
         return getattr(module, self.compressor), getattr(module, self.options)
 
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, Method] = {
+    "mod": Method(
+        module="mod",
+        compressor="ModCompressor",
+        options="ModOptions",
+        images=True,
+        videos=True,
+        trained=True,
+    ),
+    "voco": Method(
+        module="voco",
+        compressor="VocoCompressor",
+        options="VocoOptions",
+        images=True,
+        videos=True,
+        trained=True,
+    ),
+}
+
+
+def checked(name: str, options: Mapping[str, Any]) -> Options:
+    """`options` of the method `name`; needs no model. Raises ConfigError for what is wrong."""
+    if name not in METHODS:
+        raise ConfigError(f"compressor is {name!r}; known are {', '.join(sorted(METHODS))}")
+    _, schema = METHODS[name].load()
+    try:
+        return schema.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "options"
+        known = ", ".join(sorted(schema.model_fields))
+        raise ConfigError(
+            f"compressor {name}: {key}: {first['msg']}; its options are {known}"
+        ) from error
 
 
 def configured(
@@ -50,16 +83,6 @@ def configured(
     weights: Mapping[str, Tensor] | None = None,
 ) -> Compression:
     """The method `name` with `options`. Raises ConfigError for a name or option that is wrong."""
-    if name not in METHODS:
-        raise ConfigError(f"compressor is {name!r}; known are {', '.join(sorted(METHODS))}")
-    kind, schema = METHODS[name].load()
-    try:
-        checked = schema.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "options"
-        known = ", ".join(sorted(schema.model_fields))
-        raise ConfigError(
-            f"compressor {name}: {key}: {first['msg']}; its options are {known}"
-        ) from error
-    return Compression(name=name, kind=kind, options=checked, facts=facts, weights=weights or {})
+    valid = checked(name, options)
+    kind, _ = METHODS[name].load()
+    return Compression(name=name, kind=kind, options=valid, facts=facts, weights=weights or {})
