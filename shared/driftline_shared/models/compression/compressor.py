@@ -1,10 +1,11 @@
-"""The interface of all methods: `TokenCompressor`, five places to get in, each a no-op by default.
+"""The interface of all methods: `TokenCompressor`, seven places to get in, each a no-op by default.
 
 A compressor maps rows to rows. One object serves **one row of one request**: what a method learns
 at one hook it may keep for the next. The driver owns everything else: caches of a length per layer,
 rotary positions, masks, rows of attention beside the fused kernel.
 
     on_frames   frames of a clip, before the tower           TS-LLaVA
+    on_block    tokens of a view within the tower's blocks   ToMe
     on_vision   tower tokens, before the projector           PruMerge, ToMe, QueCC, LongVU
     on_embeds   the row of embeddings, before the layers     VidCom2, DyCoke, LongVU, TS-LLaVA, VoCo
     on_layer    the row at the input of a layer (prefill)    FastV, SparseVLM, VTW
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from driftline_shared.models.compression.rows import TokenRow, TowerTokens
+from driftline_shared.models.compression.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
 Need = Literal["attention", "keys", "layers", "question", "weights"]
@@ -139,6 +140,25 @@ class TokenCompressor:
     def on_frames(self, clip: NDArray[np.uint8]) -> Frames:
         """Choose what the tower reads of a clip (F, H, W, 3) uint8."""
         return Frames()
+
+    @property
+    def blocks(self) -> Literal["unused", "wanted", "required"]:
+        """Whether the tower is to be run block by block, through `on_block`.
+
+        `wanted`: where it can be: a transformer of which one layer's patches are the tokens. In
+        clips, whose tokens are pooled patches, it cannot.
+        """
+        return "unused"
+
+    def block_bias(self, tokens: BlockTokens) -> Tensor | None:
+        """(n,) what a block's attention logits to each of its tokens are raised by."""
+        return None
+
+    def on_block(self, block: int, num_blocks: int, tokens: BlockTokens) -> BlockTokens:
+        """Merge tokens of one view between attention and MLP of `block`, of `num_blocks` that the
+        tokens pass; views come one after another. What stands for no visual token (`NONE`) stays.
+        """
+        return tokens
 
     def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
         """Choose or merge tower tokens. `question`: (D,) where `needs` has it."""

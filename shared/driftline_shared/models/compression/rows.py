@@ -35,10 +35,10 @@ class TokenRow:
 
     `states` (n, D): embeddings, or hidden states at the input of a layer. `kind` (n,) int64 of
     `Kind`. `token` (n,) int64: flat index into `grid` of the visual token a place stands for, else
-    `NONE`. `positions` (A, n) int64, strictly rising on the first axis. `origin` (n,) int64: which
-    place of the uncompressed row each place is, `NONE` for those inserted since; the driver sets
-    it, and every method below keeps it: make rows by them or by `dataclasses.replace`. All on one
-    device.
+    `NONE`. `positions` (A, n) int64, strictly rising on the first axis. `origin` (n,) int64: a
+    number for each place by which it is known, rising, and `NONE` for those inserted since; the
+    driver sets it, and every method below keeps it: make rows by them or by `dataclasses.replace`.
+    All on one device.
 
     Places are never moved: a merged token *takes the place* of one of its members, so that reading
     order, grid order and positions stay one order.
@@ -144,9 +144,10 @@ class TowerTokens:
     tokens each stands for.
 
     What a method `needs`, else None: `attention` (V,) attention paid to each token by the tower's
-    class token in its last layer, or on average by all tokens where it has none; `keys` (V, d)
-    keys of that layer, heads side by side; `layers` (V, m D_v) hidden states of m layers, side by
-    side.
+    class token in its last layer, or on average by all tokens where it has none, heads not split:
+    softmax(q K^T / sqrt(d)); `keys` (V, d) keys of that layer, heads side by side; `layers`
+    (V, m D_v) hidden states of m layers, side by side. Of tokens that are made of several patches
+    all three are the patches' means, as pooling weighs them.
     """
 
     values: Tensor
@@ -173,3 +174,18 @@ class TowerTokens:
             keys=None if self.keys is None else self.keys[chosen],
             layers=None if self.layers is None else self.layers[chosen],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTokens:
+    """Tokens of one view within a block of the tower, between attention and MLP, in any order.
+
+    `states` (n, D_v). `keys` (n, d): the block's keys, mean over heads. `size` (n,) float32: how
+    many tokens of the view each stands for. `token` (n,) int64: the smallest grid index of its
+    members, `NONE` for what is no visual token: the class token, and patches of padding.
+    """
+
+    states: Tensor
+    keys: Tensor
+    size: Tensor
+    token: Tensor
