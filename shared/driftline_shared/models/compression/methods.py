@@ -41,6 +41,14 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "fastv": Method(
+        module="fastv",
+        compressor="FastvCompressor",
+        options="FastvOptions",
+        images=True,
+        videos=True,
+        drop_only=True,
+    ),
     "mod": Method(
         module="mod",
         compressor="ModCompressor",

@@ -1,0 +1,99 @@
+"""The library's own decoder layers, run one by one over the places of one row.
+
+Masks stay away wherever they can: without one transformers' SDPA path is causal in a prefill and
+sees all keys for a single query, and takes the fused kernel for both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.compression.attention_rows import Rotary
+from driftline_shared.models.compression.row_cache import RowCache
+
+SUPPORTED = ("llama", "qwen2")
+"""Language models whose layers we know how to call, by `model_type`."""
+
+
+class Decoder:
+    """A language model without its head. Raises PairError for one whose layers read more than we
+    can give: another architecture, or sliding windows.
+    """
+
+    def __init__(self, language: Any) -> None:
+        config = language.config
+        kind = config.model_type
+        if kind not in SUPPORTED:
+            raise PairError(
+                f"visual-token compression runs the layers of {' and '.join(SUPPORTED)} language "
+                f"models (in LLaVA or LLaVA-OneVision), this pair's is {kind!r}: remove "
+                "`compressor` from the configuration"
+            )
+        windows = {
+            each for each in getattr(config, "layer_types", None) or () if "full" not in each
+        }
+        if windows:
+            raise PairError(
+                f"visual-token compression reads layers of full attention, {kind} has "
+                f"{', '.join(sorted(windows))}: remove `compressor` from the configuration"
+            )
+        if config._attn_implementation not in ("sdpa", "eager"):
+            raise PairError(
+                "visual-token compression runs with SDPA attention, the model was loaded with "
+                f"{config._attn_implementation!r}"
+            )
+        self._language = language
+        self.config: Any = config
+        self.layers: Any = language.layers[: config.num_hidden_layers]
+
+    @property
+    def num_layers(self) -> int:
+        """L, the number of layers."""
+        return len(self.layers)
+
+    def rotary(self, states: Tensor, positions: Tensor) -> Rotary:
+        """Cosines and sines (n, head width) of `positions` (n,), in the type of `states`."""
+        cos, sin = self._language.rotary_emb(states[None], position_ids=positions[None])
+        return cos[0], sin[0]
+
+    def run(
+        self,
+        layer: int,
+        states: Tensor,
+        positions: Tensor,
+        rotary: Rotary,
+        cache: RowCache,
+        held: int = 0,
+    ) -> Tensor:
+        """One layer over n places: (n, D) -> (n, D); its keys and values go into `cache`.
+
+        `held`: places that the cache returns before the n new ones; every new place sees those.
+        """
+        result = self.layers[layer](
+            states[None],
+            attention_mask=self._mask(states, held),
+            position_ids=positions[None],
+            past_key_values=cache,
+            use_cache=True,
+            position_embeddings=(rotary[0][None], rotary[1][None]),
+        )
+        return result[0]
+
+    def norm(self, states: Tensor) -> Tensor:
+        """(n, D) states behind the last layer -> hidden states as the head reads them."""
+        return self._language.norm(states)
+
+    def _mask(self, states: Tensor, held: int) -> Tensor | None:
+        """(1, 1, n, held + n) what each place sees, where the kernel does not know by itself."""
+        num, fused = len(states), self._language.config._attn_implementation == "sdpa"
+        if num == 1 or (fused and not held):
+            return None
+        seen = torch.ones(num, held + num, dtype=torch.bool, device=states.device).tril(held)
+        if fused:
+            return seen[None, None]
+        lowest = torch.finfo(states.dtype).min
+        return torch.zeros_like(seen, dtype=states.dtype).masked_fill(~seen, lowest)[None, None]
