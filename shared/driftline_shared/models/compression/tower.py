@@ -1,0 +1,343 @@
+"""The tower's side of the driver: reads a picture for a compressor, up to the projector.
+
+A visual token is what the family calls one, a position of the language model: a patch of the tower,
+or, in clips of LLaVA-OneVision, a cell of four patches that the projector pools. A cell reaches a
+compressor as its patches side by side; where it lies is put back behind them afterwards, so merging
+cells merges their patches one by one and leaves the token at the place of its member.
+
+What a method needs beyond tokens is read with hooks on the tower's own layers, which are removed
+again, and a softmax over the few rows that are asked for; the tower stays in its fused kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.models.compression.compressor import Frames, TokenCompressor
+from driftline_shared.models.compression.rows import NONE, BlockTokens, TowerTokens
+from driftline_shared.models.families.base import FamilyModel
+from driftline_shared.models.families.llava import (
+    LlavaModel,
+    PatchMap,
+    chosen_states,
+    tower_states,
+)
+from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
+
+Patched = LlavaModel | LlavaOnevisionModel
+"""Families that say which patches a token is made of."""
+
+LAYER_SHARES = (1 / 2, 2 / 3, 11 / 12, 23 / 24)
+"""Depths of the hidden states in `TowerTokens.layers`: 12, 16, 22 and 23 of 24 layers."""
+
+_VIEWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a compressor leaves of a picture or clip, as the family's `project` takes it.
+
+    `tokens.values` (k, D_v), or (k, 4 D_v + 2) of clips. `extra` (m, same): tokens of its extra
+    pictures in order, each encoded like the picture or like a frame; None without any.
+    """
+
+    tokens: TowerTokens
+    extra: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    """What the tower says of v views of P patches: `states` (v, P, D_v); the others as asked."""
+
+    states: Tensor
+    attention: Tensor | None = None
+    keys: Tensor | None = None
+    layers: Tensor | None = None
+
+
+def look(
+    model: FamilyModel, compressor: TokenCompressor, image: NDArray[np.uint8], question: str
+) -> Look:
+    """Encode one picture (H, W, 3) or clip (F, H, W, 3) uint8 as `compressor` wants it.
+
+    Without gradient up to the tower's tokens, as `encode`; what `on_vision` does with them has one.
+    Raises ConfigError where the method needs what this tower or family does not have.
+    """
+    frames = compressor.on_frames(image) if image.ndim == 4 else Frames()
+    place = torch.empty(model.num_tokens, 0)
+    extra = None
+    if isinstance(model, Patched):
+        merged = _through_blocks(model, compressor, image)
+        tokens = merged if merged is not None else _read(model, compressor, image, frames)
+        place = model.patch_map().place
+        if frames.extra is not None:
+            extra = _pictures(model, frames.extra, image.ndim == 4)
+    else:
+        _check_plain(model, compressor, frames)
+        values = model.encode([image])[0]
+        tokens = _tokens(model, values, torch.arange(len(values)))
+    asked = question_state(model, question) if "question" in compressor.needs else None
+    left = compressor.on_vision(tokens, asked)
+    values = torch.cat([left.values, place.to(left.values)[left.token]], dim=-1)
+    return Look(tokens=replace(left, values=values), extra=extra)
+
+
+def question_state(model: FamilyModel, question: str) -> Tensor:
+    """(D,) the language model's last hidden state of the question alone, after the final norm."""
+    ids = model.tokenizer(question)["input_ids"] or [model.pad_id()]
+    embeds = model.net.get_input_embeddings()(torch.tensor([ids], device=model.device))
+    hidden: Tensor = model.language(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    return hidden[0, -1]
+
+
+# -- the tower in one pass -----------------------------------------------------------------------
+
+
+def _read(
+    model: Patched, compressor: TokenCompressor, image: NDArray[np.uint8], frames: Frames
+) -> TowerTokens:
+    """Tokens of the frames that are kept, with what the method needs of them."""
+    num_patches = _num_patches(model)
+    every = model.patch_map()
+    if frames.kept is None:
+        token, pixels = torch.arange(model.num_tokens), model.views([image])
+    else:
+        if not isinstance(model, LlavaOnevisionModel):
+            raise ConfigError(f"{_name(compressor)} chooses among frames; this model reads one")
+        if len(image) != model.grid.frames:
+            raise DataError(
+                f"the image has {len(image)} frames, this pair reads {model.grid.frames}"
+            )
+        kept = torch.from_numpy(frames.kept)
+        cells = model.grid.rows * model.grid.cols
+        token = (kept[:, None] * cells + torch.arange(cells)).flatten()
+        pixels = model.frame_views(image[frames.kept])
+        every = _of_frames(every, token, kept, num_patches)
+    with torch.no_grad():
+        parts = [
+            _views(model, part, compressor, num_patches) for part in pixels.split(_VIEWS_AT_ONCE)
+        ]
+        read = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name in ("states", "attention", "keys", "layers")
+            if getattr(parts[0], name) is not None
+        }
+    attention, keys, layers = (read.get(name) for name in ("attention", "keys", "layers"))
+    bare = replace(every, place=every.place[:, :0])
+    return replace(
+        _tokens(model, bare.values(read["states"]), token),
+        attention=None if attention is None else every.means(attention[:, :, None])[:, 0],
+        keys=None if keys is None else every.means(keys),
+        layers=None if layers is None else every.means(layers),
+    )
+
+
+def _views(model: Patched, pixels: Tensor, compressor: TokenCompressor, num_patches: int) -> _Views:
+    """Run the tower on (v, 3, H, W), its last layer's queries and keys hooked where needed."""
+    tower, needs = model.net.model.vision_tower, compressor.needs
+    projections: dict[str, torch.nn.Module] = {}
+    if needs & {"attention", "keys"}:
+        blocks = _blocks(tower)
+        if not blocks:
+            _lacks(compressor, tower, "attention and keys: it is no transformer")
+        projections = {"q": blocks[-1].self_attn.q_proj, "k": blocks[-1].self_attn.k_proj}
+    with outputs_of(projections) as got:
+        hidden = tower(
+            pixels.to(tower.device, tower.dtype), output_hidden_states=True, return_dict=True
+        ).hidden_states
+    num_class = hidden[0].shape[1] - num_patches
+    layers = None
+    if "layers" in needs:
+        if len(hidden) == 1:
+            _lacks(compressor, tower, "hidden states of several layers: it gives its last only")
+        depths = [round(share * (len(hidden) - 1)) for share in LAYER_SHARES]
+        layers = torch.cat([hidden[depth][:, num_class:] for depth in depths], dim=-1).float()
+    return _Views(
+        states=chosen_states(model.net.config, hidden).float(),
+        attention=_attention(got["q"], got["k"], num_class) if "attention" in needs else None,
+        keys=got["k"][:, num_class:].float() if "keys" in needs else None,
+        layers=layers,
+    )
+
+
+def _attention(queries: Tensor, keys: Tensor, num_class: int) -> Tensor:
+    """(v, P): row of the class token, or the mean of all rows, of softmax(q K^T / sqrt(d)).
+
+    LLaVA-PruMerge (arXiv 2403.15388), section 3, as its public code reads it: heads not split.
+    """
+    asked = queries[:, :num_class] if num_class else queries
+    scores = asked.float() @ keys.float().transpose(1, 2) * keys.shape[-1] ** -0.5
+    return scores.softmax(dim=-1).mean(dim=1)[:, num_class:]
+
+
+@contextmanager
+def outputs_of(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """A dictionary that holds each module's last output by its name; listens while it is open."""
+    got: dict[str, Tensor] = {}
+
+    def listen(name: str, module: torch.nn.Module) -> Any:
+        return module.register_forward_hook(lambda _m, _i, output: got.update({name: output}))
+
+    handles = [listen(name, module) for name, module in modules.items()]
+    try:
+        yield got
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# -- the tower block by block --------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _through_blocks(
+    model: Patched, compressor: TokenCompressor, image: NDArray[np.uint8]
+) -> TowerTokens | None:
+    """Tokens that `on_block` left of each view; None where the method leaves the tower alone."""
+    if compressor.blocks == "unused":
+        return None
+    tower, chosen = model.net.model.vision_tower, model.net.config.vision_feature_layer
+    blocks, every = _blocks(tower), model.patch_map()
+    reason = ""
+    if not blocks:
+        reason = "blocks of attention: it is no transformer"
+    elif not isinstance(chosen, int):
+        reason = "one layer of tokens: it reads several, each of which would merge others"
+    elif every.patches.shape[1] != 1:
+        reason = "a patch for each token: clips pool four behind the projector"
+    if reason and compressor.blocks == "required":
+        _lacks(compressor, tower, reason)
+    if reason:
+        return None
+    num_patches = _num_patches(model)
+    pixels = model.views([image])
+    of_patch = torch.full((len(pixels) * num_patches,), NONE)
+    of_patch[every.patches[:, 0]] = torch.arange(len(every.patches))
+    used = blocks[: chosen if chosen >= 0 else len(blocks) + 1 + chosen]
+    views = [
+        _merged_view(tower, used, compressor, view[None], of_patch[at : at + num_patches])
+        for at, view in zip(range(0, len(of_patch), num_patches), pixels, strict=True)
+    ]
+    token = torch.cat([view.token for view in views])
+    order = token.argsort()
+    tokens = _tokens(model, torch.cat([view.states for view in views])[order], token[order])
+    return replace(tokens, size=torch.cat([view.size for view in views])[order])
+
+
+def _merged_view(
+    tower: Any, blocks: list[Any], compressor: TokenCompressor, pixels: Tensor, of_patch: Tensor
+) -> BlockTokens:
+    """What is left of one view (1, 3, H, W); `of_patch` (P,): the token of each patch."""
+    states = tower.embeddings(pixels.to(tower.device, tower.dtype))
+    if hasattr(tower, "pre_layrnorm"):
+        states = tower.pre_layrnorm(states)
+    # The class token, where there is one, stands first.
+    num_class = states.shape[1] - len(of_patch)
+    token = torch.cat([of_patch.new_full((num_class,), NONE), of_patch]).to(states.device)
+    tokens = BlockTokens(
+        states=states[0],
+        keys=states[0, :, :0],
+        size=torch.ones(len(token), device=states.device),
+        token=token,
+    )
+    for number, block in enumerate(blocks):
+        bias = compressor.block_bias(tokens)
+        mask = None if bias is None else bias.to(tokens.states)[None, None, None]
+        with outputs_of({"k": block.self_attn.k_proj}) as got:
+            normed = block.layer_norm1(tokens.states[None])
+            attended, _ = block.self_attn(hidden_states=normed, attention_mask=mask)
+        keys = got["k"][0].unflatten(-1, (block.self_attn.num_heads, -1)).mean(dim=1)
+        states = tokens.states + attended[0]
+        tokens = compressor.on_block(number, len(blocks), replace(tokens, states=states, keys=keys))
+        states = tokens.states + block.mlp(block.layer_norm2(tokens.states))
+        tokens = replace(tokens, states=states)
+    seen = tokens.token != NONE
+    return replace(
+        tokens,
+        states=tokens.states[seen].float(),
+        keys=tokens.keys[seen],
+        size=tokens.size[seen],
+        token=tokens.token[seen],
+    )
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def _pictures(model: Patched, pictures: NDArray[np.uint8], clip: bool) -> Tensor:
+    """Tokens of extra pictures (m, H, W, 3), laid end to end: each as the picture or as a frame."""
+    every = model.patch_map()
+    if clip and isinstance(model, LlavaOnevisionModel):
+        first = torch.arange(model.grid.rows * model.grid.cols)
+        every = _of_frames(every, first, torch.zeros(1, dtype=torch.long), _num_patches(model))
+        views = list(model.frame_views(pictures)[:, None])
+    else:
+        views = [model.views([picture]) for picture in pictures]
+    with torch.no_grad():
+        return torch.cat([every.values(tower_states(model.net, view).float()) for view in views])
+
+
+def _of_frames(every: PatchMap, token: Tensor, kept: Tensor, num_patches: int) -> PatchMap:
+    """The tokens of the frames `kept`, whose patches are now those of views 0, 1, 2, ..."""
+    patches = every.patches[token]
+    view = torch.searchsorted(kept, patches // num_patches)
+    return PatchMap(
+        patches=view * num_patches + patches % num_patches,
+        weights=every.weights[token],
+        place=every.place[token],
+    )
+
+
+def _tokens(model: FamilyModel, values: Tensor, token: Tensor) -> TowerTokens:
+    return TowerTokens(
+        values=values,
+        token=token.to(values.device),
+        size=torch.ones(len(values), device=values.device),
+        grid=model.grid,
+    )
+
+
+def _num_patches(model: Patched) -> int:
+    vision = model.net.config.vision_config
+    return int((vision.image_size // vision.patch_size) ** 2)
+
+
+def _blocks(tower: Any) -> list[Any]:
+    """The tower's transformer blocks in order; [] where it has none that can be driven."""
+    blocks = list(getattr(getattr(tower, "encoder", None), "layers", []))
+    parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
+    return blocks if all(hasattr(block, part) for block in blocks for part in parts) else []
+
+
+def _check_plain(model: FamilyModel, compressor: TokenCompressor, frames: Frames) -> None:
+    wanted = sorted(compressor.needs & {"attention", "keys", "layers"})
+    if compressor.blocks == "required":
+        wanted.append("blocks")
+    if frames.kept is not None or frames.extra is not None:
+        wanted.append("frames of its own choice")
+    if wanted:
+        raise ConfigError(
+            f"compressor {_name(compressor)} reads {', '.join(wanted)} of the tower, and models of "
+            f"family {model.net.config.model_type} give their tokens only; take another method, or "
+            "a LLaVA or LLaVA-OneVision model"
+        )
+
+
+def _lacks(compressor: TokenCompressor, tower: Any, what: str) -> NoReturn:
+    raise ConfigError(
+        f"compressor {_name(compressor)} cannot read the tower {tower.config.model_type}, which "
+        f"lacks {what}; take a method that needs none, or another model"
+    )
+
+
+def _name(compressor: TokenCompressor) -> str:
+    return type(compressor).__name__.removesuffix("Compressor")

@@ -1,0 +1,231 @@
+"""What compressors read of a tower, against the tower's own attention and hidden states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.models.compression.compressor import (
+    Frames,
+    ModelFacts,
+    Options,
+    TokenCompressor,
+)
+from driftline_shared.models.compression.rows import BlockTokens, TowerTokens
+from driftline_shared.models.compression.tower import look, outputs_of, question_state
+from driftline_shared.models.multimodal import load_model
+from driftline_shared.tokens import Grid
+from tests.fakes.families import FAMILIES
+from tests.unit.shared.models.families.test_llava import clip_llava
+
+QUESTION = "what shape is it?"
+
+
+def facts(model: Any) -> ModelFacts:
+    text = model.net.config.get_text_config()
+    return ModelFacts(
+        num_layers=text.num_hidden_layers,
+        num_heads=text.num_attention_heads,
+        num_key_heads=text.num_key_value_heads,
+        head_width=text.hidden_size // text.num_attention_heads,
+        width=text.hidden_size,
+        inner=text.intermediate_size,
+        vocabulary=text.vocab_size,
+        tower_width=model.net.config.vision_config.hidden_size,
+        grid=model.grid,
+    )
+
+
+class Everything(TokenCompressor):
+    """Asks for all a tower may give and remembers it."""
+
+    needs = frozenset({"attention", "keys", "layers", "question"})
+    seen: TowerTokens
+    asked: Tensor | None
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        self.seen, self.asked = tokens, question
+        return tokens
+
+
+class Blockwise(TokenCompressor):
+    """Runs the tower block by block and merges nothing."""
+
+    calls = 0
+
+    @property
+    def blocks(self) -> Any:
+        return "required"
+
+    def block_bias(self, tokens: BlockTokens) -> Tensor | None:
+        return tokens.size.log()
+
+    def on_block(self, block: int, num_blocks: int, tokens: BlockTokens) -> BlockTokens:
+        self.calls += 1
+        return tokens
+
+
+class Chooser(TokenCompressor):
+    """Reads frames 0 and 2 of three, and two extra pictures."""
+
+    def on_frames(self, clip: Any) -> Frames:
+        return Frames(kept=np.array([0, 2]), extra=np.stack([clip[1], clip[0]]))
+
+
+def loaded(name: str, tmp_path: Path) -> Any:
+    fake = FAMILIES[name]
+    folder = fake.make_checkpoint(tmp_path / name, width=32, layers=2)
+    return load_model(folder, prompt=fake.PROMPT, canvas=fake.CANVAS)
+
+
+def picture_for(model: Any, seed: int = 0) -> Any:
+    canvas = getattr(model, "_canvas", None)
+    side = model.net.config.vision_config.image_size
+    height, width = (canvas.height, canvas.width) if canvas else (side, side)
+    shape = (height, width, 3)
+    if model.grid.frames > 1:
+        shape = (model.grid.frames, *shape)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def eager(model: Any, pixels: Tensor) -> Any:
+    """The tower's own attention maps and hidden states."""
+    tower = model.net.model.vision_tower
+    tower.set_attn_implementation("eager")
+    with torch.no_grad():
+        read = tower(pixels, output_hidden_states=True, output_attentions=True)
+    tower.set_attn_implementation("sdpa")
+    return read
+
+
+@pytest.mark.parametrize("name", ["llava", "llava_onevision", "llava_onevision_video"])
+def test_a_look_without_a_method_is_what_the_family_encodes(name: str, tmp_path: Path) -> None:
+    model = loaded(name, tmp_path)
+    image = picture_for(model)
+    seen = look(model, TokenCompressor(Options(), facts(model)), image, QUESTION)
+    assert torch.equal(seen.tokens.values, model.encode([image])[0])
+    assert seen.tokens.token.tolist() == list(range(model.num_tokens))
+    assert seen.extra is None
+    assert torch.isfinite(model.project(seen.tokens.values[None])).all()
+
+
+@pytest.mark.parametrize("name", ["llava", "llava_onevision"])
+def test_blocks_without_merging_are_what_the_family_encodes(name: str, tmp_path: Path) -> None:
+    model = loaded(name, tmp_path)
+    image = picture_for(model)
+    method = Blockwise(Options(), facts(model))
+    seen = look(model, method, image, QUESTION)
+    torch.testing.assert_close(seen.tokens.values, model.encode([image])[0], atol=1e-5, rtol=1e-5)
+    assert seen.tokens.token.tolist() == list(range(model.num_tokens))
+    assert method.calls == 2 * len(model.views([image]))
+
+
+def test_blocks_end_at_the_layer_the_family_reads(tmp_path: Path) -> None:
+    model: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}\n")
+    image = picture_for(model)
+    method = Blockwise(Options(), facts(model))
+    seen = look(model, method, image, QUESTION)
+    torch.testing.assert_close(seen.tokens.values, model.encode([image])[0], atol=1e-5, rtol=1e-5)
+    assert method.calls == 2
+
+
+def test_a_class_token_says_what_it_attends_to(tmp_path: Path) -> None:
+    """With one head the row is the tower's own; the class token is no visual token."""
+    model: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}\n")
+    image = picture_for(model)
+    for block in model.net.model.vision_tower.encoder.layers:
+        block.self_attn.num_heads, block.self_attn.head_dim = 1, 32
+        block.self_attn.scale = 32**-0.5
+    read = eager(model, model.views([image]))
+    method = Everything(Options(), facts(model))
+    look(model, method, image, QUESTION)
+    assert method.seen.attention is not None and method.seen.keys is not None
+    torch.testing.assert_close(method.seen.attention, read.attentions[-1][0, 0, 0, 1:])
+    hidden = read.hidden_states
+    assert len(hidden) == 4
+    depths = [2, 2, 3, 3]  # of three layers: round(3 * share)
+    wanted = torch.cat([hidden[depth][0, 1:] for depth in depths], dim=-1)
+    torch.testing.assert_close(method.seen.layers, wanted)
+    last = model.net.model.vision_tower.encoder.layers[-1]
+    keys = last.self_attn.k_proj(last.layer_norm1(hidden[-2]))[0, 1:]
+    torch.testing.assert_close(method.seen.keys, keys)
+
+
+def test_without_a_class_token_all_tokens_are_asked(tmp_path: Path) -> None:
+    model = loaded("llava_onevision_video", tmp_path)
+    clip = picture_for(model)
+    for block in model.net.model.vision_tower.encoder.layers:
+        block.self_attn.num_heads, block.self_attn.head_dim = 1, 32
+        block.self_attn.scale = 32**-0.5
+    read = eager(model, model.views([clip]))
+    method = Everything(Options(), facts(model))
+    look(model, method, clip, QUESTION)
+    patches = read.attentions[-1][:, 0].mean(dim=1)  # (F, P)
+    cells = model.net.model.apply_pooling(patches[:, :, None])[:, :, 0].flatten()
+    torch.testing.assert_close(method.seen.attention, cells)
+    # A clip's token reaches the method as its four patches, without its place.
+    assert method.seen.values.shape[-1] == 4 * 32
+
+
+def test_the_question_is_read_alone(tmp_path: Path) -> None:
+    model = loaded("llava", tmp_path)
+    method = Everything(Options(), facts(model))
+    look(model, method, picture_for(model), QUESTION)
+    ids = torch.tensor([model.tokenizer(QUESTION)["input_ids"]])
+    alone = model.net.model.language_model(input_ids=ids).last_hidden_state[0, -1]
+    torch.testing.assert_close(method.asked, alone)
+    assert torch.isfinite(question_state(model, "")).all()
+
+
+def test_kept_frames_keep_their_tokens_and_extra_pictures_are_like_frames(tmp_path: Path) -> None:
+    model = loaded("llava_onevision_video", tmp_path)
+    clip = picture_for(model)
+    seen = look(model, Chooser(Options(), facts(model)), clip, QUESTION)
+    whole = model.encode([clip])[0]
+    cells = model.grid.rows * model.grid.cols
+    kept = [*range(cells), *range(2 * cells, 3 * cells)]
+    assert seen.tokens.token.tolist() == kept
+    torch.testing.assert_close(seen.tokens.values, whole[kept])
+    assert seen.extra is not None
+    wanted = torch.cat([whole[cells : 2 * cells], whole[:cells]])
+    torch.testing.assert_close(seen.extra, wanted)
+    with pytest.raises(DataError, match="2 frames"):
+        look(model, Chooser(Options(), facts(model)), clip[:2], QUESTION)
+
+
+def test_hooks_are_gone_even_after_an_error() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(ZeroDivisionError), outputs_of({"x": layer}) as got:
+        layer(torch.ones(1, 2))
+        raise ZeroDivisionError
+    assert set(got) == {"x"}
+    assert not layer._forward_hooks
+
+
+def test_what_a_tower_lacks_is_named(tmp_path: Path) -> None:
+    clips = loaded("llava_onevision_video", tmp_path)
+    with pytest.raises(ConfigError, match=r"Blockwise .* siglip_vision_model.* four"):
+        look(clips, Blockwise(Options(), facts(clips)), picture_for(clips), QUESTION)
+    other = loaded("smolvlm", tmp_path)
+    lists = ModelFacts(
+        num_layers=1,
+        num_heads=1,
+        num_key_heads=1,
+        head_width=1,
+        width=1,
+        inner=1,
+        vocabulary=1,
+        tower_width=1,
+        grid=Grid(rows=1, cols=1),
+    )
+    image = np.zeros((16, 32, 3), dtype=np.uint8)
+    with pytest.raises(ConfigError, match=r"Everything reads attention, keys, layers .* smolvlm"):
+        look(other, Everything(Options(), lists), image, QUESTION)
+    plain = look(other, TokenCompressor(Options(), lists), image, QUESTION)
+    assert torch.equal(plain.tokens.values, other.encode([image])[0])
