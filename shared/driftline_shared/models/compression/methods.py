@@ -41,6 +41,14 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "dycoke": Method(
+        module="dycoke",
+        compressor="DyCokeCompressor",
+        options="DyCokeOptions",
+        images=False,
+        videos=True,
+        drop_only=True,
+    ),
     "fastv": Method(
         module="fastv",
         compressor="FastvCompressor",
@@ -56,6 +64,13 @@ METHODS: dict[str, Method] = {
         images=True,
         videos=True,
         trained=True,
+    ),
+    "sparsevlm": Method(
+        module="sparsevlm",
+        compressor="SparseVlmCompressor",
+        options="SparseVlmOptions",
+        images=True,
+        videos=True,
     ),
     "voco": Method(
         module="voco",
