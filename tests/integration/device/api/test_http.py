@@ -24,22 +24,12 @@ from tests.fakes.api_device import (
     request,
     running_device,
 )
-from tests.fakes.runtime import picture, write_pair
+from tests.fakes.runtime import picture
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
 TOKEN = "a-token-of-sixteen"
-
-
-@pytest.fixture(scope="module")
-def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pair(tmp_path_factory.mktemp("pair"))
-
-
-@pytest.fixture
-def runtime() -> TalkingRuntime:
-    return TalkingRuntime()
 
 
 @pytest.fixture

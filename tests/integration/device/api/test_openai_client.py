@@ -15,22 +15,12 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.runtime.torch import TorchRuntime
 from driftline_shared.models.pair import load_pair
 from tests.fakes.api_device import Running, TalkingRuntime, data_url, messages, running_device
-from tests.fakes.runtime import picture, write_pair
+from tests.fakes.runtime import picture
 from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image
 
 pytestmark = pytest.mark.integration
 
 TOKEN = "a-token-of-sixteen"
-
-
-@pytest.fixture(scope="module")
-def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pair(tmp_path_factory.mktemp("pair"))
-
-
-@pytest.fixture
-def runtime() -> TalkingRuntime:
-    return TalkingRuntime()
 
 
 @pytest.fixture
