@@ -9,6 +9,7 @@ prompt alone, and the answer's tokens read the cache that is left of it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.batches import LookedBatch, joined, with_extra
 from driftline_shared.models.compression.compressor import (
     Compression,
     LayerCount,
@@ -26,18 +28,11 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
-from driftline_shared.models.compression.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.row_batch import row_of
+from driftline_shared.models.compression.rows import NONE
+from driftline_shared.models.compression.tower import Look, look
 from driftline_shared.models.families.base import FamilyModel, step_scores
-from driftline_shared.models.multimodal import (
-    EXTRA_PLACE,
-    IGNORED,
-    SEPARATOR_PLACE,
-    TEXT_PLACE,
-    Generated,
-    LmBatch,
-    LmOutput,
-    OnToken,
-)
+from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, OnToken
 from driftline_shared.tokens import Grid
 
 
@@ -53,6 +48,14 @@ class RowReport:
     survivors: NDArray[np.int64]
     layers: tuple[LayerCount, ...]
     prefix: tuple[LayerCount, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """Pictures as the compressor looked at them: rows to read, and what is left of each picture."""
+
+    batch: LookedBatch
+    looks: tuple[Look, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,42 @@ class CompressedModel:
     def project(self, tokens: Tensor) -> Tensor:
         """See `MultimodalModel.project`."""
         return self.base.project(tokens)
+
+    def look(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        questions: Sequence[str],
+        answers: Sequence[Sequence[int]] | None = None,
+    ) -> Looked:
+        """`encode`, `project` and `batch` in one, with the compressor's hooks before the projector.
+
+        The only way for methods that have any (`looks`); the same as the three for others. Raises
+        ConfigError for a method that needs what the tower or family does not have.
+        """
+        rows, looks, compressors = [], [], []
+        for number, (image, question) in enumerate(zip(images, questions, strict=True)):
+            compressor = self.compression.row()
+            seen = look(self.base, compressor, image, question)
+            row = self.base.batch(
+                self.base.project(seen.tokens.values[None]),
+                seen.tokens.token[None],
+                [question],
+                None if answers is None else [answers[number]],
+            )
+            if seen.extra is not None:
+                row = with_extra(row, self.base.project(seen.extra[None])[0])
+            rows.append(row)
+            looks.append(seen)
+            compressors.append(compressor)
+        batch = joined(rows, compressors, left=answers is None)
+        return Looked(batch=batch, looks=tuple(looks))
+
+    @property
+    def looks(self) -> bool:
+        """Whether the method does anything before the projector."""
+        hooks = ("on_frames", "blocks", "on_block", "on_vision")
+        kind = self.compression.kind
+        return any(getattr(kind, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
 
     def batch(
         self,
@@ -142,8 +181,8 @@ class CompressedModel:
         """As `generate`, and what was done to each row."""
         steps, scores, reports = [], [], []
         for number in range(len(batch.inputs_embeds)):
-            row, _, _ = self._row(batch, number)
-            compressor = self.compression.row()
+            row = row_of(batch, number, self.grid).prompt
+            compressor = self._compressor(batch, number)
             prefilled = self.driver.prefill(compressor, row)
             said = self._say(compressor, prefilled, number, max_new_tokens, on_token)
             steps.append(said[0])
@@ -182,16 +221,17 @@ class CompressedModel:
 
     def _hidden(self, batch: LmBatch, number: int, asked: Tensor | None) -> Tensor:
         """(T, D) hidden states of one row of a batch, zeros where they are not known."""
-        row, answer, places = self._row(batch, number)
-        compressor = self.compression.row()
-        prefilled = self.driver.prefill(compressor, row)
+        taught = row_of(batch, number, self.grid)
+        places = taught.places
+        compressor = self._compressor(batch, number)
+        prefilled = self.driver.prefill(compressor, taught.prompt)
         read = prefilled.row
         assert read.origin is not None, "the driver numbers every row"
         known = read.origin != NONE
         at, states = places[read.origin[known]], read.states[known]
-        if len(answer):
-            behind = self.driver.extend(compressor, prefilled, answer)
-            at = torch.cat([at, places[len(row) :]])
+        if len(taught.answer):
+            behind = self.driver.extend(compressor, prefilled, taught.answer)
+            at = torch.cat([at, places[len(taught.prompt) :]])
             states = torch.cat([states, behind])
         wanted = places if asked is None else asked.to(places.device).nonzero()[:, 0]
         missing = wanted[~torch.isin(wanted, at)]
@@ -203,36 +243,11 @@ class CompressedModel:
         whole = states.new_zeros(batch.inputs_embeds.shape[1], states.shape[1])
         return whole.index_copy(0, at, states)
 
-    def _row(self, batch: LmBatch, number: int) -> tuple[TokenRow, Tensor, Tensor]:
-        """A row's prompt; embeddings (q, D) of its answer; and their places (t,) in the batch."""
-        if batch.holds is None:
-            raise PairError("the batch does not say what its places hold: make it with `batch`")
-        if batch.extra or batch.position_ids.dim() != 2:
-            raise PairError(
-                "visual-token compression knows one axis of positions and no features for deeper "
-                f"layers, a batch of this model has {batch.position_ids.dim() - 1} axes and "
-                f"{sorted(batch.extra) or 'no extras'}: remove `compressor` from the configuration"
-            )
-        places = batch.attention_mask[number].nonzero()[:, 0]
-        taught = (batch.labels[number, places] != IGNORED).nonzero()[:, 0]
-        end = int(taught[0]) if len(taught) else len(places)
-        prompt = places[:end]
-        holds = batch.holds[number, prompt]
-        kind = torch.full_like(holds, int(Kind.VISUAL))
-        for place, what in (
-            (TEXT_PLACE, Kind.TEXT),
-            (SEPARATOR_PLACE, Kind.SEPARATOR),
-            (EXTRA_PLACE, Kind.EXTRA),
-        ):
-            kind = kind.masked_fill(holds == place, int(what))
-        row = TokenRow(
-            states=batch.inputs_embeds[number, prompt],
-            kind=kind,
-            token=holds.clamp(min=NONE),
-            positions=batch.position_ids[number, prompt][None],
-            grid=self.grid,
-        )
-        return row, batch.inputs_embeds[number, places[end:]], places
+    def _compressor(self, batch: LmBatch, number: int) -> TokenCompressor:
+        """The row's own, as it was when it had looked; a batch may be read more than once."""
+        if isinstance(batch, LookedBatch):
+            return copy.copy(batch.compressors[number])
+        return self.compression.row()
 
 
 def facts_of(model: FamilyModel) -> ModelFacts:

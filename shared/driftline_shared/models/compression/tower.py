@@ -47,11 +47,13 @@ class Look:
     """What a compressor leaves of a picture or clip, as the family's `project` takes it.
 
     `tokens.values` (k, D_v), or (k, 4 D_v + 2) of clips. `extra` (m, same): tokens of its extra
-    pictures in order, each encoded like the picture or like a frame; None without any.
+    pictures in order, each encoded like the picture or like a frame; None without any. `whole`
+    (V, same): all tokens as `encode` gives them; None where the tower was not run as it is.
     """
 
     tokens: TowerTokens
     extra: Tensor | None = None
+    whole: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +80,19 @@ def look(
     if isinstance(model, Patched):
         merged = _through_blocks(model, compressor, image)
         tokens = merged if merged is not None else _read(model, compressor, image, frames)
+        is_whole = merged is None and frames.kept is None
         place = model.patch_map().place
         if frames.extra is not None:
             extra = _pictures(model, frames.extra, image.ndim == 4)
     else:
         _check_plain(model, compressor, frames)
         values = model.encode([image])[0]
-        tokens = _tokens(model, values, torch.arange(len(values)))
+        tokens, is_whole = _tokens(model, values, torch.arange(len(values))), True
     asked = question_state(model, question) if "question" in compressor.needs else None
     left = compressor.on_vision(tokens, asked)
-    values = torch.cat([left.values, place.to(left.values)[left.token]], dim=-1)
-    return Look(tokens=replace(left, values=values), extra=extra)
+    placed = _placed(left, place)
+    whole = _placed(tokens, place).values if is_whole else None
+    return Look(tokens=placed, extra=extra, whole=whole)
 
 
 def question_state(model: FamilyModel, question: str) -> Tensor:
@@ -304,6 +308,12 @@ def _tokens(model: FamilyModel, values: Tensor, token: Tensor) -> TowerTokens:
         size=torch.ones(len(values), device=values.device),
         grid=model.grid,
     )
+
+
+def _placed(tokens: TowerTokens, place: Tensor) -> TowerTokens:
+    """With the channels `place` (V, c) of each token behind its patches."""
+    behind = place.to(tokens.values)[tokens.token]
+    return replace(tokens, values=torch.cat([tokens.values, behind], dim=-1))
 
 
 def _num_patches(model: Patched) -> int:
