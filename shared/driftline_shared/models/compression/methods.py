@@ -57,6 +57,13 @@ METHODS: dict[str, Method] = {
         videos=True,
         drop_only=True,
     ),
+    "longvu": Method(
+        module="longvu",
+        compressor="LongVuCompressor",
+        options="LongVuOptions",
+        images=False,
+        videos=True,
+    ),
     "mod": Method(
         module="mod",
         compressor="ModCompressor",
@@ -71,6 +78,21 @@ METHODS: dict[str, Method] = {
         options="SparseVlmOptions",
         images=True,
         videos=True,
+    ),
+    "ts_llava": Method(
+        module="ts_llava",
+        compressor="TsLlavaCompressor",
+        options="TsLlavaOptions",
+        images=False,
+        videos=True,
+    ),
+    "vidcom2": Method(
+        module="vidcom2",
+        compressor="VidCom2Compressor",
+        options="VidCom2Options",
+        images=False,
+        videos=True,
+        drop_only=True,
     ),
     "voco": Method(
         module="voco",
