@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from driftline_lab.recipes.packing import IGNORE, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, pack
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.training import View, embed
 
@@ -50,10 +51,18 @@ def accuracy(
                 use_cache=False,
             ).last_hidden_state
             guessed = model.lm_head(hidden).argmax(-1)
-        wrong = (guessed != packed.labels) & (packed.labels != IGNORE)
-        for row, segments in zip(wrong, packed.segments, strict=True):
-            # The first answer token is predicted at the question's end: same segment.
-            missed = torch.unique(segments[row])
-            asked += int(segments.max())
-            right += int(segments.max()) - len(missed)
+        exact, num = exact_answers(guessed, packed)
+        right, asked = right + exact, asked + num
     return right / max(1, asked)
+
+
+def exact_answers(guessed: Tensor, packed: Packed) -> tuple[int, int]:
+    """Segments whose whole answer is guessed, and all segments. `guessed` (B, T): next tokens."""
+    right = asked = 0
+    wrong = (guessed != packed.labels) & (packed.labels != IGNORE)
+    for row, segments in zip(wrong, packed.segments, strict=True):
+        # The first answer token is predicted at the question's end: same segment.
+        missed = torch.unique(segments[row])
+        asked += int(segments.max())
+        right += int(segments.max()) - len(missed)
+    return right, asked

@@ -122,7 +122,7 @@ class VocoCompressor(TokenCompressor):
             raise ConfigError(
                 f"compressor voco: {number} tokens are asked for, it was trained with "
                 f"{len(learned)}; set tokens = {len(learned)}, or train it with "
-                f"`driftline lab train-compressor voco --tokens {number} --out DIR`"
+                f"`driftline lab train-compressor voco --option tokens={number} --out DIR`"
             )
         return learned[:number]
 

@@ -1,0 +1,1 @@
+"""How compressors that learn are trained on the pair `tiny`."""

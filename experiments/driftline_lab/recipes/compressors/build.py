@@ -1,0 +1,164 @@
+"""Trains one compressor into the student of a pair, measures it, and writes the new pair.
+
+    upper       the student as it is, all visual tokens
+    lower       the method with freshly drawn weights in the same student: no training at all
+    x           the method after training
+    retention   (x - lower) / (upper - lower)
+
+which is VoCo-LLaMA's definition (arXiv 2406.12275, section 4.1), here over the source questions of
+the test pictures, none of which was trained on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline_lab.recipes.compressors.folder import check_copyable, save_weights, write_pair
+from driftline_lab.recipes.compressors.mod import ModReading
+from driftline_lab.recipes.compressors.reading import PlainReading, Reading, accuracy
+from driftline_lab.recipes.compressors.student import (
+    Lessons,
+    Student,
+    load_lessons,
+    load_student,
+)
+from driftline_lab.recipes.compressors.training import train
+from driftline_lab.recipes.compressors.voco import VocoReading
+from driftline_lab.recipes.tiny.language import save_checkpoint
+from driftline_lab.recipes.tiny.training import LanguagePlan, Report
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import Compression
+from driftline_shared.models.compression.methods import configured
+from driftline_shared.models.pair import load_pair
+
+PLANS = {
+    "voco": LanguagePlan(num_steps=800, learning_rate=1.5e-3, warmup_steps=40),
+    "mod": LanguagePlan(num_steps=300, learning_rate=5e-4, warmup_steps=20),
+}
+"""By method; the language model is trained already, so rates are below its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of it. Accuracies are shares of `num_questions` answered exactly; `seconds` are of
+    training alone.
+    """
+
+    method: str
+    options: dict[str, Any]
+    pair: str
+    seed: int
+    num_steps: int
+    num_visual: int
+    num_questions: int
+    upper: float
+    lower: float
+    x: float
+    retention: float
+    weight_bytes: int
+    seconds: float
+
+
+def train_compressor(
+    method: str,
+    pair_name: str,
+    out: Path,
+    work: Path,
+    *,
+    options: Mapping[str, Any],
+    seed: int = 0,
+    share: float = 1.0,
+    report: Callable[[int], Report],
+) -> Trained:
+    """Writes the new pair into `out`, which is to be empty or new.
+
+    `work`: token caches, and a checkpoint every 200 steps. `share` below 1 takes that share of the
+    steps, for a trial. `report` is given the number of steps. Raises ConfigError for a method that
+    has nothing to train here or wrong options, PairError for a pair that this recipe cannot read.
+    """
+    if method not in PLANS:
+        raise ConfigError(f"nothing to train for {method!r}; known are {', '.join(sorted(PLANS))}")
+    pair = load_pair(pair_name)
+    check_copyable(pair, out)
+    student = load_student(pair)
+    compression = configured(method, options, student.facts)
+    if compression.options.keep >= 1.0:
+        raise ConfigError(f"{method}: keep = 1 leaves all tokens as they are: nothing to train")
+    plan = PLANS[method]
+    plan = plan.resized(max(2, round(plan.num_steps * share)), seed=seed)
+    trained, reading = train_and_measure(
+        student, load_lessons(student, work), compression, plan, work, report(plan.num_steps)
+    )
+    write_pair(pair, out, f"{pair.name}-{method}", method, student, reading.weights)
+    return replace(trained, pair=pair.name)
+
+
+def train_and_measure(
+    student: Student,
+    lessons: Lessons,
+    compression: Compression,
+    plan: LanguagePlan,
+    work: Path,
+    report: Report,
+) -> tuple[Trained, Reading]:
+    """Trains `student` in place; its weights are then those that a checkpoint stores."""
+    method = compression.name
+    torch.manual_seed(plan.seed)
+    upper, num_questions = accuracy(student, PlainReading(student), lessons.test)
+    reading = fresh_reading(student, compression, plan.seed)
+    lower, _ = accuracy(student, reading, lessons.test)
+    part = work / f"{method}.part"
+
+    def checkpoint(steps: int) -> None:
+        save_checkpoint(part, student.model, student.tokenizer)
+        save_weights(part / f"compressor.{method}.{steps}.safetensors", reading.weights)
+
+    started = time.monotonic()
+    train(student, reading, lessons.train, plan, report, checkpoint)
+    seconds = time.monotonic() - started
+    round_to_half(student)
+    x, _ = accuracy(student, reading, lessons.test)
+    trained = Trained(
+        method=method,
+        options=compression.options.model_dump(mode="json", exclude_none=True),
+        pair="",
+        seed=plan.seed,
+        num_steps=plan.num_steps,
+        num_visual=student.facts.grid.num_tokens,
+        num_questions=num_questions,
+        upper=upper,
+        lower=lower,
+        x=x,
+        retention=(x - lower) / (upper - lower) if upper != lower else float("nan"),
+        weight_bytes=sum(value.numel() * 4 for value in reading.weights.values()),
+        seconds=round(seconds, 1),
+    )
+    return trained, reading
+
+
+def fresh_reading(student: Student, compression: Compression, seed: int) -> Reading:
+    """How `compression` reads packed rows, with weights drawn from `seed`."""
+    weights = compression.kind.fresh_weights(compression.options, student.facts, seed)
+    return reading_of(student, compression, weights)
+
+
+def reading_of(
+    student: Student, compression: Compression, weights: Mapping[str, Tensor]
+) -> Reading:
+    """How `compression` reads packed rows."""
+    options: Any = compression.options
+    if compression.name == "voco":
+        return VocoReading(student, weights)
+    return ModReading(student, options, weights)
+
+
+def round_to_half(student: Student) -> None:
+    """Round all weights as the checkpoint stores them: what is measured is what is written."""
+    student.model.half().float()

@@ -1,0 +1,40 @@
+"""VoCo's reading: learned tokens behind the picture, and questions that do not see the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from driftline_lab.recipes.compressors.reading import Rows, embedded, packed_rows, projected
+from driftline_lab.recipes.compressors.student import Student
+from driftline_lab.recipes.packing import Packed
+from driftline_lab.recipes.tiny.training import View
+from driftline_shared.models.compression.rows import Kind
+from driftline_shared.models.compression.voco import EMBEDDINGS, attention_rule
+
+
+class VocoReading:
+    """One pass under the mask of `attention_rule`; all C learned tokens of `weights`."""
+
+    def __init__(self, student: Student, weights: Mapping[str, Tensor]) -> None:
+        self._student = student
+        self.weights = {name: nn.Parameter(value.clone()) for name, value in weights.items()}
+
+    def states(self, views: Sequence[View], rows: Rows) -> tuple[Packed, Tensor]:
+        """See `Reading.states`; the picture takes V + C places."""
+        seen, learned = projected(self._student, views), self.weights[EMBEDDINGS]
+        num_seen, num_learned = seen.shape[1], len(learned)
+        image = torch.cat([seen, learned.expand(len(views), -1, -1)], dim=1)
+        packed = packed_rows(self._student, rows, num_seen + num_learned)
+        kind = torch.full_like(packed.segments, int(Kind.TEXT))
+        kind[:, 1 : 1 + num_seen] = int(Kind.VISUAL)
+        kind[:, 1 + num_seen : 1 + num_seen + num_learned] = int(Kind.EXTRA)
+        hidden = self._student.model.model.language_model(
+            inputs_embeds=embedded(self._student, packed, image),
+            attention_mask=packed.mask & attention_rule(kind)[:, None],
+            position_ids=packed.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        return packed, hidden
