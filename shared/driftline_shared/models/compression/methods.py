@@ -79,6 +79,13 @@ METHODS: dict[str, Method] = {
         images=True,
         videos=True,
     ),
+    "tome": Method(
+        module="tome",
+        compressor="TomeCompressor",
+        options="TomeOptions",
+        images=True,
+        videos=True,
+    ),
     "ts_llava": Method(
         module="ts_llava",
         compressor="TsLlavaCompressor",
