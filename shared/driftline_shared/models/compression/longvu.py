@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -204,4 +203,6 @@ def _low_grid(grid: Grid, side: float) -> tuple[int, int]:
 
 def _spread(num: int, chosen: int, device: torch.device) -> Tensor:
     """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even."""
-    return torch.from_numpy(np.linspace(0, num - 1, chosen).round()).long().to(device)
+    # Multiplied first: halves stay halves, whatever the machine.
+    steps = torch.arange(chosen, dtype=torch.float64, device=device) * (num - 1)
+    return (steps / max(1, chosen - 1)).round().long()

@@ -119,7 +119,9 @@ def tiling(num: int) -> tuple[int, int]:
 
 def spread(num: int, chosen: int) -> Tensor:
     """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even."""
-    return torch.from_numpy(np.linspace(0, num - 1, chosen).round().astype(np.int64))
+    # Multiplied first: halves stay halves, whatever the machine.
+    steps = torch.arange(chosen, dtype=torch.float64) * (num - 1)
+    return (steps / max(1, chosen - 1)).round().long()
 
 
 def _without_extra(row: TokenRow) -> TokenRow:
