@@ -53,17 +53,26 @@ class Example:
     kind: Kind
 
 
+def read_scene(part: Part, index: int, *, num_frames: int = NUM_FRAMES, seed: int = 0) -> Scene:
+    """The scene of this clip, not drawn. Raises ConfigError as `read_clip` does."""
+    return draw_scene(_rng(part, index, num_frames, seed), num_frames)
+
+
 def read_clip(part: Part, index: int, *, num_frames: int = NUM_FRAMES, seed: int = 0) -> Clip:
     """The clip of this index. Raises ConfigError for fewer than 8 or more than 32 frames."""
+    rng = _rng(part, index, num_frames, seed)
+    scene = draw_scene(rng, num_frames)
+    frames, owners = draw(scene, rng)
+    return Clip(scene=scene, frames=frames, owners=owners, questions=questions_of(scene))
+
+
+def _rng(part: Part, index: int, num_frames: int, seed: int) -> np.random.Generator:
     if num_frames not in _FRAMES:
         raise ConfigError(
             f"a clip of tiny-video has {_FRAMES.start} to {_FRAMES.stop - 1} frames, "
             f"not {num_frames}"
         )
-    rng = np.random.default_rng([seed, list(Part).index(part), index, num_frames])
-    scene = draw_scene(rng, num_frames)
-    frames, owners = draw(scene, rng)
-    return Clip(scene=scene, frames=frames, owners=owners, questions=questions_of(scene))
+    return np.random.default_rng([seed, list(Part).index(part), index, num_frames])
 
 
 def examples(part: Part, *, num_frames: int = NUM_FRAMES, seed: int = 0) -> Iterator[Example]:

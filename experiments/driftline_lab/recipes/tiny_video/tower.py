@@ -53,8 +53,7 @@ def tune_tower(
     for step in range(plan.num_steps):
         chosen = np.sort(rng.integers(len(frames), size=plan.batch_size))
         pixels = normalize_pixels(frames[chosen])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            read = heads(encode(tower, pixels)).float()
+        read = heads(encode(tower, pixels))
         colour, shape, patches = read.split(
             [NO_COLOUR + 1, NO_SHAPE + 1, read.shape[-1] - NO_COLOUR - NO_SHAPE - 2], dim=-1
         )

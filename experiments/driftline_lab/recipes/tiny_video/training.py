@@ -1,0 +1,213 @@
+"""Trains projector, newline and language model on cached tokens, packed by clip.
+
+Loss: cross-entropy on answer tokens, and of what auxiliary heads read in a middle layer at each
+visual token (`labels`); the heads are dropped after training. All tokens of a clip are always
+there: what dropping some of them costs is for compression methods to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.tiny.questions import Encoder
+from driftline_lab.recipes.tiny.training import LanguagePlan, Report
+from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
+from driftline_lab.recipes.tiny_video.labels import CELL_CLASSES, FRAME_CLASSES
+from driftline_lab.recipes.tiny_video.model import CELLS
+
+_READ_AFTER = 4
+"""Layers before what auxiliary heads read."""
+
+_EMPTY = 0.1
+"""Weight of the last class of colour and shape, the background."""
+
+_CHECKPOINT_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """A batch of clips: packed rows, tower tokens (B, F, 64, D), labels by name."""
+
+    packed: Packed
+    tokens: Tensor
+    labels: dict[str, Tensor]
+
+
+class Heads(nn.Module):
+    """Linear heads of `CELL_CLASSES` and `FRAME_CLASSES`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cells = nn.ModuleDict({n: nn.Linear(width, c) for n, c in CELL_CLASSES.items()})
+        self.frames = nn.ModuleDict({n: nn.Linear(width, c) for n, c in FRAME_CLASSES.items()})
+
+    def loss(self, states: Tensor, labels: dict[str, Tensor]) -> Tensor:
+        """Mean of all heads' cross-entropies; `states` (B, F, cells, W)."""
+        losses = []
+        for name, head in self.cells.items():
+            logits = head(states).float()
+            weight = torch.ones(logits.shape[-1])
+            if name in ("colour", "shape"):
+                weight[-1] = _EMPTY
+            wanted = labels[name]
+            if bool((wanted != IGNORE).any()):
+                losses.append(F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight))
+        for name, head in self.frames.items():
+            logits = head(states[:, :, -1]).float()
+            losses.append(F.cross_entropy(logits.flatten(0, 1), labels[name].flatten()))
+        return torch.stack(losses).mean()
+
+
+def train_language(
+    model: LlavaOnevisionForConditionalGeneration,
+    stages: Sequence[tuple[CachedClips, int]],
+    plan: LanguagePlan,
+    encoder: Encoder,
+    report: Report,
+    checkpoint: Path,
+) -> None:
+    """Trains in place, on from `checkpoint` where it exists; every step draws by its own seed.
+
+    `stages`: which clips are read, and up to which step.
+    """
+    torch.manual_seed(plan.seed)
+    heads = Heads(model.config.text_config.hidden_size)
+    trained = {
+        name: weight
+        for name, weight in [*model.named_parameters(), *heads.named_parameters()]
+        if weight.requires_grad
+    }
+    optimizer = torch.optim.AdamW(
+        trained.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
+    )
+    first = _resume(checkpoint, trained, optimizer)
+    model.train()
+    for step in range(first, plan.num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        clips = next(clips for clips, stop in stages if step < stop)
+        rows = draw_rows(clips, plan, encoder, np.random.default_rng([plan.seed, step]))
+        answer_loss, told_loss = losses(model, heads, rows)
+        optimizer.zero_grad(set_to_none=True)
+        (answer_loss + plan.auxiliary_weight * told_loss).backward()
+        nn.utils.clip_grad_norm_(list(trained.values()), 1.0)
+        optimizer.step()
+        report(step, float(answer_loss.detach()))
+        if (step + 1) % _CHECKPOINT_STEPS == 0:
+            _save(checkpoint, trained, optimizer, step + 1)
+    model.eval()
+
+
+def draw_rows(
+    clips: CachedClips, plan: LanguagePlan, encoder: Encoder, rng: np.random.Generator
+) -> Rows:
+    """A batch of random clips, each with some of its questions."""
+    chosen = np.sort(rng.integers(len(clips.questions), size=plan.pictures_per_step))
+    asked = []
+    for index in chosen:
+        questions = clips.questions[index]
+        order = rng.permutation(len(questions))[: plan.questions_per_picture]
+        asked.append([encoder.segment(questions[i].text, questions[i].answer) for i in order])
+    return rows_of(clips, chosen.tolist(), asked, encoder)
+
+
+def rows_of(
+    clips: CachedClips, chosen: list[int], asked: list[list[Segment]], encoder: Encoder
+) -> Rows:
+    """The chosen clips with their segments; the newline counts as one more visual token."""
+    num_visual = clips.num_frames * CELLS * CELLS + 1
+    packed = pack(
+        asked,
+        np.tile(np.arange(num_visual), (len(chosen), 1)),
+        num_visual=num_visual,
+        start_ids=(int(encoder.tokenizer.bos_token_id),),
+        pad_id=int(encoder.tokenizer.pad_token_id),
+    )
+    return Rows(
+        packed=packed,
+        tokens=torch.from_numpy(clips.tokens[chosen][:, clips.frames]).float(),
+        labels={
+            name: torch.from_numpy(rows[chosen][:, clips.frames])
+            for name, rows in clips.labels.items()
+        },
+    )
+
+
+def read_rows(
+    model: LlavaOnevisionForConditionalGeneration, rows: Rows
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Last hidden states (B, T, W), and those of all layers."""
+    llava = model.model
+    batch, frames = rows.tokens.shape[:2]
+    # Mean of 2 x 2 projected patches: what the library's pooling by half comes to.
+    seen = llava.multi_modal_projector(rows.tokens)
+    seen = seen.reshape(batch, frames, CELLS, 2, CELLS, 2, -1).mean(dim=(3, 5))
+    seen = seen.reshape(batch, frames * CELLS * CELLS, -1)
+    newline = llava.image_newline.to(seen.dtype).expand(batch, 1, -1)
+    words = llava.language_model.embed_tokens(rows.packed.input_ids)
+    embeds = torch.cat(
+        [words[:, :1], seen.to(words.dtype), newline, words[:, 2 + seen.shape[1] :]], dim=1
+    )
+    output = llava.language_model(
+        inputs_embeds=embeds,
+        attention_mask=rows.packed.mask,
+        position_ids=rows.packed.position_ids,
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    return output.last_hidden_state, output.hidden_states
+
+
+def losses(
+    model: LlavaOnevisionForConditionalGeneration, heads: Heads, rows: Rows
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of the answer tokens, and of the auxiliary heads."""
+    batch, frames = rows.tokens.shape[:2]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        last, layers = read_rows(model, rows)
+        wanted = rows.packed.labels != IGNORE
+        logits = model.lm_head(last[wanted]).float()
+        cells = layers[_READ_AFTER][:, 1 : 1 + frames * CELLS * CELLS]
+        told = heads.loss(cells.reshape(batch, frames, CELLS * CELLS, -1), rows.labels)
+    return F.cross_entropy(logits, rows.packed.labels[wanted]), told
+
+
+def _save(
+    path: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    """Weights and what the optimizer remembers, put in place in one move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {"step": torch.tensor(step)}
+    for name, weight in trained.items():
+        stored[f"weight.{name}"] = weight.detach().contiguous()
+        for key in ("exp_avg", "exp_avg_sq"):
+            stored[f"{key}.{name}"] = optimizer.state[weight][key].contiguous()
+    part = path.with_suffix(".part")
+    save_file(stored, part)
+    part.replace(path)
+
+
+def _resume(path: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
+    """Steps done by a checkpoint, whose state is taken over; 0 where there is none."""
+    if not path.exists():
+        return 0
+    stored = load_file(path)
+    step = int(stored["step"])
+    for name, weight in trained.items():
+        weight.data.copy_(stored[f"weight.{name}"])
+        optimizer.state[weight] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": stored[f"exp_avg.{name}"],
+            "exp_avg_sq": stored[f"exp_avg_sq.{name}"],
+        }
+    return step
