@@ -72,6 +72,13 @@ METHODS: dict[str, Method] = {
         videos=True,
         trained=True,
     ),
+    "prumerge": Method(
+        module="prumerge",
+        compressor="PrumergeCompressor",
+        options="PrumergeOptions",
+        images=True,
+        videos=True,
+    ),
     "sparsevlm": Method(
         module="sparsevlm",
         compressor="SparseVlmCompressor",
