@@ -160,5 +160,9 @@ def reading_of(
 
 
 def round_to_half(student: Student) -> None:
-    """Round all weights as the checkpoint stores them: what is measured is what is written."""
-    student.model.half().float()
+    """Round all weights as the checkpoint stores them: what is measured is what is written.
+
+    Buffers, such as the rotary frequencies, are not stored.
+    """
+    for parameter in student.model.parameters():
+        parameter.data = parameter.data.half().float()
