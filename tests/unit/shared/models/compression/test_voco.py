@@ -4,6 +4,8 @@ two plain ones.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from transformers import DynamicCache, LlamaConfig, LlamaModel
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import ModelFacts
+from driftline_shared.models.compression.decoder import Decoder
+from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods import configured
 from driftline_shared.models.compression.rows import NONE, Kind, TokenRow
 from driftline_shared.models.compression.voco import VocoOptions, attention_rule
@@ -45,7 +49,7 @@ def row_of(kinds: list[int], seed: int = 0) -> TokenRow:
     )
 
 
-def compressor(tokens: int, trained: int | None = None):  # type: ignore[no-untyped-def]
+def compressor(tokens: int, trained: int | None = None) -> Any:
     weights = {"tokens": torch.randn(trained or tokens, WIDTH)}
     return configured("voco", {"tokens": tokens}, FACTS, weights).row()
 
@@ -120,6 +124,30 @@ def test_one_masked_pass_equals_two_plain_ones(
     with torch.no_grad():
         plain = model(inputs_embeds=row.states[None], position_ids=row.positions).last_hidden_state
     assert not torch.allclose(plain[0, first.end + 1 :], apart, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_driver_reads_as_the_masked_pass(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = random_llama()
+    compression = configured("voco", {"tokens": 2}, FACTS, {"tokens": torch.randn(2, WIDTH)})
+    plain = row_of([T, T, V, V, S, V, V, T, T, T], seed)
+    method = compression.row()
+    row = method.on_embeds(plain)
+    with torch.no_grad():
+        together = model(
+            inputs_embeds=row.states[None],
+            attention_mask=method.attention_rule(row)[None, None],
+            position_ids=row.positions,
+            use_cache=False,
+        ).last_hidden_state[0]
+        driven = Driver(decoder=Decoder(model), name="voco").prefill(compression.row(), plain)
+    first = method.prefix(row)
+    assert first is not None
+    seen = torch.cat([first.kept, torch.arange(first.end + 1, len(row))])
+    assert torch.allclose(driven.row.states, together[seen], atol=1e-4)
+    counts = method.schedule(len(plain.text), len(plain.visual), 1)
+    assert [each.cached for each in driven.layers] == [each.cached for each in counts]
 
 
 def two_passes(model: LlamaModel, row: TokenRow, end: int, kept: Tensor) -> Tensor:
