@@ -79,6 +79,14 @@ METHODS: dict[str, Method] = {
         images=True,
         videos=True,
     ),
+    "quecc": Method(
+        module="quecc",
+        compressor="QueccCompressor",
+        options="QueccOptions",
+        images=True,
+        videos=False,
+        trained=True,
+    ),
     "sparsevlm": Method(
         module="sparsevlm",
         compressor="SparseVlmCompressor",
