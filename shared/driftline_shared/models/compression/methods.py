@@ -124,6 +124,14 @@ METHODS: dict[str, Method] = {
         videos=True,
         trained=True,
     ),
+    "vtw": Method(
+        module="vtw",
+        compressor="VtwCompressor",
+        options="VtwOptions",
+        images=True,
+        videos=True,
+        drop_only=True,
+    ),
 }
 
 
