@@ -111,13 +111,18 @@ class LongVuCompressor(TokenCompressor):
         """(m,) rising frames that stay."""
         per_frame = tokens.grid.rows * tokens.grid.cols
         found, frame = tokens.frame.unique(return_inverse=True)
-        # Cells that are no longer there count as zeros, so that frames stay comparable.
         values = tokens.values.detach()
-        whole = values.new_zeros(len(found), per_frame, values.shape[1])
-        whole[frame, tokens.token % per_frame] = values
+        if len(values) < len(found) * per_frame:
+            # Cells that are no longer there count as zeros, so that frames stay comparable.
+            whole = values.new_zeros(len(found), per_frame, values.shape[1])
+            whole[frame, tokens.token % per_frame] = values
+            values = whole
         alike = []
-        for window in normalize(whole.flatten(1), dim=-1).split(self.options.frame_window):
-            mean = window @ window.mean(dim=0)
+        for window in values.reshape(len(found), -1).split(self.options.frame_window):
+            # Dot products first: no second copy of the clip is held.
+            dots = window @ window.T
+            length = dots.diagonal().sqrt().clamp_min(1e-12)
+            mean = (dots / length / length[:, None]).mean(dim=1)
             mean[len(window) // 2] = 0.0
             alike.append(mean)
         kept = found[torch.cat(alike) < self.options.frame_threshold]
