@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from driftline_lab.bench.cli import app as bench_app
+from driftline_lab.compress_bench.cli import app as compress_bench_app
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
 
 app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_help=True)
 app.add_typer(build_app, name="build-pair")
 app.add_typer(bench_app, name="bench")
+app.add_typer(compress_bench_app, name="compress-bench")
 app.command("train-compressor")(train_compressor)
 
 

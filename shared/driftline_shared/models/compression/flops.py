@@ -33,8 +33,7 @@ class Cost:
     `prefill`: all layers and the head for one position, without what precedes the language model.
     `prefix`: a first pass of which only a part is remembered, apart, because it can be kept for
     further questions about a picture. `decode`: the first token after the prompt. `stored` and
-    `read`: bytes of the cache held, and read at a decoding step. `tokens`: queries of a layer, mean
-    over layers.
+    `read`: bytes of the cache held, and read at a decoding step.
     """
 
     prefill: int
@@ -42,7 +41,6 @@ class Cost:
     decode: int
     stored: int
     read: int
-    tokens: float
 
 
 def cost(facts: ModelFacts, layers: Layers, *, prefix: int = 0, value_bytes: int = 4) -> Cost:
@@ -56,7 +54,6 @@ def cost(facts: ModelFacts, layers: Layers, *, prefix: int = 0, value_bytes: int
         decode=decode_flops(facts, layers),
         stored=cache_bytes(facts, [layer.cached for layer in layers], value_bytes),
         read=cache_bytes(facts, [layer.read for layer in layers], value_bytes),
-        tokens=sum(layer.queries for layer in layers) / len(layers),
     )
 
 
