@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from driftline_lab.data.tiny_video.questions import Kind, Question
 from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.training import LanguagePlan, Report
@@ -30,6 +31,9 @@ _READ_AFTER = 4
 
 _EMPTY = 0.1
 """Weight of the last class of colour and shape, the background."""
+
+_QUESTION_WEIGHTS = {Kind.MOTION: 1.0, Kind.ORDER: 4.0, Kind.COUNT: 1.0, Kind.COLOUR: 1.5}
+"""How often each kind is asked of a clip that has more questions than are asked."""
 
 _CHECKPOINT_STEPS = 100
 
@@ -75,6 +79,8 @@ def train_language(
     encoder: Encoder,
     report: Report,
     checkpoint: Path,
+    *,
+    checkpoint_steps: int = _CHECKPOINT_STEPS,
 ) -> None:
     """Trains in place, on from `checkpoint` where it exists; every step draws by its own seed.
 
@@ -103,7 +109,7 @@ def train_language(
         nn.utils.clip_grad_norm_(list(trained.values()), 1.0)
         optimizer.step()
         report(step, float(answer_loss.detach()))
-        if (step + 1) % _CHECKPOINT_STEPS == 0:
+        if (step + 1) % checkpoint_steps == 0:
             _save(checkpoint, trained, optimizer, step + 1)
     model.eval()
 
@@ -111,14 +117,23 @@ def train_language(
 def draw_rows(
     clips: CachedClips, plan: LanguagePlan, encoder: Encoder, rng: np.random.Generator
 ) -> Rows:
-    """A batch of random clips, each with some of its questions."""
-    chosen = np.sort(rng.integers(len(clips.questions), size=plan.pictures_per_step))
+    """A batch of random clips with some of their questions; what is rare is drawn more often."""
+    weights = np.array([_clip_weight(asked) for asked in clips.questions])
+    chosen = np.sort(
+        rng.choice(len(weights), size=plan.pictures_per_step, p=weights / weights.sum())
+    )
     asked = []
     for index in chosen:
         questions = clips.questions[index]
-        order = rng.permutation(len(questions))[: plan.questions_per_picture]
+        shares = np.array([_QUESTION_WEIGHTS[question.kind] for question in questions])
+        number = min(plan.questions_per_picture, len(questions))
+        order = rng.choice(len(questions), number, replace=False, p=shares / shares.sum())
         asked.append([encoder.segment(questions[i].text, questions[i].answer) for i in order])
     return rows_of(clips, chosen.tolist(), asked, encoder)
+
+
+def _clip_weight(asked: Sequence[Question]) -> float:
+    return 2.0 if any(question.kind is Kind.ORDER for question in asked) else 1.0
 
 
 def rows_of(
