@@ -22,6 +22,7 @@ from torch import Tensor
 
 from driftline_lab.recipes.compressors.folder import check_copyable, save_weights, write_pair
 from driftline_lab.recipes.compressors.mod import ModReading
+from driftline_lab.recipes.compressors.quecc import QueccReading, layered
 from driftline_lab.recipes.compressors.reading import PlainReading, Reading, accuracy
 from driftline_lab.recipes.compressors.student import (
     Lessons,
@@ -41,6 +42,9 @@ from driftline_shared.models.pair import load_pair
 PLANS = {
     "voco": LanguagePlan(num_steps=800, learning_rate=1.5e-3, warmup_steps=40),
     "mod": LanguagePlan(num_steps=300, learning_rate=5e-4, warmup_steps=20),
+    "quecc": LanguagePlan(
+        num_steps=400, learning_rate=1e-3, warmup_steps=20, questions_per_picture=4
+    ),
 }
 """By method; the language model is trained already, so rates are below its own."""
 
@@ -93,8 +97,11 @@ def train_compressor(
         raise ConfigError(f"{method}: keep = 1 leaves all tokens as they are: nothing to train")
     plan = PLANS[method]
     plan = plan.resized(max(2, round(plan.num_steps * share)), seed=seed)
+    lessons = load_lessons(student, work)
+    if "layers" in compression.kind.needs:
+        lessons = layered(student, lessons, work)
     trained, reading = train_and_measure(
-        student, load_lessons(student, work), compression, plan, work, report(plan.num_steps)
+        student, lessons, compression, plan, work, report(plan.num_steps)
     )
     write_pair(pair, out, f"{pair.name}-{method}", method, student, reading.weights)
     return replace(trained, pair=pair.name)
@@ -156,6 +163,8 @@ def reading_of(
     options: Any = compression.options
     if compression.name == "voco":
         return VocoReading(student, weights)
+    if compression.name == "quecc":
+        return QueccReading(student, options, weights)
     return ModReading(student, options, weights)
 
 

@@ -14,7 +14,7 @@ _REPORT_STEPS = 50
 
 
 def train_compressor(
-    method: Annotated[str, typer.Argument(help="voco or mod.")],
+    method: Annotated[str, typer.Argument(help="voco, mod or quecc.")],
     out: Annotated[Path, typer.Option("--out", help="Empty or new folder for the new pair.")],
     pair: Annotated[str, typer.Option(help="The pair `tiny`, or a copy of it.")] = "tiny",
     option: Annotated[

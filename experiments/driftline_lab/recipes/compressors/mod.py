@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from driftline_lab.recipes.compressors.reading import Rows, embedded, packed_rows, projected
+from driftline_lab.recipes.compressors.reading import (
+    Rows,
+    embedded,
+    language_parts,
+    packed_rows,
+    projected,
+)
 from driftline_lab.recipes.compressors.student import Student
 from driftline_lab.recipes.packing import Packed
 from driftline_lab.recipes.tiny.training import View
@@ -24,6 +30,7 @@ class ModReading:
         self._options = options
         self._layers = options.chosen_layers(student.facts.num_layers)
         self.weights = {name: nn.Parameter(value.clone()) for name, value in weights.items()}
+        self.modules = language_parts(student)
 
     def states(self, views: Sequence[View], rows: Rows) -> tuple[Packed, Tensor]:
         """See `Reading.states`."""

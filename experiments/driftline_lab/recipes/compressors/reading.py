@@ -24,12 +24,17 @@ Rows = Sequence[Sequence[Segment]]
 
 
 class Reading(Protocol):
-    """`weights`: the method's own, trained beside the language model; float32 leaves by name."""
+    """`weights`: the method's own, float32 leaves by name; `modules`: what of the student is
+    trained with them.
+    """
 
     weights: dict[str, nn.Parameter]
+    modules: list[nn.Module]
 
     def states(self, views: Sequence[View], rows: Rows) -> tuple[Packed, Tensor]:
-        """Packed rows, one a view, and their (B, T, D) hidden states behind the final norm."""
+        """Packed rows, one a view or one a question, and their (B, T, D) hidden states behind the
+        final norm.
+        """
 
 
 class PlainReading:
@@ -38,8 +43,10 @@ class PlainReading:
     def __init__(self, student: Student) -> None:
         self._student = student
         self.weights: dict[str, nn.Parameter] = {}
+        self.modules: list[nn.Module] = []
 
     def states(self, views: Sequence[View], rows: Rows) -> tuple[Packed, Tensor]:
+        """See `Reading.states`."""
         packed = packed_rows(self._student, rows, NUM_VISUAL)
         language = self._student.model.model.language_model
         hidden = language(
@@ -51,6 +58,11 @@ class PlainReading:
         return packed, hidden
 
 
+def language_parts(student: Student) -> list[nn.Module]:
+    """The language model and its head."""
+    return [student.model.model.language_model, student.model.lm_head]
+
+
 def packed_rows(student: Student, rows: Rows, num_image: int) -> Packed:
     """Rows whose picture takes `num_image` places, one position each."""
     kept = np.tile(np.arange(num_image, dtype=np.int64), (len(rows), 1))
@@ -60,8 +72,9 @@ def packed_rows(student: Student, rows: Rows, num_image: int) -> Packed:
 
 
 def projected(student: Student, views: Sequence[View]) -> Tensor:
-    """(B, V, D) projected visual tokens."""
-    tokens = np.stack([view.tokens[view.row] for view in views])
+    """(B, V, D) projected visual tokens; the tower's output is the last of what a view holds."""
+    width = student.facts.tower_width
+    tokens = np.stack([view.tokens[view.row][:, -width:] for view in views])
     seen: Tensor = student.model.model.multi_modal_projector(torch.from_numpy(tokens).float())
     return seen
 

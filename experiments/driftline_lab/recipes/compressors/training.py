@@ -1,4 +1,4 @@
-"""Trains a method's weights and the language model together: next-token cross-entropy alone."""
+"""Trains a method's weights and the student together: next-token cross-entropy alone."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ def train(
     report: Report,
     checkpoint: Checkpoint,
 ) -> None:
-    """Trains in place: the whole language model, and the method's weights; tower and projector
-    stay as they are.
+    """Trains in place: the method's weights, and what of the student the reading names; the rest
+    stays as it is.
 
     The order of pictures and questions follows from `plan.seed`.
     """
     rng = np.random.default_rng(plan.seed)
     model = student.model
     trained = [
-        *model.model.language_model.parameters(),
-        *model.lm_head.parameters(),
+        *(parameter for module in reading.modules for parameter in module.parameters()),
         *reading.weights.values(),
     ]
     model.requires_grad_(False)
