@@ -71,10 +71,12 @@ class VidCom2Compressor(TokenCompressor):
         return row.keep_visual(_lowest(shared + own, frame, sizes, torch.tensor(counts)))
 
     def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
-        """keep T M visual tokens in every layer: exact with `exact` where that is T at least, else
-        within the bounds that `VidCom2Options` gives.
+        """keep T M visual tokens in every layer, T at least: exact with `exact`, else within the
+        bounds that `VidCom2Options` gives.
         """
-        return super().schedule(num_text, kept_count(self.options.keep, num_visual), num_other)
+        least = min(self.facts.grid.frames, num_visual)
+        left = max(least, kept_count(self.options.keep, num_visual))
+        return super().schedule(num_text, left, num_other)
 
 
 def _similarities(x: Tensor, frame: Tensor, options: VidCom2Options) -> tuple[Tensor, Tensor]:

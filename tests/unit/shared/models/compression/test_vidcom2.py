@@ -198,6 +198,8 @@ def test_exact_totals_are_repaired_frame_by_frame(grid: Grid, keep: float) -> No
                 counts[min(able, key=lambda t: (excess[t], t))] += 1
         made = method(grid, keep=keep, exact=True).on_embeds(row)
         assert made.frame.bincount(minlength=grid.frames).tolist() == counts
+        planned = method(grid, keep=keep, exact=True).schedule(7, grid.num_tokens)
+        assert planned[0].queries - 7 == len(made.visual)
 
 
 @pytest.mark.parametrize("keep", [0.05, 0.25, 0.5, 0.75, 0.95])
@@ -206,7 +208,7 @@ def test_totals_are_within_the_stated_bounds(grid: Grid, keep: float) -> None:
     cells, frames = grid.rows * grid.cols, grid.frames
     compressor = method(grid, keep=keep)
     nominal = compressor.schedule(7, grid.num_tokens, 0)[0].queries - 7
-    assert nominal == max(1, round(keep * grid.num_tokens))
+    assert nominal == max(grid.frames, round(keep * grid.num_tokens))
     for seed in range(10):
         off = len(compressor.on_embeds(clip(grid, seed)).visual) - keep * grid.num_tokens
         assert off <= frames
