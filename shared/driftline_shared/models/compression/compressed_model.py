@@ -158,11 +158,10 @@ class CompressedModel:
         Only text, and what else survives all layers, has logits: raises ConfigError for `places`
         (all, where None) that were dropped. Padding gives zeros.
         """
-        hidden = batch.inputs_embeds.new_zeros(batch.inputs_embeds.shape)
         hidden = torch.stack(
             [
                 self._hidden(batch, number, None if places is None else places[number])
-                for number in range(len(hidden))
+                for number in range(len(batch.inputs_embeds))
             ]
         )
         chosen = hidden if places is None else hidden[places.to(hidden.device)]

@@ -13,6 +13,7 @@ driver checks it at every hook and names the method that breaks it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,6 +48,11 @@ class Prefilled:
     prefix: list[LayerCount] = field(default_factory=list)
     visual: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     num_said: int = 0
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The last position of each layer; generated tokens go on from there."""
+        return [int(held.positions[0, -1]) for held in self.held]
 
     @property
     def survivors(self) -> Tensor:
@@ -210,13 +216,12 @@ class Driver:
         narrows = type(compressor).on_decode is not TokenCompressor.on_decode
         new = torch.arange(1, num + 1, device=states.device) + prefilled.num_said
         before: _Input | None = None
-        place = prefilled.held[0].positions[0, -1]
+        place = prefilled.ends[0]
         rotary = self.decoder.rotary(states, place + new)
-        for layer, held in enumerate(prefilled.held):
-            # Layers that number what they hold anew go on from there.
-            if not torch.equal(held.positions[0, -1], place):
-                place = held.positions[0, -1]
-                rotary = self.decoder.rotary(states, place + new)
+        for layer, end in enumerate(prefilled.ends):
+            # Where a method has numbered anew, layers end at different positions.
+            if end != place:
+                place, rotary = end, self.decoder.rotary(states, end + new)
             if narrows:
                 self._narrow(compressor, prefilled, layer, before)
             before = _Input(states, rotary, routed=False)
@@ -238,6 +243,8 @@ class Driver:
         if before is not None and compressor.decode_row_before(layer):
             attention = self._decode_row(prefilled, layer, before)
         places = compressor.on_decode(prefilled.num_said, layer, held, attention)
+        if places is not None and places is cache.places_read(layer):
+            return
         if places is not None:
             self._check_subset(held, held.take(places), f"on_decode of layer {layer}")
         cache.read_only(layer, places)
@@ -257,7 +264,10 @@ class Driver:
         whole = seen if read is None else seen.new_zeros(len(source)).index_copy(0, read, seen)
         if len(source) == len(target):
             return whole
-        return whole[_within(source, target)]
+        # A layer that routes may hold fewer places than the one behind it.
+        assert source.origin is not None and target.origin is not None, "numbered in prefill"
+        num = max(int(source.origin[-1]), int(target.origin[-1])) + 1
+        return whole.new_zeros(num).index_copy(0, source.origin, whole)[target.origin]
 
     # -- invariants ------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class RowCache:
         pair, part = self._prompt[layer], self._part[layer]
         if places is None or pair is None:
             self._part[layer] = None
-        elif part is None or not torch.equal(part[0], places):
+        elif part is None or not (part[0] is places or torch.equal(part[0], places)):
             # Gathering moves the cache once; a set that stays is not moved again.
             self._part[layer] = (places, _gathered(pair, places))
 
@@ -70,7 +70,7 @@ class RowCache:
 
     def lengths(self) -> list[int]:
         """Places of the prompt that each layer holds."""
-        return [0 if pair is None else int(pair[0].shape[2]) for pair in self._prompt]
+        return [self._length(layer) for layer in range(len(self._prompt))]
 
     def places_read(self, layer: int) -> Tensor | None:
         """(m,) places of the prompt that `layer` reads; None: all."""
@@ -80,7 +80,11 @@ class RowCache:
     def num_read(self, layer: int) -> int:
         """Places of the prompt that `layer` reads."""
         places = self.places_read(layer)
-        return self.lengths()[layer] if places is None else len(places)
+        return self._length(layer) if places is None else len(places)
+
+    def _length(self, layer: int) -> int:
+        pair = self._prompt[layer]
+        return 0 if pair is None else int(pair[0].shape[2])
 
 
 def _joined(held: Pair | None, new: Pair) -> Pair:
