@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
-from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
+from driftline_device.runtime.factory import DEFAULT_PROVIDERS, CompressionChoice, RuntimeName
+from driftline_device.runtime.runtime import UploadFrom
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
@@ -81,6 +82,8 @@ class DeviceConfig(ProgramSettings):
     `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
     choice, nothing takes what was prepared, else 1. `precision`: of an export's graphs, empty takes
     what was prepared, else int8. `providers`: of onnxruntime, the first of them that is there.
+    `compressor`: a method that drops or merges visual tokens, empty for none; its
+    `compressor_options`; `upload_from`: the tokens that may be sent, those it leaves or all.
     `images_may_leave`: what the owner allows; a policy may ask for images, never allow
     them. `regions`: how the parts of an image that leave are made.
     """
@@ -97,6 +100,9 @@ class DeviceConfig(ProgramSettings):
     threads: int | None = Field(default=None, ge=0, le=1024)
     precision: str = ""
     providers: tuple[str, ...] = DEFAULT_PROVIDERS
+    compressor: str = ""
+    compressor_options: dict[str, Any] = Field(default_factory=dict)
+    upload_from: UploadFrom = "all"
     batch_size: int = Field(default=8, ge=1, le=256)
     pace: float = Field(default=0.0, ge=0.0)
     question: str = ""
@@ -123,6 +129,15 @@ class DeviceConfig(ProgramSettings):
     folder: Annotated[FolderSettings, strict(FolderSettings)] = FolderSettings()
     probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
     watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()
+
+    @property
+    def compression(self) -> CompressionChoice | None:
+        """The compressor that is wanted, if any."""
+        if not self.compressor:
+            return None
+        return CompressionChoice(
+            name=self.compressor, options=self.compressor_options, upload_from=self.upload_from
+        )
 
     @property
     def log_file(self) -> LogFile | None:

@@ -56,6 +56,7 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
         threads=config.threads,
         precision=config.precision,
         providers=config.providers,
+        compression=config.compression,
     )
 
 

@@ -19,7 +19,7 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.gate import GateScores
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.distill.student import Models
+from driftline_cloud.distill.student import Models, as_on_devices
 from driftline_cloud.workers.workers import ScoreJob
 from driftline_shared.models import adapters
 from driftline_shared.models.multimodal import MultimodalModel
@@ -45,6 +45,7 @@ class Agreement:
 def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[GateScores]:
     """What each adapter does on the held-out samples, source rows and rehearsal of `job`."""
     settings = DistilSettings.from_mapping(job.settings)
+    models = as_on_devices(models, settings)
     space = models.pair.token_space
     holdout = from_samples(job.holdout, space, job.labels)
     rehearsal = from_samples(job.rehearsal, space, job.rehearsal_labels)

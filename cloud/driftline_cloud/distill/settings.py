@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from driftline_shared.errors import ConfigError
@@ -27,6 +27,8 @@ class DistilSettings:
     keep all tokens, the others as many as the samples do. `threads`: torch threads, part of the
     job because sums depend on them. `cache_bytes`: most memory for teacher outputs; what does not
     fit is computed again when needed.
+    `compressor`, `compressor_options`: what drops visual tokens on the devices, so that the student
+    learns under it; empty for none. Teachers read all tokens.
     """
 
     a1: float = 1.0
@@ -56,6 +58,8 @@ class DistilSettings:
     label_batch_size: int = 64
     threads: int = 2
     cache_bytes: int = 2 << 30
+    compressor: str = ""
+    compressor_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -72,8 +76,11 @@ class DistilSettings:
         unknown = sorted(values.keys() - known.keys())
         if unknown:
             raise ConfigError(f"unknown distil setting {unknown[0]!r}; known are {sorted(known)}")
-        numbers: dict[str, Any] = {n: _number(n, values[n], known[n]) for n in values}
-        return cls(**numbers)
+        checked: dict[str, Any] = {
+            n: _KINDS[n](n, values[n]) if n in _KINDS else _number(n, values[n], known[n])
+            for n in values
+        }
+        return cls(**checked)
 
     def to_mapping(self) -> dict[str, object]:
         """What `from_mapping` reads."""
@@ -122,3 +129,19 @@ def _number(name: str, value: object, kind: type) -> float:
             raise ConfigError(f"distil setting {name} is a whole number, not {value!r}")
         return int(value)
     return float(value)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"distil setting {name} is a text, not {value!r}")
+    return value
+
+
+def _table(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"distil setting {name} is a table, not {value!r}")
+    return dict(value)
+
+
+_KINDS = {"compressor": _text, "compressor_options": _table}
+"""Settings that are no numbers."""

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 import torch
 
 from driftline_cloud.distill.matching import Matching, RespelledTeacher
-from driftline_shared.errors import PairError
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models import adapters
+from driftline_shared.models.compression.loading import (
+    check_compressor,
+    compressed,
+    reads_tower,
+)
 from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
 from driftline_shared.models.pair import Pair, load_pair, token_space_digest
 from driftline_shared.models.spelling import Spelling
@@ -103,6 +109,37 @@ def _translated(pair: Pair, teacher: MultimodalModel) -> MultimodalModel:
         merged_tokens=num_merged(grid, teacher.grid),
     )
     return TranslatedTeacher(teacher, translator)
+
+
+def check_compression(pair: Pair, settings: DistilSettings) -> None:
+    """Raises ConfigError where the student of `pair` cannot read samples as `settings` say."""
+    name = settings.compressor
+    if not name:
+        return
+    check_compressor(pair.student_dir, name, settings.compressor_options)
+    if reads_tower(name):
+        raise ConfigError(
+            f"distil.compressor: {name} works in the vision tower, which the cloud does not run: "
+            'leave it empty and set upload_from = "survivors" on the devices, whose samples then '
+            "hold what the student was given to read"
+        )
+
+
+def as_on_devices(models: Models, settings: DistilSettings) -> Models:
+    """`models` with the student reading through the devices' compressor, where they have one.
+
+    Raises ConfigError as `check_compression`.
+    """
+    if not settings.compressor:
+        return models
+    check_compression(models.pair, settings)
+    student = compressed(
+        models.student,
+        models.pair.student_dir,
+        settings.compressor,
+        settings.compressor_options,
+    )
+    return replace(models, student=student)
 
 
 @contextmanager

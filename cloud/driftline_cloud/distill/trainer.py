@@ -27,7 +27,7 @@ from driftline_cloud.distill.examples import (
     split_source,
 )
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.distill.student import Models, trained
+from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observation, Observer, ask_more
 from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress
@@ -45,6 +45,7 @@ def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
     among the numbers: the gate then rejects it. Whatever `progress` raises passes through.
     """
     settings = models.matching.settings(DistilSettings.from_mapping(job.settings))
+    models = as_on_devices(models, settings)
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         fresh, memory, numbers = _examples(job, models, settings)

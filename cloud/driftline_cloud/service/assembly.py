@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
@@ -83,6 +84,7 @@ class Makers:
 def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
     """Open the state and put the parts together; blocking. Raises DriftlineError kinds."""
     pair = makers.pair(config.pair)
+    _check_compression(pair, config)
     line = Line(
         pair=pair.name,
         pair_dir=pair.dir,
@@ -166,6 +168,15 @@ def _assemble(
         version=metadata.version("driftline"),
         close_workers=workers.close,
     )
+
+
+def _check_compression(pair: Pair, config: CloudConfig) -> None:
+    """A wrong compressor is told at the start, not in the first round."""
+    settings = DistilSettings.from_mapping(config.distil)
+    if settings.compressor:
+        from driftline_cloud.distill.student import check_compression
+
+        check_compression(pair, settings)
 
 
 def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:

@@ -9,6 +9,7 @@ from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.doctor.machine import (
     check_camera,
     check_clock,
+    check_compressor,
     check_disk,
     check_memory,
     check_runtime,
@@ -35,8 +36,11 @@ def examine(config: DeviceConfig) -> list[Check]:
     status = read_status(config.state)
     is_running = lock_holder(config.state) is not None
     newest_unix_s = float((status or {}).get("unix_s", 0.0))
+    runtime = runtime_name(config, pair)
+    compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
-        ("runtime", lambda: check_runtime(runtime_name(config, pair))),
+        ("runtime", lambda: check_runtime(runtime)),
+        *(compressor if config.compressor else ()),
         ("memory", lambda: check_memory(pair, is_running=is_running)),
         ("disk", lambda: check_disk(config)),
         ("daemon", lambda: check_daemon(config.state, status)),

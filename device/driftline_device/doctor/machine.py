@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
+from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_shared.errors import DriftlineError
 from driftline_shared.models.pair import Pair
 from driftline_shared.models.weights import weight_files
@@ -61,11 +63,41 @@ def check_runtime(name: str) -> Check:
     return ok("runtime", f"{name}: {', '.join(map(_versioned, packages))}")
 
 
+def check_compressor(config: DeviceConfig, runtime: str) -> Check:
+    """Whether the compressor's name and options are right. They come with torch, which a process of
+    its own imports, see `check_runtime`.
+    """
+    name, fix = config.compressor, "Correct `compressor` and `compressor_options`."
+    if runtime == "onnx":
+        return fail("compressor", no_compressor_on_onnx(name), fix)
+    code, wrong = _python(_CHECK_COMPRESSOR, name, json.dumps(config.compressor_options))
+    if code:
+        return fail("compressor", wrong, fix)
+    return ok("compressor", f"{name}; {config.upload_from} may be sent")
+
+
+_CHECK_COMPRESSOR = """
+import json, sys
+from driftline_shared.models.compression.methods import checked
+from driftline_shared.errors import ConfigError
+try:
+    checked(sys.argv[1], json.loads(sys.argv[2]))
+except ConfigError as error:
+    sys.exit(str(error))
+"""
+
+
 def _import(packages: Sequence[str]) -> str:
     """What went wrong, empty if nothing did."""
+    code, last = _python(f"import {', '.join(packages)}")
+    return f"importing ended with {code}: {last[:300]}" if code else ""
+
+
+def _python(code: str, *arguments: str) -> tuple[int, str]:
+    """Exit code of a Python of its own, and the last line of what it complained of."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", f"import {', '.join(packages)}"],
+            [sys.executable, "-c", code, *arguments],
             capture_output=True,
             text=True,
             errors="replace",
@@ -73,11 +105,8 @@ def _import(packages: Sequence[str]) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"importing took more than {IMPORT_TIMEOUT_S:.0f} s"
-    if done.returncode == 0:
-        return ""
-    last = (done.stderr.strip().splitlines() or [""])[-1]
-    return f"importing ended with {done.returncode}: {last[:300]}"
+        return 124, f"took more than {IMPORT_TIMEOUT_S:.0f} s"
+    return done.returncode, (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def _versioned(package: str) -> str:

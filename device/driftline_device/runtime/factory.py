@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from driftline_device.runtime.prepared import read_prepared
-from driftline_device.runtime.runtime import Runtime
+from driftline_device.runtime.runtime import Runtime, UploadFrom
+from driftline_shared.errors import ConfigError
 from driftline_shared.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ things to do.
 """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionChoice:
+    """A compressor by name, its options, and which tokens may be sent."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    upload_from: UploadFrom = "all"
+
+
 def make_runtime(
     pair: Pair,
     *,
@@ -32,26 +43,48 @@ def make_runtime(
     threads: int | None = None,
     precision: str = "",
     providers: Sequence[str] = DEFAULT_PROVIDERS,
+    compression: CompressionChoice | None = None,
 ) -> Runtime:
     """The runtime `name` with version 0 of `pair`; ConfigError if its packages are missing.
 
     `device`: cpu or cuda, for torch. `threads`: of the CPU; None: what was prepared, else 1; 0: the
     library's choice. `precision`: of an export's graphs; empty: what was prepared, else int8.
-    `providers`: of onnxruntime, in order of preference.
+    `providers`: of onnxruntime, in order of preference. `compression`: for torch; ConfigError for
+    a name or option that is wrong.
     """
     if name == "auto":
         name = "torch" if pair.exported is None else "onnx"
+    if name == "onnx" and compression is not None:
+        raise ConfigError(no_compressor_on_onnx(compression.name))
     with needs_extra(f"runtime {name!r}", _EXTRAS[name], instead=_WITHOUT_TORCH):
         if name == "torch":
-            return _torch(pair, device, threads)
+            return _torch(pair, device, threads, compression)
         return _onnx(pair, threads, precision, providers)
 
 
-def _torch(pair: Pair, device: str, threads: int | None) -> Runtime:
+def no_compressor_on_onnx(name: str) -> str:
+    """What is wrong with the compressor `name` beside the onnx runtime, and what to do."""
+    return (
+        f"compressor is {name!r}, but an export's graphs cannot drop tokens between layers: use "
+        'runtime = "torch" with the pair itself, or leave `compressor` empty'
+    )
+
+
+def _torch(
+    pair: Pair, device: str, threads: int | None, compression: CompressionChoice | None
+) -> Runtime:
     from driftline_device.runtime.torch import TorchRuntime
 
     threads = DEFAULT_THREADS if threads is None else threads
-    return TorchRuntime(pair, device=device, threads=threads or None)
+    chosen = compression or CompressionChoice(name="")
+    return TorchRuntime(
+        pair,
+        device=device,
+        threads=threads or None,
+        compressor=chosen.name,
+        compressor_options=chosen.options,
+        upload_from=chosen.upload_from,
+    )
 
 
 def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[str]) -> Runtime:

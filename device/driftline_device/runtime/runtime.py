@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,13 @@ class Question:
 class Answer:
     """What the model said, and what token sampling needs to know about how it came to say it.
 
-    `tokens`: all V tower tokens. `scores`: `entropy` and `margin` of the answer, higher = less
-    sure. `num_steps`: generated tokens. `version`: adapter version that answered. `step_ids`: the
-    generated token ids, end token included; text alone does not always tokenize back to them.
-    `num_prompt_tokens`: positions that the language model read first, visual ones included.
-    `ended`: whether the end token came; false where the pair's bound cut the answer.
+    `tokens`: what may be sent: all V tower tokens, or those that a compressor left. `read`: what
+    was given to the language model to read, where that is something else. `scores`: `entropy` and
+    `margin` of the answer, higher = less sure. `num_steps`: generated tokens. `version`: adapter
+    version that answered. `step_ids`: the generated token ids, end token included; text alone does
+    not always tokenize back to them. `num_prompt_tokens`: positions that the language model read
+    first, visual ones included. `ended`: whether the end token came; false where the pair's bound
+    cut the answer.
     """
 
     text: str
@@ -41,7 +43,13 @@ class Answer:
     step_ids: tuple[int, ...] = ()
     num_prompt_tokens: int = 0
     ended: bool = True
+    read: VisualTokens | None = None
 
+
+UploadFrom = Literal["survivors", "all"]
+"""Which tokens of an answer may be sent where a compressor is at work: those that it left, or all
+of the tower's.
+"""
 
 Told = Callable[[int, str], None]
 """Hears an answer grow: number of the question, its text so far, after each generated token.

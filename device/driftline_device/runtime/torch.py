@@ -12,20 +12,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from driftline_device.runtime import uncertainty
-from driftline_device.runtime.runtime import Answer, Question, Runtime, Told, text_so_far
+from driftline_device.runtime.compression import Reading, counted, given, sendable
+from driftline_device.runtime.runtime import (
+    Answer,
+    Question,
+    Runtime,
+    Told,
+    UploadFrom,
+    text_so_far,
+)
 from driftline_shared.errors import ConfigError, DriftlineError, PairError, UpdateError
 from driftline_shared.models import adapters
+from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.multimodal import (
     Generated,
+    LmBatch,
     MultimodalModel,
     OnToken,
     load_student,
@@ -63,19 +74,28 @@ class TorchRuntime:
         adapter: Adapter | None = None,
         version: int = 0,
         max_batch: int = MAX_BATCH,
+        compressor: str = "",
+        compressor_options: Mapping[str, Any] | None = None,
+        upload_from: UploadFrom = "all",
     ) -> None:
         """Load the student quantized as the pair says; `adapter` None is version 0.
 
         `threads`: CPU threads of torch for the whole process (None: leave as is), 1 by default
-        since a device has other things to do. Raises PairError, ConfigError, UpdateError (adapter
-        of another shape).
+        since a device has other things to do. `compressor`: the method that images are read
+        through, see docs/compression.md, and `upload_from` what may be sent then. Raises
+        PairError, ConfigError, UpdateError (adapter of another shape).
         """
         if max_batch < 1 or (threads is not None and threads < 1):
             raise ConfigError("threads and max_batch are 1 or more")
         if threads is not None:
             torch.set_num_threads(threads)
         self.pair = pair
-        self._model: MultimodalModel = load_student(pair, device=device)
+        self._model: MultimodalModel = load_student(
+            pair, device=device, compressor=compressor, compressor_options=compressor_options
+        )
+        self._upload_from = upload_from
+        self._compressed = self._model if isinstance(self._model, CompressedModel) else None
+        self._uncompressed = self._compressed.base if self._compressed else self._model
         if self._model.grid != pair.token_space.grid:
             raise PairError(
                 f"{pair.name}: the tower gives tokens on {self._model.grid}, the token space says "
@@ -121,7 +141,13 @@ class TorchRuntime:
         """Answer from tower tokens, all of an image or some at their positions; no tower pass.
 
         All items have equally many tokens. For calibration and experiments on stored tokens.
+        Raises ConfigError for a compressor that works in the vision tower.
         """
+        if self._compressed is not None and self._compressed.looks:
+            raise ConfigError(
+                f"compressor {self._compressed.compression.name} works in the vision tower and "
+                "cannot answer from stored tokens: leave `compressor` empty for this"
+            )
         return self._answer_tokens(None, tokens, questions)
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
@@ -207,12 +233,12 @@ class TorchRuntime:
     def _answer(
         self, slot: str | None, questions: Sequence[Question], told: Told | None = None
     ) -> list[Answer]:
-        grid = self.pair.token_space.grid
-        positions = np.arange(grid.num_tokens, dtype=np.int32)
+        if self._compressed is not None and self._compressed.looks:
+            return self._answer_looking(self._compressed, slot, questions, told)
         tokens = [
-            VisualTokens(values=values, positions=positions, grid=grid)
+            kept
             for block in self._blocks(questions)
-            for values in self._model.encode([question.image for question in block]).cpu().numpy()
+            for kept in self._tower_tokens([question.image for question in block])
         ]
         return self._answer_tokens(slot, tokens, [question.text for question in questions], told)
 
@@ -235,10 +261,62 @@ class TorchRuntime:
                     [question for _, question in block],
                 )
                 listener = self._listener(told, first=len(answers))
-                generated = self._model.generate(batch, self.pair.max_new_tokens, listener)
-                read = batch.attention_mask.sum(dim=1).tolist()
-                answers += _answers([kept for kept, _ in block], generated, read, version)
+                readings = [Reading(tower=kept) for kept, _ in block]
+                answers += self._say(batch, readings, listener, version)
         return answers
+
+    def _answer_looking(
+        self,
+        model: CompressedModel,
+        slot: str | None,
+        questions: Sequence[Question],
+        told: Told | None,
+    ) -> list[Answer]:
+        """Answer through a compressor that works in the tower, and may read the question there."""
+        answers: list[Answer] = []
+        with self._turn(slot) as version:
+            for block in self._blocks(questions):
+                images = [question.image for question in block]
+                looked = model.look(images, [question.text for question in block])
+                left = [given(seen.tokens) for seen in looked.looks]
+                # The merged tokens are no tokens of the tower any more: that is read once more.
+                whole = self._tower_tokens(images) if self._upload_from == "all" else left
+                readings = [Reading(tower=t, read=r) for t, r in zip(whole, left, strict=True)]
+                listener = self._listener(told, first=len(answers))
+                answers += self._say(looked.batch, readings, listener, version)
+        return answers
+
+    def _tower_tokens(self, images: Sequence[NDArray[np.uint8]]) -> list[VisualTokens]:
+        """All V tokens of each image."""
+        grid = self.pair.token_space.grid
+        positions = np.arange(grid.num_tokens, dtype=np.int32)
+        return [
+            VisualTokens(values=values, positions=positions, grid=grid)
+            for values in self._model.encode(images).cpu().numpy()
+        ]
+
+    def _say(
+        self,
+        batch: LmBatch,
+        readings: Sequence[Reading],
+        listener: OnToken | None,
+        version: int,
+    ) -> list[Answer]:
+        most = self.pair.max_new_tokens
+        if self._compressed is None:
+            generated = self._model.generate(batch, most, listener)
+            counts = batch.attention_mask.sum(dim=1).tolist()
+            return _answers([each.tower for each in readings], generated, counts, version)
+        said = self._compressed.compressed_generate(batch, most, listener)
+        tokens = [
+            sendable(reading, row.survivors, self._upload_from)
+            for reading, row in zip(readings, said.rows, strict=True)
+        ]
+        answers = _answers(tokens, said.generated, [counted(row) for row in said.rows], version)
+        return [
+            replace(answer, read=reading.other_than(answer.tokens))
+            for answer, reading in zip(answers, readings, strict=True)
+        ]
 
     def _listener(self, told: Told | None, first: int) -> OnToken | None:
         """What hears ids for `told`, whose question `first` is row 0."""
@@ -252,7 +330,8 @@ class TorchRuntime:
     def _mutual_information(
         self, slot: str | None, question: str, answer: Answer, passes: int, seed: int
     ) -> float:
-        case, dropout = self._case(question, answer), self._dropout(passes, seed)
+        case = self._case(question, answer, answer.read or answer.tokens)
+        dropout = self._dropout(passes, seed)
         with self._turn(slot):
             return uncertainty.mutual_information(self._model, case, dropout)
 
@@ -263,16 +342,18 @@ class TorchRuntime:
             raise ConfigError(
                 f"token_scorer is {scorer!r}; the model computes {', '.join(uncertainty.SCORERS)}"
             )
-        case, dropout = self._case(question, answer), self._dropout(passes, seed)
+        case = self._case(question, answer, answer.tokens)
+        dropout = self._dropout(passes, seed)
         with self._turn(slot):
-            scores = uncertainty.SCORERS[scorer](self._model, case, dropout)
+            # What may be sent is compared as a whole: a token that was dropped has no attention.
+            scores = uncertainty.SCORERS[scorer](self._uncompressed, case, dropout)
         return scores.float().cpu().numpy()
 
-    def _case(self, question: str, answer: Answer) -> uncertainty.Case:
+    def _case(self, question: str, answer: Answer, tokens: VisualTokens) -> uncertainty.Case:
         ids = answer.step_ids or tuple(self._model.answer_ids(answer.text))
         return uncertainty.Case(
-            tokens=torch.tensor(answer.tokens.values, device=self._model.device),
-            positions=torch.tensor(answer.tokens.positions, dtype=torch.long),
+            tokens=torch.tensor(tokens.values, device=self._model.device),
+            positions=torch.tensor(tokens.positions, dtype=torch.long),
             question=question,
             ids=ids,
         )

@@ -7,7 +7,7 @@ A visual token is what becomes one position of the language model. A subset of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -199,12 +199,26 @@ def load_teacher(pair: Pair, device: str = "cpu") -> MultimodalModel:
     )
 
 
-def load_student(pair: Pair, *, twin: bool = False, device: str = "cpu") -> MultimodalModel:
+def load_student(
+    pair: Pair,
+    *,
+    twin: bool = False,
+    device: str = "cpu",
+    compressor: str = "",
+    compressor_options: Mapping[str, Any] | None = None,
+) -> MultimodalModel:
     """The student of a pair with its adapter at version 0, quantized as devices run it.
 
-    `twin`: its exact dequantized copy in floating point, for training.
+    `twin`: its exact dequantized copy in floating point, for training. `compressor`: the method
+    that it reads images through, empty for none; ConfigError where name, `compressor_options` or
+    trained weights are not right, before anything is loaded.
     """
-    return load_model(
+    options = compressor_options or {}
+    if compressor:
+        from driftline_shared.models.compression.loading import check_compressor, compressed
+
+        check_compressor(pair.student_dir, compressor, options)
+    student = load_model(
         pair.student_dir,
         prompt=pair.student.prompt,
         adapter=pair.adapter,
@@ -214,3 +228,4 @@ def load_student(pair: Pair, *, twin: bool = False, device: str = "cpu") -> Mult
         dtype=pair.student.dtype,
         canvas=pair.canvas,
     )
+    return compressed(student, pair.student_dir, compressor, options) if compressor else student

@@ -162,7 +162,7 @@ def key_exists(side: str, key: str) -> bool:
         if not isinstance(value, Mapping):
             return False
         if part not in value:
-            return value == {} and key.startswith("distil.")
+            return value == {} and key.startswith(("distil.", "compressor_options."))
         value = value[part]
     return True
 
@@ -210,7 +210,8 @@ def test_what_does_not_exist_is_found(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture", "algorithms", "protocol", "operations", "models", "roadmap"]
+    "name",
+    ["architecture", "algorithms", "protocol", "operations", "models", "compression", "roadmap"],
 )
 def test_the_document_is_there(name: str) -> None:
     assert len(read(f"docs/{name}.md")) > 1_000

@@ -1,0 +1,72 @@
+"""A compressor for a checkpoint: options checked, trained weights read from beside the checkpoint.
+
+<student>/compressor.<name>.safetensors    tensors of a trained method by name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
+from driftline_shared.models.compression.compressor import TokenCompressor
+from driftline_shared.models.compression.methods import METHODS, checked, configured
+from driftline_shared.models.families.base import FamilyModel
+from driftline_shared.models.multimodal import MultimodalModel
+
+
+def weights_file(model_dir: Path, name: str) -> Path:
+    """Where the trained weights of the method `name` lie beside a checkpoint."""
+    return model_dir / f"compressor.{name}.safetensors"
+
+
+def check_compressor(model_dir: Path, name: str, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a wrong name or option, and where trained weights are missing."""
+    checked(name, options)
+    file = weights_file(model_dir, name)
+    if METHODS[name].trained and not file.is_file():
+        raise ConfigError(
+            f"compressor {name} is a trained method and {file} is missing: make it with "
+            f"`driftline lab train-compressor {name} --out DIR`"
+        )
+
+
+def reads_tower(name: str) -> bool:
+    """Whether the method `name` does part of its work in the vision tower, before the projector:
+    stored tokens come too late for it.
+    """
+    kind, _ = METHODS[name].load()
+    return any(
+        getattr(kind, hook) is not getattr(TokenCompressor, hook)
+        for hook in ("on_frames", "on_block", "on_vision")
+    )
+
+
+def compressed(
+    model: MultimodalModel, model_dir: Path, name: str, options: Mapping[str, Any]
+) -> CompressedModel:
+    """`model`, as loaded from `model_dir`, behind the method `name`; it shares all its weights.
+
+    Raises ConfigError as `check_compressor`, PairError for a model that the driver cannot run.
+    """
+    check_compressor(model_dir, name, options)
+    if not isinstance(model, FamilyModel):
+        raise PairError(f"compressor {name} needs a checkpoint, not a {type(model).__name__}")
+    found = _read(weights_file(model_dir, name))
+    weights = {key: tensor.to(model.device) for key, tensor in found.items()}
+    return CompressedModel(model, configured(name, options, facts_of(model), weights))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        return {}
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise PairError(f"{file} cannot be read: {error}") from error
