@@ -43,11 +43,12 @@ that a model is not shown, and the end of an answer.
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How 576 visual tokens come to be. `write`: the checkpoint from (folder, seed)."""
+    """How visual tokens come to be. `write`: the checkpoint from (folder, seed)."""
 
     name: str
     canvas: Canvas
     write: Callable[[Path, int], None]
+    prompt: str = PROMPT
 
     @property
     def reads_clips(self) -> bool:
@@ -57,7 +58,7 @@ class Layout:
     def load(self, folder: Path, seed: int) -> FamilyModel:
         """Write the checkpoint into `folder` (0.6 GB) and load it, float32 on a CPU."""
         self.write(folder, seed)
-        model = load_model(folder, prompt=PROMPT, canvas=self.canvas)
+        model = load_model(folder, prompt=self.prompt, canvas=self.canvas)
         if not isinstance(model, FamilyModel):
             raise PairError(f"{folder} is no checkpoint of a family")
         return model
@@ -133,7 +134,6 @@ def _write_clip_model(folder: Path, seed: int) -> None:
 def _save(folder: Path, net: Any) -> None:
     """The checkpoint, its language model replaced by the real one."""
     from transformers import GenerationConfig
-
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from driftline_lab.compress_bench.plan import Cell
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressed_model import CompressedModel
-from driftline_shared.models.compression.loading import compressed
+from driftline_shared.models.compression.loading import compressed, weights_file
+from driftline_shared.models.compression.methods import METHODS
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import (
     MultimodalModel,
@@ -53,6 +54,11 @@ class Subject:
     def reads_clips(self) -> bool:
         """Whether its pictures are clips."""
         return self.task == TINY_VIDEO
+
+    def lacks(self, cell: Cell) -> bool:
+        """Whether the method was to be trained and was not, for this checkpoint."""
+        trained = METHODS[cell.method].trained
+        return trained and not weights_file(self.folder, cell.method).is_file()
 
     def behind(self, cell: Cell) -> CompressedModel:
         """The model with a method; ConfigError where it does not fit or lacks trained weights."""

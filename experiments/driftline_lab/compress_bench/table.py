@@ -16,7 +16,6 @@ from driftline_lab.compress_bench.answering import Reading, read
 from driftline_lab.compress_bench.plan import Cell, cells
 from driftline_lab.compress_bench.rows import BASELINE, Row, Turn, make_row
 from driftline_lab.compress_bench.subjects import Asked, Side, Subject, load_subject, questions
-from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
 from driftline_shared.models.compression.compressor import (
@@ -102,7 +101,7 @@ def _entries(
 ) -> tuple[list[_Entry], dict[str, str]]:
     """The two without a method, then one a cell; and what cannot run here, by its label.
 
-    What was asked for by name must run.
+    What is asked for by name must run: ConfigError or PairError where it cannot.
     """
     entries = [
         _Entry(label=BASELINE, model=subject.model),
@@ -110,14 +109,13 @@ def _entries(
     ]
     skipped: dict[str, str] = {}
     for cell in planned:
-        try:
-            model = subject.behind(cell)
-        except (ConfigError, PairError) as error:
-            if explicit:
-                raise
-            skipped[cell.label] = str(error)
-        else:
-            entries.append(_Entry(label=cell.label, model=model, cell=cell))
+        if not explicit and subject.lacks(cell):
+            skipped[cell.label] = (
+                "no trained weights beside this checkpoint: `driftline lab train-compressor "
+                f"{cell.method} --out DIR`, then --model DIR --side student"
+            )
+            continue
+        entries.append(_Entry(label=cell.label, model=subject.behind(cell), cell=cell))
     return entries, skipped
 
 
