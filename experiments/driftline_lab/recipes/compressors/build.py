@@ -41,9 +41,9 @@ from driftline_shared.models.pair import load_pair
 
 PLANS = {
     "voco": LanguagePlan(num_steps=800, learning_rate=1.5e-3, warmup_steps=40),
-    "mod": LanguagePlan(num_steps=300, learning_rate=5e-4, warmup_steps=20),
+    "mod": LanguagePlan(num_steps=150, learning_rate=1e-3, warmup_steps=15),
     "quecc": LanguagePlan(
-        num_steps=400, learning_rate=1e-3, warmup_steps=20, questions_per_picture=4
+        num_steps=250, learning_rate=1.5e-3, warmup_steps=20, questions_per_picture=4
     ),
 }
 """By method; the language model is trained already, so rates are below its own."""

@@ -17,7 +17,7 @@ from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods import configured
 from driftline_shared.models.compression.rows import NONE, Kind, TokenRow
-from driftline_shared.models.compression.voco import VocoOptions, attention_rule
+from driftline_shared.models.compression.voco import VocoCompressor, VocoOptions, attention_rule
 from driftline_shared.tokens import Grid
 
 WIDTH = 16
@@ -49,9 +49,14 @@ def row_of(kinds: list[int], seed: int = 0) -> TokenRow:
     )
 
 
-def compressor(tokens: int, trained: int | None = None) -> Any:
-    weights = {"tokens": torch.randn(trained or tokens, WIDTH)}
-    return configured("voco", {"tokens": tokens}, FACTS, weights).row()
+def compressor(tokens: int, trained: int | None = None) -> VocoCompressor:
+    return made_of({"tokens": tokens}, {"tokens": torch.randn(trained or tokens, WIDTH)})
+
+
+def made_of(options: dict[str, Any], weights: dict[str, Tensor]) -> VocoCompressor:
+    made = configured("voco", options, FACTS, weights).row()
+    assert isinstance(made, VocoCompressor)
+    return made
 
 
 def visible(kinds: list[int]) -> Tensor:
@@ -130,9 +135,8 @@ def test_one_masked_pass_equals_two_plain_ones(
 def test_the_driver_reads_as_the_masked_pass(seed: int) -> None:
     torch.manual_seed(seed)
     model = random_llama()
-    compression = configured("voco", {"tokens": 2}, FACTS, {"tokens": torch.randn(2, WIDTH)})
     plain = row_of([T, T, V, V, S, V, V, T, T, T], seed)
-    method = compression.row()
+    method = compressor(2)
     row = method.on_embeds(plain)
     with torch.no_grad():
         together = model(
@@ -141,7 +145,7 @@ def test_the_driver_reads_as_the_masked_pass(seed: int) -> None:
             position_ids=row.positions,
             use_cache=False,
         ).last_hidden_state[0]
-        driven = Driver(decoder=Decoder(model), name="voco").prefill(compression.row(), plain)
+        driven = Driver(decoder=Decoder(model), name="voco").prefill(method, plain)
     first = method.prefix(row)
     assert first is not None
     seen = torch.cat([first.kept, torch.arange(first.end + 1, len(row))])
@@ -161,12 +165,13 @@ def two_passes(model: LlamaModel, row: TokenRow, end: int, kept: Tensor) -> Tens
     )
     for layer in cache.layers:
         layer.keys, layer.values = layer.keys[:, :, kept], layer.values[:, :, kept]
-    return model(
+    behind: Tensor = model(
         inputs_embeds=row.states[None, end + 1 :],
         position_ids=row.positions[:, end + 1 :],
         past_key_values=cache,
         use_cache=True,
-    ).last_hidden_state[0]
+    ).last_hidden_state
+    return behind[0]
 
 
 def random_llama() -> LlamaModel:
@@ -189,7 +194,7 @@ def test_gradients_reach_the_learned_tokens_through_the_mask() -> None:
     torch.manual_seed(0)
     model = random_llama()
     weights = {"tokens": torch.randn(1, WIDTH, requires_grad=True)}
-    method = configured("voco", {}, FACTS, weights).row()
+    method = made_of({}, weights)
     row = method.on_embeds(row_of([T, V, V, V, T, T]))
     states = model(
         inputs_embeds=row.states[None],
@@ -224,7 +229,7 @@ def test_how_many_tokens_stand_for_an_image(
 
 def test_without_compression_nothing_is_inserted() -> None:
     row = row_of([T, V, V, T])
-    method = configured("voco", {"keep": 1.0}, FACTS, {}).row()
+    method = made_of({"keep": 1.0}, {})
     assert method.on_embeds(row) is row
     assert method.prefix(row) is None
     assert torch.equal(method.attention_rule(row), torch.ones(4, 4, dtype=torch.bool).tril())
@@ -243,7 +248,7 @@ def test_counts_are_those_of_the_second_pass() -> None:
     [({}, "train-compressor voco --out"), ({"tokens": torch.zeros(2, WIDTH)}, "trained with 2")],
 )
 def test_missing_or_too_few_weights_are_told(weights: dict[str, Tensor], said: str) -> None:
-    method = configured("voco", {"tokens": 3}, FACTS, weights).row()
+    method = made_of({"tokens": 3}, weights)
     with pytest.raises(ConfigError, match=said):
         method.on_embeds(row_of([T, V, V, V, T]))
 
