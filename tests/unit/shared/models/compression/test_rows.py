@@ -1,0 +1,110 @@
+"""Rows and tower tokens against lists of places."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftline_shared.models.compression.rows import NONE, Kind, TokenRow, TowerTokens
+from driftline_shared.tokens import Grid
+
+GRID = Grid(frames=2, rows=2, cols=3)
+KINDS = [0, 0, *[1] * 6, 2, *[1] * 6, 2, 0, 0, 0]
+
+
+def _row() -> TokenRow:
+    kind = torch.tensor(KINDS)
+    token = torch.full_like(kind, NONE)
+    token[kind == Kind.VISUAL] = torch.arange(12)
+    steps = torch.arange(len(kind))
+    return TokenRow(
+        states=torch.randn(len(kind), 4, generator=torch.Generator().manual_seed(0)),
+        kind=kind,
+        token=token,
+        positions=(2 * steps)[None],
+        grid=GRID,
+        origin=steps,
+    )
+
+
+def _places(row: TokenRow) -> list[tuple[int, int, int, int]]:
+    assert row.origin is not None
+    parts = (row.kind, row.token, row.positions[0], row.origin)
+    return list(zip(*(part.tolist() for part in parts), strict=True))
+
+
+def test_places_by_what_they_are() -> None:
+    row = _row()
+    assert row.visual.tolist() == [*range(2, 8), *range(9, 15)]
+    assert row.text.tolist() == [0, 1, 16, 17, 18]
+    assert row.question.tolist() == [16, 17, 18]
+    assert row.frame.tolist() == [0] * 6 + [1] * 6
+    assert row.cell.tolist() == [*range(6), *range(6)]
+    words = row.take(torch.tensor([0, 1, 16]))
+    assert words.question.tolist() == [0, 1, 2], "all text is question where there is no image"
+
+
+@given(chosen=st.sets(st.integers(0, 11)))
+def test_keeping_visual_tokens_keeps_all_else(chosen: set[int]) -> None:
+    row = _row()
+    kept = row.keep_visual(torch.tensor(sorted(chosen), dtype=torch.long))
+    whole = _places(row)
+    wanted = [place for place in whole if place[0] != Kind.VISUAL or place[1] in chosen]
+    assert _places(kept) == wanted
+    rows = [number for number, place in enumerate(whole) if place in wanted]
+    assert torch.equal(kept.states, row.states[rows])
+
+
+def test_any_order_of_choice_keeps_the_order_of_places() -> None:
+    kept = _row().keep_visual(torch.tensor([7, 0, 3]))
+    assert kept.token[kept.visual].tolist() == [0, 3, 7]
+
+
+@given(at=st.integers(0, len(KINDS)), num=st.integers(1, 3))
+def test_inserting_moves_what_stands_behind(at: int, num: int) -> None:
+    row = _row()
+    new = torch.full((num, 4), 9.0)
+    made = row.inserted(at, new)
+    before = _places(row)
+    last = before[at - 1][2] if at else before[0][2] - 1
+    middle = [(int(Kind.EXTRA), NONE, last + step, NONE) for step in range(1, num + 1)]
+    behind = [(kind, token, place + num, origin) for kind, token, place, origin in before[at:]]
+    assert _places(made) == before[:at] + middle + behind
+    assert bool((made.positions[0].diff() > 0).all())
+    assert torch.equal(made.states[at : at + num], new)
+
+
+def test_merged_states_take_their_places() -> None:
+    row = _row()
+    made = row.replaced(torch.tensor([3, 5]), torch.ones(2, 4, dtype=torch.float64))
+    assert _places(made) == _places(row)
+    assert torch.equal(made.states[[3, 5]], torch.ones(2, 4)), "in the row's own type"
+    assert torch.equal(made.states[:3], row.states[:3])
+
+
+def test_numbering_anew_leaves_no_gaps() -> None:
+    made = _row().take(torch.tensor([1, 4, 9, 18])).renumbered()
+    assert made.positions[0].tolist() == [2, 3, 4, 5]
+    assert made.origin is not None and made.origin.tolist() == [1, 4, 9, 18]
+
+
+def test_tower_tokens_take_all_their_parts_along() -> None:
+    values = torch.randn(12, 3)
+    tokens = TowerTokens(
+        values=values,
+        token=torch.arange(12),
+        size=torch.arange(12.0),
+        grid=GRID,
+        attention=torch.arange(12.0) * 2,
+        keys=values * 3,
+        layers=values * 4,
+    )
+    some = torch.tensor([1, 6, 11])
+    taken = tokens.take(some)
+    assert taken.frame.tolist() == [0, 1, 1]
+    assert taken.attention is not None and taken.attention.tolist() == [2.0, 12.0, 22.0]
+    assert taken.keys is not None and torch.equal(taken.keys, values[some] * 3)
+    assert taken.layers is not None and torch.equal(taken.layers, values[some] * 4)
+    merged = tokens.take(some, torch.zeros(3, 3))
+    assert torch.equal(merged.values, torch.zeros(3, 3)) and merged.token.tolist() == [1, 6, 11]
