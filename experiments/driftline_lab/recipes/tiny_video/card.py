@@ -30,9 +30,10 @@ measured on something they can fail; it knows one drawn world and nothing else. 
   last (3); count: how many shapes in all, or at the end (4 each); colour: which colour a shape had
   before it turned to one, or turned to after one (8). Answers are balanced within each.
 - **Training.** {clips:,} clips, {steps:,} steps of 16 clips with up to 6 questions each; the first
-  {halved:.0%} of the steps read every other frame. Heads that are not shipped read from each visual
-  token, after layer 4, what is there, which way it moves, what colour it had and when it came. The
-  model has always read all tokens of a clip: none were dropped in training.
+  {halved:.0%} of the steps read every other frame. Heads that are not shipped read, after layer 4,
+  from each visual token what is there, which way it moves, what colour it had and when it came, and
+  from the last token of each frame how many shapes there are and were; after layer 5 which came
+  first and last. The model has always read all tokens of a clip: none were dropped in training.
 - **Load** it with the prompt `<s><image>{{question}}\\n` and a canvas of 64 x 64 pixels and 16
   frames. Questions and answers are lower case; an answer is one token and an end token.
 - **Weights** are stored as fp16; accuracies were measured on exactly these, computed in fp32.
@@ -50,8 +51,9 @@ _LIMITS = """
 
 - It was trained on 16 frames and on every other one of them; other lengths are out of its reach as
   far as the table says.
-- Auxiliary heads taught visual tokens to carry what happened before, earlier and more tidily than a
-  model trained on answers alone would; methods that keep late frames profit from that.
+- Auxiliary heads taught visual tokens to carry what happened before, and the last of each frame to
+  sum up. A model trained on answers alone would do so less tidily; methods that keep late frames
+  and last cells profit from it.
 - Nearly all words of answers are single tokens: decoding takes two steps.
 """
 

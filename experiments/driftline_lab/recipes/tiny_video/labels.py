@@ -30,6 +30,8 @@ and as which it appeared (0: it was there from the start).
 """
 FRAME_CLASSES = {"so_far": 6, "now": 6}
 """Of each frame: shapes seen up to it, and in it."""
+ORDER_CLASSES = {"first": len(SHAPES) + 1, "latest": len(SHAPES) + 1}
+"""Of each frame: the shapes that appeared first and latest up to it."""
 
 _MOVED = 0.3
 """Share of the clip after which a direction is asked for."""
@@ -57,7 +59,7 @@ def patch_labels(clip: Clip, patches: int = 8) -> PatchLabels:
 
 
 def cell_labels(clip: Clip, cells: int) -> dict[str, NDArray[np.int64]]:
-    """`CELL_CLASSES` as (F, cells^2), `FRAME_CLASSES` as (F,); `IGNORE` where nothing is asked."""
+    """`CELL_CLASSES` as (F, cells^2), the others as (F,); `IGNORE` where nothing is asked."""
     owner = owners_of(clip, cells)
     attributes = _attributes(clip.scene)
     absent = {"colour": NO_COLOUR, "shape": NO_SHAPE}
@@ -68,7 +70,17 @@ def cell_labels(clip: Clip, cells: int) -> dict[str, NDArray[np.int64]]:
     frames = range(scene.num_frames)
     labels["so_far"] = np.array([sum(a.first <= f for a in scene.actors) for f in frames])
     labels["now"] = np.array([scene.count(f) for f in frames])
-    return labels
+    return labels | order_labels(scene)
+
+
+def order_labels(scene: Scene) -> dict[str, NDArray[np.int64]]:
+    """`ORDER_CLASSES` as (F,), `NO_SHAPE` before anything has appeared."""
+    first, latest = [], []
+    for frame in range(scene.num_frames):
+        come = [SHAPES.index(a.shape) for a in scene.comers if a.first <= frame]
+        first.append(come[0] if come else NO_SHAPE)
+        latest.append(come[-1] if come else NO_SHAPE)
+    return {"first": np.array(first), "latest": np.array(latest)}
 
 
 def owners_of(clip: Clip, places: int) -> NDArray[np.int64]:

@@ -23,11 +23,11 @@ from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.training import LanguagePlan, Report
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
-from driftline_lab.recipes.tiny_video.labels import CELL_CLASSES, FRAME_CLASSES
+from driftline_lab.recipes.tiny_video.labels import CELL_CLASSES, FRAME_CLASSES, ORDER_CLASSES
 from driftline_lab.recipes.tiny_video.model import CELLS
 
 _READ_AFTER = 4
-"""Layers before what auxiliary heads read."""
+"""Layers before what auxiliary heads read; one more for `ORDER_CLASSES`, which need the rest."""
 
 _EMPTY = 0.1
 """Weight of the last class of colour and shape, the background."""
@@ -48,15 +48,19 @@ class Rows:
 
 
 class Heads(nn.Module):
-    """Linear heads of `CELL_CLASSES` and `FRAME_CLASSES`."""
+    """Linear heads of `CELL_CLASSES`, `FRAME_CLASSES` and `ORDER_CLASSES`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.cells = nn.ModuleDict({n: nn.Linear(width, c) for n, c in CELL_CLASSES.items()})
         self.frames = nn.ModuleDict({n: nn.Linear(width, c) for n, c in FRAME_CLASSES.items()})
+        self.orders = nn.ModuleDict({n: nn.Linear(width, c) for n, c in ORDER_CLASSES.items()})
 
-    def loss(self, states: Tensor, labels: dict[str, Tensor]) -> Tensor:
-        """Mean of all heads' cross-entropies; `states` (B, F, cells, W)."""
+    def loss(self, states: Tensor, later: Tensor, labels: dict[str, Tensor]) -> Tensor:
+        """Mean of all heads' cross-entropies; `states` and, a layer on, `later` (B, F, cells, W).
+
+        What is said of a frame is read from its last cell, the first place that has seen it all.
+        """
         losses = []
         for name, head in self.cells.items():
             logits = head(states).float()
@@ -66,9 +70,10 @@ class Heads(nn.Module):
             wanted = labels[name]
             if bool((wanted != IGNORE).any()):
                 losses.append(F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight))
-        for name, head in self.frames.items():
-            logits = head(states[:, :, -1]).float()
-            losses.append(F.cross_entropy(logits.flatten(0, 1), labels[name].flatten()))
+        for heads, read in ((self.frames, states), (self.orders, later)):
+            for name, head in heads.items():
+                logits = head(read[:, :, -1]).float()
+                losses.append(F.cross_entropy(logits.flatten(0, 1), labels[name].flatten()))
         return torch.stack(losses).mean()
 
 
@@ -187,13 +192,16 @@ def losses(
     model: LlavaOnevisionForConditionalGeneration, heads: Heads, rows: Rows
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the answer tokens, and of the auxiliary heads."""
-    batch, frames = rows.tokens.shape[:2]
+    frames = rows.tokens.shape[1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         last, layers = read_rows(model, rows)
         wanted = rows.packed.labels != IGNORE
         logits = model.lm_head(last[wanted]).float()
-        cells = layers[_READ_AFTER][:, 1 : 1 + frames * CELLS * CELLS]
-        told = heads.loss(cells.reshape(batch, frames, CELLS * CELLS, -1), rows.labels)
+        states, later = (
+            layers[depth][:, 1 : 1 + frames * CELLS * CELLS].unflatten(1, (frames, -1))
+            for depth in (_READ_AFTER, _READ_AFTER + 1)
+        )
+        told = heads.loss(states, later, rows.labels)
     return F.cross_entropy(logits, rows.packed.labels[wanted]), told
 
 
