@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import (
@@ -17,11 +19,17 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
+from driftline_shared.models.compression.prumerge import PrumergeCompressor, PrumergeOptions
+from driftline_shared.models.compression.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.rows import BlockTokens, TowerTokens
+from driftline_shared.models.compression.tome import TomeCompressor, TomeOptions
 from driftline_shared.models.compression.tower import look, outputs_of, question_state
 from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.towers import register_towers
+from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteConfig
 from driftline_shared.tokens import Grid
 from tests.fakes.families import FAMILIES
+from tests.fakes.tiny_pair import make_tokenizer
 from tests.unit.shared.models.families.test_llava import clip_llava
 
 QUESTION = "what shape is it?"
@@ -206,6 +214,51 @@ def test_hooks_are_gone_even_after_an_error() -> None:
         raise ZeroDivisionError
     assert set(got) == {"x"}
     assert not layer._forward_hooks
+
+
+def efficientnet_llava(folder: Path) -> Any:
+    """A LLaVA as the pair `smol` is: tokens are cells of feature maps."""
+    side = 128
+    tokenizer = make_tokenizer(("<image>",))
+    register_towers()
+    config = LlavaConfig(
+        vision_config=EfficientNetLiteConfig(image_size=side),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
+    return load_model(folder, prompt="<image>{question}\n")
+
+
+def test_feature_maps_have_no_attention_keys_layers_or_blocks(tmp_path: Path) -> None:
+    model = efficientnet_llava(tmp_path / "m")
+    image, known = picture_for(model), facts(model)
+    for method, options, what in (
+        (PrumergeCompressor, PrumergeOptions(), "Prumerge .* efficientnet_lite, .* attention"),
+        (QueccCompressor, QueccOptions(), "Quecc .* efficientnet_lite, .* several layers"),
+        (TomeCompressor, TomeOptions(where="tower"), "Tome .* efficientnet_lite, .* blocks"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            look(model, method(options, known), image, QUESTION)
+    merged = look(model, TomeCompressor(TomeOptions(keep=0.3), known), image, QUESTION).tokens
+    assert len(merged.token) == 5
+    torch.testing.assert_close(
+        (merged.values * merged.size[:, None]).sum(0), model.encode([image])[0].sum(0)
+    )
 
 
 def test_what_a_tower_lacks_is_named(tmp_path: Path) -> None:
