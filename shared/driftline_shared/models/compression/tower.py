@@ -329,7 +329,7 @@ def _blocks(tower: Any) -> list[Any]:
 
 
 def _check_plain(model: FamilyModel, compressor: TokenCompressor, frames: Frames) -> None:
-    wanted = sorted(compressor.needs & {"attention", "keys", "layers"})
+    wanted: list[str] = sorted(compressor.needs & {"attention", "keys", "layers"})
     if compressor.blocks == "required":
         wanted.append("blocks")
     if frames.kept is not None or frames.extra is not None:
