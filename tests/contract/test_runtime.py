@@ -1,5 +1,5 @@
-"""One suite for every Runtime: TorchRuntime and OnnxRuntime in each precision, and the fake that
-other tests use.
+"""One suite for every Runtime: TorchRuntime, also with a compressor, OnnxRuntime in each precision,
+and the fake that other tests use.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def moved(runtime: Runtime) -> Adapter:
 
 
 PRECISIONS = ("fp32", "onnx-int8", "int4")
+COMPRESSED = "fastv"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return make_tiny_export(tmp_path_factory.mktemp("export"))[1]
 
 
-@pytest.fixture(scope="module", params=["none", "int8", "nf4", *PRECISIONS, "fake"])
+@pytest.fixture(scope="module", params=["none", "int8", "nf4", COMPRESSED, *PRECISIONS, "fake"])
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     if request.param == "fake":
         pictures = [Question(image=picture(i, noise=i), text="what?") for i in range(6)]
@@ -62,6 +63,14 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             make=lambda: OnnxRuntime(exported, precision=precision), questions=images, other=moved
         )
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == COMPRESSED:
+        pair = load_pair(make_tiny_pair(folder))
+        options = {"keep": 0.25, "layer": 1}
+        return Subject(
+            make=lambda: TorchRuntime(pair, compressor=COMPRESSED, compressor_options=options),
+            questions=images,
+            other=moved,
+        )
     pair = load_pair(make_tiny_pair(folder, quantization=request.param))
     return Subject(make=lambda: TorchRuntime(pair), questions=images, other=moved)
 

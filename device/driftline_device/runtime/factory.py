@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import structlog
+
 from driftline_device.runtime.prepared import read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
 from driftline_shared.errors import ConfigError
@@ -14,6 +16,8 @@ from driftline_shared.extras import needs_extra
 if TYPE_CHECKING:
     from driftline_shared.exported import Export
     from driftline_shared.models.pair import Pair
+
+_log = structlog.get_logger(__name__)
 
 RuntimeName = Literal["auto", "torch", "onnx"]
 """`auto`: onnx for an export, torch for a pair with its checkpoint."""
@@ -77,7 +81,7 @@ def _torch(
 
     threads = DEFAULT_THREADS if threads is None else threads
     chosen = compression or CompressionChoice(name="")
-    return TorchRuntime(
+    runtime = TorchRuntime(
         pair,
         device=device,
         threads=threads or None,
@@ -85,6 +89,23 @@ def _torch(
         compressor_options=chosen.options,
         upload_from=chosen.upload_from,
     )
+    if compression is not None:
+        _tell_if_not_made_for(compression.name, pair)
+    return runtime
+
+
+def _tell_if_not_made_for(name: str, pair: Pair) -> None:
+    from driftline_shared.models.compression.loading import is_made_for
+
+    grid = pair.token_space.grid
+    if not is_made_for(name, grid):
+        _log.warning(
+            "compressor.not_made_for_this",
+            compressor=name,
+            pair=pair.name,
+            reads="clips" if grid.frames > 1 else "images",
+            fix="It runs; docs/compression.md says which methods are made for what.",
+        )
 
 
 def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[str]) -> Runtime:

@@ -19,6 +19,7 @@ from driftline_shared.models.compression.compressor import TokenCompressor
 from driftline_shared.models.compression.methods import METHODS, checked, configured
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.tokens import Grid
 
 
 def weights_file(model_dir: Path, name: str) -> Path:
@@ -46,6 +47,12 @@ def reads_tower(name: str) -> bool:
         getattr(kind, hook) is not getattr(TokenCompressor, hook)
         for hook in ("on_frames", "on_block", "on_vision")
     )
+
+
+def is_made_for(name: str, grid: Grid) -> bool:
+    """Whether the method `name` is for what has this grid, images or clips of several frames."""
+    method = METHODS[name]
+    return method.videos if grid.frames > 1 else method.images
 
 
 def compressed(
