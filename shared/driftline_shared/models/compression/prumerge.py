@@ -18,10 +18,11 @@ a is a share of all attention, that changes x_i little.
 `keep` is the share of tokens that come out, the rest's token included, and is exact; the default is
 not `adaptive`, which the paper is, because a budget is what methods are compared at. `plus` chooses
 half of them by a (the larger half of an odd number), and s others in the middle of s equal parts of
-those not chosen; the public code's fixed form takes 1/8 each, the second of all places. `adaptive` with `plus` samples
-every p-th place, p = floor(floor(1 / share chosen) / 3), as the public code does, but at least
-every one. It takes quartiles of a whole batch, fails where nothing is chosen, and writes tokens in
-the order of a; here quartiles are of one picture, and tokens stay where they were.
+those not chosen; the public code's fixed form takes 1/8 each, the second of all places. `adaptive`
+with `plus` samples every p-th place, p = floor(floor(1 / share chosen) / 3), as the public code
+does, but at least every one. That code takes quartiles of a whole batch, fails where nothing is
+chosen, and writes tokens in the order of a; here quartiles are of one picture, one token at least
+is chosen, and tokens stay where they were. A picture of several views counts as one.
 """
 
 from __future__ import annotations

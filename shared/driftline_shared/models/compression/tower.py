@@ -11,8 +11,6 @@ again, and a softmax over the few rows that are asked for; the tower stays in it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -23,7 +21,8 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import Frames, TokenCompressor
-from driftline_shared.models.compression.rows import NONE, BlockTokens, TowerTokens
+from driftline_shared.models.compression.rows import NONE, TowerTokens
+from driftline_shared.models.compression.tower_blocks import blocks_of, merged_view, outputs_of
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.families.llava import (
     LlavaModel,
@@ -150,7 +149,7 @@ def _views(model: Patched, pixels: Tensor, compressor: TokenCompressor, num_patc
     tower, needs = model.net.model.vision_tower, compressor.needs
     projections: dict[str, torch.nn.Module] = {}
     if needs & {"attention", "keys"}:
-        blocks = _blocks(tower)
+        blocks = blocks_of(tower)
         if not blocks:
             _lacks(compressor, tower, "attention and keys: it is no transformer")
         projections = {"q": blocks[-1].self_attn.q_proj, "k": blocks[-1].self_attn.k_proj}
@@ -183,22 +182,6 @@ def _attention(queries: Tensor, keys: Tensor, num_class: int) -> Tensor:
     return scores.softmax(dim=-1).mean(dim=1)[:, num_class:]
 
 
-@contextmanager
-def outputs_of(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """A dictionary that holds each module's last output by its name; listens while it is open."""
-    got: dict[str, Tensor] = {}
-
-    def listen(name: str, module: torch.nn.Module) -> Any:
-        return module.register_forward_hook(lambda _m, _i, output: got.update({name: output}))
-
-    handles = [listen(name, module) for name, module in modules.items()]
-    try:
-        yield got
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 # -- the tower block by block --------------------------------------------------------------------
 
 
@@ -210,7 +193,7 @@ def _through_blocks(
     if compressor.blocks == "unused":
         return None
     tower, chosen = model.net.model.vision_tower, model.net.config.vision_feature_layer
-    blocks, every = _blocks(tower), model.patch_map()
+    blocks, every = blocks_of(tower), model.patch_map()
     reason = ""
     if not blocks:
         reason = "blocks of attention: it is no transformer"
@@ -228,50 +211,13 @@ def _through_blocks(
     of_patch[every.patches[:, 0]] = torch.arange(len(every.patches))
     used = blocks[: chosen if chosen >= 0 else len(blocks) + 1 + chosen]
     views = [
-        _merged_view(tower, used, compressor, view[None], of_patch[at : at + num_patches])
+        merged_view(tower, used, compressor, view[None], of_patch[at : at + num_patches])
         for at, view in zip(range(0, len(of_patch), num_patches), pixels, strict=True)
     ]
     token = torch.cat([view.token for view in views])
     order = token.argsort()
     tokens = _tokens(model, torch.cat([view.states for view in views])[order], token[order])
     return replace(tokens, size=torch.cat([view.size for view in views])[order])
-
-
-def _merged_view(
-    tower: Any, blocks: list[Any], compressor: TokenCompressor, pixels: Tensor, of_patch: Tensor
-) -> BlockTokens:
-    """What is left of one view (1, 3, H, W); `of_patch` (P,): the token of each patch."""
-    states = tower.embeddings(pixels.to(tower.device, tower.dtype))
-    if hasattr(tower, "pre_layrnorm"):
-        states = tower.pre_layrnorm(states)
-    # The class token, where there is one, stands first.
-    num_class = states.shape[1] - len(of_patch)
-    token = torch.cat([of_patch.new_full((num_class,), NONE), of_patch]).to(states.device)
-    tokens = BlockTokens(
-        states=states[0],
-        keys=states[0, :, :0],
-        size=torch.ones(len(token), device=states.device),
-        token=token,
-    )
-    for number, block in enumerate(blocks):
-        bias = compressor.block_bias(tokens)
-        mask = None if bias is None else bias.to(tokens.states)[None, None, None]
-        with outputs_of({"k": block.self_attn.k_proj}) as got:
-            normed = block.layer_norm1(tokens.states[None])
-            attended, _ = block.self_attn(hidden_states=normed, attention_mask=mask)
-        keys = got["k"][0].unflatten(-1, (block.self_attn.num_heads, -1)).mean(dim=1)
-        states = tokens.states + attended[0]
-        tokens = compressor.on_block(number, len(blocks), replace(tokens, states=states, keys=keys))
-        states = tokens.states + block.mlp(block.layer_norm2(tokens.states))
-        tokens = replace(tokens, states=states)
-    seen = tokens.token != NONE
-    return replace(
-        tokens,
-        states=tokens.states[seen].float(),
-        keys=tokens.keys[seen],
-        size=tokens.size[seen],
-        token=tokens.token[seen],
-    )
 
 
 # -- parts ---------------------------------------------------------------------------------------
@@ -319,13 +265,6 @@ def _placed(tokens: TowerTokens, place: Tensor) -> TowerTokens:
 def _num_patches(model: Patched) -> int:
     vision = model.net.config.vision_config
     return int((vision.image_size // vision.patch_size) ** 2)
-
-
-def _blocks(tower: Any) -> list[Any]:
-    """The tower's transformer blocks in order; [] where it has none that can be driven."""
-    blocks = list(getattr(getattr(tower, "encoder", None), "layers", []))
-    parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
-    return blocks if all(hasattr(block, part) for block in blocks for part in parts) else []
 
 
 def _check_plain(model: FamilyModel, compressor: TokenCompressor, frames: Frames) -> None:

@@ -23,7 +23,8 @@ from driftline_shared.models.compression.prumerge import PrumergeCompressor, Pru
 from driftline_shared.models.compression.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.rows import BlockTokens, TowerTokens
 from driftline_shared.models.compression.tome import TomeCompressor, TomeOptions
-from driftline_shared.models.compression.tower import look, outputs_of, question_state
+from driftline_shared.models.compression.tower import look, question_state
+from driftline_shared.models.compression.tower_blocks import outputs_of
 from driftline_shared.models.multimodal import load_model
 from driftline_shared.models.towers import register_towers
 from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteConfig
