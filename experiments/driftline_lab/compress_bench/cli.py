@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-app = typer.Typer(help="Measure visual-token compression, every method on equal terms.")
+app = typer.Typer()
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the JSON into this file.")]
 Methods = Annotated[
@@ -47,10 +47,11 @@ def table(
         Path | None, typer.Option(help="Folder for PNG plots of accuracy against cost.")
     ] = None,
 ) -> None:
-    """One table: method x budget -> accuracy, FLOPs, measured time, bytes of the cache.
+    """Measure visual-token compression: a table of method x budget, every method on equal terms.
 
-    Every question is answered by all, in an order drawn anew each time; times are medians, ratios
-    are to the uncompressed model's time for the same question.
+    A row has accuracy, FLOPs, measured times and bytes of the cache. Every question is answered by
+    all, in an order drawn anew each time; times are medians, ratios are to the uncompressed model's
+    time for the same question.
 
     Example: driftline lab compress-bench --model tiny --json tiny.json --plots ./plots
 

@@ -15,13 +15,16 @@ BASELINE = "uncompressed"
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One question answered once. Seconds: `encode_s` from pixels to tower tokens, `first_s` from
-    there to the first token, `token_s` each further one (None where there was none). A method that
-    gets in before the projector has no such tokens: its `encode_s` is the uncompressed model's for
-    the same question, and what it takes beyond that is in `first_s`. `visual`: places a query may
-    see, mean over layers, less those that are no visual tokens in the uncompressed row.
+    """One question answered once; `kind`: what it asks about, empty where that is not told.
+
+    Seconds: `encode_s` from pixels to tower tokens, `first_s` from there to the first token,
+    `token_s` each further one (None where there was none). A method that gets in before the
+    projector has no such tokens: its `encode_s` is the uncompressed model's for the same question,
+    and what it takes beyond that is in `first_s`. `visual`: places a query may see, mean over
+    layers, less those that are no visual tokens in the uncompressed row.
     """
 
+    kind: str
     right: bool
     encode_s: float
     first_s: float
@@ -39,7 +42,7 @@ class Row:
     over paired questions. `first_ratio`, `token_ratio`, `pixels_ratio`: median over questions of
     the time over the uncompressed model's for the same question, next to it in the same process;
     `pixels_ratio` is from pixels, the others from tower tokens. `overhead_flops`: what the method
-    adds by its published formula, None where none is given.
+    adds by its published formula, None where none is given. `by_kind`: accuracy by what is asked.
     """
 
     label: str
@@ -61,7 +64,8 @@ class Row:
     kv_bytes: float
     kv_read_bytes: float
     kv_share: float
-    trained: bool = False
+    trained: bool
+    by_kind: dict[str, float]
 
 
 def make_row(
@@ -104,6 +108,10 @@ def make_row(
         kv_read_bytes=_mean(turn.cost.read for turn in turns),
         kv_share=_mean(turn.cost.stored for turn in turns) / cached,
         trained=trained,
+        by_kind={
+            kind: _mean(turn.right for turn in turns if turn.kind == kind)
+            for kind in sorted({turn.kind for turn in turns if turn.kind})
+        },
     )
 
 

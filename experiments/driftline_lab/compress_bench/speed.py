@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.progress import track
 
 from driftline_lab.compress_bench.answering import Reading, read
+from driftline_lab.compress_bench.control import DRIVER, do_nothing
 from driftline_lab.compress_bench.plan import Cell, cells
 from driftline_lab.compress_bench.rows import BASELINE, markdown
 from driftline_lab.compress_bench.smollm2_models import CLIP, PICTURE, QUESTION, Layout
 from driftline_lab.compress_bench.stopwatch import Stopwatch, watched, watched_parts
 from driftline_lab.compress_bench.subjects import Asked
-from driftline_lab.compress_bench.table import DRIVER, do_nothing
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of

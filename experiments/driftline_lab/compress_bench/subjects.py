@@ -33,11 +33,15 @@ TINY_VIDEO: Task = "tiny-video"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question about a picture (H, W, 3) or a clip (F, H, W, 3), uint8, with its answer."""
+    """A question about a picture (H, W, 3) or a clip (F, H, W, 3), uint8, with its answer.
+
+    `kind`: what it asks about, where the data set says so.
+    """
 
     image: NDArray[np.uint8]
     question: str
     answer: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +149,7 @@ def _clips(number: int, seed: int) -> Iterator[Asked]:
     rows = clips(Part.TEST, 2 * number)
     for index in _drawn(len(rows), seed):
         row = rows[index]
-        yield Asked(image=row.clip, question=row.question, answer=row.answer)
+        yield Asked(image=row.clip, question=row.question, answer=row.answer, kind=str(row.kind))
 
 
 def _drawn(number: int, seed: int) -> Sequence[int]:

@@ -13,22 +13,15 @@ from rich.progress import track
 
 from driftline_device.scoring import is_correct
 from driftline_lab.compress_bench.answering import Reading, read
+from driftline_lab.compress_bench.control import DRIVER, RANDOM, do_nothing, drop_at_random
 from driftline_lab.compress_bench.plan import Cell, cells
 from driftline_lab.compress_bench.rows import BASELINE, Row, Turn, make_row
 from driftline_lab.compress_bench.subjects import Asked, Side, Subject, load_subject, questions
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
-from driftline_shared.models.compression.compressor import (
-    Compression,
-    ModelFacts,
-    Options,
-    TokenCompressor,
-)
+from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.methods import METHODS
 from driftline_shared.models.families.base import FamilyModel
-
-DRIVER = "driver alone"
-"""The row of a compressor that does nothing: what running layers one by one costs by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +30,8 @@ class _Entry:
 
     label: str
     model: FamilyModel | CompressedModel
-    cell: Cell | None = None
+    method: str = ""
+    keep: float | None = 1.0
     readings: list[Reading] = field(default_factory=list)
 
 
@@ -76,6 +70,10 @@ def run_table(
     subject = load_subject(model, side)
     planned = cells(methods, budgets, videos=subject.reads_clips)
     entries, skipped = _entries(subject, planned, explicit=bool(methods))
+    entries[2:2] = [
+        _Entry(label=RANDOM, model=drop_at_random(subject.model, keep, seed), keep=keep)
+        for keep in budgets
+    ]
     asked = questions(subject, num_questions, seed)
     _answer_all(subject, entries, asked, seed)
     return Table(
@@ -86,14 +84,6 @@ def run_table(
         seed=seed,
         threads=threads,
     )
-
-
-def do_nothing(model: FamilyModel) -> CompressedModel:
-    """`model` through the driver, with no method."""
-    plain = Compression(
-        name="none", kind=TokenCompressor, options=Options(keep=1.0), facts=facts_of(model)
-    )
-    return CompressedModel(model, plain)
 
 
 def _entries(
@@ -115,7 +105,14 @@ def _entries(
                 f"{cell.method} --out DIR`, then --model DIR --side student"
             )
             continue
-        entries.append(_Entry(label=cell.label, model=subject.behind(cell), cell=cell))
+        entries.append(
+            _Entry(
+                label=cell.label,
+                model=subject.behind(cell),
+                method=cell.method,
+                keep=cell.keep,
+            )
+        )
     return entries, skipped
 
 
@@ -136,7 +133,7 @@ def _rows(subject: Subject, entries: Sequence[_Entry], asked: Sequence[Asked]) -
     value_bytes = next(subject.model.language.parameters()).element_size()
     turns = [
         [
-            _turn(facts, entry, reading, whole, one.answer, value_bytes)
+            _turn(facts, entry, reading, whole, one, value_bytes)
             for reading, whole, one in zip(entry.readings, plain, asked, strict=True)
         ]
         for entry in entries
@@ -146,8 +143,8 @@ def _rows(subject: Subject, entries: Sequence[_Entry], asked: Sequence[Asked]) -
             entry.label,
             mine,
             turns[0],
-            keep=1.0 if entry.cell is None else entry.cell.keep,
-            trained=entry.cell is not None and METHODS[entry.cell.method].trained,
+            keep=entry.keep,
+            trained=bool(entry.method) and METHODS[entry.method].trained,
         )
         for entry, mine in zip(entries, turns, strict=True)
     ]
@@ -158,7 +155,7 @@ def _turn(
     entry: _Entry,
     reading: Reading,
     plain: Reading,
-    answer: str,
+    asked: Asked,
     value_bytes: int,
 ) -> Turn:
     assert plain.encode_s is not None, "the uncompressed model encodes by itself"
@@ -166,16 +163,17 @@ def _turn(
     num_other = plain.places - plain.visual
     layers = reading.layers or flops.whole(facts, reading.places)
     overhead: int | None = 0
-    if entry.cell is not None:
+    if entry.method:
         overhead = flops.overhead_flops(
-            entry.cell.method,
+            entry.method,
             facts,
             layers,
             num_text=num_other,
             num_visual=plain.visual,
         )
     return Turn(
-        right=is_correct(reading.text, answer),
+        kind=asked.kind,
+        right=is_correct(reading.text, asked.answer),
         encode_s=encode_s,
         first_s=reading.first_s(encode_s),
         token_s=reading.token_s,

@@ -15,10 +15,16 @@ from driftline_shared.models.compression.flops import Cost
 
 
 def _turn(
-    *, right: bool = True, first_s: float = 1.0, token_s: float | None = 0.5, size: int = 100
+    *,
+    kind: str = "",
+    right: bool = True,
+    first_s: float = 1.0,
+    token_s: float | None = 0.5,
+    size: int = 100,
 ) -> Turn:
     cost = Cost(prefill=10 * size, prefix=0, decode=1, stored=4 * size, read=2 * size)
     return Turn(
+        kind=kind,
         right=right,
         encode_s=1.0,
         first_s=first_s,
@@ -64,6 +70,12 @@ def test_what_is_counted_is_a_mean_and_a_share() -> None:
     assert (row.prefill_share, row.kv_share) == (pytest.approx(0.3), pytest.approx(0.3))
     assert (row.kv_bytes, row.kv_read_bytes, row.visual_tokens) == (120, 60, 30)
     assert row.overhead_flops is None
+
+
+def test_accuracy_is_told_by_what_is_asked() -> None:
+    ours = [_turn(kind="count"), _turn(kind="count", right=False), _turn(kind="order")]
+    assert make_row("fastv", ours, ours).by_kind == {"count": 0.5, "order": 1.0}
+    assert make_row("fastv", [_turn()], [_turn()]).by_kind == {}
 
 
 def test_a_model_that_knows_nothing_has_no_share() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from driftline_lab.compress_bench.control import DRIVER, RANDOM, drop_at_random
 from driftline_lab.compress_bench.rows import BASELINE
 from driftline_lab.compress_bench.smollm2_models import Layout
 from driftline_lab.compress_bench.speed import as_text, run_speed
 from driftline_lab.compress_bench.stopwatch import Stopwatch, watched, watched_parts
 from driftline_lab.compress_bench.subjects import load_subject, questions
-from driftline_lab.compress_bench.table import DRIVER, Table, run_table
+from driftline_lab.compress_bench.table import Table, run_table
 from driftline_lab.data import easyvqa
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
@@ -41,14 +42,14 @@ def table() -> Table:
 
 
 def test_the_table_begins_with_the_model_as_it_is(table: Table) -> None:
-    assert [row.label for row in table.rows] == [BASELINE, DRIVER, "fastv:layer=2", "vtw"]
+    assert [row.label for row in table.rows] == [BASELINE, DRIVER, RANDOM, "fastv:layer=2", "vtw"]
     first = table.rows[0]
     assert (first.share, first.prefill_share, first.first_ratio) == (1, 1, 1)
     assert first.visual_tokens == NUM_VISUAL
 
 
 def test_what_drops_nothing_costs_and_answers_the_same(table: Table) -> None:
-    for row in (table.rows[1], table.rows[3]):
+    for row in (table.rows[1], table.rows[4]):
         assert row.accuracy == table.rows[0].accuracy
         assert row.share_error == 0
         assert (row.prefill_share, row.kv_share) == (1, 1)
@@ -56,10 +57,11 @@ def test_what_drops_nothing_costs_and_answers_the_same(table: Table) -> None:
 
 def test_counts_are_those_of_the_method(table: Table) -> None:
     """FastV from layer 2 of 4: 64 tokens twice, then 16."""
-    row, whole = table.rows[2], table.rows[0]
+    row, whole = table.rows[3], table.rows[0]
     assert row.visual_tokens == (64 + 64 + 16 + 16) / 4
     # 2 x key width 256 x 4 bytes a place and layer; 2 layers lose 48 places.
     assert whole.kv_bytes - row.kv_bytes == pytest.approx(2 * 256 * 4 * 2 * 48)
+    assert table.rows[2].visual_tokens == 16
     assert row.overhead_flops == pytest.approx(2 * 256 * (whole.kv_bytes / (2 * 256 * 4 * 4)))
 
 
@@ -85,6 +87,19 @@ def test_a_trained_method_without_weights_is_named_or_left_out() -> None:
         run_table("tiny", methods="voco", **ask)
     done = run_table("tiny", methods="", **ask)
     assert "train-compressor voco" in done.skipped["voco"]
+
+
+def test_random_tokens_are_drawn_anew_for_each_row(model: FamilyModel) -> None:
+    images, asked = [random_image(0)] * 4, ["what shape is it?"] * 4
+    kept = []
+    for _ in range(2):
+        compressed = drop_at_random(model, 0.5, seed=3)
+        batch = compressed.look(images, asked).batch
+        rows = compressed.compressed_generate(batch, 1).rows
+        kept.append([row.survivors.tolist() for row in rows])
+    assert kept[0] == kept[1], "the seed says which"
+    assert {len(row) for row in kept[0]} == {8}
+    assert len({tuple(row) for row in kept[0]}) > 1
 
 
 # -- speed ----------------------------------------------------------------------------------------
