@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.easyvqa import Part, image_ids, read_picture
 from driftline_lab.recipes.compressors.build import (
     PLANS,
+    TRAINING,
+    Start,
+    Trained,
     fresh_reading,
+    read_start,
     reading_of,
     train_and_measure,
     train_compressor,
@@ -23,7 +27,7 @@ from driftline_lab.recipes.compressors.build import (
 from driftline_lab.recipes.compressors.cli import given_options
 from driftline_lab.recipes.compressors.folder import write_pair
 from driftline_lab.recipes.compressors.quecc import layer_tokens
-from driftline_lab.recipes.compressors.reading import PlainReading, accuracy, answer_loss
+from driftline_lab.recipes.compressors.reading import PlainReading, Reading, accuracy, answer_loss
 from driftline_lab.recipes.compressors.results import described, with_row, write
 from driftline_lab.recipes.compressors.student import Lessons, Student, load_student
 from driftline_lab.recipes.packing import IGNORE, Segment
@@ -200,9 +204,39 @@ def test_the_same_seed_trains_the_same_weights(views: list[View], tmp_path: Path
     assert torch.equal(ends[0][1], ends[1][1])
 
 
-def test_a_row_of_results_takes_the_place_of_its_like(tmp_path: Path) -> None:
-    from driftline_lab.recipes.compressors.build import Trained
+def test_a_training_goes_on_from_what_an_earlier_one_wrote(
+    student: Student, views: list[View], tmp_path: Path
+) -> None:
+    pair = load_pair("tiny")
+    compression = configured("voco", {"tokens": 2}, student.facts)
+    plan = LanguagePlan(num_steps=2, learning_rate=1e-3, warmup_steps=1, pictures_per_step=2)
+    lessons = Lessons(train=views, test=views[:1])
 
+    def go(learner: Student, before: Start | None) -> tuple[Trained, Reading]:
+        return train_and_measure(
+            learner, lessons, compression, plan, tmp_path, lambda *_: None, before
+        )
+
+    trained, reading = go(student, None)
+    first = replace(trained, pair="tiny")
+    out = tmp_path / "first"
+    write_pair(pair, out, "first", "voco", student, reading.weights)
+    (out / TRAINING).write_text(json.dumps(asdict(first)))
+    before = read_start(out, "tiny", compression)
+    assert torch.equal(before.weights["tokens"], reading.weights["tokens"])
+    second, later = go(load_student(load_pair(out)), before)
+    assert (second.steps_before, second.num_steps) == (2, 2)
+    assert (second.upper, second.lower) == (first.upper, first.lower)
+    assert not torch.equal(later.weights["tokens"], reading.weights["tokens"])
+
+    other = configured("voco", {"tokens": 3}, student.facts)
+    with pytest.raises(PairError, match="not of voco with"):
+        read_start(out, "tiny", other)
+    with pytest.raises(PairError, match="no training to go on with"):
+        read_start(tmp_path / "nothing", "tiny", compression)
+
+
+def test_a_row_of_results_takes_the_place_of_its_like(tmp_path: Path) -> None:
     def row(method: str, tokens: int, x: float) -> dict[str, Any]:
         return described(
             Trained(
@@ -210,7 +244,9 @@ def test_a_row_of_results_takes_the_place_of_its_like(tmp_path: Path) -> None:
                 options={"tokens": tokens},
                 pair="tiny",
                 seed=0,
+                questions="all",
                 num_steps=1,
+                steps_before=0,
                 num_visual=64,
                 num_questions=10,
                 upper=1.0,

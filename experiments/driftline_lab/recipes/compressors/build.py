@@ -11,21 +11,30 @@ the test pictures, none of which was trained on.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from driftline_lab.recipes.compressors.folder import check_copyable, save_weights, write_pair
+from driftline_lab.recipes.compressors.folder import (
+    check_copyable,
+    save_weights,
+    weights_file,
+    write_pair,
+)
 from driftline_lab.recipes.compressors.mod import ModReading
 from driftline_lab.recipes.compressors.quecc import QueccReading, layered
 from driftline_lab.recipes.compressors.reading import PlainReading, Reading, accuracy
 from driftline_lab.recipes.compressors.student import (
     Lessons,
+    Questions,
     Student,
     load_lessons,
     load_student,
@@ -34,7 +43,7 @@ from driftline_lab.recipes.compressors.training import train
 from driftline_lab.recipes.compressors.voco import VocoReading
 from driftline_lab.recipes.tiny.language import save_checkpoint
 from driftline_lab.recipes.tiny.training import LanguagePlan, Report
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressor import Compression
 from driftline_shared.models.compression.methods import configured
 from driftline_shared.models.pair import load_pair
@@ -51,15 +60,17 @@ PLANS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came of it. Accuracies are shares of `num_questions` answered exactly; `seconds` are of
-    training alone.
+    """What came of it. `steps_before`: of the training that this one goes on with. Accuracies are
+    shares of `num_questions` answered exactly; `seconds` are of training alone.
     """
 
     method: str
     options: dict[str, Any]
     pair: str
     seed: int
+    questions: Questions
     num_steps: int
+    steps_before: int
     num_visual: int
     num_questions: int
     upper: float
@@ -68,6 +79,23 @@ class Trained:
     retention: float
     weight_bytes: int
     seconds: float
+
+
+TRAINING = "training.json"
+"""File of the new pair that holds its `Trained`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An earlier training: what came of it, and the method's weights."""
+
+    trained: Trained
+    weights: Mapping[str, Tensor]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps taken so far."""
+        return self.trained.steps_before + self.trained.num_steps
 
 
 def train_compressor(
@@ -79,6 +107,8 @@ def train_compressor(
     options: Mapping[str, Any],
     seed: int = 0,
     share: float = 1.0,
+    questions: Questions = "all",
+    start: Path | None = None,
     report: Callable[[int], Report],
 ) -> Trained:
     """Writes the new pair into `out`, which is to be empty or new.
@@ -86,25 +116,30 @@ def train_compressor(
     `work`: token caches, and a checkpoint every 200 steps. `share` below 1 takes that share of the
     steps, for a trial. `report` is given the number of steps. Raises ConfigError for a method that
     has nothing to train here or wrong options, PairError for a pair that this recipe cannot read.
+    `start`: what an earlier training wrote, to go on from; `upper` and `lower` stay those of the
+    pair itself.
     """
     if method not in PLANS:
         raise ConfigError(f"nothing to train for {method!r}; known are {', '.join(sorted(PLANS))}")
     pair = load_pair(pair_name)
     check_copyable(pair, out)
-    student = load_student(pair)
+    student = load_student(pair if start is None else load_pair(start))
     compression = configured(method, options, student.facts)
     if compression.options.keep >= 1.0:
         raise ConfigError(f"{method}: keep = 1 leaves all tokens as they are: nothing to train")
+    before = None if start is None else read_start(start, pair.name, compression)
     plan = PLANS[method]
     plan = plan.resized(max(2, round(plan.num_steps * share)), seed=seed)
-    lessons = load_lessons(student, work)
+    lessons = load_lessons(student, work, questions)
     if "layers" in compression.kind.needs:
         lessons = layered(student, lessons, work)
     trained, reading = train_and_measure(
-        student, lessons, compression, plan, work, report(plan.num_steps)
+        student, lessons, compression, plan, work, report(plan.num_steps), before
     )
+    trained = replace(trained, pair=pair.name, questions=questions)
     write_pair(pair, out, f"{pair.name}-{method}", method, student, reading.weights)
-    return replace(trained, pair=pair.name)
+    (out / TRAINING).write_text(json.dumps(asdict(trained), indent=1) + "\n", encoding="utf-8")
+    return trained
 
 
 def train_and_measure(
@@ -114,13 +149,22 @@ def train_and_measure(
     plan: LanguagePlan,
     work: Path,
     report: Report,
+    before: Start | None = None,
 ) -> tuple[Trained, Reading]:
-    """Trains `student` in place; its weights are then those that a checkpoint stores."""
+    """Trains `student` in place; its weights are then those that a checkpoint stores.
+
+    `before`: the training that made `student`, which is gone on with.
+    """
     method = compression.name
     torch.manual_seed(plan.seed)
-    upper, num_questions = accuracy(student, PlainReading(student), lessons.test)
-    reading = fresh_reading(student, compression, plan.seed)
-    lower, _ = accuracy(student, reading, lessons.test)
+    if before is None:
+        upper, num_questions = accuracy(student, PlainReading(student), lessons.test)
+        reading = fresh_reading(student, compression, plan.seed)
+        lower, _ = accuracy(student, reading, lessons.test)
+    else:
+        known = before.trained
+        upper, lower, num_questions = known.upper, known.lower, known.num_questions
+        reading = reading_of(student, compression, before.weights)
     part = work / f"{method}.part"
 
     def checkpoint(steps: int) -> None:
@@ -134,10 +178,12 @@ def train_and_measure(
     x, _ = accuracy(student, reading, lessons.test)
     trained = Trained(
         method=method,
-        options=compression.options.model_dump(mode="json", exclude_none=True),
+        options=_plain(compression),
         pair="",
         seed=plan.seed,
+        questions="all",
         num_steps=plan.num_steps,
+        steps_before=0 if before is None else before.num_steps,
         num_visual=student.facts.grid.num_tokens,
         num_questions=num_questions,
         upper=upper,
@@ -148,6 +194,30 @@ def train_and_measure(
         seconds=round(seconds, 1),
     )
     return trained, reading
+
+
+def read_start(folder: Path, pair: str, compression: Compression) -> Start:
+    """An earlier training of the same method, options and pair. Raises PairError otherwise."""
+    path = folder / TRAINING
+    try:
+        trained = Trained(**json.loads(path.read_text(encoding="utf-8")))
+        weights = load_file(load_pair(folder).student_dir / weights_file(compression.name))
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise PairError(
+            f"{folder} holds no training to go on with ({error}): name what "
+            "`driftline lab train-compressor` wrote"
+        ) from error
+    wanted = (compression.name, _plain(compression), pair)
+    if (trained.method, trained.options, trained.pair) != wanted:
+        raise PairError(
+            f"{path} is of {trained.method} with {trained.options} on {trained.pair}, not of "
+            f"{wanted[0]} with {wanted[1]} on {wanted[2]}"
+        )
+    return Start(trained=trained, weights=weights)
+
+
+def _plain(compression: Compression) -> dict[str, Any]:
+    return compression.options.model_dump(mode="json", exclude_none=True)
 
 
 def fresh_reading(student: Student, compression: Compression, seed: int) -> Reading:

@@ -6,7 +6,7 @@ import json
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,13 @@ def train_compressor(
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="JSON file in which this training has a row.")
+    ] = None,
+    questions: Annotated[
+        Literal["own", "all"],
+        typer.Option(help="Learn from the data set's own questions, or all that facts answer."),
+    ] = "all",
+    start: Annotated[
+        Path | None, typer.Option(help="What an earlier training wrote, to go on from.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and of the order of pictures.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads for training.")] = 2,
@@ -55,10 +62,13 @@ def train_compressor(
             options=given_options(given),
             seed=seed,
             share=share,
+            questions=questions,
+            start=start,
             report=_report,
         )
     words = ["driftline", "lab", "train-compressor", method, "--pair", pair]
     words += [word for each in given for word in ("--option", each)]
+    words += ["--questions", questions, *(["--start", "EARLIER"] if start is not None else [])]
     words += ["--seed", str(seed), "--threads", str(threads), "--share", str(share), "--out", "DIR"]
     row = described(trained, shlex.join(words))
     if results is not None:

@@ -139,7 +139,8 @@ def _layered_views(student: Student, views: list[View], part: Part, work: Path) 
         tokens = layer_tokens(student, [read_picture(i) for i in image_ids(part)])
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"tokens": tokens}, path)
-    return [replace(view, tokens=tokens, row=row) for row, view in enumerate(views)]
+    # Rows of cached tokens are in the order of the part's pictures, too.
+    return [replace(view, tokens=tokens) for view in views]
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ DEFINITION = (
     "with freshly drawn weights and no training; x, after training; shares of source questions "
     "about test pictures answered exactly"
 )
-_KEY = ("method", "options", "pair", "seed")
+_KEY = ("method", "options", "pair", "seed", "questions", "steps_before")
 
 
 def described(trained: Trained, command: str) -> dict[str, Any]:
@@ -30,7 +30,11 @@ def with_row(path: Path, row: dict[str, Any]) -> dict[str, Any]:
     others = [each for each in rows if [each["result"][name] for name in _KEY] != key]
     ordered = sorted(
         [*others, row],
-        key=lambda each: (each["result"]["method"], json.dumps(each["result"]["options"])),
+        key=lambda each: (
+            each["result"]["method"],
+            json.dumps(each["result"]["options"]),
+            each["result"]["steps_before"],
+        ),
     )
     return {"retention": DEFINITION, "trainings": ordered}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
@@ -18,6 +19,8 @@ from driftline_lab.recipes.tiny.views import Gallery
 from driftline_shared.errors import PairError
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.pair import Pair
+
+Questions = Literal["own", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +78,22 @@ def load_student(pair: Pair) -> Student:
     )
 
 
-def load_lessons(student: Student, work: Path) -> Lessons:
-    """The data set's own pictures and questions; tokens are cached below `work`."""
+def load_lessons(student: Student, work: Path, questions: Questions = "all") -> Lessons:
+    """The data set's train and test pictures; tokens are cached below `work`.
+
+    `questions` to learn from: the data set's `own`, about ten a picture, or `all` of its questions
+    that what these tell of a picture answers. Tests are its own.
+    """
     gallery = Gallery(
         folder=work / "tokens",
         tower=student.model.model.vision_tower,
         encoder=Encoder(tokenizer=student.tokenizer),
     )
     return Lessons(
-        train=gallery.views(SOURCE, Part.TRAIN),
+        train=(
+            gallery.views(SOURCE, Part.TRAIN)
+            if questions == "own"
+            else gallery.training_views(SOURCE)
+        ),
         test=gallery.views(SOURCE, Part.TEST),
     )
