@@ -143,7 +143,7 @@ class PrumergeCompressor(TokenCompressor):
         """(m, D_v): the tokens `kept` (m,) with their neighbours in them."""
         unit = normalize(keys.float(), dim=-1)
         alike = unit[kept] @ unit.T
-        alike[torch.arange(len(kept)), kept] = -torch.inf
+        alike[torch.arange(len(kept), device=kept.device), kept] = -torch.inf
         num = min(self.options.neighbours, len(keys) - 1)
         near = alike.topk(num, dim=-1).indices  # (m, num)
         shares = weights[near]
