@@ -50,7 +50,7 @@ from driftline_shared.models.pair import load_pair
 
 PLANS = {
     "voco": LanguagePlan(num_steps=800, learning_rate=1.5e-3, warmup_steps=40),
-    "mod": LanguagePlan(num_steps=150, learning_rate=1e-3, warmup_steps=15),
+    "mod": LanguagePlan(num_steps=120, learning_rate=1e-3, warmup_steps=12),
     "quecc": LanguagePlan(
         num_steps=250, learning_rate=1.5e-3, warmup_steps=20, questions_per_picture=4
     ),
