@@ -9,14 +9,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Part, read_clip
+from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Part, clips, read_clip
 from driftline_lab.data.tiny_video.drawing import NOBODY
+from driftline_lab.data.tiny_video.questions import Kind
 from driftline_lab.drift.reworded import COLOURS
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tower import encode, normalize_pixels
 from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.build import build_tiny_video
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips, cache_clips
+from driftline_lab.recipes.tiny_video.evaluation import ALL, accuracy
 from driftline_lab.recipes.tiny_video.labels import (
     IGNORE,
     NO_COLOUR,
@@ -28,6 +30,7 @@ from driftline_lab.recipes.tiny_video.model import (
     CELLS,
     PROMPT,
     build_model,
+    shipped_folder,
     train_tokenizer,
 )
 from driftline_lab.recipes.tiny_video.tower import tower_of_tiny
@@ -106,7 +109,7 @@ def test_training_goes_on_where_it_was_stopped(
                 raise InterruptedError
 
         train_language(model, stages, plan, encoder, report, checkpoint, checkpoint_steps=2)
-        return model.state_dict()
+        return dict(model.state_dict())
 
     straight = weights(tmp_path / "straight.safetensors", None)
     with pytest.raises(InterruptedError):
@@ -143,3 +146,15 @@ def test_labels_say_what_the_scene_has() -> None:
             changed = frame >= min(actor.turns, default=NUM_FRAMES)
             assert (told["earlier"] != NO_COLOUR) == changed
             assert (told["rank"] > 0) == actor.comes
+
+
+def test_the_shipped_model_answers_held_out_clips(encoder: Encoder) -> None:
+    asked = [example for example in clips(Part.TEST, 90) if example.index < 12]
+    found = accuracy(load_model(shipped_folder(), prompt=PROMPT, canvas=CANVAS), asked)
+    assert found[ALL] >= 0.75
+    assert all(found[kind] >= 0.6 for kind in Kind)
+
+
+def test_the_shipped_model_is_small() -> None:
+    size = sum(file.stat().st_size for file in shipped_folder().iterdir())
+    assert size < 6_100_000
