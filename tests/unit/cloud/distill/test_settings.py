@@ -12,6 +12,8 @@ def test_settings_survive_the_round_trip() -> None:
     settings = DistilSettings(a3=0.0, passes=3.5, threads=1)
     assert DistilSettings.from_mapping(settings.to_mapping()) == settings
     assert DistilSettings.from_mapping({}) == DistilSettings()
+    settings = DistilSettings(compressor="fastv", compressor_options={"keep": 0.25, "layer": 1})
+    assert DistilSettings.from_mapping(settings.to_mapping()) == settings
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ def test_settings_survive_the_round_trip() -> None:
         ({"a2": float("nan")}, "a2"),
         ({"threads": 0}, "threads"),
         ({"min_steps": 10, "max_steps": 5}, "max_steps"),
+        ({"compressor": 1}, "is a text"),
+        ({"compressor_options": 0.5}, "is a table"),
     ],
 )
 def test_a_wrong_setting_is_named(values: dict[str, object], word: str) -> None:
