@@ -11,9 +11,9 @@ tokens on average where there is none; see `TowerTokens`).
     merged     x_i <- (a_i x_i + sum a_j x_j) / (a_i + sum a_j), over N(i), for each token i kept
     the rest   one token more, the mean of all pruned ones weighted by a, in the first one's place
 
-`update` = paper is this weighted average, as summaries of the paper have it; `update` = code is what its
-public code does, without the divisions: x_i <- x_i + sum a_j x_j, and sum a_j x_j for the rest. As
-a is a share of all attention, that changes x_i little.
+`update` = paper is this weighted average, as summaries of the paper have it; `update` = code is
+what its public code does, without the divisions: x_i <- x_i + sum a_j x_j, and sum a_j x_j for the
+rest. As a is a share of all attention, that changes x_i little.
 
 `keep` is the share of tokens that come out, the rest's token included, and is exact; the default is
 not `adaptive`, which the paper is, because a budget is what methods are compared at. `plus` chooses
