@@ -39,7 +39,7 @@ def table(
         str,
         typer.Option(help="Shares of the visual tokens; 1.0, uncompressed, is always measured."),
     ] = "0.5,0.25,0.125",
-    questions: Annotated[int, typer.Option(help="Held-out questions asked.", min=1)] = 300,
+    questions: Annotated[int, typer.Option(help="Held-out questions asked.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the draw of questions and of the order.")] = 0,
     threads: Threads = 2,
     json_file: Json = None,

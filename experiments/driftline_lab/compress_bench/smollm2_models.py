@@ -80,12 +80,8 @@ class Layout:
 
 
 def _write_picture_model(folder: Path, seed: int) -> None:
-    from transformers import (
-        CLIPImageProcessor,
-        CLIPVisionConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-    )
+    from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**_TOWER, image_size=_PICTURE_SIDE),
@@ -100,7 +96,7 @@ def _write_picture_model(folder: Path, seed: int) -> None:
     torch.manual_seed(seed)
     _save(folder, LlavaForConditionalGeneration(config))
     size = {"height": _PICTURE_SIDE, "width": _PICTURE_SIDE}
-    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(folder)
+    CLIPImageProcessorPil(size=size, crop_size=size).save_pretrained(folder)
 
 
 def _write_clip_model(folder: Path, seed: int) -> None:

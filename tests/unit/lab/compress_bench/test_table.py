@@ -19,10 +19,11 @@ from driftline_lab.data import easyvqa
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
-from driftline_shared.models.compression.methods import configured
+from driftline_shared.models.compression.methods import METHODS, configured
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import load_model
 from driftline_shared.models.pair import Canvas
+from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import PROMPT, SIZE, random_image, save_llava
 
 NUM_VISUAL = 64
@@ -135,6 +136,22 @@ def test_the_speed_bench_says_what_was_saved_and_what_that_took() -> None:
     assert rows["tome"]["prefill_share"] < rows["fastv"]["prefill_share"] < 1
     assert "| fastv" in as_text(layout)
     json.dumps(done)
+
+
+def _write_clips(folder: Path, seed: int) -> None:
+    FAMILIES["llava_onevision_video"].make_checkpoint(folder, width=64, layers=4, tower_seed=seed)
+
+
+def test_every_method_for_clips_is_timed() -> None:
+    fake = FAMILIES["llava_onevision_video"]
+    assert fake.CANVAS is not None
+    canvas = replace(fake.CANVAS, frames=6)
+    layout = Layout(name="clips", canvas=canvas, write=_write_clips, prompt=fake.PROMPT)
+    done = run_speed(methods="", keep=0.25, rounds=1, seed=0, threads=1, layouts=[layout])
+    (found,) = done["layouts"]
+    assert found["skipped"] == {}
+    wanted = {name for name, method in METHODS.items() if method.videos and not method.trained}
+    assert {row["label"] for row in found["rows"]} == wanted | {BASELINE, DRIVER}
 
 
 def test_trained_methods_alone_leave_nothing_to_time() -> None:
