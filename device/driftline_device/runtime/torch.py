@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -31,9 +31,11 @@ from driftline_device.runtime.runtime import (
     UploadFrom,
     text_so_far,
 )
-from driftline_shared.errors import ConfigError, DriftlineError, PairError, UpdateError
+from driftline_device.runtime.trial import TRIAL_VERSION, Trial
+from driftline_shared.errors import ConfigError, DriftlineError, PairError
 from driftline_shared.models import adapters
 from driftline_shared.models.compression.compressed_model import CompressedModel
+from driftline_shared.models.compression.tower import Look
 from driftline_shared.models.multimodal import (
     Generated,
     LmBatch,
@@ -44,9 +46,6 @@ from driftline_shared.models.multimodal import (
 from driftline_shared.models.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
-
-TRIAL_VERSION = -1
-"""Version of answers given in a trial: the candidate has none yet."""
 
 MAX_BATCH = 16
 """Questions in one pass of the model; longer calls run in several."""
@@ -127,13 +126,13 @@ class TorchRuntime:
 
     def adapter(self) -> Adapter:
         """A copy of the active adapter, float32."""
-        return self._adapter(None)
+        return self.adapter_under(None)
 
     # -- answers and scores in the active slot ---------------------------------------------------
 
     def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
         """Answer greedily; every answer of one call comes from one adapter version."""
-        return self._answer(None, questions, told)
+        return self.answer_under(None, questions, told)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -152,13 +151,13 @@ class TorchRuntime:
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
         """BALD over `passes` dropout passes, 0..1; see `uncertainty.mutual_information`."""
-        return self._mutual_information(None, question, answer, passes, seed)
+        return self.mutual_information_under(None, question, answer, passes, seed)
 
     def score_tokens(
         self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
     ) -> NDArray[np.float32]:
         """(V,) float32, higher = send; see `uncertainty`. Raises ConfigError for a wrong name."""
-        return self._score_tokens(None, scorer, question, answer, passes, seed)
+        return self.score_tokens_under(None, scorer, question, answer, passes, seed)
 
     # -- another adapter -------------------------------------------------------------------------
 
@@ -171,7 +170,7 @@ class TorchRuntime:
         with _held(self._spare_lock, SPARE_TIMEOUT_S, "the spare slot"):
             slot = self._spare()
             adapters.write(self._model.model, adapter, slot)
-            candidate = _Trial(self, slot)
+            candidate: Trial[str | None] = Trial(self, slot, alone=True)
             try:
                 yield candidate
             finally:
@@ -226,13 +225,15 @@ class TorchRuntime:
 
     # -- the work, in any slot -------------------------------------------------------------------
 
-    def _adapter(self, slot: str | None) -> Adapter:
+    def adapter_under(self, slot: str | None) -> Adapter:
+        """See `adapter`; here and below `slot` None is the active one."""
         with self._alone():
             return adapters.read(self._model.model, self._slot if slot is None else slot)
 
-    def _answer(
+    def answer_under(
         self, slot: str | None, questions: Sequence[Question], told: Told | None = None
     ) -> list[Answer]:
+        """See `answer`."""
         if self._compressed is not None and self._compressed.looks:
             return self._answer_looking(self._compressed, slot, questions, told)
         tokens = [
@@ -279,21 +280,29 @@ class TorchRuntime:
                 images = [question.image for question in block]
                 looked = model.look(images, [question.text for question in block])
                 left = [given(seen.tokens) for seen in looked.looks]
-                # The merged tokens are no tokens of the tower any more: that is read once more.
-                whole = self._tower_tokens(images) if self._upload_from == "all" else left
+                whole = self._whole(images, looked.looks) if self._upload_from == "all" else left
                 readings = [Reading(tower=t, read=r) for t, r in zip(whole, left, strict=True)]
                 listener = self._listener(told, first=len(answers))
                 answers += self._say(looked.batch, readings, listener, version)
         return answers
 
+    def _whole(
+        self, images: Sequence[NDArray[np.uint8]], looks: Sequence[Look]
+    ) -> list[VisualTokens]:
+        """All V tokens of each image; a tower that the method changed is read once more."""
+        known = [seen.whole for seen in looks if seen.whole is not None]
+        if len(known) < len(looks):
+            return self._tower_tokens(images)
+        return [self._all_tokens(values.float().cpu().numpy()) for values in known]
+
     def _tower_tokens(self, images: Sequence[NDArray[np.uint8]]) -> list[VisualTokens]:
         """All V tokens of each image."""
+        return [self._all_tokens(values) for values in self._model.encode(images).cpu().numpy()]
+
+    def _all_tokens(self, values: NDArray[np.float32]) -> VisualTokens:
         grid = self.pair.token_space.grid
         positions = np.arange(grid.num_tokens, dtype=np.int32)
-        return [
-            VisualTokens(values=values, positions=positions, grid=grid)
-            for values in self._model.encode(images).cpu().numpy()
-        ]
+        return VisualTokens(values=values, positions=positions, grid=grid)
 
     def _say(
         self,
@@ -327,17 +336,19 @@ class TorchRuntime:
     def _blocks(self, rows: Sequence[T]) -> list[Sequence[T]]:
         return [rows[i : i + self._max_batch] for i in range(0, len(rows), self._max_batch)]
 
-    def _mutual_information(
+    def mutual_information_under(
         self, slot: str | None, question: str, answer: Answer, passes: int, seed: int
     ) -> float:
+        """See `mutual_information`."""
         case = self._case(question, answer, answer.read or answer.tokens)
         dropout = self._dropout(passes, seed)
         with self._turn(slot):
             return uncertainty.mutual_information(self._model, case, dropout)
 
-    def _score_tokens(
+    def score_tokens_under(
         self, slot: str | None, scorer: str, question: str, answer: Answer, passes: int, seed: int
     ) -> NDArray[np.float32]:
+        """See `score_tokens`."""
         if scorer not in uncertainty.SCORERS:
             raise ConfigError(
                 f"token_scorer is {scorer!r}; the model computes {', '.join(uncertainty.SCORERS)}"
@@ -398,48 +409,3 @@ def _answers(
         )
         for row, kept in enumerate(tokens)
     ]
-
-
-class _Trial:
-    """A Runtime over the spare slot of its owner, for as long as the trial lasts."""
-
-    def __init__(self, owner: TorchRuntime, slot: str) -> None:
-        self._owner = owner
-        self._slot: str | None = slot
-
-    def close(self) -> None:
-        """The slot may hold something else from now on."""
-        self._slot = None
-
-    def _open(self) -> str:
-        if self._slot is None:
-            raise UpdateError("the trial is over: its slot may hold another adapter by now")
-        return self._slot
-
-    @property
-    def version(self) -> int:
-        return TRIAL_VERSION
-
-    @property
-    def base_model(self) -> str:
-        return self._owner.base_model
-
-    def adapter(self) -> Adapter:
-        return self._owner._adapter(self._open())
-
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
-        return self._owner._answer(self._open(), questions, told)
-
-    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
-        return self._owner._mutual_information(self._open(), question, answer, passes, seed)
-
-    def score_tokens(
-        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
-    ) -> NDArray[np.float32]:
-        return self._owner._score_tokens(self._open(), scorer, question, answer, passes, seed)
-
-    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
-        raise UpdateError("a trial holds the only spare slot: end it first")
-
-    def swap(self, adapter: Adapter, version: int) -> float:
-        raise UpdateError("swap on the runtime itself, not on a trial of it")

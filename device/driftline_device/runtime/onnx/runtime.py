@@ -28,15 +28,13 @@ from driftline_device.runtime.onnx.sessions import (
     to_value,
 )
 from driftline_device.runtime.runtime import Answer, Question, Runtime, Told, text_so_far
-from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
+from driftline_device.runtime.trial import TRIAL_VERSION, Trial
+from driftline_shared.errors import ConfigError, DataError, PairError
 from driftline_shared.exported import Export, load_version_0
 from driftline_shared.image_steps import pixels_of
 from driftline_shared.models.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
-
-TRIAL_VERSION = -1
-"""Version of answers given in a trial: the candidate has none yet."""
 
 MAX_BATCH = 16
 """Questions in one pass of the model; longer calls run in several."""
@@ -161,7 +159,7 @@ class OnnxRuntime:
 
         Raises UpdateError when the adapter does not fit the model.
         """
-        candidate = _Trial(self, self._activate(adapter, TRIAL_VERSION))
+        candidate = Trial(self, self._activate(adapter, TRIAL_VERSION), alone=False)
         try:
             yield candidate
         finally:
@@ -190,6 +188,10 @@ class OnnxRuntime:
         return activate(self._export, adapter, version=version, serial=next(self._serials))
 
     # -- the work, under any adapter -------------------------------------------------------------
+
+    def adapter_under(self, adapter: ActiveAdapter) -> Adapter:
+        """See `adapter`."""
+        return adapter.copy()
 
     def answer_under(
         self, adapter: ActiveAdapter, questions: Sequence[Question], told: Told | None
@@ -354,50 +356,3 @@ def _cut(cache: Cache, row: int, start: int, end: int) -> tuple[Cache, int]:
     }
     num_bytes = sum(array.nbytes for array in arrays.values())
     return {name: to_value(array) for name, array in arrays.items()}, num_bytes
-
-
-class _Trial:
-    """A Runtime under a candidate, for as long as the trial lasts."""
-
-    def __init__(self, owner: OnnxRuntime, adapter: ActiveAdapter) -> None:
-        self._owner = owner
-        self._adapter: ActiveAdapter | None = adapter
-
-    def close(self) -> None:
-        """The candidate is not asked any more."""
-        self._adapter = None
-
-    def _open(self) -> ActiveAdapter:
-        if self._adapter is None:
-            raise UpdateError("the trial is over: make another one of this adapter")
-        return self._adapter
-
-    @property
-    def version(self) -> int:
-        return TRIAL_VERSION
-
-    @property
-    def base_model(self) -> str:
-        return self._owner.base_model
-
-    def adapter(self) -> Adapter:
-        return self._open().copy()
-
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
-        return self._owner.answer_under(self._open(), questions, told)
-
-    def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
-        return self._owner.mutual_information_under(self._open(), question, answer, passes, seed)
-
-    def score_tokens(
-        self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
-    ) -> NDArray[np.float32]:
-        return self._owner.score_tokens_under(self._open(), scorer, question, answer, passes, seed)
-
-    @contextmanager
-    def trial(self, adapter: Adapter) -> Iterator[Runtime]:
-        with self._owner.trial(adapter) as candidate:
-            yield candidate
-
-    def swap(self, adapter: Adapter, version: int) -> float:
-        raise UpdateError("swap on the runtime itself, not on a trial of it")
