@@ -55,7 +55,7 @@ LANGUAGE_PLAN = LanguagePlan(
 SHARE_OF_HALVED = 0.67
 """Share of the steps, from the start, that read every other frame only: they cost a third."""
 
-NUM_BASELINE_STEPS = 400
+NUM_BASELINE_STEPS = 300
 NUM_TEST_CLIPS = 300
 MEASURED_FRAMES = (NUM_FRAMES, NUM_FRAMES // 2, 2 * NUM_FRAMES)
 

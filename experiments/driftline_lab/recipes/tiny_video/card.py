@@ -43,14 +43,15 @@ measured on something they can fail; it knows one drawn world and nothing else. 
 Exact match of the greedy answer, in per cent, over the questions of the first {tested} test clips
 ({asked:,} at 16 frames). *Only* and *blind*: models of the same size trained by the same recipe for
 {baseline_steps} steps on one frame, or on none. *Commonest answer*: the one given most often to
-each question in the training clips.
+each question in the training clips. The short training of the former leaves room: the best guess
+there is from any one frame, all its facts known, is right in 30 % of questions on motion, 69 % on
+order and 52 % on colour (over 6,000 training clips, in the frame that tells most).
 """
 
 _LIMITS = """
 ## Limits
 
-- It was trained on 16 frames and on every other one of them; other lengths are out of its reach as
-  far as the table says.
+- It was trained on 16 frames and on every other one of them; on more it is worse.
 - Auxiliary heads taught visual tokens to carry what happened before, and the last of each frame to
   sum up. A model trained on answers alone would do so less tidily; methods that keep late frames
   and last cells profit from it.
