@@ -16,7 +16,6 @@ app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_hel
 app.add_typer(build_app, name="build-pair")
 app.add_typer(bench_app, name="bench")
 app.add_typer(compress_bench_app, name="compress-bench")
-train = # The decorator by hand: its function, and all its options, are the recipe's.
 train = app.command("train-compressor")(train_compressor)
 
 
