@@ -34,7 +34,7 @@ from driftline_lab.recipes.tiny_video.model import (
     train_tokenizer,
 )
 from driftline_lab.recipes.tiny_video.tower import tower_of_tiny
-from driftline_lab.recipes.tiny_video.training import read_rows, rows_of, train_language
+from driftline_lab.recipes.tiny_video.training import Stage, read_rows, rows_of, train_language
 from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
 from driftline_shared.models.multimodal import load_model
 from driftline_shared.tokens import Grid
@@ -99,7 +99,10 @@ def test_training_goes_on_where_it_was_stopped(
         questions_per_picture=2,
         warmup_steps=1,
     )
-    stages = ((cached.through(slice(None, None, 4)), 3), (cached.through(slice(0, 3)), 4))
+    stages = (
+        Stage(clips=cached.through(slice(None, None, 4)), stop=3),
+        Stage(clips=cached.through(slice(0, 3)), stop=4, least_kept=0.3),
+    )
 
     def weights(checkpoint: Path, stop: int | None) -> dict[str, torch.Tensor]:
         model = build_model(encoder.tokenizer, tower_of_tiny(), seed=1)

@@ -15,7 +15,7 @@ from driftline_lab.recipes.tiny.training import LanguagePlan, Report
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
 from driftline_lab.recipes.tiny_video.evaluation import Accuracies, packed_accuracy
 from driftline_lab.recipes.tiny_video.model import build_model
-from driftline_lab.recipes.tiny_video.training import train_language
+from driftline_lab.recipes.tiny_video.training import Stage, train_language
 
 Sight = Callable[[CachedClips], CachedClips]
 
@@ -54,6 +54,6 @@ def train_baseline(
     """Accuracies of a model of the same size that sees only what `sight` leaves of each clip."""
     encoder = Encoder(tokenizer=tokenizer)
     model = build_model(tokenizer, tower, seed=plan.seed)
-    stages = ((sight(trained), plan.num_steps),)
+    stages = (Stage(clips=sight(trained), stop=plan.num_steps),)
     train_language(model, stages, plan, encoder, report, checkpoint)
     return packed_accuracy(model, sight(tested), encoder)

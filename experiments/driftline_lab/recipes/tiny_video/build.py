@@ -37,15 +37,19 @@ from driftline_lab.recipes.tiny_video.model import (
     train_tokenizer,
 )
 from driftline_lab.recipes.tiny_video.tower import tower_of_tiny, tune_tower
-from driftline_lab.recipes.tiny_video.training import train_language
+from driftline_lab.recipes.tiny_video.training import Stage, train_language
 from driftline_shared.models.multimodal import load_model
 
 TOWER_PLAN = TowerPlan(num_steps=500, learning_rate=6e-4)
 NUM_TOWER_CLIPS = 1_500
 NUM_TRAIN_CLIPS = 5_000
 
+NUM_DROPPED_STEPS = 700
+LEAST_KEPT = 0.15
+"""The last steps read a random part of each clip's visual tokens, this share at least."""
+
 LANGUAGE_PLAN = LanguagePlan(
-    num_steps=2_250,
+    num_steps=2_250 + NUM_DROPPED_STEPS,
     learning_rate=1.5e-3,
     questions_per_picture=6,
     warmup_steps=100,
@@ -53,7 +57,7 @@ LANGUAGE_PLAN = LanguagePlan(
     seed=21,
 )
 SHARE_OF_HALVED = 0.67
-"""Share of the steps, from the start, that read every other frame only: they cost a third."""
+"""Share of the steps before those that read every other frame only: they cost a third."""
 
 NUM_BASELINE_STEPS = 300
 NUM_TEST_CLIPS = 300
@@ -126,6 +130,8 @@ def build_tiny_video(
             seed=seed,
             num_clips=len(clips.questions),
             num_steps=bench.planned(LANGUAGE_PLAN.num_steps),
+            num_dropped=bench.planned(NUM_DROPPED_STEPS),
+            least_kept=LEAST_KEPT,
             halved=SHARE_OF_HALVED,
             num_tested=len(tested.questions),
             num_asked=sum(map(len, tested.questions)),
@@ -215,10 +221,16 @@ def _language(bench: _Bench, tower: SiglipVisionModel, clips: CachedClips) -> Pa
     )
     tokenizer = train_tokenizer()
     model = build_model(tokenizer, tower, seed=plan.seed)
-    halved = (clips.through(slice(None, None, 2)), round(SHARE_OF_HALVED * plan.num_steps))
+    whole = plan.num_steps - bench.planned(NUM_DROPPED_STEPS)
+    halved = clips.through(slice(None, None, 2))
+    stages = (
+        Stage(clips=halved, stop=round(SHARE_OF_HALVED * whole)),
+        Stage(clips=clips, stop=whole),
+        Stage(clips=clips, stop=plan.num_steps, least_kept=LEAST_KEPT),
+    )
     train_language(
         model,
-        (halved, (clips, plan.num_steps)),
+        stages,
         plan,
         Encoder(tokenizer=tokenizer),
         bench.bar("language", plan.num_steps),

@@ -29,11 +29,13 @@ measured on something they can fail; it knows one drawn world and nothing else. 
 - **Questions.** motion: which way a shape moves (4 answers); order: which shape appeared first or
   last (3); count: how many shapes in all, or at the end (4 each); colour: which colour a shape had
   before it turned to one, or turned to after one (8). Answers are balanced within each.
-- **Training.** {clips:,} clips, {steps:,} steps of 16 clips with up to 6 questions each; the first
-  {halved:.0%} of the steps read every other frame. Heads that are not shipped read, after layer 4,
-  from each visual token what is there, which way it moves, what colour it had and when it came, and
-  from the last token of each frame how many shapes there are and were; after layer 5 which came
-  first and last. The model has always read all tokens of a clip: none were dropped in training.
+- **Training.** {clips:,} clips, {steps:,} steps of 16 clips with up to 6 questions each. The last
+  {dropped:,} steps read a random part of each clip's visual tokens, {least:.0%} at least, so that
+  what the model knows is not kept at a few fixed places; no method chose them. {halved:.0%} of the
+  steps before those read every other frame. Heads that are not shipped read, after layer 4, from
+  each visual token what is there, which way it moves, what colour it had and when it came, and from
+  the last token of each frame how many shapes there are and were; after layer 5 which came first
+  and last.
 - **Load** it with the prompt `<s><image>{{question}}\\n` and a canvas of 64 x 64 pixels and 16
   frames. Questions and answers are lower case; an answer is one token and an end token.
 - **Weights** are stored as fp16; accuracies were measured on exactly these, computed in fp32.
@@ -66,6 +68,8 @@ class Card:
     seed: int
     num_clips: int
     num_steps: int
+    num_dropped: int
+    least_kept: float
     halved: float
     num_tested: int
     num_asked: int
@@ -83,6 +87,8 @@ def write_card(path: Path, card: Card) -> None:
         clips=card.num_clips,
         steps=card.num_steps,
         halved=card.halved,
+        dropped=card.num_dropped,
+        least=card.least_kept,
         tested=card.num_tested,
         asked=card.num_asked,
         baseline_steps=card.baseline_steps,

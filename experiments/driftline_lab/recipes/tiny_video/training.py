@@ -1,8 +1,9 @@
 """Trains projector, newline and language model on cached tokens, packed by clip.
 
 Loss: cross-entropy on answer tokens, and of what auxiliary heads read in a middle layer at each
-visual token (`labels`); the heads are dropped after training. All tokens of a clip are always
-there: what dropping some of them costs is for compression methods to show.
+visual token (`labels`); the heads are dropped after training. The last stage reads random subsets
+of a clip's tokens: a model that has always read all of them keeps what it knows at a few fixed
+places, and every method that drops tokens breaks it, whichever it drops.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
@@ -40,11 +42,25 @@ _CHECKPOINT_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """A batch of clips: packed rows, tower tokens (B, F, 64, D), labels by name."""
+    """A batch of clips: packed rows, tower tokens (B, F, 64, D), labels (B, K) by name of the
+    visual tokens `kept` (B, K), flat indices of cells.
+    """
 
     packed: Packed
     tokens: Tensor
     labels: dict[str, Tensor]
+    kept: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Which clips are read, up to which step, and at least which share of their visual tokens:
+    each step draws a share between that and all, and each clip which tokens those are.
+    """
+
+    clips: CachedClips
+    stop: int
+    least_kept: float = 1.0
 
 
 class Heads(nn.Module):
@@ -57,29 +73,23 @@ class Heads(nn.Module):
         self.orders = nn.ModuleDict({n: nn.Linear(width, c) for n, c in ORDER_CLASSES.items()})
 
     def loss(self, states: Tensor, later: Tensor, labels: dict[str, Tensor]) -> Tensor:
-        """Mean of all heads' cross-entropies; `states` and, a layer on, `later` (B, F, cells, W).
-
-        What is said of a frame is read from its last cell, the first place that has seen it all.
-        """
+        """Mean of all heads' cross-entropies; `states` and, a layer on, `later` (B, K, W)."""
         losses = []
-        for name, head in self.cells.items():
-            logits = head(states).float()
-            weight = torch.ones(logits.shape[-1])
-            if name in ("colour", "shape"):
-                weight[-1] = _EMPTY
-            wanted = labels[name]
-            if bool((wanted != IGNORE).any()):
-                losses.append(F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), weight))
-        for heads, read in ((self.frames, states), (self.orders, later)):
+        for heads, read in ((self.cells, states), (self.frames, states), (self.orders, later)):
             for name, head in heads.items():
-                logits = head(read[:, :, -1]).float()
-                losses.append(F.cross_entropy(logits.flatten(0, 1), labels[name].flatten()))
+                logits = head(read).float()
+                weight = torch.ones(logits.shape[-1])
+                if name in ("colour", "shape"):
+                    weight[-1] = _EMPTY
+                wanted = labels[name]
+                if bool((wanted != IGNORE).any()):
+                    losses.append(F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight))
         return torch.stack(losses).mean()
 
 
 def train_language(
     model: LlavaOnevisionForConditionalGeneration,
-    stages: Sequence[tuple[CachedClips, int]],
+    stages: Sequence[Stage],
     plan: LanguagePlan,
     encoder: Encoder,
     report: Report,
@@ -87,10 +97,7 @@ def train_language(
     *,
     checkpoint_steps: int = _CHECKPOINT_STEPS,
 ) -> None:
-    """Trains in place, on from `checkpoint` where it exists; every step draws by its own seed.
-
-    `stages`: which clips are read, and up to which step.
-    """
+    """Trains in place, on from `checkpoint` where it exists; every step draws by its own seed."""
     torch.manual_seed(plan.seed)
     heads = Heads(model.config.text_config.hidden_size)
     trained = {
@@ -106,8 +113,8 @@ def train_language(
     for step in range(first, plan.num_steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        clips = next(clips for clips, stop in stages if step < stop)
-        rows = draw_rows(clips, plan, encoder, np.random.default_rng([plan.seed, step]))
+        stage = next(stage for stage in stages if step < stage.stop)
+        rows = draw_rows(stage, plan, encoder, np.random.default_rng([plan.seed, step]))
         answer_loss, told_loss = losses(model, heads, rows)
         optimizer.zero_grad(set_to_none=True)
         (answer_loss + plan.auxiliary_weight * told_loss).backward()
@@ -119,10 +126,9 @@ def train_language(
     model.eval()
 
 
-def draw_rows(
-    clips: CachedClips, plan: LanguagePlan, encoder: Encoder, rng: np.random.Generator
-) -> Rows:
+def draw_rows(stage: Stage, plan: LanguagePlan, encoder: Encoder, rng: np.random.Generator) -> Rows:
     """A batch of random clips with some of their questions; what is rare is drawn more often."""
+    clips = stage.clips
     weights = np.array([_clip_weight(asked) for asked in clips.questions])
     chosen = np.sort(
         rng.choice(len(weights), size=plan.pictures_per_step, p=weights / weights.sum())
@@ -134,7 +140,17 @@ def draw_rows(
         number = min(plan.questions_per_picture, len(questions))
         order = rng.choice(len(questions), number, replace=False, p=shares / shares.sum())
         asked.append([encoder.segment(questions[i].text, questions[i].answer) for i in order])
-    return rows_of(clips, chosen.tolist(), asked, encoder)
+    return rows_of(clips, chosen.tolist(), asked, encoder, _some(stage, len(chosen), rng))
+
+
+def _some(stage: Stage, batch: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
+    """(B, K) rising cells, drawn for each clip; None: all."""
+    if stage.least_kept >= 1.0:
+        return None
+    num_cells = stage.clips.num_frames * CELLS * CELLS
+    number = max(1, round(float(rng.uniform(stage.least_kept, 1.0)) * num_cells))
+    drawn = [rng.choice(num_cells, number, replace=False) for _ in range(batch)]
+    return np.sort(np.stack(drawn), axis=1)
 
 
 def _clip_weight(asked: Sequence[Question]) -> float:
@@ -142,14 +158,24 @@ def _clip_weight(asked: Sequence[Question]) -> float:
 
 
 def rows_of(
-    clips: CachedClips, chosen: list[int], asked: list[list[Segment]], encoder: Encoder
+    clips: CachedClips,
+    chosen: list[int],
+    asked: list[list[Segment]],
+    encoder: Encoder,
+    kept: NDArray[np.int64] | None = None,
 ) -> Rows:
-    """The chosen clips with their segments; the newline counts as one more visual token."""
-    num_visual = clips.num_frames * CELLS * CELLS + 1
+    """The chosen clips with their segments; the newline counts as one more visual token.
+
+    `kept` (B, K): rising flat indices of the cells that are read; None: all.
+    """
+    num_cells = clips.num_frames * CELLS * CELLS
+    if kept is None:
+        kept = np.tile(np.arange(num_cells), (len(chosen), 1))
+    newline = np.full((len(chosen), 1), num_cells)
     packed = pack(
         asked,
-        np.tile(np.arange(num_visual), (len(chosen), 1)),
-        num_visual=num_visual,
+        np.concatenate([kept, newline], axis=1),
+        num_visual=num_cells + 1,
         start_ids=(int(encoder.tokenizer.bos_token_id),),
         pad_id=int(encoder.tokenizer.pad_token_id),
     )
@@ -157,10 +183,25 @@ def rows_of(
         packed=packed,
         tokens=torch.from_numpy(clips.tokens[chosen][:, clips.frames]).float(),
         labels={
-            name: torch.from_numpy(rows[chosen][:, clips.frames])
+            name: torch.from_numpy(_told(name, rows[chosen][:, clips.frames], kept))
             for name, rows in clips.labels.items()
         },
+        kept=torch.from_numpy(kept),
     )
+
+
+def _told(name: str, labels: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B, K) what a head is to say at each kept cell.
+
+    What is said of a frame is asked at its last cell that is kept, which has seen the most of it.
+    """
+    if name in CELL_CLASSES:
+        return np.take_along_axis(labels.reshape(len(labels), -1), kept, axis=1)
+    frame = kept // (CELLS * CELLS)
+    told = np.take_along_axis(labels, frame, axis=1)
+    last = np.ones(frame.shape, dtype=bool)
+    last[:, :-1] = frame[:, 1:] != frame[:, :-1]
+    return np.where(last, told, IGNORE)
 
 
 def read_rows(
@@ -173,6 +214,7 @@ def read_rows(
     seen = llava.multi_modal_projector(rows.tokens)
     seen = seen.reshape(batch, frames, CELLS, 2, CELLS, 2, -1).mean(dim=(3, 5))
     seen = seen.reshape(batch, frames * CELLS * CELLS, -1)
+    seen = seen.take_along_dim(rows.kept[:, :, None], dim=1)
     newline = llava.image_newline.to(seen.dtype).expand(batch, 1, -1)
     words = llava.language_model.embed_tokens(rows.packed.input_ids)
     embeds = torch.cat(
@@ -192,14 +234,13 @@ def losses(
     model: LlavaOnevisionForConditionalGeneration, heads: Heads, rows: Rows
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the answer tokens, and of the auxiliary heads."""
-    frames = rows.tokens.shape[1]
+    num_kept = rows.kept.shape[1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         last, layers = read_rows(model, rows)
         wanted = rows.packed.labels != IGNORE
         logits = model.lm_head(last[wanted]).float()
         states, later = (
-            layers[depth][:, 1 : 1 + frames * CELLS * CELLS].unflatten(1, (frames, -1))
-            for depth in (_READ_AFTER, _READ_AFTER + 1)
+            layers[depth][:, 1 : 1 + num_kept] for depth in (_READ_AFTER, _READ_AFTER + 1)
         )
         told = heads.loss(states, later, rows.labels)
     return F.cross_entropy(logits, rows.packed.labels[wanted]), told
