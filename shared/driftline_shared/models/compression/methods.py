@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,119 +19,40 @@ from driftline_shared.models.compression.compressor import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Method:
-    """Where a method is: classes `compressor` and `options` of `module`, and what it is for.
+    """`where`: "file.Prefix" for the classes PrefixCompressor and PrefixOptions of file.py here.
 
-    `drop_only`: it drops tokens and neither merges nor adds any, and keeps position ids.
+    `images`, `videos`: what it is made for. `trained`: it has weights of its own. `drop_only`: it
+    drops tokens and neither merges nor adds any, and keeps position ids.
     """
 
-    module: str
-    compressor: str
-    options: str
-    images: bool
-    videos: bool
-    trained: bool = False
-    drop_only: bool = False
+    where: str
+    images: bool = field(default=False, kw_only=True)
+    videos: bool = field(default=False, kw_only=True)
+    trained: bool = field(default=False, kw_only=True)
+    drop_only: bool = field(default=False, kw_only=True)
 
     def load(self) -> tuple[type[TokenCompressor], type[Options]]:
         """The two classes; imports the module."""
-        module = importlib.import_module(f"{__package__}.{self.module}")
-        return getattr(module, self.compressor), getattr(module, self.options)
+        file, _, prefix = self.where.partition(".")
+        module = importlib.import_module(f"{__package__}.{file}")
+        return getattr(module, f"{prefix}Compressor"), getattr(module, f"{prefix}Options")
 
 
 METHODS: dict[str, Method] = {
-    "dycoke": Method(
-        module="dycoke",
-        compressor="DyCokeCompressor",
-        options="DyCokeOptions",
-        images=False,
-        videos=True,
-        drop_only=True,
-    ),
-    "fastv": Method(
-        module="fastv",
-        compressor="FastvCompressor",
-        options="FastvOptions",
-        images=True,
-        videos=True,
-        drop_only=True,
-    ),
-    "longvu": Method(
-        module="longvu",
-        compressor="LongVuCompressor",
-        options="LongVuOptions",
-        images=False,
-        videos=True,
-    ),
-    "mod": Method(
-        module="mod",
-        compressor="ModCompressor",
-        options="ModOptions",
-        images=True,
-        videos=True,
-        trained=True,
-    ),
-    "prumerge": Method(
-        module="prumerge",
-        compressor="PrumergeCompressor",
-        options="PrumergeOptions",
-        images=True,
-        videos=True,
-    ),
-    "quecc": Method(
-        module="quecc",
-        compressor="QueccCompressor",
-        options="QueccOptions",
-        images=True,
-        videos=False,
-        trained=True,
-    ),
-    "sparsevlm": Method(
-        module="sparsevlm",
-        compressor="SparseVlmCompressor",
-        options="SparseVlmOptions",
-        images=True,
-        videos=True,
-    ),
-    "tome": Method(
-        module="tome",
-        compressor="TomeCompressor",
-        options="TomeOptions",
-        images=True,
-        videos=True,
-    ),
-    "ts_llava": Method(
-        module="ts_llava",
-        compressor="TsLlavaCompressor",
-        options="TsLlavaOptions",
-        images=False,
-        videos=True,
-    ),
-    "vidcom2": Method(
-        module="vidcom2",
-        compressor="VidCom2Compressor",
-        options="VidCom2Options",
-        images=False,
-        videos=True,
-        drop_only=True,
-    ),
-    "voco": Method(
-        module="voco",
-        compressor="VocoCompressor",
-        options="VocoOptions",
-        images=True,
-        videos=True,
-        trained=True,
-    ),
-    "vtw": Method(
-        module="vtw",
-        compressor="VtwCompressor",
-        options="VtwOptions",
-        images=True,
-        videos=True,
-        drop_only=True,
-    ),
+    "dycoke": Method("dycoke.DyCoke", videos=True, drop_only=True),
+    "fastv": Method("fastv.Fastv", images=True, videos=True, drop_only=True),
+    "longvu": Method("longvu.LongVu", videos=True),
+    "mod": Method("mod.Mod", images=True, videos=True, trained=True),
+    "prumerge": Method("prumerge.Prumerge", images=True, videos=True),
+    "quecc": Method("quecc.Quecc", images=True, trained=True),
+    "sparsevlm": Method("sparsevlm.SparseVlm", images=True, videos=True),
+    "tome": Method("tome.Tome", images=True, videos=True),
+    "ts_llava": Method("ts_llava.TsLlava", videos=True),
+    "vidcom2": Method("vidcom2.VidCom2", videos=True, drop_only=True),
+    "voco": Method("voco.Voco", images=True, videos=True, trained=True),
+    "vtw": Method("vtw.Vtw", images=True, videos=True, drop_only=True),
 }
 
 
