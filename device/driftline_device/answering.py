@@ -19,6 +19,7 @@ from driftline_device.parts import Parts, Reply
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.scoring import is_correct
 from driftline_device.sources.source import Observation
+from driftline_device.turns import Turns
 from driftline_device.updates.rollback import uncertainty
 from driftline_shared.errors import DriftlineError, Reason
 from driftline_shared.tokens import SamplingPolicy
@@ -49,7 +50,7 @@ class Answering:
         self._reply = reply
         self._sampling = threading.Lock()
         self._asks = threading.Condition()
-        self._unsampled = threading.Semaphore(MOST_UNSAMPLED)
+        self._unsampled = Turns(places=MOST_UNSAMPLED)
         self._num_asks = 0
         self._is_open = False
         self._num_counted = 0

@@ -1,4 +1,4 @@
-"""Turns at the model: one user at a time, first come first served.
+"""Turns at something scarce, above all at the model: first come, first served.
 
 A plain lock is unfair: a loop that answers without a break would starve the thread that probes an
 update. Here a waiting thread gets the next turn, so a probe of many small steps and a stream of
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import islice
 from types import TracebackType
 
 
 class Turns:
-    """A fair lock, used as a context manager; not reentrant."""
+    """A fair semaphore, used as a context manager; not reentrant. `places`: turns at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
         self._condition = threading.Condition()
-        self._waiting: deque[object] = deque()
+        self._places = places
+        # Threads, those in their turn first.
+        self._line: deque[int] = deque()
         self._num_done = 0
 
     @property
@@ -27,15 +30,15 @@ class Turns:
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody is at the model."""
-        return not self._waiting
+        """Whether nobody has a turn or waits for one."""
+        return not self._line
 
     def __enter__(self) -> None:
-        ticket = object()
+        thread = threading.get_ident()
         with self._condition:
-            self._waiting.append(ticket)
+            self._line.append(thread)
             # Ends when those in front are done; each of their turns is one bounded model call.
-            self._condition.wait_for(lambda: self._waiting[0] is ticket)
+            self._condition.wait_for(lambda: thread in islice(self._line, self._places))
 
     def __exit__(
         self,
@@ -44,6 +47,6 @@ class Turns:
         trace: TracebackType | None,
     ) -> None:
         with self._condition:
-            self._waiting.popleft()
+            self._line.remove(threading.get_ident())
             self._num_done += 1
             self._condition.notify_all()

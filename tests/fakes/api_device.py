@@ -27,6 +27,9 @@ from tests.fakes.runtime import FakeRuntime, picture
 
 NUM_WORDS = 3
 
+REPLY_TIMEOUT_S = 120.0
+"""Ends a test whose device hangs; on busy cores a torch model may take seconds for a reply."""
+
 
 class TalkingRuntime(FakeRuntime):
     """Says "v<version> <word> v<version>", a token a word, reading its version at every word.
@@ -91,7 +94,7 @@ class Running:
         """Status, headers (lower-case names) and body, parsed where it is JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         given = {"content-type": "application/json"} if data is not None else {}
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=REPLY_TIMEOUT_S)
         try:
             connection.request(method, path, data, given | (headers or {}))
             reply = connection.getresponse()

@@ -23,7 +23,6 @@ from driftline_device.snapshot import read_snapshot
 from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
 from driftline_device.supervision import NoSupervisor
-from driftline_device.turns import Turns
 from driftline_device.wiring import open_daemon
 from driftline_shared.errors import LinkError
 from driftline_shared.models.pair import load_pair
@@ -546,22 +545,3 @@ def test_metrics_are_served(tmp_path: Path, device: Any) -> None:
             text = reply.read().decode()
     assert "driftline_device_answered 3.0" in text
     assert "driftline_device_adapter_version 0.0" in text
-
-
-def test_turns_are_fair() -> None:
-    turns, order = Turns(), []
-
-    def take(name: str) -> None:
-        with turns:
-            order.append(name)
-
-    turns.__enter__()
-    threads = []
-    for name in "abc":
-        threads.append(threading.Thread(target=take, args=(name,)))
-        threads[-1].start()
-        until(lambda n=name: len(turns._waiting) == "abc".index(n) + 2)
-    turns.__exit__(None, None, None)
-    for thread in threads:
-        thread.join(5.0)
-    assert order == ["a", "b", "c"]
