@@ -42,18 +42,21 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.rows import TowerTokens
 
+PUBLISHED_TOKENS, PUBLISHED_NEIGHBOURS = 576, 32
+
 ADAPTIVE_SHARE, ADAPTIVE_SHARE_PLUS = 0.055, 0.25
 """Share of tokens left on average in the paper's `adaptive` runs, without and with `plus`."""
 
 
 class PrumergeOptions(Options):
     """`adaptive`: the attention's outliers instead of `keep`, which then only turns the method off
-    at 1. `outliers`: how many times q3 - q1 beyond q3 they are.
+    at 1. `outliers`: how many times q3 - q1 beyond q3 they are. `neighbours`: by default the
+    published 32 of 576, scaled to the tokens of a frame: 32 of 16 would make all tokens one mean.
     """
 
     adaptive: bool = False
     plus: bool = False
-    neighbours: int = Field(default=32, ge=0)
+    neighbours: int | None = Field(default=None, ge=0)
     outliers: float = Field(default=1.5, ge=0.0)
     update: Literal["paper", "code"] = "paper"
 
@@ -144,7 +147,10 @@ class PrumergeCompressor(TokenCompressor):
         unit = normalize(keys.float(), dim=-1)
         alike = unit[kept] @ unit.T
         alike[torch.arange(len(kept), device=kept.device), kept] = -torch.inf
-        num = min(self.options.neighbours, len(keys) - 1)
+        num = self.options.neighbours
+        if num is None:
+            num = max(1, round(len(keys) * PUBLISHED_NEIGHBOURS / PUBLISHED_TOKENS))
+        num = min(num, len(keys) - 1)
         near = alike.topk(num, dim=-1).indices  # (m, num)
         shares = weights[near]
         added = (shares[:, :, None] * values[near]).sum(dim=1)

@@ -86,12 +86,14 @@ def pruned_by_steps(
     x, k = tokens.values.double(), tokens.keys.double()
     num = len(a)
     kept = chosen_by_steps(a, options, budget)
+    # 32 of 576 is one of 18.
+    merged = max(1, round(num / 18)) if options.neighbours is None else options.neighbours
     left: dict[int, tuple[Tensor, int]] = {}
     for i in kept:
         alike = [
             (float(k[i] @ k[j] / (k[i].norm() * k[j].norm())), j) for j in range(num) if j != i
         ]
-        near = [j for _, j in sorted(alike, reverse=True)[: options.neighbours]]
+        near = [j for _, j in sorted(alike, reverse=True)[:merged]]
         added = torch.zeros(x.shape[1], dtype=torch.float64)
         for j in near:
             added += a[j] * x[j]
@@ -123,15 +125,18 @@ def assert_same(seen: TowerTokens, wanted: dict[int, tuple[Tensor, int]]) -> Non
 def test_it_prunes_and_merges_as_the_steps_say(update: Any, plus: bool, adaptive: bool) -> None:
     for seed, grid in enumerate((Grid(rows=7, cols=9), Grid(rows=4, cols=4), Grid(rows=5, cols=5))):
         for keep in (0.02, 0.15, 0.5, 0.9):
-            options = PrumergeOptions(keep=keep, plus=plus, adaptive=adaptive, update=update)
-            method = PrumergeCompressor(options, some_facts(grid))
-            tokens = drawn(seed, grid)
-            seen = method.on_vision(tokens, None)
-            budget = kept_count(keep, grid.num_tokens)
-            assert_same(seen, pruned_by_steps(tokens, options, budget))
-            if not adaptive:
-                assert len(seen.token) == budget
-                assert method.schedule(3, grid.num_tokens)[0].queries == 3 + budget
+            for neighbours in (None, 0, 5, 32):
+                options = PrumergeOptions(
+                    keep=keep, plus=plus, adaptive=adaptive, update=update, neighbours=neighbours
+                )
+                method = PrumergeCompressor(options, some_facts(grid))
+                tokens = drawn(seed, grid)
+                seen = method.on_vision(tokens, None)
+                budget = kept_count(keep, grid.num_tokens)
+                assert_same(seen, pruned_by_steps(tokens, options, budget))
+                if not adaptive:
+                    assert len(seen.token) == budget
+                    assert method.schedule(3, grid.num_tokens)[0].queries == 3 + budget
 
 
 def test_attention_without_outliers_leaves_one_and_the_rest() -> None:
