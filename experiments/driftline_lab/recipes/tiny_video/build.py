@@ -44,7 +44,7 @@ TOWER_PLAN = TowerPlan(num_steps=500, learning_rate=6e-4)
 NUM_TOWER_CLIPS = 1_500
 NUM_TRAIN_CLIPS = 5_000
 
-NUM_DROPPED_STEPS = 550
+NUM_DROPPED_STEPS = 5_150
 LEAST_KEPT = 0.15
 """The last steps read a random part of each clip's visual tokens, this share at least."""
 

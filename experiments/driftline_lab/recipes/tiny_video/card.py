@@ -30,12 +30,13 @@ measured on something they can fail; it knows one drawn world and nothing else. 
   last (3); count: how many shapes in all, or at the end (4 each); colour: which colour a shape had
   before it turned to one, or turned to after one (8). Answers are balanced within each.
 - **Training.** {clips:,} clips, {steps:,} steps of 16 clips with up to 6 questions each. The last
-  {dropped:,} steps read a random part of each clip's visual tokens, {least:.0%} at least, so that
-  what the model knows is not kept at a few fixed places; no method chose them. {halved:.0%} of the
-  steps before those read every other frame. Heads that are not shipped read, after layer 4, from
-  each visual token what is there, which way it moves, what colour it had and when it came, and from
-  the last token of each frame how many shapes there are and were; after layer 5 which came first
-  and last.
+  {dropped:,} steps read a part of each clip's visual tokens, {least:.0%} at least: drawn at random,
+  by turns evenly, by frame, and by what tokens look like along a random direction
+  (`driftline_lab.recipes.tiny_video.parts`), so that what the model knows is not kept at a few
+  fixed places. No method chose them. {halved:.0%} of the steps before those read every other frame.
+  Heads that are not shipped read, after layer 4, from each visual token what is there, which way it
+  moves, what colour it had and when it came, and from the last token read of each frame how many
+  shapes there are and were; after layer 5 which came first and last.
 - **Load** it with the prompt `<s><image>{{question}}\\n` and a canvas of 64 x 64 pixels and 16
   frames. Questions and answers are lower case; an answer is one token and an end token.
 - **Weights** are stored as fp16; accuracies were measured on exactly these, computed in fp32.

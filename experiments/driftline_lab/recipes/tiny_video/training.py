@@ -1,13 +1,13 @@
 """Trains projector, newline and language model on cached tokens, packed by clip.
 
 Loss: cross-entropy on answer tokens, and of what auxiliary heads read in a middle layer at each
-visual token (`labels`); the heads are dropped after training. The last stage reads random subsets
-of a clip's tokens: a model that has always read all of them keeps what it knows at a few fixed
-places, and every method that drops tokens breaks it, whichever it drops.
+visual token (`labels`); the heads are dropped after training. The last stage reads random parts of
+a clip's tokens (`parts`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from driftline_lab.recipes.tiny.training import LanguagePlan, Report
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
 from driftline_lab.recipes.tiny_video.labels import CELL_CLASSES, FRAME_CLASSES, ORDER_CLASSES
 from driftline_lab.recipes.tiny_video.model import CELLS
+from driftline_lab.recipes.tiny_video.parts import draw_part
 
 _READ_AFTER = 4
 """Layers before what auxiliary heads read; one more for `ORDER_CLASSES`, which need the rest."""
@@ -34,7 +35,7 @@ _READ_AFTER = 4
 _EMPTY = 0.1
 """Weight of the last class of colour and shape, the background."""
 
-_QUESTION_WEIGHTS = {Kind.MOTION: 1.0, Kind.ORDER: 4.0, Kind.COUNT: 1.0, Kind.COLOUR: 1.5}
+_QUESTION_WEIGHTS = {Kind.MOTION: 1.0, Kind.ORDER: 4.0, Kind.COUNT: 2.0, Kind.COLOUR: 1.5}
 """How often each kind is asked of a clip that has more questions than are asked."""
 
 _CHECKPOINT_STEPS = 100
@@ -55,7 +56,8 @@ class Rows:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """Which clips are read, up to which step, and at least which share of their visual tokens:
-    each step draws a share between that and all, and each clip which tokens those are.
+    each step draws the logarithm of a share between that and all, and each clip which tokens those
+    are (`parts.draw_part`).
     """
 
     clips: CachedClips
@@ -140,17 +142,25 @@ def draw_rows(stage: Stage, plan: LanguagePlan, encoder: Encoder, rng: np.random
         number = min(plan.questions_per_picture, len(questions))
         order = rng.choice(len(questions), number, replace=False, p=shares / shares.sum())
         asked.append([encoder.segment(questions[i].text, questions[i].answer) for i in order])
-    return rows_of(clips, chosen.tolist(), asked, encoder, _some(stage, len(chosen), rng))
+    return rows_of(clips, chosen.tolist(), asked, encoder, _parts(stage, chosen, rng))
 
 
-def _some(stage: Stage, batch: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
+def _parts(
+    stage: Stage, chosen: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64] | None:
     """(B, K) rising cells, drawn for each clip; None: all."""
     if stage.least_kept >= 1.0:
         return None
-    num_cells = stage.clips.num_frames * CELLS * CELLS
-    number = max(1, round(float(rng.uniform(stage.least_kept, 1.0)) * num_cells))
-    drawn = [rng.choice(num_cells, number, replace=False) for _ in range(batch)]
-    return np.sort(np.stack(drawn), axis=1)
+    clips = stage.clips
+    num_cells = clips.num_frames * CELLS * CELLS
+    share = math.exp(rng.uniform(math.log(stage.least_kept), 0.0))
+    number = max(1, round(share * num_cells))
+    tokens = clips.tokens[chosen][:, clips.frames].astype(np.float32)
+    shape = (clips.num_frames, CELLS, 2, CELLS, 2, -1)
+    seen = [clip.reshape(shape).mean(axis=(2, 4)) for clip in tokens]
+    return np.stack(
+        [draw_part(each.reshape(clips.num_frames, CELLS**2, -1), number, rng) for each in seen]
+    )
 
 
 def _clip_weight(asked: Sequence[Question]) -> float:
