@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 import tomllib
@@ -31,14 +32,49 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
-def table() -> dict[str, list[str]]:
-    """Name -> the other cells."""
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in TEXT.splitlines()
-        if line.startswith("| `")
-    ]
-    return {row[0].strip("`"): row[1:] for row in rows}
+def section(title: str) -> str:
+    return TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def table(title: str = "The methods", row: str = r"^\| `(\w+)` \|(.*)\|$") -> dict[str, list[str]]:
+    """Name -> the other cells, of a section."""
+    return {
+        name: [cell.strip() for cell in cells.split("|")]
+        for name, cells in re.findall(row, section(title), flags=re.MULTILINE)
+    }
+
+
+def measured(file: str) -> dict[str, dict[str, Any]]:
+    """Label -> row at `keep` = 0.25 of committed results."""
+    path = Path(__file__).resolve().parents[3] / "experiments" / "results" / file
+    result = json.loads(path.read_text())["result"]
+    layouts = result.get("layouts", [result])
+    return {
+        f"{row['label']} {number}": row
+        for number, layout in enumerate(layouts)
+        for row in layout["rows"]
+        if row["keep"] == 0.25
+    }
+
+
+def kept(rows: dict[str, dict[str, Any]], name: str) -> str:
+    row = rows.get(f"{name} 0")
+    return "" if row is None else f"{100 * row['share']:.1f} ± {100 * row['share_error']:.1f}"
+
+
+def test_the_measured_table_says_what_the_results_say() -> None:
+    images, clips = measured("compress_tiny.json"), measured("compress_tiny_video.json")
+    speed = measured("compress_speed.json")
+    said = table("Measured")
+    for name in (name for name, method in METHODS.items() if not method.trained):
+        times = [speed.get(f"{name} {layout}") for layout in (0, 1)]
+        assert said[name] == [
+            kept(images, name),
+            kept(clips, name),
+            *("" if row is None else f"{100 * row['first_ratio']:.0f}" for row in times),
+        ]
+    random = table("Measured", r"^\| (random) tokens \|(.*)\|$")["random"]
+    assert random[:2] == [kept(images, "random"), kept(clips, "random")]
 
 
 def test_the_table_has_every_method_and_no_other() -> None:

@@ -49,8 +49,8 @@ from driftline_shared.models.compression.methods import configured
 from driftline_shared.models.pair import load_pair
 
 PLANS = {
-    "voco": LanguagePlan(num_steps=800, learning_rate=1.5e-3, warmup_steps=40),
-    "mod": LanguagePlan(num_steps=120, learning_rate=1e-3, warmup_steps=12),
+    "voco": LanguagePlan(num_steps=1_600, learning_rate=1.5e-3, warmup_steps=40),
+    "mod": LanguagePlan(num_steps=1_000, learning_rate=1e-3, warmup_steps=40),
     "quecc": LanguagePlan(
         num_steps=250, learning_rate=1.5e-3, warmup_steps=20, questions_per_picture=4
     ),
