@@ -145,12 +145,16 @@ def _row(facts: ModelFacts, entry: _Entry, baseline: _Entry) -> dict[str, Any]:
     reading, plain = entry.turns[0][0], baseline.turns[0][0]
     layers = reading.layers or flops.whole(facts, reading.places)
     full = flops.prefill_flops(facts, flops.whole(facts, plain.places))
+    # A newline may go with the tokens that it parts.
+    num_first, num_last = (
+        max(0, layers[at].keys - (plain.places - plain.visual)) for at in (0, -1)
+    )
     saved_s, overhead_s = statistics.median(saved), statistics.median(overhead)
     return {
         "label": entry.label,
         "keep": entry.keep,
-        "visual_first_layer": layers[0].keys - (plain.places - plain.visual),
-        "visual_last_layer": layers[-1].keys - (plain.places - plain.visual),
+        "visual_first_layer": num_first,
+        "visual_last_layer": num_last,
         "prefill_share": flops.prefill_flops(facts, layers) / full,
         "first_ms": 1e3 * statistics.median(first),
         "first_ratio": _ratio(first, whole_first),
