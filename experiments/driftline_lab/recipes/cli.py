@@ -47,7 +47,7 @@ def smol(
 def tiny_video(
     out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
 ) -> None:
-    """Build the video reference model: one checkpoint, no pair (about an hour on two cores)."""
+    """Build the video reference model: one checkpoint, no pair (about two hours on two cores)."""
     from driftline_lab.recipes.tiny_video.build import build_tiny_video
 
     build_tiny_video(out, work=work, seed=seed, num_threads=threads, share=share)

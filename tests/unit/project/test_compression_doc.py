@@ -23,7 +23,8 @@ from driftline_shared.models.compression.methods import METHODS, checked
 from driftline_shared.models.multimodal import load_model
 from tests.fakes.tiny_pair import NUM_TOKENS, PROMPT, random_image, save_llava
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs" / "compression.md").read_text()
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "docs" / "compression.md").read_text()
 NAME = "every_other"
 QUESTION = "what shape is it?"
 
@@ -46,8 +47,7 @@ def table(title: str = "The methods", row: str = r"^\| `(\w+)` \|(.*)\|$") -> di
 
 def measured(file: str) -> dict[str, dict[str, Any]]:
     """Label -> row at `keep` = 0.25 of committed results."""
-    path = Path(__file__).resolve().parents[3] / "experiments" / "results" / file
-    result = json.loads(path.read_text())["result"]
+    result = json.loads((ROOT / "experiments" / "results" / file).read_text())["result"]
     layouts = result.get("layouts", [result])
     return {
         f"{row['label']} {number}": row

@@ -156,11 +156,9 @@ def _parts(
     share = math.exp(rng.uniform(math.log(stage.least_kept), 0.0))
     number = max(1, round(share * num_cells))
     tokens = clips.tokens[chosen][:, clips.frames].astype(np.float32)
-    shape = (clips.num_frames, CELLS, 2, CELLS, 2, -1)
-    seen = [clip.reshape(shape).mean(axis=(2, 4)) for clip in tokens]
-    return np.stack(
-        [draw_part(each.reshape(clips.num_frames, CELLS**2, -1), number, rng) for each in seen]
-    )
+    seen = tokens.reshape(len(chosen), -1, CELLS, 2, CELLS, 2, tokens.shape[-1]).mean(axis=(3, 5))
+    cells = seen.reshape(len(chosen), clips.num_frames, CELLS**2, -1)
+    return np.stack([draw_part(each, number, rng) for each in cells])
 
 
 def _clip_weight(asked: Sequence[Question]) -> float:
