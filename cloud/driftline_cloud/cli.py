@@ -87,7 +87,7 @@ def serve(
 ) -> None:
     """Serve devices until SIGTERM or Ctrl-C; what is under way goes on at the next start."""
     from driftline_cloud.config import load_config
-    from driftline_shared.config import parse_assignment
+    from driftline_shared.program.config import parse_assignment
 
     overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
     flags = {
@@ -106,7 +106,7 @@ def serve(
         typer.echo(settings.model_dump_json(indent=2))
         return
     from driftline_cloud.service.server import serve as serve_cloud
-    from driftline_shared.logs import setup_logs
+    from driftline_shared.program.logs import setup_logs
 
     setup_logs(level=settings.log.level, form=settings.log.form)
     asyncio.run(serve_cloud(settings))

@@ -22,7 +22,8 @@ from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_shared.bounds import check_policy
-from driftline_shared.config import (
+from driftline_shared.errors import DriftlineError
+from driftline_shared.program.config import (
     NESTED,
     LogConfig,
     MetricsConfig,
@@ -30,7 +31,6 @@ from driftline_shared.config import (
     load_settings,
     strict,
 )
-from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import SamplingPolicy
 
 ENV_PREFIX = "DRIFTLINE_CLOUD_"

@@ -27,10 +27,11 @@ from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
 from driftline_device.updates.admission import SizeLimits
 from driftline_device.updates.probe import ProbeLimits
-from driftline_device.updates.rollback import WatchLimits
+from driftline_device.updates.watch import WatchLimits
 from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionSettings
-from driftline_shared.config import (
+from driftline_shared.errors import DriftlineError
+from driftline_shared.program.config import (
     NESTED,
     LogConfig,
     MetricsConfig,
@@ -38,8 +39,7 @@ from driftline_shared.config import (
     load_settings,
     strict,
 )
-from driftline_shared.errors import DriftlineError
-from driftline_shared.logs import LogFile
+from driftline_shared.program.logs import LogFile
 from driftline_shared.tokens import SamplingPolicy
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from driftline_lab.bench.cli import app as bench_app
-from driftline_lab.compress_bench.cli import app as compress_bench_app
+from driftline_lab.bench.compression.cli import app as compress_bench_app
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
 

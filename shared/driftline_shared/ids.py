@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from driftline_shared.bounds import check_device_id
-from driftline_shared.clock import Clock
 from driftline_shared.errors import ConfigError, LinkError
+from driftline_shared.host.clock import Clock
 
 RandomBytes = Callable[[int], bytes]
 """Gives n random bytes. The default is the system's: a seeded source would, after a restart, give

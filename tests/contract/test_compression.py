@@ -26,12 +26,13 @@ from driftline_shared.models.compression.compressor import (
     TokenCompressor,
 )
 from driftline_shared.models.compression.driver import Prefilled
-from driftline_shared.models.compression.methods import METHODS, configured
-from driftline_shared.models.compression.row_batch import Taught, row_of
-from driftline_shared.models.compression.rows import Kind
+from driftline_shared.models.compression.rows.batch import Taught, row_of
+from driftline_shared.models.compression.rows.rows import Kind
+from driftline_shared.models.compression.table import METHODS, configured
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import IGNORED, LmBatch, answer_places, load_model
-from driftline_shared.models.pair import Canvas
+from driftline_shared.models.loading import load_model
+from driftline_shared.models.multimodal import IGNORED, LmBatch, answer_places
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import QUESTIONS
 
@@ -154,7 +155,7 @@ def test_counts_are_those_of_the_schedule(case: Case, keep: float, seed: int) ->
     whole, done = _read(case, keep, seed)
     kinds = whole.prompt.kind
     num_text, num_visual = len(whole.prompt.text), len(whole.prompt.visual)
-    kind = METHODS[case.name].load()[0]
+    kind = METHODS[case.name].compressor
     room = kind.tolerance * num_visual
     compressor = case.compressed(keep).compression.row()
     plan = compressor.schedule(num_text, num_visual, len(kinds) - num_text - num_visual)

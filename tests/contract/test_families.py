@@ -21,11 +21,12 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from driftline_shared.models import adapters
-from driftline_shared.models.anatomy import ANATOMY
+from driftline_shared.models.adapters import slots
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import IGNORED, answer_places, load_model
-from driftline_shared.models.pair import AdapterSpec, token_space_digest
+from driftline_shared.models.loading import load_model
+from driftline_shared.models.multimodal import IGNORED, answer_places
+from driftline_shared.pair.anatomy import ANATOMY
+from driftline_shared.pair.pair import AdapterSpec, token_space_digest
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import QUESTIONS
 
@@ -198,7 +199,7 @@ def test_the_adapter_attaches_and_changes_nothing_at_version_0(case: Case) -> No
     adapted = load_model(
         case.folder, prompt=case.fake.PROMPT, canvas=case.fake.CANVAS, adapter=spec
     )
-    held = adapters.read(adapted.model)
+    held = slots.read(adapted.model)
     wrapped = {name.rpartition(".")[0] for name in held if name.endswith(".A")}
     assert {f"projector.{target}" for target in spec.query_targets} <= wrapped
     layers = [name for name in wrapped if name.startswith("layers.")]
@@ -210,7 +211,7 @@ def test_the_adapter_attaches_and_changes_nothing_at_version_0(case: Case) -> No
         adapted.project(tokens), case.model.project(tokens), atol=1e-6, rtol=0
     )
     changed = {name: array + 0.05 * name.endswith(".B") for name, array in held.items()}
-    adapters.write(adapted.model, changed)
+    slots.write(adapted.model, changed)
     assert not torch.allclose(adapted.project(tokens), case.model.project(tokens), atol=1e-3)
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.runtime.torch import TorchRuntime
+from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import UpdateError
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.runtime import FakeRuntime, adapter, picture
 from tests.fakes.tiny_export import make_tiny_export

@@ -17,9 +17,9 @@ from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.store import DROPPED, USED, WAITING, SampleStore
+from driftline_cloud.jobs import Label
 from driftline_cloud.rounds.ledger import HOLDOUT, TRAIN, RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState, advance, new_round
-from driftline_cloud.workers.workers import Label
 from driftline_shared.errors import ConfigError, Reason, SampleError
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import Sample, SamplingPolicy, TokenSpace

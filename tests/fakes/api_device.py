@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from driftline_device.config import load_config
-from driftline_device.daemon import Daemon
+from driftline_device.daemon.daemon import Daemon
+from driftline_device.program.assembly import open_daemon
 from driftline_device.runtime.runtime import Answer, Question, Runtime, Told
-from driftline_device.wiring import open_daemon
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import FakeRuntime, picture
 
 NUM_WORDS = 3

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from driftline_cloud.distill.gate import GateScores
-from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
 from driftline_shared.codec.tokens import encode_tokens
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Grid, Sample, TokenSpace, VisualTokens
 from driftline_shared.update import Adapter
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from driftline_device.calibration import calibrate
-from driftline_device.runtime.torch import TorchRuntime
-from driftline_shared.models.calibration_images import question_set
-from driftline_shared.models.fitting import fit_images
-from driftline_shared.models.pair import load_draft, load_pair
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.sampling.calibration import calibrate
+from driftline_shared.models.fit.calibration_images import question_set
+from driftline_shared.models.fit.fitting import fit_images
+from driftline_shared.pair.pair import load_draft, load_pair
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import ANSWERS, QUESTIONS
 

@@ -17,9 +17,9 @@ from transformers import (
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from driftline_shared.models.pair import load_pair, token_space_digest
-from driftline_shared.models.pair_file import write_fitted
-from driftline_shared.models.translator_fit import fit_pair_translator
+from driftline_shared.models.fit.translator_fit import fit_pair_translator
+from driftline_shared.pair.pair import load_pair, token_space_digest
+from driftline_shared.pair.pair_file import write_fitted
 from tests.fakes.tiny_pair import (
     ANSWERS,
     PATCH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from driftline_shared.codec.tokens import encode_tokens
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import Sample, VisualTokens
 
 

@@ -15,12 +15,12 @@ from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
 from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.release_step import Releases
+from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.rounds.trigger import TriggerPolicy
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.workers.workers import Workers
-from driftline_shared.clock import Clock
+from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import Sample
 from tests.fakes.cloud import bare_pair, make_sample, start_adapter
 

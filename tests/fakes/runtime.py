@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime, Told
 from driftline_shared.errors import UpdateError
-from driftline_shared.models.pair import ProbeItem
+from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
 from driftline_shared.update import Adapter
 

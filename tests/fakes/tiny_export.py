@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from driftline_shared.models.export.pair_export import export_pair
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from tests.fakes.tiny_pair import make_tiny_pair
 
 

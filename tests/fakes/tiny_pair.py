@@ -24,8 +24,8 @@ from transformers import (
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.pair import token_space_digest
+from driftline_shared.models.loading import load_model
+from driftline_shared.pair.pair import token_space_digest
 
 SIZE = 32
 PATCH = 8

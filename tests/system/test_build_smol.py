@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.views import STYLES, Use
 from driftline_lab.recipes.smol.build import build_smol
-from driftline_shared.models.assembly.checkpoint import read_trained
-from driftline_shared.models.fitting import fit_stored
-from driftline_shared.models.pair import load_draft, load_pair
+from driftline_shared.assembly.checkpoint import read_trained
+from driftline_shared.models.fit.fitting import fit_stored
+from driftline_shared.pair.pair import load_draft, load_pair
 
 pytestmark = pytest.mark.system
 

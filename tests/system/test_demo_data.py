@@ -38,7 +38,7 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
     rows[10] = "this is not JSON"
     (data / "stream.jsonl").write_text("\n".join(rows) + "\n")
 
-    command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--data", str(data)]
+    command = [sys.executable, "-m", "driftline_shared.program.cli", "demo", "--data", str(data)]
     command += ["--json", str(out), "--keep-state", str(tmp_path / "state")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -52,7 +52,14 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
 
 
 def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--data", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "driftline_shared.program.cli",
+        "demo",
+        "--data",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "stream.jsonl is missing" in done.stderr

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_lab.demo.cli import app
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.families import FAMILIES
 from tests.fakes.family_pair import make_family_pair
 

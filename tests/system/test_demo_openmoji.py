@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 def test_seen_and_unseen_concepts_and_captions_are_reported_apart(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--world", "openmoji"]
+    command = [sys.executable, "-m", "driftline_shared.program.cli", "demo", "--world", "openmoji"]
     command += ["--segments", "lineart", "--questions", "40", "--tests", "24", "--json", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_cloud.workers.workers import Label
+from driftline_cloud.jobs import Label
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import DriftlineError
-from driftline_shared.models.pair import SourceSet
+from driftline_shared.pair.pair import SourceSet
 from driftline_shared.tokens import Sample, TokenSpace
 
 T = TypeVar("T")

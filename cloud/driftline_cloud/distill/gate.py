@@ -12,31 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from driftline_cloud.jobs import GateScores
 from driftline_shared.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateScores:
-    """What one adapter does on the gate's three sets; shares and probabilities in 0..1.
-
-    `agreement`: share of held-out samples answered exactly as the teacher did. `probability`:
-    mean over the same samples of the geometric mean probability of the teacher's answer; it moves
-    before `agreement` does. `source_accuracy`, `source_probability`: the same on held-out source
-    rows, all tokens, against true answers. `rehearsal_agreement`: as `agreement`, on older
-    samples; 1 when there are none. `num_steps`: mean generated tokens of an answer to a source
-    row. `finite`: no NaN or infinity anywhere.
-    """
-
-    agreement: float
-    probability: float
-    source_accuracy: float
-    source_probability: float
-    rehearsal_agreement: float = 1.0
-    num_steps: float
-    finite: bool = True
-    num_holdout: int
-    num_source: int
-    num_rehearsal: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,8 +23,8 @@ from driftline_shared.models.multimodal import (
     MultimodalModel,
     OnToken,
 )
-from driftline_shared.models.spelling import Spelling
-from driftline_shared.models.vocabulary import Vocabularies
+from driftline_shared.models.vocabulary.spelling import Spelling
+from driftline_shared.models.vocabulary.vocabulary import Vocabularies
 
 
 class Matching:

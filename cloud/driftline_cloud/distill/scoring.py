@@ -17,11 +17,10 @@ from driftline_cloud.distill.examples import (
     from_source,
     split_source,
 )
-from driftline_cloud.distill.gate import GateScores
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices
-from driftline_cloud.workers.workers import ScoreJob
-from driftline_shared.models import adapters
+from driftline_cloud.jobs import GateScores, ScoreJob
+from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.update import Adapter
 
@@ -53,7 +52,7 @@ def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[G
     found = []
     with passes.fixed_threads(settings.threads):
         for adapter in adapters_:
-            adapters.write(models.student.model, adapter)
+            slots.write(models.student.model, adapter)
             sets = [agree(models.student, rows, settings) for rows in (holdout, source, rehearsal)]
             known, true, older = sets
             found.append(

@@ -17,18 +17,19 @@ import torch
 from driftline_cloud.distill.matching import Matching, RespelledTeacher
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.models import adapters
+from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.loading import (
     check_compressor,
     compressed,
     reads_tower,
 )
-from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
-from driftline_shared.models.pair import Pair, load_pair, token_space_digest
-from driftline_shared.models.spelling import Spelling
-from driftline_shared.models.translation import TRANSLATOR_FILE, num_merged
-from driftline_shared.models.translator import TranslatedTeacher, load_translator
-from driftline_shared.models.vocabulary import compare
+from driftline_shared.models.fit.translation import TRANSLATOR_FILE, num_merged
+from driftline_shared.models.fit.translator import TranslatedTeacher, load_translator
+from driftline_shared.models.loading import load_student, load_teacher
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.models.vocabulary.spelling import Spelling
+from driftline_shared.models.vocabulary.vocabulary import compare
+from driftline_shared.pair.pair import Pair, load_pair, token_space_digest
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +86,7 @@ def load_models(pair_dir: Path, device: str = "cpu") -> Models:
         pair=pair,
         teacher=teacher,
         student=student,
-        initial=adapters.read(student.model),
+        initial=slots.read(student.model),
         matching=Matching(vocabularies, spelling),
         own=own,
     )
@@ -145,8 +146,8 @@ def as_on_devices(models: Models, settings: DistilSettings) -> Models:
 @contextmanager
 def trained(model: MultimodalModel, start: Adapter) -> Iterator[dict[str, torch.nn.Parameter]]:
     """Inside, the adapter's parameters take gradients, beginning at `start`; nothing else does."""
-    adapters.write(model.model, start)
-    parameters = adapters.parameters(model.model)
+    slots.write(model.model, start)
+    parameters = slots.parameters(model.model)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     try:

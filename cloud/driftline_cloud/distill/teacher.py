@@ -17,10 +17,10 @@ from driftline_cloud.distill.examples import Example, by_size, from_samples
 from driftline_cloud.distill.matching import Matching
 from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.workers.workers import Label, Progress
+from driftline_cloud.jobs import Label, Progress
+from driftline_shared.models.fit.translation import TRANSLATOR_FILE
 from driftline_shared.models.multimodal import MultimodalModel
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.translation import TRANSLATOR_FILE
+from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import Sample
 
 _log = structlog.get_logger(__name__)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from driftline_cloud.distill import losses, passes
-from driftline_cloud.distill.alignment import Alignment
+from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import (
     Deck,
     Example,
@@ -26,12 +25,14 @@ from driftline_cloud.distill.examples import (
     keep_some,
     split_source,
 )
+from driftline_cloud.distill.losses import losses
+from driftline_cloud.distill.losses.alignment import Alignment
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observation, Observer, ask_more
-from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress
-from driftline_shared.models import adapters
+from driftline_cloud.jobs import Distilled, DistillJob, Label, Progress
+from driftline_shared.models.adapters import slots
 from driftline_shared.tokens import Sample
 
 ALIGNMENT_EXAMPLES = 256
@@ -157,13 +158,13 @@ class _Run:
             if not finite:
                 break
             progress((step + 1) / self._num_steps)
-        found = adapters.read(self._student.model)
+        found = slots.read(self._student.model)
         finite = finite and all(bool(np.isfinite(array).all()) for array in found.values())
         numbers |= {f"first_{name}": value for name, value in first.items() if finite}
         numbers |= {f"last_{name}": value for name, value in terms.items() if finite}
         numbers |= {"num_steps": float(self._num_steps), "finite": float(finite)}
         if not finite:
-            adapters.write(self._student.model, self._start)
+            slots.write(self._student.model, self._start)
             found = dict(self._start)
         return Distilled(adapter=found, importance=self._importance(finite), numbers=numbers)
 

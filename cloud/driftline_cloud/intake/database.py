@@ -17,9 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
+from driftline_cloud.intake import tables
 from driftline_shared.errors import ConfigError
-
-from . import tables
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one before the store counts as busy."""

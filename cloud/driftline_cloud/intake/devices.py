@@ -8,11 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from driftline_cloud.intake import tables
+from driftline_cloud.intake.database import Database
 from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
-
-from . import tables
-from .database import Database
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import structlog
 
-from driftline_shared.clock import Clock
+from driftline_cloud.intake import admission
+from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.devices import Device, DeviceRegister
+from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.store import SampleStore
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
+from driftline_shared.host.clock import Clock
 from driftline_shared.status import SampleAck
 from driftline_shared.tokens import Sample
-
-from . import admission
-from .admission import Quota
-from .devices import Device, DeviceRegister
-from .line import Line
-from .store import SampleStore
 
 log = structlog.get_logger(__name__)
 

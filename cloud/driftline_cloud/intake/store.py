@@ -16,14 +16,13 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from driftline_cloud.workers.workers import Label
+from driftline_cloud.intake import admission, tables
+from driftline_cloud.intake.admission import Quota, Usage
+from driftline_cloud.intake.database import Database
+from driftline_cloud.jobs import Label
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import dump_sample, load_sample
-
-from . import admission, tables
-from .admission import Quota, Usage
-from .database import Database
 
 WAITING, USED, DROPPED = "waiting", "used", "dropped"
 _SECONDS_A_DAY = 86_400

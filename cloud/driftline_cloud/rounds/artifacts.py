@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from driftline_cloud.jobs import Distilled
 from driftline_cloud.release.durable import write_durably
-from driftline_cloud.workers.workers import Distilled
 
 _DISTILLED = "distilled.safetensors"
 

@@ -17,15 +17,22 @@ import structlog
 
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
-from driftline_shared.clock import Clock
+from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.releases import Releases
+from driftline_cloud.rounds.round import (
+    Round,
+    RoundState,
+    advance,
+    begin,
+    is_exhausted,
+    new_round,
+    record_error,
+)
+from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.rounds.trigger import Waiting, why_start
+from driftline_cloud.rounds.work import RoundWork
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
-
-from .ledger import RoundLedger
-from .release_step import Releases
-from .round import Round, RoundState, advance, begin, is_exhausted, new_round, record_error
-from .settings import RoundSettings
-from .trigger import Waiting, why_start
-from .work import RoundWork
+from driftline_shared.host.clock import Clock
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.store import USED, WAITING
-
-from .round import Round, RoundState
+from driftline_cloud.rounds.round import Round, RoundState
 
 TRAIN, HOLDOUT, REHEARSAL, RECALL = "train", "holdout", "rehearsal", "recall"
 """Parts of a round. `train` and `holdout` split its own samples; `rehearsal` are older training

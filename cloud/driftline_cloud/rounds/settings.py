@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .round import RetryLimits
-from .trigger import TriggerPolicy
+from driftline_cloud.rounds.round import RetryLimits
+from driftline_cloud.rounds.trigger import TriggerPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

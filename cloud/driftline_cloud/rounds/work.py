@@ -16,23 +16,16 @@ from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.workers.scored_gate import ScoredGate
-from driftline_cloud.workers.workers import (
-    Distilled,
-    DistillJob,
-    Label,
-    Progress,
-    ScoreJob,
-    Workers,
-)
-from driftline_shared.clock import Clock
+from driftline_cloud.jobs import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_cloud.rounds import artifacts
+from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
+from driftline_cloud.rounds.releases import Releases
+from driftline_cloud.rounds.round import Round, RoundState, advance
+from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.workers.workers import Workers
 from driftline_shared.errors import DriftlineError
-
-from . import artifacts
-from .ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
-from .release_step import Releases
-from .round import Round, RoundState, advance
-from .settings import RoundSettings
+from driftline_shared.host.clock import Clock
 
 log = structlog.get_logger(__name__)
 

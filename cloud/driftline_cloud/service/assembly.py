@@ -19,19 +19,18 @@ from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
 from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.release_step import Releases
+from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.work import RoundWork
+from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
-from driftline_shared.clock import Clock, SystemClock
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.host.clock import Clock, SystemClock
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Adapter
-
-from .cloud import Cloud
-from .metrics import CloudMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -51,11 +50,11 @@ def workers_of(config: CloudConfig) -> Workers:
 
 def initial_adapter(pair: Pair) -> Adapter:
     """Version 0: what every device of the pair starts with."""
-    from driftline_shared.models import adapters
-    from driftline_shared.models.multimodal import load_student
+    from driftline_shared.models.adapters import slots
+    from driftline_shared.models.loading import load_student
 
     student = load_student(pair, twin=True)
-    return adapters.initial(student.model, pair.adapter)
+    return slots.initial(student.model, pair.adapter)
 
 
 def digest_teacher(pair: Pair) -> str:

@@ -12,14 +12,13 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.rounds.coordinator import Coordinator
 from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.release_step import Releases
+from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
-from driftline_shared.clock import Clock
+from driftline_cloud.service.metrics import CloudMetrics
 from driftline_shared.errors import LinkError, Reason
+from driftline_shared.host.clock import Clock
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
-
-from .metrics import CloudMetrics
 
 
 @dataclass(frozen=True, kw_only=True)

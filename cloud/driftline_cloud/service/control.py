@@ -7,12 +7,11 @@ from typing import Any
 
 import structlog
 
+from driftline_cloud.service.cloud import Cloud
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
 from driftline_shared import bounds, wire
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import PROTOCOL, Enrolment, Welcome
-
-from .cloud import Cloud
 
 log = structlog.get_logger(__name__)
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import structlog
 
+from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.waits import StreamLimits
 from driftline_proto.v1 import downlink_pb2, downlink_pb2_grpc
 from driftline_shared import wire
 from driftline_shared.bounds import MAX_CHUNK_BYTES
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import Chunk, UpdateOutcome, UpdateQuery, UpdateReport
 from driftline_shared.update import Manifest
-
-from .cloud import Cloud
-from .waits import StreamLimits
 
 log = structlog.get_logger(__name__)
 

@@ -15,10 +15,9 @@ import grpc
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.wire import REASON_KEY
-
-from .status_codes import STATUS_CODES
 
 log = structlog.get_logger(__name__)
 

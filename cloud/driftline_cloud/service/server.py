@@ -15,6 +15,13 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.service.assembly import Makers, assemble
+from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.control import ControlServicer
+from driftline_cloud.service.downlink import DownlinkServicer
+from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
+from driftline_cloud.service.uplink import UplinkServicer
+from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_cloud.state import StateFolder
 from driftline_proto.v1 import (
     control_pb2,
@@ -26,14 +33,6 @@ from driftline_proto.v1 import (
 )
 from driftline_shared.bounds import MAX_BATCH_BYTES
 from driftline_shared.errors import ConfigError
-
-from .assembly import Makers, assemble
-from .cloud import Cloud
-from .control import ControlServicer
-from .downlink import DownlinkServicer
-from .interceptors import DeadlineInterceptor, ErrorInterceptor
-from .uplink import UplinkServicer
-from .waits import Draining, StreamLimits
 
 log = structlog.get_logger(__name__)
 

@@ -8,13 +8,12 @@ from typing import Any
 import grpc
 
 from driftline_cloud.intake.intake import Intake, Item
+from driftline_cloud.service.metrics import CloudMetrics
+from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared import bounds, wire
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.status import SampleAck
-
-from .metrics import CloudMetrics
-from .waits import Draining, StreamLimits
 
 MAX_BATCH_SAMPLES = 4_096
 """A sample has at least its 16 bytes of id, but nobody needs to send 60,000 broken ones at once."""

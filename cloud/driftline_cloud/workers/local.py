@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from driftline_cloud.distill.gate import GateScores
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.workers.workers import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers import transfer
-from driftline_cloud.workers.workers import DistillJob, Label, ScoreJob
 from driftline_shared.tokens import Sample
 
 Put = Callable[[Any], Any]

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load, load_file, save, save_file
 
-from driftline_cloud.workers.workers import Distilled, Label
+from driftline_cloud.jobs import Distilled, Label
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 from driftline_shared.update import Adapter
 

@@ -24,7 +24,6 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from driftline_device.answering import MOST_UNSAMPLED
 from driftline_device.api.access import Access
 from driftline_device.api.call import Call
 from driftline_device.api.errors import ApiError, handle_errors
@@ -32,10 +31,11 @@ from driftline_device.api.limits import Desk, ReadToTheEnd, read_body
 from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
 from driftline_device.api.settings import Key
-from driftline_device.asking import Asker
-from driftline_device.metrics import SnapshotCollector
+from driftline_device.daemon.answering import MOST_UNSAMPLED
+from driftline_device.daemon.asking import Asker
+from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.runtime.runtime import Answer
-from driftline_device.snapshot import Snapshot
+from driftline_device.show.metrics import SnapshotCollector
 from driftline_device.sources.source import Observation
 
 DOMAIN = "api"

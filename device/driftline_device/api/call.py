@@ -8,7 +8,7 @@ from functools import partial
 
 from driftline_device.api.errors import ApiError, api_error
 from driftline_device.api.replies import Spoken
-from driftline_device.asking import Asker, UnheardError
+from driftline_device.daemon.asking import Asker, UnheardError
 from driftline_device.runtime.runtime import Answer
 from driftline_device.sources.source import Observation
 

@@ -9,8 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.runtime.runtime import Answer
-from driftline_device.snapshot import Snapshot
 
 Finish = Literal["stop", "length"]
 

@@ -13,7 +13,7 @@ import structlog
 
 from driftline_device.api.settings import ApiConfig, Key
 from driftline_shared.errors import ConfigError, DriftlineError
-from driftline_shared.extras import needs_extra
+from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
     import uvicorn

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import typer
 
-from driftline_device.cli.answering import app as answering_app
-from driftline_device.cli.looking import app as looking_app
-from driftline_device.cli.preparing import app as preparing_app
-from driftline_device.cli.wishes import app as wishes_app
+from driftline_device.cli.inspect import app as looking_app
+from driftline_device.cli.operate import app as wishes_app
+from driftline_device.cli.prepare import app as preparing_app
+from driftline_device.cli.run import app as answering_app
 
 app = typer.Typer(
     name="device",

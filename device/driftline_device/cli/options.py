@@ -30,7 +30,7 @@ PrintFlag = Annotated[
 def load(file: Path | None, set_: list[str] | None, flags: dict[str, object]) -> DeviceConfig:
     """The settings in force. Flags that are None were not given. Raises ConfigError."""
     from driftline_device.config import load_config
-    from driftline_shared.config import parse_assignment
+    from driftline_shared.program.config import parse_assignment
 
     overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
     overrides |= {key: value for key, value in flags.items() if value is not None}

@@ -23,9 +23,9 @@ from driftline_device.doctor.state import (
     read_status,
 )
 from driftline_device.link.reachability import check_health
-from driftline_device.lock import lock_holder
 from driftline_shared.errors import DriftlineError, LinkError
-from driftline_shared.models.pair import Pair, load_draft, load_pair
+from driftline_shared.host.lock import lock_holder
+from driftline_shared.pair.pair import Pair, load_draft, load_pair
 
 CLOUD_TIMEOUT_S = 5.0
 

@@ -16,8 +16,8 @@ from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_shared.errors import DriftlineError
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.weights import weight_files
+from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.weights import weight_files
 
 PACKAGES = {
     "torch": ("torch", "transformers", "peft"),
@@ -78,7 +78,7 @@ def check_compressor(config: DeviceConfig, runtime: str) -> Check:
 
 _CHECK_COMPRESSOR = """
 import json, sys
-from driftline_shared.models.compression.methods import checked
+from driftline_shared.models.compression.table import checked
 from driftline_shared.errors import ConfigError
 try:
     checked(sys.argv[1], json.loads(sys.argv[2]))

@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from driftline_device.daemon.snapshot import FILE, read_snapshot
 from driftline_device.doctor.check import Check, fail, ok, warn
-from driftline_device.lock import lock_holder
-from driftline_device.snapshot import FILE, read_snapshot
 from driftline_device.spool.schema import read_counts
 from driftline_device.updates.versions import read_versions
 from driftline_shared.errors import DataError
+from driftline_shared.host.lock import lock_holder
 
 STALE_S = 60.0
 """A running daemon that wrote no status for so long hangs."""

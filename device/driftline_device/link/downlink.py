@@ -23,8 +23,8 @@ from driftline_device.link.counters import Counters
 from driftline_device.link.settings import LinkSettings
 from driftline_proto.v1 import downlink_pb2_grpc
 from driftline_shared.bounds import check_digest
-from driftline_shared.clock import Clock
 from driftline_shared.errors import LinkError, Reason, UpdateError
+from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.status import BlobRequest, UpdateQuery, UpdateReport
 from driftline_shared.update import MAX_RAW_BYTES, Manifest

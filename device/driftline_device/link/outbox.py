@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
-from driftline_device.disk import make_folder, write_atomic
 from driftline_shared.bounds import MAX_DETAIL_CHARS, MAX_NUMBERS
 from driftline_shared.errors import LinkError, Reason
+from driftline_shared.host.durable import make_folder, write_atomic
 from driftline_shared.status import UpdateOutcome, UpdateReport
 
 MAX_REPORTS = 256

@@ -22,8 +22,8 @@ from driftline_device.link.settings import LinkSettings
 from driftline_device.link.window import Window
 from driftline_device.spool.spool import Spool
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
-from driftline_shared.clock import Clock
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
+from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.status import SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample

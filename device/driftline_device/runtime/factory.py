@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from driftline_device.runtime.prepared import read_prepared
+from driftline_device.runtime.onnx.prepared import read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
 from driftline_shared.errors import ConfigError
-from driftline_shared.extras import needs_extra
+from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
-    from driftline_shared.exported import Export
-    from driftline_shared.models.pair import Pair
+    from driftline_shared.pair.export_file import Export
+    from driftline_shared.pair.pair import Pair
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ def no_compressor_on_onnx(name: str) -> str:
 def _torch(
     pair: Pair, device: str, threads: int | None, compression: CompressionChoice | None
 ) -> Runtime:
-    from driftline_device.runtime.torch import TorchRuntime
+    from driftline_device.runtime.torch.runtime import TorchRuntime
 
     threads = DEFAULT_THREADS if threads is None else threads
     chosen = compression or CompressionChoice(name="")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftline_device.sampling.share import WINDOW, ShareLimit
-from driftline_shared.clock import Clock
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import SamplingPolicy
 
 HOUR_S = 3600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftline_shared.token_space import squared_distance
+from driftline_shared.pair.token_space import squared_distance
 from driftline_shared.tokens import TokenSpace, VisualTokens
 
 

@@ -15,10 +15,10 @@ from driftline_device.sampling.gate import Gate, Verdict
 from driftline_device.sampling.ood import ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, num_kept, select
-from driftline_shared.clock import Clock
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
 from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
 from driftline_shared.errors import ConfigError, SampleError
+from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     MAX_TEXT_CHARS,

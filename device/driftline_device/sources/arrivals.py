@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from driftline_shared.clock import Clock
+from driftline_shared.host.clock import Clock
 
 if TYPE_CHECKING:
     from watchfiles.main import FileChange

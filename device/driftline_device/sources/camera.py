@@ -15,8 +15,8 @@ from driftline_device.sources.capture import (
 from driftline_device.sources.feed import BACKOFF, Feed
 from driftline_device.sources.frames import FrameSampler, FrameSettings
 from driftline_device.sources.source import IDLE_S, MAX_PIXELS, Observation
-from driftline_shared.clock import Clock, SystemClock
 from driftline_shared.errors import DataError
+from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.retry import Backoff
 
 

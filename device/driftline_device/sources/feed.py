@@ -13,8 +13,8 @@ import structlog
 from numpy.typing import NDArray
 
 from driftline_device.sources.capture import Capture
-from driftline_shared.clock import Clock
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.clock import Clock
 from driftline_shared.retry import Backoff, delays
 
 BACKOFF = Backoff(first_s=0.5, cap_s=30.0)

@@ -10,8 +10,8 @@ import structlog
 
 from driftline_device.sources.arrivals import Arrivals, FolderSettings
 from driftline_device.sources.source import IDLE_S, MAX_PIXELS, Observation, read_image
-from driftline_shared.clock import Clock, SystemClock
 from driftline_shared.errors import DataError
+from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pictures import SUFFIXES
 
 _log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
     check -> fetch -> verify -> write the spare slot -> probe -> pointer -> swap -> watch -> trust
 
-Each state is persisted before its work begins (machine.py, journal.py); a failed version is
+Each state is persisted before its work begins (phases.py, journal.py); a failed version is
 remembered before anything else is done about it, and never tried again. The pointer in
 slots/current.json is replaced before the swap, so what a restart loads is never older than what
 has answered. One thread owns an Applier; only
@@ -22,23 +22,23 @@ from typing import Protocol
 import structlog
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.turns import Turns
-from driftline_device.updates import machine
+from driftline_device.runtime.turns import Turns
+from driftline_device.updates import phases
 from driftline_device.updates.admission import FORGIVEN, Holdings, SizeLimits, check_manifest
 from driftline_device.updates.journal import Journal
-from driftline_device.updates.machine import Phase, UpdateState
+from driftline_device.updates.phases import Phase, UpdateState
 from driftline_device.updates.probe import ProbeLimits, Verdict, is_finite, judge, run_probe
-from driftline_device.updates.rollback import (
+from driftline_device.updates.slots import BASE_VERSION, Slots
+from driftline_device.updates.watch import (
     Watch,
     Watching,
     WatchLimits,
     is_less_sure,
     uncertainty,
 )
-from driftline_device.updates.slots import BASE_VERSION, Slots
-from driftline_shared.clock import Clock
 from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reason, UpdateError
-from driftline_shared.models.pair import ProbeItem
+from driftline_shared.host.clock import Clock
+from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.status import UpdateReport
 from driftline_shared.update import Adapter, Manifest, adapter_digest
 from driftline_shared.update_apply import apply_update
@@ -166,7 +166,7 @@ class Applier:
         for _ in range(3):
             loaded = self._slots.recover(base_model=self._runtime.base_model)
             version = loaded.version if loaded else BASE_VERSION
-            found = machine.restart(
+            found = phases.restart(
                 self.state, pointer=version, failed=self._journal.failed_versions
             )
             if found.fail is not None:
@@ -195,7 +195,7 @@ class Applier:
 
         Raises LinkError if the cloud cannot be reached; nothing is lost by that.
         """
-        if self.state.phase not in machine.RESTING:
+        if self.state.phase not in phases.RESTING:
             # An error (a full disk) cut the last attempt short: settle it as a restart would.
             self.recover()
         self.tell(link)
@@ -214,13 +214,13 @@ class Applier:
         """Send the reports that the cloud does not have."""
         for report in self.state.reports:
             link.report(report)
-            self._journal.save(machine.told(self.state, report))
+            self._journal.save(phases.told(self.state, report))
 
     def act(self) -> None:
         """Do what the watch or an operator asked for."""
         self.wake.clear()
         if self._alive and self.state.num_starts:
-            self._journal.save(machine.alive(self.state))
+            self._journal.save(phases.alive(self.state))
         with self._watch_lock:
             pending, self._pending = self._pending, None
             version, kept = self._pending_version, self._watch.kept()
@@ -229,7 +229,7 @@ class Applier:
         if pending is Watching.SUSPECT and not self._confirm(kept):
             pending = Watching.TRUSTED
         if pending is Watching.TRUSTED:
-            self._journal.save(machine.trust(self.state))
+            self._journal.save(phases.trust(self.state))
             _log.info("update.trusted", version=version)
         elif version != BASE_VERSION:
             reasons = {Watching.SUSPECT: Reason.WATCH_UNSURE, Watching.ERRORS: Reason.WATCH_ERRORS}
@@ -245,28 +245,28 @@ class Applier:
         if not self._accept(manifest):
             return
         version = manifest.target_version
-        self._advance(machine.begin(self.state, version))
+        self._advance(phases.begin(self.state, version))
         try:
             adapter = self._fetch(manifest, link)
-            self._advance(machine.verify(self.state))
+            self._advance(phases.verify(self.state))
             slot = self._slots.write_spare(
                 adapter, version=version, base_model=self._runtime.base_model
             )
             # Read back: what a restart would load is what is probed.
             adapter = self._slots.load(slot, version, base_model=self._runtime.base_model).adapter
-            self._advance(machine.stage(self.state))
+            self._advance(phases.stage(self.state))
         except (LinkError, OSError) as error:
             # The link or the disk failed, not the version: it may be offered again.
             _log.warning("update.abandoned", version=version, error=str(error))
-            self._journal.save(machine.abandon(self.state))
+            self._journal.save(phases.abandon(self.state))
             raise
         except DriftlineError as error:
             if error.reason in BEGIN_AGAIN:
-                self._journal.save(machine.abandon(self.state))
+                self._journal.save(phases.abandon(self.state))
                 raise
             self._fail(error.reason, str(error))
             return
-        self._advance(machine.probe(self.state))
+        self._advance(phases.probe(self.state))
         verdict = self._probe(adapter)
         if verdict.reason is not None:
             self._fail(verdict.reason, verdict.detail, verdict.numbers)
@@ -301,7 +301,7 @@ class Applier:
         _log.warning("update.refused", version=version, reason=error.reason, error=str(error))
         if error.reason not in FORGIVEN:
             self._journal.remember(version, error.reason)
-        self._advance(machine.refuse(self.state, version, error.reason, str(error)))
+        self._advance(phases.refuse(self.state, version, error.reason, str(error)))
 
     def _fetch(self, manifest: Manifest, link: UpdateLink) -> Adapter:
         for attempt in range(1, FETCH_ATTEMPTS + 1):
@@ -349,7 +349,7 @@ class Applier:
             return
         self._pauses_ms.append(pause_ms)
         numbers = {**verdict.numbers, "apply_pause_ms": pause_ms}
-        self._advance(machine.activate(self.state, numbers))
+        self._advance(phases.activate(self.state, numbers))
         self._start_watch()
         _log.info("update.applied", version=version, pause_ms=round(pause_ms, 3))
 
@@ -386,7 +386,7 @@ class Applier:
         self._on_stage("fell_back")
         with self._watch_lock:
             self._watch.stop()
-        self._advance(machine.roll_back(self.state, earlier, reason))
+        self._advance(phases.roll_back(self.state, earlier, reason))
         _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
 
     def _in_force(self) -> tuple[Adapter, int]:
@@ -405,7 +405,7 @@ class Applier:
         _log.warning("update.failed", version=version, reason=reason, detail=detail)
         self._journal.remember(version, reason)
         self._on_stage("remembered")
-        self._advance(machine.fail(self.state, reason, detail, numbers))
+        self._advance(phases.fail(self.state, reason, detail, numbers))
 
     def _advance(self, state: UpdateState) -> None:
         self._journal.save(state)

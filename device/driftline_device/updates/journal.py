@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from driftline_device.disk import make_folder, read_json, write_json
-from driftline_device.updates.machine import Phase, UpdateState
+from driftline_device.updates.phases import Phase, UpdateState
 from driftline_shared.errors import Reason
+from driftline_shared.host.durable import make_folder, read_json, write_json
 from driftline_shared.status import UpdateOutcome, UpdateReport
 
 MAX_FAILURES = 1_000

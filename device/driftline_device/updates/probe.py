@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.scoring import is_correct
 from driftline_shared.errors import Reason
-from driftline_shared.models.pair import ProbeItem
+from driftline_shared.exact_match import is_correct
+from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.update import Adapter
 
 

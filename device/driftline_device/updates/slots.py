@@ -27,8 +27,14 @@ import structlog
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from driftline_device.disk import make_folder, read_json, sync_folder, write_atomic, write_json
 from driftline_shared.errors import Reason, UpdateError
+from driftline_shared.host.durable import (
+    make_folder,
+    read_json,
+    sync_folder,
+    write_atomic,
+    write_json,
+)
 from driftline_shared.update import MAX_RAW_BYTES, Adapter, adapter_digest
 
 NAMES = ("a", "b")

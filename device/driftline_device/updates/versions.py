@@ -11,9 +11,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from driftline_device.disk import read_json
 from driftline_device.updates.slots import NAMES
 from driftline_shared.errors import Reason, explain
+from driftline_shared.host.durable import read_json
 from driftline_shared.update import MAX_RAW_BYTES, adapter_digest
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from driftline_device.runtime.factory import RuntimeName
+from driftline_lab.bench.report import finish
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
@@ -58,7 +58,7 @@ def share(
 
     Example: driftline lab bench share --domains night,fog
     """
-    from driftline_lab.bench.share import run_share
+    from driftline_lab.bench.device.share import run_share
 
     finish(run_share(domains.split(","), questions), out)
 
@@ -72,7 +72,7 @@ def dwc(
 
     Example: driftline demo --keep-state run0 && driftline lab bench dwc run0
     """
-    from driftline_lab.bench.dwc import run_dwc
+    from driftline_lab.bench.cloud.dwc import run_dwc
 
     finish(run_dwc(states), out)
 
@@ -88,7 +88,7 @@ def uts(
 
     Example: driftline lab bench uts --pair ./export
     """
-    from driftline_lab.bench.uts import run_uts
+    from driftline_lab.bench.device.uts import run_uts
 
     finish(run_uts(questions, pair, runtime), out)
 
@@ -101,7 +101,7 @@ def spool(
 
     Example: driftline lab bench spool --samples 100000
     """
-    from driftline_lab.bench.spool import run_spool
+    from driftline_lab.bench.device.spool import run_spool
 
     finish(run_spool(samples), out)
 
@@ -117,7 +117,7 @@ def throughput(
 
     Example: driftline lab bench throughput --pair smol --device cuda
     """
-    from driftline_lab.bench.throughput import run_throughput
+    from driftline_lab.bench.cloud.throughput import run_throughput
 
     finish(run_throughput(pair, device, samples), out)
 
@@ -138,8 +138,8 @@ def runtimes(
 
     Example: driftline lab bench runtimes --work ./models --runtimes torch,onnx-int8,onnx-int4
     """
-    from driftline_lab.bench.decoders.table import DECODERS
-    from driftline_lab.bench.runtimes import run_runtimes
+    from driftline_lab.bench.device.decoders.table import DECODERS
+    from driftline_lab.bench.device.runtimes import run_runtimes
 
     chosen = names.split(",") if names else DECODERS
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,7 +160,7 @@ def swaps(
 
     Example: driftline lab bench swaps --pair ./export --runtime onnx
     """
-    from driftline_lab.bench.swaps import run_swaps
+    from driftline_lab.bench.device.swaps import run_swaps
 
     finish(run_swaps(pair, runtime=runtime, swaps=swaps, threads=threads), out)
 
@@ -179,7 +179,7 @@ def answers(
 
     Example: driftline lab bench answers --export ./export --questions 1000
     """
-    from driftline_lab.bench.answers import run_answers
+    from driftline_lab.bench.device.answers import run_answers
 
     done = run_answers(
         pair,
@@ -204,7 +204,7 @@ def starts(
 
     Example: driftline lab bench starts --export ./export
     """
-    from driftline_lab.bench.starts import run_starts
+    from driftline_lab.bench.device.starts import run_starts
 
     pairs = [(pair, "torch"), (str(export), "onnx")]
     with tempfile.TemporaryDirectory() as work:
@@ -226,7 +226,7 @@ def soak(
 
     Example: driftline lab bench soak --pair ./export --runtime onnx --minutes 30
     """
-    from driftline_lab.bench.soak import run_soak
+    from driftline_lab.bench.device.soak import run_soak
 
     with tempfile.TemporaryDirectory() as work:
         done = run_soak(
@@ -243,10 +243,10 @@ def soak(
 @app.command("all")
 def everything(out: Out = None) -> None:
     """Every bench in turn (about fifteen minutes on two cores)."""
+    from driftline_lab.bench.device.share import run_share
+    from driftline_lab.bench.device.spool import run_spool
+    from driftline_lab.bench.device.uts import run_uts
     from driftline_lab.bench.loop import run_loop
-    from driftline_lab.bench.share import run_share
-    from driftline_lab.bench.spool import run_spool
-    from driftline_lab.bench.uts import run_uts
 
     result = {
         "spool": run_spool(100_000),
@@ -255,14 +255,3 @@ def everything(out: Out = None) -> None:
         "loop": run_loop([0, 1, 2]),
     }
     finish(result, out)
-
-
-def finish(result: dict[str, Any], out: Path | None) -> None:
-    """Name machine and versions, write the file if wanted, and end with one JSON line."""
-    from driftline_lab.bench.machine import conditions
-
-    document = {"conditions": conditions(), "result": result}
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(document, indent=1) + "\n")
-    typer.echo(json.dumps(document))

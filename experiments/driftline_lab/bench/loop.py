@@ -69,7 +69,14 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo.json"
-        command = [sys.executable, "-m", "driftline_shared.cli", "demo", "--seed", str(seed)]
+        command = [
+            sys.executable,
+            "-m",
+            "driftline_shared.program.cli",
+            "demo",
+            "--seed",
+            str(seed),
+        ]
         command += ["--pair", pair, "--json", str(out)]
         command += ["--segments", segments] if segments else []
         done = subprocess.run(command, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)

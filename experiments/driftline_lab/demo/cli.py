@@ -89,7 +89,7 @@ def demo(
     from driftline_lab.demo.options import DemoOptions
     from driftline_lab.demo.paces import pace_of
     from driftline_lab.demo.run import run_demo
-    from driftline_shared.models.pair import load_pair
+    from driftline_shared.pair.pair import load_pair
 
     # Without this a SIGTERM would end the demo at once and leave its two programs behind.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))

@@ -1,6 +1,7 @@
 """Answers to held-out test sets: the device's own runtime before and after, and the teacher.
 
-Normalised exact match of generated answers (`driftline_device.scoring`), all visual tokens kept.
+Normalised exact match of generated answers (`driftline_shared.exact_match`), all visual tokens
+kept.
 Test images are never streamed.
 """
 
@@ -15,15 +16,15 @@ import torch
 from PIL import Image
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.runtime.torch import TorchRuntime
-from driftline_device.scoring import is_correct
+from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sources.dataset import DatasetSource
 from driftline_device.sources.source import Observation
 from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
 from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
 from driftline_shared.errors import DataError
-from driftline_shared.models.multimodal import load_teacher
-from driftline_shared.models.pair import Pair
+from driftline_shared.exact_match import is_correct
+from driftline_shared.models.loading import load_teacher
+from driftline_shared.pair.pair import Pair
 from driftline_shared.update import Adapter
 
 BATCH = 64

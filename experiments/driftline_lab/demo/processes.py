@@ -48,7 +48,7 @@ def program(name: str, arguments: Sequence[str], log: Path) -> Iterator[Program]
     """Run `driftline ARGUMENTS` until the block ends; then SIGTERM, and SIGKILL if it does not
     drain.
     """
-    command = [sys.executable, "-m", "driftline_shared.cli", *arguments]
+    command = [sys.executable, "-m", "driftline_shared.program.cli", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL

@@ -15,7 +15,7 @@ from driftline_lab.demo.evaluate import jpeg90_bytes
 from driftline_lab.demo.options import DemoData
 from driftline_lab.demo.report import Downlink, Uplink
 from driftline_lab.demo.screen import View
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 from driftline_shared.status import CloudStatus
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 

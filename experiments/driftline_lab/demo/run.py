@@ -41,7 +41,7 @@ from driftline_lab.demo.report import (
 from driftline_lab.demo.screen import line, render
 from driftline_lab.demo.settings import write_cloud_config, write_device_config
 from driftline_shared.errors import DriftlineError, LinkError
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.status import CloudStatus
 
 READY_S = 120.0

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from driftline_shared.models.adapter_cli import app as adapter_app
-from driftline_shared.models.spec import PairSpec
+from driftline_shared.models.adapters.cli import app as adapter_app
+from driftline_shared.pair.spec import PairSpec
 
 app = typer.Typer(
     help="Pairs of teacher and student: list, make, inspect, check and fit them.",
@@ -91,9 +91,9 @@ def fit_token_space(
     from rich.progress import Progress
 
     from driftline_shared.errors import ConfigError
-    from driftline_shared.models.calibration_images import folder_set, question_set
-    from driftline_shared.models.fitting import fit_images, fit_stored
-    from driftline_shared.models.pair import load_draft
+    from driftline_shared.models.fit.calibration_images import folder_set, question_set
+    from driftline_shared.models.fit.fitting import fit_images, fit_stored
+    from driftline_shared.pair.pair import load_draft
 
     draft = load_draft(pair)
     rows_left_out: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ def assemble(pair: PairArgument) -> None:
 
     Example: driftline models assemble smol
     """
-    from driftline_shared.models.pair import load_draft
+    from driftline_shared.pair.pair import load_draft
 
     draft = load_draft(pair)
     for side in (draft.teacher, draft.student):
@@ -147,8 +147,8 @@ def list_pairs(as_json: AsJson = False) -> None:
 
     Example: driftline models list --json
     """
-    from driftline_shared.models.pair import load_draft, shipped_pairs
-    from driftline_shared.models.ready import ready_pairs
+    from driftline_shared.pair.pair import load_draft, shipped_pairs
+    from driftline_shared.pair.ready import ready_pairs
 
     pairs = [(name, True, load_draft(name).spec) for name in shipped_pairs()]
     pairs += [(name, False, spec) for name, spec in ready_pairs().items()]
@@ -174,7 +174,7 @@ def new(
     ready: Annotated[str, typer.Option("--from", help="A ready-made file, as `list` shows it.")],
 ) -> None:
     """Copy a ready-made file to a folder of its own, to be completed there."""
-    from driftline_shared.models.ready import new_pair
+    from driftline_shared.pair.ready import new_pair
 
     file = new_pair(name, ready, folder)
     typer.echo(
@@ -190,9 +190,9 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """What a checkpoint is: family, parts, sizes, grid, adapter, memory. Reads no weights."""
-    from driftline_shared.models.hub import snapshot
-    from driftline_shared.models.inspection import inspect_checkpoint
-    from driftline_shared.models.rendering import inspection_dict, inspection_lines
+    from driftline_shared.models.check.inspection import inspect_checkpoint
+    from driftline_shared.models.check.rendering import inspection_dict, inspection_lines
+    from driftline_shared.pair.hub import snapshot
 
     folder = Path(checkpoint)
     place = folder if folder.is_dir() else snapshot(checkpoint, revision)
@@ -216,8 +216,8 @@ def export(
     """Write a pair's student as graphs for ONNX Runtime in fp32, int8 and int4."""
     from rich.console import Console
 
-    from driftline_shared.extras import needs_extra
-    from driftline_shared.models.pair import load_pair
+    from driftline_shared.pair.pair import load_pair
+    from driftline_shared.program.extras import needs_extra
 
     with needs_extra("exporting", "export"):
         from driftline_shared.models.export.pair_export import export_pair
@@ -243,10 +243,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Whether a pair fits together, what it needs, and what it will send."""
-    from driftline_shared.models.checks import check_pair
-    from driftline_shared.models.findings import parse_limit
-    from driftline_shared.models.pair import load_draft
-    from driftline_shared.models.rendering import report_dict, report_lines
+    from driftline_shared.models.check.checks import check_pair
+    from driftline_shared.models.check.findings import parse_limit
+    from driftline_shared.models.check.rendering import report_dict, report_lines
+    from driftline_shared.pair.pair import load_draft
 
     report = check_pair(
         load_draft(pair), device=parse_limit(device_memory), cloud=parse_limit(cloud_memory)

@@ -1,4 +1,4 @@
-"""The MultimodalModel protocol: encode -> project -> batch -> forward/generate, and its loader.
+"""The MultimodalModel protocol: encode -> project -> batch -> forward/generate.
 
 Letters: B batch, V visual tokens, K kept tokens, T sequence, D_v tower width, D language width.
 A visual token is what becomes one position of the language model. A subset of the tokens keeps its
@@ -7,9 +7,8 @@ A visual token is what becomes one position of the language model. A subset of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.models.pair import AdapterSpec, Canvas, Pair, Quantization
 from driftline_shared.tokens import Grid
 
 IGNORED = -100
@@ -147,85 +145,3 @@ def answer_places(batch: LmBatch) -> Tensor:
     asked = torch.zeros_like(batch.labels, dtype=torch.bool)
     asked[:, :-1] = batch.labels[:, 1:] != IGNORED
     return asked
-
-
-def load_model(
-    model_dir: Path,
-    *,
-    prompt: str,
-    adapter: AdapterSpec | None = None,
-    quantization: Quantization = "none",
-    twin: bool = False,
-    device: str = "cpu",
-    dtype: str | None = None,
-    canvas: Canvas | None = None,
-) -> MultimodalModel:
-    """Load a checkpoint folder through the family its config names.
-
-    `quantization` touches the language model only; with `twin` its weights are quantized and
-    dequantized again, in fp32: what the cloud trains against. `dtype` is what an accelerator
-    computes in (bfloat16 when None); a CPU computes in float32. `canvas`: the size images are
-    brought to (None: the family's own). Raises PairError for an unknown family.
-    """
-    from transformers.utils import logging as transformers_logging
-
-    from driftline_shared.models.families import family_of
-    from driftline_shared.models.towers import register_towers
-
-    register_towers()
-    # Loading takes a moment and our own programs show progress; a bar per model would tear their
-    # screens.
-    transformers_logging.disable_progress_bar()
-    return family_of(model_dir)(
-        model_dir,
-        prompt=prompt,
-        adapter=adapter,
-        quantization=quantization,
-        twin=twin,
-        device=device,
-        dtype=dtype,
-        canvas=canvas,
-    )
-
-
-def load_teacher(pair: Pair, device: str = "cpu") -> MultimodalModel:
-    """The teacher of a pair, in floating point, without an adapter."""
-    return load_model(
-        pair.teacher_dir,
-        prompt=pair.teacher.prompt,
-        device=device,
-        dtype=pair.teacher.dtype,
-        canvas=pair.canvas,
-    )
-
-
-def load_student(
-    pair: Pair,
-    *,
-    twin: bool = False,
-    device: str = "cpu",
-    compressor: str = "",
-    compressor_options: Mapping[str, Any] | None = None,
-) -> MultimodalModel:
-    """The student of a pair with its adapter at version 0, quantized as devices run it.
-
-    `twin`: its exact dequantized copy in floating point, for training. `compressor`: the method
-    that it reads images through, empty for none; ConfigError where name, `compressor_options` or
-    trained weights are not right, before anything is loaded.
-    """
-    options = compressor_options or {}
-    if compressor:
-        from driftline_shared.models.compression.loading import check_compressor, compressed
-
-        check_compressor(pair.student_dir, compressor, options)
-    student = load_model(
-        pair.student_dir,
-        prompt=pair.student.prompt,
-        adapter=pair.adapter,
-        quantization=pair.quantization,
-        twin=twin,
-        device=device,
-        dtype=pair.student.dtype,
-        canvas=pair.canvas,
-    )
-    return compressed(student, pair.student_dir, compressor, options) if compressor else student

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from driftline_shared.models.anatomy import anatomy_of
-from driftline_shared.models.pair import Quantization
+from driftline_shared.pair.anatomy import anatomy_of
+from driftline_shared.pair.pair import Quantization
 
 
 def quantization_config(quantization: Quantization, dtype: torch.dtype, model_dir: Path) -> Any:

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.tiny_pair import make_tokenizer
 
 MODEL_TYPE = "idefics3"

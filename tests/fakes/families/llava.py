@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.tiny_pair import NUM_TOKENS, save_llava
 from tests.fakes.tiny_pair import PROMPT as PROMPT
 

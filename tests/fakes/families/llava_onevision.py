@@ -27,7 +27,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.tiny_pair import make_tokenizer
 
 MODEL_TYPE = "llava_onevision"

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.families.llava_onevision import MODEL_TYPE as MODEL_TYPE
 from tests.fakes.families.llava_onevision import PROMPT as PROMPT
 from tests.fakes.families.llava_onevision import SIZE, library_processor

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.tiny_pair import make_tokenizer
 
 PATCH, MERGE, TOWER_WIDTH = 8, 2, 32

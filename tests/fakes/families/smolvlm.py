@@ -24,7 +24,7 @@ from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfi
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.families import idefics3
 from tests.fakes.tiny_pair import make_tokenizer
 

@@ -15,8 +15,8 @@ from driftline_cloud.config import load_config
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.assembly import Makers
 from driftline_cloud.service.server import serve
-from driftline_shared.logs import setup_logs
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
+from driftline_shared.program.logs import setup_logs
 from tests.fakes.cloud import ReckoningWorkers, start_adapter
 
 

@@ -23,7 +23,7 @@ from driftline_proto.v1 import (
     uplink_pb2_grpc,
 )
 from driftline_shared import wire
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment, SampleAck
 from tests.fakes.cloud import ReckoningWorkers, bare_pair, start_adapter
 

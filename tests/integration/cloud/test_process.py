@@ -18,7 +18,7 @@ from driftline_cloud.service.client import fetch_status
 from driftline_cloud.state import read_port
 from driftline_proto.v1 import control_pb2_grpc, uplink_pb2_grpc
 from driftline_shared import wire
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment, LineStatus
 from tests.fakes.cloud import make_sample
 
@@ -136,7 +136,7 @@ def test_wrong_settings_end_with_two_and_say_what_to_do() -> None:
 
 
 def _driftline(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from driftline_shared.cli import main; sys.exit(main())"
+    code = "import sys; from driftline_shared.program.cli import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=ROOT,

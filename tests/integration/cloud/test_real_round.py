@@ -14,7 +14,7 @@ from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.assembly import Makers, assemble, initial_adapter
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.state import StateFolder
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update_apply import apply_update
 from tests.fakes.pair_samples import make_samples
 from tests.fakes.tiny_pair import make_tiny_pair

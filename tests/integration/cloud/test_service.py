@@ -21,8 +21,8 @@ from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
 from driftline_shared.bounds import MAX_CHUNK_BYTES
 from driftline_shared.errors import ConfigError, LinkError, Reason
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.spec import TranslatorSpec
+from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.spec import TranslatorSpec
 from driftline_shared.status import (
     BlobRequest,
     SampleVerdict,

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from driftline_device.config import load_config
-from driftline_device.running import stops_on_signals, stream
+from driftline_device.program.assembly import open_daemon
+from driftline_device.program.service import stops_on_signals, stream
 from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
 from driftline_device.spool.sqlite import SqliteSpool
-from driftline_device.wiring import open_daemon
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import FakeRuntime
 
 

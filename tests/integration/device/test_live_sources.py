@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.config import load_config
-from driftline_device.running import stream
+from driftline_device.program.assembly import open_daemon, open_sources
+from driftline_device.program.service import stream
 from driftline_device.sources.source import Source
-from driftline_device.wiring import open_daemon, open_sources
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.mjpeg import MjpegServer, jpeg
 from tests.fakes.runtime import FakeRuntime, picture, write_pair
 from tests.fakes.videos import write_video
@@ -111,7 +111,9 @@ def test_a_video_then_a_watched_folder(tmp_path: Path) -> None:
 def test_the_command_ends_well_when_nothing_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("driftline_device.wiring.make_runtime", lambda *_, **__: FakeRuntime())
+    monkeypatch.setattr(
+        "driftline_device.program.assembly.make_runtime", lambda *_, **__: FakeRuntime()
+    )
     (tmp_path / "inbox").mkdir()
     flags = [f"--source=watch:{tmp_path / 'inbox'}", f"--state={tmp_path / 'state'}"]
     pair = write_pair(tmp_path / "pair")

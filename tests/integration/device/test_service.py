@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from driftline_device.lock import lock_holder
-from driftline_device.snapshot import read_snapshot
+from driftline_device.daemon.snapshot import read_snapshot
+from driftline_shared.host.lock import lock_holder
 from tests.fakes.service_manager import ServiceManager, service_manager
 from tests.fakes.waiting import until
 
@@ -58,7 +58,7 @@ def started(folder: Path, text: str) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as short, service_manager(Path(short)) as manager:
         service = Service(process=None, manager=manager, folder=folder)  # type: ignore[arg-type]
         service.write_settings(text)
-        command = ["-m", "driftline_shared.cli", "device", "run", "--hold", "--config"]
+        command = ["-m", "driftline_shared.program.cli", "device", "run", "--hold", "--config"]
         process = subprocess.Popen(
             [sys.executable, *command, str(folder / "device.toml"), "--set", "quiet_s=0.5"],
             env={
@@ -79,7 +79,7 @@ def started(folder: Path, text: str) -> Iterator[Service]:
 
 def driftline(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "driftline_shared.cli", "device", *map(str, arguments)],
+        [sys.executable, "-m", "driftline_shared.program.cli", "device", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,10 +10,11 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import load_models
 from driftline_cloud.distill.teacher import label
 from driftline_cloud.distill.trainer import distil
-from driftline_cloud.workers.workers import DistillJob
-from driftline_shared.models import adapters
-from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_cloud.jobs import DistillJob
+from driftline_shared.models.adapters import slots
+from driftline_shared.models.loading import load_student, load_teacher
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_samples
 from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image
@@ -32,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def test_version_0_is_the_same_bits_on_both_kinds_of_machine(pair: Pair) -> None:
     here, there = (load_student(pair, twin=True, device=d) for d in ("cpu", "cuda"))
-    assert adapter_digest(adapters.read(here.model)) == adapter_digest(adapters.read(there.model))
+    assert adapter_digest(slots.read(here.model)) == adapter_digest(slots.read(there.model))
 
 
 def test_the_teacher_is_bfloat16_and_says_nearly_what_it_says_in_float32(pair: Pair) -> None:

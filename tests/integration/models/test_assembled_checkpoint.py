@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
+from driftline_shared.assembly import smollm2
+from driftline_shared.assembly.assemble import assembled
+from driftline_shared.assembly.checkpoint import Parts, read_parts, write_trained
 from driftline_shared.errors import PairError
-from driftline_shared.models.assembly import smollm2
-from driftline_shared.models.assembly.assemble import assembled
-from driftline_shared.models.assembly.checkpoint import Parts, read_parts, write_trained
-from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.loading import load_model
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ PROMPT = "<|im_start|>user\n<image>{question}<|im_end|>\n"
 MAKE = """
 import sys
 from pathlib import Path
-from driftline_shared.models.assembly.assemble import assembled
+from driftline_shared.assembly.assemble import assembled
 print(assembled(Path(sys.argv[1]), cache=Path(sys.argv[2])))
 """
 

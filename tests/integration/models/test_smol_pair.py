@@ -8,8 +8,9 @@ import torch
 from driftline_lab.data.openmoji.concepts import Concept, concepts
 from driftline_lab.data.openmoji.questions import NAME_QUESTION
 from driftline_lab.data.openmoji.views import Style, Use, render, view_of
-from driftline_shared.models.multimodal import MultimodalModel, load_student, load_teacher
-from driftline_shared.models.pair import Pair, load_pair, token_space_digest
+from driftline_shared.models.loading import load_student, load_teacher
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.pair.pair import Pair, load_pair, token_space_digest
 
 pytestmark = pytest.mark.integration
 

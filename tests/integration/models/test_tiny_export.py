@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from driftline_shared.exported import load_export
 from driftline_shared.models.export.pair_export import export_pair
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.export_file import load_export
+from driftline_shared.pair.pair import load_pair
 
 pytestmark = pytest.mark.integration
 

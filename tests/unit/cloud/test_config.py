@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from driftline_cloud.cli import app
 from driftline_cloud.config import ENV_PREFIX, load_config
-from driftline_shared.config import parse_assignment
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.config import parse_assignment
 
 
 def _file(folder: Path, text: str) -> Path:

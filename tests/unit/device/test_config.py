@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.config import DeviceConfig, load_config
-from driftline_device.lock import state_lock
 from driftline_shared.errors import ConfigError, Reason
+from driftline_shared.host.lock import state_lock
 
 
 def test_flags_win_over_environment_over_file(

@@ -15,8 +15,8 @@ LIGHT = (
     "driftline_device.link",
     "driftline_device.sources",
     "driftline_device.cli",
-    "driftline_device.running",
-    "driftline_device.prepare",
+    "driftline_device.program.service",
+    "driftline_device.runtime.onnx.prepare",
     "driftline_device.runtime.onnx",
 )
 

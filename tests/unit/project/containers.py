@@ -16,7 +16,7 @@ import yaml
 
 from driftline_cloud.config import load_config as load_cloud_config
 from driftline_device.config import load_config as load_device_config
-from driftline_shared.cli import build
+from driftline_shared.program.cli import build
 
 ROOT = Path(__file__).resolve().parents[3]
 EXTRAS = frozenset(

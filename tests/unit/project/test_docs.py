@@ -20,8 +20,8 @@ from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_device.config import DeviceConfig
 from driftline_device.config import load_config as load_device_config
-from driftline_device.metrics import _GAUGES
-from driftline_device.updates.machine import Phase
+from driftline_device.show.metrics import _GAUGES
+from driftline_device.updates.phases import Phase
 from driftline_lab.drift.table import DRIFTS
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared.errors import Reason

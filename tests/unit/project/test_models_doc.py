@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from driftline_shared.cli import build
-from driftline_shared.models.ready import ready_pairs
-from driftline_shared.models.spec import PairSpec, Section
+from driftline_shared.pair.ready import ready_pairs
+from driftline_shared.pair.spec import PairSpec, Section
+from driftline_shared.program.cli import build
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import ANSWERS, QUESTIONS, random_image, save_llava
 

@@ -41,7 +41,7 @@ def is_true(call: ast.Call, keyword: str) -> bool:
     )
 
 
-PINNED_ARCHIVE = "shared/driftline_shared/models/assembly/packages.py"
+PINNED_ARCHIVE = "shared/driftline_shared/assembly/packages.py"
 """The one file that may read a torch archive: tensors only, of a file whose digest it pins."""
 
 

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from driftline_shared.cli import GROUP
+from driftline_shared.program.cli import GROUP
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = ("proto", "shared", "cloud", "device", "experiments")
@@ -102,7 +102,7 @@ def test_a_pair_loads_from_the_unpacked_wheel(wheel: zipfile.ZipFile, tmp_path: 
     wheel.extractall(tmp_path)
     code = (
         "import driftline_shared, sys\n"
-        "from driftline_shared.models.pair import load_pair\n"
+        "from driftline_shared.pair.pair import load_pair\n"
         "pair = load_pair('tiny')\n"
         "print(driftline_shared.__file__, pair.dir, 'torch' in sys.modules, sep='\\n')"
     )
@@ -163,8 +163,8 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-import driftline_shared.cli, driftline_shared.wire, driftline_shared.models.pair
-import driftline_device.cli, driftline_device.daemon
+import driftline_shared.program.cli, driftline_shared.wire, driftline_shared.pair.pair
+import driftline_device.cli, driftline_device.daemon.daemon
 print("fine")
 """
     assert run_python(code) == "fine"

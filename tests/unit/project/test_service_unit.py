@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftline_device.config import load_config
-from driftline_device.running import STOP_MARGIN_S
+from driftline_device.program.service import STOP_MARGIN_S
 from tests.unit.project.containers import words
 from tests.unit.project.test_docs import check_command
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from driftline_shared.clock import SystemClock
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.clock import SystemClock
 from driftline_shared.ids import load_device_id, new_sample_id
 from tests.fakes.clock import FakeClock
 

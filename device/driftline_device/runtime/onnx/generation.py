@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, Value, to_value
-from driftline_shared.exported import Export
+from driftline_shared.pair.export_file import Export
 
 Cache = dict[str, Value]
 """`past_key.{i}` and `past_value.{i}` -> (B, H_kv, P, d) float32."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from driftline_shared.errors import PairError
-from driftline_shared.exported import EMBEDDINGS, Export
-from driftline_shared.models.weights import file_headers
+from driftline_shared.pair.export_file import EMBEDDINGS, Export
+from driftline_shared.pair.weights import file_headers
 
 _DTYPES = {"F16": "<f2", "F32": "<f4"}
 

@@ -30,9 +30,9 @@ from driftline_device.runtime.onnx.sessions import (
 from driftline_device.runtime.runtime import Answer, Question, Runtime, Told, text_so_far
 from driftline_device.runtime.trial import TRIAL_VERSION, Trial
 from driftline_shared.errors import ConfigError, DataError, PairError
-from driftline_shared.exported import Export, load_version_0
-from driftline_shared.image_steps import pixels_of
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.export_file import Export, load_version_0
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 

@@ -1,4 +1,4 @@
-"""The scores of `driftline_device.runtime.uncertainty` over an export, in numpy.
+"""The scores of `driftline_device.runtime.torch.scores` over an export, in numpy.
 
 Letters: V visual tokens, K stochastic passes, n answer tokens, D width, H heads. The vision tower
 is never run: everything starts from its tokens.
@@ -17,7 +17,7 @@ from driftline_device.runtime.onnx.generation import Cache, LanguageModel, log_s
 from driftline_device.runtime.onnx.prompts import Prompts, Row
 from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions
 from driftline_shared.dropout import DropoutMasks
-from driftline_shared.exported import Export
+from driftline_shared.pair.export_file import Export
 
 _CHUNK = 1 << 24
 """Most floats of one block of vocabulary logits (64 MiB)."""

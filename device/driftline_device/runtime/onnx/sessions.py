@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.exported import Export, Part, graph_parameters
+from driftline_shared.pair.export_file import Export, Part, graph_parameters
 from driftline_shared.update import Adapter
 
 CPU = "CPUExecutionProvider"

@@ -45,8 +45,8 @@ from driftline_lab.recipes.tiny.language import save_checkpoint
 from driftline_lab.recipes.tiny.training import LanguagePlan, Report
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressor import Compression
-from driftline_shared.models.compression.methods import configured
-from driftline_shared.models.pair import load_pair
+from driftline_shared.models.compression.table import configured
+from driftline_shared.pair.pair import load_pair
 
 PLANS = {
     "voco": LanguagePlan(num_steps=1_600, learning_rate=1.5e-3, warmup_steps=40),

@@ -22,9 +22,9 @@ from torch import Tensor
 from driftline_lab.recipes.compressors.student import Student
 from driftline_lab.recipes.tiny.language import save_checkpoint
 from driftline_shared.errors import PairError
-from driftline_shared.models.digest import token_space_digest
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.pair_file import write_name
+from driftline_shared.pair.digest import token_space_digest
+from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.pair_file import write_name
 
 
 def check_copyable(pair: Pair, out: Path) -> None:

@@ -17,7 +17,12 @@ from driftline_lab.recipes.compressors.reading import (
 from driftline_lab.recipes.compressors.student import Student
 from driftline_lab.recipes.packing import Packed
 from driftline_lab.recipes.tiny.training import View
-from driftline_shared.models.compression.mod import ModOptions, best_places, gate, layer_weights
+from driftline_shared.models.compression.methods.mod import (
+    ModOptions,
+    best_places,
+    gate,
+    layer_weights,
+)
 
 
 class ModReading:

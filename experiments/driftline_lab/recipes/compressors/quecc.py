@@ -24,7 +24,7 @@ from driftline_lab.recipes.packing import Packed, Segment, pack
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.tower import normalize_pixels
 from driftline_lab.recipes.tiny.training import View
-from driftline_shared.models.compression.quecc import (
+from driftline_shared.models.compression.methods.quecc import (
     QueccOptions,
     compress,
     middles,

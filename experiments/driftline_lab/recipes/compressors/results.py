@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from driftline_lab.bench.machine import conditions
+from driftline_lab.machine import conditions
 from driftline_lab.recipes.compressors.build import Trained
 
 DEFINITION = (

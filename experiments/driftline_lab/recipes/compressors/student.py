@@ -18,7 +18,7 @@ from driftline_lab.recipes.tiny.training import View
 from driftline_lab.recipes.tiny.views import Gallery
 from driftline_shared.errors import PairError
 from driftline_shared.models.compression.compressor import ModelFacts
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 
 Questions = Literal["own", "all"]
 

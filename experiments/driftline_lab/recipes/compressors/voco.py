@@ -17,8 +17,8 @@ from driftline_lab.recipes.compressors.reading import (
 from driftline_lab.recipes.compressors.student import Student
 from driftline_lab.recipes.packing import Packed
 from driftline_lab.recipes.tiny.training import View
-from driftline_shared.models.compression.rows import Kind
-from driftline_shared.models.compression.voco import EMBEDDINGS, attention_rule
+from driftline_shared.models.compression.methods.voco import EMBEDDINGS, attention_rule
+from driftline_shared.models.compression.rows.rows import Kind
 
 
 class VocoReading:

@@ -36,9 +36,9 @@ from driftline_lab.recipes.smol.measuring import Measured, measure
 from driftline_lab.recipes.smol.pictures import cached_tokens, load_tower
 from driftline_lab.recipes.smol.pruning import choose_layers
 from driftline_lab.recipes.smol.training import Plan, train, warm_projector
-from driftline_shared.models.assembly import smollm2
-from driftline_shared.models.assembly.packages import Tensors
-from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteModel
+from driftline_shared.assembly import smollm2
+from driftline_shared.assembly.packages import Tensors
+from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteModel
 
 NUM_STUDENT_LAYERS = 10
 STUDENT_RANK, TEACHER_RANK = 64, 16

@@ -15,7 +15,7 @@ from driftline_lab.data.openmoji.questions import questions
 from driftline_lab.data.openmoji.views import Style, Use, render, view_of
 from driftline_lab.recipes.smol.lessons import PROMPT
 from driftline_lab.recipes.smol.pictures import encode_pictures
-from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteModel
+from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteModel
 
 NUM_SOURCE_PICTURES = 320
 NUM_PROBE_PICTURES = 12

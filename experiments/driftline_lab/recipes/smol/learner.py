@@ -17,13 +17,13 @@ from transformers import LlamaModel
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from driftline_lab.recipes.packing import Packed
-from driftline_shared.models.assembly.checkpoint import (
+from driftline_shared.assembly.checkpoint import (
     LORA_TARGETS,
     kept_layers,
     llava_config,
     write_trained,
 )
-from driftline_shared.models.assembly.packages import Tensors
+from driftline_shared.assembly.packages import Tensors
 
 START_IDS = (1, 4093, 198)
 """`<|im_start|>user` and a line break, before the picture."""

@@ -16,7 +16,7 @@ from driftline_lab.data.openmoji.questions import questions
 from driftline_lab.recipes.packing import Packed, Segment, pack
 from driftline_lab.recipes.smol.learner import START_IDS
 from driftline_lab.recipes.smol.pictures import NUM_VISUAL
-from driftline_shared.models.assembly.smollm2 import END
+from driftline_shared.assembly.smollm2 import END
 
 PROMPT = f"<|im_start|>user\n<image>{{question}}{END}\n"
 PAD_ID = 2

@@ -17,8 +17,9 @@ from driftline_lab.recipes.packing import Packed
 from driftline_lab.recipes.smol.evaluation import Scored, score
 from driftline_lab.recipes.smol.learner import START_IDS
 from driftline_lab.recipes.smol.lessons import PROMPT, Lessons
-from driftline_shared.models.assembly.assemble import assembled
-from driftline_shared.models.multimodal import MultimodalModel, load_model
+from driftline_shared.assembly.assemble import assembled
+from driftline_shared.models.loading import load_model
+from driftline_shared.models.multimodal import MultimodalModel
 
 SHARES = (1.0, 0.5, 0.25)
 

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.views import Style, Use, render, view_of
 from driftline_lab.drift.base import Picture
-from driftline_shared.models.assembly.checkpoint import IMAGE_MEAN, IMAGE_STD
-from driftline_shared.models.assembly.packages import read_vision_tower
-from driftline_shared.models.towers.efficientnet_lite import (
+from driftline_shared.assembly.checkpoint import IMAGE_MEAN, IMAGE_STD
+from driftline_shared.assembly.packages import read_vision_tower
+from driftline_shared.assembly.towers.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
 )

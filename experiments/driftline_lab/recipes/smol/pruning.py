@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaModel, PreTrainedTokenizerFast
 
-from driftline_shared.models.assembly.packages import Tensors
-from driftline_shared.models.assembly.smollm2 import END, START, language_config
+from driftline_shared.assembly.packages import Tensors
+from driftline_shared.assembly.smollm2 import END, START, language_config
 
 _TALK = (
     (

@@ -38,7 +38,7 @@ from driftline_lab.recipes.tiny_video.model import (
 )
 from driftline_lab.recipes.tiny_video.tower import tower_of_tiny, tune_tower
 from driftline_lab.recipes.tiny_video.training import Stage, train_language
-from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.loading import load_model
 
 TOWER_PLAN = TowerPlan(num_steps=500, learning_rate=6e-4)
 NUM_TOWER_CLIPS = 1_500

@@ -22,7 +22,7 @@ from driftline_lab.data.tiny_video.clips import NUM_FRAMES
 from driftline_lab.data.tiny_video.questions import all_answers, all_questions
 from driftline_lab.data.tiny_video.scene import SIDE
 from driftline_lab.recipes.tiny.tower import tower_config
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 
 PROMPT = "<s><image>{question}\n"
 CANVAS = Canvas(height=SIDE, width=SIDE, frames=NUM_FRAMES)

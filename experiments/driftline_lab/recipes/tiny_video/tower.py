@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration, SiglipVisionModel
 
 from driftline_lab.recipes.tiny.tower import Report, TowerPlan, encode, normalize_pixels, to_patches
 from driftline_lab.recipes.tiny_video.labels import NO_COLOUR, NO_SHAPE, PatchLabels
-from driftline_shared.models.pair import find_pair
+from driftline_shared.pair.pair import find_pair
 
 _BACKGROUND = 0.15
 """Weight of patches that show no shape; there are ten times as many."""

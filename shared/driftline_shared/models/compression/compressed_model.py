@@ -28,8 +28,8 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
-from driftline_shared.models.compression.row_batch import row_of
-from driftline_shared.models.compression.rows import NONE
+from driftline_shared.models.compression.rows.batch import row_of
+from driftline_shared.models.compression.rows.rows import NONE
 from driftline_shared.models.compression.tower import Look, look
 from driftline_shared.models.families.base import FamilyModel, step_scores
 from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, OnToken

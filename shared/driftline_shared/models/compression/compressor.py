@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from driftline_shared.models.compression.rows import BlockTokens, TokenRow, TowerTokens
+from driftline_shared.models.compression.rows.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
 Need = Literal["attention", "keys", "layers", "question", "weights"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.compression.attention_rows import Rotary
-from driftline_shared.models.compression.row_cache import RowCache
+from driftline_shared.models.compression.rows.attention import Rotary
+from driftline_shared.models.compression.rows.key_values import RowCache
 
 SUPPORTED = ("llama", "qwen2")
 """Language models whose layers we know how to call, by `model_type`."""

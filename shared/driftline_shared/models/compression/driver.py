@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from driftline_shared.errors import DataError, PairError
-from driftline_shared.models.compression.attention_rows import Rotary, attention_rows
 from driftline_shared.models.compression.compressor import (
     LayerCount,
     Prefix,
@@ -27,8 +26,9 @@ from driftline_shared.models.compression.compressor import (
     TokenCompressor,
 )
 from driftline_shared.models.compression.decoder import Decoder
-from driftline_shared.models.compression.row_cache import RowCache
-from driftline_shared.models.compression.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.attention import Rotary, attention_rows
+from driftline_shared.models.compression.rows.key_values import RowCache
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 
 
 @dataclass(kw_only=True)

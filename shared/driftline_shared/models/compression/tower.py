@@ -21,7 +21,7 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import Frames, TokenCompressor
-from driftline_shared.models.compression.rows import NONE, TowerTokens
+from driftline_shared.models.compression.rows.rows import NONE, TowerTokens
 from driftline_shared.models.compression.tower_blocks import blocks_of, merged_view, outputs_of
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.families.llava import (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from driftline_shared.models.compression.compressor import TokenCompressor
-from driftline_shared.models.compression.rows import NONE, BlockTokens
+from driftline_shared.models.compression.rows.rows import NONE, BlockTokens
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from driftline_shared.exported import ModelTable, Precision
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import LmBatch
+from driftline_shared.pair.export_file import ModelTable, Precision
 
 Floats = NDArray[np.float32]
 

@@ -17,9 +17,9 @@ import torch
 from onnx import TensorProto
 
 from driftline_shared.errors import PairError
-from driftline_shared.exported import DropoutInput, LoraInput, LoraPart, NormInput
 from driftline_shared.models.export.graph import MICROSOFT, Graph, Shape
 from driftline_shared.models.export.linear import Kind, Linear, add_linear, add_lora, stacked
+from driftline_shared.pair.export_file import DropoutInput, LoraInput, LoraPart, NormInput
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
 """`model_type` of language models that this file builds."""
@@ -102,7 +102,7 @@ class Decoder:
         query_layers: Collection[int] = (),
         with_dropout: bool = True,
     ) -> tuple[Graph, Inputs]:
-        """The graph `lm`: all layers, without the final norm (see `driftline_shared.exported`)."""
+        """The graph `lm`: all layers, without the final norm (see `pair.export_file`)."""
         return _LayersBuilder(self, precisions, adapted, with_dropout).build(query_layers)
 
     def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:

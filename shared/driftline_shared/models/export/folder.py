@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.exported import (
+from driftline_shared.models.adapters.slots import drawn
+from driftline_shared.pair.export_file import (
     EMBEDDINGS,
     VERSION_0,
     AdapterTable,
@@ -25,9 +26,8 @@ from driftline_shared.exported import (
     file_digest,
     is_export,
 )
-from driftline_shared.models.adapters import drawn
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.pair_file import write_query_targets
+from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.pair_file import write_query_targets
 
 _FITTED = ("token_space.safetensors", "gate.safetensors")
 

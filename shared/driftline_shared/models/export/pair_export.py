@@ -16,19 +16,6 @@ import numpy as np
 import torch
 
 from driftline_shared.errors import PairError
-from driftline_shared.exported import (
-    EXPORT_FILE,
-    AdapterTable,
-    Export,
-    GridTable,
-    ModelTable,
-    Precision,
-    file_digest,
-    load_export,
-    middle_third,
-)
-from driftline_shared.image_steps import pixels_of
-from driftline_shared.models.anatomy import read_config
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
@@ -43,9 +30,23 @@ from driftline_shared.models.export.preparation import (
 from driftline_shared.models.export.projector import build_projector
 from driftline_shared.models.export.tower import quantize_tower, trace_tower
 from driftline_shared.models.families.llava import LlavaModel, tower_states
-from driftline_shared.models.multimodal import LmBatch, load_model
-from driftline_shared.models.pair import Pair
-from driftline_shared.models.weights import weight_files
+from driftline_shared.models.loading import load_model
+from driftline_shared.models.multimodal import LmBatch
+from driftline_shared.pair.anatomy import read_config
+from driftline_shared.pair.export_file import (
+    EXPORT_FILE,
+    AdapterTable,
+    Export,
+    GridTable,
+    ModelTable,
+    Precision,
+    file_digest,
+    load_export,
+    middle_third,
+)
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.weights import weight_files
 
 FAMILIES = ("llava",)
 """`model_type` of students that can be exported."""

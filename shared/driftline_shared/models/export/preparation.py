@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from driftline_shared.errors import PairError
-from driftline_shared.exported import (
+from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel, on_canvas
+from driftline_shared.pair.export_file import (
     CenterCrop,
     ImageTable,
     LayoutTable,
@@ -19,9 +20,8 @@ from driftline_shared.exported import (
     ResizeShortest,
     Step,
 )
-from driftline_shared.image_steps import pixels_of
-from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel, on_canvas
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Canvas
 
 _BICUBIC = 3
 

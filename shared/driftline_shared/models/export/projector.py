@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from driftline_shared.errors import PairError
-from driftline_shared.exported import DropoutInput
 from driftline_shared.models.export.decoder import (
     Adapted,
     Inputs,
@@ -15,6 +14,7 @@ from driftline_shared.models.export.decoder import (
 )
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import add_linear, add_lora
+from driftline_shared.pair.export_file import DropoutInput
 
 _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
 """`projector_hidden_act` -> ONNX's `approximate`."""

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import DataError, PairError
-from driftline_shared.models import adapters, quantize
+from driftline_shared.models import quantize
+from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import (
     IGNORED,
     SEPARATOR_PLACE,
@@ -31,7 +32,7 @@ from driftline_shared.models.multimodal import (
     LmOutput,
     OnToken,
 )
-from driftline_shared.models.pair import AdapterSpec, Canvas, Quantization
+from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.tokens import Grid
 
 IMAGE = "<image>"
@@ -68,8 +69,8 @@ class ImageLayout:
         """Separator text between visual tokens: `ids` as the family's processor writes them."""
         row = torch.tensor(ids, dtype=torch.long)
         visual = torch.full_like(row, TEXT)
-        slots = row == image_id
-        visual[slots] = torch.arange(int(slots.sum()))
+        of_image = row == image_id
+        visual[of_image] = torch.arange(int(of_image.sum()))
         places = torch.arange(len(row))
         return ImageLayout(ids=row, visual=visual, positions=places[None], span=len(row))
 
@@ -131,12 +132,12 @@ class FamilyModel(ABC):
         self._prepare(model_dir, canvas)
         self._layout = self.layout()
         # Place of each grid index in the whole image's stretch.
-        slots = (self._layout.visual >= 0).nonzero()[:, 0]
+        places = (self._layout.visual >= 0).nonzero()[:, 0]
         self._place_of = torch.empty(self.num_tokens, dtype=torch.long)
-        self._place_of[self._layout.visual[slots]] = slots
+        self._place_of[self._layout.visual[places]] = places
         self.model: torch.nn.Module = loaded
         if adapter is not None:
-            self.model = adapters.attach(loaded, adapter)
+            self.model = slots.attach(loaded, adapter)
 
     # -- what a family says ----------------------------------------------------------------------
 

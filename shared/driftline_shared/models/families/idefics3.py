@@ -18,7 +18,7 @@ from torch import Tensor
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
 _VIEWS_AT_ONCE = 32

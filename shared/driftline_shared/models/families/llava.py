@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
 

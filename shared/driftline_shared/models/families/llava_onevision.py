@@ -28,7 +28,7 @@ from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout, on_canvas
 from driftline_shared.models.families.llava import PatchMap, tower_states
 from driftline_shared.models.families.onevision_frames import frame_processor
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
 _VIEWS_AT_ONCE = 32

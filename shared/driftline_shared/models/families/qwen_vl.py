@@ -19,7 +19,7 @@ from torch import Tensor
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
-from driftline_shared.models.pair import Canvas
+from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
 DEFAULT_SIDE = 448

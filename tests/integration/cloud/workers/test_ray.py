@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
-from driftline_cloud.workers.workers import DistillJob, Label, ScoreJob
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter, adapter_digest
 from tests.fakes.pair_samples import make_samples

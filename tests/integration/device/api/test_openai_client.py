@@ -12,8 +12,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.runtime.torch import TorchRuntime
-from driftline_shared.models.pair import load_pair
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.api_device import Running, TalkingRuntime, data_url, messages, running_device
 from tests.fakes.runtime import picture
 from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 def test_it_answers_until_it_is_told_to_stop(tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "driftline_shared.cli", "device", "run", "--json"]
+    command = [sys.executable, "-m", "driftline_shared.program.cli", "device", "run", "--json"]
     flags = ["--api-port", str(port), "--state", str(tmp_path / "state"), "--pair", "tiny"]
     process = subprocess.Popen(
         [*command, *flags],

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.runtime.torch import TorchRuntime
-from driftline_shared.models.pair import load_pair
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.pair.pair import load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.api_device import (
     Running,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from driftline_cloud.distill.student import Models, load_models
-from driftline_shared.models import adapters
+from driftline_shared.models.adapters import slots
 from tests.fakes.tiny_pair import make_tiny_pair
 
 
@@ -18,5 +18,5 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture
 def models(loaded: Models) -> Models:
     """With the student at version 0."""
-    adapters.write(loaded.student.model, loaded.initial)
+    slots.write(loaded.student.model, loaded.initial)
     return loaded

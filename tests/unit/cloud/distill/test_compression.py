@@ -14,9 +14,9 @@ from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.trainer import distil
+from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_cloud.service.assembly import Makers, assemble
 from driftline_cloud.state import StateFolder
-from driftline_cloud.workers.workers import DistillJob, ScoreJob
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.update import adapter_digest

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_cloud.distill.examples import Deck, Example, by_size, keep_some, split_source
-from driftline_shared.models.pair import SourceSet
+from driftline_shared.pair.pair import SourceSet
 
 
 def _example(num_tokens: int, question: str = "what?") -> Example:

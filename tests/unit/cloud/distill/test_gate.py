@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from driftline_cloud.distill.gate import GateLimits, GateScores, gain_score, judge
+from driftline_cloud.distill.gate import GateLimits, gain_score, judge
+from driftline_cloud.jobs import GateScores
 from driftline_shared.errors import ConfigError
 
 BASE = GateScores(

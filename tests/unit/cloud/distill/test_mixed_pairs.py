@@ -17,10 +17,10 @@ from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.distill.trainer import distil
-from driftline_cloud.workers.workers import Distilled, DistillJob, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, ScoreJob
 from driftline_shared.errors import PairError
-from driftline_shared.models import adapters
-from driftline_shared.models.pair import load_pair
+from driftline_shared.models.adapters import slots
+from driftline_shared.pair.pair import load_pair
 from driftline_shared.update import adapter_digest
 from tests.fakes.mixed_pairs import byte_tokenizer, make_mixed_pair, space_tokenizer
 from tests.fakes.pair_samples import make_samples
@@ -71,7 +71,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     def case(name: str) -> Case:
         if name not in known:
             known[name] = _case(tmp_path_factory.mktemp(name), **VARIANTS[name]())
-        adapters.write(known[name].models.student.model, known[name].models.initial)
+        slots.write(known[name].models.student.model, known[name].models.initial)
         return known[name]
 
     return case

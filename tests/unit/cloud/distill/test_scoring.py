@@ -12,7 +12,7 @@ from driftline_cloud.distill.examples import Example, by_size, from_samples
 from driftline_cloud.distill.scoring import agree, score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
-from driftline_cloud.workers.workers import Label, ScoreJob
+from driftline_cloud.jobs import Label, ScoreJob
 from tests.fakes.pair_samples import make_samples
 
 SETTINGS = DistilSettings(threads=1, label_batch_size=8)

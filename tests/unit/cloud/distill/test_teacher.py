@@ -14,7 +14,7 @@ from driftline_cloud.distill import passes, teacher
 from driftline_cloud.distill.examples import from_samples
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
-from driftline_shared.models.pair import load_pair
+from driftline_shared.pair.pair import load_pair
 from tests.fakes.pair_samples import make_samples
 
 SETTINGS = DistilSettings(threads=1, label_batch_size=4)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from driftline_cloud.distill import teacher
-from driftline_cloud.distill.alignment import ridge_fit
+from driftline_cloud.distill.losses.alignment import ridge_fit
 from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.trainer import distil, rate_share
-from driftline_cloud.workers.workers import DistillJob, ScoreJob
+from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_samples
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_cloud.distill.examples import plan_batches
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.workers import ray_tasks, transfer
-from driftline_cloud.workers.workers import Distilled, DistillJob, Label, ScoreJob
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
 
 TEXT = st.text(max_size=20)

@@ -14,22 +14,22 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from driftline_device.calibration import calibrate
 from driftline_device.config import load_config
 from driftline_device.doctor.machine import check_compressor
+from driftline_device.program.assembly import runtime_for
 from driftline_device.runtime.factory import CompressionChoice, make_runtime
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
-from driftline_device.runtime.torch import TorchRuntime
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.sampling.calibration import calibrate
 from driftline_device.sampling.sampler import Sampler
-from driftline_device.wiring import runtime_for
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.loading import weights_file
-from driftline_shared.models.compression.methods import METHODS, checked
+from driftline_shared.models.compression.table import METHODS, checked
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import load_student
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.models.loading import load_student
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import SamplingPolicy, VisualTokens
 from tests.fakes.clock import FakeClock
 from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, make_tiny_pair, random_image
@@ -57,7 +57,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     assert isinstance(student, FamilyModel)
     for name, method in METHODS.items():
         if method.trained:
-            kind, _ = method.load()
+            kind = method.compressor
             drawn = kind.fresh_weights(checked(name, {}), facts_of(student), seed=0)
             save_file(drawn, weights_file(folder / "student", name))
     return load_pair(folder)

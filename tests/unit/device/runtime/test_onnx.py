@@ -18,9 +18,9 @@ from driftline_device.runtime.onnx.prompts import Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.onnx.sessions import choose_providers
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.runtime.torch import TorchRuntime
+from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import QUESTIONS, random_image

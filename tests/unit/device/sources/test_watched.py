@@ -17,7 +17,7 @@ from driftline_device.sources import arrivals
 from driftline_device.sources.arrivals import Arrivals, FolderSettings, is_temporary
 from driftline_device.sources.source import Observation
 from driftline_device.sources.watched import WatchedFolderSource
-from driftline_shared.clock import SystemClock
+from driftline_shared.host.clock import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import until
 

@@ -15,7 +15,7 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
-from driftline_shared.models.compression.rows import TokenRow, TowerTokens
+from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
 from driftline_shared.models.multimodal import EXTRA_PLACE
 from tests.unit.shared.models.compression.test_tower import Chooser, loaded, picture_for
 

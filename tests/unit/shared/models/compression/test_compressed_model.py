@@ -11,14 +11,10 @@ import torch
 
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
-from driftline_shared.models.compression.methods import configured
+from driftline_shared.models.compression.table import configured
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import (
-    LmBatch,
-    MultimodalModel,
-    answer_places,
-    load_model,
-)
+from driftline_shared.models.loading import load_model
+from driftline_shared.models.multimodal import LmBatch, MultimodalModel, answer_places
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import QUESTIONS, random_image
 

@@ -28,7 +28,7 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
-from driftline_shared.models.compression.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
 
 WIDTH, LAYERS, CELLS = 32, 4, 6

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_shared.models.compression.rows import NONE, Kind, TokenRow, TowerTokens
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
 GRID = Grid(frames=2, rows=2, cols=3)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from driftline_shared.assembly.towers import register_towers
+from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteConfig
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import (
     Frames,
@@ -19,15 +21,13 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
-from driftline_shared.models.compression.prumerge import PrumergeCompressor, PrumergeOptions
-from driftline_shared.models.compression.quecc import QueccCompressor, QueccOptions
-from driftline_shared.models.compression.rows import BlockTokens, TowerTokens
-from driftline_shared.models.compression.tome import TomeCompressor, TomeOptions
+from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
+from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
+from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
+from driftline_shared.models.compression.rows.rows import BlockTokens, TowerTokens
 from driftline_shared.models.compression.tower import look, question_state
 from driftline_shared.models.compression.tower_blocks import outputs_of
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.towers import register_towers
-from driftline_shared.models.towers.efficientnet_lite import EfficientNetLiteConfig
+from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import make_tokenizer

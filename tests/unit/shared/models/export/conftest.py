@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driftline_shared.models.export.pair_export import Exported, export_pair
-from driftline_shared.models.pair import Pair
+from driftline_shared.pair.pair import Pair
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.exported import check_files, load_export
 from driftline_shared.models.cli import app
 from driftline_shared.models.export.pair_export import export_pair
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.export_file import check_files, load_export
+from driftline_shared.pair.pair import Pair, load_pair
 from tests.fakes.family_pair import make_family_pair
 
 

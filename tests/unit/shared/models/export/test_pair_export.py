@@ -10,20 +10,21 @@ import pytest
 import torch
 
 from driftline_shared.dropout import DropoutMasks
-from driftline_shared.exported import (
+from driftline_shared.models.adapters import slots
+from driftline_shared.models.export.agreement import ExportedLm, session
+from driftline_shared.models.export.pair_export import Exported
+from driftline_shared.models.families.llava import LlavaModel
+from driftline_shared.models.loading import load_student
+from driftline_shared.models.multimodal import LmBatch
+from driftline_shared.pair.export_file import (
     Export,
     adapter_shapes,
     check_files,
     graph_parameters,
     load_export,
 )
-from driftline_shared.image_steps import pixels_of
-from driftline_shared.models import adapters
-from driftline_shared.models.export.agreement import ExportedLm, session
-from driftline_shared.models.export.pair_export import Exported
-from driftline_shared.models.families.llava import LlavaModel
-from driftline_shared.models.multimodal import LmBatch, load_student
-from driftline_shared.models.pair import Pair, load_pair
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.tiny_pair import random_image
 
@@ -51,15 +52,15 @@ def export(folder: Path) -> Export:
 @pytest.fixture
 def trained(twin: LlavaModel) -> Any:
     """An adapter with every tensor moved, norms too, in the twin while the test runs."""
-    base = adapters.read(twin.model)
+    base = slots.read(twin.model)
     rng = np.random.default_rng(3)
     moved = {
         name: (array + 0.1 * rng.standard_normal(array.shape)).astype(np.float32)
         for name, array in base.items()
     }
-    adapters.write(twin.model, moved)
+    slots.write(twin.model, moved)
     yield moved
-    adapters.write(twin.model, base)
+    slots.write(twin.model, base)
 
 
 def lm_of(folder: Path, export: Export, precision: str = "fp32") -> ExportedLm:
@@ -140,7 +141,7 @@ def test_a_trained_adapter_gives_the_twins_logits(
 
 
 def test_version_0_overrides_norms_only(export: Export, twin: LlavaModel) -> None:
-    given = graph_parameters(export, adapters.read(twin.model))
+    given = graph_parameters(export, slots.read(twin.model))
     assert not given["projector"]
     assert {name for part in given.values() for name in part} == {
         norm.input for norm in export.adapter.norms
@@ -150,7 +151,7 @@ def test_version_0_overrides_norms_only(export: Export, twin: LlavaModel) -> Non
 def test_masks_drop_what_the_twin_drops(folder: Path, export: Export, twin: LlavaModel) -> None:
     tokens = tokens_of(twin)
     torch_masks = DropoutMasks(rate=export.dropout_rate, seed=11)
-    with torch.no_grad(), adapters.dropout_passes(twin.model, torch_masks):
+    with torch.no_grad(), slots.dropout_passes(twin.model, torch_masks):
         exact = twin.project(tokens)
         batch = twin.batch(exact, torch.from_numpy(KEPT)[None].expand(2, -1), ASKED)
         logits = twin.forward(batch).logits.numpy()
@@ -243,7 +244,7 @@ def test_every_file_is_listed_with_its_digest(folder: Path, export: Export) -> N
 
 
 def test_adapter_tables_name_every_tensor(export: Export, twin: LlavaModel) -> None:
-    held = {name: array.shape for name, array in adapters.read(twin.model).items()}
+    held = {name: array.shape for name, array in slots.read(twin.model).items()}
     assert adapter_shapes(export.adapter) == held
 
 

@@ -12,7 +12,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from driftline_shared.errors import PairError
-from driftline_shared.image_steps import pixels_of
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
     image_table,
@@ -20,8 +19,9 @@ from driftline_shared.models.export.preparation import (
     prompt_table,
 )
 from driftline_shared.models.families.llava import LlavaModel
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.pair import Canvas, Pair
+from driftline_shared.models.loading import load_model
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Canvas, Pair
 
 PROCESSORS: dict[str, Any] = {
     "square": lambda: SiglipImageProcessorPil(size={"height": 32, "width": 24}),

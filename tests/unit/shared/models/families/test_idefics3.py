@@ -20,9 +20,9 @@ from transformers import (
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import TEXT
 from driftline_shared.models.families.idefics3 import Idefics3Model
-from driftline_shared.models.grids import token_grid
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.pair import Canvas, token_space_digest
+from driftline_shared.models.fit.grids import token_grid
+from driftline_shared.models.loading import load_model
+from driftline_shared.pair.pair import Canvas, token_space_digest
 from driftline_shared.tokens import Grid
 from tests.fakes.families import idefics3, smolvlm
 from tests.fakes.families.idefics3 import EDGE, PATCH, PROMPT, SCALE, TILE, VIEW_TOKENS

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.loading import load_model
 from tests.fakes.families import llava
 from tests.fakes.tiny_pair import PATCH, PROMPT, QUESTIONS, SIZE, make_tokenizer, random_image
 

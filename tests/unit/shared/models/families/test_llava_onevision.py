@@ -17,9 +17,9 @@ from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.families.base import LEARNED
 from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
 from driftline_shared.models.families.onevision_frames import frame_processor
-from driftline_shared.models.grids import token_grid
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.pair import Canvas
+from driftline_shared.models.fit.grids import token_grid
+from driftline_shared.models.loading import load_model
+from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
 from tests.fakes.families import llava_onevision
 from tests.fakes.families.llava_onevision import PROMPT, SIDE, SIZE

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from driftline_shared.models.families.qwen3_vl import Qwen3VlModel
-from driftline_shared.models.multimodal import load_model
+from driftline_shared.models.loading import load_model
 from tests.fakes.families import qwen3_vl
 from tests.fakes.families.qwen_vl import MERGE, TOWER_WIDTH
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from driftline_device.runtime.uncertainty import SCORERS, Case, Dropout, mutual_information
+from driftline_device.runtime.torch.scores import SCORERS, Case, Dropout, mutual_information
 from driftline_shared.errors import PairError
-from driftline_shared.models.anatomy import ANATOMY
-from driftline_shared.models.digest import token_space_digest
 from driftline_shared.models.families.qwen_vl import QwenVlModel
-from driftline_shared.models.multimodal import load_model
-from driftline_shared.models.pair import AdapterSpec, Canvas
+from driftline_shared.models.loading import load_model
+from driftline_shared.pair.anatomy import ANATOMY
+from driftline_shared.pair.digest import token_space_digest
+from driftline_shared.pair.pair import AdapterSpec, Canvas
 from driftline_shared.tokens import Grid
 from tests.fakes.families import qwen2_5_vl, qwen3_vl
 

@@ -1,0 +1,177 @@
+"""From a candidate to a version (DWC, algorithms.md section 3): the line's side of the registry.
+
+    <round folder>/packed.safetensors    the chosen update with C_{v+1} and E_{v+1}, see arrays.py
+
+What is judged is always the decoded update C_{v+1}, never the candidate T: the smallest packing
+is chosen that passes the gate itself and keeps all but epsilon of what T gained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import structlog
+
+from driftline_cloud.distill.gate import Verdict
+from driftline_cloud.intake.line import Line
+from driftline_cloud.jobs import Distilled, Progress
+from driftline_cloud.release.arrays import load_packed, save_packed
+from driftline_cloud.release.choose import (
+    Choice,
+    ChooseSettings,
+    Judge,
+    Judgement,
+    choose,
+)
+from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of, update_bytes
+from driftline_cloud.release.packer import Packed
+from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rounds.round import Round
+from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_shared.errors import DriftlineError
+from driftline_shared.update import Adapter, Manifest
+
+log = structlog.get_logger(__name__)
+
+_PACKED = "packed.safetensors"
+_SHOWN = ("agreement", "source_accuracy")
+"""What of the gate's numbers travels in a manifest: each costs bytes on every download."""
+
+
+class Releases:
+    """The versions of one line: what devices hold, the next update, making it public."""
+
+    def __init__(
+        self,
+        registry: ReleaseRegistry,
+        line: Line,
+        initial: Adapter,
+        *,
+        settings: ChooseSettings,
+        expires_after_s: int = 0,
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._expires_after_s = expires_after_s
+        self._line = LineIdentity(
+            id=line.id,
+            pair=line.pair,
+            base_model=line.base_model,
+            token_space=line.token_space.digest,
+        )
+        registry.open_line(self._line, initial)
+
+    @property
+    def keep_gain(self) -> float:
+        """Share of a candidate's gain that its update must keep."""
+        return 1.0 - self._settings.epsilon
+
+    def newest_version(self) -> int:
+        """The newest version; 0 is the adapter every device starts with."""
+        return self._registry.newest_version(self._line.id)
+
+    def canonical(self, version: int) -> Adapter:
+        """C_v: what devices at `version` hold, bit for bit."""
+        # In name order: a file gives its tensors in any, and work may draw numbers by tensor.
+        return dict(sorted(self._registry.canonical(self._line.id, version).items()))
+
+    def offer(
+        self, held_version: int, *, failed_versions: Collection[int], full_reason: str = ""
+    ) -> Manifest | None:
+        """The update for a device that holds `held_version`, if there is one for it."""
+        return self._registry.offer(
+            self._line.id, held_version, failed_versions=failed_versions, full_reason=full_reason
+        )
+
+    def read_blob(self, digest: bytes, offset: int, max_bytes: int) -> bytes:
+        """A piece of a blob; empty at its end; UpdateError beyond it."""
+        return self._registry.blobs.read(digest, offset, max_bytes)
+
+    def compress(
+        self,
+        round_: Round,
+        distilled: Distilled,
+        gate: ScoredGate,
+        folder: Path,
+        progress: Progress,
+    ) -> Verdict:
+        """Choose the update and keep it in `folder`; not accepted if every packing spoils it."""
+        base = self.canonical(round_.base_version)
+        choice = choose(
+            base,
+            distilled.adapter,
+            self._registry.residual(self._line.id),
+            distilled.importance,
+            judge=_judge_by(gate, distilled.adapter, base),
+            cost=lambda packed: self._cost(packed, round_),
+            settings=self._settings,
+            progress=progress,
+        )
+        verdict = gate.judge(choice.packed.adapter, base)
+        numbers = {**verdict.numbers, **_numbers(choice)}
+        if not verdict.accepted:
+            reason = f"no packing within {choice.budget_bytes} bytes passes: {verdict.reason}"
+            return Verdict(accepted=False, reason=reason, numbers=numbers)
+        if not choice.good_enough:
+            # It passes the gate; what it lacks stays in the residual and goes with the next one.
+            log.warning("update_cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)
+        save_packed(folder / _PACKED, choice.packed)
+        return Verdict(accepted=True, reason=choice.packed.label, numbers=numbers)
+
+    def publish(self, round_: Round, folder: Path) -> Manifest:
+        """Make the update in `folder` the next version; again and again gives the one it made."""
+        done = self.published(round_)
+        if done is not None:
+            return done
+        packed = load_packed(folder / _PACKED)
+        if packed is None:
+            raise DriftlineError(f"the update of round {round_.id} is gone from its folder")
+        lineage = self._lineage(round_, round_.numbers)
+        return self._registry.publish(self._line.id, packed, lineage)
+
+    def published(self, round_: Round) -> Manifest | None:
+        """The manifest that `round_` released, if it got that far."""
+        return self._registry.find_round(self._line.id, round_.id)
+
+    def _lineage(self, round_: Round, numbers: Mapping[str, float]) -> Lineage:
+        created_s = round_.created_unix_s
+        return Lineage(
+            round_id=round_.id,
+            num_samples=round_.num_samples,
+            created_unix_s=created_s,
+            expires_unix_s=created_s + self._expires_after_s if self._expires_after_s else 0,
+            gate={name: numbers.get(f"update.candidate_{name}", 0.0) for name in _SHOWN},
+        )
+
+    def _cost(self, packed: Packed, round_: Round) -> int:
+        # Any non-zero numbers: protobuf leaves out zeros, and the cost must not be told too small.
+        lineage = self._lineage(round_, {f"update.candidate_{name}": 1.0 for name in _SHOWN})
+        return update_bytes(
+            manifest_of(
+                packed,
+                self._line,
+                lineage,
+                base_version=round_.base_version,
+                target_version=round_.target_version,
+            )
+        )
+
+
+def _judge_by(gate: ScoredGate, target: Adapter, base: Adapter) -> Judge:
+    """The gate's word on a decoded update, in the terms of the search."""
+
+    def judge(adapter: Adapter) -> Judgement:
+        verdict = gate.nearly(adapter, target, base)
+        return Judgement(good_enough=verdict.accepted, kept_gain=verdict.numbers["kept_gain"])
+
+    return judge
+
+
+def _numbers(choice: Choice) -> dict[str, float]:
+    return {
+        "update_bytes": float(choice.num_bytes),
+        "budget_bytes": float(choice.budget_bytes),
+        "kept_gain": choice.kept_gain,
+        "num_judged": float(choice.num_judged),
+    }

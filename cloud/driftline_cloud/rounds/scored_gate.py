@@ -1,0 +1,52 @@
+"""The gate of one round: scores come from workers, verdicts from `distill.gate`."""
+
+from __future__ import annotations
+
+from driftline_cloud.distill.gate import GateLimits, Verdict, judge, judge_packed
+from driftline_cloud.jobs import GateScores, ScoreJob
+from driftline_cloud.workers.workers import Workers
+from driftline_shared.update import Adapter, adapter_digest
+
+
+class ScoredGate:
+    """Judges adapters on the sets of `job`. An adapter is scored once, however often it is judged.
+
+    `keep_gain`: share of the candidate's gain that a packed update must keep.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        job: ScoreJob,
+        *,
+        limits: GateLimits | None = None,
+        keep_gain: float = 0.95,
+    ) -> None:
+        self._workers = workers
+        self._job = job
+        self._limits = limits or GateLimits()
+        self._keep_gain = keep_gain
+        self._known: dict[bytes, GateScores] = {}
+
+    def judge(self, candidate: Adapter, base: Adapter) -> Verdict:
+        """Whether `candidate` is enough better than `base`, and forgets little enough."""
+        new, old = self.scores(candidate, base)
+        return judge(new, old, self._limits)
+
+    def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> Verdict:
+        """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""
+        small, new, old = self.scores(packed, candidate, base)
+        return judge_packed(small, new, old, self._limits, keep_gain=self._keep_gain)
+
+    def scores(self, *adapters: Adapter) -> list[GateScores]:
+        """Scores of each, in order."""
+        digests = [adapter_digest(adapter) for adapter in adapters]
+        missing = {
+            digest: adapter
+            for digest, adapter in zip(digests, adapters, strict=True)
+            if digest not in self._known
+        }
+        if missing:
+            scored = self._workers.score(self._job, list(missing.values()))
+            self._known |= dict(zip(missing, scored, strict=True))
+        return [self._known[digest] for digest in digests]

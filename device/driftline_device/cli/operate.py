@@ -1,0 +1,92 @@
+"""Commands that leave an operator's wish for the daemon: rollback, pause, resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from driftline_device.cli.options import ConfigFlag, JsonFlag, StateFlag, load
+
+if TYPE_CHECKING:
+    from driftline_device.daemon.state_files import Memory
+
+app = typer.Typer()
+
+_ROLLBACK_EXAMPLES = """
+**Examples**
+
+    driftline device rollback 7
+
+Leaves version 7 if it is in force and never tries it again; a running daemon does so within
+a second, a stopped one at its next start. Exit codes: 0 well; 1 no daemon has run there; 2 a
+setting is wrong.
+"""
+
+_PAUSE_EXAMPLES = """
+**Examples**
+
+    driftline device pause
+
+    driftline device pause --state /var/lib/driftline-device --json
+
+Questions are answered as before; no answer is sampled, no sample leaves, no update is asked for
+(one under way is finished). The device stays enrolled. A running daemon obeys within a second, and
+after every restart until `driftline device resume`. Exit codes: 0 well; 1 no daemon has run there;
+2 a setting is wrong.
+"""
+
+_RESUME_EXAMPLES = """
+**Examples**
+
+    driftline device resume
+
+Exit codes: 0 well; 1 no daemon has run there; 2 a setting is wrong.
+"""
+
+
+@app.command(epilog=_ROLLBACK_EXAMPLES)
+def rollback(
+    version: Annotated[int, typer.Argument(help="Version to leave, as `status` shows it.", min=1)],
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Go back to the version before; this one is never tried again."""
+    memory = _memory(state, config)
+    memory.wish_rollback(version)
+    _say({"leave_version": version}, f"version {version} will be left if it is in force", as_json)
+
+
+@app.command(epilog=_PAUSE_EXAMPLES)
+def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+    """Only answer: sample nothing, send no sample, take no update, until `resume`."""
+    import time
+
+    memory = _memory(state, config)
+    memory.pause(time.time())
+    _say({"paused_unix_s": memory.paused_since()}, "paused; the device goes on answering", as_json)
+
+
+@app.command(epilog=_RESUME_EXAMPLES)
+def resume(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+    """End a pause."""
+    memory = _memory(state, config)
+    memory.resume()
+    _say({"paused_unix_s": None}, "the device samples, sends and takes updates again", as_json)
+
+
+def _memory(state: Path | None, config: Path | None) -> Memory:
+    """Of a state folder that a daemon has used: a wish in a mistyped folder would be lost."""
+    settings = load(config, None, {"state": state})
+    from driftline_device.daemon.snapshot import read_snapshot
+    from driftline_device.daemon.state_files import Memory
+
+    read_snapshot(settings.state)
+    return Memory(settings.state)
+
+
+def _say(document: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(document) if as_json else text)

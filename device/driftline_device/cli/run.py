@@ -1,0 +1,214 @@
+"""Commands that load the model: run, ask, calibrate."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftline_device.cli.inspect import show
+from driftline_device.cli.options import (
+    ConfigFlag,
+    JsonFlag,
+    PairFlag,
+    PrintFlag,
+    SetFlag,
+    StateFlag,
+    load,
+)
+
+app = typer.Typer()
+
+_RUN_EXAMPLES = """
+**Examples**
+
+    driftline device run --source photos/ --question "What is this?"
+
+    driftline device run --source stream.jsonl --cloud 127.0.0.1:7443 --hold
+
+    driftline device run --source day.jsonl --source night.jsonl --settle 60 --events run.jsonl
+
+    driftline device run --api-port 8000
+
+    driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
+
+    driftline device run --source camera:0 --question "Is the door open?" --set frames.every_s=10
+
+**Sources**: a folder of images, a .jsonl file, a video file, `watch:FOLDER` (images that come in
+too), `camera:NUMBER` or `camera:/dev/...`, `rtsp://...`, `http://...` (an MJPEG stream). The last
+three kinds never end. Without --source, those of the setting `sources` are read.
+
+A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
+scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
+environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over the environment, the
+environment over the file. SIGTERM stops reading and gives waiting samples --drain seconds to leave;
+SIGHUP takes up changed settings, as far as that goes without a restart.
+
+Exit codes: 0 well; 1 data or pair is wrong; 2 a setting is wrong or the state folder is in use.
+"""
+
+_ASK_EXAMPLES = """
+**Examples**
+
+    driftline device ask photo.jpg "What colour is the ball?"
+
+    driftline device ask photo.jpg "What colour is the ball?" --json
+
+Answers with the adapter version that the device in --state runs. Exit codes: 0 well; 1 the image or
+the pair is wrong; 2 a setting is wrong.
+"""
+
+_CALIBRATE_EXAMPLES = """
+**Examples**
+
+    driftline device calibrate --pair ./my-pair
+
+    driftline device calibrate --pair ./my-pair --set compute=cuda
+
+The second step of bringing a pair, after `driftline models fit-token-space`. Exit codes: 0 well;
+1 the pair is wrong or has no source calibration set; 2 a setting is wrong.
+"""
+
+
+@app.command(epilog=_RUN_EXAMPLES)
+def run(
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="See below; repeat for more, in order.", metavar="SOURCE"),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option("--question", help="Asked about each image or frame.")
+    ] = None,
+    cloud: Annotated[
+        str | None, typer.Option("--cloud", help="host:port of the cloud; none: work alone.")
+    ] = None,
+    state: StateFlag = None,
+    pair: PairFlag = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Stay up after the last source, until SIGTERM.")
+    ] = False,
+    pace: Annotated[
+        float | None, typer.Option("--pace", help="Questions a second; 0: as fast as possible.")
+    ] = None,
+    settle: Annotated[
+        float | None,
+        typer.Option("--settle", help="Most seconds to wait after each source for the cloud."),
+    ] = None,
+    drain: Annotated[
+        float | None, typer.Option("--drain", help="Most seconds for samples to leave at the end.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Append one JSON line per answer here.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampling.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
+    ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option("--api-port", help="Port of the local OpenAI-compatible API; 0: none."),
+    ] = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    print_config: PrintFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer a stream or a local API, send what is uncertain, take updates."""
+    flags: dict[str, object] = {
+        "question": question,
+        "cloud": cloud,
+        "state": state,
+        "pair": pair,
+        "pace": pace,
+        "settle_s": settle,
+        "drain_s": drain,
+        "events": events,
+        "seed": seed,
+        "metrics.port": metrics_port,
+        "api.port": api_port,
+    }
+    settings = load(config, set_, flags)
+    if print_config:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
+    from driftline_device.daemon.systemd import notifier_of
+    from driftline_device.program.service import run_device
+    from driftline_device.sources.address import LIVE, parse_address
+    from driftline_shared.errors import ConfigError
+    from driftline_shared.program.logs import setup_logs
+
+    source = source or list(settings.sources)
+    if not source and not hold and not settings.api.port:
+        raise ConfigError(
+            "nothing to do: give --source, --api-port, or --hold to only stay in touch"
+        )
+    setup_logs(level=settings.log.level, form=settings.log.form, file=settings.log_file)
+    snapshot = run_device(
+        settings,
+        source,
+        hold=hold or not source,
+        reread=lambda: load(config, set_, flags),
+        notifier=notifier_of(os.environ),
+    )
+    show(snapshot, as_json=as_json)
+    # A camera or watched folder may have had nothing to show until it was stopped.
+    ends = bool(source) and parse_address(source[-1]).kind not in LIVE
+    if ends and not snapshot["num_answered"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=_ASK_EXAMPLES)
+def ask(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    state: StateFlag = None,
+    pair: PairFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer one question with the version this device runs; nothing is sent."""
+    settings = load(config, set_, {"state": state, "pair": pair})
+    from driftline_device.program.service import ask_once
+    from driftline_shared.program.logs import setup_logs
+
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    answer = ask_once(settings, image, question)
+    if as_json:
+        typer.echo(
+            json.dumps({"answer": answer.text, "scores": answer.scores, "version": answer.version})
+        )
+    else:
+        typer.echo(answer.text)
+
+
+@app.command(epilog=_CALIBRATE_EXAMPLES)
+def calibrate(
+    pair: PairFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score the student on the pair's source set, for the sample gate; writes gate.safetensors."""
+    settings = load(config, set_, {"pair": pair})
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from driftline_device.program.service import calibrate_pair
+    from driftline_shared.program.logs import setup_logs
+
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring the source calibration set", total=None)
+        done = calibrate_pair(settings, lambda n, total: bar.update(task, completed=n, total=total))
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+    else:
+        typer.echo(
+            f"gate: {done.num_questions} questions scored; self-check: {done.num_probe_right} of "
+            f"{done.num_probe} answered as expected"
+        )

@@ -1,0 +1,244 @@
+"""Answer, reply, then count and sample: the one way that every question goes, wherever it comes
+from.
+
+Any thread may ask. The model is shared in turns; sampler, events and the sampling policy belong to
+whoever holds `_sampling`. A reply leaves before either sees the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+
+from driftline_device.daemon.asking import Asker, UnheardError
+from driftline_device.daemon.parts import Parts, Reply
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.turns import Turns
+from driftline_device.sources.source import Observation
+from driftline_device.updates.watch import uncertainty
+from driftline_shared.errors import DriftlineError, Reason
+from driftline_shared.exact_match import is_correct
+from driftline_shared.tokens import SamplingPolicy
+
+RETRY_PAUSES_S = (0.0, 0.2, 1.0)
+"""Waits before a question is asked again while a new version is under watch: time to roll back."""
+
+MOST_UNSAMPLED = 2
+"""Questions of other threads between their turn at the model and the end of their sampling. Where
+sampling is slower than those who ask, they wait for it, rather than that samples pile up."""
+
+_log = structlog.get_logger(__name__)
+
+
+def guard(what: str, call: Callable[[], None]) -> None:
+    """Nothing in the background may stop the device: what `call` raises is logged."""
+    try:
+        call()
+    except Exception:
+        _log.exception("daemon.guarded", what=what)
+
+
+class Answering:
+    """The answers of one device. `paused`: they are neither sampled nor sent."""
+
+    def __init__(self, parts: Parts, reply: Reply) -> None:
+        self._parts = parts
+        self._reply = reply
+        self._sampling = threading.Lock()
+        self._asks = threading.Condition()
+        self._unsampled = Turns(places=MOST_UNSAMPLED)
+        self._num_asks = 0
+        self._is_open = False
+        self._num_counted = 0
+        self._keep_due_s = 0.0
+        # At most one waits; a deque, since it comes from another thread.
+        self._policies: deque[SamplingPolicy] = deque(maxlen=1)
+        self._told_of_images = False
+        self.paused = False
+
+    # -- a source's questions ----------------------------------------------------------------
+
+    def handle(self, batch: Sequence[Observation], *, segment: str, keep_every_s: float) -> None:
+        """Answer `batch` at once; what the model fails on is logged and counted."""
+        questions = [Question(image=each.image, text=each.question) for each in batch]
+        answers = self._answer(questions)
+        for observation, question, answer in zip(batch, questions, answers, strict=True):
+            if answer is None:
+                self._parts.meter.errored()
+                _log.error("answer.failed", place=observation.place)
+                continue
+            guard("reply", partial(self._reply, observation, answer))
+            self._finish(observation, question, answer, segment)
+        self._keep_sometimes(keep_every_s)
+
+    # -- questions of other threads ----------------------------------------------------------
+
+    def open(self) -> None:
+        """Take questions from other threads."""
+        self._is_open = True
+
+    def close(self, timeout_s: float) -> bool:
+        """Take no more; whether those in hand ended within `timeout_s`."""
+        with self._asks:
+            self._is_open = False
+            return self._asks.wait_for(lambda: self._num_asks == 0, timeout_s)
+
+    def ask(
+        self,
+        observation: Observation,
+        asker: Asker | None = None,
+        *,
+        segment: str,
+        keep_every_s: float,
+    ) -> Answer:
+        """One question, from any thread: `asker` has its answer before it is sampled.
+
+        Raises DriftlineError: `stopping` before `open` and after `close`, `internal` where the
+        model fails on it again and again. Raises UnheardError if `asker` does.
+        """
+        with self._asks:
+            if not self._is_open:
+                raise DriftlineError("the device takes no questions now", reason=Reason.STOPPING)
+            self._num_asks += 1
+        try:
+            with self._unsampled:
+                answer = self._ask(observation, asker, segment)
+            self._keep_sometimes(keep_every_s)
+            return answer
+        finally:
+            with self._asks:
+                self._num_asks -= 1
+                self._asks.notify_all()
+
+    def _ask(self, observation: Observation, asker: Asker | None, segment: str) -> Answer:
+        question = Question(image=observation.image, text=observation.question)
+        answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), asker)
+        if answer is None:
+            self._parts.meter.errored()
+            _log.error("answer.failed", place=observation.place)
+            raise DriftlineError("the model failed on this question")
+        if asker is not None:
+            guard("reply", partial(asker.answered, answer))
+        self._finish(observation, question, answer, segment)
+        return answer
+
+    # -- sampling ----------------------------------------------------------------------------
+
+    def take_policy(self, policy: SamplingPolicy) -> None:
+        """Obeyed from the next answer on."""
+        self._policies.append(policy)
+
+    def tell_of_images(self) -> None:
+        """Say once that the cloud asks for images which the owner does not let leave."""
+        if self._parts.sampler.images_refused and not self._told_of_images:
+            self._told_of_images = True
+            _log.warning(
+                "policy.images_stay",
+                revision=self._parts.sampler.policy.revision,
+                fix="Nothing to do, or set images_may_leave = true to let parts of images leave.",
+            )
+
+    def keep(self) -> None:
+        """Write down what a restart must not forget of sampling."""
+        with self._sampling:
+            guard("sampling", partial(self._parts.memory.keep_sampling, self._parts.sampler))
+
+    def _keep_sometimes(self, every_s: float) -> None:
+        now_s = self._parts.clock.monotonic_s()
+        if now_s >= self._keep_due_s:
+            self._keep_due_s = now_s + every_s
+            self.keep()
+
+    # -- one answer --------------------------------------------------------------------------
+
+    def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """An answer for each question; None only where the model fails on it again and again."""
+        try:
+            with self._parts.turns:
+                return list(self._parts.runtime.answer(questions))
+        except Exception:
+            _log.exception("answer.batch_raised", num_questions=len(questions))
+            self._parts.applier.errored()
+        return [self._answer_one(question, RETRY_PAUSES_S, None) for question in questions]
+
+    def _answer_one(
+        self, question: Question, pauses_s: Sequence[float], asker: Asker | None
+    ) -> Answer | None:
+        told = None if asker is None else (lambda _row, text: asker.told(text))
+        for pause_s in pauses_s:
+            if pause_s and not self._parts.applier.state.watching:
+                break
+            if pause_s:  # sleeping for no time gives the processor away
+                self._parts.clock.sleep(pause_s)
+            try:
+                with self._parts.turns:
+                    if asker is not None:
+                        asker.began()
+                    return self._parts.runtime.answer([question], told=told)[0]
+            except UnheardError:
+                raise
+            except Exception as error:
+                _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
+                self._parts.applier.errored()
+        return None
+
+    def _finish(
+        self, observation: Observation, question: Question, answer: Answer, segment: str
+    ) -> None:
+        self._parts.applier.answered(question, answer)
+        with self._sampling:
+            sample_id = self._sample(observation, answer)
+            self._count(observation, answer, sample_id, segment)
+
+    def _sample(self, observation: Observation, answer: Answer) -> bytes | None:
+        """Consider the answer for sending; the sample's id if it lies in the spool now."""
+        if self.paused:
+            return None
+        try:
+            if self._policies:
+                self._obey(self._policies.popleft())
+            with self._parts.turns:
+                sample = self._parts.sampler.consider(
+                    observation.question, answer, self._parts.runtime, observation.image
+                )
+            if sample is None or not self._parts.spool.append(sample):
+                return None
+        except Exception:
+            _log.exception("sample.raised")
+            return None
+        if self._parts.link is not None:
+            self._parts.link.wake()
+        return sample.id
+
+    def _obey(self, policy: SamplingPolicy) -> None:
+        try:
+            self._parts.sampler.set_policy(policy)
+            _log.info("policy.obeyed", revision=policy.revision)
+        except DriftlineError as error:
+            _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
+        self.tell_of_images()
+
+    def _count(
+        self, observation: Observation, answer: Answer, sample_id: bytes | None, segment: str
+    ) -> None:
+        truth = observation.truth
+        correct = None if truth is None else is_correct(answer.text, truth)
+        domain = observation.domain or segment
+        score = uncertainty(answer)
+        self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
+        self._num_counted += 1
+        row = {
+            "n": self._num_counted,
+            "segment": segment,
+            "domain": domain,
+            "correct": correct,
+            "version": answer.version,
+            "uncertainty": round(score, 6),
+            "sent": sample_id is not None,
+            "sample": sample_id.hex() if sample_id else None,
+        }
+        guard("events", lambda: self._parts.events.write(**row))

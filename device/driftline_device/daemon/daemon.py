@@ -1,0 +1,313 @@
+"""The daemon: source -> answer -> reply -> sample -> spool -> link, and updates between two
+requests.
+
+Threads: the caller of `run`, and whoever calls `ask`, answers and samples; `driftline-updates`
+asks for updates, applies and watches them; `driftline-status` writes the snapshot and what a
+restart must not forget; the link has its own. Whatever goes wrong in the background is logged and
+tried again: the device always answers.
+
+State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
+(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json and
+paused.json (an operator's wishes).
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import structlog
+
+from driftline_device.daemon.answering import Answering, guard
+from driftline_device.daemon.asking import Asker
+from driftline_device.daemon.pacing import Pacer, batch_size, batches
+from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.settling import is_settled
+from driftline_device.daemon.snapshot import Snapshot, write_snapshot
+from driftline_device.daemon.supervision import NoSupervisor, Supervisor
+from driftline_device.daemon.views import take_snapshot
+from driftline_device.runtime.runtime import Answer
+from driftline_device.sources.source import Observation, Source
+from driftline_device.updates.applier import UpdateSettings
+from driftline_shared.errors import DriftlineError, LinkError, Reason
+from driftline_shared.tokens import SamplingPolicy
+
+ASKS_END_S = 30.0
+"""Most seconds that questions in hand may take when the daemon stops."""
+
+SLICE_S = 0.2
+"""Longest wait of the answering thread before it looks whether it should stop."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Daemon:
+    """Runs one device. `start`, any number of `run`, then `stop`; `request_stop` from anywhere."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        settings: DaemonSettings,
+        *,
+        reply: Reply = no_reply,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._answering = Answering(parts, reply)
+        self._supervisor = supervisor or NoSupervisor()
+        self._paused_unix_s: float | None = None
+        self._started = False
+        self._stop_asked = False
+        self._ending = threading.Event()
+        self._activity = "starting"
+        self._segment = ""
+        self._num_broken_rows = 0
+        self._threads = [
+            threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True),
+            threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
+        ]
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load what is in force and begin the background work; the cloud need not be there."""
+        self._answering.tell_of_images()
+        self._take_pause()
+        self._parts.applier.recover()
+        if self._parts.link is not None:
+            self._parts.link.start()
+        for thread in self._threads:
+            thread.start()
+        self._answering.open()
+        self._started = True
+
+    def request_stop(self) -> None:
+        """Stop reading after the batch in hand; safe in a signal handler.
+
+        A plain flag: an Event's lock may be held by the very thread that a handler interrupts.
+        """
+        self._stop_asked = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stop_asked
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ask` takes questions."""
+        return self._started and not self._stop_asked
+
+    def run(self, source: Source) -> int:
+        """Answer everything `source` gives, unless stopped; how many were answered."""
+        self._activity, self._segment = "answering", source.name
+        self._parts.meter.new_segment(source.name)
+        before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
+        pacer, num_read = Pacer(self._parts.clock), 0
+        with closing(iter(source)) as rows:
+            for batch in batches(rows, self._batch_size):
+                num_read += len(batch)
+                self._num_broken_rows = broken + source.num_broken
+                if not self._keep_pace(pacer, len(batch)):
+                    break
+                if batch:
+                    self._answering.handle(
+                        batch, segment=self._segment, keep_every_s=self._settings.status_s
+                    )
+                self._supervisor.beat()
+                every = self._settings.settle_every
+                if every and num_read // every > (num_read - len(batch)) // every:
+                    self.settle(self._settings.settle_s)
+                    self._activity = "answering"
+        self._num_broken_rows = broken + source.num_broken
+        return self._parts.meter.read().num_answered - before
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until samples have left and no update is on its way, at most `timeout_s` seconds.
+
+        Settled means: for `quiet_s` on end the spool was empty, no round ran in the cloud and its
+        newest version was in force here (or had failed here). False if that did not come about.
+        """
+        link = self._parts.link
+        if link is None:
+            return True
+        if self._paused_unix_s is not None:
+            return False
+        self._activity = "settling"
+        clock = self._parts.clock
+        deadline_s = clock.monotonic_s() + timeout_s
+        quiet_since_s: float | None = None
+        while not self._stop_asked and clock.monotonic_s() < deadline_s:
+            link.wake()
+            if self._is_settled(link):
+                now_s = clock.monotonic_s()
+                quiet_since_s = now_s if quiet_since_s is None else quiet_since_s
+                if now_s - quiet_since_s >= self._settings.quiet_s:
+                    return True
+            else:
+                quiet_since_s = None
+                self._parts.applier.wake.set()
+            self._supervisor.beat()
+            clock.sleep(SLICE_S)
+        return False
+
+    def hold(self) -> None:
+        """Stay in touch with the cloud, without questions, until somebody asks to stop."""
+        self._activity = "holding"
+        turns, num_done = self._parts.turns, -1
+        while not self._stop_asked:
+            # Other threads may be asking: a model that hangs must stop the beat, too.
+            if turns.is_free or turns.num_done != num_done:
+                self._supervisor.beat()
+            num_done = turns.num_done
+            self._parts.clock.sleep(SLICE_S)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until the spool is empty, at most `timeout_s`; whether it is (True without link)."""
+        if self._parts.link is None:
+            return True
+        self._activity = "draining"
+        return self._parts.link.flush(0.0 if self._paused_unix_s is not None else timeout_s)
+
+    def stop(self, drain_s: float) -> bool:
+        """Drain for at most `drain_s`, then end all threads; whether the spool was emptied."""
+        self._stop_asked = True
+        if not self._answering.close(ASKS_END_S):
+            _log.warning("daemon.questions_left", waited_s=ASKS_END_S)
+        drained = self.drain(drain_s)
+        self._ending.set()
+        self._parts.applier.wake.set()
+        if self._parts.link is not None:
+            self._parts.link.stop()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(10.0)
+        self._activity = "stopped"
+        self._answering.keep()
+        self._tick()
+        return drained
+
+    def take_settings(
+        self, settings: DaemonSettings, updates: UpdateSettings, policy: SamplingPolicy
+    ) -> None:
+        """New settings from the next step on, for the thread that answers.
+
+        `policy` counts only where the cloud has never given one.
+        """
+        self._settings = settings
+        self._parts.applier.take_settings(updates)
+        if self._parts.memory.policy() is None:
+            self._answering.take_policy(policy)
+
+    def adopt_policy(self, policy: SamplingPolicy) -> None:
+        """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
+        self._answering.take_policy(policy)
+        try:
+            self._parts.memory.keep_policy(policy)
+        except OSError as error:
+            _log.error("policy.not_kept", error=str(error))
+
+    # -- answering ---------------------------------------------------------------------------
+
+    def _batch_size(self) -> int:
+        return batch_size(self._settings.batch_size, self._settings.pace)
+
+    def _keep_pace(self, pacer: Pacer, num_more: int) -> bool:
+        """Wait until `num_more` questions are due; False if stopped before."""
+        pacer.count(num_more)
+        while not self._stop_asked:
+            # Asked for anew each time: a new pace may have come.
+            wait_s = pacer.wait_s(self._settings.pace)
+            if wait_s <= 0:
+                return True
+            self._supervisor.beat()
+            self._parts.clock.sleep(min(wait_s, SLICE_S))
+        return False
+
+    def ask(self, observation: Observation, asker: Asker | None = None) -> Answer:
+        """Answer one question as a source's would be, from any thread; see `Answering.ask`.
+
+        `asker` has the reply before the answer is sampled; this returns after.
+        """
+        if not self.ready:
+            raise DriftlineError("the device is starting or draining", reason=Reason.STOPPING)
+        return self._answering.ask(
+            observation,
+            asker,
+            segment=observation.domain or self._segment,
+            keep_every_s=self._settings.status_s,
+        )
+
+    # -- background --------------------------------------------------------------------------
+
+    def _run_updates(self) -> None:
+        applier, link, clock = self._parts.applier, self._parts.link, self._parts.clock
+        due_s = clock.monotonic_s()
+        while not self._ending.is_set():
+            try:
+                applier.act()
+                settling = self._activity == "settling"
+                due = clock.monotonic_s() >= due_s or settling
+                if link is not None and due and self._paused_unix_s is None:
+                    due_s = clock.monotonic_s() + self._settings.poll_s
+                    if applier.poll(link):
+                        due_s = 0.0  # there may be the next version already
+            except LinkError as error:
+                _log.info("updates.waiting", reason=error.reason, error=str(error))
+            except Exception:
+                _log.exception("updates.raised")
+            wait_s = min(1.0 if self._activity == "settling" else self._settings.poll_s, 60.0)
+            clock.wait(applier.wake, max(0.0, min(wait_s, due_s - clock.monotonic_s())))
+
+    def _run_status(self) -> None:
+        while not self._parts.clock.wait(self._ending, self._settings.status_s):
+            self._tick()
+
+    def _tick(self) -> None:
+        guard("pause", self._take_pause)
+        guard("status", self._tell)
+        guard("rollback", self._take_wish)
+
+    def _tell(self) -> None:
+        snapshot = self.snapshot()
+        write_snapshot(self._parts.state, snapshot)
+        self._supervisor.tell(snapshot)
+
+    def _take_pause(self) -> None:
+        """Obey an operator's wish to rest, or that it was taken back."""
+        since = self._parts.memory.paused_since()
+        was, self._paused_unix_s = self._paused_unix_s, since
+        self._answering.paused = since is not None
+        if (was is None) == (since is None):
+            return
+        _log.warning("daemon.resumed" if since is None else "daemon.paused", since_unix_s=since)
+        if self._parts.link is not None:
+            self._parts.link.hold(since is not None)
+
+    def _take_wish(self) -> None:
+        version = self._parts.memory.take_rollback()
+        if version is not None:
+            self._parts.applier.request_rollback(version)
+
+    def _is_settled(self, link: DeviceLink) -> bool:
+        try:
+            return is_settled(
+                link.status(),
+                line=f"{self._parts.pair_name}-{self._parts.runtime.base_model[:12]}",
+                num_waiting=self._parts.spool.stats().num_samples,
+                state=self._parts.applier.state,
+                failed_versions=self._parts.applier.failed_versions,
+            )
+        except LinkError:
+            return False
+
+    def snapshot(self) -> Snapshot:
+        """The daemon now."""
+        return take_snapshot(
+            self._parts,
+            activity=self._activity,
+            segment=self._segment,
+            num_broken_rows=self._num_broken_rows,
+            paused_unix_s=self._paused_unix_s,
+        )

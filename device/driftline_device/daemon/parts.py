@@ -1,0 +1,78 @@
+"""What a daemon is put together from, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from driftline_device.daemon.events import EventLog
+from driftline_device.daemon.meter import Meter
+from driftline_device.daemon.settling import LinkView
+from driftline_device.daemon.state_files import Memory
+from driftline_device.runtime.runtime import Answer, Runtime
+from driftline_device.runtime.turns import Turns
+from driftline_device.sampling.sampler import Sampler
+from driftline_device.sources.source import Observation
+from driftline_device.spool.spool import Spool
+from driftline_device.updates.applier import Applier, UpdateLink
+from driftline_shared.host.clock import Clock
+
+
+class DeviceLink(UpdateLink, LinkView, Protocol):
+    """What the daemon needs of the link."""
+
+    def start(self) -> None:
+        """Begin in the background."""
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End; whether it did in time."""
+
+    def wake(self) -> None:
+        """There is something to send."""
+
+    def hold(self, held: bool) -> None:
+        """Hold samples back, or let them go again."""
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to send; whether that is so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DaemonSettings:
+    """See `DeviceConfig` for units and meaning."""
+
+    batch_size: int = 8
+    pace: float = 0.0
+    poll_s: float = 5.0
+    status_s: float = 1.0
+    quiet_s: float = 2.0
+    settle_s: float = 0.0
+    settle_every: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a daemon ties together; `link` is None for a device that works alone."""
+
+    state: Path
+    device_id: str
+    pair_name: str
+    runtime: Runtime
+    sampler: Sampler
+    spool: Spool
+    applier: Applier
+    memory: Memory
+    meter: Meter
+    events: EventLog
+    turns: Turns
+    clock: Clock
+    link: DeviceLink | None = None
+
+
+Reply = Callable[[Observation, Answer], None]
+
+
+def no_reply(_observation: Observation, _answer: Answer) -> None:
+    """No one waits for the answers."""

@@ -1,0 +1,64 @@
+"""Who looks after a daemon: is told how it is, and gets a word in between two of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from driftline_device.daemon.snapshot import Snapshot
+from driftline_device.daemon.systemd import Notifier
+
+
+class Supervisor(Protocol):
+    """Called by the daemon; must return soon and never raise."""
+
+    def beat(self) -> None:
+        """The loop that answers or waits has come round; from its own thread, between two steps."""
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """How the daemon is, every `status_s` seconds; from the status thread."""
+
+
+class NoSupervisor:
+    """Nobody looks."""
+
+    def beat(self) -> None:
+        """Nothing to do."""
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Nothing to do."""
+
+
+def _nothing() -> None:
+    """There is nothing to reload yet."""
+
+
+class ServiceSupervisor:
+    """A service manager that hears of the daemon through `notifier` and may ask for a reload."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self.notifier = notifier
+        self.reload: Callable[[], None] = _nothing
+        self._reload_asked = False
+
+    def request_reload(self) -> None:
+        """Reload before the next step; a plain flag, safe in a signal handler."""
+        self._reload_asked = True
+
+    def beat(self) -> None:
+        """Pass the beat on, and reload if that was asked for."""
+        self.notifier.beat()
+        if self._reload_asked:
+            self._reload_asked = False
+            self.notifier.reloading()
+            self.reload()
+            self.notifier.ready()
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """One line for `systemctl status`."""
+        paused = " (paused)" if snapshot.paused_unix_s is not None else ""
+        num_waiting = snapshot.spool.get("num_samples", 0)
+        self.notifier.status(
+            f"{snapshot.activity}{paused}, version {snapshot.version},"
+            f" {snapshot.num_answered} answered, {num_waiting} samples wait"
+        )

@@ -1,0 +1,229 @@
+"""From a configuration to a daemon: the one place where the parts are chosen and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import structlog
+
+from driftline_device.api.server import serve_api
+from driftline_device.api.settings import Key
+from driftline_device.config import DeviceConfig
+from driftline_device.daemon.daemon import Daemon
+from driftline_device.daemon.events import EventLog
+from driftline_device.daemon.meter import Meter
+from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.supervision import Supervisor
+from driftline_device.link.link import Link
+from driftline_device.link.settings import LinkSettings
+from driftline_device.runtime.factory import make_runtime
+from driftline_device.runtime.runtime import Runtime
+from driftline_device.runtime.turns import Turns
+from driftline_device.sampling.sampler import ImagePermission, Sampler
+from driftline_device.show.metrics import serve_metrics
+from driftline_device.sources.source import Source
+from driftline_device.sources.table import open_all
+from driftline_device.spool.sqlite import SqliteSpool
+from driftline_device.updates.applier import Applier, UpdateSettings
+from driftline_shared.errors import DriftlineError
+from driftline_shared.host.clock import Clock, SystemClock
+from driftline_shared.host.durable import make_folder
+from driftline_shared.host.lock import state_lock
+from driftline_shared.ids import load_device_id, new_sample_id
+from driftline_shared.pair.pair import Pair
+from driftline_shared.status import Enrolment
+from driftline_shared.tokens import SamplingPolicy
+
+MakeRuntime = Callable[[Pair], Runtime]
+Stages = Callable[[str], None]
+
+_log = structlog.get_logger(__name__)
+
+
+def _ignore(_stage: str) -> None:
+    """No one follows the stages of updates."""
+
+
+def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
+    """The runtime that `config` names, with version 0 of `pair`."""
+    return make_runtime(
+        pair,
+        name=config.runtime,
+        device=config.compute,
+        threads=config.threads,
+        precision=config.precision,
+        providers=config.providers,
+        compression=config.compression,
+    )
+
+
+def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
+    """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one."""
+    return open_all(
+        texts,
+        question=config.question,
+        frames=config.frames,
+        folder=config.folder,
+        max_pixels=config.max_pixels,
+    )
+
+
+@contextmanager
+def open_daemon(
+    config: DeviceConfig,
+    pair: Pair,
+    runtime: Runtime,
+    *,
+    reply: Reply | None = None,
+    supervisor: Supervisor | None = None,
+    key: Key | None = None,
+    clock: Clock | None = None,
+    on_stage: Stages = _ignore,
+) -> Iterator[Daemon]:
+    """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`."""
+    clock = clock or SystemClock()
+    with ExitStack() as stack:
+        stack.enter_context(state_lock(config.state))
+        events = stack.enter_context(EventLog(config.events))
+        device_id = load_device_id(config.state / "device_id")
+        memory = Memory(config.state)
+        spool = SqliteSpool(
+            config.state / "spool.sqlite",
+            max_bytes=config.spool.max_bytes,
+            max_samples=config.spool.max_samples,
+        )
+        stack.callback(spool.close)
+        turns = Turns()
+        applier = make_applier(config, pair, runtime, clock=clock, turns=turns, on_stage=on_stage)
+        daemon: Daemon | None = None
+
+        def adopt(policy: SamplingPolicy) -> None:
+            if daemon is not None:
+                daemon.adopt_policy(policy)
+
+        link: DeviceLink | None = None
+        if config.cloud:
+            folder = config.state / "link"
+            make_folder(folder)
+            link = Link(
+                LinkSettings(address=config.cloud, images_may_leave=config.images_may_leave),
+                lambda: Enrolment(
+                    device_id=device_id,
+                    pair=pair.name,
+                    token_space=pair.token_space.digest,
+                    base_model=runtime.base_model,
+                    adapter_version=max(0, runtime.version),
+                ),
+                spool,
+                folder=folder,
+                on_policy=adopt,
+                clock=clock,
+            )
+        parts = Parts(
+            state=config.state,
+            device_id=device_id,
+            pair_name=pair.name,
+            runtime=runtime,
+            sampler=make_sampler(config, pair, memory, clock=clock),
+            spool=spool,
+            applier=applier,
+            memory=memory,
+            meter=Meter(config.window),
+            events=events,
+            turns=turns,
+            clock=clock,
+            link=link,
+        )
+        daemon = Daemon(
+            parts, daemon_settings(config), reply=reply or no_reply, supervisor=supervisor
+        )
+        stack.enter_context(
+            serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
+        )
+        stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
+        yield daemon
+
+
+def daemon_settings(config: DeviceConfig) -> DaemonSettings:
+    """The part of `config` that the daemon itself reads."""
+    return DaemonSettings(
+        batch_size=config.batch_size,
+        pace=config.pace,
+        poll_s=config.poll_s,
+        status_s=config.status_s,
+        quiet_s=config.quiet_s,
+        settle_s=config.settle_s,
+        settle_every=config.settle_every,
+    )
+
+
+def update_settings(config: DeviceConfig) -> UpdateSettings:
+    """The part of `config` that says how strict the device is with updates."""
+    return UpdateSettings(sizes=config.sizes, probe=config.probe, watch=config.watch)
+
+
+def make_applier(
+    config: DeviceConfig,
+    pair: Pair,
+    runtime: Runtime,
+    *,
+    clock: Clock,
+    turns: Turns | None = None,
+    on_stage: Stages = _ignore,
+) -> Applier:
+    """The updates of the device whose state is `config.state`."""
+    return Applier(
+        state_dir=config.state,
+        runtime=runtime,
+        pair_name=pair.name,
+        token_space=pair.token_space.digest,
+        probe_set=pair.probe_set(),
+        clock=clock,
+        turn=turns,
+        settings=update_settings(config),
+        on_stage=on_stage,
+    )
+
+
+def make_sampler(config: DeviceConfig, pair: Pair, memory: Memory, *, clock: Clock) -> Sampler:
+    """A sampler with the policy of the last run (so an offline start obeys it), else the config's.
+
+    What a restart remembers and cannot be used any more is logged and left out.
+    """
+    rng = np.random.default_rng(config.seed if config.seed >= 0 else None)
+    canvas = pair.canvas
+    images = ImagePermission(
+        may_leave=config.images_may_leave,
+        regions=config.regions,
+        canvas=None if canvas is None else (canvas.height, canvas.width),
+    )
+    policy, state = memory.policy() or config.sampling, memory.sampling()
+    for some_policy, some_state in ((policy, state), (policy, None)):
+        try:
+            return _sampler(pair, some_policy, some_state, rng, clock, images)
+        except DriftlineError as error:
+            _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
+    return _sampler(pair, config.sampling, None, rng, clock, images)
+
+
+def _sampler(
+    pair: Pair,
+    policy: SamplingPolicy,
+    state: object,
+    rng: np.random.Generator,
+    clock: Clock,
+    images: ImagePermission,
+) -> Sampler:
+    return Sampler(
+        space=pair.token_space,
+        calibration=pair.gate,
+        policy=policy,
+        rng=rng,
+        new_id=lambda: new_sample_id(clock),
+        clock=clock,
+        images=images,
+        state=state if isinstance(state, dict) else None,
+    )

@@ -1,0 +1,150 @@
+"""What the commands do: run a device over its sources, ask it once, say how it is."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from driftline_device.api.settings import Key
+from driftline_device.config import DeviceConfig
+from driftline_device.daemon.daemon import ASKS_END_S, Daemon
+from driftline_device.daemon.supervision import ServiceSupervisor
+from driftline_device.daemon.systemd import Notifier
+from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
+from driftline_device.program.reload import Reloader
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.sampling.calibration import Calibrated, Progress, TokenRuntime, calibrate
+from driftline_device.sources.source import Source, read_image
+from driftline_device.updates.slots import look
+from driftline_shared.errors import ConfigError
+from driftline_shared.pair.pair import load_pair
+
+STOP_MARGIN_S = ASKS_END_S + 30.0
+"""What ending takes beyond draining: questions in hand, the link, the threads."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run_device(
+    config: DeviceConfig,
+    texts: Sequence[str],
+    *,
+    hold: bool,
+    reread: Callable[[], DeviceConfig] | None = None,
+    notifier: Notifier | None = None,
+) -> dict[str, Any]:
+    """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot.
+
+    SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes.
+    """
+    sources = open_sources(texts, config)
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    supervisor, key = ServiceSupervisor(notifier or Notifier()), Key(config.api)
+    with (
+        open_daemon(config, pair, runtime, supervisor=supervisor, key=key) as daemon,
+        stops_on_signals(daemon),
+        reloads_on_hangup(supervisor),
+    ):
+        supervisor.reload = Reloader(daemon, config, reread or (lambda: config), key).reload
+        stream(
+            daemon,
+            sources,
+            settle_s=config.settle_s,
+            drain_s=config.drain_s,
+            hold=hold,
+            notifier=supervisor.notifier,
+        )
+        return asdict(daemon.snapshot())
+
+
+def stream(
+    daemon: Daemon,
+    sources: Sequence[Source],
+    *,
+    settle_s: float,
+    drain_s: float,
+    hold: bool,
+    notifier: Notifier | None = None,
+) -> None:
+    """The life of a daemon from start to stop, with a word to the service manager at both ends."""
+    notifier = notifier or Notifier()
+    daemon.start()
+    notifier.ready()
+    try:
+        for source in sources:
+            if daemon.stopping:
+                break
+            num_answered = daemon.run(source)
+            _log.info("source.ended", source=source.name, num_answered=num_answered)
+            if settle_s and not daemon.stopping:
+                settled = daemon.settle(settle_s)
+                _log.info("source.settled", source=source.name, settled=settled)
+        if hold and not daemon.stopping:
+            daemon.hold()
+    finally:
+        notifier.stopping(drain_s + STOP_MARGIN_S)
+        if not daemon.stop(drain_s):
+            _log.warning("daemon.samples_wait", fix="They leave at the next start.")
+
+
+@contextmanager
+def reloads_on_hangup(supervisor: ServiceSupervisor) -> Iterator[None]:
+    """SIGHUP asks for new settings instead of ending the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervisor.request_reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextmanager
+def stops_on_signals(daemon: Daemon) -> Iterator[None]:
+    """SIGTERM and Ctrl-C ask the daemon to stop; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        daemon.request_stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
+    """One answer under the version in force; the state is read, never changed."""
+    pixels = read_image(image, place=str(image), max_pixels=config.max_pixels)
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    loaded = look(config.state / "slots", base_model=runtime.base_model)
+    if loaded is not None:
+        runtime.swap(loaded.adapter, loaded.version)
+    return runtime.answer([Question(image=pixels, text=question)])[0]
+
+
+def calibrate_pair(config: DeviceConfig, progress: Progress) -> Calibrated:
+    """Write the pair's gate.safetensors from its source calibration set."""
+    pair = load_pair(config.pair)
+    runtime = runtime_for(config, pair)
+    if not isinstance(runtime, TokenRuntime):
+        raise ConfigError(f"runtime {config.runtime!r} cannot answer from stored tokens; use torch")
+    return calibrate(pair, runtime, progress)

@@ -1,0 +1,268 @@
+"""`driftline device prepare`: an export checked and timed on this machine, the choice written down.
+
+Every precision answers the same questions at several numbers of CPU threads. The fastest whose
+answers are those of fp32, which is the cloud's twin, is what `runtime = "onnx"` runs from then on.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from driftline_device.runtime.onnx.prepared import (
+    Candidate,
+    Prepared,
+    export_digest,
+    this_machine,
+    write_prepared,
+)
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.onnx.sessions import package_version
+from driftline_device.runtime.runtime import Question
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.pair.export_file import Export, Precision, check_files, is_export
+from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.extras import needs_extra
+
+MIN_AGREEMENT = 0.99
+"""Least share of answers that must be those of fp32."""
+
+NUM_QUESTIONS = 200
+"""Most questions asked of each precision: one that differs in a hundred must show."""
+
+NUM_TIMED = 40
+"""Questions timed at each further number of threads: the answers are known by then."""
+
+_BATCH = 8
+"""Questions at once that memory is reckoned for: `batch_size` of the device by default."""
+
+_TEXT_TOKENS = 256
+"""Text around the image and question that memory is reckoned for."""
+
+_WEIGHT_COPIES = 2
+"""A weight in memory is at most the graph's own and one packed for the processor."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being timed, questions answered, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """Memory in bytes: what a precision needs at most, and what there is (None: not known)."""
+
+    needed: int
+    available: int | None
+
+    @property
+    def fits(self) -> bool:
+        return self.available is None or self.needed <= self.available
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What was found: the choice, and memory by precision, also of those that do not fit."""
+
+    folder: Path
+    prepared: Prepared
+    memory: dict[str, Fit]
+
+
+def export_folder(pair_or_export: str, out: Path | None, told: Callable[[str], None]) -> Path:
+    """The folder of the export; a pair is exported to `out` (NAME-export where nothing is given),
+    unless it was already.
+
+    Raises PairError, ConfigError (where exporting needs packages that are not here, too).
+    """
+    pair = load_pair(pair_or_export)
+    if pair.exported is not None:
+        if out is not None:
+            raise ConfigError(f"{pair_or_export} is an export already: leave out --out")
+        return pair.dir
+    folder = out or Path(f"{pair.name}-export")
+    if is_export(folder) and load_pair(folder).base_model == pair.base_model:
+        told(f"{folder} is an export of this pair already")
+        return folder
+    elsewhere = (
+        f"or run `driftline models export {pair_or_export} --out DIR` where that is installed, "
+        "copy DIR here, and prepare it"
+    )
+    with needs_extra(f"exporting {pair_or_export}", "export", instead=elsewhere):
+        from driftline_shared.models.export.pair_export import export_pair
+    export_pair(pair, folder, told=told)
+    return folder
+
+
+def prepare(
+    folder: Path,
+    *,
+    threads: Sequence[int] = (),
+    num_questions: int = NUM_QUESTIONS,
+    progress: Progress,
+) -> Report:
+    """Check the export in `folder`, time it here, and write prepared.json into it.
+
+    `threads`: numbers of CPU threads to try; empty: one, half of the processors, all of them.
+    Raises PairError for files that are not those exported, or where memory does not hold them.
+    """
+    pair = load_pair(folder)
+    if pair.exported is None:
+        raise PairError(f"{folder} is no export; make one with `driftline models export`")
+    check_files(folder, pair.exported)
+    memory = {
+        name: Fit(needed=needed_bytes(pair.exported, one), available=available_bytes())
+        for name, one in pair.exported.precisions.items()
+    }
+    if not memory["fp32"].fits:
+        raise PairError(
+            f"fp32, with which the others are compared, needs up to {_mib(memory['fp32'].needed)} "
+            f"MiB of memory and {_mib(memory['fp32'].available or 0)} MiB are free: end other "
+            'programs, or set precision = "int8" to run it uncompared'
+        )
+    questions = probe_questions(pair, num_questions)
+    tried = sorted(set(threads or _thread_counts()))
+    candidates = _time_all(pair, memory, tried, questions, progress)
+    chosen = choose(candidates)
+    prepared = Prepared(
+        export=export_digest(folder),
+        machine=this_machine(),
+        onnxruntime=package_version(),
+        precision=chosen.precision,
+        threads=chosen.threads,
+        num_questions=len(questions),
+        candidates=candidates,
+    )
+    write_prepared(folder, prepared)
+    return Report(folder=folder, prepared=prepared, memory=memory)
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """The fastest whose answers agree with those of fp32, which itself always does."""
+    return min(
+        (one for one in candidates if one.agreement >= MIN_AGREEMENT),
+        key=lambda one: one.answer_ms,
+    )
+
+
+def probe_questions(pair: Pair, most: int) -> list[Question]:
+    """Questions of the pair's self-check set, then those questions about its other pictures.
+
+    Raises PairError where there are none.
+    """
+    probe = pair.probe_set()
+    if not probe:
+        raise PairError(f"{pair.dir} has no self-check set (probe/) to ask about")
+    own = [Question(image=item.image, text=item.question) for item in probe]
+    texts = list(dict.fromkeys(item.question for item in probe))
+    # Turned by one more picture each round, so that a bound leaves every picture some questions.
+    others = (
+        Question(image=item.image, text=texts[(number + turn) % len(texts)])
+        for turn in range(1, len(texts))
+        for number, item in enumerate(probe)
+        if texts[(number + turn) % len(texts)] != item.question
+    )
+    return [*own[:most], *islice(others, max(0, most - len(own)))]
+
+
+# -- memory --------------------------------------------------------------------------------------
+
+
+def needed_bytes(export: Export, precision: Precision) -> int:
+    """Bytes of memory a precision takes at most, reckoned from its files and shapes."""
+    model = export.model
+    places = len(export.layout.ids) + _TEXT_TOKENS + model.max_new_tokens
+    cache = 2 * model.num_layers * model.num_key_heads * model.head_width * places
+    widest = max((one.width for one in export.dropout), default=model.width)
+    states = places * (6 * model.width + 2 * widest)
+    attention = model.num_heads * places * places
+    logits = 4 * model.vocabulary
+    return (
+        _WEIGHT_COPIES * precision.num_bytes
+        # Of a step the cache before it and behind it.
+        + 4 * _BATCH * (2 * cache + states + attention + logits)
+    )
+
+
+def available_bytes() -> int | None:
+    """Bytes of memory that are free for a program here; None where the system does not say."""
+    free: list[int] = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free.append(int(line.split()[1]) << 10)
+        limit = Path("/sys/fs/cgroup/memory.max")
+        if limit.is_file() and (most := limit.read_text().strip()).isdigit():
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+            free.append(max(0, int(most) - used))
+    except (OSError, ValueError, IndexError):
+        return min(free, default=None)
+    return min(free, default=None)
+
+
+def _mib(num_bytes: int) -> int:
+    return -(-num_bytes // (1 << 20))
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+def _thread_counts() -> list[int]:
+    num = os.cpu_count() or 1
+    return [1, max(1, num // 2), num]
+
+
+def _time_all(
+    pair: Pair,
+    memory: dict[str, Fit],
+    threads: Sequence[int],
+    questions: Sequence[Question],
+    progress: Progress,
+) -> list[Candidate]:
+    """One after the other, so that only one is in memory; fp32 first, whose answers are wanted."""
+    wanted: list[tuple[int, ...]] = []
+    candidates = []
+    for precision in sorted(memory, key=lambda name: (name != "fp32", name)):
+        if not memory[precision].fits:
+            continue
+        agreement = 0.0
+        for number, count in enumerate(threads):
+            asked = questions if number == 0 else questions[:NUM_TIMED]
+            label = f"{precision}, {count} thread{'s' if count > 1 else ''}"
+            answer_ms, given = _time(pair, precision, count, asked, label, progress)
+            if number == 0:
+                wanted = wanted or given
+                same = [ours == theirs for ours, theirs in zip(given, wanted, strict=True)]
+                agreement = statistics.fmean(same)
+            candidates.append(
+                Candidate(
+                    precision=precision, threads=count, answer_ms=answer_ms, agreement=agreement
+                )
+            )
+    return candidates
+
+
+def _time(
+    pair: Pair,
+    precision: str,
+    threads: int,
+    questions: Sequence[Question],
+    label: str,
+    progress: Progress,
+) -> tuple[float, list[tuple[int, ...]]]:
+    """Median milliseconds to an answer and the token ids of all; nothing is kept between them."""
+    runtime = OnnxRuntime(
+        pair, precision=precision, threads=threads, feature_bytes=0, prefix_bytes=0
+    )
+    runtime.answer(questions[:1])
+    took_ms, given = [], []
+    for number, question in enumerate(questions, 1):
+        began_s = time.perf_counter()
+        (answer,) = runtime.answer([question])
+        took_ms.append(1e3 * (time.perf_counter() - began_s))
+        given.append(answer.step_ids)
+        progress(label, number, len(questions))
+    return statistics.median(took_ms), given

@@ -1,0 +1,94 @@
+"""prepared.json: what `driftline device prepare` found fastest on this machine for an export."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Annotated, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from driftline_shared.host.durable import write_json
+from driftline_shared.pair.export_file import EXPORT_FILE, file_digest
+
+PREPARED_FILE = "prepared.json"
+
+_MAX_BYTES = 1 << 20
+
+_log = structlog.get_logger(__name__)
+
+_Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_Ms = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Candidate(_Table):
+    """One precision at a number of CPU threads: median milliseconds to an answer, and the share of
+    answers that are those of fp32.
+    """
+
+    precision: str
+    threads: Annotated[int, Field(ge=1, le=1_024)]
+    answer_ms: _Ms
+    agreement: _Share
+
+
+class Prepared(_Table):
+    """The choice, and all that it was made from.
+
+    `export`: sha256 of export.json. `machine`: a choice made on another one does not count.
+    """
+
+    format: Literal[1] = 1
+    export: str
+    machine: str
+    onnxruntime: str
+    precision: str
+    threads: Annotated[int, Field(ge=1, le=1_024)]
+    num_questions: int
+    candidates: list[Candidate]
+
+
+def this_machine() -> str:
+    """What a choice depends on: kind of processor and how many there are."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+
+
+def export_digest(folder: Path) -> str:
+    """What names the export in `folder`."""
+    return file_digest(folder / EXPORT_FILE)
+
+
+def write_prepared(folder: Path, prepared: Prepared) -> None:
+    """Put prepared.json into the export's folder, whole or not at all."""
+    write_json(folder / PREPARED_FILE, prepared.model_dump())
+
+
+def read_prepared(folder: Path) -> Prepared | None:
+    """The choice for the export in `folder`; None, with the reason logged, where there is none that
+    counts here.
+    """
+    file = folder / PREPARED_FILE
+    fix = f"Run `driftline device prepare {folder}`."
+    if not file.is_file():
+        _log.info("runtime.not_prepared", fix=fix)
+        return None
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError("too large")
+        found = Prepared.model_validate_json(file.read_bytes())
+    except (OSError, ValueError, ValidationError) as error:
+        _log.warning("runtime.prepared_broken", file=str(file), error=str(error), fix=fix)
+        return None
+    if found.machine != this_machine():
+        _log.warning("runtime.prepared_elsewhere", machine=found.machine, fix=fix)
+        return None
+    if found.export != export_digest(folder):
+        _log.warning("runtime.prepared_for_another_export", fix=fix)
+        return None
+    return found

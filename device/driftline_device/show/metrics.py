@@ -1,0 +1,63 @@
+"""Prometheus: the snapshot as gauges, read when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from driftline_device.daemon.snapshot import Snapshot
+
+_GAUGES: dict[str, tuple[str, Callable[[Snapshot], float | None]]] = {
+    "answered": ("Questions answered since the start.", lambda s: s.num_answered),
+    "errors": ("Questions that got no answer.", lambda s: s.num_errors),
+    "accuracy": ("Share of right answers in the window.", lambda s: s.accuracy),
+    "uncertainty": ("Mean uncertainty in the window.", lambda s: s.uncertainty),
+    "samples_seen": ("Answers considered for sending.", lambda s: s.num_seen),
+    "samples_sent": ("Samples put into the spool.", lambda s: s.num_sent),
+    "spool_samples": ("Samples that wait.", lambda s: s.spool.get("num_samples")),
+    "spool_bytes": ("Bytes that wait.", lambda s: s.spool.get("num_bytes")),
+    "bytes_up": ("Bytes sent to the cloud.", lambda s: s.bytes_up),
+    "bytes_down": ("Bytes taken from the cloud.", lambda s: s.bytes_down),
+    "link_connected": ("1 if the cloud answers.", lambda s: s.link.get("connected")),
+    "adapter_version": ("Adapter version in force.", lambda s: s.version),
+    "failed_versions": ("Versions that are never tried again.", lambda s: len(s.failed_versions)),
+    "apply_pause_ms": (
+        "Newest pause for a swap.",
+        lambda s: s.apply_pause_ms[-1] if s.apply_pause_ms else None,
+    ),
+}
+
+
+class SnapshotCollector:
+    """Turns the newest snapshot into metrics named driftline_device_*."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        """Gauges of what is known."""
+        now = self._snapshot()
+        for name, (text, read) in _GAUGES.items():
+            value = read(now)
+            if value is not None:
+                yield GaugeMetricFamily(f"driftline_device_{name}", text, value=float(value))
+
+
+@contextmanager
+def serve_metrics(snapshot: Callable[[], Snapshot], *, host: str, port: int) -> Iterator[None]:
+    """Serve the metrics on host:port as long as the block lasts; port 0 serves none."""
+    if port == 0:
+        yield
+        return
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(snapshot))
+    server, thread = start_http_server(port, addr=host, registry=registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5.0)

@@ -1,0 +1,342 @@
+"""Distillation alone: what rounds recover on a drift, and what they cost on the source.
+
+`python -m driftline_lab.bench.cloud.akd --help`. Answers, sampling and rounds run in this process,
+without a link and without packing. By default accuracies are of pictures of the *stream* part that
+no round sees, so that settings may be tuned by them; `--final` takes the test part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from driftline_cloud.distill import passes, scoring, teacher, trainer
+from driftline_cloud.distill.examples import Example, by_size
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.student import Models, load_models
+from driftline_cloud.jobs import DistillJob, Label, ScoreJob
+from driftline_device.sampling.selector import num_kept
+from driftline_lab.bench.report import finish
+from driftline_lab.data.domains import SOURCE
+from driftline_lab.data.streams import Event, Segment, held_out, stream
+from driftline_shared.codec.tokens import encode_tokens
+from driftline_shared.exact_match import is_correct
+from driftline_shared.models.adapters import slots
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.pair.pair import load_pair
+from driftline_shared.tokens import Sample, VisualTokens
+from driftline_shared.update import Adapter
+
+BATCH = 64
+HOLDOUT_SHARE = 0.15
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Events with their tower tokens (V, D), each picture encoded once."""
+
+    events: list[Event]
+    tokens: list[np.ndarray[Any, np.dtype[np.float32]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """`share` of the tokens and `sample_share` of the questions leave, in `rounds` parts."""
+
+    domain: str
+    num_questions: int
+    rounds: int
+    share: float
+    sample_share: float
+    seed: int
+    final: bool
+    num_test: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """Labelled samples of one round."""
+
+    train: list[Sample]
+    train_labels: list[Label]
+    holdout: list[Sample]
+    holdout_labels: list[Label]
+
+
+@dataclass(kw_only=True)
+class Past:
+    """What earlier rounds have left."""
+
+    samples: list[Sample] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+
+
+def run_akd(
+    models: Models, plan: Plan, grid: Iterable[Mapping[str, object]]
+) -> list[dict[str, Any]]:
+    """One row for each settings in `grid`: accuracies before, after, of the teacher; seconds."""
+    parts, tests = _sets(models, plan)
+    before = {name: accuracy(models.student, seen) for name, seen in tests.items()}
+    above = {name: accuracy(models.teacher, seen) for name, seen in tests.items()}
+    first = send(models, parts[0], plan, 0)
+    rows = []
+    for settings in grid:
+        rows.append(_row(models, plan, parts, tests, first, settings, before, above))
+        slots.write(models.student.model, models.initial)
+    return rows
+
+
+def _row(
+    models: Models,
+    plan: Plan,
+    parts: Sequence[Seen],
+    tests: Mapping[str, Seen],
+    first: Sent,
+    settings: Mapping[str, object],
+    before: Mapping[str, float],
+    above: Mapping[str, float],
+) -> dict[str, Any]:
+    adapter, past, seconds = models.initial, Past(), []
+    numbers: dict[str, float] = {}
+    for number, part in enumerate(parts):
+        sent = first if number == 0 else send(models, part, plan, number)
+        started = time.perf_counter()
+        adapter, numbers = one_round(models, sent, past, adapter, settings, plan.seed + number)
+        seconds.append(time.perf_counter() - started)
+        slots.write(models.student.model, adapter)
+        past.samples += sent.train
+        past.labels += sent.train_labels
+    after = {name: accuracy(models.student, seen) for name, seen in tests.items()}
+    name = plan.domain
+    gap = above[name] - before[name]
+    return {
+        "domain": name,
+        "seed": plan.seed,
+        "settings": dict(settings),
+        "before": before[name],
+        "after": after[name],
+        "teacher": above[name],
+        "recovered": (after[name] - before[name]) / gap if gap > 0 else 0.0,
+        "source_before": before[SOURCE],
+        "source_after": after[SOURCE],
+        "seconds": seconds,
+        "numbers": numbers,
+    }
+
+
+def one_round(
+    models: Models,
+    sent: Sent,
+    past: Past,
+    start: Adapter,
+    settings: Mapping[str, object],
+    seed: int,
+) -> tuple[Adapter, dict[str, float]]:
+    """Distil from `start`; the candidate, and the gate's numbers for it."""
+    job = DistillJob(
+        pair_dir=models.pair.dir,
+        seed=seed,
+        start=start,
+        samples=sent.train,
+        labels=sent.train_labels,
+        rehearsal=past.samples,
+        rehearsal_labels=past.labels,
+        settings=dict(settings),
+    )
+    found = trainer.distil(job, models, lambda _: None)
+    gate = ScoreJob(
+        pair_dir=models.pair.dir,
+        holdout=sent.holdout,
+        labels=sent.holdout_labels,
+        settings=dict(settings),
+    )
+    old, new = scoring.score(gate, [start, found.adapter], models)
+    gained = {"agreement_gain": new.agreement - old.agreement, "gate_source": new.source_accuracy}
+    return found.adapter, {**found.numbers, **gained}
+
+
+def send(models: Models, seen: Seen, plan: Plan, number: int) -> Sent:
+    """What the most uncertain questions of a round come to, labelled by the teacher."""
+    entropies = [row[1] for row in answers(models.student, seen)]
+    count = int(plan.sample_share * len(seen.events))
+    chosen = np.argsort(entropies)[::-1][:count]
+    rng = np.random.default_rng([plan.seed, number])
+    space = models.pair.token_space
+    kept = num_kept(space.grid.num_tokens, plan.share)
+    samples = []
+    for index in rng.permutation(chosen):
+        positions = np.sort(rng.permutation(space.grid.num_tokens)[:kept]).astype(np.int32)
+        tokens = VisualTokens(
+            values=seen.tokens[index][positions], positions=positions, grid=space.grid
+        )
+        samples.append(
+            Sample(
+                id=bytes([number]) + int(index).to_bytes(15, "big"),
+                question=seen.events[index].question,
+                answer="",
+                tokens=encode_tokens(tokens, space, "int8"),
+                created_unix_s=0,
+                adapter_version=number,
+            )
+        )
+    labels = teacher.label(
+        models.teacher,
+        models.pair,
+        samples,
+        DistilSettings(threads=torch.get_num_threads()),
+        lambda _: None,
+    )
+    right = sum(
+        is_correct(label.text, seen.events[int.from_bytes(label.sample_id[1:], "big")].answer)
+        for label in labels
+    )
+    console.print(f"{len(samples)} sent, {right / max(len(samples), 1):.3f} labelled right")
+    cut = int(HOLDOUT_SHARE * len(samples))
+    return Sent(
+        train=samples[cut:],
+        train_labels=labels[cut:],
+        holdout=samples[:cut],
+        holdout_labels=labels[:cut],
+    )
+
+
+def answers(model: MultimodalModel, seen: Seen) -> list[tuple[str, float]]:
+    """(answer, mean normalised entropy) of each event, from all tokens."""
+    num_tokens = len(seen.tokens[0])
+    examples = [
+        Example(values=tokens, positions=np.arange(num_tokens), question=event.question)
+        for event, tokens in zip(seen.events, seen.tokens, strict=True)
+    ]
+    found: dict[int, tuple[str, float]] = {}
+    with torch.inference_mode():
+        for batch in by_size(examples, BATCH):
+            said = model.generate(passes.prompt(model, [examples[i] for i in batch]), 8)
+            for row, i in enumerate(batch):
+                found[i] = (said.texts[row], float(said.entropy[row, : said.lengths[row]].mean()))
+    return [found[i] for i in range(len(examples))]
+
+
+def accuracy(model: MultimodalModel, seen: Seen) -> float:
+    """Share of events answered right (normalised exact match), from all tokens."""
+    said = answers(model, seen)
+    right = [is_correct(a, e.answer) for (a, _), e in zip(said, seen.events, strict=True)]
+    return float(np.mean(right))
+
+
+def look(model: MultimodalModel, events: Sequence[Event]) -> Seen:
+    """Encode each picture of `events` once."""
+    first: dict[tuple[str, int], Event] = {}
+    for event in events:
+        first.setdefault((event.domain, event.image_id), event)
+    known: dict[tuple[str, int], np.ndarray[Any, np.dtype[np.float32]]] = {}
+    keys = list(first)
+    for start in range(0, len(keys), BATCH):
+        part = keys[start : start + BATCH]
+        encoded = model.encode([first[key].picture() for key in part]).cpu().numpy()
+        known |= dict(zip(part, encoded, strict=True))
+    tokens = [known[event.domain, event.image_id] for event in events]
+    return Seen(events=list(events), tokens=tokens)
+
+
+def _sets(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:
+    """The rounds' parts of the stream, and the sets that accuracies are of."""
+    wanted = [
+        Segment(domain=plan.domain, num_questions=plan.num_questions),
+        Segment(domain=plan.domain, num_questions=plan.num_test),
+        Segment(domain=SOURCE, num_questions=plan.num_test),
+    ]
+    events = list(stream(wanted, seed=plan.seed))
+    mine = [event for event in events if event.segment == 0]
+    if plan.final:
+        drifted = list(held_out(plan.domain, num_questions=plan.num_test, seed=plan.seed))
+        source = list(held_out(SOURCE, num_questions=plan.num_test, seed=plan.seed))
+    else:
+        drifted = [event for event in events if event.segment == 1]
+        source = [event for event in events if event.segment == 2]
+    cuts = np.array_split(np.arange(len(mine)), plan.rounds)
+    parts = [look(models.student, [mine[i] for i in cut]) for cut in cuts]
+    sets = {plan.domain: drifted, SOURCE: source}
+    return parts, {name: look(models.student, rows) for name, rows in sets.items()}
+
+
+def expand(values: Sequence[str]) -> list[dict[str, object]]:
+    """`name=v` and `name=v1,v2` into every combination, as numbers."""
+    lists = []
+    for value in values:
+        name, found, numbers = value.partition("=")
+        if not found:
+            raise typer.BadParameter(f"{value!r} is not name=value")
+        lists.append([(name, _number(number)) for number in numbers.split(",")])
+    return [dict(choice) for choice in itertools.product(*lists)]
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value == int(value) and "." not in text and "e" not in text else value
+
+
+def main(
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a folder.")] = "tiny",
+    domains: Annotated[str, typer.Option(help="Drifts, comma-separated.")] = "sketch,night",
+    questions: Annotated[int, typer.Option(help="Stream questions seen.")] = 1500,
+    rounds: Annotated[int, typer.Option(help="Rounds these are split into.")] = 1,
+    share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
+    sample_share: Annotated[float, typer.Option(help="Share of the questions that leaves.")] = 0.3,
+    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    tests: Annotated[int, typer.Option(help="Questions of each accuracy.")] = 500,
+    final: Annotated[bool, typer.Option(help="Accuracies on the test part.")] = False,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="name=v or name=v1,v2: distil settings.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON into this file.")] = None,
+) -> None:
+    """Distil rounds on drifts for every combination of settings; the last line is JSON.
+
+    Example: python -m driftline_lab.bench.cloud.akd --domains sketch --set learning_rate=1e-3,2e-3
+    """
+    models = load_models(load_pair(pair).dir)
+    grid = expand(values or [])
+    for choice in grid:
+        DistilSettings.from_mapping(choice)
+    rows: list[dict[str, Any]] = []
+    for domain, seed in itertools.product(domains.split(","), map(int, seeds.split(","))):
+        plan = Plan(
+            domain=domain,
+            num_questions=questions,
+            rounds=rounds,
+            share=share,
+            sample_share=sample_share,
+            seed=seed,
+            final=final,
+            num_test=tests,
+        )
+        rows += _shown(lambda plan=plan: run_akd(models, plan, grid))  # type: ignore[misc]
+    finish({"bench": "akd", "pair": models.pair.name, "rows": rows}, out)
+
+
+def _shown(work: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    rows = work()
+    names = ("domain", "before", "after", "teacher", "recovered", "source_before", "source_after")
+    table = Table(*names, "seconds", "settings")
+    for row in rows:
+        cells = [row[name] for name in names]
+        texts = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+        seconds = " ".join(f"{one:.1f}" for one in row["seconds"])
+        table.add_row(*texts, seconds, " ".join(f"{k}={v}" for k, v in row["settings"].items()))
+    console.print(table)
+    return rows
+
+
+if __name__ == "__main__":
+    typer.run(main)

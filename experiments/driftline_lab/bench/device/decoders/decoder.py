@@ -1,0 +1,111 @@
+"""What every language-model runtime of the comparison can do, and one process that does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from driftline_lab.bench.memory import peak_bytes
+from driftline_shared.errors import DriftlineError
+
+
+class Decoder(Protocol):
+    """A language model that is run step by step; greedy."""
+
+    def prefill(self, ids: Sequence[int]) -> int:
+        """Forget everything, read `ids`; the most likely next token."""
+
+    def step(self, token: int) -> int:
+        """Read one more token; the most likely next one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One prompt read and so many tokens decoded. Times in seconds."""
+
+    prefill_s: float
+    decode_s: float
+    tokens: list[int]
+
+
+def take_turn(decoder: Decoder, prompt: Sequence[int], num_new: int) -> Turn:
+    """Read `prompt`, then decode `num_new` tokens, whatever they are: none ends it."""
+    start = time.perf_counter()
+    token = decoder.prefill(prompt)
+    prefill_s = time.perf_counter() - start
+    tokens = [token]
+    start = time.perf_counter()
+    for _ in range(num_new):
+        token = decoder.step(token)
+        tokens.append(token)
+    return Turn(prefill_s=prefill_s, decode_s=time.perf_counter() - start, tokens=tokens)
+
+
+def serve(decoder: Decoder) -> None:
+    """Answer one JSON line a turn on standard output, until standard input ends."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        turn = take_turn(decoder, asked["prompt"], asked["num_new"])
+        told = {**asdict(turn), "peak_bytes": peak_bytes(os.getpid())}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+class DecoderProcess:
+    """A decoder in a process of its own, so that its memory is its own and no threads fight."""
+
+    def __init__(self, name: str, model: Path, threads: int, log: Path) -> None:
+        self.name = name
+        self.peak_bytes = 0
+        command = [
+            sys.executable,
+            "-m",
+            "driftline_lab.bench.device.decoders.worker",
+            name,
+            str(model),
+        ]
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*command, str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._log = log
+
+    def turn(self, prompt: Sequence[int], num_new: int) -> Turn:
+        """One turn; DriftlineError with the end of its log when the process died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"prompt": list(prompt), "num_new": num_new}))
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            tail = self._log.read_text(errors="replace")[-2000:]
+            raise DriftlineError(f"{self.name} ended with {self._process.wait()}: {tail}")
+        said = json.loads(line)
+        self.peak_bytes = said.pop("peak_bytes")
+        return Turn(**said)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

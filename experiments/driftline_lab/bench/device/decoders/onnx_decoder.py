@@ -1,0 +1,143 @@
+"""Our graphs, stepped by the code of the device's runtime; no picture, no prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_device.runtime.onnx.generation import Cache, LanguageModel
+from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, activate
+from driftline_shared.pair.export_file import (
+    AdapterTable,
+    Export,
+    ModelTable,
+    Precision,
+    PromptTable,
+    adapter_shapes,
+)
+
+RANK = 16
+STEP = 0.02
+"""Standard deviation of the weights of a full adapter: what it costs does not depend on them."""
+
+_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_EMBEDDINGS = "embeddings.npy"
+
+
+def write_graphs(checkpoint: Path, folder: Path) -> None:
+    """Language model and head of a transformers checkpoint in fp32, int8 and int4, adaptable."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from driftline_shared.models.export.decoder import Adapted, Decoder
+    from driftline_shared.models.export.pair_export import (
+        HEAD_KINDS,
+        LANGUAGE_KINDS,
+        language_graph,
+    )
+
+    net: Any = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True
+    ).eval()
+    decoder, adapted = Decoder(net.model), Adapted(targets=_TARGETS, norms=True)
+    for name in LANGUAGE_KINDS:
+        graph, inputs = language_graph(decoder, name, adapted=adapted)
+        graph.save(folder / f"lm.{name}.onnx")
+    for name, kind in HEAD_KINDS.items():
+        graph, of_head = decoder.build_head(net.lm_head, kind, adapted=adapted)
+        graph.save(folder / f"head.{name}.onnx")
+    inputs.join(of_head)
+    table = net.get_input_embeddings().weight.detach().numpy()
+    np.save(folder / _EMBEDDINGS, table)
+    model = ModelTable(
+        num_visual_tokens=1,
+        tower_width=1,
+        width=decoder.width,
+        vocabulary=len(table),
+        num_layers=decoder.num_layers,
+        num_heads=decoder.num_heads,
+        num_key_heads=decoder.num_key_heads,
+        head_width=decoder.head_width,
+        max_positions=decoder.max_positions,
+        query_layers=(),
+        max_new_tokens=1,
+    )
+    adapter = AdapterTable(
+        rank=RANK, alpha=2.0 * RANK, lora=tuple(inputs.lora), norms=tuple(inputs.norms)
+    )
+    (folder / "model.json").write_text(model.model_dump_json())
+    (folder / "adapter.json").write_text(adapter.model_dump_json())
+
+
+class OnnxDecoder:
+    """The graphs of one precision. `adapted`: under an adapter whose every tensor is in use."""
+
+    def __init__(self, folder: Path, precision: str, threads: int, *, adapted: bool) -> None:
+        export = _export(folder)
+        sessions = Sessions(folder, export, precision, threads=threads)
+        # Mapped, as the device maps those of an export.
+        self._embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        # Only the embeddings of `Prompts` are asked for by a step.
+        self._language = LanguageModel(export, sessions, prompts=self)  # type: ignore[arg-type]
+        self._adapter = _adapter(export) if adapted else _no_adapter()
+        self._cache: Cache = {}
+        self._num_read = 0
+
+    def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As `Prompts.embed`."""
+        return np.asarray(self._embeddings[ids], dtype=np.float32)
+
+    def prefill(self, ids: Sequence[int]) -> int:
+        """See `Decoder`."""
+        self._cache, self._num_read = self._language.empty_cache(1), 0
+        return self._read(list(ids))
+
+    def step(self, token: int) -> int:
+        """See `Decoder`."""
+        return self._read([token])
+
+    def _read(self, ids: list[int]) -> int:
+        row = np.asarray([ids], dtype=np.int64)
+        places = self._num_read + np.arange(len(ids), dtype=np.int64)[None]
+        self._num_read += len(ids)
+        mask = np.ones((1, self._num_read), dtype=np.int64)
+        hidden, self._cache, _ = self._language.step(
+            self.embed(row), mask, places, self._cache, self._adapter
+        )
+        return int(self._language.logits(hidden[:, -1], self._adapter)[0].argmax())
+
+
+def _export(folder: Path) -> Export:
+    """As much of an export as a step reads: there is no tower, no picture and no prompt."""
+
+    def made(lm: str, head: str, prefill: str | None = None) -> Precision:
+        return Precision.model_construct(lm=lm, head=head, prefill=prefill)
+
+    prompt = PromptTable.model_construct(end_ids=(0,))
+    return Export.model_construct(
+        model=ModelTable.model_validate_json((folder / "model.json").read_text()),
+        adapter=AdapterTable.model_validate_json((folder / "adapter.json").read_text()),
+        prompt=prompt,
+        precisions={
+            "fp32": made("lm.fp32.onnx", "head.fp32.onnx"),
+            "int8": made("lm.int8.onnx", "head.int8.onnx"),
+            "int4": made("lm.int4.onnx", "head.int8.onnx", prefill="lm.int8.onnx"),
+        },
+    )
+
+
+def _adapter(export: Export) -> ActiveAdapter:
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: (rng.normal(size=shape) * STEP + (len(shape) == 1)).astype(np.float32)
+        for name, shape in adapter_shapes(export.adapter).items()
+    }
+    return activate(export, tensors, version=1, serial=1)
+
+
+def _no_adapter() -> ActiveAdapter:
+    return ActiveAdapter(version=0, serial=0, tensors={})

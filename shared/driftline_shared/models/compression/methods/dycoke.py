@@ -1,0 +1,185 @@
+"""DyCoke: drop a clip's tokens that stay the same; read the rest of the cache only where it counts.
+
+Tao et al., DyCoke, arXiv 2411.15024. Stage 1 (temporal token merging, which drops and averages
+nothing) takes from windows of four frames the tokens most like those at the same place in an
+earlier frame. Stage 2 leaves the cache whole and chooses, while decoding, which visual tokens the
+deeper layers read.
+
+Which form this is: the paper's. Where the public code differs it is at fault: it spares the third
+frame of the last window, loses an odd last frame, fails up to four frames, leaves kept tokens
+unsorted, and reads the whole cache where the paper reuses the last choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import (
+    LayerCount,
+    ModelFacts,
+    Options,
+    TokenCompressor,
+)
+from driftline_shared.models.compression.rows.rows import TokenRow
+
+WINDOW = 4
+COMPARED_WITH = (None, 0, 0, 2)
+"""The frame of the window each of its frames is compared with; the first stays whole."""
+
+DEFAULT_LAYER = 3
+
+ROUNDING = 1e-9
+"""Keeps (1 - 0.9) * 10 = 0.999.. at 1 when it is cut to an integer."""
+
+
+class DyCokeOptions(Options):
+    """Options of DyCoke.
+
+    `keep`: share of visual tokens behind stage 1. `merge`: the paper's K, share of tokens that a
+    compared frame loses; by default what makes `keep`, which needs whole frames for a quarter, so
+    that K = 1 below 0.25. `prune`: P, share of the remaining visual tokens that a decoding step
+    does not read from `layer` on (L, 3 or the model's last). `threshold`: the cosine of two
+    steps' attention at and above which the last choice is used again.
+    """
+
+    keep: float = Field(default=0.475, gt=0.0, le=1.0)
+    merge: float | None = Field(default=None, ge=0.0, le=1.0)
+    prune: float = Field(default=0.7, ge=0.0, lt=1.0)
+    layer: int | None = Field(default=None, ge=1)
+    threshold: float = Field(default=0.9, ge=-1.0, le=1.0)
+
+
+class DyCokeCompressor(TokenCompressor):
+    """Both stages for one row, with what stage 2 chose last."""
+
+    options: DyCokeOptions
+
+    def __init__(
+        self,
+        options: DyCokeOptions,
+        facts: ModelFacts,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Raises ConfigError for a layer that the model does not have."""
+        super().__init__(options, facts, weights)
+        if options.layer is not None and options.layer >= facts.num_layers:
+            raise ConfigError(
+                f"compressor dycoke: layer is {options.layer}; this model's last is "
+                f"{facts.num_layers - 1}"
+            )
+        deepest = max(1, facts.num_layers - 1)
+        self._layer = min(DEFAULT_LAYER, deepest) if options.layer is None else options.layer
+        self._prunes = options.keep < 1.0 and options.prune > 0.0
+        self._last_attention: Tensor | None = None
+        self._chosen: Tensor | None = None
+
+    def on_embeds(self, row: TokenRow) -> TokenRow:
+        """Stage 1: in windows f0..f3 of the frames present, keep f0, of f1 the int((1 - K) M)
+        tokens of least cosine to f0's at the same place, of f3 as many by f2, of f2 by f0.
+
+        A shorter last window follows the same rule as far as it goes. Where the place is empty in
+        the earlier frame, a token is like nothing and stays first.
+        """
+        if self.options.keep >= 1.0 or not len(row.visual):
+            return row
+        ids, frame, sizes = row.frame.unique(return_inverse=True, return_counts=True)
+        counts = self._kept_of_frames([int(size) for size in sizes])
+        states, cells = row.states[row.visual].detach().float(), row.cell
+        kept = []
+        for index in range(len(ids)):
+            members = (frame == index).nonzero()[:, 0]
+            against = COMPARED_WITH[index % WINDOW]
+            if against is not None:
+                earlier = (frame == index - index % WINDOW + against).nonzero()[:, 0]
+                likeness = _likeness(states, cells, members, earlier)
+                least = likeness.argsort(stable=True)[: counts[index]]
+                members = members[least]
+            kept.append(members)
+        return row.keep_visual(torch.cat(kept))
+
+    def decode_row_before(self, layer: int) -> bool:
+        """At L, where the visual tokens to read are chosen."""
+        return self._prunes and layer == self._layer
+
+    def on_decode(
+        self, step: int, layer: int, cached: TokenRow, attention: Tensor | None
+    ) -> Tensor | None:
+        """Stage 2: from L on, text and the int((1 - P) N) visual tokens of most attention.
+
+        The choice of the last step stays while cos(a_t, a_(t-1)) >= `threshold`, a_t the new
+        token's attention in layer L - 1 to the N visual tokens; else it is made anew.
+        """
+        if not self._prunes or layer < self._layer or not len(cached.visual):
+            return None
+        if layer == self._layer:
+            assert attention is not None
+            self._choose(cached, attention.detach()[cached.visual])
+        return self._chosen
+
+    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+        """Exact for frames of rows x cols tokens: x + N_TTM stored everywhere and read below L,
+        x + int((1 - P) N_TTM) read from L on.
+        """
+        rest, visual = num_text + num_other, num_visual
+        if self.options.keep < 1.0 and num_visual:
+            visual = sum(self._kept_of_frames(self._frames_of(num_visual)))
+        read = self._read_count(visual) if self._prunes and visual else visual
+        whole = rest + visual
+        return [
+            LayerCount(
+                queries=whole,
+                keys=whole,
+                cached=whole,
+                read=rest + (read if layer >= self._layer else visual),
+            )
+            for layer in range(self.facts.num_layers)
+        ]
+
+    def _kept_of_frames(self, sizes: list[int]) -> list[int]:
+        """Tokens each frame keeps of its `sizes` in stage 1."""
+        whole = sum(sizes[::WINDOW])
+        compared = sum(sizes) - whole
+        if not compared:
+            return sizes
+        merge = self.options.merge
+        if merge is None:
+            merge = min(1.0, (1.0 - self.options.keep) * sum(sizes) / compared)
+        return [
+            size if index % WINDOW == 0 else int((1.0 - merge) * size + ROUNDING)
+            for index, size in enumerate(sizes)
+        ]
+
+    def _frames_of(self, num_visual: int) -> list[int]:
+        tokens = self.facts.grid.rows * self.facts.grid.cols
+        last = num_visual % tokens
+        return [tokens] * (num_visual // tokens) + ([last] if last else [])
+
+    def _read_count(self, num: int) -> int:
+        return max(1, int((1.0 - self.options.prune) * num + ROUNDING))
+
+    def _choose(self, cached: TokenRow, attention: Tensor) -> None:
+        before, self._last_attention = self._last_attention, attention
+        if before is not None and self._chosen is not None:
+            likeness = cosine_similarity(attention, before, dim=0)
+            if float(likeness) >= self.options.threshold:
+                return
+        visual = cached.visual
+        most = attention.argsort(descending=True, stable=True)[: self._read_count(len(visual))]
+        stays = torch.ones(len(cached), dtype=torch.bool, device=visual.device)
+        stays[visual] = False
+        stays[visual[most]] = True
+        self._chosen = stays.nonzero()[:, 0]
+
+
+def _likeness(states: Tensor, cells: Tensor, members: Tensor, earlier: Tensor) -> Tensor:
+    """(m,) cosine of each of `members` with the token of `earlier` in its cell, else -inf."""
+    at = torch.searchsorted(cells[earlier], cells[members]).clamp(max=len(earlier) - 1)
+    partner = earlier[at]
+    cosine = cosine_similarity(states[members], states[partner], dim=1)
+    return cosine.masked_fill(cells[partner] != cells[members], -torch.inf)

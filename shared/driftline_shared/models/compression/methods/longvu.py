@@ -1,0 +1,213 @@
+"""LongVU: fewer frames, lower resolution for frames the question does not ask for, then tokens.
+
+Shen et al. (arXiv 2410.17434), section 3: the three reductions without weights, in turn, each only
+while the clip has more tokens than the budget N = round(keep V). Letters: T frames of M tokens, L
+tokens of a frame at low resolution.
+
+**Frames** (tower tokens; where T >= floor(N / L)). z_i: the tokens of frame i side by side, of
+length 1. In each window of `frame_window` frames
+
+    s_i = mean over j of z_i . z_j, i itself included; 0 for the window's middle frame
+
+and frames with s_i >= `frame_threshold` go; of more than `max_frames`, every n-th stays. The paper
+compares features of DINOv2. A pair has one tower, whose own tokens stand in for them here; they
+are more alike from frame to frame, so the threshold may want to be higher.
+
+**Resolution** (embeddings). A frame at low resolution is R' x C' means, R' = round(`low_side` R):
+cell (r, c) is of block (floor(r R' / R), floor(c C' / C)), and a block's mean takes the place of
+its first cell. The public code resizes bilinearly from 12 x 12 to 8 x 8; blocks have no cell in
+common and need no whole frame. A frame's score is the mean of v . t over its L tokens v and input
+embeddings t of the text behind the image. Where T L <= N the floor((N - T L) / (M - L)) frames of
+highest score keep their M tokens; else none does, and:
+
+**Tokens**. Of `chunk` frames the first is whole; tokens of the others go where their cosine to the
+first one's token of the same block is >= `token_threshold`. If N is still exceeded, `cut` says what
+goes: `even`, the default, keeps tokens round(linspace(0, n - 1, N)) of the n left, the same share
+of every frame. `tail` is the public code's: the same number from the end of each chunk, then what
+is over from the end of the clip. It takes the last frames of every chunk away.
+
+Window and thresholds are the public code's; the paper says windows of 8 frames.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from driftline_shared.models.compression.compressor import (
+    LayerCount,
+    Options,
+    TokenCompressor,
+    kept_count,
+)
+from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
+from driftline_shared.tokens import Grid
+
+
+class LongVuOptions(Options):
+    """`keep`: the budget, an upper bound: how many frames and tokens go for being alike depends on
+    the clip, and what that frees beyond the budget stays free.
+    """
+
+    frame_window: int = Field(default=16, ge=1)
+    frame_threshold: float = 0.83
+    max_frames: int = Field(default=400, ge=1)
+    low_side: float = Field(default=2 / 3, gt=0.0, le=1.0)
+    chunk: int = Field(default=8, ge=1)
+    token_threshold: float = 0.8
+    cut: Literal["even", "tail"] = "even"
+
+
+class LongVuCompressor(TokenCompressor):
+    """Drops frames before the projector; pools and drops tokens before the layers."""
+
+    options: LongVuOptions
+    tolerance: ClassVar[float] = 1.0
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        """Drop frames that are like those round them."""
+        num_frames, low = len(tokens.frame.unique()), self._low(tokens.grid)
+        if self.options.keep >= 1.0 or num_frames < self._budget(tokens.grid) // low:
+            return tokens
+        stays = torch.isin(tokens.frame, self._frames(tokens))
+        return tokens.take(stays.nonzero()[:, 0])
+
+    def on_embeds(self, row: TokenRow) -> TokenRow:
+        """Pool frames and drop tokens until the budget holds."""
+        budget = self._budget(row.grid)
+        if self.options.keep >= 1.0 or len(row.visual) <= budget:
+            return row
+        blocks = _Blocks(row, *_low_grid(row.grid, self.options.low_side))
+        if blocks.num > budget:
+            pooled = blocks.pooled(row, torch.ones_like(blocks.frame, dtype=torch.bool))
+            return pooled.keep_visual(self._spared(pooled, blocks, budget))
+        high = blocks.asked_for(row, budget)
+        return blocks.pooled(row, ~torch.isin(blocks.frame, high))
+
+    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+        """Exact where frames need not be dropped, T < floor(N / L); else the upper bound N."""
+        grid = self.facts.grid
+        left, low = min(num_visual, self._budget(grid)), self._low(grid)
+        more = grid.rows * grid.cols - low
+        whole = num_visual == grid.num_tokens and left < num_visual
+        if whole and more and grid.frames < left // low:
+            left = grid.frames * low + (left - grid.frames * low) // more * more
+        return super().schedule(num_text, left, num_other)
+
+    def _budget(self, grid: Grid) -> int:
+        """N, of all the tokens that a clip of this grid has, whatever is left of them."""
+        return kept_count(self.options.keep, grid.num_tokens)
+
+    def _low(self, grid: Grid) -> int:
+        """L, the tokens of a frame at low resolution."""
+        rows, cols = _low_grid(grid, self.options.low_side)
+        return rows * cols
+
+    def _frames(self, tokens: TowerTokens) -> Tensor:
+        """(m,) rising frames that stay."""
+        per_frame = tokens.grid.rows * tokens.grid.cols
+        found, frame = tokens.frame.unique(return_inverse=True)
+        values = tokens.values.detach()
+        if len(values) < len(found) * per_frame:
+            # Cells that are no longer there count as zeros, so that frames stay comparable.
+            whole = values.new_zeros(len(found), per_frame, values.shape[1])
+            whole[frame, tokens.token % per_frame] = values
+            values = whole
+        alike = []
+        for window in values.reshape(len(found), -1).split(self.options.frame_window):
+            # Dot products first: no second copy of the clip is held.
+            dots = window @ window.T
+            length = dots.diagonal().sqrt().clamp_min(1e-12)
+            mean = (dots / length / length[:, None]).mean(dim=1)
+            mean[len(window) // 2] = 0.0
+            alike.append(mean)
+        kept = found[torch.cat(alike) < self.options.frame_threshold]
+        # A threshold of zero or less would drop the middle frames, too.
+        kept = kept if len(kept) else found[:1]
+        return kept[_spread(len(kept), min(len(kept), self.options.max_frames), kept.device)]
+
+    def _spared(self, pooled: TokenRow, blocks: _Blocks, budget: int) -> Tensor:
+        """Rising indices into the visual tokens of `pooled`, all blocks of it, that stay."""
+        order = blocks.first.argsort()
+        cell, values = blocks.cell[order], pooled.states[pooled.visual].detach().float()
+        rank = blocks.frame[order].unique(return_inverse=True)[1]
+        chunk, leads = rank // self.options.chunk, rank % self.options.chunk == 0
+        num_chunks = int(chunk.max()) + 1
+        absent = -1
+        table = cell.new_full((num_chunks, int(cell.max()) + 1), absent)
+        table[chunk[leads], cell[leads]] = leads.nonzero()[:, 0]
+        leader = table[chunk, cell]
+        z = normalize(values, dim=-1)
+        same = (z * z[leader]).sum(dim=-1) >= self.options.token_threshold
+        left = (leads | (leader == absent) | ~same).nonzero()[:, 0]
+        over = len(left) - budget
+        if over <= 0:
+            return left
+        if self.options.cut == "even":
+            return left[_spread(len(left), budget, left.device)]
+        sizes = chunk[left].bincount(minlength=num_chunks)
+        within = torch.arange(len(left), device=left.device)
+        within = within - (sizes.cumsum(0) - sizes)[chunk[left]]
+        return left[within < (sizes - over // num_chunks)[chunk[left]]][:budget]
+
+
+class _Blocks:
+    """The visual tokens of a row by block of their frame's low-resolution grid; B blocks.
+
+    `of` (k,): block of each visual token. `frame`, `cell` (B,): where a block is; `first` (B,): its
+    first token, an index into the visual ones; `size` (B,).
+    """
+
+    def __init__(self, row: TokenRow, rows: int, cols: int) -> None:
+        grid = row.grid
+        down, right = row.cell // grid.cols, row.cell % grid.cols
+        cell = down * rows // grid.rows * cols + right * cols // grid.cols
+        found, self.of, self.size = (row.frame * (rows * cols) + cell).unique(
+            return_inverse=True, return_counts=True
+        )
+        self.num = len(found)
+        self.frame, self.cell = found // (rows * cols), found % (rows * cols)
+        index = torch.arange(len(self.of), device=self.of.device)
+        self.first = torch.zeros_like(found).scatter_reduce(
+            0, self.of, index, "amin", include_self=False
+        )
+
+    def means(self, row: TokenRow) -> Tensor:
+        """(B, D) float32."""
+        states = row.states[row.visual].float()
+        sums = states.new_zeros(self.num, states.shape[1]).index_add(0, self.of, states)
+        return sums / self.size[:, None]
+
+    def pooled(self, row: TokenRow, low: Tensor) -> TokenRow:
+        """`row` with the blocks `low` (B,) bool as one token each, in their first one's place."""
+        stays = ~low[self.of]
+        stays[self.first] = True
+        merged = row.replaced(row.visual[self.first[low]], self.means(row)[low])
+        return merged.keep_visual(stays.nonzero()[:, 0])
+
+    def asked_for(self, row: TokenRow, budget: int) -> Tensor:
+        """Frames that the question asks for most, as many as may stay whole."""
+        means = self.means(row).detach()
+        found, frame, blocks = self.frame.unique(return_inverse=True, return_counts=True)
+        sums = means.new_zeros(len(found), means.shape[1]).index_add(0, frame, means)
+        # A mean of dot products is the dot product of means.
+        text = row.question if len(row.question) else row.text
+        asked = row.states[text].detach().float().mean(dim=0)
+        order = (sums / blocks[:, None] @ asked).argsort(descending=True, stable=True)
+        costs = frame[self.of].bincount() - blocks
+        return found[order[costs[order].cumsum(0) <= budget - self.num]]
+
+
+def _low_grid(grid: Grid, side: float) -> tuple[int, int]:
+    return max(1, round(grid.rows * side)), max(1, round(grid.cols * side))
+
+
+def _spread(num: int, chosen: int, device: torch.device) -> Tensor:
+    """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even."""
+    # Multiplied first: halves stay halves, whatever the machine.
+    steps = torch.arange(chosen, dtype=torch.float64, device=device) * (num - 1)
+    return (steps / max(1, chosen - 1)).round().long()

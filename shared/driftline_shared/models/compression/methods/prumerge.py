@@ -1,0 +1,160 @@
+"""LLaVA-PruMerge: keep the patches the class token looks at, and merge alike ones into them.
+
+Shang et al. (arXiv 2403.15388), section 3. Of each picture, or each frame of a clip: n tokens x
+with keys k of the tower's last layer, and a, the attention paid to each by the class token (by all
+tokens on average where there is none; see `TowerTokens`).
+
+    chosen     the tokens of largest a: `adaptive`, those above q3 + 1.5 (q3 - q1), with q1 and q3
+               the quartiles of a, one at least; else as many as `keep` says
+    sampled    `plus` (PruMerge+) only: tokens at regular places besides, see below
+    N(i)       the `neighbours` other tokens whose keys have the largest cosine to k_i, or all
+    merged     x_i <- (a_i x_i + sum a_j x_j) / (a_i + sum a_j), over N(i), for each token i kept
+    the rest   one token more, the mean of all pruned ones weighted by a, in the first one's place
+
+`update` = paper is this weighted average, as summaries of the paper have it; `update` = code is
+what its public code does, without the divisions: x_i <- x_i + sum a_j x_j, and sum a_j x_j for the
+rest. As a is a share of all attention, that changes x_i little.
+
+`keep` is the share of tokens that come out, the rest's token included, and is exact; the default is
+not `adaptive`, which the paper is, because a budget is what methods are compared at. `plus` chooses
+half of them by a (the larger half of an odd number), and s others in the middle of s equal parts of
+those not chosen; the public code's fixed form takes 1/8 each, the second of all places. `adaptive`
+with `plus` samples every p-th place, p = floor(floor(1 / share chosen) / 3), as the public code
+does, but at least every one. That code takes quartiles of a whole batch, fails where nothing is
+chosen, and writes tokens in the order of a; here quartiles are of one picture, one token at least
+is chosen, and tokens stay where they were. A picture of several views counts as one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from driftline_shared.models.compression.compressor import (
+    LayerCount,
+    Options,
+    TokenCompressor,
+    kept_count,
+)
+from driftline_shared.models.compression.rows.rows import TowerTokens
+
+PUBLISHED_TOKENS, PUBLISHED_NEIGHBOURS = 576, 32
+
+ADAPTIVE_SHARE, ADAPTIVE_SHARE_PLUS = 0.055, 0.25
+"""Share of tokens left on average in the paper's `adaptive` runs, without and with `plus`."""
+
+
+class PrumergeOptions(Options):
+    """`adaptive`: the attention's outliers instead of `keep`, which then only turns the method off
+    at 1. `outliers`: how many times q3 - q1 beyond q3 they are. `neighbours`: by default the
+    published 32 of 576, scaled to the tokens of a frame: 32 of 16 would make all tokens one mean.
+    """
+
+    adaptive: bool = False
+    plus: bool = False
+    neighbours: int | None = Field(default=None, ge=0)
+    outliers: float = Field(default=1.5, ge=0.0)
+    update: Literal["paper", "code"] = "paper"
+
+
+class PrumergeCompressor(TokenCompressor):
+    """Prunes and merges tower tokens."""
+
+    needs = frozenset({"attention", "keys"})
+    options: PrumergeOptions
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        """Prune and merge each frame."""
+        keep, given, done = self.options.keep, len(tokens.token), 0
+        if keep >= 1.0 or (not self.options.adaptive and kept_count(keep, given) == given):
+            return tokens
+        parts = []
+        for frame in tokens.frame.unique():
+            part = tokens.take((tokens.frame == frame).nonzero()[:, 0])
+            num = len(part.token)
+            # Rounded so that all frames' together are the share of all.
+            budget = kept_count(keep, done + num) - kept_count(keep, done)
+            done += num
+            if self.options.adaptive or budget:
+                parts.append(self._frame(part, budget))
+        return TowerTokens(
+            values=torch.cat([part.values for part in parts]),
+            token=torch.cat([part.token for part in parts]),
+            size=torch.cat([part.size for part in parts]),
+            grid=tokens.grid,
+        )
+
+    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+        """round(keep V) tokens in every layer; for `adaptive`, the paper's average share."""
+        share = self.options.keep
+        if self.options.adaptive and share < 1.0:
+            share = ADAPTIVE_SHARE_PLUS if self.options.plus else ADAPTIVE_SHARE
+        return super().schedule(num_text, kept_count(share, num_visual), num_other)
+
+    def _frame(self, tokens: TowerTokens, budget: int) -> TowerTokens:
+        assert tokens.attention is not None and tokens.keys is not None, "`needs` says so"
+        if not self.options.adaptive and budget >= len(tokens.token):
+            return tokens
+        weights, values = tokens.attention.to(tokens.values), tokens.values
+        stays = torch.zeros_like(tokens.token, dtype=torch.bool)
+        stays[self._chosen(weights.detach(), budget)] = True
+        kept, pruned = stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]
+        merged = self._merged(values, weights, tokens.keys.detach(), kept)
+        rest = weights[pruned] @ values[pruned]
+        if self.options.update == "paper" and len(pruned):
+            rest = rest / weights[pruned].sum()
+        # A budget of one token has no place for the rest's.
+        if len(pruned) and (self.options.adaptive or len(kept) < budget):
+            merged = torch.cat([merged, rest[None]])
+            kept = torch.cat([kept, pruned[:1]])
+            sizes = torch.cat([tokens.size[stays], tokens.size[pruned].sum()[None]])
+        else:
+            sizes = tokens.size[stays]
+        order = kept.argsort()
+        return TowerTokens(
+            values=merged[order],
+            token=tokens.token[kept[order]],
+            size=sizes[order],
+            grid=tokens.grid,
+        )
+
+    def _chosen(self, attention: Tensor, budget: int) -> Tensor:
+        """Indices of the tokens that stay themselves, in any order."""
+        num = len(attention)
+        order = attention.argsort(descending=True, stable=True)
+        if self.options.adaptive:
+            low, high = attention.quantile(attention.new_tensor([0.25, 0.75])).unbind()
+            limit = high + self.options.outliers * (high - low)
+            num_top = max(1, int((attention > limit).sum()))
+            if not self.options.plus:
+                return order[:num_top]
+            step = max(1, num // num_top // 3)
+            return torch.cat([order[:num_top], torch.arange(0, num, step, device=order.device)])
+        left = budget if budget == 1 else min(budget - 1, num)
+        num_top = (left + 1) // 2 if self.options.plus else left
+        others = order[num_top:].sort().values
+        num_more = left - num_top
+        parts = torch.arange(num_more, device=order.device)
+        middle = (2 * parts + 1) * len(others) // max(2 * num_more, 1)
+        return torch.cat([order[:num_top], others[middle]])
+
+    def _merged(self, values: Tensor, weights: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
+        """(m, D_v): the tokens `kept` (m,) with their neighbours in them."""
+        unit = normalize(keys.float(), dim=-1)
+        alike = unit[kept] @ unit.T
+        alike[torch.arange(len(kept), device=kept.device), kept] = -torch.inf
+        num = self.options.neighbours
+        if num is None:
+            num = max(1, round(len(keys) * PUBLISHED_NEIGHBOURS / PUBLISHED_TOKENS))
+        num = min(num, len(keys) - 1)
+        near = alike.topk(num, dim=-1).indices  # (m, num)
+        shares = weights[near]
+        added = (shares[:, :, None] * values[near]).sum(dim=1)
+        if self.options.update == "code":
+            return values[kept] + added
+        own = weights[kept][:, None]
+        return (own * values[kept] + added) / (own + shares.sum(dim=1, keepdim=True))

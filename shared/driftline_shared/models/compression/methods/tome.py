@@ -1,0 +1,194 @@
+"""ToMe: merge the most alike patches, a few in every block of the tower.
+
+Bolya et al. (arXiv 2210.09461), section 3. In each block, between attention and MLP:
+
+    k_i = the block's keys of token i, mean over heads, of length 1
+    A = tokens at even places, B = at odd places;  s_i = max over j in B of k_i . k_j   for i in A
+    the r tokens of A with the largest s_i go into their j:   x_j <- sum(size x) / sum(size)
+
+A token of size m stands for m patches, and later blocks' attention weighs it so (proportional
+attention): softmax(q k^T / sqrt(d) + log size). The class token, and patches of padding, which are
+no visual tokens, are never merged. What is left keeps the order [rest of A, B] within the tower, as
+the paper has it, and is sorted by the smallest index of its members before the projector.
+
+r follows from `keep`: of n tokens of a view, n - round(keep n) are merged over the L blocks that
+tokens pass. The share of them that is gone after block l is the integral of the paper's schedule,
+r(1 - i) in the first block to r(1 + i) in the last for `inflection` i, and r in all for i = 0:
+
+    W_l = sum of w_0..w_l / sum of all w,    w_l = 1 - i + 2 i l / (L - 1)
+
+A block merges half of its tokens at most; what is then too many is merged once they are sorted, as
+`where` = projector merges all: in rounds of the same matching, on the tokens themselves, since
+what stands before a projector need not have keys. That needs no transformer, and works within each
+frame of a clip, whose tokens are pooled patches; it is what `where` = None falls back to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from driftline_shared.models.compression.compressor import (
+    LayerCount,
+    Options,
+    TokenCompressor,
+    kept_count,
+)
+from driftline_shared.models.compression.rows.rows import NONE, BlockTokens, TowerTokens
+
+
+class TomeOptions(Options):
+    """`keep`: share of tokens left. `where`: see above; None: in the tower where it can be driven
+    block by block, else before the projector. `proportional`: weigh attention by sizes.
+    """
+
+    where: Literal["tower", "projector"] | None = None
+    proportional: bool = True
+    inflection: float = Field(default=0.0, ge=-1.0, le=1.0)
+
+
+class TomeCompressor(TokenCompressor):
+    """Merges tokens by bipartite matching."""
+
+    options: TomeOptions
+
+    def __init__(self, *rest: Any) -> None:
+        super().__init__(*rest)
+        # Tokens of views before this one, and what is to be left of this one.
+        self._seen = 0
+        self._given = 0
+        self._goal = 0
+
+    @property
+    def blocks(self) -> Literal["unused", "wanted", "required"]:
+        """Unused where nothing is merged."""
+        if self.options.keep >= 1.0 or self.options.where == "projector":
+            return "unused"
+        return "required" if self.options.where == "tower" else "wanted"
+
+    def block_bias(self, tokens: BlockTokens) -> Tensor | None:
+        """log(size) of each token."""
+        if not self.options.proportional or bool((tokens.size == 1).all()):
+            return None
+        return tokens.size.log()
+
+    def on_block(self, block: int, num_blocks: int, tokens: BlockTokens) -> BlockTokens:
+        """Merge as many tokens as the schedule has merged by the end of this block."""
+        mergeable = tokens.token != NONE
+        num = int(mergeable.sum())
+        if block == 0:
+            self._given, self._goal = num, self._of(num)
+        over = self._given - self._goal
+        left = self._given - round(over * self._done(block, num_blocks))
+        merging = matching(tokens.keys, mergeable, num - left)
+        return replace(
+            tokens,
+            states=merging.means(tokens.states, tokens.size),
+            keys=merging.means(tokens.keys, tokens.size),
+            size=merging.sums(tokens.size),
+            token=merging.first(tokens.token),
+        )
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        """Merge within each frame, and across frames what their rounding left over."""
+        given = round(float(tokens.size.sum()))
+        goal = kept_count(self.options.keep, given)
+        if len(tokens.token) <= goal:
+            return tokens
+        self._seen = 0
+        parts = []
+        for frame in tokens.frame.unique():
+            part = tokens.take((tokens.frame == frame).nonzero()[:, 0])
+            parts.append(_merged(part, self._of(round(float(part.size.sum())))))
+        whole = TowerTokens(
+            values=torch.cat([part.values for part in parts]),
+            token=torch.cat([part.token for part in parts]),
+            size=torch.cat([part.size for part in parts]),
+            grid=tokens.grid,
+        )
+        return _merged(whole, goal)
+
+    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+        """round(keep V) tokens in every layer."""
+        left = kept_count(self.options.keep, num_visual)
+        return super().schedule(num_text, left, num_other)
+
+    def _of(self, num: int) -> int:
+        """How many of the next `num` tokens stay, so that all views' together are round(keep V)."""
+        keep = self.options.keep
+        goal = kept_count(keep, self._seen + num) - kept_count(keep, self._seen)
+        self._seen += num
+        return min(num, max(1, goal)) if num else 0
+
+    def _done(self, block: int, num_blocks: int) -> float:
+        """W of the block."""
+        slope = self.options.inflection
+        weights = [
+            1 - slope + 2 * slope * number / max(num_blocks - 1, 1) for number in range(num_blocks)
+        ]
+        # A single block of inflection 1 has no weight.
+        return sum(weights[: block + 1]) / sum(weights) if block + 1 < num_blocks else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merging:
+    """`into` (n,) int64: the place of each token among the m that are left."""
+
+    into: Tensor
+    num: int
+
+    def sums(self, values: Tensor) -> Tensor:
+        """(n, ...) -> (m, ...)."""
+        return values.new_zeros(self.num, *values.shape[1:]).index_add(0, self.into, values)
+
+    def means(self, values: Tensor, size: Tensor) -> Tensor:
+        """(n, D) -> (m, D): means weighted by `size` (n,)."""
+        weights = size.to(values.dtype)
+        return self.sums(values * weights[:, None]) / self.sums(weights)[:, None]
+
+    def first(self, token: Tensor) -> Tensor:
+        """(n,) -> (m,): the smallest of each."""
+        return token.new_zeros(self.num).scatter_reduce(
+            0, self.into, token, "amin", include_self=False
+        )
+
+
+def matching(metric: Tensor, mergeable: Tensor, num: int) -> Merging:
+    """Merge `num` tokens at even places into their best at odd ones, or as many as can be.
+
+    `metric` (n, d); `mergeable` (n,) bool.
+    """
+    places = torch.arange(len(metric), device=metric.device)
+    even, odd = places[::2], places[1::2]
+    num = min(num, int(mergeable[even].sum()) if bool(mergeable[odd].any()) else 0)
+    if num <= 0:
+        return Merging(into=places, num=len(places))
+    unit = normalize(metric.detach().float(), dim=-1)
+    scores = unit[even] @ unit[odd].T
+    never = torch.finfo(scores.dtype).min
+    scores = scores.masked_fill(~mergeable[even][:, None] | ~mergeable[odd], never)
+    best, partner = scores.max(dim=-1)
+    gone = torch.zeros(len(even), dtype=torch.bool, device=metric.device)
+    gone[best.topk(num).indices] = True
+    num_rest = len(even) - num
+    into = torch.empty_like(places)
+    into[odd] = num_rest + torch.arange(len(odd), device=metric.device)
+    into[even[~gone]] = torch.arange(num_rest, device=metric.device)
+    into[even[gone]] = num_rest + partner[gone]
+    return Merging(into=into, num=num_rest + len(odd))
+
+
+def _merged(tokens: TowerTokens, goal: int) -> TowerTokens:
+    """`goal` tokens, merged in rounds by their values and sorted."""
+    values, token, size = tokens.values, tokens.token, tokens.size
+    while len(token) > goal:
+        every = torch.ones_like(token, dtype=torch.bool)
+        merging = matching(values, every, len(token) - goal)
+        values, size, token = merging.means(values, size), merging.sums(size), merging.first(token)
+    order = token.argsort()
+    return TowerTokens(values=values[order], token=token[order], size=size[order], grid=tokens.grid)

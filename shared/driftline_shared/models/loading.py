@@ -1,0 +1,90 @@
+"""Loaders: a checkpoint folder, or one side of a pair, as a `MultimodalModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging as transformers_logging
+
+from driftline_shared.assembly.towers import register_towers
+from driftline_shared.models.compression.loading import check_compressor, compressed
+from driftline_shared.models.families import family_of
+from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.pair.pair import AdapterSpec, Canvas, Pair, Quantization
+
+
+def load_model(
+    model_dir: Path,
+    *,
+    prompt: str,
+    adapter: AdapterSpec | None = None,
+    quantization: Quantization = "none",
+    twin: bool = False,
+    device: str = "cpu",
+    dtype: str | None = None,
+    canvas: Canvas | None = None,
+) -> MultimodalModel:
+    """Load a checkpoint folder through the family its config names.
+
+    `quantization` touches the language model only; with `twin` its weights are quantized and
+    dequantized again, in fp32: what the cloud trains against. `dtype` is what an accelerator
+    computes in (bfloat16 when None); a CPU computes in float32. `canvas`: the size images are
+    brought to (None: the family's own). Raises PairError for an unknown family.
+    """
+    register_towers()
+    # Loading takes a moment and our own programs show progress; a bar per model would tear their
+    # screens.
+    transformers_logging.disable_progress_bar()
+    return family_of(model_dir)(
+        model_dir,
+        prompt=prompt,
+        adapter=adapter,
+        quantization=quantization,
+        twin=twin,
+        device=device,
+        dtype=dtype,
+        canvas=canvas,
+    )
+
+
+def load_teacher(pair: Pair, device: str = "cpu") -> MultimodalModel:
+    """The teacher of a pair, in floating point, without an adapter."""
+    return load_model(
+        pair.teacher_dir,
+        prompt=pair.teacher.prompt,
+        device=device,
+        dtype=pair.teacher.dtype,
+        canvas=pair.canvas,
+    )
+
+
+def load_student(
+    pair: Pair,
+    *,
+    twin: bool = False,
+    device: str = "cpu",
+    compressor: str = "",
+    compressor_options: Mapping[str, Any] | None = None,
+) -> MultimodalModel:
+    """The student of a pair with its adapter at version 0, quantized as devices run it.
+
+    `twin`: its exact dequantized copy in floating point, for training. `compressor`: the method
+    that it reads images through, empty for none; ConfigError where name, `compressor_options` or
+    trained weights are not right, before anything is loaded.
+    """
+    options = compressor_options or {}
+    if compressor:
+        check_compressor(pair.student_dir, compressor, options)
+    student = load_model(
+        pair.student_dir,
+        prompt=pair.student.prompt,
+        adapter=pair.adapter,
+        quantization=pair.quantization,
+        twin=twin,
+        device=device,
+        dtype=pair.student.dtype,
+        canvas=pair.canvas,
+    )
+    return compressed(student, pair.student_dir, compressor, options) if compressor else student

@@ -1,0 +1,83 @@
+"""A picture into the pixels a vision tower reads, with numpy and PIL only.
+
+The steps of export.json, each as transformers' image processors compute it on a CPU: the export
+compares both on random pictures, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.pair.export_file import (
+    CenterCrop,
+    ImageTable,
+    Normalize,
+    Rescale,
+    Resize,
+    ResizeShortest,
+)
+
+
+def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32]:
+    """(H, W, 3) uint8 -> (3, `table.height`, `table.width`) float32."""
+    array: NDArray[Any] = image
+    for step in table.steps:
+        array = _STEPS[step.step](array, step)
+    return np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _resized(image: NDArray[np.uint8], step: Resize) -> NDArray[np.uint8]:
+    return _resize(image, step.height, step.width, step.resample)
+
+
+def _resized_shortest(image: NDArray[np.uint8], step: ResizeShortest) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    short, long = min(height, width), max(height, width)
+    longest = int(step.edge * long / short)
+    wanted = (step.edge, longest) if height <= width else (longest, step.edge)
+    return _resize(image, *wanted, step.resample)
+
+
+def _resize(image: NDArray[np.uint8], height: int, width: int, resample: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if image.shape[:2] == (height, width):
+        return image
+    picture = Image.fromarray(image).resize((width, height), Image.Resampling(resample))
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _cropped(image: NDArray[np.uint8], step: CenterCrop) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if height < step.height or width < step.width:
+        tall, wide = max(height, step.height), max(width, step.width)
+        whole = np.zeros((tall, wide, 3), dtype=np.uint8)
+        above, left = -(-(tall - height) // 2), -(-(wide - width) // 2)
+        whole[above : above + height, left : left + width] = image
+        image, height, width = whole, tall, wide
+    above, left = (height - step.height) // 2, (width - step.width) // 2
+    return image[above : above + step.height, left : left + step.width]
+
+
+def _rescaled(image: NDArray[Any], step: Rescale) -> NDArray[np.float32]:
+    return (image.astype(np.float64) * step.factor).astype(np.float32)
+
+
+def _normalized(image: NDArray[Any], step: Normalize) -> NDArray[np.float32]:
+    values = image.astype(np.float32)
+    mean, std = np.asarray(step.mean, dtype=np.float32), np.asarray(step.std, dtype=np.float32)
+    return (values - mean) / std
+
+
+_STEPS: dict[str, Callable[[NDArray[Any], Any], NDArray[Any]]] = {
+    "resize": _resized,
+    "resize_shortest": _resized_shortest,
+    "center_crop": _cropped,
+    "rescale": _rescaled,
+    "normalize": _normalized,
+}
+"""Name of a step -> what it does to (H, W, 3)."""

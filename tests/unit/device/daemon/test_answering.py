@@ -1,0 +1,147 @@
+"""Questions of many threads at one daemon: each is answered, replied to, and then counted once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline_device.daemon.asking import UnheardError
+from driftline_device.daemon.daemon import Daemon
+from driftline_device.runtime.runtime import Answer
+from driftline_device.sampling.sampler import Sampler
+from driftline_device.sources.source import Observation
+from driftline_device.sources.table import open_source
+from driftline_shared.errors import DriftlineError, Reason
+from tests.fakes.api_device import TalkingRuntime, running_device
+from tests.fakes.runtime import picture, stream, write_dataset, write_pair
+from tests.fakes.waiting import until
+
+NUM_THREADS, NUM_EACH = 4, 10
+
+
+@pytest.fixture
+def runtime() -> TalkingRuntime:
+    return TalkingRuntime()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, runtime: TalkingRuntime) -> Iterator[Daemon]:
+    settings: dict[str, object] = {"api.port": 0, "events": str(tmp_path / "events.jsonl")}
+    pair = write_pair(tmp_path / "pair")
+    with running_device(tmp_path / "state", pair, runtime, **settings) as running:
+        yield running.daemon
+
+
+def observation(number: int = 1, *, hard: bool = False) -> Observation:
+    image = picture(number, hard=hard)
+    return Observation(image=image, question="what?", domain="asked", place="here")
+
+
+class Noting:
+    """Writes down what it hears; leaves after `patience` tokens."""
+
+    def __init__(self, notes: list[Any], patience: int = 99) -> None:
+        self._notes = notes
+        self._patience = patience
+
+    def began(self) -> None:
+        self._notes.append("began")
+
+    def told(self, text: str) -> None:
+        self._patience -= 1
+        if self._patience < 0:
+            raise UnheardError
+        self._notes.append(text)
+
+    def answered(self, answer: Answer) -> None:
+        self._notes.append(answer)
+
+
+def test_the_reply_comes_before_sampling(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[Any] = []
+    consider = Sampler.consider
+
+    def noted(self: Sampler, *args: Any) -> Any:
+        notes.append("sampled")
+        return consider(self, *args)
+
+    monkeypatch.setattr(Sampler, "consider", noted)
+    answer = daemon.ask(observation(), Noting(notes))
+    assert notes == ["began", "v0", "v0 green", "v0 green v0", answer, "sampled"]
+    assert daemon.snapshot().num_seen == 1
+
+
+def test_whoever_leaves_counts_neither_as_an_answer_nor_as_an_error(
+    daemon: Daemon, runtime: TalkingRuntime
+) -> None:
+    notes: list[Any] = []
+    with pytest.raises(UnheardError):
+        daemon.ask(observation(), Noting(notes, patience=1))
+    assert (notes, runtime.num_words_said) == (["began", "v0"], 2)
+    snapshot = daemon.snapshot()
+    assert (snapshot.num_answered, snapshot.num_errors, snapshot.num_seen) == (0, 0, 0)
+
+
+def test_after_an_error_the_asker_hears_a_new_beginning(
+    daemon: Daemon, runtime: TalkingRuntime
+) -> None:
+    notes: list[Any] = []
+    runtime.failures = 1
+    daemon.ask(observation(), Noting(notes))
+    assert notes[:4] == ["began", "v0", "began", "v0"]
+    runtime.failures = 9
+    with pytest.raises(DriftlineError) as failed:
+        daemon.ask(observation())
+    assert failed.value.reason is Reason.INTERNAL
+    assert (daemon.snapshot().num_answered, daemon.snapshot().num_errors) == (1, 1)
+
+
+def test_an_asker_that_breaks_harms_nobody(daemon: Daemon) -> None:
+    class Broken(Noting):
+        def answered(self, answer: Answer) -> None:
+            raise RuntimeError("broken on purpose")
+
+    assert daemon.ask(observation(), Broken([])).text == "v0 green v0"
+    assert daemon.snapshot().num_answered == 1
+
+
+def test_many_threads_and_a_source_at_once(tmp_path: Path, daemon: Daemon) -> None:
+    path = write_dataset(tmp_path / "data", stream(NUM_EACH, hard=True))
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        asked = [
+            pool.submit(daemon.ask, observation(number, hard=number % 2 == 0))
+            for number in range(NUM_THREADS * NUM_EACH)
+        ]
+        assert daemon.run(open_source(path)) >= NUM_EACH
+        assert {each.result().version for each in asked} == {0}
+    rows = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    total = (NUM_THREADS + 1) * NUM_EACH
+    assert [row["n"] for row in rows] == list(range(1, total + 1))
+    assert sum(row["segment"] == "asked" for row in rows) == NUM_THREADS * NUM_EACH
+    snapshot = daemon.snapshot()
+    assert (snapshot.num_answered, snapshot.num_seen) == (total, total)
+    assert snapshot.domains["asked"]["num_answered"] == NUM_THREADS * NUM_EACH
+
+
+def test_stopping_waits_for_questions_in_hand(daemon: Daemon, runtime: TalkingRuntime) -> None:
+    runtime.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        in_hand = pool.submit(daemon.ask, observation())
+        assert runtime.waiting.wait(30.0)
+        stopped = pool.submit(daemon.stop, 0.1)
+        until(lambda: not daemon.ready)
+        with pytest.raises(DriftlineError) as late:
+            daemon.ask(observation())
+        assert late.value.reason is Reason.STOPPING
+        assert not stopped.done()
+        runtime.go.set()
+        assert in_hand.result().text == "v0 green v0"
+        assert stopped.result()
+    assert daemon.snapshot().num_answered == 1
+    assert not [each for each in threading.enumerate() if each.name.startswith("driftline-")]

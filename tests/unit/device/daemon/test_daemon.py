@@ -1,0 +1,547 @@
+"""The daemon with a runtime without a model and a link without a network."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline_device.config import load_config
+from driftline_device.daemon.daemon import SLICE_S, Daemon
+from driftline_device.daemon.snapshot import read_snapshot
+from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.supervision import NoSupervisor
+from driftline_device.link.settings import LinkStats
+from driftline_device.program.assembly import open_daemon
+from driftline_device.program.service import stream
+from driftline_device.show.text import describe
+from driftline_device.sources.source import Observation
+from driftline_device.sources.table import open_source
+from driftline_shared.errors import LinkError
+from driftline_shared.pair.pair import load_pair
+from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
+from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.update import Manifest
+from tests.fakes.runtime import BASE_MODEL, PAIR, FakeRuntime, adapter, write_dataset, write_pair
+from tests.fakes.runtime import stream as questions
+from tests.fakes.updates import FakeUpdateLink, make_update
+from tests.fakes.waiting import until
+
+EAGER: dict[str, object] = {
+    "poll_s": 0.05,
+    "status_s": 0.05,
+    "quiet_s": 0.1,
+    "seed": 1,
+    "sampling.gate_quantile": 0.5,
+    "sampling.max_sample_share": 1.0,
+    "sampling.audit_rate": 0.0,
+    "sampling.token_scorer": "magnitude",
+}
+
+
+class NullLink(FakeUpdateLink):
+    """Takes every sample at once; `rounds` are the states that `status` shows, one a call."""
+
+    def __init__(self, *offers: tuple[Manifest, bytes]) -> None:
+        super().__init__(*offers)
+        self.spool: Any = None
+        self.taken: list[bytes] = []
+        self.rounds: list[str] = []
+        self.offline = False
+        self.held = False
+        self.on_policy: Callable[[SamplingPolicy], None] = lambda policy: None
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        return True
+
+    def wake(self) -> None:
+        if not self.offline and not self.held:
+            ids = [sample.id for _, sample in self.spool.peek(max_bytes=1 << 20, max_samples=99)]
+            self.taken += ids
+            self.spool.ack(ids)
+
+    def hold(self, held: bool) -> None:
+        self.held = held
+
+    def flush(self, timeout_s: float) -> bool:
+        self.wake()
+        return self.spool.stats().num_samples == 0
+
+    def stats(self) -> LinkStats:
+        return LinkStats(
+            connected=not self.offline,
+            last_error="",
+            bytes_up=10 * len(self.taken),
+            bytes_down=5,
+            update_bytes=3,
+            num_sent=len(self.taken),
+            num_acked=len(self.taken),
+            num_refused=0,
+            num_retried=0,
+            num_reconnects=0,
+            num_in_flight=0,
+            num_reports_waiting=0,
+            newest_version=0,
+        )
+
+    def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
+        if self.offline:
+            raise LinkError("no cloud")
+        return super().check(adapter_version=adapter_version, failed_versions=failed_versions)
+
+    def status(self) -> CloudStatus:
+        if self.offline:
+            raise LinkError("no cloud")
+        state = self.rounds.pop(0) if self.rounds else "done"
+        shown = RoundStatus(round_id="r", state=state, num_samples=1, target_version=1)
+        newest = max([0, *(manifest.target_version for manifest, _ in self.offers)])
+        line = LineStatus(
+            line=f"{PAIR}-{BASE_MODEL[:12]}",
+            newest_version=newest,
+            num_samples=1,
+            num_waiting=0,
+            num_rounds=1,
+            round=shown,
+        )
+        return CloudStatus(cloud_id="c", version="0", lines=(line,))
+
+
+@pytest.fixture(scope="module")
+def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def device(tmp_path: Path, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Opens a daemon over `tmp_path`/state."""
+
+    @contextmanager
+    def opened(
+        link: NullLink | None = None,
+        runtime: FakeRuntime | None = None,
+        reply: Any = None,
+        **overrides: object,
+    ) -> Iterator[Daemon]:
+        def make_link(_settings: Any, _enrolment: Any, spool: Any, **kwargs: Any) -> NullLink:
+            assert link is not None
+            link.spool, link.on_policy = spool, kwargs["on_policy"]
+            return link
+
+        monkeypatch.setattr("driftline_device.program.assembly.Link", make_link)
+        config = load_config(
+            None,
+            {
+                **EAGER,
+                "state": str(tmp_path / "state"),
+                "events": str(tmp_path / "events.jsonl"),
+                "cloud": "127.0.0.1:1" if link is not None else "",
+                **overrides,
+            },
+            {},
+        )
+        runtime = runtime or FakeRuntime()
+        with open_daemon(config, load_pair(pair_dir), runtime, reply=reply) as daemon:
+            yield daemon
+
+    return opened
+
+
+def events(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+
+
+def go(daemon: Daemon, *paths: Path, settle_s: float = 0.0) -> None:
+    sources = [open_source(path) for path in paths]
+    stream(daemon, sources, settle_s=settle_s, drain_s=5.0, hold=False)
+
+
+def test_a_stream_is_answered_sampled_sent_and_counted(tmp_path: Path, device: Any) -> None:
+    easy = write_dataset(tmp_path / "easy", questions(10, hard=False), name="easy.jsonl")
+    hard = write_dataset(tmp_path / "hard", questions(6, hard=True), name="hard.jsonl")
+    with hard.open("a") as file:
+        file.write("nonsense\n")
+    replies: list[tuple[str, str]] = []
+    link = NullLink()
+    with device(link, reply=lambda o, a: replies.append((o.question, a.text))) as daemon:
+        go(daemon, easy, hard)
+    rows = events(tmp_path)
+    assert [row["n"] for row in rows] == list(range(1, 17))
+    assert [row["correct"] for row in rows] == [True] * 10 + [False] * 6
+    assert [row["sent"] for row in rows] == [False] * 10 + [True] * 6
+    assert [bytes.fromhex(row["sample"]) for row in rows if row["sent"]] == link.taken
+    assert [question for question, _ in replies][:2] == ["what is 0?", "what is 1?"]
+    status = read_snapshot(tmp_path / "state")
+    assert (status["activity"], status["segment"], status["num_answered"]) == (
+        "stopped",
+        "hard",
+        16,
+    )
+    assert status["domains"]["hard"] == {"num_answered": 6, "num_scored": 6, "num_correct": 0}
+    assert (status["accuracy"], status["num_seen"], status["num_sent"]) == (0.0, 16, 6)
+    assert status["uncertainty"] == pytest.approx(0.9)
+    assert (status["num_broken_rows"], status["bytes_up"]) == (1, 60)
+    assert len(describe(status)) == 6
+
+
+def test_truth_is_in_no_sample_and_no_file(tmp_path: Path, device: Any) -> None:
+    rows = [replace(each, answer="the hidden truth") for each in questions(6, hard=True)]
+    path = write_dataset(tmp_path / "data", rows)
+    with device(None) as daemon:
+        go(daemon, path)
+    for file in (tmp_path / "state").rglob("*"):
+        if file.is_file():
+            assert b"hidden truth" not in file.read_bytes(), file
+    assert "hidden truth" not in (tmp_path / "events.jsonl").read_text()
+
+
+def test_an_update_comes_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(60, hard=True))
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link, pace=60.0) as daemon:
+        go(daemon, path)
+    rows = events(tmp_path)
+    versions = [row["version"] for row in rows]
+    assert len(rows) == 60
+    assert versions == sorted(versions)
+    assert versions[-1] == 1
+    assert all(row["correct"] == (row["version"] == 1) for row in rows)
+    status = read_snapshot(tmp_path / "state")
+    assert (status["version"], status["num_updates"]) == (1, 1)
+    assert status["update"]["outcome"] == "applied"
+    assert len(status["apply_pause_ms"]) == 1
+
+
+def test_offline_it_answers_keeps_samples_and_sends_them_later(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    link = NullLink()
+    link.offline = True
+    with device(link) as daemon:
+        go(daemon, path)
+    assert (len(events(tmp_path)), link.taken) == (8, [])
+    online = NullLink()
+    with device(online) as daemon:
+        go(daemon)
+    assert len(online.taken) == 8
+
+
+def test_a_policy_is_obeyed_at_once_and_after_an_offline_start(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    link = NullLink()
+    none = SamplingPolicy(revision=7, max_sample_share=0.0, audit_rate=0.0)
+    with device(link) as daemon:
+        link.on_policy(none)
+        go(daemon, path)
+        assert daemon.snapshot().policy_revision == 7
+    assert link.taken == []
+    with device(None) as daemon:
+        assert daemon.snapshot().policy_revision == 7
+        go(daemon, path)
+    assert not any(row["sent"] for row in events(tmp_path))
+
+
+def test_a_policy_that_cannot_be_obeyed_is_left_out(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(4, hard=True))
+    link = NullLink()
+    with device(link) as daemon:
+        link.on_policy(SamplingPolicy(revision=8, gate_score="tea_leaves"))
+        go(daemon, path)
+    assert (len(events(tmp_path)), len(link.taken)) == (4, 4)
+    with device(None) as daemon:
+        assert daemon.snapshot().policy_revision == 0
+        go(daemon, path)
+    assert len(events(tmp_path)) == 8
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_policy_that_asks_for_images_needs_the_owners_word(
+    tmp_path: Path, device: Any, allowed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    with device(None, images_may_leave=allowed) as daemon:
+        for revision in (3, 4):
+            daemon.adopt_policy(
+                SamplingPolicy(
+                    revision=revision,
+                    images_may_leave=True,
+                    max_sample_share=1.0,
+                    token_scorer="magnitude",
+                )
+            )
+            daemon.run(open_source(path))
+        daemon.stop(1.0)
+        rows = daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=99)
+    assert len(rows) == 16
+    assert {sample.regions is not None for _, sample in rows} == {allowed}
+    status = read_snapshot(tmp_path / "state")
+    assert status["images"] == {
+        "allowed": allowed,
+        "asked": True,
+        "num_sent": 16 if allowed else 0,
+    }
+    (line,) = [line for line in describe(status) if line.startswith("images")]
+    assert ("may not leave" in line) is not allowed
+    assert capsys.readouterr().out.count("policy.images_stay") == int(not allowed)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ({}, "may not leave"),
+        ({"allowed": False, "asked": False, "num_sent": 0}, "may not leave this device"),
+        ({"allowed": False, "asked": True, "num_sent": 0}, "asks for parts of them in vain"),
+        ({"allowed": True, "asked": False, "num_sent": 0}, "asks for none"),
+        ({"allowed": True, "asked": True, "num_sent": 7}, "parts of 7"),
+    ],
+)
+def test_the_status_says_whether_images_leave(
+    tmp_path: Path, device: Any, images: dict[str, Any], words: str
+) -> None:
+    with device(None) as daemon:
+        daemon.stop(0.1)
+    status = read_snapshot(tmp_path / "state") | {"images": images}
+    assert any(words in line for line in describe(status))
+
+
+def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    state = tmp_path / "state"
+    Memory(state).pause(1_000.0)
+    Memory(state).pause(2_000.0)  # the first wish counts
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link) as daemon:
+        go(daemon, path, settle_s=60.0)
+        assert link.held
+    status = read_snapshot(state)
+    assert (status["num_answered"], status["num_seen"], status["version"]) == (8, 0, 0)
+    assert (link.taken, status["paused_unix_s"]) == ([], 1_000.0)
+    assert "paused since" in describe(status)[0]
+    Memory(state).resume()
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link) as daemon:
+        go(daemon, path, settle_s=60.0)
+        assert not link.held
+    status = read_snapshot(state)
+    assert (len(link.taken), status["version"], status["paused_unix_s"]) == (8, 1, None)
+
+
+def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(120, hard=True))
+    memory = Memory(tmp_path / "state")
+    link = NullLink()
+
+    def reply(*_: object) -> None:
+        num = len(events(tmp_path)) if (tmp_path / "events.jsonl").exists() else 0
+        if num == 20:
+            memory.pause(1.0)
+            until(lambda: link.held)
+        if num == 60:
+            memory.resume()
+            until(lambda: not link.held)
+
+    with device(link, reply=reply) as daemon:
+        go(daemon, path)
+    sent = [row["sent"] for row in events(tmp_path)]
+    assert sent == [True] * 20 + [False] * 40 + [True] * 60
+    assert len(link.taken) == 80
+
+
+class Beats(NoSupervisor):
+    """Counts the beats of the loop."""
+
+    num = 0
+
+    def beat(self) -> None:
+        self.num += 1
+
+
+def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs(
+    tmp_path: Path, pair_dir: Path
+) -> None:
+    path = write_dataset(tmp_path / "data", questions(9, hard=False))
+    config = load_config(None, {**EAGER, "state": str(tmp_path / "state"), "batch_size": 2}, {})
+    beats = Beats()
+    with open_daemon(config, load_pair(pair_dir), FakeRuntime(), supervisor=beats) as daemon:
+        daemon.start()
+        daemon.run(open_source(path))
+        assert beats.num == 5
+        holding = threading.Thread(target=daemon.hold)
+        turns = daemon._parts.turns
+        with turns:
+            holding.start()
+            until(lambda: beats.num == 6)  # the first look: a turn may just have begun
+            started_s = time.monotonic()
+            until(lambda: time.monotonic() - started_s > 3 * SLICE_S)
+            assert beats.num == 6
+        until(lambda: beats.num >= 8)
+        daemon.stop(0.1)
+        holding.join(10.0)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"since_unix_s": "x"}'])
+def test_a_broken_wish_to_rest_still_counts(tmp_path: Path, text: str) -> None:
+    memory = Memory(tmp_path)
+    assert memory.paused_since() is None
+    (tmp_path / "paused.json").write_text(text)
+    assert memory.paused_since() == 0.0
+    memory.resume()
+    memory.resume()
+    assert memory.paused_since() is None
+
+
+@pytest.mark.parametrize("part", ["sampler", "spool", "reply", "status"])
+def test_whatever_breaks_in_the_background_the_device_answers(
+    tmp_path: Path, device: Any, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Any:
+        raise RuntimeError("broken on purpose")
+
+    targets = {
+        "sampler": "driftline_device.sampling.sampler.Sampler.consider",
+        "spool": "driftline_device.spool.sqlite.SqliteSpool.append",
+        "status": "driftline_device.daemon.daemon.write_snapshot",
+    }
+    if part in targets:
+        monkeypatch.setattr(targets[part], broken)
+    path = write_dataset(tmp_path / "data", questions(5, hard=True))
+    with device(NullLink(), reply=broken if part == "reply" else None) as daemon:
+        go(daemon, path)
+    assert len(events(tmp_path)) == 5
+
+
+def test_one_question_that_breaks_the_model_does_not_cost_the_others(
+    tmp_path: Path, device: Any
+) -> None:
+    class Fragile(FakeRuntime):
+        def _one(self, question: Any) -> Any:
+            if question.text == "what is 2?":
+                raise RuntimeError("cannot")
+            return super()._one(question)
+
+    path = write_dataset(tmp_path / "data", questions(6, hard=False))
+    with device(None, Fragile()) as daemon:
+        go(daemon, path)
+        assert (daemon.snapshot().num_answered, daemon.snapshot().num_errors) == (5, 1)
+
+
+def test_a_version_that_breaks_in_the_field_is_left_while_answering(
+    tmp_path: Path, device: Any
+) -> None:
+    """The probe's questions differ: only real ones show that the new version crashes."""
+
+    class Treacherous(FakeRuntime):
+        def _one(self, question: Any) -> Any:
+            if self._version == 1 and question.text.startswith("what is"):
+                raise RuntimeError("crashes in the field")
+            return super()._one(question)
+
+    path = write_dataset(tmp_path / "data", questions(40, hard=False))
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link, Treacherous(), pace=40.0) as daemon:
+        go(daemon, path)
+        assert daemon.snapshot().num_errors == 0
+    assert len(events(tmp_path)) == 40
+    status = read_snapshot(tmp_path / "state")
+    assert (status["version"], status["failed_versions"]) == (0, [1])
+    assert status["update"]["reason"] == "watch_errors"
+    assert [report.outcome for report in link.reports] == ["applied", "rolled_back"]
+
+
+def test_settling_waits_for_the_round_and_its_update(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(4, hard=True))
+    link = NullLink()
+    link.rounds = ["labelling", "distilling"]
+    with device(link, poll_s=60.0) as daemon:
+        daemon.start()
+        daemon.run(open_source(path))
+        update = make_update(adapter(skill=1.0), 1)
+        timer = threading.Timer(0.3, lambda: link.offers.append(update))
+        timer.start()
+        link.rounds += ["distilling"] * 2
+        assert daemon.settle(20.0)
+        timer.join()
+        daemon.settle(20.0)
+        assert daemon.snapshot().version == 1
+        daemon.stop(1.0)
+
+
+def test_settling_gives_up_when_there_is_no_cloud(tmp_path: Path, device: Any) -> None:
+    link = NullLink()
+    link.offline = True
+    with device(link) as daemon:
+        daemon.start()
+        assert not daemon.settle(0.5)
+        daemon.stop(0.1)
+
+
+def test_pauses_come_every_so_many_questions(
+    tmp_path: Path, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[int] = []
+    path = write_dataset(tmp_path / "data", questions(20, hard=False))
+    with device(NullLink(), settle_every=6, settle_s=1.0, batch_size=4) as daemon:
+        monkeypatch.setattr(
+            daemon, "settle", lambda _s: pauses.append(daemon.snapshot().num_answered)
+        )
+        go(daemon, path)
+    assert pauses == [8, 12, 20]
+
+
+def test_a_request_to_stop_ends_the_stream_and_the_hold(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(12, hard=False))
+
+    def stop_at(observation: Observation, _answer: Any) -> None:
+        if observation.question == "what is 4?":
+            daemon.request_stop()
+
+    with device(None, reply=stop_at, batch_size=4) as daemon:
+        stream(daemon, [open_source(path)], settle_s=5.0, drain_s=1.0, hold=True)
+        assert daemon.snapshot().num_answered == 8
+    assert not [each for each in threading.enumerate() if each.name.startswith("driftline-")]
+
+
+def test_an_operator_leaves_a_version_while_the_daemon_runs(tmp_path: Path, device: Any) -> None:
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    with device(link) as daemon:
+        daemon.start()
+        until(lambda: daemon.snapshot().version == 1)
+        Memory(tmp_path / "state").wish_rollback(1)
+        until(lambda: daemon.snapshot().version == 0)
+        until(lambda: link.reports[-1].reason == "operator_rollback")
+        daemon.stop(1.0)
+
+
+def test_budgets_spent_survive_a_restart(tmp_path: Path, device: Any) -> None:
+    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+    with device(None, **{"sampling.samples_per_hour": 2.0}) as daemon:
+        go(daemon, path)
+    sent = sum(row["sent"] for row in events(tmp_path))
+    assert 0 < sent < 8
+    with device(None, **{"sampling.samples_per_hour": 2.0}) as daemon:
+        go(daemon, path)
+    assert sum(row["sent"] for row in events(tmp_path)) == sent
+
+
+def test_metrics_are_served(tmp_path: Path, device: Any) -> None:
+    import socket
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = write_dataset(tmp_path / "data", questions(3, hard=False))
+    with device(None, **{"metrics.port": port}) as daemon:
+        go(daemon, path)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+            text = reply.read().decode()
+    assert "driftline_device_answered 3.0" in text
+    assert "driftline_device_adapter_version 0.0" in text

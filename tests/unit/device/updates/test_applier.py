@@ -1,0 +1,404 @@
+"""Updates from the offer to the model and back, on a real disk with real coded updates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftline_device.runtime.runtime import Question
+from driftline_device.updates.applier import Applier, UpdateSettings
+from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase
+from driftline_device.updates.probe import ProbeLimits
+from driftline_device.updates.watch import WatchLimits
+from driftline_shared.errors import LinkError, Reason
+from driftline_shared.status import UpdateOutcome
+from driftline_shared.update import Adapter, UpdateKind, adapter_digest
+from tests.fakes.clock import FakeClock
+from tests.fakes.runtime import (
+    PAIR,
+    SPACE,
+    FakeRuntime,
+    adapter,
+    base_adapter,
+    picture,
+    probe_set,
+)
+from tests.fakes.updates import FakeUpdateLink, make_update
+
+SETTINGS = UpdateSettings(watch=WatchLimits(num_answers=6, num_confirm=3))
+
+
+def make(
+    state_dir: Path,
+    runtime: FakeRuntime | None = None,
+    *,
+    settings: UpdateSettings = SETTINGS,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> tuple[Applier, FakeRuntime]:
+    """A device after its start."""
+    runtime = runtime or FakeRuntime()
+    made = Applier(
+        state_dir=state_dir,
+        runtime=runtime,
+        pair_name=PAIR,
+        token_space=SPACE,
+        probe_set=probe_set(),
+        clock=FakeClock(),
+        settings=settings,
+        on_stage=on_stage,
+    )
+    made.recover()
+    return made, runtime
+
+
+def same(left: Adapter, right: Adapter) -> bool:
+    return adapter_digest(left) == adapter_digest(right)
+
+
+def ask(applier: Applier, runtime: FakeRuntime, num: int, *, hard: bool = False) -> None:
+    for n in range(num):
+        question = Question(image=picture(n, hard=hard), text="what?")
+        try:
+            answers = runtime.answer([question])
+        except RuntimeError:
+            applier.errored()
+            continue
+        applier.answered(question, answers[0])
+
+
+def test_an_update_is_applied_reported_and_there_after_a_restart(tmp_path: Path) -> None:
+    stages: list[str] = []
+    applier, runtime = make(tmp_path, on_stage=stages.append)
+    target = adapter(skill=1.0)
+    link = FakeUpdateLink(make_update(target, 1))
+
+    assert applier.poll(link)
+    assert stages == ["fetching", "verified", "staged", "probing", "pointed", "active"]
+    assert runtime.version == 1
+    assert same(runtime.adapter(), target)
+    assert [(r.version, r.outcome, r.reason) for r in link.reports] == [
+        (1, UpdateOutcome.APPLIED, Reason.APPLIED)
+    ]
+    assert "apply_pause_ms" in link.reports[0].numbers
+    assert len(applier.apply_pauses_ms) == 1
+    assert not applier.poll(link)
+    assert link.asked[-1] == (1, ())
+
+    again, restarted = make(tmp_path)
+    assert (again.state.phase, again.state.version, restarted.version) == (Phase.ACTIVE, 1, 1)
+    assert same(restarted.adapter(), target)
+
+
+def test_a_chain_uses_both_slots(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    adapters = [base_adapter()]
+    for version in range(1, 5):
+        adapters.append(adapter(skill=version / 10))
+        offer = make_update(adapters[-1], version, base=adapters[-2], base_version=version - 1)
+        assert applier.poll(FakeUpdateLink(offer))
+        assert (runtime.version, same(runtime.adapter(), adapters[-1])) == (version, True)
+    pointer = json.loads((tmp_path / "slots" / "current.json").read_text())
+    assert (pointer["version"], pointer["previous_version"]) == (4, 3)
+    assert pointer["slot"] != pointer["previous"]
+
+
+def test_a_full_update_replaces_any_base(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    strange = adapter(skill=0.3)
+    full = make_update(adapter(skill=1.0), 9, base=strange, base_version=8, kind=UpdateKind.FULL)
+    assert applier.poll(FakeUpdateLink(full))
+    assert runtime.version == 9
+
+
+BAD_MANIFESTS: list[tuple[dict[str, Any], Reason, bool]] = [
+    ({"format": 2}, Reason.MANIFEST_INVALID, True),
+    ({"pair": "other"}, Reason.BASE_MODEL_UNKNOWN, False),
+    ({"base_model": "00" * 32}, Reason.BASE_MODEL_UNKNOWN, False),
+    ({"token_space": "00" * 32}, Reason.TOKEN_SPACE_UNKNOWN, False),
+    ({"target_version": 0}, Reason.VERSION_NOT_NEWER, False),
+    ({"base_version": 3, "target_version": 4}, Reason.BASE_MISMATCH, False),
+    ({"base_digest": bytes(32)}, Reason.BASE_MISMATCH, False),
+    ({"expires_unix_s": 1_600_000_000}, Reason.UPDATE_EXPIRED, False),
+    ({"blob_bytes": 1 << 29}, Reason.MANIFEST_INVALID, True),
+    ({"raw_bytes": 1 << 29}, Reason.MANIFEST_INVALID, True),
+    ({"raw_bytes": 1 << 62}, Reason.MANIFEST_INVALID, True),
+    ({"blob_digest": b"short"}, Reason.MANIFEST_INVALID, True),
+    ({"base_version": 5, "target_version": 5}, Reason.MANIFEST_INVALID, True),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason", "remembered"), BAD_MANIFESTS)
+def test_a_bad_manifest_is_refused_and_never_fetched(
+    tmp_path: Path, changes: dict[str, Any], reason: Reason, remembered: bool
+) -> None:
+    applier, runtime = make(tmp_path)
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1, **changes), stubborn=True)
+    for _ in range(3):
+        applier.poll(link)
+    assert link.fetches == []
+    assert [(r.outcome, r.reason) for r in link.reports] == [(UpdateOutcome.REFUSED, reason)]
+    version = link.offers[0][0].target_version
+    assert applier.failed_versions == ([version] if remembered else [])
+    assert runtime.version == 0
+
+    # A forgiven manifest says nothing about its version: a good one still brings it.
+    good = FakeUpdateLink(make_update(adapter(skill=1.0), version or 1, kind=UpdateKind.FULL))
+    applier.poll(good)
+    assert runtime.version == (0 if remembered else version or 1)
+
+
+def spoilt(**changes: Any) -> tuple[Any, bytes]:
+    manifest, blob = make_update(adapter(skill=1.0), 1)
+    return replace(manifest, **changes), blob
+
+
+@pytest.mark.parametrize(
+    ("offer", "reason", "fetches"),
+    [
+        (spoilt(target_digest=bytes(32)), Reason.DIGEST_MISMATCH, 2),
+        (spoilt(blob_digest=bytes(32)), Reason.DIGEST_MISMATCH, 2),
+        ((make_update(adapter(skill=1.0), 1)[0], b"\x00" * 40), Reason.DIGEST_MISMATCH, 2),
+        (make_update(adapter(skill=float("nan")), 1), Reason.PROBE_NOT_FINITE, 1),
+        (make_update(adapter(harm=1.0), 1), Reason.PROBE_DISAGREES, 1),
+        (make_update(adapter(crash=1.0), 1), Reason.PROBE_ERROR, 1),
+    ],
+)
+def test_a_bad_update_fails_once_and_is_never_tried_again(
+    tmp_path: Path, offer: Any, reason: Reason, fetches: int
+) -> None:
+    applier, runtime = make(tmp_path)
+    link = FakeUpdateLink(offer, stubborn=True)
+    applier.poll(link)
+    assert applier.failed_versions == [1]
+    again, _ = make(tmp_path)
+    for _ in range(2):
+        applier.poll(link)
+        again.poll(link)
+    assert len(link.fetches) == fetches
+    assert [(r.version, r.outcome, r.reason) for r in link.reports] == [
+        (1, UpdateOutcome.FAILED, reason)
+    ]
+    assert link.asked[-1] == (0, (1,))
+    assert (runtime.version, same(runtime.adapter(), base_adapter())) == (0, True)
+
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 2)))
+    assert runtime.version == 2
+
+
+def test_a_slow_version_fails_its_probe(tmp_path: Path) -> None:
+    limits = ProbeLimits(latency_slack_ms=0.5, num_timed=3)
+
+    class Clock(FakeClock):
+        """Time passes as the questions asked say."""
+
+    clock = Clock()
+
+    class SlowRuntime(FakeRuntime):
+        def _one(self, question: Question) -> Any:
+            clock.advance(float(self._adapter["slow_ms"][0]) / 1e3 + 0.001)
+            fast = {**self._adapter, "slow_ms": np.zeros(1, dtype=np.float32)}
+            return FakeRuntime(fast, self._version)._one(question)
+
+        def trial(self, adapter: Adapter) -> Any:
+            from contextlib import nullcontext
+
+            return nullcontext(SlowRuntime(adapter, -1))
+
+    runtime = SlowRuntime()
+    applier = Applier(
+        state_dir=tmp_path,
+        runtime=runtime,
+        pair_name=PAIR,
+        token_space=SPACE,
+        probe_set=probe_set(),
+        clock=clock,
+        settings=UpdateSettings(probe=limits),
+    )
+    applier.recover()
+    link = FakeUpdateLink(make_update(adapter(slow_ms=5.0), 1))
+    applier.poll(link)
+    assert link.reports[0].reason == Reason.PROBE_TOO_SLOW
+    assert link.reports[0].numbers["probe_latency_ms"] == pytest.approx(6.0)
+    assert runtime.version == 0
+
+
+def test_a_broken_link_is_not_the_versions_fault(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1))
+    link.broken_fetches = 1
+    with pytest.raises(LinkError):
+        applier.poll(link)
+    assert (applier.state.phase, applier.failed_versions, link.reports) == (Phase.IDLE, [], [])
+    applier.poll(link)
+    assert runtime.version == 1
+
+
+def test_a_report_that_did_not_arrive_is_told_after_a_restart(tmp_path: Path) -> None:
+    applier, _ = make(tmp_path)
+    link = FakeUpdateLink(make_update(adapter(harm=1.0), 1))
+    link.broken_reports = 1
+    with pytest.raises(LinkError):
+        applier.poll(link)
+    again, _ = make(tmp_path)
+    again.poll(link)
+    again.poll(link)
+    assert [r.version for r in link.reports] == [1]
+
+
+def test_a_full_disk_leaves_the_version_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applier, runtime = make(tmp_path)
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1))
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(applier._slots, "write_spare", full)
+        with pytest.raises(OSError, match="no space"):
+            applier.poll(link)
+    assert (runtime.version, applier.failed_versions) == (0, [])
+    applier.poll(link)
+    assert runtime.version == 1
+
+
+@pytest.mark.parametrize("harm", ["crash", "unsure"])
+def test_the_watch_goes_back_by_itself(tmp_path: Path, harm: str) -> None:
+    """Both versions pass the probe; only in the field does the new one show what it does."""
+    applier, runtime = make(tmp_path)
+    ask(applier, runtime, 20)
+    link = FakeUpdateLink(make_update(adapter(skill=0.2), 1))
+    applier.poll(link)
+    spoiled = adapter(**{harm: 1.0})
+    runtime.swap(spoiled, 1)
+    ask(applier, runtime, 8)
+    assert applier.wake.is_set()
+    applier.act()
+    reason = Reason.WATCH_ERRORS if harm == "crash" else Reason.WATCH_UNSURE
+    assert (runtime.version, applier.state.reason) == (0, reason)
+    assert same(runtime.adapter(), base_adapter())
+    applier.poll(link)
+    assert [(r.outcome, r.reason) for r in link.reports][-1] == (
+        UpdateOutcome.ROLLED_BACK,
+        reason,
+    )
+    assert link.asked[-1] == (0, (1,))
+
+
+def test_a_world_that_changed_is_not_the_versions_fault(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    ask(applier, runtime, 20)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=0.2), 1)))
+    ask(applier, runtime, 8, hard=True)
+    applier.act()
+    assert (runtime.version, applier.state.watching) == (1, False)
+    assert applier.failed_versions == []
+
+
+def test_a_good_version_is_trusted(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    assert applier.state.watching
+    ask(applier, runtime, 6)
+    applier.act()
+    assert not applier.state.watching
+    for _ in range(MAX_WATCHED_STARTS + 1):
+        _, runtime = make(tmp_path)
+        assert runtime.version == 1
+
+
+def test_a_version_that_kills_every_start_is_left(tmp_path: Path) -> None:
+    applier, _ = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    versions = [make(tmp_path)[1].version for _ in range(MAX_WATCHED_STARTS)]
+    assert versions == [1] * (MAX_WATCHED_STARTS - 1) + [0]
+
+
+def test_a_device_that_is_switched_off_often_keeps_its_version(tmp_path: Path) -> None:
+    """Starts that gave answers say nothing against a version, however short they were."""
+    applier, _ = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    for _ in range(MAX_WATCHED_STARTS + 2):
+        applier, runtime = make(tmp_path)
+        ask(applier, runtime, 1)
+        applier.act()
+    assert (runtime.version, applier.state.watching) == (1, True)
+
+
+def test_an_operator_goes_back_to_the_version_before(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    first = adapter(skill=0.1)
+    applier.poll(FakeUpdateLink(make_update(first, 1)))
+    second = make_update(adapter(skill=0.2), 2, base=first, base_version=1)
+    applier.poll(FakeUpdateLink(second))
+    applier.request_rollback(7)
+    applier.act()
+    assert runtime.version == 2
+    applier.request_rollback(2)
+    applier.act()
+    assert (runtime.version, applier.failed_versions) == (1, [2])
+    assert same(runtime.adapter(), first)
+
+
+@pytest.mark.parametrize("broken", ["adapter.safetensors", "slot.json"])
+def test_a_broken_slot_falls_back_to_the_other_then_to_the_base(
+    tmp_path: Path, broken: str
+) -> None:
+    applier, _ = make(tmp_path)
+    first = adapter(skill=0.1)
+    applier.poll(FakeUpdateLink(make_update(first, 1)))
+    second = make_update(adapter(skill=0.2), 2, base=first, base_version=1)
+    applier.poll(FakeUpdateLink(second))
+    pointer = json.loads((tmp_path / "slots" / "current.json").read_text())
+
+    def corrupt(slot: str) -> None:
+        path = tmp_path / "slots" / slot / broken
+        data = bytearray(path.read_bytes())
+        data[-3] ^= 0xFF
+        path.write_bytes(data)
+
+    corrupt(pointer["slot"])
+    again, runtime = make(tmp_path)
+    assert (runtime.version, same(runtime.adapter(), first)) == (1, True)
+    assert again.state.reports[-1].reason == Reason.SLOT_CORRUPT
+    # The disk failed, not the version: it may come again.
+    assert again.poll(FakeUpdateLink(second))
+    assert runtime.version == 2
+    for slot in ("a", "b"):
+        corrupt(slot)
+    _, runtime = make(tmp_path)
+    assert runtime.version == 0
+
+
+def test_another_base_model_starts_from_its_own_base(tmp_path: Path) -> None:
+    applier, _ = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=0.1), 1)))
+    applier.poll(
+        FakeUpdateLink(make_update(adapter(harm=1.0), 2, base=adapter(skill=0.1), base_version=1))
+    )
+
+    class Other(FakeRuntime):
+        base_model = "0e" * 32
+
+    other, runtime = make(tmp_path, Other())
+    assert (runtime.version, other.state.version, other.failed_versions) == (0, 0, [])
+
+
+@pytest.mark.parametrize("name", ["update.json", "failed.json", "slots/current.json"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": -1}', b"\xff\xfe"])
+def test_a_broken_state_file_does_not_stop_the_device(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    applier, _ = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=0.1), 1)))
+    (tmp_path / name).write_bytes(data)
+    _, runtime = make(tmp_path)
+    assert runtime.version == (0 if name.endswith("current.json") else 1)
+    assert runtime.answer([Question(image=picture(0), text="what?")])[0].text == "red"

@@ -1,0 +1,120 @@
+"""FastV against its steps as loops over the library's own attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaModel
+
+from driftline_shared.models.compression.compressor import ModelFacts
+from driftline_shared.models.compression.decoder import Decoder
+from driftline_shared.models.compression.driver import Driver
+from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.tokens import Grid
+
+WIDTH, LAYERS = 24, 4
+
+
+def _facts(cells: int, layers: int = LAYERS) -> ModelFacts:
+    return ModelFacts(
+        num_layers=layers,
+        num_heads=3,
+        num_key_heads=1,
+        head_width=8,
+        width=WIDTH,
+        inner=32,
+        vocabulary=40,
+        tower_width=8,
+        grid=Grid(rows=1, cols=cells),
+    )
+
+
+def _language(seed: int) -> Any:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=WIDTH,
+        intermediate_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+    )
+    model = LlamaModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def _row(seed: int, cells: int) -> TokenRow:
+    kinds = [0, 0, *[int(Kind.VISUAL)] * cells, int(Kind.SEPARATOR), 0, 0, 0]
+    kind = torch.tensor(kinds)
+    token = torch.full_like(kind, NONE)
+    token[kind == Kind.VISUAL] = torch.arange(cells)
+    return TokenRow(
+        states=torch.randn(len(kind), WIDTH, generator=torch.Generator().manual_seed(seed)),
+        kind=kind,
+        token=token,
+        positions=torch.arange(len(kind))[None],
+        grid=_facts(cells).grid,
+    )
+
+
+def _literal(language: Any, row: TokenRow, layer: int, number: int) -> list[int]:
+    """Steps 1 to 3: of layer K-1 the last row, head by head; the largest means stay."""
+    language.set_attn_implementation("eager")
+    maps = language(
+        inputs_embeds=row.states[None],
+        position_ids=row.positions,
+        attention_mask=torch.ones(1, len(row), dtype=torch.long),
+        output_attentions=True,
+        use_cache=False,
+    ).attentions[layer - 1][0]
+    language.set_attn_implementation("sdpa")
+    scored = []
+    for place in row.visual.tolist():
+        mean = math.fsum(float(head[-1, place]) for head in maps) / len(maps)
+        scored.append((mean, int(row.token[place])))
+    scored.sort(reverse=True)
+    return sorted(token for _, token in scored[:number])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("cells", "keep", "layer", "number"), [(7, 0.5, 2, 4), (9, 0.25, 1, 2), (11, 0.01, 3, 1)]
+)
+def test_it_keeps_what_the_last_token_attends_to(
+    seed: int, cells: int, keep: float, layer: int, number: int
+) -> None:
+    language, row, facts = _language(seed), _row(seed, cells), _facts(cells)
+    options = FastvOptions(keep=keep, layer=layer)
+    driver = Driver(decoder=Decoder(language), name="fastv")
+    done = driver.prefill(FastvCompressor(options, facts), row)
+    assert done.survivors.tolist() == _literal(language, row, layer, number)
+    rest = len(row) - cells
+    wanted = [len(row)] * layer + [rest + number] * (LAYERS - layer)
+    assert done.cache.lengths() == wanted, "no layer runs twice, and none drops early"
+    plan = FastvCompressor(options, facts).schedule(len(row.text), cells, 1)
+    assert plan == done.layers
+    assert done.row.positions[0].tolist() == [
+        int(position)
+        for position, token in zip(row.positions[0], row.token, strict=True)
+        if token == NONE or token in done.survivors
+    ], "positions stay those of the whole"
+
+
+def test_no_attention_is_asked_for_where_all_stay() -> None:
+    compressor = FastvCompressor(FastvOptions(keep=1.0), _facts(5))
+    assert all(compressor.rows_before(layer, _row(0, 5)) is None for layer in range(LAYERS))
+
+
+def test_the_last_layer_is_the_latest_to_drop_before() -> None:
+    shallow = FastvCompressor(FastvOptions(keep=0.5, layer=9), _facts(6, layers=3))
+    asked: list[Tensor | None] = [shallow.rows_before(layer, _row(0, 6)) for layer in range(3)]
+    assert [each is not None for each in asked] == [False, False, True]
+    assert [count.cached for count in shallow.schedule(5, 6)] == [11, 11, 8]

@@ -1,0 +1,167 @@
+"""MoD against the steps as written: which places a layer computes, by how much, and its counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import ModelFacts
+from driftline_shared.models.compression.methods.mod import best_places, default_layers
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.table import configured
+from driftline_shared.tokens import Grid
+
+WIDTH = 8
+T, V, S = (int(kind) for kind in (Kind.TEXT, Kind.VISUAL, Kind.SEPARATOR))
+
+
+def facts(frames: int = 3, num_layers: int = 6) -> ModelFacts:
+    return ModelFacts(
+        num_layers=num_layers,
+        num_heads=2,
+        num_key_heads=2,
+        head_width=4,
+        width=WIDTH,
+        inner=12,
+        vocabulary=32,
+        tower_width=8,
+        grid=Grid(frames=frames, rows=2, cols=5),
+    )
+
+
+def clip_row(seed: int, sizes: tuple[int, ...]) -> TokenRow:
+    """Text, then frames of which some tokens are gone already, a separator each, then text."""
+    random = torch.Generator().manual_seed(seed)
+    kinds, tokens = [T, T], [NONE, NONE]
+    for frame, size in enumerate(sizes):
+        cells = torch.randperm(10, generator=random)[:size].sort().values
+        kinds += [V] * size + [S]
+        tokens += [10 * frame + int(cell) for cell in cells] + [NONE]
+    kinds, tokens = kinds + [T] * 4, tokens + [NONE] * 4
+    return TokenRow(
+        states=torch.randn(len(kinds), WIDTH, generator=random),
+        kind=torch.tensor(kinds),
+        token=torch.tensor(tokens),
+        positions=torch.arange(len(kinds))[None],
+        grid=facts().grid,
+    )
+
+
+def routed(row: TokenRow, router: Tensor, bias: float, keep: float, kind: str) -> dict[int, float]:
+    """Steps 1 to 4, token by token in float64: place -> gate of the places that are computed."""
+    computed = {place: 1.0 for place in range(len(row)) if int(row.kind[place]) != V}
+    frames: dict[int, list[tuple[float, int]]] = {}
+    for place in range(len(row)):
+        if int(row.kind[place]) != V:
+            continue
+        score = sum(
+            float(row.states[place, channel]) * float(router[channel]) for channel in range(WIDTH)
+        )
+        frames.setdefault(int(row.token[place]) // 10, []).append((score, place))
+    for scored in frames.values():
+        best = sorted(scored, reverse=True)[: max(1, round(keep * len(scored)))]
+        for score, place in best:
+            opened = score + bias
+            computed[place] = 1 / (1 + math.exp(-opened)) if kind == "sigmoid" else opened
+    return computed
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sizes", [(10, 10, 10), (7, 1, 9), (5,)])
+@pytest.mark.parametrize("keep", [0.05, 0.2, 0.55])
+@pytest.mark.parametrize("kind", ["sigmoid", "identity"])
+def test_places_and_gates_are_those_of_the_steps(
+    seed: int, sizes: tuple[int, ...], keep: float, kind: str
+) -> None:
+    row = clip_row(seed, sizes)
+    random = torch.Generator().manual_seed(100 + seed)
+    weights = {
+        "router.1": torch.randn(WIDTH, generator=random),
+        "bias.1": torch.randn(1, generator=random),
+    }
+    options: dict[str, Any] = {"keep": keep, "layers": [1], "gate": kind}
+    method = configured("mod", options, facts(), weights).row()
+    found = method.route(1, row)
+    assert found is not None
+    expected = routed(row, weights["router.1"], float(weights["bias.1"]), keep, kind)
+    assert found.places.tolist() == sorted(expected)
+    wanted = torch.tensor([expected[place] for place in sorted(expected)])
+    assert torch.allclose(found.gate, wanted, atol=1e-5)
+    assert method.route(0, row) is None
+
+
+def test_the_gate_brings_a_gradient_to_the_router() -> None:
+    weights = {"router.1": torch.randn(WIDTH, requires_grad=True), "bias.1": torch.zeros(1)}
+    method = configured("mod", {"layers": [1]}, facts(), weights).row()
+    found = method.route(1, clip_row(0, (10, 10, 10)))
+    assert found is not None
+    found.gate.sum().backward()
+    gradient = weights["router.1"].grad
+    assert gradient is not None
+    assert float(gradient.abs().sum()) > 0
+
+
+def test_counts_are_what_is_routed() -> None:
+    row = clip_row(1, (10, 10, 10))
+    compression = configured("mod", {"keep": 0.25, "layers": [1, 4]}, facts())
+    weights = compression.kind.fresh_weights(compression.options, facts(), 0)
+    method = configured("mod", {"keep": 0.25, "layers": [1, 4]}, facts(), weights).row()
+    num_text, num_visual = len(row.text), len(row.visual)
+    counts = method.schedule(num_text, num_visual, len(row) - num_text - num_visual)
+    for layer, count in enumerate(counts):
+        found = method.route(layer, row)
+        expected = len(row) if found is None else len(found.places)
+        assert count.queries == count.keys == count.cached == count.read == expected
+    assert counts[1].queries == num_text + 3 + 3 * 2
+
+
+def test_keeping_all_routes_nothing() -> None:
+    method = configured("mod", {"keep": 1.0, "layers": [1]}, facts(), {}).row()
+    assert method.route(1, clip_row(0, (10, 10, 10))) is None
+
+
+def test_text_alone_is_computed_whole() -> None:
+    weights = {"router.1": torch.randn(WIDTH), "bias.1": torch.zeros(1)}
+    method = configured("mod", {"layers": [1]}, facts(), weights).row()
+    row = clip_row(0, (5,)).take(torch.tensor([0, 1, 8, 9]))
+    found = method.route(1, row)
+    assert found is not None
+    assert found.places.tolist() == [0, 1, 2, 3]
+    assert found.gate.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "expected"),
+    [(1, (0,)), (2, (0,)), (3, (1,)), (4, (1,)), (8, (2, 4, 6)), (32, tuple(range(8, 31, 2)))],
+)
+def test_default_layers_alternate_between_dense_ends(
+    num_layers: int, expected: tuple[int, ...]
+) -> None:
+    assert default_layers(num_layers) == expected
+
+
+def test_fresh_weights_leave_gates_open() -> None:
+    compression = configured("mod", {"keep": 0.3}, facts())
+    weights = compression.kind.fresh_weights(compression.options, facts(), 3)
+    found = configured("mod", {"keep": 0.3}, facts(), weights).row().route(1, clip_row(2, (10, 9)))
+    assert found is not None
+    assert float(found.gate.min()) > 0.95
+    assert sorted(weights) == ["bias.1", "bias.3", "router.1", "router.3"]
+
+
+def test_of_equal_scores_the_earlier_ones_stay() -> None:
+    scores = torch.tensor([[1.0, 2.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+    assert best_places(scores, 0.4).tolist() == [[1, 2], [0, 4]]
+
+
+def test_wrong_layers_and_missing_routers_are_told() -> None:
+    row = clip_row(0, (10, 10, 10))
+    with pytest.raises(ConfigError, match=r"layers names \[6\]"):
+        configured("mod", {"layers": [6]}, facts(), {}).row().route(0, row)
+    with pytest.raises(ConfigError, match="train-compressor mod --out"):
+        configured("mod", {"layers": [2]}, facts(), {}).row().route(2, row)

@@ -1,0 +1,265 @@
+"""VoCo against the steps as written: who sees whom, what is held, and that one masked pass equals
+two plain ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache, LlamaConfig, LlamaModel
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import ModelFacts
+from driftline_shared.models.compression.decoder import Decoder
+from driftline_shared.models.compression.driver import Driver
+from driftline_shared.models.compression.methods.voco import (
+    VocoCompressor,
+    VocoOptions,
+    attention_rule,
+)
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.table import configured
+from driftline_shared.tokens import Grid
+
+WIDTH = 16
+T, V, S, E = (int(kind) for kind in (Kind.TEXT, Kind.VISUAL, Kind.SEPARATOR, Kind.EXTRA))
+
+FACTS = ModelFacts(
+    num_layers=3,
+    num_heads=4,
+    num_key_heads=2,
+    head_width=4,
+    width=WIDTH,
+    inner=24,
+    vocabulary=32,
+    tower_width=8,
+    grid=Grid(rows=3, cols=3),
+)
+
+
+def row_of(kinds: list[int], seed: int = 0) -> TokenRow:
+    kind = torch.tensor(kinds)
+    token = torch.full_like(kind, NONE)
+    token[kind == V] = torch.arange(kinds.count(V))
+    return TokenRow(
+        states=torch.randn(len(kinds), WIDTH, generator=torch.Generator().manual_seed(seed)),
+        kind=kind,
+        token=token,
+        positions=torch.arange(len(kinds))[None],
+        grid=FACTS.grid,
+    )
+
+
+def compressor(tokens: int, trained: int | None = None) -> VocoCompressor:
+    return made_of({"tokens": tokens}, {"tokens": torch.randn(trained or tokens, WIDTH)})
+
+
+def made_of(options: dict[str, Any], weights: dict[str, Tensor]) -> VocoCompressor:
+    made = configured("voco", options, FACTS, weights).row()
+    assert isinstance(made, VocoCompressor)
+    return made
+
+
+def visible(kinds: list[int]) -> Tensor:
+    """Step 2, place by place: text behind VoCo sees no place of the image."""
+    last = max(place for place, kind in enumerate(kinds) if kind == E)
+    seen = torch.zeros(len(kinds), len(kinds), dtype=torch.bool)
+    for i in range(len(kinds)):
+        for j in range(i + 1):
+            of_image = kinds[j] in (V, S) and j < last
+            seen[i, j] = i <= last or not of_image
+    return seen
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [T, V, V, V, E, T, T],
+        [T, T, V, S, V, V, S, E, E, T],
+        [V, V, E, T],
+        [T, V, E],
+    ],
+)
+def test_the_rule_is_the_steps_place_by_place(kinds: list[int]) -> None:
+    assert torch.equal(attention_rule(torch.tensor([kinds]))[0], visible(kinds))
+
+
+def test_rows_of_a_batch_have_rules_of_their_own() -> None:
+    rows = [[T, V, V, E, T, T], [T, V, E, E, T, T], [T, T, V, V, T, T]]
+    rule = attention_rule(torch.tensor(rows))
+    assert torch.equal(rule[0], visible(rows[0]))
+    assert torch.equal(rule[1], visible(rows[1]))
+    assert torch.equal(rule[2], torch.ones(6, 6, dtype=torch.bool).tril())
+
+
+def test_tokens_stand_behind_the_image_and_the_rest_moves_on() -> None:
+    row = row_of([T, T, V, V, S, V, T, T, T])
+    method = compressor(2, trained=5)
+    made = method.on_embeds(row)
+    assert made.kind.tolist() == [T, T, V, V, S, V, E, E, T, T, T]
+    assert made.positions[0].tolist() == list(range(11))
+    assert torch.equal(made.states[6:8], method.weights["tokens"][:2])
+    assert torch.equal(made.states[8:], row.states[6:])
+    first = method.prefix(made)
+    assert first is not None
+    assert first.end == 7
+    assert first.kept.tolist() == [0, 1, 6, 7]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("tokens", "before", "image", "after"), [(1, 1, 9, 5), (3, 4, 6, 1)])
+def test_one_masked_pass_equals_two_plain_ones(
+    seed: int, tokens: int, before: int, image: int, after: int
+) -> None:
+    torch.manual_seed(seed)
+    model = random_llama()
+    method = compressor(tokens)
+    row = method.on_embeds(row_of([T] * before + [V] * image + [T] * after, seed))
+    first = method.prefix(row)
+    assert first is not None
+    with torch.no_grad():
+        together = model(
+            inputs_embeds=row.states[None],
+            attention_mask=method.attention_rule(row)[None, None],
+            position_ids=row.positions,
+            use_cache=False,
+        ).last_hidden_state[0]
+        apart = two_passes(model, row, first.end, first.kept)
+    assert torch.allclose(together[first.end + 1 :], apart, atol=1e-4)
+    # The image is hidden: without the rule the same places come out differently.
+    with torch.no_grad():
+        plain = model(inputs_embeds=row.states[None], position_ids=row.positions).last_hidden_state
+    assert not torch.allclose(plain[0, first.end + 1 :], apart, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_driver_reads_as_the_masked_pass(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = random_llama()
+    plain = row_of([T, T, V, V, S, V, V, T, T, T], seed)
+    method = compressor(2)
+    row = method.on_embeds(plain)
+    with torch.no_grad():
+        together = model(
+            inputs_embeds=row.states[None],
+            attention_mask=method.attention_rule(row)[None, None],
+            position_ids=row.positions,
+            use_cache=False,
+        ).last_hidden_state[0]
+        driven = Driver(decoder=Decoder(model), name="voco").prefill(method, plain)
+    first = method.prefix(row)
+    assert first is not None
+    seen = torch.cat([first.kept, torch.arange(first.end + 1, len(row))])
+    assert torch.allclose(driven.row.states, together[seen], atol=1e-4)
+    counts = method.schedule(len(plain.text), len(plain.visual), 1)
+    assert [each.cached for each in driven.layers] == [each.cached for each in counts]
+
+
+def two_passes(model: LlamaModel, row: TokenRow, end: int, kept: Tensor) -> Tensor:
+    """Step 4 with the library's own cache: pass A, keys and values of `kept`, pass B."""
+    cache = DynamicCache(config=model.config)
+    model(
+        inputs_embeds=row.states[None, : end + 1],
+        position_ids=row.positions[:, : end + 1],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[:, :, kept], layer.values[:, :, kept]
+    behind: Tensor = model(
+        inputs_embeds=row.states[None, end + 1 :],
+        position_ids=row.positions[:, end + 1 :],
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return behind[0]
+
+
+def random_llama() -> LlamaModel:
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=WIDTH,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    model = LlamaModel(config).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            parameter.data.mul_(8.0)
+    return model
+
+
+def test_gradients_reach_the_learned_tokens_through_the_mask() -> None:
+    torch.manual_seed(0)
+    model = random_llama()
+    weights = {"tokens": torch.randn(1, WIDTH, requires_grad=True)}
+    method = made_of({}, weights)
+    row = method.on_embeds(row_of([T, V, V, V, T, T]))
+    states = model(
+        inputs_embeds=row.states[None],
+        attention_mask=method.attention_rule(row)[None, None],
+        position_ids=row.positions,
+        use_cache=False,
+    ).last_hidden_state
+    states[0, -1].sum().backward()
+    gradient = weights["tokens"].grad
+    assert gradient is not None
+    assert float(gradient.abs().sum()) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "num_visual", "expected"),
+    [
+        ({}, 576, 1),
+        ({}, 64, 1),
+        ({"keep": 0.25}, 64, 16),
+        ({"keep": 0.001}, 64, 1),
+        ({"keep": 0.25, "tokens": 2}, 64, 2),
+        ({"keep": 1.0}, 64, 0),
+        ({"keep": 1.0, "tokens": 2}, 64, 0),
+        ({"tokens": 2}, 0, 0),
+    ],
+)
+def test_how_many_tokens_stand_for_an_image(
+    given: dict[str, float], num_visual: int, expected: int
+) -> None:
+    assert VocoOptions.model_validate(given).num_tokens(num_visual) == expected
+
+
+def test_without_compression_nothing_is_inserted() -> None:
+    row = row_of([T, V, V, T])
+    method = made_of({"keep": 1.0}, {})
+    assert method.on_embeds(row) is row
+    assert method.prefix(row) is None
+    assert torch.equal(method.attention_rule(row), torch.ones(4, 4, dtype=torch.bool).tril())
+    assert method.schedule(2, 2)[0].queries == 4
+
+
+def test_counts_are_those_of_the_second_pass() -> None:
+    counts = compressor(3).schedule(num_text=7, num_visual=9, num_other=2)
+    assert len(counts) == FACTS.num_layers
+    assert (counts[0].queries, counts[0].keys) == (7, 10)
+    assert (counts[0].cached, counts[0].read) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [({}, "train-compressor voco --out"), ({"tokens": torch.zeros(2, WIDTH)}, "trained with 2")],
+)
+def test_missing_or_too_few_weights_are_told(weights: dict[str, Tensor], said: str) -> None:
+    method = made_of({"tokens": 3}, weights)
+    with pytest.raises(ConfigError, match=said):
+        method.on_embeds(row_of([T, V, V, V, T]))
+
+
+def test_fresh_weights_are_as_many_as_asked_and_follow_the_seed() -> None:
+    compression = configured("voco", {"tokens": 4}, FACTS)
+    drawn = [compression.kind.fresh_weights(compression.options, FACTS, s) for s in (0, 0, 1)]
+    assert drawn[0]["tokens"].shape == (4, WIDTH)
+    assert torch.equal(drawn[0]["tokens"], drawn[1]["tokens"])
+    assert not torch.equal(drawn[0]["tokens"], drawn[2]["tokens"])

@@ -1,0 +1,81 @@
+"""Adapter tensors into graph inputs: packed, scaled, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftline_shared.errors import UpdateError
+from driftline_shared.pair.export_file import (
+    AdapterTable,
+    LoraInput,
+    LoraPart,
+    NormInput,
+    adapter_shapes,
+    middle_third,
+    packed_parameters,
+)
+
+RANK, ALPHA, INPUTS = 2, 6.0, 5
+TABLE = AdapterTable(
+    rank=RANK,
+    alpha=ALPHA,
+    lora=(
+        LoraInput(
+            part="lm",
+            a="qkv.lora_a",
+            b="qkv.lora_b",
+            inputs=INPUTS,
+            outputs=9,
+            parts=(
+                LoraPart(tensor="q_proj", offset=0, outputs=4),
+                LoraPart(tensor="v_proj", offset=6, outputs=3),
+            ),
+        ),
+    ),
+    norms=(NormInput(part="head", input="norm", tensor="norm", width=5),),
+)
+
+
+def adapter() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in adapter_shapes(TABLE).items()
+    }
+
+
+def test_packed_matrices_add_what_each_pair_adds() -> None:
+    held = adapter()
+    given = packed_parameters(TABLE, held)
+    x = np.random.default_rng(1).standard_normal((3, INPUTS)).astype(np.float32)
+    found = x @ given["lm"]["qkv.lora_a"] @ given["lm"]["qkv.lora_b"]
+    wanted = np.zeros((3, 9), dtype=np.float32)
+    for name, columns in (("q_proj", slice(0, 4)), ("v_proj", slice(6, 9))):
+        wanted[:, columns] = x @ held[f"{name}.A"].T @ held[f"{name}.B"].T * (ALPHA / RANK)
+    assert np.allclose(found, wanted, atol=1e-5)
+    assert not found[:, 4:6].any(), "the layer without LoRA stays as it is"
+    assert np.array_equal(given["head"]["norm"], held["norm"])
+
+
+def test_a_pair_that_changes_nothing_costs_nothing() -> None:
+    held = adapter() | {"q_proj.B": np.zeros((4, RANK), dtype=np.float32)}
+    given = packed_parameters(TABLE, held)
+    assert given["lm"]["qkv.lora_a"].shape == (INPUTS, RANK)
+    held["v_proj.B"] = np.zeros((3, RANK), dtype=np.float32)
+    assert packed_parameters(TABLE, held)["lm"] == {}
+
+
+def test_an_adapter_of_another_model_is_refused() -> None:
+    held = adapter()
+    with pytest.raises(UpdateError, match=r"k_proj\.A"):
+        packed_parameters(TABLE, held | {"k_proj.A": held["q_proj.A"]})
+    with pytest.raises(UpdateError, match=r"norm: shape \(4,\)"):
+        packed_parameters(TABLE, held | {"norm": np.ones(4, dtype=np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("layers", "middle"), [(1, [0]), (2, [0, 1]), (3, [1]), (10, [3, 4, 5, 6])]
+)
+def test_the_middle_third(layers: int, middle: list[int]) -> None:
+    assert list(middle_third(layers)) == middle

@@ -1,0 +1,47 @@
+"""The command finds its sub-commands, and errors are a cause, a fix and an exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.program import cli
+
+
+def test_it_shows_the_commands_of_this_install() -> None:
+    result = CliRunner().invoke(cli.build(), ["--help"])
+    assert result.exit_code == 0
+    for name in ("device", "cloud", "lab", "demo", "models", "version"):
+        assert name in result.output
+
+
+@pytest.mark.parametrize(
+    "error, code", [(ConfigError("a key is wrong"), 2), (DataError("row 3 is wrong"), 1)]
+)
+def test_an_error_of_ours_is_cause_fix_and_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error, code: int
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", lambda: fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    told = capsys.readouterr().err
+    assert str(error) in told
+    assert error.fix in told
+    assert "Traceback" not in told
+
+
+def test_help_needs_none_of_the_heavy_packages() -> None:
+    code = (
+        "import sys; from driftline_shared.program.cli import build; build();"
+        "heavy = {'torch', 'transformers', 'ray', 'peft'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,108 @@
+"""Settings: file, then environment, then flags; a wrong key is an error that names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.program.config import (
+    NESTED,
+    LogConfig,
+    ProgramSettings,
+    load_settings,
+    parse_assignment,
+    strict,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    depth: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    size: int = 1
+    share: float = 0.5
+    inner: Inner = Inner()
+
+
+class Example(ProgramSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="EXAMPLE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True
+    )
+
+    name: str = "default"
+    part: Annotated[Part, strict(Part)] = Part()
+    log: LogConfig = LogConfig()
+
+
+def load(file: Path | None = None, flags=None, environment=None) -> Example:
+    return load_settings(Example, file, flags, environment or {})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "example.toml"
+    path.write_text('name = "file"\n[part]\nsize = 7\n')
+    return path
+
+
+def test_defaults_file_environment_flags_in_rising_order(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().name == "default"
+    assert load(file).name == "file"
+    monkeypatch.setenv("EXAMPLE_NAME", "environment")
+    assert load(file).name == "environment"
+    assert load(file, {"name": "flag"}).name == "flag"
+    assert load(file).part.size == 7
+
+
+def test_a_section_is_set_key_by_key(file: Path) -> None:
+    found = load(file, {"part.share": 0.25, "part.inner.depth": 3})
+    assert (found.part.share, found.part.inner.depth) == (0.25, 3)
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("nmae = 1", "nmae"),
+        ("[part]\nsiez = 1", "siez"),
+        ("[part.inner]\ndeep = 1", "deep"),
+        ('[part]\nsize = "many"', "part.size"),
+        ("name = [", "not TOML"),
+    ],
+)
+def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load(path)
+
+
+def test_a_wrong_flag_or_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="part"):
+        load(flags={"part.nothing": 1})
+    with pytest.raises(ConfigError, match="EXAMPLE_NOTHING"):
+        load(environment={"EXAMPLE_NOTHING": "1"})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [("a.b=7", ("a.b", 7)), ("a=true", ("a", True)), ("a=plain words", ("a", "plain words"))],
+)
+def test_an_assignment_is_a_toml_literal_or_text(text: str, found: tuple[str, object]) -> None:
+    assert parse_assignment(text) == found
+
+
+def test_an_assignment_without_equals_is_refused() -> None:
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_assignment("nonsense")
