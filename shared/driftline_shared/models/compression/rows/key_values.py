@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Pair = tuple[Tensor, Tensor]
+KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each (1, key heads, n, head width)."""
 
 
@@ -20,10 +20,10 @@ class RowCache:
     """Keys and values of L layers. Until `seal`, what layers compute is the prompt's."""
 
     def __init__(self, num_layers: int) -> None:
-        self._prompt: list[Pair | None] = [None] * num_layers
-        self._said: list[Pair | None] = [None] * num_layers
-        # What a layer reads of its prompt: the places, and the gathered pair.
-        self._part: list[tuple[Tensor, Pair] | None] = [None] * num_layers
+        self._prompt: list[KeysValues | None] = [None] * num_layers
+        self._generated: list[KeysValues | None] = [None] * num_layers
+        # What a layer reads of its prompt: the places, and the gathered keys and values.
+        self._part: list[tuple[Tensor, KeysValues] | None] = [None] * num_layers
         self._sealed = False
         self._last_keys: Tensor | None = None
 
@@ -34,20 +34,20 @@ class RowCache:
         if not self._sealed:
             read = self._prompt[layer_idx] = _joined(self._prompt[layer_idx], (keys, values))
         else:
-            self._said[layer_idx] = _joined(self._said[layer_idx], (keys, values))
+            self._generated[layer_idx] = _joined(self._generated[layer_idx], (keys, values))
             part = self._part[layer_idx]
             held = self._prompt[layer_idx] if part is None else part[1]
-            said = self._said[layer_idx]
-            assert said is not None  # just written
-            read = _joined(held, said)
+            generated = self._generated[layer_idx]
+            assert generated is not None  # just written
+            read = _joined(held, generated)
         self._last_keys = read[0]
         return read
 
     def keep(self, places: Tensor) -> None:
         """Hold only these places (m,) of the prompt, in every layer."""
-        for layer, pair in enumerate(self._prompt):
-            if pair is not None:
-                self._prompt[layer] = _gathered(pair, places)
+        for layer, both in enumerate(self._prompt):
+            if both is not None:
+                self._prompt[layer] = _gathered(both, places)
 
     def seal(self) -> None:
         """The prompt is complete: what comes now is generated."""
@@ -55,12 +55,12 @@ class RowCache:
 
     def read_only(self, layer: int, places: Tensor | None) -> None:
         """From now on `layer` reads `places` (m,) of its prompt; None: all."""
-        pair, part = self._prompt[layer], self._part[layer]
-        if places is None or pair is None:
+        both, part = self._prompt[layer], self._part[layer]
+        if places is None or both is None:
             self._part[layer] = None
         elif part is None or not (part[0] is places or torch.equal(part[0], places)):
             # Gathering moves the cache once; a set that stays is not moved again.
-            self._part[layer] = (places, _gathered(pair, places))
+            self._part[layer] = (places, _gathered(both, places))
 
     @property
     def last_keys(self) -> Tensor:
@@ -83,15 +83,15 @@ class RowCache:
         return self._length(layer) if places is None else len(places)
 
     def _length(self, layer: int) -> int:
-        pair = self._prompt[layer]
-        return 0 if pair is None else int(pair[0].shape[2])
+        both = self._prompt[layer]
+        return 0 if both is None else int(both[0].shape[2])
 
 
-def _joined(held: Pair | None, new: Pair) -> Pair:
+def _joined(held: KeysValues | None, new: KeysValues) -> KeysValues:
     if held is None:
         return new
     return torch.cat([held[0], new[0]], dim=2), torch.cat([held[1], new[1]], dim=2)
 
 
-def _gathered(pair: Pair, places: Tensor) -> Pair:
-    return pair[0][:, :, places], pair[1][:, :, places]
+def _gathered(both: KeysValues, places: Tensor) -> KeysValues:
+    return both[0][:, :, places], both[1][:, :, places]
