@@ -115,7 +115,7 @@ def example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file, line, _ = blocks("python")
     path = tmp_path / f"{NAME}.py"
     path.write_text(file)
-    module_name = f"{methods.__package__}.{NAME}"
+    module_name = f"{methods.__package__}.methods.{NAME}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
