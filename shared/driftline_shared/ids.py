@@ -9,6 +9,7 @@ from pathlib import Path
 from driftline_shared.bounds import check_device_id
 from driftline_shared.errors import ConfigError, LinkError
 from driftline_shared.host.clock import Clock
+from driftline_shared.host.durable import sync_folder, write_atomic
 
 RandomBytes = Callable[[int], bytes]
 """Gives n random bytes. The default is the system's: a seeded source would, after a restart, give
@@ -31,12 +32,8 @@ def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
     id or a whole one, and of two processes that start at once both get the same.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{random_bytes(4).hex()}.new")
-        with draft.open("w", encoding="ascii") as file:
-            file.write(f"device-{random_bytes(8).hex()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomic(draft, f"device-{random_bytes(8).hex()}\n".encode())
         try:
             path.hardlink_to(draft)
         except FileExistsError:
@@ -45,7 +42,7 @@ def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
             draft.replace(path)  # a file system without hard links, as on many memory cards
         finally:
             draft.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return _read_device_id(path)
 
 
@@ -59,11 +56,3 @@ def _read_device_id(path: Path) -> str:
             f"{path} holds no device id: restore it, or remove it to enrol as a new device"
         ) from error
     return device_id
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

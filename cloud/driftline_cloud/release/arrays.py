@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from driftline_cloud.release.durable import write_durably
 from driftline_cloud.release.packer import Packed
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.durable import write_atomic
 from driftline_shared.update import Adapter, TensorEntry, UpdateKind
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -54,7 +54,7 @@ def save_packed(path: Path, packed: Packed) -> None:
             for entry in packed.tensors
         ],
     }
-    write_durably(path, bytes(save(arrays, metadata={"packed": json.dumps(described)})))
+    write_atomic(path, bytes(save(arrays, metadata={"packed": json.dumps(described)})))
 
 
 def load_packed(path: Path) -> Packed | None:

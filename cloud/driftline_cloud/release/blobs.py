@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from driftline_cloud.release.durable import write_durably
 from driftline_shared.errors import Reason, UpdateError
+from driftline_shared.host.durable import write_atomic
 
 MAX_PIECE_BYTES = 1 << 20
 
@@ -25,7 +25,7 @@ class BlobStore:
         digest = hashlib.sha256(blob).digest()
         path = self._path(digest)
         if not path.exists():
-            write_durably(path, blob)
+            write_atomic(path, blob)
         return digest
 
     def get(self, digest: bytes) -> bytes:

@@ -28,7 +28,6 @@ from driftline_cloud.release.arrays import Arrays, adapter_from_file, adapter_to
 from driftline_cloud.release.blobs import BlobStore
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.direct import pack_direct
-from driftline_cloud.release.durable import remove_drafts, write_durably
 from driftline_cloud.release.manifests import (
     Lineage,
     LineIdentity,
@@ -38,6 +37,7 @@ from driftline_cloud.release.manifests import (
 )
 from driftline_cloud.release.packer import Packed, pack_full
 from driftline_shared.errors import ConfigError, Reason, UpdateError
+from driftline_shared.host.durable import remove_drafts, write_atomic
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 
@@ -64,9 +64,9 @@ class ReleaseRegistry:
             raise ConfigError(f"{line.id[:40]!r} cannot name a line")
         with self._lock:
             if line.id not in self._lines:
-                write_durably(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
+                write_atomic(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
                 body = json.dumps(asdict(line), indent=1, sort_keys=True).encode()
-                write_durably(self._line_folder(line.id) / "line.json", body)
+                write_atomic(self._line_folder(line.id) / "line.json", body)
                 self._lines[line.id] = line
             known = self._lines[line.id]
             same = adapter_digest(self.canonical(line.id, 0)) == adapter_digest(initial)
@@ -134,9 +134,9 @@ class ReleaseRegistry:
             target = apply_update(base, manifest, packed.blob)
             self.blobs.put(packed.blob)
             version = newest + 1
-            write_durably(self._adapter_path(line, version), adapter_to_bytes(target))
-            write_durably(self._residual_path(line, version), adapter_to_bytes(packed.residual))
-            write_durably(self._manifest_path(line, version), manifest_to_json(manifest))
+            write_atomic(self._adapter_path(line, version), adapter_to_bytes(target))
+            write_atomic(self._residual_path(line, version), adapter_to_bytes(packed.residual))
+            write_atomic(self._manifest_path(line, version), manifest_to_json(manifest))
             self._forget_old(line, version)
         log.info(
             "version_published",
@@ -225,7 +225,7 @@ class ReleaseRegistry:
         if packed.target_digest != step.target_digest:
             raise UpdateError("a direct update misses its version", reason=Reason.DIGEST_MISMATCH)
         self.blobs.put(packed.blob)
-        write_durably(path, manifest_to_json(manifest))
+        write_atomic(path, manifest_to_json(manifest))
         return manifest
 
     def _forget_old(self, line: str, newest: int) -> None:

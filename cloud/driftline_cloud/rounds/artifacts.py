@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from driftline_cloud.jobs import Distilled
-from driftline_cloud.release.durable import write_durably
+from driftline_shared.host.durable import write_atomic
 
 _DISTILLED = "distilled.safetensors"
 
@@ -29,7 +29,7 @@ def save_distilled(folder: Path, distilled: Distilled) -> None:
         for name, array in adapter.items()
     }
     content = save(arrays, metadata={"numbers": json.dumps(distilled.numbers, sort_keys=True)})
-    write_durably(folder / _DISTILLED, content)
+    write_atomic(folder / _DISTILLED, content)
 
 
 def load_distilled(folder: Path) -> Distilled | None:

@@ -22,7 +22,7 @@ from driftline_cloud.service.downlink import DownlinkServicer
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
 from driftline_cloud.service.uplink import UplinkServicer
 from driftline_cloud.service.waits import Draining, StreamLimits
-from driftline_cloud.state import StateFolder
+from driftline_cloud.state import StateFolder, hold_state
 from driftline_proto.v1 import (
     control_pb2,
     control_pb2_grpc,
@@ -108,7 +108,7 @@ async def serve(
     stop = stop or asyncio.Event()
     undo_signals = _stop_on_signals(stop)
     try:
-        with StateFolder(config.state) as state:
+        with hold_state(config.state) as state:
             cloud = await asyncio.to_thread(assemble, config, state, makers or Makers())
             try:
                 await _run(config, state, cloud, stop, ready)

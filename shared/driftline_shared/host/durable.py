@@ -14,19 +14,32 @@ MAX_JSON_BYTES = 4 << 20
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` by `data`: a reader sees the old bytes or the new ones, never a mix.
 
-    Order: temporary file beside it, fsync, rename, fsync of the folder. `durable=False` leaves
-    both fsyncs out, for files that are only looked at (a status), to spare the flash.
+    Order: draft beside it, fsync, rename, fsync of the folder, which is made if need be.
+    `durable=False` leaves both fsyncs out, for files that are only looked at (a status), to spare
+    the flash.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    make_folder(path.parent)
+    draft = path.with_name(f".{path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         if durable:
             os.fsync(file.fileno())
-    temporary.replace(path)
+    draft.replace(path)
     if durable:
         sync_folder(path.parent)
+
+
+def remove_drafts(folder: Path) -> int:
+    """Remove what a kill left of unfinished writes anywhere under `folder`; how many there were.
+
+    Up to 0.1.0 the cloud named its drafts `*.part`.
+    """
+    drafts = [*folder.rglob(".*.new"), *folder.rglob("*.part")]
+    for draft in drafts:
+        draft.unlink(missing_ok=True)
+    return len(drafts)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""One daemon per state folder: an advisory lock that the kernel lets go when the process ends."""
+"""One process per state folder: an advisory lock that the kernel lets go when the process ends."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from driftline_cloud.intake.admission import Quota
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.assembly import Makers, assemble, initial_adapter
 from driftline_cloud.service.cloud import Cloud
-from driftline_cloud.state import StateFolder
+from driftline_cloud.state import hold_state
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update_apply import apply_update
 from tests.fakes.pair_samples import make_samples
@@ -51,7 +51,7 @@ def config(tmp_path: Path, pair: Pair) -> CloudConfig:
 
 @pytest.fixture
 def cloud(config: CloudConfig) -> Iterator[Cloud]:
-    with StateFolder(config.state) as state:
+    with hold_state(config.state) as state:
         found = assemble(config, state, Makers())
         yield found
         found.close()

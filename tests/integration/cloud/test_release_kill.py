@@ -53,7 +53,7 @@ def check_whole(folder: Path, said: int) -> int:
     registry = ReleaseRegistry(folder)
     newest = registry.newest_version(LINE.id)
     assert newest in (said, said + 1)
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob(".*.new"))
     adapter = registry.canonical(LINE.id, 0)
     assert same_bits(adapter, BASE)
     for version in range(1, newest + 1):

@@ -428,7 +428,7 @@ def test_a_device_that_was_away_gets_one_update(cloud: RunningCloud) -> None:
 
 
 def test_two_clouds_do_not_share_a_state_or_a_port(start_cloud: Start, cloud: RunningCloud) -> None:
-    with pytest.raises(ConfigError, match="another cloud runs"):
+    with pytest.raises(ConfigError, match="in use by process"):
         start_cloud()
     with pytest.raises(ConfigError, match="cannot listen"):
         start_cloud("other", listen=f"127.0.0.1:{cloud.port}")

@@ -177,7 +177,9 @@ def test_state_survives_reopening_and_leftovers_go(tmp_path: Path) -> None:
     registry = with_versions(tmp_path, 3)
     kept, residual = registry.offer(LINE.id, 1), registry.residual(LINE.id)
     folder = tmp_path / "lines" / LINE.id
-    (folder / "4.safetensors.part").write_bytes(b"cut")
+    drafts = (folder / ".4.safetensors.new", folder / "4.safetensors.part")  # now, and up to 0.1.0
+    for draft in drafts:
+        draft.write_bytes(b"cut")
     (folder / "4.residual").write_bytes(b"cut")
     (tmp_path / "blobs" / ("0" * 64)).write_bytes(b"unnamed")
     reopened = ReleaseRegistry(tmp_path)
@@ -185,7 +187,7 @@ def test_state_survives_reopening_and_leftovers_go(tmp_path: Path) -> None:
     assert reopened.newest_version(LINE.id) == 3
     assert reopened.offer(LINE.id, 1) == kept
     assert same_bits(reopened.residual(LINE.id), residual)
-    assert not list(tmp_path.rglob("*.part")) and not (tmp_path / "blobs" / ("0" * 64)).exists()
+    assert not any(path.exists() for path in (*drafts, tmp_path / "blobs" / ("0" * 64)))
     assert [path.name for path in folder.glob("*.residual")] == ["3.residual"]
 
 
