@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
-
-Progress = Callable[[float], None]
-"""Called with the share done, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -108,25 +108,25 @@ def test_a_batch_answers_as_one_by_one(subject: Subject, runtime: Runtime) -> No
         np.testing.assert_allclose(alone.tokens.values, batched.tokens.values, atol=1e-4)
 
 
-def test_a_listener_hears_every_answer_grow(subject: Subject, runtime: Runtime) -> None:
-    heard: dict[int, list[str]] = {}
+def test_a_callback_gets_every_answer_as_it_grows(subject: Subject, runtime: Runtime) -> None:
+    texts_of: dict[int, list[str]] = {}
     answers = runtime.answer(
-        subject.questions, told=lambda row, text: heard.setdefault(row, []).append(text)
+        subject.questions, on_token=lambda row, text: texts_of.setdefault(row, []).append(text)
     )
     assert texts(answers) == texts(runtime.answer(subject.questions))
-    assert sorted(heard) == list(range(len(answers)))
+    assert sorted(texts_of) == list(range(len(answers)))
     for row, answer in enumerate(answers):
-        for earlier, later in pairwise(heard[row]):
+        for earlier, later in pairwise(texts_of[row]):
             assert later.startswith(earlier)
-        assert heard[row][-1] == answer.text.rstrip("\N{REPLACEMENT CHARACTER}")
+        assert texts_of[row][-1] == answer.text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
-def test_a_listener_that_raises_ends_its_call_only(subject: Subject, runtime: Runtime) -> None:
+def test_a_callback_that_raises_ends_its_call_only(subject: Subject, runtime: Runtime) -> None:
     def gone(_row: int, _text: str) -> None:
         raise ConnectionResetError("the client went away")
 
     with pytest.raises(ConnectionResetError):
-        runtime.answer(subject.questions[:1], told=gone)
+        runtime.answer(subject.questions[:1], on_token=gone)
     assert len(runtime.answer(subject.questions[:1])) == 1
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 from driftline_device.config import load_config
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.program.assembly import open_daemon
-from driftline_device.runtime.runtime import Answer, Question, Runtime, Told
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_shared.callbacks import OnToken
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import FakeRuntime, picture
 
@@ -48,19 +49,21 @@ class TalkingRuntime(FakeRuntime):
         self.ended = True
         self.num_words_said = 0
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
         with self._lock:
             self.calls += len(questions)
-            return [self._say(row, question, told) for row, question in enumerate(questions)]
+            return [self._say(row, question, on_token) for row, question in enumerate(questions)]
 
-    def _say(self, row: int, question: Question, told: Told | None) -> Answer:
+    def _say(self, row: int, question: Question, on_token: OnToken | None) -> Answer:
         answer = self._one(question)
         said: list[str] = []
         for number in range(NUM_WORDS):
             said.append(answer.text if number == 1 else f"v{self._version}")
             self.num_words_said += 1
-            if told is not None:
-                told(row, " ".join(said))
+            if on_token is not None:
+                on_token(row, " ".join(said))
             if number == 0:
                 self.waiting.set()
                 assert self.go.wait(30.0)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
+from driftline_shared.callbacks import Progress
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Grid, Sample, TokenSpace, VisualTokens

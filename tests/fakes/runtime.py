@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
-from driftline_device.runtime.runtime import Answer, Question, Runtime, Told
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import UpdateError
 from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
@@ -97,13 +98,15 @@ class FakeRuntime:
     def adapter(self) -> Adapter:
         return dict(self._adapter)
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
         with self._lock:
             self.calls += len(questions)
             answers = [self._one(question) for question in questions]
-        for row, answer in enumerate(answers if told is not None else ()):
+        for row, answer in enumerate(answers if on_token is not None else ()):
             for end in (1, len(answer.text)):
-                told(row, answer.text[:end])
+                on_token(row, answer.text[:end])
         return answers
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:

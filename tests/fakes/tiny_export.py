@@ -12,5 +12,5 @@ from tests.fakes.tiny_pair import make_tiny_pair
 def make_tiny_export(folder: Path, *, quantization: str = "nf4") -> tuple[Pair, Pair]:
     """Write the pair and its export below `folder`: both, loaded."""
     pair = load_pair(make_tiny_pair(folder / "pair", quantization=quantization))
-    export_pair(pair, folder / "export", told=lambda _: None)
+    export_pair(pair, folder / "export", report=lambda _: None)
     return pair, load_pair(folder / "export")

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_shared.callbacks import OnToken
 from driftline_shared.models.multimodal import (
     Generated,
     LmBatch,
     LmOutput,
     MultimodalModel,
-    OnToken,
 )
 from driftline_shared.models.vocabulary.spelling import Spelling
 from driftline_shared.models.vocabulary.vocabulary import Vocabularies
@@ -136,7 +136,7 @@ class RespelledTeacher:
         self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
     ) -> Generated:
         """See `MultimodalModel.generate`; `tokens` are the student's ids, as many at most, while
-        probabilities and lengths are of the teacher's own steps, and so are ids on their way.
+        probabilities and lengths are of the teacher's own steps.
         """
         said = self._teacher.generate(batch, max_new_tokens, on_token)
         tokens = [self._spelling.to_student(row)[:max_new_tokens] for row in said.tokens]

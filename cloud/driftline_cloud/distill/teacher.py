@@ -17,7 +17,8 @@ from driftline_cloud.distill.examples import Example, by_size, from_samples
 from driftline_cloud.distill.matching import Matching
 from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.jobs import Label, Progress
+from driftline_cloud.jobs import Label
+from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.models.fit.translation import TRANSLATOR_FILE
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair
@@ -78,7 +79,7 @@ def label(
     share = len(others) / max(len(samples), 1)
     with passes.fixed_threads(settings.threads):
         asked = [examples[number] for number in others]
-        found = answer(model, pair, asked, settings, lambda done: progress(share * done))
+        found = answer(model, pair, asked, settings, part_of(progress, 0.0, share))
         said = dict(zip(others, found, strict=True))
         if own is not None:
             for start in range(0, len(pictured), settings.label_batch_size):

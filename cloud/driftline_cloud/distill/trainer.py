@@ -31,7 +31,8 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observation, Observer, ask_more
-from driftline_cloud.jobs import Distilled, DistillJob, Label, Progress
+from driftline_cloud.jobs import Distilled, DistillJob, Label
+from driftline_shared.callbacks import Progress
 from driftline_shared.models.adapters import slots
 from driftline_shared.tokens import Sample
 

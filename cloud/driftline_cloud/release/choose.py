@@ -21,6 +21,7 @@ from driftline_cloud.release.selection import (
     importance_of,
     select_share,
 )
+from driftline_shared.callbacks import Progress
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ def choose(
     judge: Judge,
     cost: Cost,
     settings: ChooseSettings,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Progress = lambda done: None,
 ) -> Choice:
     """The smallest update from `base` (C_v) towards `target` (T) that `judge` finds good enough.
 
@@ -147,7 +148,7 @@ class _Search:
     cost: Cost
     budget_bytes: int
     settings: ChooseSettings
-    progress: Callable[[float], None]
+    progress: Progress
     num_judged: int = 0
 
     def run(self, residual: Adapter, feedback: float) -> Choice:

@@ -15,7 +15,7 @@ import structlog
 
 from driftline_cloud.distill.gate import Verdict
 from driftline_cloud.intake.line import Line
-from driftline_cloud.jobs import Distilled, Progress
+from driftline_cloud.jobs import Distilled
 from driftline_cloud.release.arrays import load_packed, save_packed
 from driftline_cloud.release.choose import (
     Choice,
@@ -29,6 +29,7 @@ from driftline_cloud.release.packer import Packed
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DriftlineError
 from driftline_shared.update import Adapter, Manifest
 

@@ -16,7 +16,7 @@ from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.jobs import Distilled, DistillJob, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.rounds import artifacts
 from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
 from driftline_cloud.rounds.releases import Releases
@@ -24,6 +24,7 @@ from driftline_cloud.rounds.round import Round, RoundState, advance
 from driftline_cloud.rounds.scored_gate import ScoredGate
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.workers.workers import Workers
+from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock
 
@@ -105,7 +106,7 @@ class RoundWork:
                 labels = self._workers.label(
                     self._line.pair_dir,
                     self._store.load(missing),
-                    _part_of(report, start / len(ids), len(chunk) / len(ids)),
+                    part_of(report, start / len(ids), len(chunk) / len(ids)),
                 )
                 if [label.sample_id for label in labels] != missing:
                     raise DriftlineError("the workers gave other labels than were asked for")
@@ -197,10 +198,6 @@ class RoundWork:
         if missing:
             raise DriftlineError(f"{len(missing)} samples have no label by the present teacher")
         return [known[one] for one in ids]
-
-
-def _part_of(report: Progress, start: float, share: float) -> Progress:
-    return lambda done: report(start + share * done)
 
 
 def _prefixed(word: str, numbers: Mapping[str, float]) -> dict[str, float]:

@@ -21,8 +21,9 @@ import structlog
 
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import ray_tasks, transfer
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter

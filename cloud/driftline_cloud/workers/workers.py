@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
+from driftline_shared.callbacks import Progress
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 

@@ -32,7 +32,7 @@ from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
 from driftline_device.api.settings import Key
 from driftline_device.daemon.answering import MOST_UNSAMPLED
-from driftline_device.daemon.asking import Asker
+from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.runtime.runtime import Answer
 from driftline_device.show.metrics import SnapshotCollector
@@ -52,7 +52,7 @@ class Device(Protocol):
     def ready(self) -> bool:
         """Whether questions are taken now."""
 
-    def ask(self, observation: Observation, asker: Asker) -> Answer:
+    def ask(self, observation: Observation, listener: AnswerListener) -> Answer:
         """See `Daemon.ask`."""
 
     def snapshot(self) -> Snapshot:
@@ -184,21 +184,21 @@ class Api:
         return asked, call
 
 
-async def _unless_gone(request: Request, call: Call, hearing: Coroutine[Any, Any, T]) -> T:
-    """What is heard; the call is abandoned if the client goes before."""
-    heard = asyncio.ensure_future(hearing)
+async def _unless_gone(request: Request, call: Call, reply: Coroutine[Any, Any, T]) -> T:
+    """The reply; the call is abandoned if the client goes before."""
+    replied = asyncio.ensure_future(reply)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not heard.done():
+        await asyncio.wait({replied, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not replied.done():
             raise ApiError(499, "the client has gone", code="client_gone")
-        return heard.result()
+        return replied.result()
     except BaseException:
         call.abandon()
         raise
     finally:
         gone.cancel()
-        heard.cancel()
+        replied.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -212,25 +212,25 @@ async def _events(
     """The answer as it grows. What was sent cannot be taken back: an answer that was begun anew,
     by another version, goes on only where it says the same.
     """
-    sent, heard = "", first
+    sent, reply = "", first
     try:
         yield event(completion.opening())
         while True:
-            text = heard if isinstance(heard, str) else heard.text
+            text = reply if isinstance(reply, str) else reply.text
             if text.startswith(sent):
                 if text != sent:
                     yield event(completion.more(text[len(sent) :]))
                     sent = text
-            elif isinstance(heard, Spoken) or not sent.startswith(text):
+            elif isinstance(reply, Spoken) or not sent.startswith(text):
                 raise ApiError(
                     500, "the model failed and began anew otherwise: ask again", code="begun_anew"
                 )
-            if isinstance(heard, Spoken):
+            if isinstance(reply, Spoken):
                 break
-            heard = await call.next()
-        yield event(completion.closing(heard))
+            reply = await call.next()
+        yield event(completion.closing(reply))
         if include_usage:
-            yield event(completion.counted(heard))
+            yield event(completion.counted(reply))
         yield LAST_EVENT
     except ApiError as error:
         yield event(error.body())

@@ -8,18 +8,18 @@ from functools import partial
 
 from driftline_device.api.errors import ApiError, api_error
 from driftline_device.api.replies import Spoken
-from driftline_device.daemon.asking import Asker, UnheardError
+from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.runtime.runtime import Answer
 from driftline_device.sources.source import Observation
 
-Ask = Callable[[Observation, Asker], Answer]
+Ask = Callable[[Observation, AnswerListener], Answer]
 
 
 class Call:
-    """An `Asker` whose hearer sits in `loop`. `max_tokens`: how much of the answer it wants.
+    """The listener of a client served in `loop`. `max_tokens`: how much of the answer it wants.
 
     The model always answers in full, up to the pair's bound: that is what sampling looks at.
-    `on_end` is called in the loop once there is nothing more to hear.
+    `on_end` is called in the loop once there is nothing more to send.
     """
 
     def __init__(
@@ -32,25 +32,25 @@ class Call:
         self._loop = loop
         self._on_end = on_end
         self._max_tokens = max_tokens
-        self._heard: asyncio.Queue[str | Spoken | ApiError] = asyncio.Queue()
+        self._replies: asyncio.Queue[str | Spoken | ApiError] = asyncio.Queue()
         self._abandoned = False
         self._cut = ""
-        self._num_told = 0
+        self._num_tokens = 0
 
     # -- in the loop -------------------------------------------------------------------------
 
     async def next(self) -> str | Spoken:
         """The text so far, or at last the whole answer; ApiError if there is none to come."""
-        heard = await self._heard.get()
-        if isinstance(heard, ApiError):
-            raise heard
-        return heard
+        reply = await self._replies.get()
+        if isinstance(reply, ApiError):
+            raise reply
+        return reply
 
     async def spoken(self) -> Spoken:
         """The whole answer."""
-        while isinstance(heard := await self.next(), str):
+        while isinstance(reply := await self.next(), str):
             pass
-        return heard
+        return reply
 
     def abandon(self) -> None:
         """Nobody waits any more; the model stops at its next token."""
@@ -62,28 +62,28 @@ class Call:
         """Ask, from the first word to the end of sampling; never raises."""
         try:
             ask(observation, self)
-        except UnheardError:
+        except AbandonedError:
             self._later(self._on_end)
         except Exception as error:
-            self._hear(api_error(error))
+            self._put(api_error(error))
 
-    def began(self) -> None:
-        """See `Asker`."""
+    def on_start(self) -> None:
+        """See `AnswerListener`."""
         if self._abandoned:
-            raise UnheardError
-        self._cut, self._num_told = "", 0
+            raise AbandonedError
+        self._cut, self._num_tokens = "", 0
 
-    def told(self, text: str) -> None:
-        """See `Asker`."""
+    def on_text(self, text: str) -> None:
+        """See `AnswerListener`."""
         if self._abandoned:
-            raise UnheardError
-        self._num_told += 1
-        if self._max_tokens is None or self._num_told <= self._max_tokens:
+            raise AbandonedError
+        self._num_tokens += 1
+        if self._max_tokens is None or self._num_tokens <= self._max_tokens:
             self._cut = text
-            self._hear(text)
+            self._put(text)
 
-    def answered(self, answer: Answer) -> None:
-        """See `Asker`."""
+    def on_answer(self, answer: Answer) -> None:
+        """See `AnswerListener`."""
         limit = self._max_tokens
         if limit is not None and limit < answer.num_steps:
             spoken = Spoken(text=self._cut, finish="length", num_tokens=limit, answer=answer)
@@ -94,10 +94,10 @@ class Call:
                 num_tokens=answer.num_steps,
                 answer=answer,
             )
-        self._hear(spoken)
+        self._put(spoken)
 
-    def _hear(self, what: str | Spoken | ApiError) -> None:
-        self._later(partial(self._heard.put_nowait, what))
+    def _put(self, what: str | Spoken | ApiError) -> None:
+        self._later(partial(self._replies.put_nowait, what))
         if not isinstance(what, str):
             self._later(self._on_end)
 

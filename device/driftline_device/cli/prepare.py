@@ -62,14 +62,12 @@ def prepare(
     console = Console(stderr=True)
     folder = export_folder(pair_or_export, out, lambda text: console.print(text, style="dim"))
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("checking files", total=None)
+        task = bar.add_task("timing", total=1.0)
         report = prepare_export(
             folder,
             threads=threads or (),
             num_questions=questions,
-            progress=lambda label, done, total: bar.update(
-                task, description=label, completed=done, total=total
-            ),
+            progress=lambda done: bar.update(task, completed=done),
         )
     if as_json:
         memory = {name: asdict(fit) for name, fit in report.memory.items()}

@@ -203,8 +203,8 @@ def calibrate(
 
     setup_logs(level=settings.log.level, form=settings.log.form)
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring the source calibration set", total=None)
-        done = calibrate_pair(settings, lambda n, total: bar.update(task, completed=n, total=total))
+        task = bar.add_task("scoring the source calibration set", total=1.0)
+        done = calibrate_pair(settings, lambda done: bar.update(task, completed=done))
     if as_json:
         typer.echo(json.dumps(asdict(done)))
     else:

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from driftline_device.daemon.asking import Asker, UnheardError
+from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts, Reply
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
@@ -57,7 +57,7 @@ class Answering:
         self._keep_due_s = 0.0
         # At most one waits; a deque, since it comes from another thread.
         self._policies: deque[SamplingPolicy] = deque(maxlen=1)
-        self._told_of_images = False
+        self._logged_refused_images = False
         self.paused = False
 
     # -- a source's questions ----------------------------------------------------------------
@@ -90,15 +90,15 @@ class Answering:
     def ask(
         self,
         observation: Observation,
-        asker: Asker | None = None,
+        listener: AnswerListener | None = None,
         *,
         segment: str,
         keep_every_s: float,
     ) -> Answer:
-        """One question, from any thread: `asker` has its answer before it is sampled.
+        """One question, from any thread: `listener` has its answer before it is sampled.
 
         Raises DriftlineError: `stopping` before `open` and after `close`, `internal` where the
-        model fails on it again and again. Raises UnheardError if `asker` does.
+        model fails on it again and again. Raises AbandonedError if `listener` does.
         """
         with self._asks:
             if not self._is_open:
@@ -106,7 +106,7 @@ class Answering:
             self._num_asks += 1
         try:
             with self._unsampled:
-                answer = self._ask(observation, asker, segment)
+                answer = self._ask(observation, listener, segment)
             self._keep_sometimes(keep_every_s)
             return answer
         finally:
@@ -114,15 +114,17 @@ class Answering:
                 self._num_asks -= 1
                 self._asks.notify_all()
 
-    def _ask(self, observation: Observation, asker: Asker | None, segment: str) -> Answer:
+    def _ask(
+        self, observation: Observation, listener: AnswerListener | None, segment: str
+    ) -> Answer:
         question = Question(image=observation.image, text=observation.question)
-        answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), asker)
+        answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), listener)
         if answer is None:
             self._parts.meter.errored()
             _log.error("answer.failed", place=observation.place)
             raise DriftlineError("the model failed on this question")
-        if asker is not None:
-            guard("reply", partial(asker.answered, answer))
+        if listener is not None:
+            guard("reply", partial(listener.on_answer, answer))
         self._finish(observation, question, answer, segment)
         return answer
 
@@ -132,10 +134,10 @@ class Answering:
         """Obeyed from the next answer on."""
         self._policies.append(policy)
 
-    def tell_of_images(self) -> None:
+    def log_refused_images(self) -> None:
         """Say once that the cloud asks for images which the owner does not let leave."""
-        if self._parts.sampler.images_refused and not self._told_of_images:
-            self._told_of_images = True
+        if self._parts.sampler.images_refused and not self._logged_refused_images:
+            self._logged_refused_images = True
             _log.warning(
                 "policy.images_stay",
                 revision=self._parts.sampler.policy.revision,
@@ -166,9 +168,9 @@ class Answering:
         return [self._answer_one(question, RETRY_PAUSES_S, None) for question in questions]
 
     def _answer_one(
-        self, question: Question, pauses_s: Sequence[float], asker: Asker | None
+        self, question: Question, pauses_s: Sequence[float], listener: AnswerListener | None
     ) -> Answer | None:
-        told = None if asker is None else (lambda _row, text: asker.told(text))
+        on_token = None if listener is None else (lambda _row, text: listener.on_text(text))
         for pause_s in pauses_s:
             if pause_s and not self._parts.applier.state.watching:
                 break
@@ -176,10 +178,10 @@ class Answering:
                 self._parts.clock.sleep(pause_s)
             try:
                 with self._parts.turns:
-                    if asker is not None:
-                        asker.began()
-                    return self._parts.runtime.answer([question], told=told)[0]
-            except UnheardError:
+                    if listener is not None:
+                        listener.on_start()
+                    return self._parts.runtime.answer([question], on_token=on_token)[0]
+            except AbandonedError:
                 raise
             except Exception as error:
                 _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
@@ -220,7 +222,7 @@ class Answering:
             _log.info("policy.obeyed", revision=policy.revision)
         except DriftlineError as error:
             _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
-        self.tell_of_images()
+        self.log_refused_images()
 
     def _count(
         self, observation: Observation, answer: Answer, sample_id: bytes | None, segment: str

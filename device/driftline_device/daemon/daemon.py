@@ -19,7 +19,7 @@ from contextlib import closing
 import structlog
 
 from driftline_device.daemon.answering import Answering, guard
-from driftline_device.daemon.asking import Asker
+from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.pacing import Pacer, batch_size, batches
 from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
 from driftline_device.daemon.settling import is_settled
@@ -72,7 +72,7 @@ class Daemon:
 
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
-        self._answering.tell_of_images()
+        self._answering.log_refused_images()
         self._take_pause()
         self._parts.applier.recover()
         if self._parts.link is not None:
@@ -225,16 +225,16 @@ class Daemon:
             self._parts.clock.sleep(min(wait_s, SLICE_S))
         return False
 
-    def ask(self, observation: Observation, asker: Asker | None = None) -> Answer:
+    def ask(self, observation: Observation, listener: AnswerListener | None = None) -> Answer:
         """Answer one question as a source's would be, from any thread; see `Answering.ask`.
 
-        `asker` has the reply before the answer is sampled; this returns after.
+        `listener` has the reply before the answer is sampled; this returns after.
         """
         if not self.ready:
             raise DriftlineError("the device is starting or draining", reason=Reason.STOPPING)
         return self._answering.ask(
             observation,
-            asker,
+            listener,
             segment=observation.domain or self._segment,
             keep_every_s=self._settings.status_s,
         )

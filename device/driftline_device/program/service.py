@@ -21,9 +21,10 @@ from driftline_device.daemon.systemd import Notifier
 from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
 from driftline_device.program.reload import Reloader
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.sampling.calibration import Calibrated, Progress, TokenRuntime, calibrate
+from driftline_device.sampling.calibration import Calibrated, TokenRuntime, calibrate
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import load_pair
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.callbacks import OnToken
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 
@@ -51,20 +52,6 @@ UploadFrom = Literal["survivors", "all"]
 of the tower's.
 """
 
-Told = Callable[[int, str], None]
-"""Hears an answer grow: number of the question, its text so far, after each generated token.
-
-A character of which only some bytes are there is left out, so each text begins with the one before.
-What it raises ends the call.
-"""
-
-UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-
-
-def text_so_far(decoded: str) -> str:
-    """What `Told` may hear of the text of some ids: without unfinished characters at its end."""
-    return decoded.rstrip(UNFINISHED)
-
 
 class Runtime(Protocol):
     """A model on this device, with one active adapter that can be swapped between two requests."""
@@ -77,7 +64,9 @@ class Runtime(Protocol):
     def base_model(self) -> str:
         """Hex digest of the frozen base weights as run here (quantization included)."""
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
         """Answer a batch greedily; every answer of one call comes from one adapter version."""
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:

@@ -9,7 +9,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.runtime import Answer, Question, Runtime, Told
+from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import UpdateError
 from driftline_shared.update import Adapter
 
@@ -29,7 +30,7 @@ class Owner(Protocol[Named]):
     def adapter_under(self, adapter: Named, /) -> Adapter: ...
 
     def answer_under(
-        self, adapter: Named, /, questions: Sequence[Question], told: Told | None
+        self, adapter: Named, /, questions: Sequence[Question], on_token: OnToken | None
     ) -> list[Answer]: ...
 
     def mutual_information_under(
@@ -78,8 +79,10 @@ class Trial(Generic[Candidate]):
     def adapter(self) -> Adapter:
         return self._owner.adapter_under(self._open())
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
-        return self._owner.answer_under(self._open(), questions, told)
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
+        return self._owner.answer_under(self._open(), questions, on_token)
 
     def mutual_information(self, question: str, answer: Answer, *, passes: int, seed: int) -> float:
         return self._owner.mutual_information_under(self._open(), question, answer, passes, seed)

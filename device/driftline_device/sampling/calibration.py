@@ -5,7 +5,7 @@ The sample gate asks how unusual an answer is among them (`gate.safetensors`, be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.sampling import gate
 from driftline_device.sampling.ood import ood_score
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import PairError
 from driftline_shared.exact_match import is_correct
 from driftline_shared.pair.pair import Pair
@@ -25,8 +26,6 @@ PASSES = 4
 """Dropout passes of `mutual_information`, as on the device."""
 
 QUESTIONS_AN_IMAGE = 2
-
-Progress = Callable[[int, int], None]
 
 
 @runtime_checkable
@@ -70,7 +69,7 @@ def calibrate(pair: Pair, runtime: TokenRuntime, progress: Progress) -> Calibrat
         tokens = _all_tokens(source.tokens[image], pair)
         answer = runtime.answer_tokens([tokens], [question])[0]
         scores.append(_scores(runtime, pair, question, answer, seed=done))
-        progress(done + 1, len(rows))
+        progress((done + 1) / len(rows))
     arrays = {kind: array.astype(np.float32) for kind, array in gate.calibrate(scores).items()}
     save_file(arrays, pair.dir / "gate.safetensors")
     probe = pair.probe_set()

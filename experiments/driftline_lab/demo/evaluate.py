@@ -21,6 +21,7 @@ from driftline_device.sources.dataset import DatasetSource
 from driftline_device.sources.source import Observation
 from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
 from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DataError
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.loading import load_teacher
@@ -28,9 +29,6 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.update import Adapter
 
 BATCH = 64
-
-Progress = Callable[[int], None]
-"""Told how many questions were answered since the last call."""
 
 Answers = dict[str, list[str]]
 """By domain: the text answered to each row of its test set."""
@@ -95,7 +93,7 @@ def device_answers(
         questions = [Question(image=row.image, text=row.question) for row in rows]
         return [answer.text for answer in runtime.answer(questions)]
 
-    return {each.domain: _answers(each, answer, progress) for each in sets}
+    return _answers(sets, answer, progress)
 
 
 def teacher_answers(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> Answers:
@@ -110,7 +108,7 @@ def teacher_answers(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> 
             batch = model.batch(model.project(tokens), positions, [row.question for row in rows])
             return model.generate(batch, pair.max_new_tokens).texts
 
-    return {each.domain: _answers(each, answer, progress) for each in sets}
+    return _answers(sets, answer, progress)
 
 
 def jpeg90_bytes(rows: Sequence[Observation]) -> float:
@@ -124,11 +122,16 @@ def jpeg90_bytes(rows: Sequence[Observation]) -> float:
 
 
 def _answers(
-    test: TestSet, answer: Callable[[Sequence[Observation]], list[str]], progress: Progress
-) -> list[str]:
-    said: list[str] = []
-    for start in range(0, len(test.rows), BATCH):
-        rows = test.rows[start : start + BATCH]
-        said += answer(rows)
-        progress(len(rows))
-    return said
+    sets: Sequence[TestSet],
+    answer: Callable[[Sequence[Observation]], list[str]],
+    progress: Progress,
+) -> Answers:
+    answers: Answers = {each.domain: [] for each in sets}
+    total, num_done = sum(len(each.rows) for each in sets), 0
+    for each in sets:
+        for start in range(0, len(each.rows), BATCH):
+            rows = each.rows[start : start + BATCH]
+            answers[each.domain] += answer(rows)
+            num_done += len(rows)
+            progress(num_done / total)
+    return answers

@@ -69,8 +69,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     device, cloud = _loop(options, data, console)
     seconds = time.monotonic() - start
     adapter = adapter_in_force(options.state / "device", pair)
-    with _bar(console, "after", data.tests) as told:
-        after = device_answers(pair, adapter, data.tests, told)
+    with _bar(console, "after", data.tests) as progress:
+        after = device_answers(pair, adapter, data.tests, progress)
     report = DemoReport(
         pair=pair.name,
         seed=options.seed,
@@ -98,10 +98,10 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
 
 
 def _measure_before(pair: Pair, data: DemoData, console: Console) -> tuple[Answers, Answers]:
-    with _bar(console, "before", data.tests) as told:
-        before = device_answers(pair, None, data.tests, told)
-    with _bar(console, "teacher", data.tests) as told:
-        teacher = teacher_answers(pair, data.tests, told)
+    with _bar(console, "before", data.tests) as progress:
+        before = device_answers(pair, None, data.tests, progress)
+    with _bar(console, "teacher", data.tests) as progress:
+        teacher = teacher_answers(pair, data.tests, progress)
     return before, teacher
 
 
@@ -188,5 +188,6 @@ def _bar(console: Console, name: str, tests: list[TestSet]) -> Iterator[Any]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=sum(len(each.rows) for each in tests))
-        yield lambda done: bar.advance(task, done)
+        total = sum(len(each.rows) for each in tests)
+        task = bar.add_task(name, total=total)
+        yield lambda share: bar.update(task, completed=round(share * total))

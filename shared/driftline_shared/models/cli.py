@@ -105,9 +105,9 @@ def fit_token_space(
         given = question_set(images, questions, limit) if questions else folder_set(images, limit)
         rows_left_out = given.broken
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("encoding calibration images", total=given.num_images)
+            task = bar.add_task("encoding calibration images", total=1.0)
             fitted = fit_images(
-                draft, given, lambda done, _: bar.update(task, completed=done), device=compute
+                draft, given, lambda done: bar.update(task, completed=done), device=compute
             )
     for told in (*rows_left_out, *fitted.broken):
         typer.echo(f"left out: {told}", err=True)
@@ -223,7 +223,7 @@ def export(
         from driftline_shared.models.export.pair_export import export_pair
         from driftline_shared.models.export.report import report_dict, report_lines
     with Console(stderr=True).status("reading the pair") as status:
-        made = export_pair(load_pair(pair), out, force=force, told=status.update)
+        made = export_pair(load_pair(pair), out, force=force, report=status.update)
     if as_json:
         typer.echo(json.dumps(report_dict(made, out)))
         return

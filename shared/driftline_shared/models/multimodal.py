@@ -7,7 +7,7 @@ A visual token is what becomes one position of the language model. A subset of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driftline_shared.callbacks import OnToken
 from driftline_shared.tokens import Grid
 
 IGNORED = -100
@@ -76,10 +77,6 @@ class Generated:
     entropy: NDArray[np.float32]
     lengths: NDArray[np.int64]
     ended: NDArray[np.bool_]
-
-
-OnToken = Callable[[int, Sequence[int]], None]
-"""Called after each generated token: row of the batch, its token ids so far."""
 
 
 class MultimodalModel(Protocol):

@@ -17,7 +17,7 @@ LEAST = {"fp32": 1.0, "int8": 0.99, "int4": 0.98}
 
 def test_every_precision_answers_as_the_twin(tmp_path: Path) -> None:
     steps: list[str] = []
-    made = export_pair(load_pair("tiny"), tmp_path / "tiny", told=steps.append)
+    made = export_pair(load_pair("tiny"), tmp_path / "tiny", report=steps.append)
     assert made.num_checked == 64
     assert made.logit_error <= 1e-5
     for name, least in LEAST.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, Value, to_value
+from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.pair.export_file import Export
 
 Cache = dict[str, Value]
 """`past_key.{i}` and `past_value.{i}` -> (B, H_kv, P, d) float32."""
-
-Hear = Callable[[int, Sequence[int]], None]
-"""Called after each generated token: row, its token ids so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +93,7 @@ class LanguageModel:
         adapter: ActiveAdapter,
         *,
         cache: Cache | None = None,
-        hear: Hear | None = None,
+        on_token: OnToken | None = None,
     ) -> tuple[list[Said], Cache]:
         """Greedy answers of all rows, and the cache as it was after the prompts.
 
@@ -110,9 +108,9 @@ class LanguageModel:
             hidden, held, _ = self.step(embeds, mask, positions, held, adapter)
             after_prompts = after_prompts or held
             chosen = growing.add(self.logits(hidden[:, -1], adapter))
-            if hear is not None:
-                for row in growing.heard:
-                    hear(row, growing.ids[row])
+            if on_token is not None:
+                for row in growing.grown:
+                    on_token(row, finished_text(self._prompts.decode(growing.ids[row])))
             if not growing.running.any():
                 break
             embeds = self._prompts.embed(chosen)[:, None]
@@ -128,7 +126,7 @@ class _Growing:
         self._ends = ends
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.running = np.ones(rows, dtype=np.bool_)
-        self.heard: list[int] = []
+        self.grown: list[int] = []
         """Rows that the last step added a token to."""
         self._sums = np.zeros((2, rows))
 
@@ -137,8 +135,8 @@ class _Growing:
         chosen, entropy, margin = step_scores(logits)
         chosen = np.where(self.running, chosen, self._ends[0])
         self._sums += np.stack([entropy, margin]) * self.running
-        self.heard = np.flatnonzero(self.running).tolist()
-        for row in self.heard:
+        self.grown = np.flatnonzero(self.running).tolist()
+        for row in self.grown:
             self.ids[row].append(int(chosen[row]))
         self.running &= ~np.isin(chosen, self._ends)
         return chosen

@@ -24,6 +24,7 @@ from driftline_device.runtime.onnx.prepared import (
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.onnx.sessions import package_version
 from driftline_device.runtime.runtime import Question
+from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.pair.export_file import Export, Precision, check_files, is_export
 from driftline_shared.pair.pair import Pair, load_pair
@@ -47,9 +48,6 @@ _TEXT_TOKENS = 256
 _WEIGHT_COPIES = 2
 """A weight in memory is at most the graph's own and one packed for the processor."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being timed, questions answered, and how many there are."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
@@ -72,7 +70,7 @@ class Report:
     memory: dict[str, Fit]
 
 
-def export_folder(pair_or_export: str, out: Path | None, told: Callable[[str], None]) -> Path:
+def export_folder(pair_or_export: str, out: Path | None, report: Callable[[str], None]) -> Path:
     """The folder of the export; a pair is exported to `out` (NAME-export where nothing is given),
     unless it was already.
 
@@ -85,7 +83,7 @@ def export_folder(pair_or_export: str, out: Path | None, told: Callable[[str], N
         return pair.dir
     folder = out or Path(f"{pair.name}-export")
     if is_export(folder) and load_pair(folder).base_model == pair.base_model:
-        told(f"{folder} is an export of this pair already")
+        report(f"{folder} is an export of this pair already")
         return folder
     elsewhere = (
         f"or run `driftline models export {pair_or_export} --out DIR` where that is installed, "
@@ -93,7 +91,7 @@ def export_folder(pair_or_export: str, out: Path | None, told: Callable[[str], N
     )
     with needs_extra(f"exporting {pair_or_export}", "export", instead=elsewhere):
         from driftline_shared.models.export.pair_export import export_pair
-    export_pair(pair, folder, told=told)
+    export_pair(pair, folder, report=report)
     return folder
 
 
@@ -224,15 +222,15 @@ def _time_all(
 ) -> list[Candidate]:
     """One after the other, so that only one is in memory; fp32 first, whose answers are wanted."""
     wanted: list[tuple[int, ...]] = []
-    candidates = []
-    for precision in sorted(memory, key=lambda name: (name != "fp32", name)):
-        if not memory[precision].fits:
-            continue
+    candidates: list[Candidate] = []
+    fitting = sorted((n for n in memory if memory[n].fits), key=lambda name: (name != "fp32", name))
+    share = 1.0 / (len(fitting) * len(threads))
+    for precision in fitting:
         agreement = 0.0
         for number, count in enumerate(threads):
             asked = questions if number == 0 else questions[:NUM_TIMED]
-            label = f"{precision}, {count} thread{'s' if count > 1 else ''}"
-            answer_ms, given = _time(pair, precision, count, asked, label, progress)
+            part = part_of(progress, len(candidates) * share, share)
+            answer_ms, given = _time(pair, precision, count, asked, part)
             if number == 0:
                 wanted = wanted or given
                 same = [ours == theirs for ours, theirs in zip(given, wanted, strict=True)]
@@ -250,7 +248,6 @@ def _time(
     precision: str,
     threads: int,
     questions: Sequence[Question],
-    label: str,
     progress: Progress,
 ) -> tuple[float, list[tuple[int, ...]]]:
     """Median milliseconds to an answer and the token ids of all; nothing is kept between them."""
@@ -264,5 +261,5 @@ def _time(
         (answer,) = runtime.answer([question])
         took_ms.append(1e3 * (time.perf_counter() - began_s))
         given.append(answer.step_ids)
-        progress(label, number, len(questions))
+        progress(number / len(questions))
     return statistics.median(took_ms), given

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.features import BoundedCache, image_digest
-from driftline_device.runtime.onnx.generation import Cache, Hear, LanguageModel, Said
+from driftline_device.runtime.onnx.generation import Cache, LanguageModel, Said
 from driftline_device.runtime.onnx.prompts import Prompts, Row
 from driftline_device.runtime.onnx.scores import SCORERS, Case, Scores
 from driftline_device.runtime.onnx.sessions import (
@@ -27,8 +27,9 @@ from driftline_device.runtime.onnx.sessions import (
     activate,
     to_value,
 )
-from driftline_device.runtime.runtime import Answer, Question, Runtime, Told, text_so_far
+from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.trial import TRIAL_VERSION, Trial
+from driftline_shared.callbacks import OnToken, rows_from
 from driftline_shared.errors import ConfigError, DataError, PairError
 from driftline_shared.pair.export_file import Export, load_version_0
 from driftline_shared.pair.image_steps import pixels_of
@@ -123,9 +124,11 @@ class OnnxRuntime:
 
     # -- answers and scores under the active adapter ---------------------------------------------
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
         """Answer greedily; every answer of one call comes from one adapter version."""
-        return self.answer_under(self._active, questions, told)
+        return self.answer_under(self._active, questions, on_token)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -194,7 +197,7 @@ class OnnxRuntime:
         return adapter.copy()
 
     def answer_under(
-        self, adapter: ActiveAdapter, questions: Sequence[Question], told: Told | None
+        self, adapter: ActiveAdapter, questions: Sequence[Question], on_token: OnToken | None
     ) -> list[Answer]:
         """See `answer`."""
         grid = self._export.token_grid
@@ -204,7 +207,7 @@ class OnnxRuntime:
             tokens = VisualTokens(values=values, positions=positions, grid=grid)
             row = self._row(question.text, tokens)
             asked.append(_Asked(tokens=tokens, row=row, digest=digest, seen_before=seen_before))
-        return self._answer(adapter, asked, told)
+        return self._answer(adapter, asked, on_token)
 
     def mutual_information_under(
         self, adapter: ActiveAdapter, question: str, answer: Answer, passes: int, seed: int
@@ -291,19 +294,19 @@ class OnnxRuntime:
     # -- batches ---------------------------------------------------------------------------------
 
     def _answer(
-        self, adapter: ActiveAdapter, asked: Sequence[_Asked], told: Told | None
+        self, adapter: ActiveAdapter, asked: Sequence[_Asked], on_token: OnToken | None
     ) -> list[Answer]:
         answers: list[Answer] = []
         for start in range(0, len(asked), self._max_batch):
             block = asked[start : start + self._max_batch]
-            said = self._generate(adapter, block, self._hear(told, start))
+            said = self._generate(adapter, block, rows_from(start, on_token))
             answers += [
                 self._to_answer(one, row, adapter) for one, row in zip(block, said, strict=True)
             ]
         return answers
 
     def _generate(
-        self, adapter: ActiveAdapter, block: Sequence[_Asked], hear: Hear | None
+        self, adapter: ActiveAdapter, block: Sequence[_Asked], on_token: OnToken | None
     ) -> list[Said]:
         keys = [(adapter.serial, one.digest, one.row.text_from) for one in block]
         rows = [one.row for one in block]
@@ -312,11 +315,11 @@ class OnnxRuntime:
         # its image has nothing left to read.
         if prefix is not None and len(rows[0].ids) > rows[0].text_from:
             batch = self._prompts.batch(rows, _NO_TOKENS, skip=rows[0].text_from)
-            return self._language.generate(batch, adapter, cache=prefix, hear=hear)[0]
+            return self._language.generate(batch, adapter, cache=prefix, on_token=on_token)[0]
         tokens = np.stack([one.tokens.values for one in block]).astype(np.float32, copy=False)
         projected = self._sessions.run("projector", {"tokens": tokens}, adapter)
         batch = self._prompts.batch(rows, projected)
-        said, cache = self._language.generate(batch, adapter, hear=hear)
+        said, cache = self._language.generate(batch, adapter, on_token=on_token)
         for number, (one, key) in enumerate(zip(block, keys, strict=True)):
             # A picture that comes a second time may come a third; of a stream, none does.
             if one.digest is not None and one.seen_before:
@@ -324,12 +327,6 @@ class OnnxRuntime:
                 prefix, num_bytes = _cut(cache, number, start, start + one.row.text_from)
                 self._prefixes.put(key, prefix, num_bytes)
         return said
-
-    def _hear(self, told: Told | None, first: int) -> Hear | None:
-        """What hears ids for `told`, whose question `first` is row 0."""
-        if told is None:
-            return None
-        return lambda row, ids: told(first + row, text_so_far(self._prompts.decode(ids)))
 
     def _to_answer(self, asked: _Asked, said: Said, adapter: ActiveAdapter) -> Answer:
         steps = max(1, len(said.ids))

@@ -25,19 +25,18 @@ from driftline_device.runtime.runtime import (
     Answer,
     Question,
     Runtime,
-    Told,
     UploadFrom,
-    text_so_far,
 )
 from driftline_device.runtime.torch import scores
 from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
 from driftline_device.runtime.trial import TRIAL_VERSION, Trial
+from driftline_shared.callbacks import OnToken, rows_from
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.tower import Look
 from driftline_shared.models.loading import load_student
-from driftline_shared.models.multimodal import Generated, LmBatch, MultimodalModel, OnToken
+from driftline_shared.models.multimodal import Generated, LmBatch, MultimodalModel
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
@@ -125,9 +124,11 @@ class TorchRuntime:
 
     # -- answers and scores in the active slot ---------------------------------------------------
 
-    def answer(self, questions: Sequence[Question], *, told: Told | None = None) -> list[Answer]:
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
         """Answer greedily; every answer of one call comes from one adapter version."""
-        return self.answer_under(None, questions, told)
+        return self.answer_under(None, questions, on_token)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -226,24 +227,26 @@ class TorchRuntime:
             return slots.read(self._model.model, self._slot if slot is None else slot)
 
     def answer_under(
-        self, slot: str | None, questions: Sequence[Question], told: Told | None = None
+        self, slot: str | None, questions: Sequence[Question], on_token: OnToken | None = None
     ) -> list[Answer]:
         """See `answer`."""
         if self._compressed is not None and self._compressed.looks:
-            return self._answer_looking(self._compressed, slot, questions, told)
+            return self._answer_looking(self._compressed, slot, questions, on_token)
         tokens = [
             kept
             for block in self._blocks(questions)
             for kept in self._tower_tokens([question.image for question in block])
         ]
-        return self._answer_tokens(slot, tokens, [question.text for question in questions], told)
+        return self._answer_tokens(
+            slot, tokens, [question.text for question in questions], on_token
+        )
 
     def _answer_tokens(
         self,
         slot: str | None,
         tokens: Sequence[VisualTokens],
         questions: Sequence[str],
-        told: Told | None = None,
+        on_token: OnToken | None = None,
     ) -> list[Answer]:
         answers: list[Answer] = []
         with self._turn(slot) as version:
@@ -256,9 +259,8 @@ class TorchRuntime:
                     torch.from_numpy(places),
                     [question for _, question in block],
                 )
-                listener = self._listener(told, first=len(answers))
                 readings = [Reading(tower=kept) for kept, _ in block]
-                answers += self._say(batch, readings, listener, version)
+                answers += self._say(batch, readings, rows_from(len(answers), on_token), version)
         return answers
 
     def _answer_looking(
@@ -266,7 +268,7 @@ class TorchRuntime:
         model: CompressedModel,
         slot: str | None,
         questions: Sequence[Question],
-        told: Told | None,
+        on_token: OnToken | None,
     ) -> list[Answer]:
         """Answer through a compressor that works in the tower, and may read the question there."""
         answers: list[Answer] = []
@@ -277,8 +279,9 @@ class TorchRuntime:
                 left = [given(seen.tokens) for seen in looked.looks]
                 whole = self._whole(images, looked.looks) if self._upload_from == "all" else left
                 readings = [Reading(tower=t, read=r) for t, r in zip(whole, left, strict=True)]
-                listener = self._listener(told, first=len(answers))
-                answers += self._say(looked.batch, readings, listener, version)
+                answers += self._say(
+                    looked.batch, readings, rows_from(len(answers), on_token), version
+                )
         return answers
 
     def _whole(
@@ -303,15 +306,15 @@ class TorchRuntime:
         self,
         batch: LmBatch,
         readings: Sequence[Reading],
-        listener: OnToken | None,
+        on_token: OnToken | None,
         version: int,
     ) -> list[Answer]:
         most = self.pair.max_new_tokens
         if self._compressed is None:
-            generated = self._model.generate(batch, most, listener)
+            generated = self._model.generate(batch, most, on_token)
             counts = batch.attention_mask.sum(dim=1).tolist()
             return _answers([each.tower for each in readings], generated, counts, version)
-        said = self._compressed.compressed_generate(batch, most, listener)
+        said = self._compressed.compressed_generate(batch, most, on_token)
         tokens = [
             sendable(reading, row.survivors, self._upload_from)
             for reading, row in zip(readings, said.rows, strict=True)
@@ -321,12 +324,6 @@ class TorchRuntime:
             replace(answer, read=reading.other_than(answer.tokens))
             for answer, reading in zip(answers, readings, strict=True)
         ]
-
-    def _listener(self, told: Told | None, first: int) -> OnToken | None:
-        """What hears ids for `told`, whose question `first` is row 0."""
-        if told is None:
-            return None
-        return lambda row, ids: told(first + row, text_so_far(self._model.decode(ids)))
 
     def _blocks(self, rows: Sequence[T]) -> list[Sequence[T]]:
         return [rows[i : i + self._max_batch] for i in range(0, len(rows), self._max_batch)]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from driftline_lab.bench.compression.subjects import Asked
+from driftline_shared.callbacks import OnToken
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.compressor import LayerCount
 from driftline_shared.models.families.base import FamilyModel
-from driftline_shared.models.multimodal import Generated, LmBatch, OnToken
+from driftline_shared.models.multimodal import Generated, LmBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,10 @@ def read(model: FamilyModel | CompressedModel, asked: Asked, max_new_tokens: int
     ready = time.perf_counter()
     times: list[float] = []
 
-    def hear(_row: int, _said: Sequence[int]) -> None:
+    def on_token(_row: int, _text: str) -> None:
         times.append(time.perf_counter())
 
-    said, layers, prefix = _answered(model, batch, max_new_tokens, hear)
+    said, layers, prefix = _answered(model, batch, max_new_tokens, on_token)
     assert batch.holds is not None, "families say what places hold"
     return Reading(
         text=said.texts[0],
@@ -84,10 +84,10 @@ def _answered(
     model: FamilyModel | CompressedModel,
     batch: LmBatch,
     max_new_tokens: int,
-    hear: OnToken,
+    on_token: OnToken,
 ) -> tuple[Generated, tuple[LayerCount, ...] | None, int]:
     if not isinstance(model, CompressedModel):
-        return model.generate(batch, max_new_tokens, hear), None, 0
-    done = model.compressed_generate(batch, max_new_tokens, hear)
+        return model.generate(batch, max_new_tokens, on_token), None, 0
+    done = model.compressed_generate(batch, max_new_tokens, on_token)
     report = done.rows[0]
     return done.generated, report.layers, report.prefix[0].queries if report.prefix else 0

@@ -192,8 +192,14 @@ def _baselines(
 
 def _clips(bench: _Bench, tower: SiglipVisionModel, part: Part, planned: int) -> CachedClips:
     number = bench.planned(planned)
-    report = bench.bar(f"{part} clips", number)
-    return cache_clips(bench.work / "clips", tower, part, number, report)
+    task = bench.progress.add_task(f"{part} clips", total=1.0)
+    return cache_clips(
+        bench.work / "clips",
+        tower,
+        part,
+        number,
+        lambda d: bench.progress.update(task, completed=d),
+    )
 
 
 def _tower(bench: _Bench) -> SiglipVisionModel:

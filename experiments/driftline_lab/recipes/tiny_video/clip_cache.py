@@ -6,7 +6,6 @@ Written below one folder, a file a kind: `<part>.tokens.npy` (N, F, 64, D) fp16,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from driftline_lab.data.tiny_video.questions import Question, questions_of
 from driftline_lab.recipes.tiny.tower import encode, normalize_pixels
 from driftline_lab.recipes.tiny_video.labels import PatchLabels, cell_labels, patch_labels
 from driftline_lab.recipes.tiny_video.model import CELLS
-
-Progress = Callable[[int, float], None]
-"""Called with (clips done - 1, 0)."""
+from driftline_shared.callbacks import Progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +71,7 @@ def draw_frames(
 
 
 def cache_clips(
-    folder: Path, tower: SiglipVisionModel, part: Part, number: int, report: Progress
+    folder: Path, tower: SiglipVisionModel, part: Part, number: int, progress: Progress
 ) -> CachedClips:
     """The first `number` clips of a part, from the folder or computed and written there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +90,7 @@ def cache_clips(
             tokens[index] = read
             for name, values in cell_labels(clip, CELLS).items():
                 labels.setdefault(name, []).append(values)
-            report(index, 0.0)
+            progress((index + 1) / number)
         del tokens
         # Last, so that a cache with labels is whole.
         save_file({name: np.stack(rows) for name, rows in labels.items()}, labels_path)

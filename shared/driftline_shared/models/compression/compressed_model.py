@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.batches import LookedBatch, joined, with_extra
 from driftline_shared.models.compression.compressor import (
@@ -32,7 +33,7 @@ from driftline_shared.models.compression.rows.batch import row_of
 from driftline_shared.models.compression.rows.rows import NONE
 from driftline_shared.models.compression.tower import Look, look
 from driftline_shared.models.families.base import FamilyModel, step_scores
-from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, OnToken
+from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput
 from driftline_shared.tokens import Grid
 
 
@@ -211,7 +212,7 @@ class CompressedModel:
             said.append(int(token))
             scores.append(score[0])
             if on_token is not None:
-                on_token(number, list(said))
+                on_token(number, finished_text(self.decode(said)))
             if said[-1] in ends or len(said) >= max_new_tokens:
                 break
             embeds = self.base.net.get_input_embeddings()(token)

@@ -81,7 +81,8 @@ _KEPT = (0, 3, 6, 9)
 
 _PACKAGES = ("driftline", "onnx", "onnxruntime", "torch", "transformers")
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
+"""Called with what is done next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,8 +100,8 @@ class Exported:
     tower: str
 
 
-def export_pair(pair: Pair, out: Path, *, force: bool = False, told: Told = print) -> Exported:
-    """Write the student of `pair` to `out`; `told` hears what is being done.
+def export_pair(pair: Pair, out: Path, *, force: bool = False, report: Report = print) -> Exported:
+    """Write the student of `pair` to `out`; `report` gets what is being done.
 
     Raises PairError for a pair that cannot be exported or whose graphs differ from the twin,
     ConfigError for a folder that may not be written.
@@ -112,7 +113,7 @@ def export_pair(pair: Pair, out: Path, *, force: bool = False, told: Told = prin
             f"{pair.name}: students of the family {family!r} cannot be exported, only "
             f'{", ".join(FAMILIES)}: use runtime = "torch" for this pair'
         )
-    told("loading the student")
+    report("loading the student")
     model = load_model(
         pair.student_dir,
         prompt=pair.student.prompt,
@@ -123,7 +124,7 @@ def export_pair(pair: Pair, out: Path, *, force: bool = False, told: Told = prin
     if not isinstance(model, LlavaModel):
         raise PairError(f"{pair.name}: {type(model).__name__} is not a model of that family")
     with folders.replacing(out) as made:
-        exported = _Work(pair, model, made, told).run(family)
+        exported = _Work(pair, model, made, report).run(family)
         load_export(made)
     return exported
 
@@ -144,11 +145,11 @@ def language_graph(
 class _Work:
     """One export while it is made in `folder`."""
 
-    def __init__(self, pair: Pair, model: LlavaModel, folder: Path, told: Told) -> None:
+    def __init__(self, pair: Pair, model: LlavaModel, folder: Path, report: Report) -> None:
         self.pair = pair
         self.model = model
         self.folder = folder
-        self.told = told
+        self.report = report
         self.inputs = Inputs()
         self.decoder = Decoder(model.language)
         self.image = image_table(model.processor, pair.canvas)
@@ -215,7 +216,7 @@ class _Work:
         self.inputs.join(inputs)
         layers = middle_third(self.decoder.num_layers)
         for name in LANGUAGE_KINDS:
-            self.told(f"writing the language model in {name}")
+            self.report(f"writing the language model in {name}")
             graph, inputs = language_graph(
                 self.decoder, name, adapted=language, query_layers=layers
             )
@@ -231,7 +232,7 @@ class _Work:
 
     def _write_tower(self) -> tuple[str, str]:
         """The file that int8 and int4 read pictures with, and why it is that one."""
-        self.told("writing the vision tower")
+        self.report("writing the vision tower")
         fp32, int8 = self.folder / "tower.fp32.onnx", self.folder / "tower.int8.onnx"
         rng = np.random.default_rng(0)
         shape = (2, 3, self.image.height, self.image.width)
@@ -249,7 +250,7 @@ class _Work:
             )
         if not self.probe:
             return fp32.name, "fp32: the pair has no probe pictures to calibrate int8 with"
-        self.told("rounding the vision tower")
+        self.report("rounding the vision tower")
         # Pictures that were not calibrated with, where there are as many.
         unseen = slice(_CALIBRATED if len(pixels) >= 2 * _CALIBRATED else 0, None)
         for kept in _KEPT:
@@ -314,7 +315,7 @@ class _Work:
         self, precisions: dict[str, Precision], shapes: ModelTable
     ) -> tuple[float, dict[str, float]]:
         """Error of fp32 on two random rows, and each precision's agreement on the probe set."""
-        self.told("comparing with the twin")
+        self.report("comparing with the twin")
         error = logit_error(
             ExportedLm(self.folder, precisions["fp32"], shapes), self.model, self._random_rows()
         )

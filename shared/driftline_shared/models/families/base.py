@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models import quantize
 from driftline_shared.models.adapters import slots
@@ -30,7 +31,6 @@ from driftline_shared.models.multimodal import (
     Generated,
     LmBatch,
     LmOutput,
-    OnToken,
 )
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.tokens import Grid
@@ -276,9 +276,9 @@ class FamilyModel(ABC):
             steps.append(torch.where(running, chosen, ends[0]))
             numbers.append(scores * running[:, None])
             if on_token is not None:
-                said = torch.stack(steps, dim=1).tolist()
+                ids = torch.stack(steps, dim=1).tolist()
                 for row in running.nonzero()[:, 0].tolist():
-                    on_token(row, said[row])
+                    on_token(row, finished_text(self.decode(ids[row])))
             running = running & ~torch.isin(chosen, ends)
             if not bool(running.any()):
                 break

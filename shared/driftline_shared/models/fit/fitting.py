@@ -11,7 +11,7 @@ Writes beside pair.toml, in this order, so that a fit which was cut short is nev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.fit.calibration_images import CalibrationSet, Row
 from driftline_shared.pair.pair import (
@@ -39,8 +40,6 @@ ENCODE_IMAGES = 8
 
 NUM_PROBE_ROWS = 16
 """Rows of a self-check set that is made here."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +84,7 @@ def fit_images(
                 tokens = _room(images.num_images, values.shape[1:])
             tokens[len(kept) : len(kept) + len(block)] = values
             kept += numbers
-        progress(min(start + ENCODE_IMAGES, images.num_images), images.num_images)
+        progress(min(start + ENCODE_IMAGES, images.num_images) / images.num_images)
     if tokens is None or len(kept) < 2:
         raise DataError(f"{len(kept)} images can be read; statistics need two at least")
     tokens = tokens[: len(kept)]

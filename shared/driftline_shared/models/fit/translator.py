@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import PairError
 from driftline_shared.models.fit.translation import (
     MAX_TRANSLATOR_BYTES,
@@ -33,7 +34,6 @@ from driftline_shared.models.multimodal import (
     LmBatch,
     LmOutput,
     MultimodalModel,
-    OnToken,
 )
 from driftline_shared.tokens import Grid
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Progress, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_shared.callbacks import Progress
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 

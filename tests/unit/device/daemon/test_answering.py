@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from driftline_device.daemon.asking import UnheardError
 from driftline_device.daemon.daemon import Daemon
+from driftline_device.daemon.listener import AbandonedError
 from driftline_device.runtime.runtime import Answer
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.sources.source import Observation
@@ -44,22 +44,22 @@ def observation(number: int = 1, *, hard: bool = False) -> Observation:
 
 
 class Noting:
-    """Writes down what it hears; leaves after `patience` tokens."""
+    """Writes down what it is notified of; leaves after `patience` tokens."""
 
     def __init__(self, notes: list[Any], patience: int = 99) -> None:
         self._notes = notes
         self._patience = patience
 
-    def began(self) -> None:
-        self._notes.append("began")
+    def on_start(self) -> None:
+        self._notes.append("started")
 
-    def told(self, text: str) -> None:
+    def on_text(self, text: str) -> None:
         self._patience -= 1
         if self._patience < 0:
-            raise UnheardError
+            raise AbandonedError
         self._notes.append(text)
 
-    def answered(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer) -> None:
         self._notes.append(answer)
 
 
@@ -73,7 +73,7 @@ def test_the_reply_comes_before_sampling(daemon: Daemon, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Sampler, "consider", noted)
     answer = daemon.ask(observation(), Noting(notes))
-    assert notes == ["began", "v0", "v0 green", "v0 green v0", answer, "sampled"]
+    assert notes == ["started", "v0", "v0 green", "v0 green v0", answer, "sampled"]
     assert daemon.snapshot().num_seen == 1
 
 
@@ -81,9 +81,9 @@ def test_whoever_leaves_counts_neither_as_an_answer_nor_as_an_error(
     daemon: Daemon, runtime: TalkingRuntime
 ) -> None:
     notes: list[Any] = []
-    with pytest.raises(UnheardError):
+    with pytest.raises(AbandonedError):
         daemon.ask(observation(), Noting(notes, patience=1))
-    assert (notes, runtime.num_words_said) == (["began", "v0"], 2)
+    assert (notes, runtime.num_words_said) == (["started", "v0"], 2)
     snapshot = daemon.snapshot()
     assert (snapshot.num_answered, snapshot.num_errors, snapshot.num_seen) == (0, 0, 0)
 
@@ -94,7 +94,7 @@ def test_after_an_error_the_asker_hears_a_new_beginning(
     notes: list[Any] = []
     runtime.failures = 1
     daemon.ask(observation(), Noting(notes))
-    assert notes[:4] == ["began", "v0", "began", "v0"]
+    assert notes[:4] == ["started", "v0", "started", "v0"]
     runtime.failures = 9
     with pytest.raises(DriftlineError) as failed:
         daemon.ask(observation())
@@ -104,7 +104,7 @@ def test_after_an_error_the_asker_hears_a_new_beginning(
 
 def test_an_asker_that_breaks_harms_nobody(daemon: Daemon) -> None:
     class Broken(Noting):
-        def answered(self, answer: Answer) -> None:
+        def on_answer(self, answer: Answer) -> None:
             raise RuntimeError("broken on purpose")
 
     assert daemon.ask(observation(), Broken([])).text == "v0 green v0"

@@ -187,11 +187,11 @@ def test_a_call_under_way_finishes_on_the_version_it_began_with(
     begun, swapped = threading.Event(), threading.Event()
     given: list[Answer] = []
 
-    def told(_row: int, _text: str) -> None:
+    def on_token(_row: int, _text: str) -> None:
         begun.set()
         assert swapped.wait(60)
 
-    thread = threading.Thread(target=lambda: given.extend(runtime.answer(ASKED, told=told)))
+    thread = threading.Thread(target=lambda: given.extend(runtime.answer(ASKED, on_token=on_token)))
     thread.start()
     assert begun.wait(60)
     # Nothing waits for the call under way: the swap comes back while it stands still.
@@ -205,13 +205,13 @@ def test_a_call_under_way_finishes_on_the_version_it_began_with(
 
 
 def test_long_calls_run_in_blocks_with_the_same_answers(pairs: tuple[Pair, Pair]) -> None:
-    heard: dict[int, str] = {}
+    texts: dict[int, str] = {}
     whole = OnnxRuntime(pairs[1], precision="fp32").answer(ASKED)
     blocks = OnnxRuntime(pairs[1], precision="fp32", max_batch=2).answer(
-        ASKED, told=heard.__setitem__
+        ASKED, on_token=texts.__setitem__
     )
     assert [answer.step_ids for answer in whole] == [answer.step_ids for answer in blocks]
-    assert sorted(heard) == list(range(len(ASKED)))
+    assert sorted(texts) == list(range(len(ASKED)))
 
 
 def test_wrong_arguments_are_named(pairs: tuple[Pair, Pair], fp32: OnnxRuntime) -> None:

@@ -40,7 +40,7 @@ def folder(pairs: tuple[Pair, Pair], tmp_path: Path) -> Path:
     return tmp_path / "export"
 
 
-def quiet(_label: str, _done: int, _total: int) -> None:
+def quiet(_done: float) -> None:
     """Nobody watches."""
 
 
@@ -56,15 +56,13 @@ def runs(folder: Path) -> str:
 
 def test_the_choice_is_written_and_run(folder: Path) -> None:
     assert runs(folder) == "int8", "what runs unprepared"
-    heard: list[tuple[str, int, int]] = []
-    report = prepare(
-        folder, threads=[1], num_questions=9, progress=lambda *step: heard.append(step)
-    )
+    shares: list[float] = []
+    report = prepare(folder, threads=[1], num_questions=9, progress=shares.append)
     candidates = {one.precision: one for one in report.prepared.candidates}
     assert set(candidates) == {"fp32", "int8", "int4"}
     assert candidates["fp32"].agreement == 1.0
     assert report.prepared.num_questions == 9
-    assert heard[8] == ("fp32, 1 thread", 9, 9)
+    assert (shares[8], shares[-1]) == pytest.approx((1 / 3, 1.0))
     assert read_prepared(folder) == report.prepared
     assert runs(folder) == report.prepared.precision
 
@@ -144,16 +142,16 @@ def test_questions_are_the_probes_own_then_crossed(folder: Path) -> None:
 
 def test_a_pair_is_exported_once(pairs: tuple[Pair, Pair], tmp_path: Path) -> None:
     pair, exported = pairs
-    told: list[str] = []
+    reported: list[str] = []
     out = tmp_path / "made"
-    assert export_folder(str(pair.dir), out, told.append) == out
+    assert export_folder(str(pair.dir), out, reported.append) == out
     before = (out / "export.json").read_bytes()
-    assert export_folder(str(pair.dir), out, told.append) == out
-    assert "already" in told[-1]
+    assert export_folder(str(pair.dir), out, reported.append) == out
+    assert "already" in reported[-1]
     assert (out / "export.json").read_bytes() == before
-    assert export_folder(str(exported.dir), None, told.append) == exported.dir
+    assert export_folder(str(exported.dir), None, reported.append) == exported.dir
     with pytest.raises(ConfigError, match="leave out --out"):
-        export_folder(str(exported.dir), out, told.append)
+        export_folder(str(exported.dir), out, reported.append)
 
 
 def test_the_command_shows_a_table_or_json(folder: Path) -> None:

@@ -52,7 +52,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory) -> CachedClips:
     folder = tmp_path_factory.mktemp("clips")
-    return cache_clips(folder, tower_of_tiny(), Part.TRAIN, 3, lambda done, loss: None)
+    return cache_clips(folder, tower_of_tiny(), Part.TRAIN, 3, lambda done: None)
 
 
 @pytest.fixture(scope="module")

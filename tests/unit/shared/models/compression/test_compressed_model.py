@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from driftline_shared.callbacks import finished_text
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
 from driftline_shared.models.compression.table import configured
@@ -99,11 +100,13 @@ def test_answers_are_read_after_the_prompt_was_compressed(base: FamilyModel) -> 
 
 
 @torch.no_grad()
-def test_tokens_are_told_as_they_come_row_by_row(base: FamilyModel) -> None:
-    model, heard = _with(base, 0.5), []
-    made = model.generate(_batch(model), 4, lambda row, said: heard.append((row, list(said))))
-    assert heard == [
-        (row, tokens[: n + 1]) for row, tokens in enumerate(made.tokens) for n in range(len(tokens))
+def test_a_callback_gets_the_text_so_far_row_by_row(base: FamilyModel) -> None:
+    model, texts = _with(base, 0.5), []
+    made = model.generate(_batch(model), 4, lambda row, text: texts.append((row, text)))
+    assert texts == [
+        (row, finished_text(model.decode(tokens[: n + 1])))
+        for row, tokens in enumerate(made.tokens)
+        for n in range(len(tokens))
     ]
     assert made.top1.shape == made.entropy.shape == made.margin.shape
     np.testing.assert_array_equal(made.lengths, [len(tokens) for tokens in made.tokens])

@@ -14,7 +14,7 @@ from driftline_shared.pair.pair import Pair
 def exported(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
     """The folder, and what was told of it."""
     folder = tmp_path_factory.mktemp("export") / "random"
-    return folder, export_pair(pair, folder, told=lambda _: None)
+    return folder, export_pair(pair, folder, report=lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path
 def test_without_a_probe_set_the_tower_stays_as_it_is(pair_dir: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(pair_dir, bare, ignore=shutil.ignore_patterns("probe"))
-    made = export_pair(load_pair(bare), tmp_path / "out", told=lambda _: None)
+    made = export_pair(load_pair(bare), tmp_path / "out", report=lambda _: None)
     assert "no probe pictures" in made.tower
     assert made.num_checked == 0
     assert not made.agreement
@@ -49,13 +49,13 @@ def test_without_a_probe_set_the_tower_stays_as_it_is(pair_dir: Path, tmp_path: 
 
 def test_an_export_is_not_exported(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PairError, match="is an export"):
-        export_pair(load_pair(folder), tmp_path / "out", told=lambda _: None)
+        export_pair(load_pair(folder), tmp_path / "out", report=lambda _: None)
 
 
 def test_a_family_without_graphs_is_refused(tmp_path: Path) -> None:
     folder = make_family_pair(tmp_path / "pair", "qwen2_5_vl")
     with pytest.raises(PairError, match=r"'qwen2_5_vl'.*runtime = \"torch\""):
-        export_pair(load_pair(folder), tmp_path / "out", told=lambda _: None)
+        export_pair(load_pair(folder), tmp_path / "out", report=lambda _: None)
     assert not (tmp_path / "out").exists()
 
 

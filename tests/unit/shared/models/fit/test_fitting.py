@@ -36,7 +36,7 @@ rank = 4
 """
 
 
-def quiet(_done: int, _total: int) -> None:
+def quiet(_done: float) -> None:
     """No progress to show."""
 
 
