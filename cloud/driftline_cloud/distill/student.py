@@ -76,7 +76,7 @@ def load_models(pair_dir: Path, device: str = "cpu") -> Models:
         teacher = RespelledTeacher(teacher, spelling)
         own = RespelledTeacher(own, spelling) if own is not None else None
     _log.info(
-        "vocabularies",
+        "student.vocabularies",
         pair=pair.name,
         mode=vocabularies.mode,
         shared_share=round(vocabularies.shared_share, 4),
@@ -102,7 +102,7 @@ def _translated(pair: Pair, teacher: MultimodalModel) -> MultimodalModel:
             f"send {pair.token_space.width}; run `driftline models fit-token-space`"
         )
     _log.info(
-        "tokens_translated",
+        "tokens.translated",
         pair=pair.name,
         kind=translator.kind,
         relative_error=spec.relative_error if spec is not None else None,

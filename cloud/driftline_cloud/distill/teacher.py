@@ -109,14 +109,14 @@ def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[in
     found = [number for number, sample in enumerate(samples) if sample.regions is not None]
     if found and own is None:
         _log.warning(
-            "regions_not_needed",
+            "labels.regions_not_needed",
             num_samples=len(found),
             fix="This pair shares its tower: set sampling.images_may_leave = false.",
         )
         return []
     if found:
         _log.info(
-            "labelling_from_regions",
+            "labels.from_regions",
             num_samples=len(found),
             note="their labels come from pictures, all other terms from translated tokens",
         )

@@ -16,7 +16,7 @@ from driftline_shared.host.clock import Clock
 from driftline_shared.status import SampleAck
 from driftline_shared.tokens import Sample
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 Item = tuple[bytes, Sample | DriftlineError]
 """A sample's id with the sample, or with the reason why its message is none."""
@@ -76,7 +76,7 @@ class Intake:
             return error
         except Exception:
             # A fault of ours in one sample must not cost the others of its batch.
-            log.exception("sample_check_failed", sample=item.id.hex())
+            _log.exception("sample.check_failed", sample=item.id.hex())
             return SampleError("the sample could not be checked", reason=Reason.INTERNAL)
         return item
 

@@ -170,7 +170,7 @@ class SampleStore:
             )
             return int(done.rowcount)
 
-    # --- the teacher's labels: a sample is labelled once per teacher ---------------------------
+    # -- the teacher's labels: a sample is labelled once per teacher ------------------------------
 
     def labels(self, ids: Sequence[bytes], *, teacher: str) -> dict[bytes, Label]:
         """The known labels of `ids` by the teacher of that digest."""

@@ -24,7 +24,7 @@ from driftline_cloud.release.selection import (
 from driftline_shared.callbacks import Progress
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
 """Shares of weights tried; the paper's grid, with two more where an update's byte budget lies.
@@ -186,8 +186,8 @@ class _Search:
     def _judge(self, packed: Packed, num_bytes: int) -> Choice:
         judgement = self.judge(packed.adapter)
         self.num_judged += 1
-        log.info(
-            "packing_judged",
+        _log.info(
+            "packing.judged",
             setting=packed.label,
             update_bytes=num_bytes,
             kept_gain=round(judgement.kept_gain, 4),

@@ -16,7 +16,7 @@ from driftline_shared.codec.entropy import unpack_segments
 from driftline_shared.codec.registry import MAX_NAME_CHARS, join_layers
 from driftline_shared.update import Adapter, Manifest, UpdateKind
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 def pack_direct(
@@ -30,8 +30,8 @@ def pack_direct(
         forms.insert(0, merged)
     smallest = min(forms, key=lambda form: len(form.blob))
     if smallest.kind is UpdateKind.FULL:
-        log.warning(
-            "full_update_chosen",
+        _log.warning(
+            "update.full_chosen",
             line=line,
             reason="smaller_than_any_delta",
             num_steps=len(steps),

@@ -41,7 +41,7 @@ from driftline_shared.host.durable import remove_drafts, write_atomic
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _LINE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -138,8 +138,8 @@ class ReleaseRegistry:
             write_atomic(self._residual_path(line, version), adapter_to_bytes(packed.residual))
             write_atomic(self._manifest_path(line, version), manifest_to_json(manifest))
             self._forget_old(line, version)
-        log.info(
-            "version_published",
+        _log.info(
+            "version.published",
             line=line,
             version=version,
             packing=packed.label,
@@ -165,7 +165,7 @@ class ReleaseRegistry:
             newest = self.newest_version(line)
             if newest in failed_versions or (held_version >= newest and not full_reason):
                 if held_version > newest:
-                    log.warning("device_is_ahead", line=line, held=held_version, newest=newest)
+                    _log.warning("device.ahead", line=line, held=held_version, newest=newest)
                 return None
             if full_reason or held_version < 0:
                 return self._full(line, newest, full_reason or "version_unknown")
@@ -185,8 +185,8 @@ class ReleaseRegistry:
             self.canonical(line, held), self.canonical(line, newest), steps, line=line
         )
         manifest = self._keep(path, packed, line, held, newest)
-        log.info(
-            "direct_update_made",
+        _log.info(
+            "update.direct_made",
             line=line,
             base_version=held,
             target_version=newest,
@@ -205,7 +205,7 @@ class ReleaseRegistry:
         else:
             packed = pack_full(self.canonical(line, newest))
             manifest = self._keep(path, packed, line, 0, newest)
-        log.warning("full_update_chosen", line=line, reason=reason, blob_bytes=manifest.blob_bytes)
+        _log.warning("update.full_chosen", line=line, reason=reason, blob_bytes=manifest.blob_bytes)
         return manifest
 
     def _keep(self, path: Path, packed: Packed, line: str, held: int, newest: int) -> Manifest:
@@ -249,7 +249,7 @@ class ReleaseRegistry:
             named |= {manifest_from_json(file.read_bytes()).blob_digest for file in manifests}
         dropped = self.blobs.keep_only(named)
         if removed or dropped:
-            log.info("releases_recovered", num_drafts=removed, num_blobs=dropped)
+            _log.info("releases.recovered", num_drafts=removed, num_blobs=dropped)
 
     def _line_folder(self, line: str) -> Path:
         if not _LINE_NAME.fullmatch(line):

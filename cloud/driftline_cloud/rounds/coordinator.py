@@ -34,7 +34,7 @@ from driftline_cloud.rounds.work import RoundWork
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
 from driftline_shared.host.clock import Clock
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 Watch = Callable[[str, Round], None]
 """Told `begun` (state stored, work ahead), `worked` (result stored), `changed` (state stored)."""
@@ -92,7 +92,7 @@ class Coordinator:
                 return
             except Exception:
                 # The database may be away for a while: the line lives on.
-                log.exception("coordinator_step_failed", line=self._line.id)
+                _log.exception("coordinator.step_failed", line=self._line.id)
                 busy = False
             if not busy:
                 self._clock.wait(stop, self._settings.poll_s)
@@ -127,7 +127,7 @@ class Coordinator:
         )
         if round_ is None:
             return False
-        log.info("round_opened", round=round_.id, num_samples=round_.num_samples, trigger=trigger)
+        _log.info("round.opened", round=round_.id, num_samples=round_.num_samples, trigger=trigger)
         self._watch("changed", round_)
         return True
 
@@ -162,15 +162,15 @@ class Coordinator:
         except _Stopped:
             # An orderly stop is no sign of work that kills the process: it does not count.
             self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
-            log.info("round_paused", round=round_.id, state=str(round_.state))
+            _log.info("round.paused", round=round_.id, state=str(round_.state))
             raise
         except Exception as error:
             self._record(round_, error)
             return
         self._watch("worked", round_)
         self._ledger.save(after)
-        log.info(
-            "round_state_done",
+        _log.info(
+            "round.state_done",
             round=round_.id,
             state=str(round_.state),
             next=str(after.state),
@@ -185,8 +185,8 @@ class Coordinator:
         ours = isinstance(error, DriftlineError)
         cause = str(error) if ours else f"{type(error).__name__}: {error}"
         state = str(round_.state)
-        log.warning(
-            "round_state_failed", round=round_.id, state=state, cause=cause, exc_info=not ours
+        _log.warning(
+            "round.state_failed", round=round_.id, state=state, cause=cause, exc_info=not ours
         )
         after = record_error(
             round_,
@@ -207,7 +207,7 @@ class Coordinator:
             to = RoundState.DONE
         after = advance(round_, to, now_unix_s=self._clock.now_s(), reason=cause)
         self._ledger.save(after)
-        log.error("round_failed", round=round_.id, cause=cause, ended=str(after.state))
+        _log.error("round.failed", round=round_.id, cause=cause, ended=str(after.state))
         self._watch("changed", after)
         self._tidy(after)
 
@@ -217,7 +217,7 @@ class Coordinator:
         self._progress = 0.0
         dropped = self._store.drop_used(self._line.id, keep=self._settings.keep_used_samples)
         if dropped:
-            log.info("samples_dropped", num_samples=dropped, line=self._line.id)
+            _log.info("samples.dropped", num_samples=dropped, line=self._line.id)
         newest_old = f"{self._line.id}-r{max(0, round_.number - self._settings.keep_folders):04d}"
         for path in self._folder.glob(f"{self._line.id}-r*"):
             if path.name <= newest_old:

@@ -33,7 +33,7 @@ from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DriftlineError
 from driftline_shared.update import Adapter, Manifest
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _PACKED = "packed.safetensors"
 _SHOWN = ("agreement", "source_accuracy")
@@ -116,7 +116,7 @@ class Releases:
             return Verdict(accepted=False, reason=reason, numbers=numbers)
         if not choice.good_enough:
             # It passes the gate; what it lacks stays in the residual and goes with the next one.
-            log.warning("update_cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)
+            _log.warning("update.cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)
         save_packed(folder / _PACKED, choice.packed)
         return Verdict(accepted=True, reason=choice.packed.label, numbers=numbers)
 

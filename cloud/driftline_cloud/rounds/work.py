@@ -28,7 +28,7 @@ from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class RoundWork:
@@ -153,14 +153,14 @@ class RoundWork:
     def _release(self, round_: Round, report: Progress) -> Round:
         manifest = self._releases.publish(round_, self._folder / round_.id)
         version, num_bytes = manifest.target_version, manifest.blob_bytes
-        log.info("version_released", line=self._line.id, version=version, blob_bytes=num_bytes)
+        _log.info("version.released", line=self._line.id, version=version, blob_bytes=num_bytes)
         return self._next(round_, RoundState.DONE, {"update.blob_bytes": float(num_bytes)})
 
     def _next(self, round_: Round, to: RoundState, numbers: Mapping[str, float]) -> Round:
         return advance(round_, to, now_unix_s=self._clock.now_s(), numbers=numbers)
 
     def _reject(self, round_: Round, reason: str, numbers: Mapping[str, float]) -> Round:
-        log.info("round_rejected", round=round_.id, reason=reason)
+        _log.info("round.rejected", round=round_.id, reason=reason)
         return advance(
             round_,
             RoundState.REJECTED,

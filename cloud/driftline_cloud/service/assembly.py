@@ -182,7 +182,7 @@ def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:
     """The sampling policy of the line: images stay where the teacher reads the devices' tokens."""
     if config.sampling.images_may_leave and pair.spec.translator is None:
         _log.warning(
-            "images_not_asked_for",
+            "images.not_requested",
             pair=pair.name,
             fix="Teacher and student share a tower: set sampling.images_may_leave = false.",
         )

@@ -13,7 +13,7 @@ from driftline_shared import bounds, wire
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import PROTOCOL, Enrolment, Welcome
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):
@@ -41,7 +41,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         line = self._cloud.line
         now_s = int(self._cloud.clock.now_s())
         self._cloud.devices.enrol(enrolment, line.id, now_unix_s=now_s)
-        log.info("device_enrolled", device=enrolment.device_id, version=enrolment.adapter_version)
+        _log.info("device.enrolled", device=enrolment.device_id, version=enrolment.adapter_version)
         return Welcome(
             cloud_id=self._cloud.cloud_id,
             policy=self._cloud.policy,

@@ -16,7 +16,7 @@ from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import Chunk, UpdateOutcome, UpdateQuery, UpdateReport
 from driftline_shared.update import Manifest
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _KNOWN_REASONS = frozenset(Reason)
 
@@ -95,8 +95,8 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
             now_unix_s=int(cloud.clock.now_s()),
         )
         cloud.metrics.count_report(report, report.reason in _KNOWN_REASONS)
-        log.info(
-            "update_reported",
+        _log.info(
+            "update.reported",
             device=device_id,
             version=report.version,
             outcome=str(report.outcome),

@@ -19,7 +19,7 @@ from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.wire import REASON_KEY
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _OURS = "/driftline."
 _Call = Callable[[Any, Any], Awaitable[Any]]
@@ -62,16 +62,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except (grpc.aio.AbortError, asyncio.CancelledError):
                 raise
             except DriftlineError as error:
-                log.info("call_refused", method=method, reason=str(error.reason), cause=str(error))
+                _log.info("call.refused", method=method, reason=str(error.reason), cause=str(error))
                 reason, text = error.reason, f"{error}. {error.fix}"
             except TimeoutError:
-                log.warning("call_timed_out", method=method)
+                _log.warning("call.timed_out", method=method)
                 await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
             except SQLAlchemyError:
-                log.exception("store_failed", method=method)
+                _log.exception("store.failed", method=method)
                 reason, text = Reason.STORE_BUSY, explain(Reason.STORE_BUSY)
             except Exception:
-                log.exception("call_failed", method=method)
+                _log.exception("call.failed", method=method)
                 reason, text = Reason.INTERNAL, explain(Reason.INTERNAL)
             await context.abort(STATUS_CODES[reason], text, ((REASON_KEY, str(reason)),))
 

@@ -34,7 +34,7 @@ from driftline_proto.v1 import (
 from driftline_shared.bounds import MAX_BATCH_BYTES
 from driftline_shared.errors import ConfigError
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _SERVICES = (
     control_pb2.DESCRIPTOR.services_by_name["Control"].full_name,
@@ -138,11 +138,11 @@ async def _run(
         rounds.start()
         state.write_port(port)
         address = f"{config.listen.rpartition(':')[0]}:{port}"
-        log.info("cloud_serving", address=address, line=cloud.line.id, state=str(state.path))
+        _log.info("cloud.serving", address=address, line=cloud.line.id, state=str(state.path))
         if ready is not None:
             ready(port)
         await _until(stop, cloud)
-        log.info("cloud_stopping", drain_s=config.drain_s)
+        _log.info("cloud.stopping", drain_s=config.drain_s)
     finally:
         halt.set()
         await door.close(config.drain_s)
@@ -152,7 +152,7 @@ async def _run(
             await asyncio.to_thread(rounds.join, config.drain_s)
             if rounds.is_alive():
                 # Its state is stored: the round goes on at the next start.
-                log.warning("round_left_unfinished", line=cloud.line.id)
+                _log.warning("round.left_unfinished", line=cloud.line.id)
 
 
 async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
@@ -161,7 +161,7 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
         try:
             await asyncio.to_thread(cloud.status)
         except Exception:
-            log.exception("gauges_failed")
+            _log.exception("metrics.gauges_failed")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _GAUGES_S)
 

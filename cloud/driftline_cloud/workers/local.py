@@ -18,7 +18,7 @@ from driftline_shared.update import Adapter
 if TYPE_CHECKING:
     from driftline_cloud.distill.student import Models
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class LocalWorkers:
@@ -71,5 +71,5 @@ class LocalWorkers:
         if self._loaded is None or self._loaded[0] != pair_dir:
             self._loaded = None  # before the next pair is loaded: two may not fit in memory
             self._loaded = (pair_dir, load_models(pair_dir, self._device))
-            log.info("models_loaded", pair=self._loaded[1].pair.name, device=self._device)
+            _log.info("workers.models_loaded", pair=self._loaded[1].pair.name, device=self._device)
         return self._loaded[1]

@@ -28,7 +28,7 @@ from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 MAX_RETRIES = 3
 """Times a worker that died is started again."""
@@ -227,9 +227,9 @@ def _connect(address: str | None, closing: ExitStack) -> None:
                 ray.shutdown()
                 if not left:
                     raise
-                log.warning("ray_start_failed", error=str(error), tries_left=left)
+                _log.warning("ray.start_failed", error=str(error), tries_left=left)
         closing.callback(ray.shutdown)
-        log.info("ray_connected", address=address or "local")
+        _log.info("ray.connected", address=address or "local")
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -113,7 +113,7 @@ class Api:
         )
         return app
 
-    # -- how the device is -------------------------------------------------------------------
+    # -- how the device is ------------------------------------------------------------------------
 
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
@@ -144,7 +144,7 @@ class Api:
             )
         return model(self._device.snapshot(), self._created)
 
-    # -- answers -----------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
     async def _chat(self, request: Request) -> Response:
         asked, call = await self._begin(request)

@@ -37,7 +37,7 @@ class Call:
         self._cut = ""
         self._num_tokens = 0
 
-    # -- in the loop -------------------------------------------------------------------------
+    # -- in the loop ------------------------------------------------------------------------------
 
     async def next(self) -> str | Spoken:
         """The text so far, or at last the whole answer; ApiError if there is none to come."""
@@ -56,7 +56,7 @@ class Call:
         """Nobody waits any more; the model stops at its next token."""
         self._abandoned = True
 
-    # -- in the thread that answers ----------------------------------------------------------
+    # -- in the thread that answers ---------------------------------------------------------------
 
     def run(self, ask: Ask, observation: Observation) -> None:
         """Ask, from the first word to the end of sampling; never raises."""

@@ -60,7 +60,7 @@ class Answering:
         self._logged_refused_images = False
         self.paused = False
 
-    # -- a source's questions ----------------------------------------------------------------
+    # -- a source's questions ---------------------------------------------------------------------
 
     def handle(self, batch: Sequence[Observation], *, segment: str, keep_every_s: float) -> None:
         """Answer `batch` at once; what the model fails on is logged and counted."""
@@ -75,7 +75,7 @@ class Answering:
             self._finish(observation, question, answer, segment)
         self._keep_sometimes(keep_every_s)
 
-    # -- questions of other threads ----------------------------------------------------------
+    # -- questions of other threads ---------------------------------------------------------------
 
     def open(self) -> None:
         """Take questions from other threads."""
@@ -128,7 +128,7 @@ class Answering:
         self._finish(observation, question, answer, segment)
         return answer
 
-    # -- sampling ----------------------------------------------------------------------------
+    # -- sampling ---------------------------------------------------------------------------------
 
     def take_policy(self, policy: SamplingPolicy) -> None:
         """Obeyed from the next answer on."""
@@ -155,7 +155,7 @@ class Answering:
             self._keep_due_s = now_s + every_s
             self.keep()
 
-    # -- one answer --------------------------------------------------------------------------
+    # -- one answer -------------------------------------------------------------------------------
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
         """An answer for each question; None only where the model fails on it again and again."""

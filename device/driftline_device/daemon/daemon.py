@@ -68,7 +68,7 @@ class Daemon:
             threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
         ]
 
-    # -- life --------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
@@ -208,7 +208,7 @@ class Daemon:
         except OSError as error:
             _log.error("policy.not_kept", error=str(error))
 
-    # -- answering ---------------------------------------------------------------------------
+    # -- answering --------------------------------------------------------------------------------
 
     def _batch_size(self) -> int:
         return batch_size(self._settings.batch_size, self._settings.pace)
@@ -239,7 +239,7 @@ class Daemon:
             keep_every_s=self._settings.status_s,
         )
 
-    # -- background --------------------------------------------------------------------------
+    # -- background -------------------------------------------------------------------------------
 
     def _run_updates(self) -> None:
         applier, link, clock = self._parts.applier, self._parts.link, self._parts.clock

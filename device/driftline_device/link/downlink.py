@@ -94,7 +94,7 @@ class Downlink:
         except CALL_ERRORS as error:
             raise as_link_error(error) from error
 
-    # --- download ----------------------------------------------------------------------------
+    # -- download ---------------------------------------------------------------------------------
 
     def fetch(self, digest: bytes, num_bytes: int) -> bytes:
         """The blob of `num_bytes` whose sha256 is `digest`.
@@ -112,7 +112,7 @@ class Downlink:
             blob = self._complete(path, digest, num_bytes)
             if blob is None and resumed:
                 # What lay here from before may have been damaged by a power cut: once more, afresh.
-                _log.warning("download_begun_again", digest=digest.hex())
+                _log.warning("download.restarted", digest=digest.hex())
                 blob = self._complete(path, digest, num_bytes)
             if blob is None:
                 raise UpdateError(
@@ -148,7 +148,7 @@ class Downlink:
                 num_tries, waits = 0, delays(self._settings.backoff, self._rng)
             num_tries += 1
             _log.info(
-                "download_broken", digest=digest.hex(), have_bytes=_size(path),
+                "download.broken", digest=digest.hex(), have_bytes=_size(path),
                 num_bytes=num_bytes, num_tries=num_tries, error=str(problem),
             )  # fmt: skip
             if num_tries >= self._settings.fetch_tries:

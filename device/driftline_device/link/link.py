@@ -83,7 +83,7 @@ class Link:
             threading.Thread(target=self._run_uplink, name="driftline-uplink", daemon=True),
         ]
 
-    # --- life --------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin; returns at once, whether the cloud is there or not."""
@@ -157,7 +157,7 @@ class Link:
         """The newest policy the cloud gave, if any yet."""
         return self._policy
 
-    # --- updates: called from the updates' thread ----------------------------------------------
+    # -- updates: called from the updates' thread -------------------------------------------------
 
     def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
         """Something newer than `adapter_version` that is not among `failed_versions`, or None."""
@@ -191,7 +191,7 @@ class Link:
         self._outbox.put(report)
         self._wake_control.set()
 
-    # --- threads -----------------------------------------------------------------------------
+    # -- threads ----------------------------------------------------------------------------------
 
     def _run_control(self) -> None:
         waits = delays(self._settings.backoff, self._rng)
@@ -233,7 +233,7 @@ class Link:
             self._policy_due_s = now_s + self._settings.policy_s
 
     def _welcome(self, welcome: Welcome) -> None:
-        _log.info("enrolled", cloud_id=welcome.cloud_id, newest_version=welcome.newest_version)
+        _log.info("link.enrolled", cloud_id=welcome.cloud_id, newest_version=welcome.newest_version)
         self._newest_version = welcome.newest_version
         self._adopt(welcome.policy)
         self._enrolled.set()
@@ -241,7 +241,7 @@ class Link:
     def _adopt(self, policy: SamplingPolicy) -> None:
         if policy != self._policy:
             self._policy = policy
-            _log.info("policy_adopted", revision=policy.revision)
+            _log.info("policy.adopted", revision=policy.revision)
             self._on_policy(policy)
 
     def _deliver(self, report: UpdateReport) -> None:
@@ -251,7 +251,7 @@ class Link:
         except LinkError as error:
             if error.reason is not Reason.MESSAGE_INVALID:
                 raise
-            _log.error("report_refused", version=report.version, error=str(error))
+            _log.error("report.refused", version=report.version, error=str(error))
         self._outbox.remove(report)
 
     def _run_uplink(self) -> None:
@@ -290,12 +290,12 @@ class Link:
         if error.reason is Reason.UNKNOWN_DEVICE and not self._stop.is_set():
             self._enrolled.clear()
             self._wake_control.set()
-        _log.warning("link_failed", who=who, reason=error.reason, error=str(error), fix=error.fix)
+        _log.warning("link.failed", who=who, reason=error.reason, error=str(error), fix=error.fix)
 
 
 def _as_ours(error: Exception) -> DriftlineError:
     """Any other exception is a fault of ours: logged with its trace, and the thread goes on."""
     if isinstance(error, DriftlineError):
         return error
-    _log.exception("link_fault")
+    _log.exception("link.fault")
     return LinkError(f"{type(error).__name__}: {error}", reason=Reason.INTERNAL)

@@ -50,7 +50,7 @@ class Outbox:
         with self._lock:
             rows = [*self._rows, kept]
             if len(rows) > MAX_REPORTS:
-                _log.error("report_dropped", version=rows[0].version, outcome=rows[0].outcome)
+                _log.error("report.dropped", version=rows[0].version, outcome=rows[0].outcome)
                 rows = rows[1:]
             try:
                 self._write(rows)
@@ -74,7 +74,7 @@ class Outbox:
             try:
                 self._write(rows)
             except OSError as error:  # it may be told again after a restart, which does no harm
-                _log.warning("report_not_removed", path=str(self._path), error=str(error))
+                _log.warning("report.not_removed", path=str(self._path), error=str(error))
 
     def _write(self, rows: Iterable[UpdateReport]) -> None:
         make_folder(self._path.parent)
@@ -90,13 +90,13 @@ class Outbox:
         except FileNotFoundError:
             return []
         except OSError as error:
-            _log.error("reports_unreadable", path=str(self._path), error=str(error))
+            _log.error("reports.unreadable", path=str(self._path), error=str(error))
             return []
         for number, line in enumerate(lines[-MAX_REPORTS:], start=1):
             try:
                 rows.append(_report(json.loads(line)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                _log.error("report_unreadable", path=str(self._path), line=number, error=str(error))
+                _log.error("report.unreadable", path=str(self._path), line=number, error=str(error))
         return rows
 
 

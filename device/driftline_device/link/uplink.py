@@ -202,7 +202,7 @@ class _Stream:
         if self.num_in_flight or not self._no_more:
             raise LinkError("the cloud closed the stream")
 
-    # --- up ----------------------------------------------------------------------------------
+    # -- up ---------------------------------------------------------------------------------------
 
     def requests(self) -> Iterator[uplink_pb2.SampleBatch]:
         """Batches as long as there is something to send; gRPC pulls them in a thread of its own."""
@@ -221,7 +221,7 @@ class _Stream:
                     self._clock.wait(self._wake, self._settings.poll_s)
                     self._wake.clear()
         except Exception as error:  # gRPC would swallow it: it is handed to `run` instead
-            _log.exception("uplink_reader_failed")
+            _log.exception("uplink.reader_failed")
             self.cancel(LinkError(f"reading the spool failed: {error}", reason=Reason.INTERNAL))
         self._no_more = True
 
@@ -269,7 +269,7 @@ class _Stream:
             self._refuse([sample.id], error.reason, str(error))
             return None
 
-    # --- acks --------------------------------------------------------------------------------
+    # -- acks -------------------------------------------------------------------------------------
 
     def _take(self, acks: Sequence[SampleAck]) -> None:
         """Let go of what is settled. First the spool, then the window: never the other way round,
@@ -310,13 +310,13 @@ class _Stream:
                 self._pause_until_s = self._clock.monotonic_s() + pause_s
                 self._counters.add(num_retried=len(again))
                 _log.info(
-                    "uplink_paused", pause_s=pause_s, num_samples=len(again), reason=again[0].reason
+                    "uplink.paused", pause_s=pause_s, num_samples=len(again), reason=again[0].reason
                 )
 
     def _refuse(self, ids: Sequence[bytes], reason: str, detail: str) -> None:
         self._spool.refuse(ids, reason)
         self._counters.add(num_refused=len(ids))
-        _log.warning("samples_refused", num_samples=len(ids), reason=reason, detail=detail)
+        _log.warning("samples.refused", num_samples=len(ids), reason=reason, detail=detail)
 
 
 _HAS = frozenset({SampleVerdict.STORED, SampleVerdict.DUPLICATE})

@@ -122,7 +122,7 @@ class Arrivals:
             self._changes.close()
             self._changes = None
 
-    # -- the folder --------------------------------------------------------------------------
+    # -- the folder -------------------------------------------------------------------------------
 
     def _look_at_folder(self) -> None:
         """Watch anew if the folder was replaced or came back."""
@@ -189,7 +189,7 @@ class Arrivals:
         for _, name in changes:
             yield name
 
-    # -- files -------------------------------------------------------------------------------
+    # -- files ------------------------------------------------------------------------------------
 
     def _consider(self, path: Path) -> None:
         """Let `path` wait until it is complete, if it is new."""

@@ -126,7 +126,7 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-# --- statements ----------------------------------------------------------------------------------
+# -- statements ----------------------------------------------------------------------------------
 
 LEAST_INFORMATIVE = "SELECT seq, bytes FROM samples ORDER BY priority, seq LIMIT 1"
 IN_ORDER = "SELECT seq, id, priority, body FROM samples WHERE seq > ? ORDER BY seq"

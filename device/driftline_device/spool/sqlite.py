@@ -99,7 +99,7 @@ class SqliteSpool:
             self._closed = True
             self._drop_connection()
 
-    # --- one transaction each ----------------------------------------------------------------
+    # -- one transaction each ---------------------------------------------------------------------
 
     def _append(self, database: sqlite3.Connection, sample: Sample, body: bytes) -> bool:
         with self._transaction(database) as count:
@@ -167,7 +167,7 @@ class SqliteSpool:
         """Move one row out of the queue: it must not block those behind it."""
         with self._transaction(database) as count:
             schema.quarantine(database, sequence, error, count)
-        _log.error("spool_row_quarantined", path=str(self._path), sequence=sequence, error=error)
+        _log.error("spool.row_quarantined", path=str(self._path), sequence=sequence, error=error)
 
     def _forget(self, ids: Sequence[bytes], refusal: str) -> int:
         """Delete rows; where the disk refuses even that, remember to do so with the next write."""
@@ -205,9 +205,9 @@ class SqliteSpool:
         self._pending.clear()
         if self._disk_fails:
             self._disk_fails = False
-            _log.info("spool_writes_again", path=str(self._path), num_failed=self._num_failed)
+            _log.info("spool.writes_again", path=str(self._path), num_failed=self._num_failed)
 
-    # --- the file ----------------------------------------------------------------------------
+    # -- the file ---------------------------------------------------------------------------------
 
     def _guard(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` alone; a damaged file is set aside and `work` done once more on a new one."""
@@ -231,7 +231,7 @@ class SqliteSpool:
         self._drop_connection()
         aside = schema.set_aside(self._path)
         _log.error(
-            "spool_set_aside",
+            "spool.set_aside",
             path=str(self._path),
             aside=str(aside),
             error=str(error),
@@ -253,7 +253,7 @@ class SqliteSpool:
                 return
             self._disk_fails = True
         _log.error(
-            "spool_disk_failed",
+            "spool.disk_failed",
             path=str(self._path),
             error=str(error),
             fix="Free space on the disk; samples are dropped until then, answers go on.",

@@ -116,7 +116,7 @@ class Applier:
         self._pauses_ms: deque[float] = deque(maxlen=1_000)
         self.wake = threading.Event()
 
-    # -- what others may ask -----------------------------------------------------------------
+    # -- what others may ask ----------------------------------------------------------------------
 
     @property
     def state(self) -> UpdateState:
@@ -159,7 +159,7 @@ class Applier:
             self._pending_version = version
         self.wake.set()
 
-    # -- the work, for one thread ------------------------------------------------------------
+    # -- the work, for one thread -----------------------------------------------------------------
 
     def recover(self) -> None:
         """After a start: finish or undo what was under way, and load what is in force."""
@@ -273,7 +273,7 @@ class Applier:
             return
         self._activate(slot, adapter, verdict)
 
-    # -- steps -------------------------------------------------------------------------------
+    # -- steps ------------------------------------------------------------------------------------
 
     def _accept(self, manifest: Manifest) -> bool:
         holdings = Holdings(

@@ -21,7 +21,7 @@ from rich.console import Console
 from driftline_shared.assembly.packages import LANGUAGE_MODEL, VISION_TOWER
 from driftline_shared.errors import PairError
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _LAYOUT = "1"
 """Raised when what is written for the same inputs changes."""
@@ -86,7 +86,7 @@ def _make(trained_file: Path, place: Path) -> None:
 def _told(place: Path) -> Iterator[None]:
     """Says that a wait has begun: in the log of a program that keeps one, else on the terminal."""
     if structlog.is_configured():
-        log.info("assembling a checkpoint", folder=str(place))
+        _log.info("checkpoint.assembling", folder=str(place))
         yield
     else:
         # On stderr: a command's own output may be one JSON document.

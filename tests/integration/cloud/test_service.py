@@ -77,7 +77,7 @@ def _wait_for_version(cloud: RunningCloud, version: int) -> None:
     raise AssertionError(f"no version {version} within {TIMEOUT_S} s")
 
 
-# --- enrolment and looking ---------------------------------------------------------------------
+# -- enrolment and looking -----------------------------------------------------------------------
 
 
 def test_a_device_enrols_and_learns_its_policy(cloud: RunningCloud) -> None:
@@ -164,7 +164,7 @@ def test_health_and_reflection_answer(cloud: RunningCloud) -> None:
     assert {"driftline.v1.Control", "driftline.v1.Uplink", "driftline.v1.Downlink"} <= names
 
 
-# --- up ----------------------------------------------------------------------------------------
+# -- up ------------------------------------------------------------------------------------------
 
 
 def test_one_bad_sample_costs_the_others_nothing(cloud: RunningCloud) -> None:
@@ -319,7 +319,7 @@ def test_a_stream_without_a_word_ends_when_the_cloud_stops(cloud: RunningCloud) 
     assert _reason(caught.value) == Reason.UNREACHABLE
 
 
-# --- rounds and down ---------------------------------------------------------------------------
+# -- rounds and down -----------------------------------------------------------------------------
 
 
 def _check(cloud: RunningCloud, version: int = 0, failed: tuple[int, ...] = ()) -> Manifest | None:
@@ -424,7 +424,7 @@ def test_a_device_that_was_away_gets_one_update(cloud: RunningCloud) -> None:
     assert direct.keys() == start_adapter().keys()
 
 
-# --- the process -------------------------------------------------------------------------------
+# -- the process ---------------------------------------------------------------------------------
 
 
 def test_two_clouds_do_not_share_a_state_or_a_port(start_cloud: Start, cloud: RunningCloud) -> None:

@@ -207,7 +207,7 @@ def test_absurd_sizes_are_refused_before_anything_is_sent(
     assert cloud.fetch_offsets == []
 
 
-# --- through the link ----------------------------------------------------------------------------
+# -- through the link ----------------------------------------------------------------------------
 
 
 @pytest.fixture

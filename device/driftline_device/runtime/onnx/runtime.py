@@ -101,7 +101,7 @@ class OnnxRuntime:
         first = adapter if adapter is not None else load_version_0(pair.dir, self._export)
         self._active = self._activate(first, version)
 
-    # -- what it is ------------------------------------------------------------------------------
+    # -- what it is -------------------------------------------------------------------------------
 
     @property
     def version(self) -> int:
@@ -122,7 +122,7 @@ class OnnxRuntime:
         """A copy of the active adapter, float32."""
         return self._active.copy()
 
-    # -- answers and scores under the active adapter ---------------------------------------------
+    # -- answers and scores under the active adapter ----------------------------------------------
 
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
@@ -154,7 +154,7 @@ class OnnxRuntime:
         """(V,) float32, higher = send; see `scores`. Raises ConfigError for a wrong name."""
         return self.score_tokens_under(self._active, scorer, question, answer, passes, seed)
 
-    # -- another adapter -------------------------------------------------------------------------
+    # -- another adapter --------------------------------------------------------------------------
 
     @contextmanager
     def trial(self, adapter: Adapter) -> Iterator[Runtime]:
@@ -190,7 +190,7 @@ class OnnxRuntime:
     def _activate(self, adapter: Adapter, version: int) -> ActiveAdapter:
         return activate(self._export, adapter, version=version, serial=next(self._serials))
 
-    # -- the work, under any adapter -------------------------------------------------------------
+    # -- the work, under any adapter --------------------------------------------------------------
 
     def adapter_under(self, adapter: ActiveAdapter) -> Adapter:
         """See `adapter`."""
@@ -257,7 +257,7 @@ class OnnxRuntime:
             )
         return row
 
-    # -- pictures --------------------------------------------------------------------------------
+    # -- pictures ---------------------------------------------------------------------------------
 
     def _encoded(
         self, questions: Sequence[Question]
@@ -291,7 +291,7 @@ class OnnxRuntime:
             raise DataError(f"the image has {image.ndim - 1} axes, this pair reads single pictures")
         return pixels_of(image, self._export.image)
 
-    # -- batches ---------------------------------------------------------------------------------
+    # -- batches ----------------------------------------------------------------------------------
 
     def _answer(
         self, adapter: ActiveAdapter, asked: Sequence[_Asked], on_token: OnToken | None

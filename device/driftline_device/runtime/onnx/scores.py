@@ -100,7 +100,7 @@ class Scores:
         entropy = -(np.exp(log_p) * log_p).sum(axis=-1) + _TINY  # (n,)
         return np.asarray((entropy @ attended) / entropy.sum())
 
-    # -- passes ----------------------------------------------------------------------------------
+    # -- passes -----------------------------------------------------------------------------------
 
     def _masks(self, case: Case) -> DropoutMasks:
         return DropoutMasks(rate=self._export.dropout_rate, seed=case.seed)

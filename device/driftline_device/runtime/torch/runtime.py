@@ -106,7 +106,7 @@ class TorchRuntime:
         if adapter is not None:
             slots.write(self._model.model, adapter, self._slot)
 
-    # -- what it is ------------------------------------------------------------------------------
+    # -- what it is -------------------------------------------------------------------------------
 
     @property
     def version(self) -> int:
@@ -122,7 +122,7 @@ class TorchRuntime:
         """A copy of the active adapter, float32."""
         return self.adapter_under(None)
 
-    # -- answers and scores in the active slot ---------------------------------------------------
+    # -- answers and scores in the active slot ----------------------------------------------------
 
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
@@ -155,7 +155,7 @@ class TorchRuntime:
         """(V,) float32, higher = send; see `uncertainty`. Raises ConfigError for a wrong name."""
         return self.score_tokens_under(None, scorer, question, answer, passes, seed)
 
-    # -- another adapter -------------------------------------------------------------------------
+    # -- another adapter --------------------------------------------------------------------------
 
     @contextmanager
     def trial(self, adapter: Adapter) -> Iterator[Runtime]:
@@ -189,7 +189,7 @@ class TorchRuntime:
                 pause_s = time.perf_counter() - began_s
         return pause_s * 1e3
 
-    # -- turns -----------------------------------------------------------------------------------
+    # -- turns ------------------------------------------------------------------------------------
 
     @contextmanager
     def _turn(self, slot: str | None) -> Iterator[int]:
@@ -219,7 +219,7 @@ class TorchRuntime:
     def _spare(self) -> str:
         return slots.SPARE if self._slot == slots.ACTIVE else slots.ACTIVE
 
-    # -- the work, in any slot -------------------------------------------------------------------
+    # -- the work, in any slot --------------------------------------------------------------------
 
     def adapter_under(self, slot: str | None) -> Adapter:
         """See `adapter`; here and below `slot` None is the active one."""

@@ -126,7 +126,7 @@ def _error(differences: Sequence[int]) -> float:
     return statistics.stdev(differences) / math.sqrt(len(differences))
 
 
-# -- as text ---------------------------------------------------------------------------------------
+# -- as text -------------------------------------------------------------------------------------
 
 _HEAD = (
     "method",

@@ -82,7 +82,7 @@ class CompressedModel:
         self.vocab_size: int = base.vocab_size
         self.grid: Grid = base.grid
 
-    # -- what compression does not touch ---------------------------------------------------------
+    # -- what compression does not touch ----------------------------------------------------------
 
     @property
     def num_tokens(self) -> int:
@@ -151,7 +151,7 @@ class CompressedModel:
         """Text of generated ids, special tokens left out, stripped."""
         return self.base.decode(ids)
 
-    # -- through the driver ----------------------------------------------------------------------
+    # -- through the driver -----------------------------------------------------------------------
 
     def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
         """As `MultimodalModel.forward`; differentiable, in the compressor's weights, too.

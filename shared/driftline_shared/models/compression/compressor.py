@@ -135,7 +135,7 @@ class TokenCompressor:
         """
         return {}
 
-    # -- before the language model ---------------------------------------------------------------
+    # -- before the language model ----------------------------------------------------------------
 
     def on_frames(self, clip: NDArray[np.uint8]) -> Frames:
         """Choose what the tower reads of a clip (F, H, W, 3) uint8."""
@@ -172,7 +172,7 @@ class TokenCompressor:
         """A first pass of which only a part is remembered; None: one pass over all."""
         return None
 
-    # -- within it -------------------------------------------------------------------------------
+    # -- within it --------------------------------------------------------------------------------
 
     def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
         """(R,) places whose attention in layer `layer` - 1 `on_layer` wants to see, else None."""
@@ -190,7 +190,7 @@ class TokenCompressor:
         """Places that `layer` computes; None: all."""
         return None
 
-    # -- decoding --------------------------------------------------------------------------------
+    # -- decoding ---------------------------------------------------------------------------------
 
     def decode_row_before(self, layer: int) -> bool:
         """Whether `on_decode` of `layer` wants the new token's attention in `layer` - 1."""
@@ -206,7 +206,7 @@ class TokenCompressor:
         """
         return None
 
-    # -- counting --------------------------------------------------------------------------------
+    # -- counting ---------------------------------------------------------------------------------
 
     def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
         """Counts of every layer for a row of these text, visual and other places *of the

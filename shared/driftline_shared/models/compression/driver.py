@@ -77,7 +77,7 @@ class Driver:
     decoder: Decoder
     name: str
 
-    # -- prefill ---------------------------------------------------------------------------------
+    # -- prefill ----------------------------------------------------------------------------------
 
     def prefill(self, compressor: TokenCompressor, row: TokenRow) -> Prefilled:
         """Read a row of n places; raises PairError where the method breaks what all must keep.
@@ -199,7 +199,7 @@ class Driver:
         # A method may number what is left anew.
         return self.decoder.rotary(narrowed.states, narrowed.positions[0])
 
-    # -- what follows ----------------------------------------------------------------------------
+    # -- what follows -----------------------------------------------------------------------------
 
     def extend(self, compressor: TokenCompressor, prefilled: Prefilled, embeds: Tensor) -> Tensor:
         """Read q further tokens (q, D) of text; returns their (q, D) hidden states.
@@ -269,7 +269,7 @@ class Driver:
         num = max(int(source.origin[-1]), int(target.origin[-1])) + 1
         return whole.new_zeros(num).index_copy(0, source.origin, whole)[target.origin]
 
-    # -- invariants ------------------------------------------------------------------------------
+    # -- invariants -------------------------------------------------------------------------------
 
     def _split(self, row: TokenRow, prefix: Prefix) -> tuple[TokenRow, TokenRow]:
         order = torch.arange(len(row), device=row.kind.device)

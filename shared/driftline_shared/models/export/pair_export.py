@@ -202,7 +202,7 @@ class _Work:
             tower=reason,
         )
 
-    # -- graphs ----------------------------------------------------------------------------------
+    # -- graphs -----------------------------------------------------------------------------------
 
     def _write_language(self) -> None:
         """Projector, layers and head; what inputs they have is noted once."""
@@ -309,7 +309,7 @@ class _Work:
             *(p for n in names if (p := place / n).is_file()),
         ]
 
-    # -- checks ----------------------------------------------------------------------------------
+    # -- checks -----------------------------------------------------------------------------------
 
     def _check(
         self, precisions: dict[str, Precision], shapes: ModelTable

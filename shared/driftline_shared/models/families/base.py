@@ -139,7 +139,7 @@ class FamilyModel(ABC):
         if adapter is not None:
             self.model = slots.attach(loaded, adapter)
 
-    # -- what a family says ----------------------------------------------------------------------
+    # -- what a family says -----------------------------------------------------------------------
 
     grid: Grid
     """Where the tokens of an image on this canvas sit."""
@@ -183,7 +183,7 @@ class FamilyModel(ABC):
         """
         return projected, {}
 
-    # -- protocol --------------------------------------------------------------------------------
+    # -- protocol ---------------------------------------------------------------------------------
 
     @property
     def num_tokens(self) -> int:
@@ -297,7 +297,7 @@ class FamilyModel(ABC):
         """Text of generated ids, special tokens left out, stripped."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    # -- rows ------------------------------------------------------------------------------------
+    # -- rows -------------------------------------------------------------------------------------
 
     def prompt_ids(self, question: str) -> tuple[list[int], list[int]]:
         """Token ids before and after the image."""
@@ -364,7 +364,7 @@ class FamilyModel(ABC):
         separator = self.learned().to(embeds.device, embeds.dtype)
         return torch.where(marks.to(embeds.device)[:, :, None], separator, embeds)
 
-    # -- text ------------------------------------------------------------------------------------
+    # -- text -------------------------------------------------------------------------------------
 
     def head(self, hidden: Tensor) -> Tensor:
         """(..., D) last hidden states after the final norm -> (..., vocabulary) float32 logits."""

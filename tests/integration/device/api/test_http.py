@@ -96,7 +96,7 @@ def test_an_image_that_is_broken_says_why(device: Running) -> None:
     assert "not an image" in check_error(found, 400, "invalid_image")
 
 
-# -- who may ask -----------------------------------------------------------------------------------
+# -- who may ask ---------------------------------------------------------------------------------
 
 
 def test_without_the_token_nothing_is_told(opened: Callable[..., Any]) -> None:
@@ -133,7 +133,7 @@ def test_a_port_that_is_taken_ends_the_start(opened: Callable[..., Any]) -> None
         pass
 
 
-# -- what one may cost -----------------------------------------------------------------------------
+# -- what one may cost ---------------------------------------------------------------------------
 
 
 def raw(device: Running, *parts: bytes) -> tuple[int, Any]:
@@ -214,7 +214,7 @@ def test_a_client_that_leaves_ends_its_answer_and_harms_nobody(
     assert device.ask(request())[0] == 200
 
 
-# -- life ------------------------------------------------------------------------------------------
+# -- life ----------------------------------------------------------------------------------------
 
 
 def test_before_the_start_and_while_draining_it_takes_no_questions(

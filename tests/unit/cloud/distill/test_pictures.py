@@ -90,7 +90,7 @@ def test_labels_come_from_pictures_where_there_are_any(models: Models) -> None:
         said = models.teacher.generate(passes.prompt(models.teacher, [example]), 4)
         assert list(label.tokens) == said.tokens[0]
     (told,) = logs
-    assert (told["event"], told["num_samples"]) == ("labelling_from_regions", 4)
+    assert (told["event"], told["num_samples"]) == ("labels.from_regions", 4)
     assert "pictures" in told["note"]
 
 
@@ -109,7 +109,9 @@ def test_a_shared_tower_reads_tokens_and_says_that_pictures_came_in_vain(models:
     with capture_logs() as logs:
         labels = teacher.label(models.teacher, models.pair, samples, SETTINGS, _ignore)
     assert labels == teacher.label(models.teacher, models.pair, bare, SETTINGS, _ignore)
-    assert [(log["event"], log["num_samples"]) for log in logs] == [("regions_not_needed", 3)]
+    assert [(log["event"], log["num_samples"]) for log in logs] == [
+        ("labels.regions_not_needed", 3)
+    ]
 
 
 def test_labels_of_a_picture_follow_the_picture(models: Models) -> None:

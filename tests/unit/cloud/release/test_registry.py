@@ -124,7 +124,7 @@ def test_a_chain_too_long_to_merge_falls_back_and_says_so(
     result = apply_update(BASE, manifest, fetch(registry, manifest))
     assert same_bits(result, registry.canonical(LINE.id, 12))
     if manifest.kind is UpdateKind.FULL:
-        assert "full_update_chosen" in capsys.readouterr().out
+        assert "update.full_chosen" in capsys.readouterr().out
 
 
 def test_a_full_update_is_a_policy_and_is_logged(

@@ -165,7 +165,7 @@ def test_every_failure_has_a_fix_and_an_exit_code(
         assert checks[name]["fix"]
 
 
-# -- machine -----------------------------------------------------------------------------------
+# -- machine -------------------------------------------------------------------------------------
 
 
 def test_a_runtime_that_kills_its_process_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_a_clock_that_cannot_be_right_is_found(now: float, newest: float, verdic
     assert check_clock(newest, now_unix_s=now).verdict == verdict
 
 
-# -- state -------------------------------------------------------------------------------------
+# -- state ---------------------------------------------------------------------------------------
 
 
 def test_the_lock_is_looked_at_without_being_taken(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_an_update_that_failed_is_mentioned(tmp_path: Path) -> None:
     assert (found.verdict, found.found) == ("warn", "version 3: failed (probe_disagrees)")
 
 
-# -- cloud and pair ----------------------------------------------------------------------------
+# -- cloud and pair ------------------------------------------------------------------------------
 
 
 @pytest.fixture

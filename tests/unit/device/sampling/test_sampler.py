@@ -275,7 +275,7 @@ def test_a_new_policy_keeps_the_bytes_already_spent() -> None:
     assert made.counts.over_budget == 1
 
 
-# --- images -----------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------
 
 PICTURE = draw_picture(0, 160, 160)
 SMALL = RegionSettings(thumbnail_side=24)

@@ -178,7 +178,7 @@ def test_wrong_settings_are_named(wrong: dict[str, int]) -> None:
         RegionSettings(**wrong)
 
 
-# --- bytes from outside --------------------------------------------------------------------------
+# -- bytes from outside --------------------------------------------------------------------------
 
 HOME = regions_of()
 MOSAIC = Image.open(io.BytesIO(HOME.crops))

@@ -146,7 +146,7 @@ class SparseVlmCompressor(TokenCompressor):
             for v in visual
         ]
 
-    # -- how many ----------------------------------------------------------------------------
+    # -- how many ---------------------------------------------------------------------------------
 
     def _target(self, layer: int) -> int:
         return self._kept[self._layers.index(layer - 1)]

@@ -103,7 +103,7 @@ def test_random_tokens_are_drawn_anew_for_each_row(model: FamilyModel) -> None:
     assert len({tuple(row) for row in kept[0]}) > 1
 
 
-# -- speed ----------------------------------------------------------------------------------------
+# -- speed ---------------------------------------------------------------------------------------
 
 
 def _write(folder: Path, seed: int) -> None:

@@ -164,7 +164,7 @@ def test_what_methods_add() -> None:
     assert flops.rank_flops(95, 576) == 2 * 95 * 576 * 95
 
 
-# -- against torch's own counter ------------------------------------------------------------------
+# -- against torch's own counter -----------------------------------------------------------------
 
 _SIZES = {
     "vocab_size": 128,
