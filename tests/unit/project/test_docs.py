@@ -25,7 +25,7 @@ from driftline_device.updates.phases import Phase
 from driftline_lab.drift.table import DRIFTS
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared.errors import Reason
-from tests.unit.project.containers import driftline_command, words
+from tests.unit.project.command_line import driftline_command, words
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = sorted(

@@ -11,7 +11,7 @@ import pytest
 
 from driftline_device.config import load_config
 from driftline_device.program.service import STOP_MARGIN_S
-from tests.unit.project.containers import words
+from tests.unit.project.command_line import words
 from tests.unit.project.test_docs import check_command
 
 UNIT = Path(__file__).resolve().parents[3] / "device" / "deploy" / "driftline-device.service"
