@@ -34,9 +34,8 @@ from driftline_device.api.settings import Key
 from driftline_device.daemon.answering import MOST_UNSAMPLED
 from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.snapshot import Snapshot
-from driftline_device.runtime.runtime import Answer
+from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.show.metrics import SnapshotCollector
-from driftline_device.sources.source import Observation
 
 DOMAIN = "api"
 """Domain and segment of questions that come in here."""
@@ -52,7 +51,7 @@ class Device(Protocol):
     def ready(self) -> bool:
         """Whether questions are taken now."""
 
-    def ask(self, observation: Observation, listener: AnswerListener) -> Answer:
+    def ask(self, question: Question, listener: AnswerListener) -> Answer:
         """See `Daemon.ask`."""
 
     def snapshot(self) -> Snapshot:
@@ -173,11 +172,9 @@ class Api:
                 self._threads,
                 lambda: read_question(body, pair=self._pair, max_pixels=limits.max_pixels),
             )
-            observation = Observation(
-                image=asked.image, question=asked.question, domain=DOMAIN, place=DOMAIN
-            )
+            question = Question(image=asked.image, text=asked.question, domain=DOMAIN, place=DOMAIN)
             call = Call(loop, max_tokens=asked.max_tokens, on_end=place.leave)
-            loop.run_in_executor(self._threads, call.run, self._device.ask, observation)
+            loop.run_in_executor(self._threads, call.run, self._device.ask, question)
         except BaseException:
             place.leave()
             raise

@@ -9,10 +9,9 @@ from functools import partial
 from driftline_device.api.errors import ApiError, api_error
 from driftline_device.api.replies import Spoken
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
-from driftline_device.runtime.runtime import Answer
-from driftline_device.sources.source import Observation
+from driftline_device.runtime.runtime import Answer, Question
 
-Ask = Callable[[Observation, AnswerListener], Answer]
+Ask = Callable[[Question, AnswerListener], Answer]
 
 
 class Call:
@@ -58,10 +57,10 @@ class Call:
 
     # -- in the thread that answers ---------------------------------------------------------------
 
-    def run(self, ask: Ask, observation: Observation) -> None:
+    def run(self, ask: Ask, question: Question) -> None:
         """Ask, from the first word to the end of sampling; never raises."""
         try:
-            ask(observation, self)
+            ask(question, self)
         except AbandonedError:
             self._later(self._on_end)
         except Exception as error:

@@ -18,7 +18,6 @@ from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts, Reply
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
-from driftline_device.sources.source import Observation
 from driftline_device.updates.watch import uncertainty
 from driftline_shared.errors import DriftlineError, Reason
 from driftline_shared.exact_match import is_correct
@@ -62,17 +61,15 @@ class Answering:
 
     # -- a source's questions ---------------------------------------------------------------------
 
-    def handle(self, batch: Sequence[Observation], *, segment: str, keep_every_s: float) -> None:
+    def handle(self, batch: Sequence[Question], *, segment: str, keep_every_s: float) -> None:
         """Answer `batch` at once; what the model fails on is logged and counted."""
-        questions = [Question(image=each.image, text=each.question) for each in batch]
-        answers = self._answer(questions)
-        for observation, question, answer in zip(batch, questions, answers, strict=True):
+        for question, answer in zip(batch, self._answer(batch), strict=True):
             if answer is None:
                 self._parts.meter.errored()
-                _log.error("answer.failed", place=observation.place)
+                _log.error("answer.failed", place=question.place)
                 continue
-            guard("reply", partial(self._reply, observation, answer))
-            self._finish(observation, question, answer, segment)
+            guard("reply", partial(self._reply, question, answer))
+            self._finish(question, answer, segment)
         self._keep_sometimes(keep_every_s)
 
     # -- questions of other threads ---------------------------------------------------------------
@@ -89,7 +86,7 @@ class Answering:
 
     def ask(
         self,
-        observation: Observation,
+        question: Question,
         listener: AnswerListener | None = None,
         *,
         segment: str,
@@ -106,7 +103,7 @@ class Answering:
             self._num_asks += 1
         try:
             with self._unsampled:
-                answer = self._ask(observation, listener, segment)
+                answer = self._ask(question, listener, segment)
             self._keep_sometimes(keep_every_s)
             return answer
         finally:
@@ -114,18 +111,15 @@ class Answering:
                 self._num_asks -= 1
                 self._asks.notify_all()
 
-    def _ask(
-        self, observation: Observation, listener: AnswerListener | None, segment: str
-    ) -> Answer:
-        question = Question(image=observation.image, text=observation.question)
+    def _ask(self, question: Question, listener: AnswerListener | None, segment: str) -> Answer:
         answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), listener)
         if answer is None:
             self._parts.meter.errored()
-            _log.error("answer.failed", place=observation.place)
+            _log.error("answer.failed", place=question.place)
             raise DriftlineError("the model failed on this question")
         if listener is not None:
             guard("reply", partial(listener.on_answer, answer))
-        self._finish(observation, question, answer, segment)
+        self._finish(question, answer, segment)
         return answer
 
     # -- sampling ---------------------------------------------------------------------------------
@@ -188,15 +182,13 @@ class Answering:
                 self._parts.applier.errored()
         return None
 
-    def _finish(
-        self, observation: Observation, question: Question, answer: Answer, segment: str
-    ) -> None:
+    def _finish(self, question: Question, answer: Answer, segment: str) -> None:
         self._parts.applier.answered(question, answer)
         with self._sampling:
-            sample_id = self._sample(observation, answer)
-            self._count(observation, answer, sample_id, segment)
+            sample_id = self._sample(question, answer)
+            self._count(question, answer, sample_id, segment)
 
-    def _sample(self, observation: Observation, answer: Answer) -> bytes | None:
+    def _sample(self, question: Question, answer: Answer) -> bytes | None:
         """Consider the answer for sending; the sample's id if it lies in the spool now."""
         if self.paused:
             return None
@@ -205,7 +197,7 @@ class Answering:
                 self._obey(self._policies.popleft())
             with self._parts.turns:
                 sample = self._parts.sampler.consider(
-                    observation.question, answer, self._parts.runtime, observation.image
+                    question.text, answer, self._parts.runtime, question.image
                 )
             if sample is None or not self._parts.spool.append(sample):
                 return None
@@ -225,11 +217,11 @@ class Answering:
         self.log_refused_images()
 
     def _count(
-        self, observation: Observation, answer: Answer, sample_id: bytes | None, segment: str
+        self, question: Question, answer: Answer, sample_id: bytes | None, segment: str
     ) -> None:
-        truth = observation.truth
+        truth = question.truth
         correct = None if truth is None else is_correct(answer.text, truth)
-        domain = observation.domain or segment
+        domain = question.domain or segment
         score = uncertainty(answer)
         self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
         self._num_counted += 1

@@ -26,8 +26,8 @@ from driftline_device.daemon.settling import is_settled
 from driftline_device.daemon.snapshot import Snapshot, write_snapshot
 from driftline_device.daemon.supervision import NoSupervisor, Supervisor
 from driftline_device.daemon.views import take_snapshot
-from driftline_device.runtime.runtime import Answer
-from driftline_device.sources.source import Observation, Source
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.sources.source import Source
 from driftline_device.updates.applier import UpdateSettings
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.tokens import SamplingPolicy
@@ -225,7 +225,7 @@ class Daemon:
             self._parts.clock.sleep(min(wait_s, SLICE_S))
         return False
 
-    def ask(self, observation: Observation, listener: AnswerListener | None = None) -> Answer:
+    def ask(self, question: Question, listener: AnswerListener | None = None) -> Answer:
         """Answer one question as a source's would be, from any thread; see `Answering.ask`.
 
         `listener` has the reply before the answer is sampled; this returns after.
@@ -233,9 +233,9 @@ class Daemon:
         if not self.ready:
             raise DriftlineError("the device is starting or draining", reason=Reason.STOPPING)
         return self._answering.ask(
-            observation,
+            question,
             listener,
-            segment=observation.domain or self._segment,
+            segment=question.domain or self._segment,
             keep_every_s=self._settings.status_s,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from driftline_device.sources.source import Observation
+from driftline_device.runtime.runtime import Question
 from driftline_shared.host.clock import Clock
 
 
@@ -16,11 +16,9 @@ def batch_size(most: int, pace: float) -> int:
     return most if pace <= 0 else max(1, min(most, int(pace / 4)))
 
 
-def batches(
-    rows: Iterable[Observation | None], size: Callable[[], int]
-) -> Iterator[list[Observation]]:
+def batches(rows: Iterable[Question | None], size: Callable[[], int]) -> Iterator[list[Question]]:
     """Batches of `size()`; a smaller one, be it empty, where the source has no more for now."""
-    batch: list[Observation] = []
+    batch: list[Question] = []
     for row in rows:
         if row is not None:
             batch.append(row)

@@ -11,10 +11,9 @@ from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.settling import LinkView
 from driftline_device.daemon.state_files import Memory
-from driftline_device.runtime.runtime import Answer, Runtime
+from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.sampler import Sampler
-from driftline_device.sources.source import Observation
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
 from driftline_shared.host.clock import Clock
@@ -71,8 +70,8 @@ class Parts:
     link: DeviceLink | None = None
 
 
-Reply = Callable[[Observation, Answer], None]
+Reply = Callable[[Question, Answer], None]
 
 
-def no_reply(_observation: Observation, _answer: Answer) -> None:
+def no_reply(_question: Question, _answer: Answer) -> None:
     """No one waits for the answers."""

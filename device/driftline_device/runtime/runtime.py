@@ -17,10 +17,18 @@ from driftline_shared.update import Adapter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One request: `image` is (H, W, 3) uint8 RGB."""
+    """One question about one image: `image` is (H, W, 3) uint8 RGB.
+
+    A source also says the following. `truth`: the true answer if it knows it: used for scoring
+    only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
+    for people.
+    """
 
     image: NDArray[np.uint8]
     text: str
+    truth: str | None = None
+    domain: str | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

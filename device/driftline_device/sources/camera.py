@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources.address import SourceAddress, SourceKind
 from driftline_device.sources.capture import (
     Capture,
@@ -14,7 +15,7 @@ from driftline_device.sources.capture import (
 )
 from driftline_device.sources.feed import BACKOFF, Feed
 from driftline_device.sources.frames import FrameSampler, FrameSettings
-from driftline_device.sources.source import IDLE_S, MAX_PIXELS, Observation
+from driftline_device.sources.source import IDLE_S, MAX_PIXELS
 from driftline_shared.errors import DataError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.retry import Backoff
@@ -54,7 +55,7 @@ class CameraSource:
         """The address, without user and password."""
         return self._address.shown
 
-    def __iter__(self) -> Generator[Observation | None, None, None]:
+    def __iter__(self) -> Generator[Question | None, None, None]:
         """A frame, then None: nothing older waits behind it."""
         sampler = FrameSampler(self._frames)
         feed = Feed(self.name, self._connect, sampler.due, clock=self._clock, backoff=self._backoff)
@@ -65,9 +66,9 @@ class CameraSource:
                 self.num_broken = feed.num_broken
                 # The frame may have been read before the last one was kept.
                 if frame and sampler.due(frame.at_s) and sampler.keep(frame.image, frame.at_s):
-                    yield Observation(
+                    yield Question(
                         image=frame.image,
-                        question=self._question,
+                        text=self._question,
                         domain=self.name,
                         place=f"{self.name}#{frame.number}",
                     )

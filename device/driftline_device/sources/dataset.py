@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from driftline_device.sources.source import MAX_PIXELS, Observation, read_image
+from driftline_device.runtime.runtime import Question
+from driftline_device.sources.source import MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
@@ -40,7 +41,7 @@ class DatasetSource:
         """The file's name without its suffix."""
         return self._path.stem
 
-    def __iter__(self) -> Generator[Observation, None, None]:
+    def __iter__(self) -> Generator[Question, None, None]:
         """Good rows; a malformed one is logged with its line number and left out."""
         with self._path.open("rb") as file:
             number = 0
@@ -56,23 +57,23 @@ class DatasetSource:
                         raise DataError(
                             f"{self._path}:{number}: the row is longer than {MAX_LINE_BYTES} bytes"
                         )
-                    observation = self._observe(line, number)
+                    question = self._read(line, number)
                 except DataError as error:
                     self.num_broken += 1
                     _log.warning("source.row_malformed", error=str(error), fix=error.fix)
                     continue
-                yield observation
+                yield question
 
-    def _observe(self, line: bytes, number: int) -> Observation:
+    def _read(self, line: bytes, number: int) -> Question:
         place = f"{self._path}:{number}"
         row = _parse(line, place)
-        question = _text(row, "question", place)
+        text = _text(row, "question", place)
         truth = _text(row, "answer", place) if row.get("answer") is not None else None
         domain = _text(row, "domain", place) if row.get("domain") is not None else None
         path = self._inside(_text(row, "image", place), place)
-        return Observation(
+        return Question(
             image=read_image(path, place=place, max_pixels=self._max_pixels),
-            question=question,
+            text=text,
             truth=truth,
             domain=domain,
             place=place,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from driftline_device.sources.source import MAX_PIXELS, Observation, read_image
+from driftline_device.runtime.runtime import Question
+from driftline_device.sources.source import MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.pictures import SUFFIXES
 
@@ -32,7 +33,7 @@ class FolderSource:
         """The folder's name."""
         return self._folder.resolve().name
 
-    def __iter__(self) -> Generator[Observation, None, None]:
+    def __iter__(self) -> Generator[Question, None, None]:
         """Images sorted by path; a broken one is logged and left out."""
         for path in sorted(self._folder.rglob("*")):
             if path.suffix.lower() not in SUFFIXES or not path.is_file():
@@ -44,4 +45,4 @@ class FolderSource:
                 self.num_broken += 1
                 _log.warning("source.image_broken", place=place, error=str(error), fix=error.fix)
                 continue
-            yield Observation(image=image, question=self._question, domain=self.name, place=place)
+            yield Question(image=image, text=self._question, domain=self.name, place=place)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import structlog
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources.capture import Capture, open_video
 from driftline_device.sources.frames import FrameSampler, FrameSettings
-from driftline_device.sources.source import MAX_PIXELS, Observation
+from driftline_device.sources.source import MAX_PIXELS
 from driftline_shared.errors import DataError
 
 SILENCE_S = 0.5
@@ -59,16 +60,16 @@ class VideoSource:
         """Share of the file that has been read, 0..1; None if its header does not say."""
         return min(1.0, self._num_read / self._num_frames) if self._num_frames else None
 
-    def __iter__(self) -> Generator[Observation | None, None, None]:
+    def __iter__(self) -> Generator[Question | None, None, None]:
         """Frames that are due and differ enough; None now and then where many are passed over."""
         sampler, self._num_read = FrameSampler(self._frames), 0
         with closing(self._open()) as capture:
             said_s = told_s = time.monotonic()
             for at_s in self._times(capture):
-                observation = self._observe(capture, sampler, at_s)
+                question = self._read(capture, sampler, at_s)
                 now_s = time.monotonic()
-                if observation is not None or now_s - said_s >= SILENCE_S:
-                    yield observation
+                if question is not None or now_s - said_s >= SILENCE_S:
+                    yield question
                     said_s = time.monotonic()
                 if now_s - told_s >= PROGRESS_S:
                     told_s = now_s
@@ -96,7 +97,7 @@ class VideoSource:
             last_s = said_s if said_s is not None and said_s > last_s else last_s + capture.frame_s
             yield last_s
 
-    def _observe(self, capture: Capture, sampler: FrameSampler, at_s: float) -> Observation | None:
+    def _read(self, capture: Capture, sampler: FrameSampler, at_s: float) -> Question | None:
         if not sampler.due(at_s):
             return None
         place = f"{self._path}@{at_s:.2f}s"
@@ -110,7 +111,7 @@ class VideoSource:
             return None
         if not sampler.keep(image, at_s):
             return None
-        return Observation(image=image, question=self._question, domain=self.name, place=place)
+        return Question(image=image, text=self._question, domain=self.name, place=place)
 
     def _shown(self) -> str:
         return "unknown" if self.progress is None else f"{100 * self.progress:.0f} %"

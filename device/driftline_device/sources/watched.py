@@ -8,8 +8,9 @@ from pathlib import Path
 
 import structlog
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources.arrivals import Arrivals, FolderSettings
-from driftline_device.sources.source import IDLE_S, MAX_PIXELS, Observation, read_image
+from driftline_device.sources.source import IDLE_S, MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pictures import SUFFIXES
@@ -45,7 +46,7 @@ class WatchedFolderSource:
         """The folder's name."""
         return self._folder.resolve().name
 
-    def __iter__(self) -> Generator[Observation | None, None, None]:
+    def __iter__(self) -> Generator[Question | None, None, None]:
         """Images as they come, None where none is at hand; a broken one is logged and left out."""
         arrivals = Arrivals(
             self._folder, SUFFIXES, self._settings, clock=self._clock, wait_s=IDLE_S
@@ -53,12 +54,12 @@ class WatchedFolderSource:
         with closing(arrivals):
             while True:
                 for path in arrivals.take():
-                    observation = self._observe(path)
-                    if observation is not None:
-                        yield observation
+                    question = self._read(path)
+                    if question is not None:
+                        yield question
                 yield None
 
-    def _observe(self, path: Path) -> Observation | None:
+    def _read(self, path: Path) -> Question | None:
         place = str(path)
         try:
             image = read_image(path, place=place, max_pixels=self._max_pixels)
@@ -67,4 +68,4 @@ class WatchedFolderSource:
                 self.num_broken += 1
                 _log.warning("source.image_broken", place=place, error=str(error), fix=error.fix)
             return None
-        return Observation(image=image, question=self._question, domain=self.name, place=place)
+        return Question(image=image, text=self._question, domain=self.name, place=place)

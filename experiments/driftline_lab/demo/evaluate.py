@@ -18,7 +18,6 @@ from PIL import Image
 from driftline_device.runtime.runtime import Question
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sources.dataset import DatasetSource
-from driftline_device.sources.source import Observation
 from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
 from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
 from driftline_shared.callbacks import Progress
@@ -42,7 +41,7 @@ class TestSet:
     __test__ = False
 
     domain: str
-    rows: Sequence[Observation]
+    rows: Sequence[Question]
 
 
 def read_test_set(domain: str, path: Path) -> TestSet:
@@ -74,9 +73,7 @@ def caption_scores(test: TestSet, answers: Sequence[str]) -> CaptionScores | Non
     """Scores of the answers to the caption question; None where the set does not ask it."""
     told = zip(test.rows, answers, strict=True)
     captions = [
-        (text, references_of(row.truth or ""))
-        for row, text in told
-        if row.question == CAPTION_QUESTION
+        (text, references_of(row.truth or "")) for row, text in told if row.text == CAPTION_QUESTION
     ]
     if not captions:
         return None
@@ -89,9 +86,8 @@ def device_answers(
     """What a device's runtime and quantization answer."""
     runtime = TorchRuntime(pair, threads=None, adapter=adapter, max_batch=BATCH)
 
-    def answer(rows: Sequence[Observation]) -> list[str]:
-        questions = [Question(image=row.image, text=row.question) for row in rows]
-        return [answer.text for answer in runtime.answer(questions)]
+    def answer(rows: Sequence[Question]) -> list[str]:
+        return [answer.text for answer in runtime.answer(rows)]
 
     return _answers(sets, answer, progress)
 
@@ -101,17 +97,17 @@ def teacher_answers(pair: Pair, sets: Sequence[TestSet], progress: Progress) -> 
     model = load_teacher(pair)
     everywhere = torch.arange(model.num_tokens)
 
-    def answer(rows: Sequence[Observation]) -> list[str]:
+    def answer(rows: Sequence[Question]) -> list[str]:
         tokens = model.encode([row.image for row in rows])
         positions = everywhere.expand(len(rows), -1)
         with torch.inference_mode():
-            batch = model.batch(model.project(tokens), positions, [row.question for row in rows])
+            batch = model.batch(model.project(tokens), positions, [row.text for row in rows])
             return model.generate(batch, pair.max_new_tokens).texts
 
     return _answers(sets, answer, progress)
 
 
-def jpeg90_bytes(rows: Sequence[Observation]) -> float:
+def jpeg90_bytes(rows: Sequence[Question]) -> float:
     """Mean bytes of the images as JPEG of quality 90: what sending pictures would cost."""
     sizes = []
     for row in rows:
@@ -123,7 +119,7 @@ def jpeg90_bytes(rows: Sequence[Observation]) -> float:
 
 def _answers(
     sets: Sequence[TestSet],
-    answer: Callable[[Sequence[Observation]], list[str]],
+    answer: Callable[[Sequence[Question]], list[str]],
     progress: Progress,
 ) -> Answers:
     answers: Answers = {each.domain: [] for each in sets}

@@ -18,7 +18,7 @@ from typing import Any
 from driftline_device.config import load_config
 from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stops_on_signals, stream
-from driftline_device.sources.source import Observation
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources.table import open_source
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.pair.pair import load_pair
@@ -75,7 +75,7 @@ def main() -> None:
     }
     config = load_config(None, settings, {})
 
-    def reply(_observation: Observation, _answer: Any) -> None:
+    def reply(_question: Question, _answer: Any) -> None:
         countdown("answered")
 
     with (

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources.address import parse_address
 from driftline_device.sources.camera import CameraSource
 from driftline_device.sources.frames import FrameSettings
-from driftline_device.sources.source import Observation
 from driftline_shared.retry import Backoff
 from tests.fakes.mjpeg import MjpegServer, jpeg
 from tests.fakes.rtsp import RtspServer
@@ -21,7 +21,7 @@ from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
-Rows = Generator[Observation | None, None, None]
+Rows = Generator[Question | None, None, None]
 AGAIN_SOON = Backoff(first_s=0.05, cap_s=0.1)
 
 
@@ -35,9 +35,9 @@ def camera(url: str, *, max_pixels: int = 10_000, **frames: float) -> CameraSour
     )
 
 
-def pull(rows: Rows, num: int) -> list[Observation]:
-    """The next `num` observations."""
-    seen: list[Observation] = []
+def pull(rows: Rows, num: int) -> list[Question]:
+    """The next `num` questions."""
+    seen: list[Question] = []
 
     def more() -> bool:
         row = next(rows)
@@ -68,7 +68,7 @@ def test_frames_come_one_by_one_and_none_waits_behind(server: MjpegServer) -> No
     first = pull(rows, 1)[0]
     assert next(rows) is None
     assert (first.image.shape, first.image.dtype) == ((48, 64, 3), np.uint8)
-    assert (first.question, first.truth) == ("what?", None)
+    assert (first.text, first.truth) == ("what?", None)
     shown = f"http://127.0.0.1:{server.port}/stream"
     assert (first.domain, first.place.partition("#")[0]) == (shown, shown)
     rows.close()
@@ -81,8 +81,8 @@ def test_what_comes_after_a_long_answer_is_new(server: MjpegServer) -> None:
     until(lambda: server.num_pictures > asked + 40)
     after = pull(rows, 1)[0]
 
-    def number(observation: Observation) -> int:
-        return int(observation.place.rpartition("#")[2])
+    def number(question: Question) -> int:
+        return int(question.place.rpartition("#")[2])
 
     # A backlog would have given the frame right behind the first.
     assert number(after) > number(before) + 30

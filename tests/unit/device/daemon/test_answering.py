@@ -13,9 +13,8 @@ import pytest
 
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.listener import AbandonedError
-from driftline_device.runtime.runtime import Answer
+from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sampling.sampler import Sampler
-from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import DriftlineError, Reason
 from tests.fakes.api_device import TalkingRuntime, running_device
@@ -38,9 +37,9 @@ def daemon(tmp_path: Path, runtime: TalkingRuntime) -> Iterator[Daemon]:
         yield running.daemon
 
 
-def observation(number: int = 1, *, hard: bool = False) -> Observation:
+def one_question(number: int = 1, *, hard: bool = False) -> Question:
     image = picture(number, hard=hard)
-    return Observation(image=image, question="what?", domain="asked", place="here")
+    return Question(image=image, text="what?", domain="asked", place="here")
 
 
 class Noting:
@@ -72,7 +71,7 @@ def test_the_reply_comes_before_sampling(daemon: Daemon, monkeypatch: pytest.Mon
         return consider(self, *args)
 
     monkeypatch.setattr(Sampler, "consider", noted)
-    answer = daemon.ask(observation(), Noting(notes))
+    answer = daemon.ask(one_question(), Noting(notes))
     assert notes == ["started", "v0", "v0 green", "v0 green v0", answer, "sampled"]
     assert daemon.snapshot().num_seen == 1
 
@@ -82,7 +81,7 @@ def test_whoever_leaves_counts_neither_as_an_answer_nor_as_an_error(
 ) -> None:
     notes: list[Any] = []
     with pytest.raises(AbandonedError):
-        daemon.ask(observation(), Noting(notes, patience=1))
+        daemon.ask(one_question(), Noting(notes, patience=1))
     assert (notes, runtime.num_words_said) == (["started", "v0"], 2)
     snapshot = daemon.snapshot()
     assert (snapshot.num_answered, snapshot.num_errors, snapshot.num_seen) == (0, 0, 0)
@@ -93,11 +92,11 @@ def test_after_an_error_the_asker_hears_a_new_beginning(
 ) -> None:
     notes: list[Any] = []
     runtime.failures = 1
-    daemon.ask(observation(), Noting(notes))
+    daemon.ask(one_question(), Noting(notes))
     assert notes[:4] == ["started", "v0", "started", "v0"]
     runtime.failures = 9
     with pytest.raises(DriftlineError) as failed:
-        daemon.ask(observation())
+        daemon.ask(one_question())
     assert failed.value.reason is Reason.INTERNAL
     assert (daemon.snapshot().num_answered, daemon.snapshot().num_errors) == (1, 1)
 
@@ -107,7 +106,7 @@ def test_an_asker_that_breaks_harms_nobody(daemon: Daemon) -> None:
         def on_answer(self, answer: Answer) -> None:
             raise RuntimeError("broken on purpose")
 
-    assert daemon.ask(observation(), Broken([])).text == "v0 green v0"
+    assert daemon.ask(one_question(), Broken([])).text == "v0 green v0"
     assert daemon.snapshot().num_answered == 1
 
 
@@ -115,7 +114,7 @@ def test_many_threads_and_a_source_at_once(tmp_path: Path, daemon: Daemon) -> No
     path = write_dataset(tmp_path / "data", stream(NUM_EACH, hard=True))
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         asked = [
-            pool.submit(daemon.ask, observation(number, hard=number % 2 == 0))
+            pool.submit(daemon.ask, one_question(number, hard=number % 2 == 0))
             for number in range(NUM_THREADS * NUM_EACH)
         ]
         assert daemon.run(open_source(path)) >= NUM_EACH
@@ -132,12 +131,12 @@ def test_many_threads_and_a_source_at_once(tmp_path: Path, daemon: Daemon) -> No
 def test_stopping_waits_for_questions_in_hand(daemon: Daemon, runtime: TalkingRuntime) -> None:
     runtime.go.clear()
     with ThreadPoolExecutor(2) as pool:
-        in_hand = pool.submit(daemon.ask, observation())
+        in_hand = pool.submit(daemon.ask, one_question())
         assert runtime.waiting.wait(30.0)
         stopped = pool.submit(daemon.stop, 0.1)
         until(lambda: not daemon.ready)
         with pytest.raises(DriftlineError) as late:
-            daemon.ask(observation())
+            daemon.ask(one_question())
         assert late.value.reason is Reason.STOPPING
         assert not stopped.done()
         runtime.go.set()

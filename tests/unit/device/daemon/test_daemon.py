@@ -21,8 +21,8 @@ from driftline_device.daemon.supervision import NoSupervisor
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
+from driftline_device.runtime.runtime import Question
 from driftline_device.show.text import describe
-from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import LinkError
 from driftline_shared.pair.pair import load_pair
@@ -172,7 +172,7 @@ def test_a_stream_is_answered_sampled_sent_and_counted(tmp_path: Path, device: A
         file.write("nonsense\n")
     replies: list[tuple[str, str]] = []
     link = NullLink()
-    with device(link, reply=lambda o, a: replies.append((o.question, a.text))) as daemon:
+    with device(link, reply=lambda q, a: replies.append((q.text, a.text))) as daemon:
         go(daemon, easy, hard)
     rows = events(tmp_path)
     assert [row["n"] for row in rows] == list(range(1, 17))
@@ -499,8 +499,8 @@ def test_pauses_come_every_so_many_questions(
 def test_a_request_to_stop_ends_the_stream_and_the_hold(tmp_path: Path, device: Any) -> None:
     path = write_dataset(tmp_path / "data", questions(12, hard=False))
 
-    def stop_at(observation: Observation, _answer: Any) -> None:
-        if observation.question == "what is 4?":
+    def stop_at(question: Question, _answer: Any) -> None:
+        if question.text == "what is 4?":
             daemon.request_stop()
 
     with device(None, reply=stop_at, batch_size=4) as daemon:

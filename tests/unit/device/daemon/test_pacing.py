@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from driftline_device.daemon.pacing import Pacer, batch_size, batches
-from driftline_device.sources.source import Observation
+from driftline_device.runtime.runtime import Question
 from tests.fakes.clock import FakeClock
 
 
-def row(number: int) -> Observation:
-    return Observation(image=np.zeros((1, 1, 3), np.uint8), question=str(number), place="here")
+def row(number: int) -> Question:
+    return Question(image=np.zeros((1, 1, 3), np.uint8), text=str(number), place="here")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_live_stream_does_not_wait_for_a_batch(pace: float, expected: int) -> 
 
 def test_a_source_with_nothing_for_now_ends_a_batch() -> None:
     rows = [row(0), row(1), row(2), None, None, row(3)]
-    found = [[each.question for each in batch] for batch in batches(rows, lambda: 2)]
+    found = [[each.text for each in batch] for batch in batches(rows, lambda: 2)]
     assert found == [["0", "1"], ["2"], [], ["3"]]
 
 

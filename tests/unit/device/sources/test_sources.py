@@ -46,7 +46,7 @@ def test_good_rows_come_in_order_with_their_place(tmp_path: Path) -> None:
     path.write_text("\n\n".join(json.dumps(row) for row in rows))
     source = DatasetSource(path)
     first, second = list(source)
-    assert (first.question, first.truth, first.domain) == ("one?", "yes", "night")
+    assert (first.text, first.truth, first.domain) == ("one?", "yes", "night")
     assert (first.place, second.place) == (f"{path}:1", f"{path}:3")
     assert (second.truth, second.domain) == (None, None)
     assert (first.image.shape, first.image.dtype) == ((5, 6, 3), np.uint8)
@@ -133,9 +133,7 @@ def test_a_folder_asks_one_question_of_each_image(tmp_path: Path) -> None:
     with capture_logs() as logs:
         seen = list(source)
     assert [Path(each.place).name for each in seen] == ["a.JPG", "b.png", "c.bmp"]
-    assert {(each.question, each.truth, each.domain) for each in seen} == {
-        ("what?", None, "photos")
-    }
+    assert {(each.text, each.truth, each.domain) for each in seen} == {("what?", None, "photos")}
     assert (source.num_broken, len(logs)) == (1, 1)
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources import video
 from driftline_device.sources.frames import FrameSettings
-from driftline_device.sources.source import Observation
 from driftline_device.sources.table import open_source
 from driftline_device.sources.video import VideoSource
 from driftline_shared.errors import DataError
 from tests.fakes.videos import write_video
 
 
-def read(path: Path, **frames: float) -> list[Observation]:
+def read(path: Path, **frames: float) -> list[Question]:
     source = VideoSource(path, question="what?", frames=FrameSettings(**frames))
     return [each for each in source if each is not None]
 
@@ -31,7 +31,7 @@ def test_every_frame_comes_in_order_as_rgb(tmp_path: Path) -> None:
     assert [round(float(each.image.mean())) for each in seen] == pytest.approx(values, abs=3)
     assert {each.image.shape for each in seen} == {(48, 64, 3)}
     assert {each.image.dtype for each in seen} == {np.dtype(np.uint8)}
-    assert {(each.question, each.domain, each.truth) for each in seen} == {("what?", "clip", None)}
+    assert {(each.text, each.domain, each.truth) for each in seen} == {("what?", "clip", None)}
     assert [each.place for each in seen[:3]] == [f"{path}@{s}s" for s in ("0.00", "0.10", "0.20")]
 
 

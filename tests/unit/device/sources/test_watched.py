@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+from driftline_device.runtime.runtime import Question
 from driftline_device.sources import arrivals
 from driftline_device.sources.arrivals import Arrivals, FolderSettings, is_temporary
-from driftline_device.sources.source import Observation
 from driftline_device.sources.watched import WatchedFolderSource
 from driftline_shared.host.clock import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import until
 
 QUICK = FolderSettings(complete_after_s=0.15, rescan_s=600.0)
-Rows = Generator[Observation | None, None, None]
+Rows = Generator[Question | None, None, None]
 
 
 def save(path: Path, value: int = 7) -> Path:
