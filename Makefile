@@ -1,11 +1,11 @@
-# Five words to know: setup, demo, test, check, bench (and proto, after a change of the protocol).
+# Words to know: setup, demo, test, check, bench (proto after a change of the protocol, docs after new results).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PROTOS := $(wildcard proto/driftline_proto/v1/*.proto)
 
-.PHONY: help setup demo test check lint types imports proto proto-drift bench clean
+.PHONY: help setup demo test check lint types imports proto proto-drift docs docs-check bench clean
 
 help: ## What each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,7 @@ demo: $(STAMP) ## The whole loop on this machine, in minutes
 test: $(STAMP) ## All tests: unit, contract, wire, integration, system
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: lint types imports proto-drift ## ruff, mypy, import contracts, generated code up to date
+check: lint types imports proto-drift docs-check ## ruff, mypy, import contracts, generated code and tables up to date
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -46,6 +46,12 @@ proto: $(STAMP) ## Generate the protocol's Python code anew
 
 proto-drift: $(STAMP)
 	@bash proto/check_drift.sh
+
+docs: $(STAMP) ## Make the documents' tables of measured numbers anew, from experiments/results
+	@$(BIN)/driftline lab docs
+
+docs-check: $(STAMP)
+	@$(BIN)/driftline lab docs --check
 
 bench: $(STAMP) ## Measure; the last line is JSON
 	@$(BIN)/driftline lab bench all $(ARGS)

@@ -59,3 +59,26 @@ def show_openmoji(
 
     write_sheet(out, num_concepts=concepts, seed=seed)
     typer.echo(f"wrote {out}")
+
+
+@app.command()
+def docs(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; 1 if one is stale.")
+    ] = False,
+    root: Annotated[Path, typer.Option(help="Top of a checkout.")] = Path(),
+) -> None:
+    """Make the tables of measured numbers in the documents anew, from experiments/results.
+
+    Example: driftline lab docs --check
+    """
+    from driftline_lab.docs_tables.page import pages
+    from driftline_lab.docs_tables.table import TABLES
+
+    stale = [(page, name) for page in pages(root.resolve()) for name in page.stale(TABLES)]
+    for page, name in stale:
+        typer.echo(f"{page.file}: table {name} is {'stale: make docs' if check else 'made anew'}")
+    if check:
+        raise typer.Exit(int(bool(stale)))
+    for page in {page for page, _ in stale}:
+        page.refresh(TABLES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import sys
 import tomllib
@@ -18,7 +17,7 @@ from driftline_device.config import load_config
 from driftline_shared.models.compression import table as methods
 from driftline_shared.models.compression.compressed_model import CompressedAnswers, CompressedModel
 from driftline_shared.models.compression.compressor import Options
-from driftline_shared.models.compression.loading import compressed, reads_tower
+from driftline_shared.models.compression.loading import compressed
 from driftline_shared.models.compression.table import METHODS, checked
 from driftline_shared.models.loading import load_model
 from tests.fakes.tiny_pair import NUM_TOKENS, PROMPT, random_image, save_llava
@@ -33,70 +32,30 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
-def section(title: str) -> str:
-    return TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
-
-
-def table(title: str = "The methods", row: str = r"^\| `(\w+)` \|(.*)\|$") -> dict[str, list[str]]:
-    """Name -> the other cells, of a section."""
+def table() -> dict[str, list[str]]:
+    """Name -> the other cells, of the table of methods."""
+    section = TEXT.split("## The methods\n")[1].split("\n## ")[0]
     return {
         name: [cell.strip() for cell in cells.split("|")]
-        for name, cells in re.findall(row, section(title), flags=re.MULTILINE)
+        for name, cells in re.findall(r"^\| `(\w+)` \|(.*)\|$", section, flags=re.MULTILINE)
     }
-
-
-def measured(file: str) -> dict[str, dict[str, Any]]:
-    """Label -> row at `keep` = 0.25 of committed results."""
-    result = json.loads((ROOT / "experiments" / "results" / file).read_text())["result"]
-    layouts = result.get("layouts", [result])
-    return {
-        f"{row['label']} {number}": row
-        for number, layout in enumerate(layouts)
-        for row in layout["rows"]
-        if row["keep"] == 0.25
-    }
-
-
-def kept(rows: dict[str, dict[str, Any]], name: str) -> str:
-    row = rows.get(f"{name} 0")
-    return "" if row is None else f"{100 * row['share']:.1f} ± {100 * row['share_error']:.1f}"
-
-
-def test_the_measured_table_says_what_the_results_say() -> None:
-    images, clips = measured("compress_tiny.json"), measured("compress_tiny_video.json")
-    speed = measured("compress_speed.json")
-    said = table("Measured")
-    for name in (name for name, method in METHODS.items() if not method.trained):
-        times = [speed.get(f"{name} {layout}") for layout in (0, 1)]
-        assert said[name] == [
-            kept(images, name),
-            kept(clips, name),
-            *("" if row is None else f"{100 * row['first_ratio']:.0f}" for row in times),
-        ]
-    random = table("Measured", r"^\| (random) tokens \|(.*)\|$")["random"]
-    assert random[:2] == [kept(images, "random"), kept(clips, "random")]
 
 
 def test_the_table_has_every_method_and_no_other() -> None:
     assert list(table()) == sorted(METHODS)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_a_row_says_what_the_method_is(name: str) -> None:
-    method = METHODS[name]
-    _, hooks, needs, trained, images, clips, options, source = table()[name]
-    schema = method.options
+def test_a_row_names_what_the_method_is_and_its_options() -> None:
     yes = {True: "yes", False: "no"}
-    assert (trained, images, clips) == (
-        yes[method.trained],
-        yes[method.images],
-        yes[method.videos],
-    )
-    own = [option for option in schema.model_fields if option not in Options.model_fields]
-    assert re.findall(r"`(\w+)`", options) == own
-    assert bool(re.search("frames|blocks|tower", hooks)) == reads_tower(name)
-    assert ("its weights" in needs) == method.trained
-    assert re.search(r"arXiv \d{4}\.\d{5}$", source)
+    for name, (*_, trained, images, clips, options, _) in table().items():
+        method = METHODS[name]
+        own = [key for key in method.options.model_fields if key not in Options.model_fields]
+        assert re.findall(r"`(\w+)`", options) == own, name
+        assert (trained, images, clips) == (
+            yes[method.trained],
+            yes[method.images],
+            yes[method.videos],
+        ), name
 
 
 def test_the_settings_are_such_as_a_device_takes(tmp_path: Path) -> None:

@@ -209,14 +209,6 @@ def test_what_does_not_exist_is_found(tmp_path: Path, text: str) -> None:
     assert problems(page) != []
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["architecture", "algorithms", "protocol", "operations", "models", "compression", "roadmap"],
-)
-def test_the_document_is_there(name: str) -> None:
-    assert len(read(f"docs/{name}.md")) > 1_000
-
-
 def test_every_reason_is_in_the_table_with_its_status() -> None:
     text = read("docs/protocol.md").partition("## Error codes")[2]
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)`", text, flags=re.MULTILINE))
@@ -269,15 +261,4 @@ def test_every_drift_is_in_the_documents() -> None:
 
 def test_decisions_are_numbered_in_a_row() -> None:
     names = sorted(path.name for path in (ROOT / "docs/adr").glob("*.md"))
-    assert len(names) >= 5
-    for number, name in enumerate(names, start=1):
-        assert name.startswith(f"{number:04d}-"), name
-        text = read(f"docs/adr/{name}")
-        assert text.startswith(f"# {number}. ")
-        for heading in ("## Situation", "## Decision", "## Rejected", "## Consequences"):
-            assert heading in text, f"{name}: {heading}"
-
-
-def test_the_changelog_knows_this_version() -> None:
-    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
-    assert re.search(rf"^## {re.escape(version)}", read("CHANGELOG.md"), flags=re.MULTILINE)
+    assert [name[:5] for name in names] == [f"{number:04d}-" for number in range(1, len(names) + 1)]

@@ -1,0 +1,124 @@
+"""Tables of the compressors: accuracy kept and time taken, and what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from driftline_lab.docs_tables.page import Page, Rows
+
+KEEP = 0.25
+_UNCOMPRESSED, _DRIVER, _RANDOM = "uncompressed", "driver alone", "random"
+_SUMMARY = {
+    "fastv": "FastV",
+    "sparsevlm": "SparseVLM",
+    "tome": "ToMe",
+    "vidcom2": "VidCom2",
+    "dycoke": "DyCoke",
+    "random": "random tokens",
+}
+
+Measured = dict[str, dict[str, Any]]
+
+
+def measured(page: Page) -> Rows:
+    """Every method at `keep` = 0.25, random tokens, and the driver that drops nothing."""
+    kept = [_rows(page.result(name)["result"], KEEP) for name in _KEPT]
+    layouts = page.result("compress_speed")["result"]["layouts"]
+    times = [_rows(layout, KEEP) for layout in layouts]
+    alone = [_rows(layout, 1.0)[_DRIVER] for layout in layouts]
+    methods = sorted(set().union(*kept, *times) - {_RANDOM})
+    body = [
+        [f"`{name}`", *(_kept(part, name) for part in kept), *(_time(part, name) for part in times)]
+        for name in methods
+    ]
+    heads = [_short(layout["layout"]) for layout in layouts]
+    return [
+        ["", "kept, `tiny`", "kept, `tiny-video`", *(f"first token, {head}" for head in heads)],
+        *body,
+        ["random tokens", *(_kept(part, _RANDOM) for part in kept), "", ""],
+        [
+            "no tokens dropped, the driver alone",
+            *(
+                f"{100 * _rows(page.result(name)['result'], 1.0)[_DRIVER]['share']:.0f}"
+                for name in _KEPT
+            ),
+            *(f"{100 * row['first_ratio']:.0f}" for row in alone),
+        ],
+    ]
+
+
+def summary(page: Page) -> Rows:
+    """A few of them, with both times in one column."""
+    results = [page.result(name)["result"] for name in _KEPT]
+    kept = [_rows(result, KEEP) for result in results]
+    times = [_rows(part, KEEP) for part in page.result("compress_speed")["result"]["layouts"]]
+    head = [
+        f"kept on `tiny`, {results[0]['num_questions']} questions",
+        f"kept on `tiny-video`, {results[1]['num_questions']}",
+        "time to the first token, SmolLM2-135M, 576 visual tokens: picture / clip",
+    ]
+    body = [
+        [
+            title,
+            *(_percent(_kept(part, name)) for part in kept),
+            " / ".join(_percent(text) for part in times if (text := _time(part, name))),
+        ]
+        for name, title in _SUMMARY.items()
+    ]
+    return [["", *head], *body]
+
+
+def trained(page: Page) -> Rows:
+    """The compressors that learn, each with its own training."""
+    trainings = [one["result"] for one in page.result("compressors")["trainings"]]
+    head = ["uncompressed", "untrained", "trained", "retention", "tokens", "weights", "training"]
+    return [["", *head], *(_training(one) for one in sorted(trainings, key=_by_retention))]
+
+
+_KEPT = ("compress_tiny", "compress_tiny_video")
+
+
+def _by_retention(training: dict[str, Any]) -> float:
+    return -float(training["retention"])
+
+
+def _training(one: dict[str, Any]) -> Sequence[str]:
+    options, visual = one["options"], one["num_visual"]
+    option = "tokens" if "tokens" in options else "keep"
+    if one["method"] == "mod":
+        tokens = f"{visual}, {100 * options['keep']:.0f} % of them in MoD layers"
+    else:
+        tokens = f"{round(visual * options['keep']) or options['tokens']} of {visual}"
+    size = one["weight_bytes"]
+    return [
+        f"`{one['method']}`, `{option}` = {options[option]}",
+        *(f"{100 * one[name]:.1f} %" for name in ("upper", "lower", "x", "retention")),
+        tokens,
+        f"{size} bytes" if size < 10_000 else f"{size / 1e6:.1f} MB",
+        f"{one['num_steps']:,} steps, {one['seconds']:.0f} s",
+    ]
+
+
+def _rows(result: dict[str, Any], keep: float) -> Measured:
+    """Label -> row, of one budget."""
+    return {row["label"]: row for row in result["rows"] if row["keep"] == keep}
+
+
+def _kept(rows: Measured, name: str) -> str:
+    row = rows.get(name)
+    return f"{100 * row['share']:.1f} ± {100 * row['share_error']:.1f}" if row else ""
+
+
+def _time(rows: Measured, name: str) -> str:
+    row = rows.get(name)
+    return f"{100 * row['first_ratio']:.0f}" if row else ""
+
+
+def _percent(text: str) -> str:
+    return f"{text} %" if text else ""
+
+
+def _short(layout: str) -> str:
+    """ "clip, 16 frames of 6 x 6 tokens" as "clip 16 x 6 x 6"."""
+    return layout.replace(",", "").replace("frames of", "x").removesuffix(" tokens")

@@ -1,0 +1,120 @@
+"""Tables of whole demos over several seeds: accuracy, and bytes up and down."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from driftline_lab.docs_tables.page import Page, Rows
+
+_DOMAINS = {
+    "lineart-seen": "line art, seen concepts",
+    "lineart-unseen": "line art, unseen concepts",
+}
+
+
+def accuracy(page: Page) -> Rows:
+    """The pair `tiny`: each domain before and after, mean and deviation over the seeds."""
+    result = page.result("loop")["result"]
+    return [["domain", *_HEAD, "recovered"], *_accuracy(result, "source", _deviation)]
+
+
+def smol_accuracy(page: Page) -> Rows:
+    """The pair `smol`, the share recovered by seed."""
+    result = page.result("smol")["result"]
+    return [
+        ["domain", *_HEAD, "recovered (by seed)"],
+        *_accuracy(result, "colour (source)", _by_seed),
+    ]
+
+
+def traffic(page: Page) -> Rows:
+    """The pair `tiny`: what went up and down, and what packing cost."""
+    packed = page.result("dwc")["result"]
+    return [
+        *_traffic(page.result("loop")["result"]),
+        [
+            "gain that updates kept of their uncompressed candidates'",
+            f"{100 * packed['kept']:.0f} % ({packed['num_updates']} updates, "
+            f"both drifts' test sets, {page.link('dwc')})",
+        ],
+    ]
+
+
+def smol_traffic(page: Page) -> Rows:
+    """The pair `smol`: what went up and down."""
+    return _traffic(page.result("smol")["result"])
+
+
+_HEAD = ("before, %", "after, %", "teacher, %")
+_Share = Callable[[dict[str, float], list[dict[str, float]]], str]
+
+
+def _accuracy(result: dict[str, Any], source: str, recovered: _Share) -> list[list[str]]:
+    documents = result["documents"]
+    rows = []
+    for domain in documents[0]["accuracy"]:
+        seeds = [document["accuracy"][domain] for document in documents]
+        cells = [_mean([row[name] for row in seeds]) for name in ("before", "after", "teacher")]
+        name = source if domain == "source" else _DOMAINS.get(domain, domain)
+        share = (
+            "" if domain == "source" else recovered(result["recovered_by_domain"][domain], seeds)
+        )
+        rows.append([name, *cells, share])
+    return rows
+
+
+def _traffic(result: dict[str, Any]) -> list[list[str]]:
+    documents = result["documents"]
+    by_seed = [_recovered_mean(document["accuracy"]) for document in documents]
+    sample, update = result["bytes_per_sample"]["mean"], result["bytes_per_update"]["mean"]
+    of_tokens = result["bytes_per_sample_of_fp16_tokens"]["mean"]
+    jpeg = statistics.mean(d["uplink"]["jpeg90_bytes_per_sample"] for d in documents)
+    model = statistics.mean(d["downlink"]["fp16_model_bytes"] for d in documents)
+    return [
+        ["", ""],
+        [
+            "recovered, mean of both drifts, by seed",
+            f"{_slashed(by_seed)} %; mean {100 * result['recovered']['mean']:.0f} %",
+        ],
+        ["samples sent of seen", f"{100 * result['uplink_share']['mean']:.1f} %"],
+        [
+            "bytes per sample, envelope included",
+            f"{sample:,.0f} ({100 * of_tokens:.0f} % of all its tokens in fp16; the picture as "
+            f"JPEG-90: {jpeg:,.0f})",
+        ],
+        [
+            "bytes per update, manifest included",
+            f"{update:,.0f}: {100 * result['bytes_per_update_of_fp16_adapter']['mean']:.1f} % of "
+            f"the fp16 adapter, {100 * update / model:.2f} % of the fp16 model",
+        ],
+        [
+            "seconds of the loop",
+            f"{result['seconds']['min']:,.0f} to {result['seconds']['max']:,.0f}",
+        ],
+    ]
+
+
+def _recovered_mean(by_domain: dict[str, dict[str, float]]) -> float:
+    return statistics.mean(_recovered(row) for name, row in by_domain.items() if name != "source")
+
+
+def _recovered(row: dict[str, float]) -> float:
+    return (row["after"] - row["before"]) / (row["teacher"] - row["before"])
+
+
+def _deviation(spread: dict[str, float], seeds: list[dict[str, float]]) -> str:
+    return f"{100 * spread['mean']:.0f} ± {100 * spread['spread']:.0f} %"
+
+
+def _by_seed(spread: dict[str, float], seeds: list[dict[str, float]]) -> str:
+    return f"{100 * spread['mean']:.0f} % ({_slashed([_recovered(row) for row in seeds])})"
+
+
+def _slashed(shares: list[float]) -> str:
+    return " / ".join(f"{100 * share:.0f}" for share in shares)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"

@@ -1,0 +1,18 @@
+"""Every table of the documents, by the name between its markers."""
+
+from __future__ import annotations
+
+from driftline_lab.docs_tables import compression, devices, loops
+from driftline_lab.docs_tables.page import Renderer
+
+TABLES: dict[str, Renderer] = {
+    "loop-accuracy": loops.accuracy,
+    "loop-traffic": loops.traffic,
+    "smol-accuracy": loops.smol_accuracy,
+    "smol-traffic": loops.smol_traffic,
+    "runtimes": devices.runtimes,
+    "exported": devices.exported,
+    "compress-summary": compression.summary,
+    "compress-measured": compression.measured,
+    "compress-trained": compression.trained,
+}
