@@ -124,8 +124,11 @@ def command_problems(text: str) -> Iterator[str]:
 
 
 def name_problems(text: str) -> Iterator[str]:
+    written = set(re.findall(r"`(\w+)\.py`", text))  # files that the reader is to write
     for code in code_of(text):
         for module in re.findall(r"\bdriftline_(?:shared|cloud|device|lab|proto)[.\w]*", code):
+            if module.rpartition(".")[2] in written:
+                continue
             if not module_exists(module.rstrip(".")):
                 yield f"module {module}"
         for extra in re.findall(r"driftline\[([\w,-]+)\]", code):
