@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 
+from driftline_proto.v1 import uplink_pb2
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
+from driftline_shared.wire import to_sample
 
 
 def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100) -> Sample:
@@ -20,6 +22,15 @@ def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100)
         created_unix_s=1_700_000_000 + number,
         adapter_version=number % 3,
         audit=number % 2 == 0,
+    )
+
+
+def to_batch(device_id: str, token_space: str, samples: list[Sample]) -> uplink_pb2.SampleBatch:
+    """One message of samples."""
+    return uplink_pb2.SampleBatch(
+        device_id=device_id,
+        token_space=token_space,
+        samples=[to_sample(sample) for sample in samples],
     )
 
 

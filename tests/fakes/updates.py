@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from driftline_device.updates.journal import Journal
+from driftline_device.updates.slots import Slots
 from driftline_shared.codec.entropy import pack_segments
 from driftline_shared.codec.registry import encode_exact, encode_layer
 from driftline_shared.errors import LinkError
@@ -64,6 +68,35 @@ def make_update(
         created_unix_s=1_700_000_000,
     )
     return replace(manifest, **changes), blob
+
+
+@contextmanager
+def stages_followed(follow: Callable[[str], None]) -> Iterator[None]:
+    """Calls `follow` with the name of each stage of an update that the disk holds just now.
+
+    A stage is a phase that was saved, or `remembered` (as failed), `pointed` and `fell_back` (the
+    pointer to the slot in force).
+    """
+    patch = pytest.MonkeyPatch()
+
+    def after(owner: type, name: str, stage_of: Callable[..., str]) -> None:
+        real = getattr(owner, name)
+
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            result = real(self, *args, **options)
+            follow(stage_of(*args))
+            return result
+
+        patch.setattr(owner, name, call)
+
+    after(Journal, "save", lambda state: state.phase)
+    after(Journal, "remember", lambda *_: "remembered")
+    after(Slots, "activate", lambda *_: "pointed")
+    after(Slots, "fall_back", lambda *_: "fell_back")
+    try:
+        yield
+    finally:
+        patch.undo()
 
 
 class FakeUpdateLink:

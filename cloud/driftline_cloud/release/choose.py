@@ -89,20 +89,6 @@ class Estimate:
     loss: float
 
 
-def by_score(
-    score: Callable[[Adapter], float], *, base_score: float, target_score: float, epsilon: float
-) -> Judge:
-    """Judges by a score (higher is better): at most `epsilon` of the gain of T over C_v may go."""
-    gain = target_score - base_score
-
-    def judge(adapter: Adapter) -> Judgement:
-        reached = score(adapter)
-        kept = (reached - base_score) / gain if gain > 0 else float(reached >= target_score)
-        return Judgement(good_enough=bool(kept >= 1.0 - epsilon), kept_gain=float(kept))
-
-    return judge
-
-
 def choose(
     base: Adapter,
     target: Adapter,

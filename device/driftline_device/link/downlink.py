@@ -36,7 +36,6 @@ from driftline_shared.wire import (
     to_update_query,
 )
 
-_READ_BYTES = 1 << 20
 _log = structlog.get_logger(__name__)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -37,14 +37,7 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment
 from driftline_shared.tokens import SamplingPolicy
 
-MakeRuntime = Callable[[Pair], Runtime]
-Stages = Callable[[str], None]
-
 _log = structlog.get_logger(__name__)
-
-
-def _ignore(_stage: str) -> None:
-    """No one follows the stages of updates."""
 
 
 def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
@@ -81,7 +74,6 @@ def open_daemon(
     supervisor: Supervisor | None = None,
     key: Key | None = None,
     clock: Clock | None = None,
-    on_stage: Stages = _ignore,
 ) -> Iterator[Daemon]:
     """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`."""
     clock = clock or SystemClock()
@@ -97,7 +89,7 @@ def open_daemon(
         )
         stack.callback(spool.close)
         turns = Turns()
-        applier = make_applier(config, pair, runtime, clock=clock, turns=turns, on_stage=on_stage)
+        applier = make_applier(config, pair, runtime, clock=clock, turns=turns)
         daemon: Daemon | None = None
 
         def adopt(policy: SamplingPolicy) -> None:
@@ -172,7 +164,6 @@ def make_applier(
     *,
     clock: Clock,
     turns: Turns | None = None,
-    on_stage: Stages = _ignore,
 ) -> Applier:
     """The updates of the device whose state is `config.state`."""
     return Applier(
@@ -184,7 +175,6 @@ def make_applier(
         clock=clock,
         turn=turns,
         settings=update_settings(config),
-        on_stage=on_stage,
     )
 
 

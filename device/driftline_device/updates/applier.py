@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,9 +43,6 @@ from driftline_shared.status import UpdateReport
 from driftline_shared.update import Adapter, Manifest, adapter_digest
 from driftline_shared.update_apply import apply_update
 
-FETCH_ATTEMPTS = 2
-"""A blob whose digest is wrong is fetched once more: the bytes may have broken on the way."""
-
 BEGIN_AGAIN = frozenset({Reason.BLOB_UNKNOWN, Reason.OFFSET_INVALID, Reason.UNKNOWN_DEVICE})
 """Errors of a fetch that say nothing about the version."""
 
@@ -74,12 +71,8 @@ class UpdateSettings:
     watch: WatchLimits = field(default_factory=WatchLimits)
 
 
-def _ignore(_stage: str) -> None:
-    """No one follows the stages."""
-
-
 class Applier:
-    """The updates of one device. `on_stage` is called with the name of each stage just begun."""
+    """The updates of one device."""
 
     def __init__(
         self,
@@ -92,7 +85,6 @@ class Applier:
         clock: Clock,
         turn: AbstractContextManager[None] | None = None,
         settings: UpdateSettings | None = None,
-        on_stage: Callable[[str], None] = _ignore,
     ) -> None:
         """`runtime` holds version 0; `recover` then brings it to what is in force."""
         self._slots = Slots(state_dir / "slots")
@@ -104,7 +96,6 @@ class Applier:
         self._clock = clock
         self._turn = turn if turn is not None else Turns()
         self._settings = settings or UpdateSettings()
-        self._on_stage = on_stage
         self._base: Adapter = runtime.adapter()
         self._adapter = self._base
         self._watch = Watch(self._settings.watch)
@@ -235,7 +226,6 @@ class Applier:
             reasons = {Watching.SUSPECT: Reason.WATCH_UNSURE, Watching.ERRORS: Reason.WATCH_ERRORS}
             reason = pending if isinstance(pending, Reason) else reasons[pending]
             self._journal.remember(version, reason)
-            self._on_stage("remembered")
             self._leave(reason)
             adapter, earlier = self._in_force()
             self._load(adapter, earlier)
@@ -245,16 +235,16 @@ class Applier:
         if not self._accept(manifest):
             return
         version = manifest.target_version
-        self._advance(phases.begin(self.state, version))
+        self._journal.save(phases.begin(self.state, version))
         try:
             adapter = self._fetch(manifest, link)
-            self._advance(phases.verify(self.state))
+            self._journal.save(phases.verify(self.state))
             slot = self._slots.write_spare(
                 adapter, version=version, base_model=self._runtime.base_model
             )
             # Read back: what a restart would load is what is probed.
             adapter = self._slots.load(slot, version, base_model=self._runtime.base_model).adapter
-            self._advance(phases.stage(self.state))
+            self._journal.save(phases.stage(self.state))
         except (LinkError, OSError) as error:
             # The link or the disk failed, not the version: it may be offered again.
             _log.warning("update.abandoned", version=version, error=str(error))
@@ -266,7 +256,7 @@ class Applier:
                 raise
             self._fail(error.reason, str(error))
             return
-        self._advance(phases.probe(self.state))
+        self._journal.save(phases.probe(self.state))
         verdict = self._probe(adapter)
         if verdict.reason is not None:
             self._fail(verdict.reason, verdict.detail, verdict.numbers)
@@ -301,17 +291,17 @@ class Applier:
         _log.warning("update.refused", version=version, reason=error.reason, error=str(error))
         if error.reason not in FORGIVEN:
             self._journal.remember(version, error.reason)
-        self._advance(phases.refuse(self.state, version, error.reason, str(error)))
+        self._journal.save(phases.refuse(self.state, version, error.reason, str(error)))
 
     def _fetch(self, manifest: Manifest, link: UpdateLink) -> Adapter:
-        for attempt in range(1, FETCH_ATTEMPTS + 1):
-            try:
-                return apply_update(self._adapter, manifest, link.fetch(manifest))
-            except (UpdateError, CodecError) as error:
-                if error.reason is not Reason.DIGEST_MISMATCH or attempt == FETCH_ATTEMPTS:
-                    raise
-                _log.warning("update.fetched_again", version=manifest.target_version)
-        raise AssertionError("unreachable")
+        try:
+            return apply_update(self._adapter, manifest, link.fetch(manifest))
+        except (UpdateError, CodecError) as error:
+            if error.reason is not Reason.DIGEST_MISMATCH:
+                raise
+        # The bytes may have broken on the way: once more.
+        _log.warning("update.fetched_again", version=manifest.target_version)
+        return apply_update(self._adapter, manifest, link.fetch(manifest))
 
     def _probe(self, adapter: Adapter) -> Verdict:
         if not is_finite(adapter):
@@ -337,7 +327,6 @@ class Applier:
     def _activate(self, slot: str, adapter: Adapter, verdict: Verdict) -> None:
         version = self.state.target
         self._slots.activate(slot, version)
-        self._on_stage("pointed")
         try:
             pause_ms = self._load(adapter, version)
         except Exception as error:
@@ -349,7 +338,7 @@ class Applier:
             return
         self._pauses_ms.append(pause_ms)
         numbers = {**verdict.numbers, "apply_pause_ms": pause_ms}
-        self._advance(phases.activate(self.state, numbers))
+        self._journal.save(phases.activate(self.state, numbers))
         self._start_watch()
         _log.info("update.applied", version=version, pause_ms=round(pause_ms, 3))
 
@@ -383,10 +372,9 @@ class Applier:
         """Point to the earlier version, persist it; the caller loads it."""
         left = self.state.version
         earlier = self._slots.fall_back(base_model=self._runtime.base_model)
-        self._on_stage("fell_back")
         with self._watch_lock:
             self._watch.stop()
-        self._advance(phases.roll_back(self.state, earlier, reason))
+        self._journal.save(phases.roll_back(self.state, earlier, reason))
         _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
 
     def _in_force(self) -> tuple[Adapter, int]:
@@ -404,12 +392,7 @@ class Applier:
         version = self.state.target
         _log.warning("update.failed", version=version, reason=reason, detail=detail)
         self._journal.remember(version, reason)
-        self._on_stage("remembered")
-        self._advance(phases.fail(self.state, reason, detail, numbers))
-
-    def _advance(self, state: UpdateState) -> None:
-        self._journal.save(state)
-        self._on_stage(state.phase)
+        self._journal.save(phases.fail(self.state, reason, detail, numbers))
 
     def _note(self, watching: Watching) -> None:
         if watching in (Watching.TRUSTED, Watching.SUSPECT, Watching.ERRORS):

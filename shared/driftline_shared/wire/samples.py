@@ -181,12 +181,3 @@ def to_acks(acks: Iterable[SampleAck]) -> uplink_pb2.SampleAcks:
 def from_acks(message: uplink_pb2.SampleAcks) -> list[SampleAck]:
     """The acks of one message."""
     return [from_ack(ack) for ack in message.acks]
-
-
-def to_batch(device_id: str, token_space: str, samples: Iterable[Sample]) -> uplink_pb2.SampleBatch:
-    """One message of samples; keeping it below `bounds.MAX_BATCH_BYTES` is the caller's work."""
-    return uplink_pb2.SampleBatch(
-        device_id=device_id,
-        token_space=token_space,
-        samples=[to_sample(sample) for sample in samples],
-    )

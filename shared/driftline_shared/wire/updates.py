@@ -128,16 +128,6 @@ def dump_manifest(manifest: Manifest) -> bytes:
     return to_manifest(manifest).SerializeToString(deterministic=True)
 
 
-def load_manifest(body: bytes) -> Manifest:
-    """A manifest from the bytes of `dump_manifest`; `UpdateError` if they do not decode."""
-    message = downlink_pb2.Manifest()
-    try:
-        message.ParseFromString(body)
-    except Exception as error:  # DecodeError, whose class differs between protobuf back ends
-        raise UpdateError("stored bytes are no manifest", reason=Reason.MANIFEST_INVALID) from error
-    return from_manifest(message)
-
-
 def to_blob_request(request: BlobRequest) -> downlink_pb2.FetchRequest:
     """A request for the bytes of a blob."""
     bounds.check_digest(request.digest)

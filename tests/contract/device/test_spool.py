@@ -1,4 +1,4 @@
-"""What every spool promises, run against each of them."""
+"""What a spool promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from driftline_device.spool.memory import MemorySpool
 from driftline_device.spool.spool import Spool
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import SampleError
@@ -22,16 +21,13 @@ from tests.fakes.samples import make_regions, make_sample
 MakeSpool = Callable[..., Spool]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeSpool]:
+@pytest.fixture
+def make_spool(tmp_path: Path) -> Iterator[MakeSpool]:
     made: list[Spool] = []
 
     def make(*, max_bytes: int = 1 << 20, max_samples: int = 1_000) -> Spool:
-        if request.param == "memory":
-            spool: Spool = MemorySpool(max_bytes=max_bytes, max_samples=max_samples)
-        else:
-            path = tmp_path / f"spool{len(made)}.sqlite"
-            spool = SqliteSpool(path, max_bytes=max_bytes, max_samples=max_samples)
+        path = tmp_path / f"spool{len(made)}.sqlite"
+        spool = SqliteSpool(path, max_bytes=max_bytes, max_samples=max_samples)
         made.append(spool)
         return spool
 

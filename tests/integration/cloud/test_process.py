@@ -21,6 +21,7 @@ from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment, LineStatus
 from tests.fakes.cloud import make_sample
+from tests.fakes.samples import to_batch
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +82,7 @@ def _send(address: str, pair: Pair, numbers: range) -> int:
     with grpc.insecure_channel(address) as channel:
         stub = control_pb2_grpc.ControlStub(channel)
         stub.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
-        batch = wire.to_batch("d1", pair.token_space.digest, samples)
+        batch = to_batch("d1", pair.token_space.digest, samples)
         replies = uplink_pb2_grpc.UplinkStub(channel).Push(iter([batch]), timeout=TIMEOUT_S)
         return sum(len(reply.acks) for reply in replies)
 

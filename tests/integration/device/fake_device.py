@@ -4,7 +4,7 @@
 
 KILL_AT: "" for a whole life; "answered:N" after the N-th reply, "appending:N" inside the N-th
 append, before its commit, "appended:N" after it; "hold" waits for SIGTERM at the end; or the name
-of a stage of updates (see Applier).
+of a stage of updates (see stages_followed).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from driftline_device.sources.table import open_source
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import FakeRuntime
+from tests.fakes.updates import stages_followed
 
 
 def die() -> None:
@@ -79,9 +80,8 @@ def main() -> None:
         countdown("answered")
 
     with (
-        open_daemon(
-            config, load_pair(pair_dir), FakeRuntime(), reply=reply, on_stage=countdown
-        ) as daemon,
+        stages_followed(countdown),
+        open_daemon(config, load_pair(pair_dir), FakeRuntime(), reply=reply) as daemon,
         stops_on_signals(daemon),
     ):
         sources = [open_source(Path(path))] if path else []

@@ -16,7 +16,7 @@ from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
-from driftline_device.spool.memory import MemorySpool
+from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import LinkError, Reason, UpdateError
 from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
@@ -213,12 +213,12 @@ def test_absurd_sizes_are_refused_before_anything_is_sent(
 @pytest.fixture
 def make_link(cloud: FakeCloud, tmp_path: Path) -> Iterator[Callable[[], Link]]:
     made: list[Link] = []
+    spool = SqliteSpool(tmp_path / "spool.sqlite", max_bytes=1, max_samples=1)
 
     def make() -> Link:
         settings = LinkSettings(
             address=cloud.address, poll_s=0.02, backoff=Backoff(first_s=0.02, cap_s=0.1)
         )
-        spool = MemorySpool(max_bytes=1, max_samples=1)
         made.append(Link(settings, lambda: ENROLMENT, spool, folder=tmp_path / "link"))
         made[-1].start()
         return made[-1]
@@ -226,6 +226,7 @@ def make_link(cloud: FakeCloud, tmp_path: Path) -> Iterator[Callable[[], Link]]:
     yield make
     for link in made:
         assert link.stop()
+    spool.close()
 
 
 def report(version: int) -> UpdateReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
-from driftline_device.spool.memory import MemorySpool
 from driftline_device.spool.spool import Spool
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import Reason
@@ -49,8 +49,11 @@ def cloud() -> Iterator[FakeCloud]:
 
 
 @pytest.fixture
-def spool() -> Iterator[Spool]:
-    yield MemorySpool(max_bytes=64 << 20, max_samples=10_000)
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with closing(
+        SqliteSpool(tmp_path / "own.sqlite", max_bytes=64 << 20, max_samples=10_000)
+    ) as spool:
+        yield spool
 
 
 MakeLink = Callable[..., Link]

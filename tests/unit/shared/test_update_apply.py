@@ -18,7 +18,7 @@ from driftline_shared.codec.registry import encode_layer
 from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
-from driftline_shared.wire import dump_manifest, load_manifest
+from driftline_shared.wire import from_manifest, to_manifest
 from tests.fakes.adapters import lora_adapter, same_bits, sqrt_fisher, trained
 
 LINE = LineIdentity(id="line", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
@@ -61,7 +61,7 @@ def test_device_gets_the_clouds_bits_through_the_wire(share: float, quantizer: s
         sqrt_fisher(BASE),
         PackSetting(share=share, quantizer=quantizer),
     )
-    received = load_manifest(dump_manifest(manifest_for(packed)))
+    received = from_manifest(to_manifest(manifest_for(packed)))
     assert same_bits(apply_update(BASE, received, packed.blob), packed.adapter)
 
 

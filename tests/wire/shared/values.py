@@ -37,6 +37,7 @@ from driftline_shared.tokens import (
 )
 from driftline_shared.update import UpdateKind
 from tests.fakes.manifests import make_manifest
+from tests.fakes.samples import to_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ GOLDEN: dict[str, Golden] = {
     "sample_batch": _golden(
         [SAMPLE],
         uplink_pb2.SampleBatch,
-        lambda samples: wire.to_batch("device-1", "70ce" * 16, samples),
+        lambda samples: to_batch("device-1", "70ce" * 16, samples),
         lambda message: [wire.from_sample(sample) for sample in message.samples],
     ),
     "sample_acks": _golden(

@@ -10,9 +10,6 @@ from typing import Any
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.table import METHODS
 
-BUDGETS = (0.5, 0.25, 0.125)
-"""Shares of the visual tokens; the uncompressed model, 1.0, is always measured."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

@@ -12,7 +12,6 @@ from importlib.resources import files
 import numpy as np
 
 from driftline_lab.data.openmoji.groups import GROUPS, STRANGE_WORDS
-from driftline_shared.errors import DataError
 
 MAX_WORDS = 2
 SEEN_SHARE = 0.6
@@ -51,14 +50,6 @@ def concepts(role: Role | None = None) -> tuple[Concept, ...]:
     return tuple(concept for concept in concepts() if role_of(concept) is role)
 
 
-def concept_of(code: str) -> Concept:
-    """The concept of a code point such as "1F34E". Raises DataError where there is none."""
-    found = _by_code().get(code)
-    if found is None:
-        raise DataError(f"{code!r} is no concept of the OpenMoji task; concepts() lists them")
-    return found
-
-
 def role_of(concept: Concept) -> Role:
     """Drawn once by a fixed seed, in every group alike."""
     return Role.SEEN if concept.code in _seen_codes() else Role.UNSEEN
@@ -76,11 +67,6 @@ def _seen_codes() -> frozenset[str]:
         order = rng.permutation(len(codes))
         seen.update(codes[i] for i in order[: round(SEEN_SHARE * len(codes))])
     return frozenset(seen)
-
-
-@cache
-def _by_code() -> dict[str, Concept]:
-    return {concept.code: concept for concept in concepts()}
 
 
 def _rows() -> list[tuple[str, str, str]]:

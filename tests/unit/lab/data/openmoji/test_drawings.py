@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from driftline_lab.data.openmoji import drawings
-from driftline_lab.data.openmoji.concepts import concept_of
 from driftline_lab.data.openmoji.drawings import DRAWING_SIZE, drawing
 from driftline_shared.errors import ConfigError, DataError
+from tests.fakes.concepts import concept_of
 
 APPLE = concept_of("1F34E")
 

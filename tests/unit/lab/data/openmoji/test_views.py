@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from driftline_lab.data.openmoji.concepts import concept_of, concepts
+from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.views import (
     PICTURE_SIZE,
     STYLES,
@@ -18,6 +18,7 @@ from driftline_lab.data.openmoji.views import (
     view_of,
 )
 from driftline_shared.errors import DataError
+from tests.fakes.concepts import concept_of
 
 APPLE = concept_of("1F34E")
 
