@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from driftline_lab.demo.report import SOURCE
+from driftline_lab.data.domains import SOURCE
 from driftline_shared.errors import DataError, DriftlineError
 
 DEMO_TIMEOUT_S = 2700.0

@@ -1,8 +1,7 @@
-"""Answers to held-out test sets: the device's own runtime before and after, and the teacher.
+"""Answers to held-out test sets: a device's runtime before and after, and the teacher.
 
-Normalised exact match of generated answers (`driftline_shared.exact_match`), all visual tokens
-kept.
-Test images are never streamed.
+Normalised exact match of generated answers (`driftline_shared.exact_match`). The teacher reads all
+visual tokens, the device what its compressor leaves. Test images are never streamed.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from driftline_device.runtime.runtime import Question
-from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.runtime.runtime import Question, Runtime
 from driftline_device.sources.dataset import DatasetSource
 from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
 from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
@@ -25,7 +23,6 @@ from driftline_shared.errors import DataError
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.loading import load_teacher
 from driftline_shared.pair.pair import Pair
-from driftline_shared.update import Adapter
 
 BATCH = 64
 
@@ -55,36 +52,26 @@ def read_test_set(domain: str, path: Path) -> TestSet:
     return TestSet(domain=domain, rows=rows)
 
 
-def device_accuracy(
-    pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
-) -> dict[str, float]:
-    """Share of right answers by domain, from the runtime and quantization of a device."""
-    answers = device_answers(pair, adapter, sets, progress)
-    return {each.domain: accuracy(each, answers[each.domain]) for each in sets}
-
-
 def accuracy(test: TestSet, answers: Sequence[str]) -> float:
     """Share of answers that say what is true."""
-    told = zip(test.rows, answers, strict=True)
-    return sum(is_correct(text, row.truth or "") for row, text in told) / len(test.rows)
+    rows = zip(test.rows, answers, strict=True)
+    return sum(is_correct(text, row.truth or "") for row, text in rows) / len(test.rows)
 
 
 def caption_scores(test: TestSet, answers: Sequence[str]) -> CaptionScores | None:
     """Scores of the answers to the caption question; None where the set does not ask it."""
-    told = zip(test.rows, answers, strict=True)
     captions = [
-        (text, references_of(row.truth or "")) for row, text in told if row.text == CAPTION_QUESTION
+        (text, references_of(row.truth or ""))
+        for row, text in zip(test.rows, answers, strict=True)
+        if row.text == CAPTION_QUESTION
     ]
     if not captions:
         return None
     return score_captions([text for text, _ in captions], [right for _, right in captions])
 
 
-def device_answers(
-    pair: Pair, adapter: Adapter | None, sets: Sequence[TestSet], progress: Progress
-) -> Answers:
-    """What a device's runtime and quantization answer."""
-    runtime = TorchRuntime(pair, threads=None, adapter=adapter, max_batch=BATCH)
+def device_answers(runtime: Runtime, sets: Sequence[TestSet], progress: Progress) -> Answers:
+    """What a device's runtime answers."""
 
     def answer(rows: Sequence[Question]) -> list[str]:
         return [answer.text for answer in runtime.answer(rows)]

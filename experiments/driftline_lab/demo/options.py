@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import EASYVQA, World
 from driftline_lab.demo.evaluate import TestSet, read_test_set
 from driftline_lab.demo.paces import PACES, Pace
-from driftline_lab.demo.report import SOURCE
 from driftline_shared.errors import DataError
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from safetensors import safe_open
 
-from driftline_device.updates.slots import Slots
 from driftline_lab.demo.evaluate import jpeg90_bytes
 from driftline_lab.demo.options import DemoData
 from driftline_lab.demo.report import Downlink, Uplink
@@ -85,16 +84,8 @@ def _model_bytes(pair: Pair) -> int:
     return 2 * count
 
 
-def adapter_in_force(state: Path, pair: Pair) -> Adapter | None:
-    """What the device ended with, read from its slots; None if it is still the base."""
-    slots = Slots(state / "slots")
-    found = slots.pointer()
-    if found.slot is None:
-        return None
-    return slots.load(found.slot, found.version, base_model=pair.base_model).adapter
-
-
 def read_status(folder: Path) -> dict[str, Any]:
+    """The device's status file; empty before it is written."""
     path = folder / "status.json"
     if not path.is_file():
         return {}

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
 
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.openmoji.captions import CaptionScores
-
-SOURCE = "source"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

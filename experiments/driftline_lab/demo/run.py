@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from driftline_cloud.service.client import fetch_status
 from driftline_lab.data.openmoji.captions import check_scorers
+from driftline_lab.demo.device import DemoDevice, assigned, prepare_device
 from driftline_lab.demo.evaluate import (
     Answers,
     TestSet,
@@ -24,7 +26,6 @@ from driftline_lab.demo.evaluate import (
 from driftline_lab.demo.options import DemoData, DemoOptions, prepare_data
 from driftline_lab.demo.processes import Program, program, wait_for_file
 from driftline_lab.demo.readings import (
-    adapter_in_force,
     downlink_of,
     read_status,
     uplink_of,
@@ -39,7 +40,7 @@ from driftline_lab.demo.report import (
     table,
 )
 from driftline_lab.demo.screen import line, render
-from driftline_lab.demo.settings import write_cloud_config, write_device_config
+from driftline_lab.demo.settings import write_cloud_config
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.status import CloudStatus
@@ -62,15 +63,16 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     has_captions = options.world.has_captions
     if has_captions:
         check_scorers()
+    device = prepare_device(options, pair)
     console.print("[dim]writing the stream …[/]")
     data = prepare_data(options)
-    before, teacher = _measure_before(pair, data, console)
+    before, teacher = _measure_before(pair, device, data, console)
     start = time.monotonic()
-    device, cloud = _loop(options, data, console)
+    status, cloud = _loop(options, device, data, console)
     seconds = time.monotonic() - start
-    adapter = adapter_in_force(options.state / "device", pair)
+    version = device.version_in_force()
     with _bar(console, "after", data.tests) as progress:
-        after = device_answers(pair, adapter, data.tests, progress)
+        after = device_answers(device.runtime(version), data.tests, progress)
     report = DemoReport(
         pair=pair.name,
         seed=options.seed,
@@ -86,8 +88,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
             for each in data.tests
         },
         captions=_captions(data.tests, before, after, teacher) if has_captions else {},
-        uplink=uplink_of(device, pair, data),
-        downlink=downlink_of(device, pair, adapter),
+        uplink=uplink_of(status, pair, data),
+        downlink=downlink_of(status, pair, version.adapter if version else None),
     )
     console.print(table(report))
     if report.captions:
@@ -97,11 +99,14 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     return report
 
 
-def _measure_before(pair: Pair, data: DemoData, console: Console) -> tuple[Answers, Answers]:
-    with _bar(console, "before", data.tests) as progress:
-        before = device_answers(pair, None, data.tests, progress)
+def _measure_before(
+    pair: Pair, device: DemoDevice, data: DemoData, console: Console
+) -> tuple[Answers, Answers]:
+    # First, since the device's runtime may leave this process with one thread.
     with _bar(console, "teacher", data.tests) as progress:
         teacher = teacher_answers(pair, data.tests, progress)
+    with _bar(console, "before", data.tests) as progress:
+        before = device_answers(device.runtime(None), data.tests, progress)
     return before, teacher
 
 
@@ -110,39 +115,34 @@ def _captions(
 ) -> dict[str, Captions]:
     found = {}
     for each in tests:
-        scores = [caption_scores(each, said[each.domain]) for said in (before, after, teacher)]
+        scores = [caption_scores(each, by[each.domain]) for by in (before, after, teacher)]
         if (first := scores[0]) and (second := scores[1]) and (third := scores[2]):
             found[each.domain] = Captions(before=first, after=second, teacher=third)
     return found
 
 
 def _loop(
-    options: DemoOptions, data: DemoData, console: Console
+    options: DemoOptions, device: DemoDevice, data: DemoData, console: Console
 ) -> tuple[dict[str, Any], CloudStatus]:
     """Cloud and device as two processes, until the stream is over and nothing is under way."""
     state = options.state
     cloud_config = write_cloud_config(options)
     paced = [f"{key}={value}" for key, value in options.pace.cloud.items()]
     serve = ["cloud", "serve", "--config", str(cloud_config)]
-    serve += _assigned((*paced, *options.cloud_settings))
+    serve += assigned((*paced, *options.cloud_settings))
     with program("cloud", serve, state / "cloud.log") as cloud:
         port = wait_for_file(state / "cloud" / "port", cloud, READY_S)
         address = f"127.0.0.1:{port}"
-        device_config = write_device_config(options, address)
-        run = ["device", "run", "--config", str(device_config), "--source", str(data.stream)]
-        run += _assigned(options.device_settings)
-        with program("device", run, state / "device.log") as device:
-            _watch(options, data, console, cloud, device, address)
+        run = ["device", "run", *device.arguments, "--cloud", address]
+        run += ["--source", str(data.stream)]
+        with program("device", run, state / "device.log") as running:
+            _watch(device.config.state, data, console, cloud, running, address)
         found = fetch_status(address, timeout_s=10.0)
-    return read_status(state / "device"), found
-
-
-def _assigned(settings: Sequence[str]) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
+    return read_status(device.config.state), found
 
 
 def _watch(
-    options: DemoOptions,
+    device_state: Path,
     data: DemoData,
     console: Console,
     cloud: Program,
@@ -151,7 +151,7 @@ def _watch(
 ) -> None:
     """Show both sides until the device has ended by itself."""
     deadline = time.monotonic() + LOOP_S
-    told = 0.0
+    printed = 0.0
     curve: list[float] = []
     status: CloudStatus | None = None
     live = Live(console=console, refresh_per_second=4, transient=True)
@@ -161,11 +161,11 @@ def _watch(
             if time.monotonic() > deadline:
                 raise DriftlineError(f"the loop did not end within {LOOP_S:.0f} s")
             status = _ask(address) or status
-            view = view_of(read_status(options.state / "device"), status, data.num_rows, curve)
+            view = view_of(read_status(device_state), status, data.num_rows, curve)
             if console.is_terminal:
                 live.update(render(view))
-            elif time.monotonic() - told >= LINE_EVERY_S:
-                told = time.monotonic()
+            elif time.monotonic() - printed >= LINE_EVERY_S:
+                printed = time.monotonic()
                 console.print(line(view), highlight=False)
             time.sleep(REFRESH_S)
     device.check()

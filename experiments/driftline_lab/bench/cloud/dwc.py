@@ -15,7 +15,9 @@ from typing import Any
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.artifacts import load_distilled
-from driftline_lab.demo.evaluate import TestSet, device_accuracy, read_test_set
+from driftline_device.runtime.factory import make_runtime
+from driftline_device.runtime.runtime import Runtime
+from driftline_lab.demo.evaluate import TestSet, accuracy, device_answers, read_test_set
 from driftline_shared.errors import DataError
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter, adapter_fp16_bytes
@@ -28,7 +30,9 @@ def run_dwc(states: Sequence[Path], pair_name: str = "tiny") -> dict[str, Any]:
     `kept` of all: the sum of what updates gained over the sum of what candidates gained.
     """
     pair = load_pair(pair_name)
-    rows = [row for state in states for row in _rows(pair, state)]
+    # The number of threads changes the time and not the answers.
+    runtime = make_runtime(pair, threads=0)
+    rows = [row for state in states for row in _rows(pair, runtime, state)]
     if not rows:
         raise DataError(f"no released update below {[str(state) for state in states]}")
     gained = sum(row["released"] - row["before"] for row in rows)
@@ -43,7 +47,7 @@ def run_dwc(states: Sequence[Path], pair_name: str = "tiny") -> dict[str, Any]:
     }
 
 
-def _rows(pair: Pair, state: Path) -> list[dict[str, Any]]:
+def _rows(pair: Pair, runtime: Runtime, state: Path) -> list[dict[str, Any]]:
     test = read_test_set("drifted", state / "data" / "test.jsonl")
     registry = ReleaseRegistry(state / "cloud" / "releases")
     line = f"{pair.name}-{pair.base_model[:12]}"
@@ -60,13 +64,14 @@ def _rows(pair: Pair, state: Path) -> list[dict[str, Any]]:
                 "version": version,
                 "update_bytes": num_bytes,
                 "of_fp16_adapter": num_bytes / adapter_fp16_bytes(released),
-                "before": _accuracy(pair, base, test),
-                "candidate": _accuracy(pair, found.adapter, test),
-                "released": _accuracy(pair, released, test),
+                "before": _accuracy(runtime, base, test),
+                "candidate": _accuracy(runtime, found.adapter, test),
+                "released": _accuracy(runtime, released, test),
             }
         )
     return rows
 
 
-def _accuracy(pair: Pair, adapter: Adapter, test: TestSet) -> float:
-    return device_accuracy(pair, adapter, [test], lambda _: None)[test.domain]
+def _accuracy(runtime: Runtime, adapter: Adapter, test: TestSet) -> float:
+    runtime.swap(adapter, runtime.version + 1)
+    return accuracy(test, device_answers(runtime, [test], lambda _: None)[test.domain])

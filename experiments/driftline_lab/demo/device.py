@@ -1,0 +1,87 @@
+"""The demo's device: its settings, the pair it runs, and its runtime once more, to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftline_device.config import DeviceConfig, load_config
+from driftline_device.program.assembly import runtime_for
+from driftline_device.runtime.factory import no_compressor_on_onnx
+from driftline_device.runtime.runtime import Runtime
+from driftline_device.updates.slots import Loaded, Slots
+from driftline_lab.demo.options import DemoOptions
+from driftline_lab.demo.settings import write_device_config
+from driftline_shared.errors import ConfigError
+from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.config import parse_assignment
+from driftline_shared.program.extras import needs_extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoDevice:
+    """A device as `driftline device run ARGUMENTS` starts it.
+
+    `config`: what it reads there. `pair`: what it runs: the demo's pair, or an export of it.
+    """
+
+    arguments: tuple[str, ...]
+    config: DeviceConfig
+    pair: Pair
+
+    def runtime(self, version: Loaded | None) -> Runtime:
+        """The runtime of the device, made of the device's own settings, under `version`.
+
+        None is version 0. Raises ConfigError or PairError where the device could not start.
+        """
+        runtime = runtime_for(self.config, self.pair)
+        if version is not None:
+            runtime.swap(version.adapter, version.version)
+        return runtime
+
+    def version_in_force(self) -> Loaded | None:
+        """What the device ended with, read from its slots; None if it is still version 0."""
+        slots = Slots(self.config.state / "slots")
+        found = slots.pointer()
+        if found.slot is None:
+            return None
+        return slots.load(found.slot, found.version, base_model=self.pair.base_model)
+
+
+def prepare_device(options: DemoOptions, pair: Pair) -> DemoDevice:
+    """Read the device's settings as the device will; export the pair if it is to run an export.
+
+    Raises ConfigError for settings that no device runs with, or a device that runs another pair.
+    """
+    file = write_device_config(options)
+    arguments = ["--config", str(file), *assigned(options.device_settings)]
+    overrides = dict(parse_assignment(text) for text in options.device_settings)
+    config = load_config(file, overrides)
+    if config.runtime == "onnx" and config.compressor:
+        raise ConfigError(no_compressor_on_onnx(config.compressor))
+    runs = load_pair(config.pair)
+    if runs.base_model != pair.base_model:
+        raise ConfigError(
+            f"the device's pair {config.pair} is not {options.pair} nor an export of it, so the "
+            "cloud has no updates for it: leave `pair` out of --set-device"
+        )
+    if config.runtime == "onnx" and runs.exported is None:
+        folder = _export(pair, options.state / "export")
+        arguments += ["--pair", str(folder)]
+        config = load_config(file, {**overrides, "pair": str(folder)})
+        runs = load_pair(folder)
+    return DemoDevice(arguments=tuple(arguments), config=config, pair=runs)
+
+
+def assigned(settings: Sequence[str]) -> list[str]:
+    """key=value settings as flags of a program."""
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def _export(pair: Pair, folder: Path) -> Path:
+    with needs_extra("exporting the pair for runtime = 'onnx'", "export"):
+        from driftline_shared.models.export.pair_export import export_pair
+
+        export_pair(pair, folder, force=True, report=lambda _: None)
+    return folder
