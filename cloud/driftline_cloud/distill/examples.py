@@ -87,7 +87,7 @@ def split_source(source: SourceSet) -> tuple[list[SourceRow], list[SourceRow]]:
     return training, [row for row in rows if row.image % GATE_EVERY == 0]
 
 
-def choose(rows: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
+def draw_rows(rows: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
     """At most `count` of `rows`, drawn without return, in a drawn order."""
     return [rows[int(i)] for i in rng.permutation(len(rows))[:count]]
 
@@ -135,8 +135,8 @@ def plan_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list
     return batches
 
 
-class Deck:
-    """Draws hands of indices: each index once before any comes again, in a drawn order."""
+class IndexSampler:
+    """Draws some indices at a time: each once before any comes again, in a drawn order."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._size = size
@@ -144,10 +144,10 @@ class Deck:
         self._left: list[int] = []
 
     def draw(self, count: int) -> list[int]:
-        """`count` indices (all of them when the deck is smaller)."""
-        hand: list[int] = []
-        while len(hand) < min(count, self._size):
+        """`count` indices (all of them where there are fewer)."""
+        drawn: list[int] = []
+        while len(drawn) < min(count, self._size):
             if not self._left:
                 self._left = [int(i) for i in self._rng.permutation(self._size)]
-            hand.append(self._left.pop())
-        return hand
+            drawn.append(self._left.pop())
+        return drawn

@@ -37,7 +37,7 @@ class GateLimits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class GateVerdict:
     """Whether the candidate passed, why in one sentence, and every number that was looked at."""
 
     accepted: bool
@@ -45,7 +45,7 @@ class Verdict:
     numbers: dict[str, float]
 
 
-def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = None) -> Verdict:
+def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = None) -> GateVerdict:
     """Hold `candidate` against `base` (the adapter in use, scored on the same sets)."""
     limits = limits or GateLimits()
     numbers = {
@@ -58,7 +58,7 @@ def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = N
     reason = "; ".join(failures) or (
         f"agreement with the teacher rose from {base.agreement:.3f} to {candidate.agreement:.3f}"
     )
-    return Verdict(accepted=not failures, reason=reason, numbers=numbers)
+    return GateVerdict(accepted=not failures, reason=reason, numbers=numbers)
 
 
 def judge_packed(
@@ -68,7 +68,7 @@ def judge_packed(
     limits: GateLimits | None = None,
     *,
     keep_gain: float = 0.95,
-) -> Verdict:
+) -> GateVerdict:
     """Whether a decoded update passes the gate itself and keeps that share of what was gained.
 
     algorithms.md, section 3.5: the gate runs on what devices will hold, never on the candidate.
@@ -83,8 +83,8 @@ def judge_packed(
     numbers = {**verdict.numbers, "kept_gain": share}
     if verdict.accepted and share < keep_gain - _SLACK:
         reason = f"the update keeps {share:.3f} of the candidate's gain, {keep_gain:.3f} is asked"
-        return Verdict(accepted=False, reason=reason, numbers=numbers)
-    return Verdict(accepted=verdict.accepted, reason=verdict.reason, numbers=numbers)
+        return GateVerdict(accepted=False, reason=reason, numbers=numbers)
+    return GateVerdict(accepted=verdict.accepted, reason=verdict.reason, numbers=numbers)
 
 
 def _kept_share(packed: float, candidate: float, base: float) -> float:

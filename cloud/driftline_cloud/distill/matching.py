@@ -138,9 +138,9 @@ class RespelledTeacher:
         """See `MultimodalModel.generate`; `tokens` are the student's ids, as many at most, while
         probabilities and lengths are of the teacher's own steps.
         """
-        said = self._teacher.generate(batch, max_new_tokens, on_token)
-        tokens = [self._spelling.to_student(row)[:max_new_tokens] for row in said.tokens]
-        return replace(said, tokens=tokens)
+        generated = self._teacher.generate(batch, max_new_tokens, on_token)
+        tokens = [self._spelling.to_student(row)[:max_new_tokens] for row in generated.tokens]
+        return replace(generated, tokens=tokens)
 
     def answer_ids(self, text: str) -> list[int]:
         """See `MultimodalModel.answer_ids`; the student's."""

@@ -12,7 +12,7 @@ from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import (
     Example,
     by_size,
-    choose,
+    draw_rows,
     from_samples,
     from_source,
     split_source,
@@ -97,7 +97,9 @@ def agree(
 def _source(models: Models, settings: DistilSettings) -> list[Example]:
     """The gate's source rows, all tokens, with their true answers."""
     source = models.pair.source_set()
-    rows = choose(split_source(source)[1], settings.gate_source_rows, np.random.default_rng(_SEED))
+    rows = draw_rows(
+        split_source(source)[1], settings.gate_source_rows, np.random.default_rng(_SEED)
+    )
     return [from_source(source, row, models.student.answer_ids(row.answer)) for row in rows]
 
 
@@ -105,6 +107,6 @@ def _num_steps(models: Models, examples: Sequence[Example], settings: DistilSett
     lengths: list[int] = []
     for batch in by_size(examples, settings.label_batch_size):
         prompt = passes.prompt(models.student, [examples[i] for i in batch])
-        said = models.student.generate(prompt, models.pair.max_new_tokens)
-        lengths += [int(n) for n in said.lengths]
+        generated = models.student.generate(prompt, models.pair.max_new_tokens)
+        lengths += [int(n) for n in generated.lengths]
     return float(np.mean(lengths)) if lengths else 0.0

@@ -80,7 +80,7 @@ def label(
     with passes.fixed_threads(settings.threads):
         asked = [examples[number] for number in others]
         found = answer(model, pair, asked, settings, part_of(progress, 0.0, share))
-        said = dict(zip(others, found, strict=True))
+        answers = dict(zip(others, found, strict=True))
         if own is not None:
             for start in range(0, len(pictured), settings.label_batch_size):
                 some = pictured[start : start + settings.label_batch_size]
@@ -91,21 +91,21 @@ def label(
                     pair.token_space.grid,
                 )
                 found = answer(own, pair, asked, settings, _ignore)
-                said |= dict(zip(some, found, strict=True))
-                progress(len(said) / len(samples))
+                answers |= dict(zip(some, found, strict=True))
+                progress(len(answers) / len(samples))
     return [
         Label(
             sample_id=sample.id,
-            text=said[number].text,
-            tokens=said[number].tokens,
-            confidence=said[number].confidence,
+            text=answers[number].text,
+            tokens=answers[number].tokens,
+            confidence=answers[number].confidence,
         )
         for number, sample in enumerate(samples)
     ]
 
 
 def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[int]:
-    """Which samples are answered from their pictures; says so, or that regions came in vain."""
+    """Which samples are answered from their pictures; logs it, and regions nobody needs."""
     found = [number for number, sample in enumerate(samples) if sample.regions is not None]
     if found and own is None:
         _log.warning(
@@ -128,7 +128,7 @@ def _ignore(_share: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class TeacherAnswer:
     """A greedy answer: text, token ids with the end token, geometric mean probability."""
 
     text: str
@@ -143,17 +143,17 @@ def answer(
     examples: Sequence[Example],
     settings: DistilSettings,
     progress: Progress,
-) -> list[Said]:
+) -> list[TeacherAnswer]:
     """Greedy answers to the questions of `examples`, in their order."""
-    found: dict[int, Said] = {}
+    found: dict[int, TeacherAnswer] = {}
     for batch in by_size(examples, settings.label_batch_size):
         prompt = passes.prompt(model, [examples[i] for i in batch])
-        said = model.generate(prompt, pair.max_new_tokens)
+        generated = model.generate(prompt, pair.max_new_tokens)
         for row, i in enumerate(batch):
-            found[i] = Said(
-                text=said.texts[row],
-                tokens=tuple(said.tokens[row]),
-                confidence=_confidence(said.top1[row, : said.lengths[row]]),
+            found[i] = TeacherAnswer(
+                text=generated.texts[row],
+                tokens=tuple(generated.tokens[row]),
+                confidence=_confidence(generated.top1[row, : generated.lengths[row]]),
             )
         progress(len(found) / len(examples))
     return [found[i] for i in range(len(examples))]
@@ -180,10 +180,10 @@ def ask_more(
             if (id(example.values), question) not in known:
                 known.add((id(example.values), question))
                 asked.append(replace(example, question=question))
-    said = answer(model, pair, asked, settings, _ignore)
+    answers = answer(model, pair, asked, settings, _ignore)
     return [
         replace(example, answer=one.tokens)
-        for example, one in zip(asked, said, strict=True)
+        for example, one in zip(asked, answers, strict=True)
         if one.confidence >= settings.confidence_floor and one.tokens
     ]
 
@@ -195,7 +195,7 @@ def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
+class TeacherOutputs:
     """What the teacher, and the student before the round, did with one example of n answer tokens.
 
     `projected` (K, D_t), `hidden` (m, D_t), `logits` (m, S), `old_logits` (n, C): None where no
@@ -234,7 +234,7 @@ class Observer:
         self._matching = matching
         self._examples = examples
         self._settings = settings
-        self._kept: dict[int, Observation] = {}
+        self._kept: dict[int, TeacherOutputs] = {}
         self._old: dict[int, Tensor] = {}
         num_bytes = 0
         for batch in by_size(examples, settings.label_batch_size):
@@ -245,18 +245,18 @@ class Observer:
                 num_bytes += sum(one.num_bytes for one in observed)
                 self._kept |= dict(zip(batch, observed, strict=True))
 
-    def of(self, indices: Sequence[int]) -> list[Observation]:
-        """Observations of examples that all have the same K."""
+    def of(self, indices: Sequence[int]) -> list[TeacherOutputs]:
+        """The outputs for examples that all have the same K."""
         if all(i in self._kept for i in indices):
             return [self._kept[i] for i in indices]
         return self._watch_teacher(indices)
 
     @torch.no_grad()
-    def _watch_teacher(self, indices: Sequence[int]) -> list[Observation]:
+    def _watch_teacher(self, indices: Sequence[int]) -> list[TeacherOutputs]:
         settings = self._settings
         if settings.a2 == settings.a3 == settings.a4 == 0:
             empty = dict.fromkeys(("projected", "hidden", "logits"))
-            return [Observation(**empty, old_logits=self._old.get(i)) for i in indices]
+            return [TeacherOutputs(**empty, old_logits=self._old.get(i)) for i in indices]
         seen = passes.run(self._teacher, [self._examples[i] for i in indices])
         hidden, logits = seen.hidden.split(seen.lengths), seen.logits.split(seen.lengths)
         labels = seen.labels.split(seen.lengths)
@@ -264,12 +264,12 @@ class Observer:
         for row, i in enumerate(indices):
             steps = self._matching.steps(self._examples[i].answer, labels[row].tolist())
             at = slice(None) if steps is None else steps[1].to(self._teacher.device)
-            said = self._matching.of_teacher(logits[row][at]) if settings.a2 > 0 else None
+            logits_at = self._matching.of_teacher(logits[row][at]) if settings.a2 > 0 else None
             found.append(
-                Observation(
+                TeacherOutputs(
                     projected=seen.projected[row].float().clone() if settings.a3 > 0 else None,
                     hidden=hidden[row][at].clone() if settings.a4 > 0 else None,
-                    logits=said.clone() if said is not None else None,
+                    logits=logits_at.clone() if logits_at is not None else None,
                     old_logits=self._old.get(i),
                     steps=None if steps is None else steps[0],
                 )

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import (
-    Deck,
     Example,
+    IndexSampler,
     by_size,
-    choose,
+    draw_rows,
     from_samples,
     from_source,
     keep_some,
@@ -30,7 +30,7 @@ from driftline_cloud.distill.losses.alignment import Alignment
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
-from driftline_cloud.distill.teacher import Observation, Observer, ask_more
+from driftline_cloud.distill.teacher import Observer, TeacherOutputs, ask_more
 from driftline_cloud.jobs import Distilled, DistillJob, Label
 from driftline_shared.callbacks import Progress
 from driftline_shared.models.adapters import slots
@@ -101,7 +101,7 @@ def _source_examples(
     if settings.num_source_rows == 0 or settings.memory_batch_size == 0:
         return []
     source = models.pair.source_set()
-    rows = choose(split_source(source)[0], settings.num_source_rows, rng)
+    rows = draw_rows(split_source(source)[0], settings.num_source_rows, rng)
     kept = int(np.median([example.num_tokens for example in fresh])) if fresh else 0
     found = []
     for number, row in enumerate(rows):
@@ -131,8 +131,8 @@ class _Run:
         self._num_fresh = len(fresh)
         self._num_steps = settings.num_steps(len(fresh))
         self._examples = [*fresh, *memory] if fresh else []
-        self._fresh = Deck(len(fresh), np.random.default_rng([job.seed, 2]))
-        self._memory = Deck(len(memory), np.random.default_rng([job.seed, 3]))
+        self._fresh = IndexSampler(len(fresh), np.random.default_rng([job.seed, 2]))
+        self._memory = IndexSampler(len(memory), np.random.default_rng([job.seed, 3]))
         self._observer = Observer(
             models.teacher, models.student, self._examples, settings, models.matching
         )
@@ -172,16 +172,16 @@ class _Run:
     def _step(self) -> dict[str, float]:
         """One optimizer step; the value of each term before it."""
         settings = self._settings
-        hand = self._fresh.draw(settings.batch_size)
-        hand += [self._num_fresh + i for i in self._memory.draw(settings.memory_batch_size)]
-        chosen = [self._examples[i] for i in hand]
+        drawn = self._fresh.draw(settings.batch_size)
+        drawn += [self._num_fresh + i for i in self._memory.draw(settings.memory_batch_size)]
+        chosen = [self._examples[i] for i in drawn]
         num_memory = sum(example.memory for example in chosen)
         self._optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
         for places in by_size(chosen, len(chosen)):
-            group = [hand[place] for place in places]
+            group = [drawn[place] for place in places]
             terms = self._terms(group)
-            share = len(group) / len(hand)
+            share = len(group) / len(drawn)
             remembered = sum(self._examples[i].memory for i in group) / max(num_memory, 1)
             loss = torch.zeros(())
             for name, (weight, value) in terms.items():
@@ -309,7 +309,7 @@ class _Matched:
     index: Tensor | None
 
     @staticmethod
-    def of(lengths: list[int], observed: Sequence[Observation]) -> _Matched:
+    def of(lengths: list[int], observed: Sequence[TeacherOutputs]) -> _Matched:
         if all(one.steps is None for one in observed):
             return _Matched(lengths=lengths, index=None)
         starts = np.cumsum([0, *lengths[:-1]])
@@ -339,5 +339,5 @@ def rate_share(step: int, num_steps: int, settings: DistilSettings) -> float:
     return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * along))
 
 
-def _parts(observed: Sequence[Observation], name: str) -> list[Tensor]:
+def _parts(observed: Sequence[TeacherOutputs], name: str) -> list[Tensor]:
     return [part for one in observed if (part := getattr(one, name)) is not None]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from driftline_cloud.distill.gate import Verdict
+from driftline_cloud.distill.gate import GateVerdict
 from driftline_cloud.intake.line import Line
 from driftline_cloud.jobs import Distilled
 from driftline_cloud.release.arrays import load_packed, save_packed
@@ -96,7 +96,7 @@ class Releases:
         gate: ScoredGate,
         folder: Path,
         progress: Progress,
-    ) -> Verdict:
+    ) -> GateVerdict:
         """Choose the update and keep it in `folder`; not accepted if every packing spoils it."""
         base = self.canonical(round_.base_version)
         choice = choose(
@@ -113,12 +113,12 @@ class Releases:
         numbers = {**verdict.numbers, **_numbers(choice)}
         if not verdict.accepted:
             reason = f"no packing within {choice.budget_bytes} bytes passes: {verdict.reason}"
-            return Verdict(accepted=False, reason=reason, numbers=numbers)
+            return GateVerdict(accepted=False, reason=reason, numbers=numbers)
         if not choice.good_enough:
             # It passes the gate; what it lacks stays in the residual and goes with the next one.
             _log.warning("update.cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)
         save_packed(folder / _PACKED, choice.packed)
-        return Verdict(accepted=True, reason=choice.packed.label, numbers=numbers)
+        return GateVerdict(accepted=True, reason=choice.packed.label, numbers=numbers)
 
     def publish(self, round_: Round, folder: Path) -> Manifest:
         """Make the update in `folder` the next version; again and again gives the one it made."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_cloud.distill.gate import GateLimits, Verdict, judge, judge_packed
+from driftline_cloud.distill.gate import GateLimits, GateVerdict, judge, judge_packed
 from driftline_cloud.jobs import GateScores, ScoreJob
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.update import Adapter, adapter_digest
@@ -28,12 +28,12 @@ class ScoredGate:
         self._keep_gain = keep_gain
         self._known: dict[bytes, GateScores] = {}
 
-    def judge(self, candidate: Adapter, base: Adapter) -> Verdict:
+    def judge(self, candidate: Adapter, base: Adapter) -> GateVerdict:
         """Whether `candidate` is enough better than `base`, and forgets little enough."""
         new, old = self.scores(candidate, base)
         return judge(new, old, self._limits)
 
-    def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> Verdict:
+    def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> GateVerdict:
         """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""
         small, new, old = self.scores(packed, candidate, base)
         return judge_packed(small, new, old, self._limits, keep_gain=self._keep_gain)

@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.sampling import gate
-from driftline_device.sampling.ood import ood_score
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import PairError
 from driftline_shared.exact_match import is_correct
@@ -103,7 +102,7 @@ def _scores(
         "mutual_information": runtime.mutual_information(
             question, answer, passes=PASSES, seed=seed
         ),
-        "ood": ood_score(answer.tokens, pair.token_space),
+        "ood": gate.ood_score(answer.tokens, pair.token_space),
     }
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.pair.token_space import squared_distance
+from driftline_shared.tokens import TokenSpace, VisualTokens
 
 SCORE_KINDS = ("entropy", "margin", "mutual_information", "ood")
 """Every kind of uncertainty a policy may gate on; higher = less sure for all of them."""
@@ -17,7 +19,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Uncertainty:
     """The `score` of `kind`, its conformal `p_value`, and whether that is uncertain."""
 
     kind: str
@@ -46,6 +48,16 @@ def p_value(calibration: NDArray[np.float64], score: float) -> float:
     return (1 + num_not_below) / (len(calibration) + 1)
 
 
+def ood_score(tokens: VisualTokens, space: TokenSpace) -> float:
+    """Mahalanobis distance of the mean token from the source mean, per channel.
+
+    sqrt((z - mean)^T precision (z - mean) / D) with z the mean over tokens: about 1 on source
+    images whatever the width D.
+    """
+    offset = tokens.values.mean(axis=0, dtype=np.float64) - space.mean
+    return float(np.sqrt(max(squared_distance(offset, space.precision), 0.0) / space.width))
+
+
 class Gate:
     """Compares scores with the pair's source calibration set."""
 
@@ -65,7 +77,7 @@ class Gate:
 
     def judge(
         self, scores: Mapping[str, float], lazy: Mapping[str, Callable[[], float]]
-    ) -> Verdict:
+    ) -> Uncertainty:
         """Judge by the score of this gate's kind: from `scores` if it is there, else computed.
 
         `lazy`: kind -> computes that score. Only the kind asked for is ever computed, since
@@ -73,4 +85,6 @@ class Gate:
         """
         score = scores[self.kind] if self.kind in scores else lazy[self.kind]()
         p = p_value(self._calibration, score)
-        return Verdict(kind=self.kind, score=float(score), p_value=p, uncertain=p <= self._level)
+        return Uncertainty(
+            kind=self.kind, score=float(score), p_value=p, uncertain=p <= self._level
+        )

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Runtime
 from driftline_device.sampling.budget import Budget
-from driftline_device.sampling.gate import Gate, Verdict
-from driftline_device.sampling.ood import ood_score
+from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, num_kept, select
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
@@ -167,21 +166,21 @@ class Sampler:
         if not _sendable(question, answer):
             self.counts.invalid += 1
             return None
-        verdict = self._judge(question, answer, runtime, seed)
-        if not np.isfinite(verdict.score):
+        uncertainty = self._judge(question, answer, runtime, seed)
+        if not np.isfinite(uncertainty.score):
             self.counts.invalid += 1
             return None
-        worth = self._budget.see(verdict.score)
-        audit = not verdict.uncertain and lot < self._policy.audit_rate
-        self.counts.uncertain += verdict.uncertain
+        worth = self._budget.see(uncertainty.score)
+        audit = not uncertainty.uncertain and lot < self._policy.audit_rate
+        self.counts.uncertain += uncertainty.uncertain
         self.counts.audit += audit
-        if not (audit or verdict.uncertain):
+        if not (audit or uncertainty.uncertain):
             return None
         if not (audit or worth):
             self.counts.held_back += 1
             return None
         try:
-            sample = self._sample(question, answer, runtime, verdict, audit, image)
+            sample = self._sample(question, answer, runtime, uncertainty, audit, image)
             fits = sample is not None and self._budget.spend(sample_bytes(sample))
         except SampleError as error:
             self.counts.invalid += 1
@@ -206,7 +205,7 @@ class Sampler:
             raise ConfigError(f"audit_rate is {policy.audit_rate}; it lies in 0..1")
         return Gate(self._calibration, kind=policy.gate_score, quantile=policy.gate_quantile)
 
-    def _judge(self, question: str, answer: Answer, runtime: Runtime, seed: int) -> Verdict:
+    def _judge(self, question: str, answer: Answer, runtime: Runtime, seed: int) -> Uncertainty:
         return self._gate.judge(
             answer.scores,
             {
@@ -222,7 +221,7 @@ class Sampler:
         question: str,
         answer: Answer,
         runtime: Runtime,
-        verdict: Verdict,
+        uncertainty: Uncertainty,
         audit: bool,
         image: NDArray[np.uint8] | None,
     ) -> Sample | None:
@@ -242,8 +241,8 @@ class Sampler:
             answer=answer.text,
             tokens=coded.tokens,
             regions=coded.regions,
-            scores=_finite({**answer.scores, verdict.kind: verdict.score}),
-            priority=1.0 - verdict.p_value,
+            scores=_finite({**answer.scores, uncertainty.kind: uncertainty.score}),
+            priority=1.0 - uncertainty.p_value,
             created_unix_s=int(self._clock.now_s()),
             adapter_version=answer.version,
             audit=audit,

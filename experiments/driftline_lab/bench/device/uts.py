@@ -20,7 +20,7 @@ from driftline_device.daemon.state_files import Memory
 from driftline_device.program.assembly import make_sampler
 from driftline_device.runtime.factory import RuntimeName, make_runtime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.sampling.ood import ood_score
+from driftline_device.sampling.gate import ood_score
 from driftline_lab.data.streams import Segment, stream
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.host.clock import SystemClock

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline_cloud.distill.examples import Deck, Example, by_size, keep_some, split_source
+from driftline_cloud.distill.examples import Example, IndexSampler, by_size, keep_some, split_source
 from driftline_shared.pair.pair import SourceSet
 
 
@@ -26,13 +26,13 @@ def test_batches_hold_everything_once_with_one_size_each(sizes: list[int], batch
     assert len(batches) == sum(-(-sizes.count(size) // batch) for size in set(sizes))
 
 
-def test_a_deck_deals_every_index_before_it_shuffles_again() -> None:
-    deck = Deck(10, np.random.default_rng(0))
-    dealt = [i for _ in range(5) for i in deck.draw(4)]
-    assert sorted(dealt[:10]) == sorted(dealt[10:]) == list(range(10))
-    assert dealt[:10] != dealt[10:]
-    assert len(Deck(3, np.random.default_rng(0)).draw(8)) == 3
-    assert Deck(0, np.random.default_rng(0)).draw(8) == []
+def test_every_index_comes_before_any_comes_again() -> None:
+    sampler = IndexSampler(10, np.random.default_rng(0))
+    drawn = [i for _ in range(5) for i in sampler.draw(4)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+    assert len(IndexSampler(3, np.random.default_rng(0)).draw(8)) == 3
+    assert IndexSampler(0, np.random.default_rng(0)).draw(8) == []
 
 
 def test_kept_tokens_stay_at_their_positions() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from driftline_device.sampling.ood import ood_score
+from driftline_device.sampling.gate import ood_score
 from driftline_shared.pair.token_space import pool, pooled_statistics
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
 
