@@ -55,7 +55,7 @@ class CloudConfig(ProgramSettings):
     """Everything `driftline cloud serve` reads. `database_url`: empty is SQLite in `state`.
 
     `update_expires_s`: after its round a device may no longer apply an update; 0: never.
-    `drain_s`: for work in hand when the cloud stops.
+    `drain_s`: for running work when the cloud stops.
     """
 
     model_config = SettingsConfigDict(

@@ -1,4 +1,4 @@
-"""Scores adapters on the gate's sets: what `gate.judge` is given."""
+"""Scores adapters on the gate's sets: what `gate.judge` compares."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class DeviceRegister:
             return _find(connection, device_id)
 
     def seen(self, device_id: str, *, now_unix_s: int, adapter_version: int | None = None) -> None:
-        """Note a sign of life, and what the device runs if it said so."""
+        """Note a sign of life, and what the device runs where it is known."""
         values: dict[str, Any] = {"last_seen_unix_s": now_unix_s}
         if adapter_version is not None:
             values["adapter_version"] = adapter_version

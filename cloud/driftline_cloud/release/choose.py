@@ -57,7 +57,7 @@ class ChooseSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """What a judge says of a decoded update: `kept_gain` is the share of the candidate's gain."""
+    """The verdict on a decoded update: `kept_gain` is the share of the candidate's gain."""
 
     good_enough: bool
     kept_gain: float

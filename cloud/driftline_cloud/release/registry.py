@@ -72,7 +72,7 @@ class ReleaseRegistry:
             same = adapter_digest(self.canonical(line.id, 0)) == adapter_digest(initial)
             if known != line or not same:
                 raise ConfigError(
-                    f"line {line.id} was begun with another pair or version 0; "
+                    f"line {line.id} was started with another pair or version 0; "
                     "point the cloud to another state folder"
                 )
 

@@ -37,7 +37,9 @@ from driftline_shared.host.clock import Clock
 _log = structlog.get_logger(__name__)
 
 Watch = Callable[[str, Round], None]
-"""Told `begun` (state stored, work ahead), `worked` (result stored), `changed` (state stored)."""
+"""Called with `started` (state stored, work ahead), `worked` (result stored) or `changed` (state
+stored).
+"""
 
 
 class _Stopped(BaseException):
@@ -155,7 +157,7 @@ class Coordinator:
         round_ = begin(round_, now_unix_s=self._clock.now_s())
         self._ledger.save(round_)
         self._progress = 0.0
-        self._watch("begun", round_)
+        self._watch("started", round_)
         started_s = self._clock.monotonic_s()
         try:
             after = self._work.do(round_, self._report)

@@ -53,7 +53,7 @@ OPEN_STATES = frozenset(TRANSITIONS) - FINAL_STATES
 class Round:
     """One pass from waiting samples to a version (or to a reason why not).
 
-    `number`: counts the rounds of a line from 1. `num_starts`: times the present state was begun
+    `number`: counts the rounds of a line from 1. `num_starts`: times the present state was started
     (a killed cloud counts too). `num_errors`: times it raised. `not_before_unix_s`: back-off.
     `numbers`: what was measured so far, by name. `created_unix_s` is the one time that reaches a
     release, so that a resumed round releases the same bytes.
@@ -172,7 +172,7 @@ def record_error(
 
 
 def is_exhausted(round_: Round, limits: RetryLimits) -> bool:
-    """Whether the present state was begun so often that beginning it again is no use."""
+    """Whether the present state was started so often that starting it again is no use."""
     return round_.num_starts >= limits.max_starts
 
 

@@ -1,7 +1,7 @@
 """The work of each state of a round. Every piece may run again: it gives the same result.
 
 Work depends on what is stored (samples, parts, labels, the candidate's file) and on the round's
-seed, never on the time, on what waits meanwhile, or on how often it was begun.
+seed, never on the time, on what waits meanwhile, or on how often it was started.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _ignore(_event: str, _round: Round) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Makers:
-    """Where the heavy parts come from. `watch` is told of every step of a round."""
+    """Where the heavy parts come from. `watch` is called at every step of a round."""
 
     pair: Callable[[str], Pair] = load_pair
     workers: Callable[[CloudConfig], Workers] = workers_of
@@ -170,7 +170,7 @@ def _assemble(
 
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:
-    """A wrong compressor is told at the start, not in the first round."""
+    """A wrong compressor fails at the start, not in the first round."""
     settings = DistilSettings.from_mapping(config.distil)
     if settings.compressor:
         from driftline_cloud.distill.student import check_compression
@@ -199,9 +199,9 @@ def drift_threshold(pair: Pair, config: CloudConfig) -> float:
 
 
 def _counting(watch: Watch, metrics: CloudMetrics) -> Watch:
-    def told(event: str, round_: Round) -> None:
+    def count_and_watch(event: str, round_: Round) -> None:
         if event == "changed" and not round_.is_open:
             metrics.count_round(str(round_.state))
         watch(event, round_)
 
-    return told
+    return count_and_watch

@@ -33,5 +33,5 @@ def _link_error(address: str, error: grpc.RpcError) -> LinkError:
         details = error.details() or ""
         for key, value in error.trailing_metadata() or ():
             if key == wire.REASON_KEY and value in _KNOWN:
-                return LinkError(f"{address} says: {details}", reason=Reason(str(value)))
+                return LinkError(f"{address} answered: {details}", reason=Reason(str(value)))
     return LinkError(f"no cloud answers at {address}: {details}")

@@ -1,4 +1,4 @@
-"""What the cloud tells Prometheus, on a port of its own."""
+"""The cloud's metrics for Prometheus, on a port of its own."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _GAUGES_S = 10.0
 """How old the gauges of a line may be when Prometheus reads them."""
 
 
-class Door:
+class GrpcServer:
     """The gRPC server of a cloud."""
 
     def __init__(self, cloud: Cloud, limits: StreamLimits | None = None) -> None:
@@ -88,7 +88,7 @@ class Door:
         return port
 
     async def close(self, grace_s: float) -> None:
-        """Take no new calls, end idle streams, let calls in hand finish for `grace_s`."""
+        """Take no new calls, end idle streams, let running calls finish for `grace_s`."""
         await self._health.enter_graceful_shutdown()
         self._draining.begin()
         await self._server.stop(grace_s)
@@ -101,9 +101,9 @@ async def serve(
     stop: asyncio.Event | None = None,
     ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Run a cloud until `stop` is set or the process is told to end.
+    """Run a cloud until `stop` is set or the process is asked to end.
 
-    `ready` is told the port, which is also in `<state>/port`. Raises DriftlineError kinds.
+    `ready` is called with the port, which is also in `<state>/port`. Raises DriftlineError kinds.
     """
     stop = stop or asyncio.Event()
     undo_signals = _stop_on_signals(stop)
@@ -125,14 +125,14 @@ async def _run(
     stop: asyncio.Event,
     ready: Callable[[int], None] | None,
 ) -> None:
-    door = Door(cloud)
+    server = GrpcServer(cloud)
     halt = threading.Event()
     metrics = None
     rounds = threading.Thread(
         target=cloud.coordinator.run, args=(halt,), name="rounds", daemon=True
     )
     try:
-        port = await door.open(config.listen)
+        port = await server.open(config.listen)
         if config.metrics.port:
             metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
         rounds.start()
@@ -145,7 +145,7 @@ async def _run(
         _log.info("cloud.stopping", drain_s=config.drain_s)
     finally:
         halt.set()
-        await door.close(config.drain_s)
+        await server.close(config.drain_s)
         if metrics is not None:
             await asyncio.to_thread(_shut, metrics)
         if rounds.ident is not None:

@@ -104,17 +104,17 @@ class RayWorkers:
             if self._storage is not None:
                 self._storage.mkdir(parents=True, exist_ok=True)
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
-            board = ray.remote(num_cpus=0)(ray_tasks.Board).remote()
-            stack.callback(ray.kill, board)
-            trainer = self._trainer(job, board, storage)
+            panel = ray.remote(num_cpus=0)(ray_tasks.Panel).remote()
+            stack.callback(ray.kill, panel)
+            trainer = self._trainer(job, panel, storage)
             outcome = _Outcome()
             thread = threading.Thread(target=outcome.fill, args=(trainer,), daemon=True)
             thread.start()
             try:
-                self._watch(board, thread, progress)
+                self._watch(panel, thread, progress)
             except BaseException:
-                # The worker asks the board at each step and ends by itself.
-                ray.get(board.stop.remote())
+                # The worker asks the panel at each step and ends by itself.
+                ray.get(panel.stop.remote())
                 thread.join()
                 raise
             result = outcome.result()
@@ -147,7 +147,7 @@ class RayWorkers:
             self._scorer = None
             self._closing.close()
 
-    def _trainer(self, job: DistillJob, board: Any, storage: Path) -> Any:
+    def _trainer(self, job: DistillJob, panel: Any, storage: Path) -> Any:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -155,7 +155,7 @@ class RayWorkers:
         message = ray_tasks.distill_job_to_message(job, put=ray.put)
         return TorchTrainer(
             ray_tasks.train_loop,
-            train_loop_config={"job": message, "board": board, "device": self._device},
+            train_loop_config={"job": message, "panel": panel, "device": self._device},
             scaling_config=ScalingConfig(num_workers=1, use_gpu=self._device.startswith("cuda")),
             run_config=RunConfig(
                 storage_path=str(storage),
@@ -163,16 +163,16 @@ class RayWorkers:
             ),
         )
 
-    def _watch(self, board: Any, thread: threading.Thread, progress: Progress) -> None:
+    def _watch(self, panel: Any, thread: threading.Thread, progress: Progress) -> None:
         """Report how far the worker is until it ends."""
         import ray
 
-        shown = 0.0
+        reported = 0.0
         while thread.is_alive():
             thread.join(POLL_S)
-            self.distilling_pid, share = ray.get(board.look.remote())
-            if share > shown:
-                shown = share
+            self.distilling_pid, share = ray.get(panel.read.remote())
+            if share > reported:
+                reported = share
                 progress(share)
 
     def _resources(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What runs inside Ray's processes, and the messages it is given: plain values and Arrow tables."""
+"""What runs inside Ray's processes, and its messages: plain values and Arrow tables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Labeller:
         return pa.table({"labels": pa.array(rows, pa.large_binary())})
 
 
-class Board:
+class Panel:
     """An actor between the distilling worker and the process that waits for it."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Board:
         self._pid, self._share = pid, share
         return self._stopped
 
-    def look(self) -> tuple[int | None, float]:
+    def read(self) -> tuple[int | None, float]:
         """(process id of the worker, share done)."""
         return self._pid, self._share
 
@@ -84,7 +84,7 @@ class Board:
 
 
 class _StoppedError(Exception):
-    """The board said to stop."""
+    """The panel asked to stop."""
 
 
 def train_loop(config: Mapping[str, Any]) -> None:
@@ -94,10 +94,10 @@ def train_loop(config: Mapping[str, Any]) -> None:
 
     from driftline_cloud.workers.local import LocalWorkers
 
-    board = config["board"]
+    panel = config["panel"]
 
     def report(share: float) -> None:
-        if ray.get(board.write.remote(os.getpid(), share)):
+        if ray.get(panel.write.remote(os.getpid(), share)):
             raise _StoppedError
 
     job = distill_job_from_message(config["job"], get=ray.get)
@@ -125,8 +125,8 @@ class Scorer:
         import ray
 
         job = score_job_from_message(message)
-        given = [transfer.adapter_from_bytes(ray.get(one)) for one in adapters]
-        return [asdict(scores) for scores in self._workers.score(job, given)]
+        loaded = [transfer.adapter_from_bytes(ray.get(one)) for one in adapters]
+        return [asdict(scores) for scores in self._workers.score(job, loaded)]
 
 
 def distill_job_to_message(job: DistillJob, *, put: Put) -> dict[str, Any]:

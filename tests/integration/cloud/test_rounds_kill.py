@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 WORKING = ("snapshot", "labelling", "distilling", "gating", "compressing", "releasing")
 POINTS = [
     "changed:snapshot",
-    *(f"{event}:{state}" for state in WORKING for event in ("begun", "worked")),
+    *(f"{event}:{state}" for state in WORKING for event in ("started", "worked")),
     "during:label",
     "during:distil",
     "during:score",
@@ -90,5 +90,5 @@ def _order(point: str) -> tuple[int, int]:
     """Points in the order in which one round passes them."""
     event, _, name = point.partition(":")
     state = {"label": "labelling", "distil": "distilling", "score": "gating", "done": "releasing"}
-    rank = {"changed": 0, "begun": 1, "during": 2, "worked": 3}[event]
+    rank = {"changed": 0, "started": 1, "during": 2, "worked": 3}[event]
     return WORKING.index(state.get(name, name)), 4 if name == "done" else rank

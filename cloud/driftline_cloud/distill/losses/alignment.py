@@ -10,7 +10,7 @@ RIDGE = 1e-3
 
 
 class Alignment(nn.Module):
-    """y = x W + b on the last axis (a 1x1 convolution along tokens), begun at the best linear fit.
+    """y = x W + b on the last axis (a 1x1 convolution of tokens), started at the best linear fit.
 
     Begun there and not at random, the feature losses ask from their first step for what a linear
     map of the student's features cannot give, instead of first teaching W what it can. `scale` is
