@@ -1,11 +1,15 @@
 # Words to know: setup, demo, test, check, bench (proto after a change of the protocol, docs after new results).
+# CI adds test-slow; coverage is for each night.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# A thread for each worker: more would wait for one another on two cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+SLOW := slow or system or gpu
 PROTOS := $(wildcard proto/driftline_proto/v1/*.proto)
 
-.PHONY: help setup demo test check lint types imports proto proto-drift docs docs-check bench clean
+.PHONY: help setup demo test test-slow coverage check lint types imports proto proto-drift docs docs-check bench clean
 
 help: ## What each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,8 +29,17 @@ setup: $(STAMP) ## Make .venv with pinned packages, once
 demo: $(STAMP) ## The whole loop on this machine, in minutes
 	@$(BIN)/driftline demo $(ARGS)
 
-test: $(STAMP) ## All tests: unit, contract, wire, integration, system
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(STAMP) ## All that guards behaviour, in minutes: unit, contract, wire, integration
+	@$(PYTEST) -m "not ($(SLOW))" $(ARGS)
+
+test-slow: $(STAMP) ## Whole programs, Ray, an install, models built, documents run
+	@$(PYTEST) -m "$(SLOW)" $(ARGS)
+
+coverage: $(STAMP) ## What `make test` runs of the code, by branches, with its floors
+	@$(BIN)/coverage erase && OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered --sort cover
+	@$(BIN)/coverage report --format total --include '*/driftline_shared/*' --fail-under 95
+	@$(BIN)/coverage report --format total --omit '*/driftline_shared/*' --fail-under 90
 
 check: lint types imports proto-drift docs-check ## ruff, mypy, import contracts, generated code and tables up to date
 
@@ -57,4 +70,4 @@ bench: $(STAMP) ## Measure; the last line is JSON
 	@$(BIN)/driftline lab bench all $(ARGS)
 
 clean: ## Remove .venv and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -17,7 +17,7 @@ from driftline_shared.assembly.checkpoint import Parts, read_parts, write_traine
 from driftline_shared.errors import PairError
 from driftline_shared.models.loading import load_model
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PROMPT = "<|im_start|>user\n<image>{question}<|im_end|>\n"
 MAKE = """

@@ -12,7 +12,7 @@ from driftline_shared.models.loading import load_student, load_teacher
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair, load_pair, token_space_digest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ASKED = concepts()[::30]
 """A dozen things of all groups."""

@@ -10,7 +10,7 @@ from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.export_file import load_export
 from driftline_shared.pair.pair import load_pair
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 LEAST = {"fp32": 1.0, "int8": 0.99, "int4": 0.98}
 

@@ -47,6 +47,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_command_runs_in_the_order_of_the_document(workplace: Path) -> None:
     program = build()
     for command in commands():

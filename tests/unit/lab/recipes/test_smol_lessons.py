@@ -21,6 +21,9 @@ from driftline_lab.recipes.smol.lessons import (
 from driftline_lab.recipes.smol.training import Plan
 from driftline_shared.assembly import smollm2
 
+# The tokenizer is read from the packaged language model, which is unpacked whole.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -60,6 +60,7 @@ def encoder() -> Encoder:
     return Encoder(tokenizer=train_tokenizer())
 
 
+@pytest.mark.slow
 def test_a_trial_build_loads_and_answers(trial: Path) -> None:
     model = load_model(trial, prompt=PROMPT, canvas=CANVAS)
     assert model.grid == Grid(frames=NUM_FRAMES, rows=CELLS, cols=CELLS)
@@ -70,6 +71,7 @@ def test_a_trial_build_loads_and_answers(trial: Path) -> None:
     assert "| blind |" in (trial / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_training_reads_a_clip_as_the_loader_does(trial: Path, encoder: Encoder) -> None:
     model = load_model(trial, prompt=PROMPT, canvas=CANVAS)
     assert isinstance(model, LlavaOnevisionModel)
