@@ -127,7 +127,7 @@ def status(
     ] = 5.0,
 ) -> None:
     """Show lines, rounds and devices of a running cloud."""
-    from driftline_cloud.service.client import fetch_status
+    from driftline_shared.rpc.status import fetch_status
 
     found = fetch_status(address or _local_address(state), timeout_s=timeout_s)
     if as_json:

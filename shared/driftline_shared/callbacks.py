@@ -14,6 +14,11 @@ What it raises ends the call.
 Progress = Callable[[float], None]
 """Called with the share of the work that is done, 0..1."""
 
+
+def ignore(*_: object) -> None:
+    """Stands for a callback where no one listens."""
+
+
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 

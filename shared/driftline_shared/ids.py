@@ -1,4 +1,4 @@
-"""Names that are made once: sample ids, and the id a device keeps for ever."""
+"""Names that are made once: of lines and samples, and the id a device keeps for ever."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def new_sample_id(clock: Clock, random_bytes: RandomBytes = os.urandom) -> bytes
     tail[0] = 0x70 | (tail[0] & 0x0F)
     tail[2] = 0x80 | (tail[2] & 0x3F)
     return milliseconds.to_bytes(6, "big") + bytes(tail)
+
+
+def line_id(pair: str, base_model: str) -> str:
+    """The name of the line of every device that runs `base_model` (a hex digest) of `pair`.
+
+    Store, folders, logs and status use it on both sides.
+    """
+    return f"{pair}-{base_model[:12]}"
 
 
 def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:

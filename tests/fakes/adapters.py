@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from driftline_cloud.intake.line import Line
+from driftline_shared.tokens import Grid, TokenSpace
 from driftline_shared.update import Adapter
+
+LINE = Line(
+    pair="tiny",
+    pair_dir=Path("tiny"),
+    base_model="ab" * 32,
+    token_space=TokenSpace(
+        digest="cd" * 32,
+        grid=Grid(rows=1, cols=1),
+        low=np.zeros(1, dtype=np.float32),
+        high=np.ones(1, dtype=np.float32),
+        mean=np.zeros(1, dtype=np.float32),
+        precision=np.ones(1, dtype=np.float32),
+    ),
+)
+"""A line whose adapters these are."""
 
 
 def lora_adapter(num_layers: int = 4, width: int = 48, rank: int = 4) -> Adapter:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from driftline_cloud.service.client import fetch_status
 from driftline_device.updates.slots import Slots
 from driftline_lab.data.streams import Segment, write_stream
 from driftline_lab.demo.processes import program, wait_for_file
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.rpc.status import fetch_status
 from driftline_shared.update import adapter_digest
 from tests.fakes.family_pair import make_family_pair
 

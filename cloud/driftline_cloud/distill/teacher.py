@@ -18,7 +18,7 @@ from driftline_cloud.distill.matching import Matching
 from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Label
-from driftline_shared.callbacks import Progress, part_of
+from driftline_shared.callbacks import Progress, ignore, part_of
 from driftline_shared.models.fit.translation import TRANSLATOR_FILE
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair
@@ -90,7 +90,7 @@ def label(
                     [examples[number] for number in some],
                     pair.token_space.grid,
                 )
-                found = answer(own, pair, asked, settings, _ignore)
+                found = answer(own, pair, asked, settings, ignore)
                 answers |= dict(zip(some, found, strict=True))
                 progress(len(answers) / len(samples))
     return [
@@ -121,10 +121,6 @@ def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[in
             note="their labels come from pictures, all other terms from translated tokens",
         )
     return found
-
-
-def _ignore(_share: float) -> None:
-    return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,7 +176,7 @@ def ask_more(
             if (id(example.values), question) not in known:
                 known.add((id(example.values), question))
                 asked.append(replace(example, question=question))
-    answers = answer(model, pair, asked, settings, _ignore)
+    answers = answer(model, pair, asked, settings, ignore)
     return [
         replace(example, answer=one.tokens)
         for example, one in zip(asked, answers, strict=True)

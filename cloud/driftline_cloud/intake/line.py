@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftline_shared.ids import line_id
 from driftline_shared.tokens import TokenSpace
 
 
@@ -19,5 +20,5 @@ class Line:
 
     @property
     def id(self) -> str:
-        """The name of the line in store, folders, logs and status."""
-        return f"{self.pair}-{self.base_model[:12]}"
+        """The name of the line."""
+        return line_id(self.pair, self.base_model)

@@ -29,12 +29,12 @@ def adapter_to_bytes(adapter: Adapter) -> bytes:
 
 
 def adapter_from_file(path: Path) -> Arrays:
-    """The adapter in `path`; DriftlineError (internal) if the disk lost it."""
+    """The adapter in `path` in name order; DriftlineError (internal) if the disk lost it."""
     try:
-        arrays: Arrays = load(path.read_bytes())
+        # A file gives its tensors in any order, and work may draw numbers by tensor.
+        return dict(sorted(load(path.read_bytes()).items()))
     except (OSError, SafetensorError) as error:
         raise DriftlineError(f"{path.name} of a release cannot be read: {error}") from error
-    return arrays
 
 
 def save_packed(path: Path, packed: Packed) -> None:

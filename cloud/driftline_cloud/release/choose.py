@@ -21,7 +21,7 @@ from driftline_cloud.release.selection import (
     importance_of,
     select_share,
 )
-from driftline_shared.callbacks import Progress
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
 _log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ def choose(
     judge: Judge,
     cost: Cost,
     settings: ChooseSettings,
-    progress: Progress = lambda done: None,
+    progress: Progress = ignore,
 ) -> Choice:
     """The smallest update from `base` (C_v) towards `target` (T) that `judge` finds good enough.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from driftline_cloud.intake.line import Line
 from driftline_cloud.release.packer import Packed
 from driftline_shared.bounds import check_manifest
 from driftline_shared.errors import Reason, UpdateError
@@ -15,16 +16,6 @@ from driftline_shared.update import Manifest, TensorEntry, UpdateKind
 from driftline_shared.wire import dump_manifest
 
 _BYTES = frozenset({"base_digest", "target_digest", "blob_digest", "signature", "digest"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LineIdentity:
-    """What every manifest of a line repeats. `id`: the line's name in folders and logs."""
-
-    id: str
-    pair: str
-    base_model: str
-    token_space: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +30,13 @@ class Lineage:
 
 
 def manifest_of(
-    packed: Packed, line: LineIdentity, lineage: Lineage, *, base_version: int, target_version: int
+    packed: Packed, line: Line, lineage: Lineage, *, base_version: int, target_version: int
 ) -> Manifest:
     """The manifest under which `packed` is offered."""
     manifest = Manifest(
         pair=line.pair,
         base_model=line.base_model,
-        token_space=line.token_space,
+        token_space=line.token_space.digest,
         base_version=base_version,
         target_version=target_version,
         base_digest=packed.base_digest,

@@ -15,29 +15,27 @@ drafts are removed, blobs that no manifest names as well. One process writes.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Collection
-from dataclasses import asdict
 from pathlib import Path
 
 import structlog
 
+from driftline_cloud.intake.line import Line
 from driftline_cloud.release.arrays import Arrays, adapter_from_file, adapter_to_bytes
 from driftline_cloud.release.blobs import BlobStore
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.direct import pack_direct
 from driftline_cloud.release.manifests import (
     Lineage,
-    LineIdentity,
     manifest_from_json,
     manifest_of,
     manifest_to_json,
 )
 from driftline_cloud.release.packer import Packed, pack_full
 from driftline_shared.errors import ConfigError, Reason, UpdateError
-from driftline_shared.host.durable import remove_drafts, write_atomic
+from driftline_shared.host.durable import read_json, remove_drafts, write_atomic, write_json
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 
@@ -55,26 +53,31 @@ class ReleaseRegistry:
         (folder / "lines").mkdir(parents=True, exist_ok=True)
         (folder / "blobs").mkdir(exist_ok=True)
         self.blobs = BlobStore(folder / "blobs")
-        self._lines: dict[str, LineIdentity] = {}
+        self._lines: dict[str, Line] = {}
         self._recover()
 
-    def open_line(self, line: LineIdentity, initial: Adapter) -> None:
-        """Begin `line` at version 0 with `initial`, or check that it began so."""
+    def open_line(self, line: Line, initial: Adapter) -> None:
+        """Start `line` at version 0 with `initial`, or check that it was started so."""
         if not _LINE_NAME.fullmatch(line.id):
             raise ConfigError(f"{line.id[:40]!r} cannot name a line")
         with self._lock:
-            if line.id not in self._lines:
+            path = self._line_folder(line.id) / "line.json"
+            described = {
+                "id": line.id,
+                "pair": line.pair,
+                "base_model": line.base_model,
+                "token_space": line.token_space.digest,
+            }
+            if not path.exists():
                 write_atomic(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
-                body = json.dumps(asdict(line), indent=1, sort_keys=True).encode()
-                write_atomic(self._line_folder(line.id) / "line.json", body)
-                self._lines[line.id] = line
-            known = self._lines[line.id]
+                write_json(path, described)
             same = adapter_digest(self.canonical(line.id, 0)) == adapter_digest(initial)
-            if known != line or not same:
+            if read_json(path) != described or not same:
                 raise ConfigError(
                     f"line {line.id} was started with another pair or version 0; "
                     "point the cloud to another state folder"
                 )
+            self._lines[line.id] = line
 
     def newest_version(self, line: str) -> int:
         """The newest version that devices may fetch; 0 is what every device starts with."""
@@ -242,9 +245,7 @@ class ReleaseRegistry:
         removed = remove_drafts(self._folder)
         named: set[bytes] = set()
         for path in sorted((self._folder / "lines").glob("*/line.json")):
-            line = LineIdentity(**json.loads(path.read_bytes()))
-            self._lines[line.id] = line
-            self._forget_old(line.id, self.newest_version(line.id))
+            self._forget_old(path.parent.name, self.newest_version(path.parent.name))
             manifests = [*path.parent.glob("[0-9]*.json"), *path.parent.glob("direct/*.json")]
             named |= {manifest_from_json(file.read_bytes()).blob_digest for file in manifests}
         dropped = self.blobs.keep_only(named)

@@ -113,7 +113,7 @@ class Coordinator:
         trigger = why_start(self._settings.trigger, self._waiting())
         if trigger is None:
             return False
-        base_version = self._releases.newest_version()
+        base_version = self._releases.registry.newest_version(self._line.id)
         round_ = self._ledger.open(
             self._line.id,
             most_samples=self._settings.most_samples,

@@ -8,7 +8,7 @@ is chosen that passes the gate itself and keeps all but epsilon of what T gained
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -24,7 +24,7 @@ from driftline_cloud.release.choose import (
     Judgement,
     choose,
 )
-from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of, update_bytes
+from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.round import Round
@@ -41,7 +41,7 @@ _SHOWN = ("agreement", "source_accuracy")
 
 
 class Releases:
-    """The versions of one line: what devices hold, the next update, making it public."""
+    """The next update of one line, and making it public in `registry`, which holds the versions."""
 
     def __init__(
         self,
@@ -52,42 +52,16 @@ class Releases:
         settings: ChooseSettings,
         expires_after_s: int = 0,
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._settings = settings
         self._expires_after_s = expires_after_s
-        self._line = LineIdentity(
-            id=line.id,
-            pair=line.pair,
-            base_model=line.base_model,
-            token_space=line.token_space.digest,
-        )
-        registry.open_line(self._line, initial)
+        self._line = line
+        registry.open_line(line, initial)
 
     @property
     def keep_gain(self) -> float:
         """Share of a candidate's gain that its update must keep."""
         return 1.0 - self._settings.epsilon
-
-    def newest_version(self) -> int:
-        """The newest version; 0 is the adapter every device starts with."""
-        return self._registry.newest_version(self._line.id)
-
-    def canonical(self, version: int) -> Adapter:
-        """C_v: what devices at `version` hold, bit for bit."""
-        # In name order: a file gives its tensors in any, and work may draw numbers by tensor.
-        return dict(sorted(self._registry.canonical(self._line.id, version).items()))
-
-    def offer(
-        self, held_version: int, *, failed_versions: Collection[int], full_reason: str = ""
-    ) -> Manifest | None:
-        """The update for a device that holds `held_version`, if there is one for it."""
-        return self._registry.offer(
-            self._line.id, held_version, failed_versions=failed_versions, full_reason=full_reason
-        )
-
-    def read_blob(self, digest: bytes, offset: int, max_bytes: int) -> bytes:
-        """A piece of a blob; empty at its end; UpdateError beyond it."""
-        return self._registry.blobs.read(digest, offset, max_bytes)
 
     def compress(
         self,
@@ -98,11 +72,11 @@ class Releases:
         progress: Progress,
     ) -> GateVerdict:
         """Choose the update and keep it in `folder`; not accepted if every packing spoils it."""
-        base = self.canonical(round_.base_version)
+        base = self.registry.canonical(self._line.id, round_.base_version)
         choice = choose(
             base,
             distilled.adapter,
-            self._registry.residual(self._line.id),
+            self.registry.residual(self._line.id),
             distilled.importance,
             judge=_judge_by(gate, distilled.adapter, base),
             cost=lambda packed: self._cost(packed, round_),
@@ -129,11 +103,11 @@ class Releases:
         if packed is None:
             raise DriftlineError(f"the update of round {round_.id} is gone from its folder")
         lineage = self._lineage(round_, round_.numbers)
-        return self._registry.publish(self._line.id, packed, lineage)
+        return self.registry.publish(self._line.id, packed, lineage)
 
     def published(self, round_: Round) -> Manifest | None:
         """The manifest that `round_` released, if it got that far."""
-        return self._registry.find_round(self._line.id, round_.id)
+        return self.registry.find_round(self._line.id, round_.id)
 
     def _lineage(self, round_: Round, numbers: Mapping[str, float]) -> Lineage:
         created_s = round_.created_unix_s

@@ -122,7 +122,7 @@ class RoundWork:
             job = DistillJob(
                 pair_dir=self._line.pair_dir,
                 seed=round_.seed,
-                start=self._releases.canonical(round_.base_version),
+                start=self._releases.registry.canonical(self._line.id, round_.base_version),
                 samples=self._store.load(parts[TRAIN]),
                 labels=self._labels(parts[TRAIN]),
                 rehearsal=self._store.load(parts[REHEARSAL]),
@@ -134,7 +134,7 @@ class RoundWork:
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
     def _judge(self, round_: Round, report: Progress) -> Round:
-        base = self._releases.canonical(round_.base_version)
+        base = self._releases.registry.canonical(self._line.id, round_.base_version)
         verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
         numbers = _prefixed("gate", verdict.numbers)
         if not verdict.accepted:

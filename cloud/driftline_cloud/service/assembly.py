@@ -27,6 +27,7 @@ from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
+from driftline_shared.callbacks import ignore
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import SamplingPolicy
@@ -64,10 +65,6 @@ def digest_teacher(pair: Pair) -> str:
     return teacher_digest(pair)
 
 
-def _ignore(_event: str, _round: Round) -> None:
-    return
-
-
 @dataclass(frozen=True, kw_only=True)
 class Makers:
     """Where the heavy parts come from. `watch` is called at every step of a round."""
@@ -76,7 +73,7 @@ class Makers:
     workers: Callable[[CloudConfig], Workers] = workers_of
     initial: Callable[[Pair], Adapter] = initial_adapter
     teacher: Callable[[Pair], str] = digest_teacher
-    watch: Watch = _ignore
+    watch: Watch = ignore
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -159,7 +156,7 @@ def _assemble(
         store=store,
         ledger=ledger,
         intake=intake,
-        releases=releases,
+        registry=releases.registry,
         coordinator=coordinator,
         policy=policy,
         metrics=metrics,

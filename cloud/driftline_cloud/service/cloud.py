@@ -10,9 +10,9 @@ from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.coordinator import Coordinator
 from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_shared.errors import LinkError, Reason
@@ -31,7 +31,7 @@ class Cloud:
     store: SampleStore
     ledger: RoundLedger
     intake: Intake
-    releases: Releases
+    registry: ReleaseRegistry
     coordinator: Coordinator
     policy: SamplingPolicy
     metrics: CloudMetrics
@@ -56,7 +56,7 @@ class Cloud:
         newest = self.ledger.newest(self.line.id)
         line = LineStatus(
             line=self.line.id,
-            newest_version=self.releases.newest_version(),
+            newest_version=self.registry.newest_version(self.line.id),
             num_samples=counts.num_samples,
             num_waiting=counts.num_waiting,
             num_rounds=self.ledger.count(self.line.id),

@@ -45,7 +45,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         return Welcome(
             cloud_id=self._cloud.cloud_id,
             policy=self._cloud.policy,
-            newest_version=self._cloud.releases.newest_version(),
+            newest_version=self._cloud.registry.newest_version(self._cloud.line.id),
         )
 
 

@@ -42,10 +42,8 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
         """The bytes of a blob from an offset on, in chunks of at most 1 MiB."""
         wanted = wire.from_blob_request(request)
         await asyncio.to_thread(self._cloud.known_device, wanted.device_id)
-        offset, releases = wanted.offset, self._cloud.releases
-        while data := await asyncio.to_thread(
-            releases.read_blob, wanted.digest, offset, self._chunk_bytes
-        ):
+        offset, blobs = wanted.offset, self._cloud.registry.blobs
+        while data := await asyncio.to_thread(blobs.read, wanted.digest, offset, self._chunk_bytes):
             async with asyncio.timeout(self._limits.write_s):
                 await context.write(wire.to_chunk(Chunk(offset=offset, data=data)))
             self._cloud.metrics.count_down(len(data))
@@ -68,7 +66,8 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
             )
         now_s = int(cloud.clock.now_s())
         cloud.devices.seen(query.device_id, now_unix_s=now_s, adapter_version=query.adapter_version)
-        return cloud.releases.offer(
+        return cloud.registry.offer(
+            cloud.line.id,
             query.adapter_version,
             failed_versions=query.failed_versions,
             full_reason=self._why_full(query),
@@ -76,7 +75,7 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
 
     def _why_full(self, query: UpdateQuery) -> str:
         """A device whose base is not what its version says needs every tensor once."""
-        if query.adapter_version >= self._cloud.releases.newest_version():
+        if query.adapter_version >= self._cloud.registry.newest_version(self._cloud.line.id):
             return ""
         for report in self._cloud.devices.reports(query.device_id, limit=1):
             refused = report.outcome is not UpdateOutcome.APPLIED

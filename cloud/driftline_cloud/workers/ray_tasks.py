@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers import transfer
+from driftline_shared.callbacks import ignore
 from driftline_shared.tokens import Sample
 
 Put = Callable[[Any], Any]
@@ -52,7 +53,7 @@ class Labeller:
         rows = []
         for data in block.column("samples").to_pylist():
             samples = transfer.samples_from_tables([_read(data)])
-            labels = self._workers.label(self._pair_dir, samples, _ignore)
+            labels = self._workers.label(self._pair_dir, samples, ignore)
             sink = pa.BufferOutputStream()
             table = transfer.labels_to_table(labels)
             with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -185,7 +186,3 @@ def score_job_from_message(message: Mapping[str, Any]) -> ScoreJob:
 
 def _read(data: bytes) -> pa.Table:
     return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
-
-
-def _ignore(_share: float) -> None:
-    pass

@@ -30,6 +30,7 @@ from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
 from driftline_device.updates.applier import UpdateSettings
 from driftline_shared.errors import DriftlineError, LinkError, Reason
+from driftline_shared.ids import line_id
 from driftline_shared.tokens import SamplingPolicy
 
 ASKS_END_S = 30.0
@@ -294,7 +295,7 @@ class Daemon:
         try:
             return is_settled(
                 link.status(),
-                line=f"{self._parts.pair_name}-{self._parts.runtime.base_model[:12]}",
+                line=line_id(self._parts.pair_name, self._parts.runtime.base_model),
                 num_waiting=self._parts.spool.stats().num_samples,
                 state=self._parts.applier.state,
                 failed_versions=self._parts.applier.failed_versions,

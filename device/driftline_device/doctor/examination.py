@@ -22,7 +22,7 @@ from driftline_device.doctor.state import (
     check_versions,
     read_status,
 )
-from driftline_device.link.reachability import check_health
+from driftline_device.link.control import check_health
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import Pair, load_draft, load_pair

@@ -1,11 +1,8 @@
-"""The gRPC channel to the cloud, and what its failures mean."""
+"""The gRPC channel to the cloud."""
 
 from __future__ import annotations
 
 import grpc
-
-from driftline_shared.errors import LinkError, Reason
-from driftline_shared.wire import REASON_KEY
 
 _OPTIONS: list[tuple[str, int]] = [
     # A dead path is noticed within keepalive_time + timeout even if nothing is being sent.
@@ -28,31 +25,3 @@ def open_channel(address: str) -> grpc.Channel:
     Message sizes stay at gRPC's default of 4 MiB: whatever is larger is chunked.
     """
     return grpc.insecure_channel(address, options=_OPTIONS)
-
-
-CALL_ERRORS = (grpc.RpcError, ValueError)
-"""What a call may raise; ValueError stands for a channel that the link has closed."""
-
-
-def as_link_error(error: Exception) -> LinkError:
-    """The error of ours that a failed call stands for: the cloud's stable code, or unreachable."""
-    code = error.code() if isinstance(error, grpc.Call) else None
-    details = (error.details() or "") if isinstance(error, grpc.Call) else str(error)
-    reason = _reason(error)
-    if reason is None:
-        name = code.name if code is not None else "UNKNOWN"
-        return LinkError(f"{name}: {details[:500]}", reason=Reason.UNREACHABLE)
-    return LinkError(details[:500], reason=reason)
-
-
-def _reason(error: Exception) -> Reason | None:
-    """The stable code in the trailing metadata, if the cloud gave one that is known here."""
-    if not isinstance(error, grpc.Call):
-        return None
-    for key, value in error.trailing_metadata() or ():
-        if key == REASON_KEY:
-            try:
-                return Reason(value if isinstance(value, str) else value.decode())
-            except ValueError:
-                return None
-    return None

@@ -18,7 +18,6 @@ from pathlib import Path
 import grpc
 import structlog
 
-from driftline_device.link.channel import CALL_ERRORS, as_link_error
 from driftline_device.link.counters import Counters
 from driftline_device.link.settings import LinkSettings
 from driftline_proto.v1 import downlink_pb2_grpc
@@ -26,6 +25,7 @@ from driftline_shared.bounds import check_digest
 from driftline_shared.errors import LinkError, Reason, UpdateError
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
+from driftline_shared.rpc.errors import as_link_error, link_errors
 from driftline_shared.status import BlobRequest, UpdateQuery, UpdateReport
 from driftline_shared.update import MAX_RAW_BYTES, Manifest
 from driftline_shared.wire import (
@@ -74,10 +74,8 @@ class Downlink:
             adapter_version=adapter_version,
             failed_versions=tuple(failed_versions),
         )
-        try:
+        with link_errors():
             reply = self._stub.Check(to_update_query(query), timeout=self._settings.call_timeout_s)
-        except CALL_ERRORS as error:
-            raise as_link_error(error) from error
         self._counters.add(bytes_down=reply.ByteSize())
         if not reply.HasField("manifest"):
             return None
@@ -86,12 +84,10 @@ class Downlink:
 
     def report(self, report: UpdateReport) -> None:
         """Tell how an update went."""
-        try:
+        with link_errors():
             self._stub.Report(
                 to_report(self._device_id(), report), timeout=self._settings.call_timeout_s
             )
-        except CALL_ERRORS as error:
-            raise as_link_error(error) from error
 
     # -- download ---------------------------------------------------------------------------------
 
@@ -159,12 +155,10 @@ class Downlink:
     def _stream(self, path: Path, digest: bytes, offset: int, num_bytes: int) -> None:
         """Add what one stream brings; raises unless the file is complete afterwards."""
         request = BlobRequest(device_id=self._device_id(), digest=digest, offset=offset)
-        try:
+        with link_errors():
             call = self._stub.Fetch(
                 to_blob_request(request), timeout=self._settings.fetch_timeout_s
             )
-        except CALL_ERRORS as error:
-            raise as_link_error(error) from error
         try:
             with path.open("ab") as file:
                 for message in call:

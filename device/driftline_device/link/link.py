@@ -17,25 +17,23 @@ from pathlib import Path
 import structlog
 
 from driftline_device.link.channel import open_channel
-from driftline_device.link.control import enrol, get_policy, get_status
+from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
 from driftline_device.link.outbox import Outbox
 from driftline_device.link.settings import LinkSettings, LinkStats
 from driftline_device.link.uplink import Uplink
 from driftline_device.spool.spool import Spool
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.retry import delays
+from driftline_shared.rpc.status import get_status
 from driftline_shared.status import CloudStatus, Enrolment, UpdateReport, Welcome
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
 
 _log = structlog.get_logger(__name__)
-
-
-def _ignore(_policy: SamplingPolicy) -> None:
-    """No one follows the policy."""
 
 
 class Link:
@@ -52,7 +50,7 @@ class Link:
         spool: Spool,
         *,
         folder: Path,
-        on_policy: Callable[[SamplingPolicy], None] = _ignore,
+        on_policy: Callable[[SamplingPolicy], None] = ignore,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:

@@ -16,7 +16,6 @@ from dataclasses import replace
 import grpc
 import structlog
 
-from driftline_device.link.channel import CALL_ERRORS, as_link_error
 from driftline_device.link.counters import Counters
 from driftline_device.link.settings import LinkSettings
 from driftline_device.link.window import Window
@@ -25,6 +24,7 @@ from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
+from driftline_shared.rpc.errors import CALL_ERRORS, as_link_error
 from driftline_shared.status import SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import from_acks, to_sample

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from driftline_cloud.service.client import fetch_status
 from driftline_lab.data.openmoji.captions import check_scorers
 from driftline_lab.demo.device import DemoDevice, assigned, prepare_device
 from driftline_lab.demo.evaluate import (
@@ -43,6 +42,7 @@ from driftline_lab.demo.screen import line, render
 from driftline_lab.demo.settings import write_cloud_config
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import CloudStatus
 
 READY_S = 120.0

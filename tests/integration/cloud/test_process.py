@@ -14,11 +14,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from driftline_cloud.service.client import fetch_status
 from driftline_cloud.state import read_port
 from driftline_proto.v1 import control_pb2_grpc, uplink_pb2_grpc
 from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
+from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import Enrolment, LineStatus
 from tests.fakes.cloud import make_sample
 from tests.fakes.samples import to_batch

@@ -74,12 +74,12 @@ def test_a_round_of_the_real_parts_releases_what_a_device_applies(cloud: Cloud, 
     assert {"gate.candidate_agreement", "update.update_bytes", "update.kept_gain"} <= set(
         round_.numbers
     )
-    manifest = cloud.releases.offer(0, failed_versions=())
+    manifest = cloud.registry.offer(cloud.line.id, 0, failed_versions=())
     assert manifest is not None
-    blob = cloud.releases.read_blob(manifest.blob_digest, 0, 1 << 20)
+    blob = cloud.registry.blobs.read(manifest.blob_digest, 0, 1 << 20)
     start = initial_adapter(pair)
     held = apply_update(start, manifest, blob)
-    canonical = cloud.releases.canonical(1)
+    canonical = cloud.registry.canonical(cloud.line.id, 1)
     assert all(np.array_equal(held[name], canonical[name]) for name in canonical)
     assert any(np.any(held[name] != start[name]) for name in start)
     (status,) = cloud.status().lines

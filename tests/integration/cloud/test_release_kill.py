@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from driftline_cloud.release.manifests import Lineage, LineIdentity
+from driftline_cloud.release.manifests import Lineage
 from driftline_cloud.release.packer import PackSetting, pack
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_shared.update import adapter_digest
 from driftline_shared.update_apply import apply_update
-from tests.fakes.adapters import lora_adapter, same_bits, sqrt_fisher, trained
+from tests.fakes.adapters import LINE, lora_adapter, same_bits, sqrt_fisher, trained
 
 BASE = lora_adapter()
-LINE = LineIdentity(id="line", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 60.0
 

@@ -15,7 +15,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.service.client import fetch_status
 from driftline_cloud.state import read_port
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
@@ -23,6 +22,7 @@ from driftline_shared.bounds import MAX_CHUNK_BYTES
 from driftline_shared.errors import ConfigError, LinkError, Reason
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.spec import TranslatorSpec
+from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import (
     BlobRequest,
     SampleVerdict,

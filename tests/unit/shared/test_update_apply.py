@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_cloud.release.delta import no_residual
-from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of
+from driftline_cloud.release.manifests import Lineage, manifest_of
 from driftline_cloud.release.packer import Packed, PackSetting, pack, pack_exact, pack_full
 from driftline_shared.codec.entropy import pack_segments
 from driftline_shared.codec.registry import encode_layer
@@ -19,9 +19,8 @@ from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 from driftline_shared.wire import from_manifest, to_manifest
-from tests.fakes.adapters import lora_adapter, same_bits, sqrt_fisher, trained
+from tests.fakes.adapters import LINE, lora_adapter, same_bits, sqrt_fisher, trained
 
-LINE = LineIdentity(id="line", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
 LINEAGE = Lineage(round_id="r1", num_samples=3, created_unix_s=1_800_000_000)
 BASE = lora_adapter()
 TARGET = trained(BASE, 1)

@@ -16,15 +16,14 @@ from driftline_cloud.release.choose import (
     frontier,
 )
 from driftline_cloud.release.delta import delta, no_residual
-from driftline_cloud.release.manifests import Lineage, LineIdentity, manifest_of, update_bytes
+from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed, PackSetting, pack
 from driftline_shared.update import Adapter, adapter_fp16_bytes
-from tests.fakes.adapters import lora_adapter, sqrt_fisher, trained, weighted_error
+from tests.fakes.adapters import LINE, lora_adapter, sqrt_fisher, trained, weighted_error
 
 BASE = lora_adapter(num_layers=8, width=128, rank=8)
 TARGET = trained(BASE, 1)
 FISHER = sqrt_fisher(BASE)
-LINE = LineIdentity(id="line", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
 LINEAGE = Lineage(round_id="r1", num_samples=3, created_unix_s=1_800_000_000)
 WHOLE = weighted_error(TARGET, BASE, FISHER)
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from driftline_cloud.release.direct import merge, pack_direct
 from driftline_cloud.release.manifests import (
     Lineage,
-    LineIdentity,
     manifest_from_json,
     manifest_of,
     manifest_to_json,
@@ -23,10 +22,9 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_shared.errors import ConfigError, DriftlineError, Reason, UpdateError
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
-from tests.fakes.adapters import lora_adapter, same_bits, sqrt_fisher, trained
+from tests.fakes.adapters import LINE, lora_adapter, same_bits, sqrt_fisher, trained
 
 BASE = lora_adapter()
-LINE = LineIdentity(id="tiny-abcdef", pair="tiny", base_model="ab" * 32, token_space="cd" * 32)
 
 
 def lineage(number: int) -> Lineage:
@@ -157,8 +155,14 @@ def test_publishing_a_round_twice_gives_one_version(tmp_path: Path) -> None:
     packed = pack_next(registry, 2)
     first = registry.publish(LINE.id, packed, lineage(2))
     again = registry.publish(LINE.id, packed, lineage(2))
-    reopened = ReleaseRegistry(tmp_path).publish(LINE.id, packed, lineage(2))
-    assert first == again == reopened == registry.find_round(LINE.id, "r2")
+    reopened = ReleaseRegistry(tmp_path)
+    reopened.open_line(LINE, BASE)
+    assert (
+        first
+        == again
+        == reopened.publish(LINE.id, packed, lineage(2))
+        == registry.find_round(LINE.id, "r2")
+    )
     assert registry.newest_version(LINE.id) == 2
     assert registry.find_round(LINE.id, "r9") is None
 
@@ -196,9 +200,9 @@ def test_a_line_that_began_otherwise_is_refused(tmp_path: Path) -> None:
     registry.open_line(LINE, BASE)
     for line, initial in (
         (LINE, trained(BASE, 1)),
-        (replace(LINE, base_model="ee" * 32), BASE),
-        (replace(LINE, id="../up"), BASE),
-        (replace(LINE, id=""), BASE),
+        (replace(LINE, base_model=LINE.base_model[:-1] + "e"), BASE),
+        (replace(LINE, pair="../up"), BASE),
+        (replace(LINE, pair=""), BASE),
     ):
         with pytest.raises(ConfigError):
             registry.open_line(line, initial)

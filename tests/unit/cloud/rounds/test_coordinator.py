@@ -65,11 +65,11 @@ def test_a_round_becomes_the_version_that_devices_decode(open_: Open) -> None:
     bench.run()
     round_ = _last(bench)
     assert (round_.state, round_.target_version) == (RoundState.DONE, 1)
-    manifest = bench.releases.offer(0, failed_versions=())
+    manifest = bench.registry.offer(bench.line.id, 0, failed_versions=())
     assert manifest is not None
     blob = bench.registry.blobs.get(manifest.blob_digest)
     held = apply_update(start_adapter(), manifest, blob)
-    canonical = bench.releases.canonical(1)
+    canonical = bench.registry.canonical(bench.line.id, 1)
     assert all(np.array_equal(held[name], canonical[name]) for name in canonical)
     assert manifest.round_id == round_.id
     assert manifest.num_samples == 40
@@ -101,7 +101,9 @@ def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
     assert set(two[RECALL]) <= set(one[HOLDOUT])
     assert [label.sample_id for label in second.labels] == two[TRAIN]
     # The second round starts from what devices hold, and labels no sample a second time.
-    assert np.array_equal(second.start["query.A"], bench.releases.canonical(1)["query.A"])
+    assert np.array_equal(
+        second.start["query.A"], bench.registry.canonical(bench.line.id, 1)["query.A"]
+    )
     assert workers.num_labelled == 80
 
 
@@ -127,7 +129,7 @@ def test_a_candidate_that_gains_nothing_is_rejected_with_numbers(
     assert round_.state is RoundState.REJECTED
     assert "agreement with the teacher rose" in round_.reason
     assert round_.numbers["gate.base_agreement"] >= round_.numbers["gate.candidate_agreement"]
-    assert bench.releases.newest_version() == 0
+    assert bench.registry.newest_version(bench.line.id) == 0
     # Its samples are not tried again by themselves: the next round rehearses them.
     assert set(bench.store.states([s.id for s in samples]).values()) == {"used"}
 
@@ -140,7 +142,7 @@ def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
     round_ = _last(bench)
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason
-    assert bench.releases.newest_version() == 0
+    assert bench.registry.newest_version(bench.line.id) == 0
 
 
 def test_errors_are_retried_with_backoff_and_then_go_through(
@@ -177,7 +179,7 @@ def test_a_round_that_fails_gives_its_samples_back(
     clock.advance(31.0)
     bench.run()
     assert (_last(bench).state, _last(bench).number) == (RoundState.DONE, 2)
-    assert bench.releases.newest_version() == 1
+    assert bench.registry.newest_version(bench.line.id) == 1
 
 
 def test_work_that_kills_the_process_each_time_ends(open_: Open, workers: ReckoningWorkers) -> None:
@@ -231,7 +233,7 @@ def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
     again = open_(settings=replace(SETTINGS, retry=RetryLimits(max_starts=1)))
     again.run()
     assert _last(again).state is RoundState.DONE
-    assert again.releases.newest_version() == 1
+    assert again.registry.newest_version(again.line.id) == 1
 
 
 def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers) -> None:
@@ -241,7 +243,7 @@ def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers) -> Non
     for start in (0, 100, 200):
         bench.send(range(start, start + 40))
         bench.run()
-    assert bench.releases.newest_version() == 3
+    assert bench.registry.newest_version(bench.line.id) == 3
     assert [path.name[-4:] for path in sorted((bench.folder / "rounds").iterdir())] == ["0003"]
     assert all(0.0 <= value <= 1.0 for value in seen)
     assert len(set(seen)) > 1

@@ -1,0 +1,29 @@
+"""How a cloud is: what a device, `driftline cloud status` and the demo ask it."""
+
+from __future__ import annotations
+
+import grpc
+
+from driftline_proto.v1 import control_pb2, control_pb2_grpc
+from driftline_shared.errors import LinkError
+from driftline_shared.rpc.errors import link_errors
+from driftline_shared.status import CloudStatus
+from driftline_shared.wire import from_cloud_status
+
+
+def get_status(channel: grpc.Channel, *, timeout_s: float) -> CloudStatus:
+    """The cloud now; `LinkError` if it does not answer."""
+    with link_errors():
+        reply = control_pb2_grpc.ControlStub(channel).GetStatus(
+            control_pb2.StatusRequest(), timeout=timeout_s
+        )
+    return from_cloud_status(reply)
+
+
+def fetch_status(address: str, *, timeout_s: float = 5.0) -> CloudStatus:
+    """As `get_status`, of the cloud at `address` (host:port)."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            return get_status(channel, timeout_s=timeout_s)
+        except LinkError as error:
+            raise LinkError(f"the cloud at {address}: {error}", reason=error.reason) from error
