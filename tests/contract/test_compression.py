@@ -8,7 +8,7 @@ the library's own layers over the whole row, with what was dropped masked out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,10 @@ class Case:
     name: str
     reader: Reader
     facts: ModelFacts
+    options: dict[str, Any] = field(default_factory=dict)
 
     def compressed(self, keep: float, *, gradients: bool = False) -> CompressedModel:
-        plain = configured(self.name, {"keep": keep}, self.facts)
+        plain = configured(self.name, self.options | {"keep": keep}, self.facts)
         drawn = plain.kind.fresh_weights(plain.options, self.facts, seed=0)
         weights = {name: tensor.requires_grad_(gradients) for name, tensor in drawn.items()}
         return CompressedModel(self.reader.model, replace(plain, weights=weights))
@@ -112,6 +113,25 @@ def case(request: pytest.FixtureRequest, readers: dict[str, Reader]) -> Case:
     return Case(name, readers[kind], facts_of(readers[kind].model))
 
 
+VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("dycoke", "clip", {"threshold": -1.0, "prune": 0.5}),
+    ("fastv", "picture", {"criterion": "all"}),
+    ("longvu", "clip", {"cut": "tail"}),
+    ("mod", "clip", {"gate": "identity"}),
+    ("prumerge", "picture", {"update": "paper", "plus": True}),
+    ("prumerge", "clip", {"adaptive": True, "plus": True}),
+    ("quecc", "picture", {"residual": True}),
+    ("sparsevlm", "picture", {"recycle": "sum", "renumber": True}),
+    ("sparsevlm", "clip", {"recycle": "off", "average": "inputs"}),
+    ("tome", "picture", {"inflection": 1.0, "proportional": False}),
+    ("tome", "picture", {"where": "projector"}),
+    ("ts_llava", "clip", {"order": "thumbnail_first"}),
+    ("vidcom2", "clip", {"similarity": "cosine", "exact": True}),
+    ("vtw", "picture", {"renumber": True}),
+]
+"""Options other than the defaults, which every method must bear as well."""
+
+
 examples = settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -136,6 +156,11 @@ def test_a_keep_of_1_changes_nothing(case: Case) -> None:
 @given(keep=keeps, seed=seeds)
 @torch.no_grad()
 def test_text_stays_and_positions_rise(case: Case, keep: float, seed: int) -> None:
+    check_row(case, keep, seed)
+
+
+@torch.no_grad()
+def check_row(case: Case, keep: float, seed: int) -> None:
     whole, done = _read(case, keep, seed)
     told = whole.prompt.text
     for held in [*done.held, done.row]:
@@ -152,6 +177,11 @@ def test_text_stays_and_positions_rise(case: Case, keep: float, seed: int) -> No
 @given(keep=keeps, seed=seeds)
 @torch.no_grad()
 def test_counts_are_those_of_the_schedule(case: Case, keep: float, seed: int) -> None:
+    check_counts(case, keep, seed)
+
+
+@torch.no_grad()
+def check_counts(case: Case, keep: float, seed: int) -> None:
     whole, done = _read(case, keep, seed)
     kinds = whole.prompt.kind
     num_text, num_visual = len(whole.prompt.text), len(whole.prompt.visual)
@@ -223,6 +253,18 @@ def test_gradients_reach_the_image_the_question_and_the_weights(case: Case) -> N
     if METHODS[case.name].trained:
         learned = [t.grad for t in model.compression.weights.values() if t.grad is not None]
         assert any(float(each.abs().sum()) > 0 for each in learned)
+
+
+@pytest.mark.parametrize(("name", "kind", "options"), VARIANTS)
+def test_other_options_keep_the_contract(
+    name: str, kind: str, options: dict[str, Any], readers: dict[str, Reader]
+) -> None:
+    case = Case(name, readers[kind], facts_of(readers[kind].model), options)
+    test_a_keep_of_1_changes_nothing(case)
+    check_row(case, 0.3, 0)
+    if "adaptive" not in options:
+        check_counts(case, 0.3, 0)
+    test_decoding_goes_on_from_the_compressed_prompt(case)
 
 
 DROPPING = [case for case in CASES if METHODS[case[0]].drop_only]

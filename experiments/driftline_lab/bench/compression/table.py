@@ -163,14 +163,8 @@ def _turn(
     num_other = plain.places - plain.visual
     layers = reading.layers or flops.whole(facts, reading.places)
     overhead: int | None = 0
-    if entry.method:
-        overhead = flops.overhead_flops(
-            entry.method,
-            facts,
-            layers,
-            num_text=num_other,
-            num_visual=plain.visual,
-        )
+    if isinstance(entry.model, CompressedModel) and entry.method:
+        overhead = entry.model.compression.row().overhead_flops(layers, num_other, plain.visual)
     return Turn(
         kind=asked.kind,
         right=is_correct(reading.text, asked.answer),

@@ -18,6 +18,7 @@ from driftline_lab.recipes.tiny.training import View
 from driftline_lab.recipes.tiny.views import Gallery
 from driftline_shared.errors import PairError
 from driftline_shared.models.compression.compressor import ModelFacts
+from driftline_shared.models.compression.tower import num_blocks
 from driftline_shared.pair.pair import Pair
 
 Questions = Literal["own", "all"]
@@ -68,6 +69,8 @@ def load_student(pair: Pair) -> Student:
         vocabulary=text.vocab_size,
         tower_width=model.config.vision_config.hidden_size,
         grid=pair.token_space.grid,
+        tower_blocks=num_blocks(model.config),
+        tower_heads=model.config.vision_config.num_attention_heads,
     )
     return Student(
         model=model,

@@ -31,25 +31,26 @@ class Clusters:
 def density_peaks(points: Tensor, num: int) -> Clusters:
     """`num` clusters (1 to n) of `points` (n, D), any floating dtype; computed in float32.
 
-    d_ij = |x_i - x_j| / sqrt(D); density rho_i = exp(-mean of d_ij^2 over the `num` nearest others
-    of i); delta_i = distance to the nearest denser point, for the densest the largest distance of
-    all; centres are the `num` greatest rho_i delta_i; every other point joins its nearest centre.
+    d_ij = |x_i - x_j| / sqrt(D); density rho_i = exp(-mean of d_ij^2 over the `num` points nearest
+    to i, itself among them); delta_i = distance to the nearest denser point, for the densest the
+    largest distance of all; centres are the `num` greatest rho_i delta_i; every other point joins
+    its nearest centre.
 
-    The DPC-KNN of SparseVLM (arXiv 2410.04417, section 3.4 and the public code) with two changes:
-    where it adds noise to part equal densities, here the earlier point counts as denser; and a
-    point is not its own neighbour, which in the code makes all densities equal at `num` = 1.
+    The DPC-KNN of SparseVLM (arXiv 2410.04417, section 3.4) as its public code has it, with two
+    changes: where that adds noise to part equal densities, here the earlier point counts as denser;
+    and at `num` = 1 the nearest *other* point is taken, since of the point itself alone all
+    densities were equal, and chance chose the centre. The paper assigns by cosine, the code by d.
     """
     count = len(points)
     # Hidden states share a large offset; without it the matrix form of cdist keeps its digits.
     x = points.detach().float()
     x = x - x.mean(dim=0)
     distance = torch.cdist(x, x).fill_diagonal_(0.0) / points.shape[1] ** 0.5
-    neighbours = min(num, count - 1)
-    if not neighbours:
+    if count == 1:
         whole = torch.zeros(count, dtype=torch.int64, device=points.device)
         return Clusters(centres=whole.clone(), member=whole)
-    others = distance.clone().fill_diagonal_(torch.inf)
-    nearest = others.topk(neighbours, dim=1, largest=False).values
+    among = distance if num > 1 else distance.clone().fill_diagonal_(torch.inf)
+    nearest = among.topk(num, dim=1, largest=False).values
     # rho underflows for far points, its logarithm does not; the order of rho delta is the same.
     log_density = -nearest.square().mean(dim=1)
     place = torch.arange(count, device=points.device)

@@ -31,7 +31,7 @@ from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
 from driftline_shared.models.compression.rows.batch import row_of
 from driftline_shared.models.compression.rows.rows import NONE
-from driftline_shared.models.compression.tower import Look, look
+from driftline_shared.models.compression.tower import Look, look, num_blocks
 from driftline_shared.models.families.base import FamilyModel, step_scores
 from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput
 from driftline_shared.tokens import Grid
@@ -265,6 +265,8 @@ def facts_of(model: FamilyModel) -> ModelFacts:
         vocabulary=model.vocab_size,
         tower_width=_tower_width(model),
         grid=model.grid,
+        tower_blocks=num_blocks(model.net.config),
+        tower_heads=int(getattr(model.net.config.vision_config, "num_attention_heads", 1)),
     )
 
 

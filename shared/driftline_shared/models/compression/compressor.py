@@ -27,7 +27,7 @@ from torch import Tensor
 from driftline_shared.models.compression.rows.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
-Need = Literal["attention", "keys", "layers", "question", "weights"]
+Need = Literal["attention", "keys", "head_attention", "head_keys", "layers", "question", "weights"]
 """What a method reads beyond tokens: fields of `TowerTokens`; `question`: the language model's
 last hidden state of the question alone; `weights`: trained ones of its own.
 """
@@ -37,7 +37,8 @@ class Options(BaseModel):
     """Options of a method as configuration gives them: unknown keys and wrong types are errors.
 
     `keep`: share of visual tokens that stays, in the method's own sense (see its file); 1.0 must
-    change nothing.
+    change nothing. Its default is the budget of the method's paper, named in the method's options;
+    a half where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +50,8 @@ class Options(BaseModel):
 class ModelFacts:
     """What a method may know about the model it serves; H heads.
 
-    `inner`: width of a feed-forward layer. `tower_width`: D_v.
+    `inner`: width of a feed-forward layer. `tower_width`: D_v. `tower_blocks`: transformer blocks
+    that a visual token passes in the tower, 0 where it has none; `tower_heads`: heads of each.
     """
 
     num_layers: int
@@ -61,6 +63,8 @@ class ModelFacts:
     vocabulary: int
     tower_width: int
     grid: Grid
+    tower_blocks: int = 0
+    tower_heads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,9 @@ class LayerCount:
     keys: int
     cached: int
     read: int
+
+
+Layers = Sequence[LayerCount]
 
 
 class TokenCompressor:
@@ -218,6 +225,12 @@ class TokenCompressor:
         same = LayerCount(queries=whole, keys=whole, cached=whole, read=whole)
         return [same] * self.facts.num_layers
 
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """What the method computes for a row beside its `layers`, multiply and add counted apart;
+        None: nothing is known. `num_visual`: before anything is dropped.
+        """
+        return None
+
 
 def kept_count(share: float, num: int) -> int:
     """How many of `num` tokens a share keeps: rounded, one at least, all at 1."""
@@ -237,6 +250,3 @@ class Compression:
     def row(self) -> TokenCompressor:
         """A fresh compressor for one row."""
         return self.kind(self.options, self.facts, self.weights)
-
-
-Layers = Sequence[LayerCount]

@@ -96,27 +96,7 @@ def _key_width(facts: ModelFacts) -> int:
     return facts.num_key_heads * facts.head_width
 
 
-# -- what methods add ----------------------------------------------------------------------------
-
-
-def overhead_flops(
-    method: str, facts: ModelFacts, layers: Layers, *, num_text: int, num_visual: int
-) -> int | None:
-    """What a method computes on top of the layers, by the published formulas; None: none is given.
-
-    In FLOPs: formulas that count multiply-accumulates are doubled. `num_visual`: before anything
-    is dropped.
-    """
-    if method == "fastv":
-        return _rows_flops(facts, layers, rows=1)
-    if method == "sparsevlm":
-        raters = rater_flops(facts, num_text, num_visual)
-        return raters + _rows_flops(facts, layers, rows=num_text) + _merges_flops(facts, layers)
-    if method == "dycoke":
-        return temporal_merge_flops(facts, num_visual)
-    if method == "vidcom2":
-        return uniqueness_flops(facts, num_visual)
-    return None
+# -- parts of what methods add -------------------------------------------------------------------
 
 
 def row_flops(facts: ModelFacts, rows: int, keys: int) -> int:
@@ -124,46 +104,6 @@ def row_flops(facts: ModelFacts, rows: int, keys: int) -> int:
     return 2 * rows * keys * facts.num_heads * facts.head_width
 
 
-def rater_flops(facts: ModelFacts, num_text: int, num_visual: int) -> int:
-    """SparseVLM's choice of raters, 2 L_t N d multiply-accumulates (appendix of the paper)."""
-    return 2 * 2 * num_text * num_visual * facts.width
-
-
-def cluster_flops(facts: ModelFacts, recycled: int) -> int:
-    """SparseVLM's clustering of L_r tokens, L_r (3 L_r - 1) 2 d multiply-accumulates."""
-    return 2 * recycled * (3 * recycled - 1) * 2 * facts.width if recycled else 0
-
-
-def temporal_merge_flops(facts: ModelFacts, num_visual: int) -> int:
-    """DyCoke's first stage, 3 T M d 3/4 multiply-accumulates: cosines of three frames of four."""
-    return 2 * 3 * num_visual * facts.width * 3 // 4
-
-
-def uniqueness_flops(facts: ModelFacts, num_visual: int) -> int:
-    """VidCom2: 2 T M d for variances; square distances to two centres on half of the channels,
-    three operations a number: 3 T M d.
-    """
-    return 5 * num_visual * facts.width
-
-
-_RECYCLED = 0.3
-"""SparseVLM's share of deleted tokens that are clustered (its public code)."""
-
-
-def _rows_flops(facts: ModelFacts, layers: Layers, *, rows: int) -> int:
-    """Rows of attention in each layer before one that computes fewer places."""
-    return sum(row_flops(facts, rows, before.keys) for before, _ in _cuts(layers))
-
-
-def _merges_flops(facts: ModelFacts, layers: Layers) -> int:
-    """Clustering at each cut: of n deleted tokens 0.3 n + 1 are merged into a tenth, which stay."""
-    total = 0
-    for before, after in _cuts(layers):
-        gone = before.queries - after.queries
-        # gone = deleted - centres, and centres are about 0.03 deleted.
-        total += cluster_flops(facts, int(_RECYCLED * gone / (1 - _RECYCLED / 10)) + 1)
-    return total
-
-
-def _cuts(layers: Layers) -> list[tuple[LayerCount, LayerCount]]:
+def cuts(layers: Layers) -> list[tuple[LayerCount, LayerCount]]:
+    """Each layer that computes fewer places than the one before it, behind that one."""
     return [(one, two) for one, two in pairwise(layers) if two.queries < one.queries]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import Frames, TokenCompressor
-from driftline_shared.models.compression.rows.rows import NONE, TowerTokens
+from driftline_shared.models.compression.rows.rows import NONE, READ_OF_TOWER, TowerTokens
 from driftline_shared.models.compression.tower_blocks import blocks_of, merged_view, outputs_of
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.families.llava import (
@@ -57,12 +57,12 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    """What the tower says of v views of P patches: `states` (v, P, D_v); the others as asked."""
+    """What the tower says of v views of P patches: `states` (v, P, D_v), and of `READ_OF_TOWER`
+    what was asked for, each (v, P, ...).
+    """
 
     states: Tensor
-    attention: Tensor | None = None
-    keys: Tensor | None = None
-    layers: Tensor | None = None
+    read: dict[str, Tensor]
 
 
 def look(
@@ -129,57 +129,58 @@ def _read(
         parts = [
             _views(model, part, compressor, num_patches) for part in pixels.split(_VIEWS_AT_ONCE)
         ]
-        read = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name in ("states", "attention", "keys", "layers")
-            if getattr(parts[0], name) is not None
-        }
-    attention, keys, layers = (read.get(name) for name in ("attention", "keys", "layers"))
     bare = replace(every, place=every.place[:, :0])
-    return replace(
-        _tokens(model, bare.values(read["states"]), token),
-        attention=None if attention is None else every.means(attention[:, :, None])[:, 0],
-        keys=None if keys is None else every.means(keys),
-        layers=None if layers is None else every.means(layers),
-    )
+    tokens = _tokens(model, bare.values(torch.cat([part.states for part in parts])), token)
+    read: dict[str, Any] = {
+        name: every.means(torch.cat([part.read[name] for part in parts])) for name in parts[0].read
+    }
+    if "attention" in read:
+        read["attention"] = read["attention"][:, 0]
+    return replace(tokens, **read)
 
 
 def _views(model: Patched, pixels: Tensor, compressor: TokenCompressor, num_patches: int) -> _Views:
-    """Run the tower on (v, 3, H, W), its last layer's queries and keys hooked where needed."""
+    """Run the tower on (v, 3, H, W), queries and keys hooked of the layers that are needed."""
     tower, needs = model.net.model.vision_tower, compressor.needs
-    projections: dict[str, torch.nn.Module] = {}
-    if needs & {"attention", "keys"}:
+    hooked: dict[str, torch.nn.Module] = {}
+    heads = 1
+    if needs & {"attention", "keys", "head_attention", "head_keys"}:
         blocks = blocks_of(tower)
         if not blocks:
             _lacks(compressor, tower, "attention and keys: it is no transformer")
-        projections = {"q": blocks[-1].self_attn.q_proj, "k": blocks[-1].self_attn.k_proj}
-    with outputs_of(projections) as got:
+        own = blocks[max(0, num_blocks(model.net.config) - 1)].self_attn
+        last, heads = blocks[-1].self_attn, own.num_heads
+        hooked = {"q": last.q_proj, "k": last.k_proj, "own_q": own.q_proj, "own_k": own.k_proj}
+    with outputs_of(hooked) as got:
         hidden = tower(
             pixels.to(tower.device, tower.dtype), output_hidden_states=True, return_dict=True
         ).hidden_states
     num_class = hidden[0].shape[1] - num_patches
-    layers = None
+    read: dict[str, Tensor] = {}
+    if "attention" in needs:
+        # As LLaVA-PruMerge's public code (arXiv 2403.15388, section 3) reads it: heads not split.
+        read["attention"] = _attention(got["q"], got["k"], num_class, heads=1)
+    if "head_attention" in needs:
+        read["head_attention"] = _attention(got["own_q"], got["own_k"], num_class, heads)
+    for name, keys in (("keys", "k"), ("head_keys", "own_k")):
+        if name in needs:
+            read[name] = got[keys][:, num_class:].float()
     if "layers" in needs:
         if len(hidden) == 1:
             _lacks(compressor, tower, "hidden states of several layers: it gives its last only")
         depths = [round(share * (len(hidden) - 1)) for share in LAYER_SHARES]
-        layers = torch.cat([hidden[depth][:, num_class:] for depth in depths], dim=-1).float()
-    return _Views(
-        states=chosen_states(model.net.config, hidden).float(),
-        attention=_attention(got["q"], got["k"], num_class) if "attention" in needs else None,
-        keys=got["k"][:, num_class:].float() if "keys" in needs else None,
-        layers=layers,
-    )
+        read["layers"] = torch.cat([hidden[depth][:, num_class:] for depth in depths], -1).float()
+    return _Views(states=chosen_states(model.net.config, hidden).float(), read=read)
 
 
-def _attention(queries: Tensor, keys: Tensor, num_class: int) -> Tensor:
-    """(v, P): row of the class token, or the mean of all rows, of softmax(q K^T / sqrt(d)).
-
-    LLaVA-PruMerge (arXiv 2403.15388), section 3, as its public code reads it: heads not split.
+def _attention(queries: Tensor, keys: Tensor, num_class: int, heads: int) -> Tensor:
+    """(v, P, H): of each head the class token's row, or the mean of all rows, of
+    softmax(q_h K_h^T / sqrt(d_h)).
     """
     asked = queries[:, :num_class] if num_class else queries
-    scores = asked.float() @ keys.float().transpose(1, 2) * keys.shape[-1] ** -0.5
-    return scores.softmax(dim=-1).mean(dim=1)[:, num_class:]
+    q, k = (part.float().unflatten(-1, (heads, -1)).transpose(1, 2) for part in (asked, keys))
+    scores = q @ k.transpose(2, 3) * k.shape[-1] ** -0.5
+    return scores.softmax(dim=-1).mean(dim=2)[:, :, num_class:].transpose(1, 2)
 
 
 # -- the tower block by block --------------------------------------------------------------------
@@ -209,7 +210,7 @@ def _through_blocks(
     pixels = model.views([image])
     of_patch = torch.full((len(pixels) * num_patches,), NONE)
     of_patch[every.patches[:, 0]] = torch.arange(len(every.patches))
-    used = blocks[: chosen if chosen >= 0 else len(blocks) + 1 + chosen]
+    used = blocks[: num_blocks(model.net.config)]
     views = [
         merged_view(tower, used, compressor, view[None], of_patch[at : at + num_patches])
         for at, view in zip(range(0, len(of_patch), num_patches), pixels, strict=True)
@@ -262,13 +263,26 @@ def _placed(tokens: TowerTokens, place: Tensor) -> TowerTokens:
     return replace(tokens, values=torch.cat([tokens.values, behind], dim=-1))
 
 
+def num_blocks(config: Any) -> int:
+    """Blocks of the tower that a visual token passes in a checkpoint of this configuration, of
+    several layers to the deepest. 0 where the tower has none.
+    """
+    depth = getattr(config.vision_config, "num_hidden_layers", 0)
+    chosen = getattr(config, "vision_feature_layer", -1)
+    deepest = max(
+        each if each >= 0 else depth + 1 + each
+        for each in ([chosen] if isinstance(chosen, int) else chosen)
+    )
+    return max(0, min(deepest, depth))
+
+
 def _num_patches(model: Patched) -> int:
     vision = model.net.config.vision_config
     return int((vision.image_size // vision.patch_size) ** 2)
 
 
 def _check_plain(model: FamilyModel, compressor: TokenCompressor, frames: Frames) -> None:
-    wanted: list[str] = sorted(compressor.needs & {"attention", "keys", "layers"})
+    wanted: list[str] = sorted(compressor.needs & set(READ_OF_TOWER))
     if compressor.blocks == "required":
         wanted.append("blocks")
     if frames.kept is not None or frames.extra is not None:

@@ -5,9 +5,11 @@ nothing) takes from windows of four frames the tokens most like those at the sam
 earlier frame. Stage 2 leaves the cache whole and chooses, while decoding, which visual tokens the
 deeper layers read.
 
-Which form this is: the paper's. Where the public code differs it is at fault: it spares the third
-frame of the last window, loses an odd last frame, fails up to four frames, leaves kept tokens
-unsorted, and reads the whole cache where the paper reuses the last choice.
+Which form this is: the paper's, except that decoding takes the attention of layer L - 1, as the
+public code does, where the paper says layer L: so it is there before L reads. Where the code
+differs otherwise it is at fault: it spares the third frame of the last window, loses an odd last
+frame, fails up to four frames, leaves kept tokens unsorted, and reads the whole cache where the
+paper reuses the last choice.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch.nn.functional import cosine_similarity
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
     LayerCount,
+    Layers,
     ModelFacts,
     Options,
     TokenCompressor,
@@ -41,11 +44,12 @@ ROUNDING = 1e-9
 class DyCokeOptions(Options):
     """Options of DyCoke.
 
-    `keep`: share of visual tokens behind stage 1. `merge`: the paper's K, share of tokens that a
-    compared frame loses; by default what makes `keep`, which needs whole frames for a quarter, so
-    that K = 1 below 0.25. `prune`: P, share of the remaining visual tokens that a decoding step
-    does not read from `layer` on (L, 3 or the model's last). `threshold`: the cosine of two
-    steps' attention at and above which the last choice is used again.
+    `keep`: share of visual tokens behind stage 1, by default that of the paper's K = 0.7. `merge`:
+    the paper's K, share of tokens that a compared frame loses; by default what makes `keep`, which
+    needs whole frames for a quarter, so that K = 1 below 0.25. `prune`: P, share of the remaining
+    visual tokens that a decoding step does not read from `layer` on (L, 3 or the model's last).
+    `threshold`: the cosine of two steps' attention at and above which the last choice is used
+    again.
     """
 
     keep: float = Field(default=0.475, gt=0.0, le=1.0)
@@ -140,6 +144,10 @@ class DyCokeCompressor(TokenCompressor):
             )
             for layer in range(self.facts.num_layers)
         ]
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """Stage 1: cosines, 3 d multiply-accumulates each, of three frames of four."""
+        return 2 * 3 * num_visual * self.facts.width * 3 // 4
 
     def _kept_of_frames(self, sizes: list[int]) -> list[int]:
         """Tokens each frame keeps of its `sizes` in stage 1."""

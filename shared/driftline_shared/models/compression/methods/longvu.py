@@ -9,7 +9,8 @@ length 1. In each window of `frame_window` frames
 
     s_i = mean over j of z_i . z_j, i itself included; 0 for the window's middle frame
 
-and frames with s_i >= `frame_threshold` go; of more than `max_frames`, every n-th stays. The paper
+and frames with s_i >= `frame_threshold` go; of n > `max_frames` = m, those at floor(i n / m) stay,
+i = 0..m - 1, as in the code. The paper
 compares features of DINOv2. A pair has one tower, whose own tokens stand in for them here; they
 are more alike from frame to frame, so the threshold may want to be higher.
 
@@ -23,8 +24,8 @@ highest score keep their M tokens; else none does, and:
 **Tokens**. Of `chunk` frames the first is whole; tokens of the others go where their cosine to the
 first one's token of the same block is >= `token_threshold`. If N is still exceeded, `cut` says what
 goes: `even`, the default, keeps tokens round(linspace(0, n - 1, N)) of the n left, the same share
-of every frame. `tail` is the public code's: the same number from the end of each chunk, then what
-is over from the end of the clip. It takes the last frames of every chunk away.
+of every frame. `tail` is the public code's: the same number from the end of each chunk, rounded
+up, so that the budget holds, or a little less. It takes the last frames of every chunk away.
 
 Window and thresholds are the public code's; the paper says windows of 8 frames.
 """
@@ -50,7 +51,8 @@ from driftline_shared.tokens import Grid
 
 class LongVuOptions(Options):
     """`keep`: the budget, an upper bound: how many frames and tokens go for being alike depends on
-    the clip, and what that frees beyond the budget stays free.
+    the clip, and what that frees beyond the budget stays free. The paper's budget is a context of
+    8,192 tokens, which is no share: the default of one half is nobody's.
     """
 
     frame_window: int = Field(default=16, ge=1)
@@ -128,7 +130,10 @@ class LongVuCompressor(TokenCompressor):
         kept = found[torch.cat(alike) < self.options.frame_threshold]
         # A threshold of zero or less would drop the middle frames, too.
         kept = kept if len(kept) else found[:1]
-        return kept[_spread(len(kept), min(len(kept), self.options.max_frames), kept.device)]
+        most = self.options.max_frames
+        if len(kept) <= most:
+            return kept
+        return kept[torch.arange(most, device=kept.device) * len(kept) // most]
 
     def _spared(self, pooled: TokenRow, blocks: _Blocks, budget: int) -> Tensor:
         """Rising indices into the visual tokens of `pooled`, all blocks of it, that stay."""
@@ -152,7 +157,8 @@ class LongVuCompressor(TokenCompressor):
         sizes = chunk[left].bincount(minlength=num_chunks)
         within = torch.arange(len(left), device=left.device)
         within = within - (sizes.cumsum(0) - sizes)[chunk[left]]
-        return left[within < (sizes - over // num_chunks)[chunk[left]]][:budget]
+        each = -(-over // num_chunks)
+        return left[within < (sizes - each)[chunk[left]]][:budget]
 
 
 class _Blocks:

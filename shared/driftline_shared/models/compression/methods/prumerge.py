@@ -8,34 +8,37 @@ tokens on average where there is none; see `TowerTokens`).
                the quartiles of a, one at least; else as many as `keep` says
     sampled    `plus` (PruMerge+) only: tokens at regular places besides, see below
     N(i)       the `neighbours` other tokens whose keys have the largest cosine to k_i, or all
-    merged     x_i <- (a_i x_i + sum a_j x_j) / (a_i + sum a_j), over N(i), for each token i kept
-    the rest   one token more, the mean of all pruned ones weighted by a, in the first one's place
+    merged     x_i <- x_i + sum a_j x_j, over N(i), for each token i kept
+    the rest   one token more, sum a_j x_j over all pruned ones, in the first one's place
 
-`update` = paper is this weighted average, as summaries of the paper have it; `update` = code is
-what its public code does, without the divisions: x_i <- x_i + sum a_j x_j, and sum a_j x_j for the
-rest. As a is a share of all attention, that changes x_i little.
+This is `update` = code, the public code's form, which most likely made the published numbers: the
+divisions are commented out there. As a is a share of all attention, it changes x_i little.
+`update` = paper is the weighted average that the text (v1) speaks of: x_i <- (a_i x_i + sum a_j
+x_j) / (a_i + sum a_j), and the rest divided by its sum of a; of independent tokens it leaves a
+third of the length.
 
 `keep` is the share of tokens that come out, the rest's token included, and is exact; the default is
 not `adaptive`, which the paper is, because a budget is what methods are compared at. `plus` chooses
 half of them by a (the larger half of an odd number), and s others in the middle of s equal parts of
 those not chosen; the public code's fixed form takes 1/8 each, the second of all places. `adaptive`
-with `plus` samples every p-th place, p = floor(floor(1 / share chosen) / 3), as the public code
-does, but at least every one. That code takes quartiles of a whole batch, fails where nothing is
-chosen, and writes tokens in the order of a; here quartiles are of one picture, one token at least
-is chosen, and tokens stay where they were. A picture of several views counts as one.
+with `plus` samples every p-th place but never the last, p = floor(floor(1 / share chosen) / 3), as
+the public code does, but at least every one. That code takes quartiles of a whole batch, fails
+where nothing is chosen, and writes tokens in the order of a; here quartiles are of one picture, one
+token at least is chosen, and tokens stay where they were. A picture of several views counts as one.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import (
     LayerCount,
+    Layers,
     Options,
     TokenCompressor,
     kept_count,
@@ -49,16 +52,34 @@ ADAPTIVE_SHARE, ADAPTIVE_SHARE_PLUS = 0.055, 0.25
 
 
 class PrumergeOptions(Options):
-    """`adaptive`: the attention's outliers instead of `keep`, which then only turns the method off
-    at 1. `outliers`: how many times q3 - q1 beyond q3 they are. `neighbours`: by default the
-    published 32 of 576, scaled to the tokens of a frame: 32 of 16 would make all tokens one mean.
+    """`keep`: by default what the paper's runs leave on average, 5.5 %, and 25 % with `plus`.
+
+    `adaptive`: the attention's outliers instead of `keep`, which then only turns the method off at
+    1. `outliers`: how many times q3 - q1 beyond q3 they are. `neighbours`: by default the published
+    32, and of frames of fewer than 576 tokens as many in proportion: 32 of 16 would merge all.
     """
 
+    keep: float = Field(default=ADAPTIVE_SHARE, gt=0.0, le=1.0)
     adaptive: bool = False
     plus: bool = False
     neighbours: int | None = Field(default=None, ge=0)
     outliers: float = Field(default=1.5, ge=0.0)
-    update: Literal["paper", "code"] = "paper"
+    update: Literal["code", "paper"] = "code"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("plus") and "keep" not in given:
+            return given | {"keep": ADAPTIVE_SHARE_PLUS}
+        return given
+
+    def num_neighbours(self, num: int) -> int:
+        """Of each token in a frame of `num`."""
+        wanted = self.neighbours
+        if wanted is None:
+            share = PUBLISHED_NEIGHBOURS / PUBLISHED_TOKENS
+            wanted = max(1, min(PUBLISHED_NEIGHBOURS, round(num * share)))
+        return min(wanted, num - 1)
 
 
 class PrumergeCompressor(TokenCompressor):
@@ -94,6 +115,18 @@ class PrumergeCompressor(TokenCompressor):
         if self.options.adaptive and share < 1.0:
             share = ADAPTIVE_SHARE_PLUS if self.options.plus else ADAPTIVE_SHARE
         return super().schedule(num_text, kept_count(share, num_visual), num_other)
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """Of each frame of n tokens, m of them kept: the class token's row of attention, 2 n D_v;
+        cosines of keys, 2 m n D_v; sums over neighbours, 2 m |N| D_v; and of the rest, 2 n D_v. Of
+        a tower without a class token, all rows, 2 n^2 D_v, are not counted.
+        """
+        frames, left = self.facts.grid.frames, layers[0].keys - num_text
+        if left >= num_visual or not num_visual:
+            return 0
+        n, m = num_visual // frames, left // frames
+        near = self.options.num_neighbours(max(1, n))
+        return frames * 2 * self.facts.tower_width * (2 * n + m * (n + near))
 
     def _frame(self, tokens: TowerTokens, budget: int) -> TowerTokens:
         assert tokens.attention is not None and tokens.keys is not None, "`needs` says so"
@@ -133,7 +166,7 @@ class PrumergeCompressor(TokenCompressor):
             if not self.options.plus:
                 return order[:num_top]
             step = max(1, num // num_top // 3)
-            return torch.cat([order[:num_top], torch.arange(0, num, step, device=order.device)])
+            return torch.cat([order[:num_top], torch.arange(0, num - 1, step, device=order.device)])
         left = budget if budget == 1 else min(budget - 1, num)
         num_top = (left + 1) // 2 if self.options.plus else left
         others = order[num_top:].sort().values
@@ -147,11 +180,7 @@ class PrumergeCompressor(TokenCompressor):
         unit = normalize(keys.float(), dim=-1)
         alike = unit[kept] @ unit.T
         alike[torch.arange(len(kept), device=kept.device), kept] = -torch.inf
-        num = self.options.neighbours
-        if num is None:
-            num = max(1, round(len(keys) * PUBLISHED_NEIGHBOURS / PUBLISHED_TOKENS))
-        num = min(num, len(keys) - 1)
-        near = alike.topk(num, dim=-1).indices  # (m, num)
+        near = alike.topk(self.options.num_neighbours(len(keys)), dim=-1).indices
         shares = weights[near]
         added = (shares[:, :, None] * values[near]).sum(dim=1)
         if self.options.update == "code":

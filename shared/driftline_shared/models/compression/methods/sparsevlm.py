@@ -5,10 +5,11 @@ speaks to become *raters*. Behind a few layers the visual tokens they look at le
 the better part of those is merged into a few recycled tokens.
 
 Which form this is: raters by r >= mean(r) and the number deleted by a list or by the rank, as in
-the paper; clusters by density peaks and recycled tokens by the mean, as in the public code (the
-paper's sum is an option). The paper's order [kept, recycled, text] is here kept by position: a
-recycled token takes the place of its cluster's centre. Not built: V2.0's choice of heads and its
-correction of position bias, which need attention per head.
+the paper; clusters by density peaks, joined by distance, and recycled tokens by the mean, as in the
+public code (the paper joins by cosine; its sum is an option). The paper's order [kept, recycled,
+text] is here kept by position: a recycled token takes the place of its cluster's centre. Not built:
+V2.0's choice of heads and its correction of position bias, which need attention per head of the
+language model.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from pydantic import Field
 from torch import Tensor
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.clustering import density_peaks
 from driftline_shared.models.compression.compressor import (
     LayerCount,
+    Layers,
     ModelFacts,
     Options,
     TokenCompressor,
@@ -45,7 +48,8 @@ TOLERANCE = 0.005
 class SparseVlmOptions(Options):
     """Options of SparseVLM.
 
-    `keep`: tokens per layer, on average over the layers, as a share of all. `average`: over tokens
+    `keep`: tokens per layer, on average over the layers, as a share of all; published are 1/3, 2/9
+    and 1/9 (192, 128 and 64 of 576), of which the first is the default. `average`: over tokens
     *leaving* each layer, as the published budgets count, or *entering* it, as FLOPs do.
     `layers`: behind which layers to prune (0-based); by default 2, 6 and 15 of 32, scaled.
     `counts`: how many stay: by `schedule` (see `kept_by_schedule`), or by the `rank` of the raters'
@@ -55,6 +59,7 @@ class SparseVlmOptions(Options):
     `renumber`: give positions anew without gaps, as v1 does; else tokens keep theirs.
     """
 
+    keep: float = Field(default=1 / 3, gt=0.0, le=1.0)
     average: Literal["outputs", "inputs"] = "outputs"
     layers: tuple[int, ...] | None = None
     counts: Literal["schedule", "rank"] = "schedule"
@@ -145,6 +150,24 @@ class SparseVlmCompressor(TokenCompressor):
             LayerCount(queries=rest + v, keys=rest + v, cached=rest + v, read=rest + v)
             for v in visual
         ]
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """The appendix's formulas, in FLOPs as they stand there: 2 L_t N d for the raters, once; at
+        each cut L_t N min(L_t, N) for the rank, where it decides, and L_r (3 L_r - 1) 2 d for the
+        clusters of L_r tokens; and here rows of attention of, at most, all L_t text tokens.
+        """
+        width, total = self.facts.width, 2 * num_text * num_visual * self.facts.width
+        for before, after in flops.cuts(layers):
+            total += flops.row_flops(self.facts, num_text, before.keys)
+            if self.options.counts == "rank":
+                seen = num_visual - (layers[0].keys - before.keys)
+                total += num_text * seen * min(num_text, seen)
+            if self.options.recycle != "off":
+                # Deleted are those that are gone and the centres, a tenth of what is merged.
+                deleted = (before.queries - after.queries) / (1 - self.options.recycled / 10)
+                merged = int(self.options.recycled * deleted) + 1
+                total += merged * (3 * merged - 1) * 2 * width
+        return total
 
     # -- how many ---------------------------------------------------------------------------------
 

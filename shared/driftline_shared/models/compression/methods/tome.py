@@ -35,6 +35,7 @@ from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import (
     LayerCount,
+    Layers,
     Options,
     TokenCompressor,
     kept_count,
@@ -43,8 +44,9 @@ from driftline_shared.models.compression.rows.rows import NONE, BlockTokens, Tow
 
 
 class TomeOptions(Options):
-    """`keep`: share of tokens left. `where`: see above; None: in the tower where it can be driven
-    block by block, else before the projector. `proportional`: weigh attention by sizes.
+    """`keep`: share of tokens left; the paper gives r per block, no share. `where`: see above;
+    None: in the tower where it can be driven block by block, else before the projector.
+    `proportional`: weigh attention by sizes.
     """
 
     where: Literal["tower", "projector"] | None = None
@@ -117,6 +119,28 @@ class TomeCompressor(TokenCompressor):
         """round(keep V) tokens in every layer."""
         left = kept_count(self.options.keep, num_visual)
         return super().schedule(num_text, left, num_other)
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """Matching, 2 d (n / 2)^2 of n tokens a block and d the width of a head, of one view that
+        the tower is driven through block by block; else of each frame's rounds, d = D_v. Merging
+        itself adds each token once, and is left out; so is what the tower saves.
+        """
+        facts, num = self.facts, num_visual // self.facts.grid.frames
+        goal = kept_count(self.options.keep, num)
+        if num <= goal:
+            return 0
+        if facts.tower_blocks and facts.grid.frames == 1 and self.options.where != "projector":
+            over, blocks = num - goal, facts.tower_blocks
+            sizes = [
+                num - round(over * self._done(block - 1, blocks)) if block else num
+                for block in range(blocks)
+            ]
+            width = facts.tower_width // facts.tower_heads
+        else:
+            sizes, width = [num], facts.tower_width
+            while (left := sizes[-1] - min(sizes[-1] // 2, sizes[-1] - goal)) > goal:
+                sizes.append(left)
+        return facts.grid.frames * sum(2 * width * (n // 2) * ((n + 1) // 2) for n in sizes)
 
     def _of(self, num: int) -> int:
         """How many of the next `num` tokens stay, so that all views' together are round(keep V)."""

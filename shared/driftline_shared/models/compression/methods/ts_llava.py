@@ -40,11 +40,13 @@ from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 
 
 class TsLlavaOptions(Options):
-    """`thumbnail_frames`: g; the paper's variants have 4, 6 and 8. `order`: which comes first.
+    """`keep`: by default the paper's, see above. `thumbnail_frames`: g; the paper's variants have
+    4, 6 and 8. `order`: which comes first.
 
     `thumbnail_share`: the largest part of the budget that the thumbnail may take.
     """
 
+    keep: float = Field(default=0.12, gt=0.0, le=1.0)
     thumbnail_frames: int = Field(default=6, ge=1)
     thumbnail_share: float = Field(default=0.5, ge=0.0, lt=1.0)
     order: Literal["sampled_first", "thumbnail_first"] = "sampled_first"
@@ -118,10 +120,10 @@ def tiling(num: int) -> tuple[int, int]:
 
 
 def spread(num: int, chosen: int) -> Tensor:
-    """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even."""
-    # Multiplied first: halves stay halves, whatever the machine.
-    steps = torch.arange(chosen, dtype=torch.float64) * (num - 1)
-    return (steps / max(1, chosen - 1)).round().long()
+    """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even, in float32 as the
+    public code has it: of 28,800 tokens one or two are the neighbours of the exact ones.
+    """
+    return torch.linspace(0, num - 1, chosen).round().long()
 
 
 def _without_extra(row: TokenRow) -> TokenRow:

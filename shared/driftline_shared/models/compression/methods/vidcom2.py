@@ -27,6 +27,7 @@ from torch import Tensor
 
 from driftline_shared.models.compression.compressor import (
     LayerCount,
+    Layers,
     Options,
     TokenCompressor,
     kept_count,
@@ -37,7 +38,8 @@ _SCALES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
 
 
 class VidCom2Options(Options):
-    """`keep`: r, the share of visual tokens that stays. The total is about keep T M.
+    """`keep`: r, the share of visual tokens that stays, by default the code's and the paper's 0.25.
+    The total is about keep T M.
 
     It is off by T at most for rounding and for the one token that a frame is always left, and
     lower by up to (2 keep - 1) M where a frame would get more tokens than it has. `exact` repairs
@@ -48,6 +50,7 @@ class VidCom2Options(Options):
     are drawn together.
     """
 
+    keep: float = Field(default=0.25, gt=0.0, le=1.0)
     similarity: Literal["gaussian", "cosine"] = "gaussian"
     channels: float = Field(default=0.5, gt=0.0, le=1.0)
     temperature: float = Field(default=0.01, gt=0.0)
@@ -77,6 +80,12 @@ class VidCom2Compressor(TokenCompressor):
         least = min(self.facts.grid.frames, num_visual)
         left = max(least, kept_count(self.options.keep, num_visual))
         return super().schedule(num_text, left, num_other)
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """2 T M d for variances; square distances to two centres on half of the channels, three
+        operations a number: 3 T M d.
+        """
+        return 5 * num_visual * self.facts.width
 
 
 def _similarities(x: Tensor, frame: Tensor, options: VidCom2Options) -> tuple[Tensor, Tensor]:

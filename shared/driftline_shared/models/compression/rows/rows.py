@@ -143,11 +143,18 @@ class TowerTokens:
     merged token stands at the smallest index of its members. `size` (k,) float32: how many tower
     tokens each stands for.
 
-    What a method `needs`, else None: `attention` (V,) attention paid to each token by the tower's
-    class token in its last layer, or on average by all tokens where it has none, heads not split:
-    softmax(q K^T / sqrt(d)); `keys` (V, d) keys of that layer, heads side by side; `layers`
-    (V, m D_v) hidden states of m layers, side by side. Of tokens that are made of several patches
-    all three are the patches' means, as pooling weighs them.
+    What a method `needs`, else None; H heads of width d_h, d = H d_h:
+
+        attention       (V,) attention paid to each token by the tower's class token in its last
+                        layer, heads not split: softmax(q K^T / sqrt(d))
+        keys            (V, d) keys of that layer, heads side by side
+        head_attention  (V, H) the same by head, softmax(q_h K_h^T / sqrt(d_h)), in the layer whose
+                        output the tokens are (of several layers, the last)
+        head_keys       (V, d) keys of that layer, heads side by side
+        layers          (V, m D_v) hidden states of m layers, side by side
+
+    A tower without a class token is asked for the mean over all tokens' attention. Of tokens that
+    are made of several patches all are the patches' means, as pooling weighs them.
     """
 
     values: Tensor
@@ -156,6 +163,8 @@ class TowerTokens:
     grid: Grid
     attention: Tensor | None = None
     keys: Tensor | None = None
+    head_attention: Tensor | None = None
+    head_keys: Tensor | None = None
     layers: Tensor | None = None
 
     @property
@@ -165,15 +174,18 @@ class TowerTokens:
 
     def take(self, chosen: Tensor, values: Tensor | None = None) -> TowerTokens:
         """Only the `chosen` (m,) rising indices, with other `values` (m, D_v) where given."""
+        read = {name: getattr(self, name) for name in READ_OF_TOWER}
         return TowerTokens(
             values=self.values[chosen] if values is None else values,
             token=self.token[chosen],
             size=self.size[chosen],
             grid=self.grid,
-            attention=None if self.attention is None else self.attention[chosen],
-            keys=None if self.keys is None else self.keys[chosen],
-            layers=None if self.layers is None else self.layers[chosen],
+            **{name: None if each is None else each[chosen] for name, each in read.items()},
         )
+
+
+READ_OF_TOWER = ("attention", "keys", "head_attention", "head_keys", "layers")
+"""Fields of `TowerTokens` that are read only where a method needs them."""
 
 
 @dataclass(frozen=True, kw_only=True)

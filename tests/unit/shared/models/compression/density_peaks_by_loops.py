@@ -1,4 +1,6 @@
-"""Density peaks by plain loops in float64: the slow twin of `clustering.density_peaks`."""
+"""Density peaks by plain loops in float64, as SparseVLM's public `cluster_and_merge` steps: the
+slow twin of `clustering.density_peaks`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ def density_peaks_by_loops(points: list[list[float]], num: int) -> tuple[list[in
     ]
     density = []
     for i in range(count):
-        nearest = sorted(distance[i][j] for j in range(count) if j != i)[:num]
+        # A point is its own nearest neighbour; a single cluster would then know no densities.
+        nearest = sorted(distance[i][j] for j in range(count) if j != i or num > 1)[:num]
         density.append(math.exp(-sum(d * d for d in nearest) / max(1, len(nearest))))
     farthest = max(max(row) for row in distance)
     score = []

@@ -33,7 +33,7 @@ def test_equal_points_make_no_empty_cluster() -> None:
 
 
 def test_far_points_keep_their_order_though_their_density_underflows() -> None:
-    points = torch.tensor([[0.0], [1.0], [2.5], [40.0], [41.5]]) * 100
+    points = torch.tensor([[0.0], [1.0], [1.9], [40.0], [41.5]]) * 100
     assert math.exp(-(100.0**2)) == 0.0
     assert density_peaks(points, 2).centres.tolist()[0] == 1
 
@@ -42,3 +42,9 @@ def test_means_carry_gradients() -> None:
     points = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     (gradient,) = torch.autograd.grad(density_peaks(points, 2).means(points).sum(), points)
     assert bool((gradient > 0).all())
+
+
+def test_a_point_is_its_own_neighbour_among_several_clusters() -> None:
+    """The densest is the pair at 9; by the two nearest *others* it would be the three round 1."""
+    points = torch.tensor([[0.0], [1.0], [2.0], [9.0], [9.5]])
+    assert density_peaks(points, 2).centres.tolist() == [3, 0]

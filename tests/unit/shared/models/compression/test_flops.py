@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, Qwen2Confi
 
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressor import LayerCount, ModelFacts
+from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
 
 TEXT, VISUAL = 95, 576
@@ -148,19 +150,54 @@ def test_what_is_stored_and_what_is_read_are_two_things() -> None:
     ) + flops.head_flops(facts)
 
 
+def _added(name: str, layers: Sequence[LayerCount], facts: ModelFacts, **options: Any) -> int:
+    method = configured(name, options, facts).row()
+    found = method.overhead_flops(layers, num_text=95, num_visual=576)
+    assert found is not None
+    return found
+
+
 def test_what_methods_add() -> None:
     facts, cut = _facts(), _layers([671, 671] + [383] * 30)
-
-    def added(method: str) -> int | None:
-        return flops.overhead_flops(method, facts, cut, num_text=95, num_visual=576)
-
-    assert added("fastv") == 2 * 671 * 4096
-    assert added("dycoke") == 4.5 * 576 * 4096
-    assert added("vidcom2") == 5 * 576 * 4096
-    assert added("vtw") is None
+    assert _added("fastv", cut, facts) == 2 * 671 * 4096
+    assert _added("fastv", cut, facts, criterion="all") == 2 * 671 * 671 * 4096
+    assert _added("dycoke", cut, facts) == 4.5 * 576 * 4096
+    assert _added("vidcom2", cut, facts) == 5 * 576 * 4096
     # 288 places fewer: 297 deleted, 90 recycled, 9 centres.
-    clusters = 2 * 90 * (3 * 90 - 1) * 2 * 4096
-    assert added("sparsevlm") == 4 * 95 * 576 * 4096 + 2 * 95 * 671 * 4096 + clusters
+    clusters = 90 * (3 * 90 - 1) * 2 * 4096
+    raters, rows = 2 * 95 * 576 * 4096, 2 * 95 * 671 * 4096
+    assert _added("sparsevlm", cut, facts) == raters + rows + clusters
+    assert _added("sparsevlm", cut, facts, recycle="off") == raters + rows
+    assert _added("sparsevlm", cut, facts, recycle="off", counts="rank") == (
+        raters + rows + 95 * 576 * 95
+    )
+    # 144 of 576 tokens of 1,024 channels: the class token's row, cosines, 32 neighbours, the rest.
+    short = _layers([95 + 144] * 32)
+    tower = 2 * 1024 * (576 + 144 * 576 + 144 * 32 + 576)
+    assert _added("prumerge", short, facts, keep=0.25) == tower
+    assert configured("vtw", {}, facts).row().overhead_flops(cut, 95, 576) is None
+
+
+def test_tome_matches_in_each_block_or_in_rounds() -> None:
+    facts = replace(_facts(), tower_blocks=2, tower_heads=16)
+    short = _layers([95 + 288] * 32)
+    # 576 in the first block, 432 in the second, heads of 64 channels.
+    blocks = 2 * 64 * (288 * 288 + 216 * 216)
+    assert _added("tome", short, facts, keep=0.5) == blocks
+    # Before the projector on whole tokens: 576 -> 288 -> 144.
+    rounds = 2 * 1024 * (288 * 288 + 144 * 144)
+    assert _added("tome", short, facts, keep=0.25, where="projector") == rounds
+
+
+def test_raters_are_counted_as_torch_counts_them() -> None:
+    """60 text tokens; the published formula is of FLOPs, a multiply-accumulate being two."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        torch.empty(576, 4096) @ torch.empty(60, 4096).T
+    assert counter.get_total_flops() == 283_115_520
+    method = configured("sparsevlm", {"keep": 1.0}, _facts()).row()
+    whole = flops.whole(_facts(), 636)
+    assert method.overhead_flops(whole, num_text=60, num_visual=576) == 283_115_520
 
 
 # -- against torch's own counter -----------------------------------------------------------------

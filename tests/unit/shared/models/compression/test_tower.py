@@ -20,6 +20,7 @@ from driftline_shared.models.compression.compressor import (
     ModelFacts,
     Options,
     TokenCompressor,
+    kept_count,
 )
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
@@ -54,7 +55,7 @@ def facts(model: Any) -> ModelFacts:
 class Everything(TokenCompressor):
     """Asks for all a tower may give and remembers it."""
 
-    needs = frozenset({"attention", "keys", "layers", "question"})
+    needs = frozenset({"attention", "keys", "head_attention", "head_keys", "layers", "question"})
     seen: TowerTokens
     asked: Tensor | None
 
@@ -182,6 +183,45 @@ def test_without_a_class_token_all_tokens_are_asked(tmp_path: Path) -> None:
     assert method.seen.values.shape[-1] == 4 * 32
 
 
+class FasterVlm(TokenCompressor):
+    """A published method in one file: the tokens that the class token looks at, by head."""
+
+    needs = frozenset({"head_attention"})
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        assert tokens.head_attention is not None
+        score = tokens.head_attention.mean(dim=1)
+        chosen = score.topk(kept_count(self.options.keep, len(score))).indices
+        return tokens.take(chosen.sort().values)
+
+
+@pytest.mark.parametrize("layer", [-1, -2])
+def test_heads_are_told_apart_in_the_layer_that_made_the_tokens(layer: int, tmp_path: Path) -> None:
+    model: Any = load_model(clip_llava(tmp_path / "m", layers=layer), prompt="<image>{question}\n")
+    image = picture_for(model)
+    read = eager(model, model.views([image]))
+    method = Everything(Options(), facts(model))
+    look(model, method, image, QUESTION)
+    wanted = read.attentions[layer][0, :, 0, 1:]  # (H, P)
+    torch.testing.assert_close(method.seen.head_attention, wanted.T)
+    block = model.net.model.vision_tower.encoder.layers[layer]
+    keys = block.self_attn.k_proj(block.layer_norm1(read.hidden_states[layer - 1]))[0, 1:]
+    torch.testing.assert_close(method.seen.head_keys, keys)
+    seen = look(model, FasterVlm(Options(keep=0.5), facts(model)), image, QUESTION).tokens
+    best = wanted.mean(dim=0).topk(model.num_tokens // 2).indices
+    assert seen.token.tolist() == best.sort().values.tolist()
+
+
+def test_heads_of_a_tower_without_a_class_token_are_means_over_all(tmp_path: Path) -> None:
+    model = loaded("llava_onevision_video", tmp_path)
+    clip = picture_for(model)
+    method = Everything(Options(), facts(model))
+    look(model, method, clip, QUESTION)
+    patches = eager(model, model.views([clip])).attentions[-1].mean(dim=2).transpose(1, 2)
+    cells = model.net.model.apply_pooling(patches).flatten(0, 1)
+    torch.testing.assert_close(method.seen.head_attention, cells)
+
+
 def test_the_question_is_read_alone(tmp_path: Path) -> None:
     model = loaded("llava", tmp_path)
     method = Everything(Options(), facts(model))
@@ -279,7 +319,7 @@ def test_what_a_tower_lacks_is_named(tmp_path: Path) -> None:
         grid=Grid(rows=1, cols=1),
     )
     image = np.zeros((16, 32, 3), dtype=np.uint8)
-    with pytest.raises(ConfigError, match=r"Everything reads attention, keys, layers .* smolvlm"):
+    with pytest.raises(ConfigError, match=r"Everything reads attention, .*layers .* smolvlm"):
         look(other, Everything(Options(), lists), image, QUESTION)
     plain = look(other, TokenCompressor(Options(), lists), image, QUESTION)
     assert torch.equal(plain.tokens.values, other.encode([image])[0])

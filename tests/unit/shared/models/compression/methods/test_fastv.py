@@ -64,8 +64,10 @@ def _row(seed: int, cells: int) -> TokenRow:
     )
 
 
-def _literal(language: Any, row: TokenRow, layer: int, number: int) -> list[int]:
-    """Steps 1 to 3: of layer K-1 the last row, head by head; the largest means stay."""
+def _literal(
+    language: Any, row: TokenRow, layer: int, number: int, criterion: str = "last"
+) -> list[int]:
+    """Steps 1 to 3: of layer K-1 the last row, or all, head by head; the largest means stay."""
     language.set_attn_implementation("eager")
     maps = language(
         inputs_embeds=row.states[None],
@@ -77,25 +79,27 @@ def _literal(language: Any, row: TokenRow, layer: int, number: int) -> list[int]
     language.set_attn_implementation("sdpa")
     scored = []
     for place in row.visual.tolist():
-        mean = math.fsum(float(head[-1, place]) for head in maps) / len(maps)
+        rows = range(len(row)) if criterion == "all" else [-1]
+        mean = math.fsum(float(head[i, place]) for head in maps for i in rows) / len(maps)
         scored.append((mean, int(row.token[place])))
     scored.sort(reverse=True)
     return sorted(token for _, token in scored[:number])
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("criterion", ["last", "all"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("cells", "keep", "layer", "number"), [(7, 0.5, 2, 4), (9, 0.25, 1, 2), (11, 0.01, 3, 1)]
+    ("cells", "keep", "layer", "number"), [(7, 0.5, 2, 3), (9, 0.25, 1, 2), (11, 0.01, 3, 1)]
 )
-def test_it_keeps_what_the_last_token_attends_to(
-    seed: int, cells: int, keep: float, layer: int, number: int
+def test_it_keeps_what_is_attended_to(
+    seed: int, cells: int, keep: float, layer: int, number: int, criterion: Any
 ) -> None:
     language, row, facts = _language(seed), _row(seed, cells), _facts(cells)
-    options = FastvOptions(keep=keep, layer=layer)
+    options = FastvOptions(keep=keep, layer=layer, criterion=criterion)
     driver = Driver(decoder=Decoder(language), name="fastv")
     done = driver.prefill(FastvCompressor(options, facts), row)
-    assert done.survivors.tolist() == _literal(language, row, layer, number)
+    assert done.survivors.tolist() == _literal(language, row, layer, number, criterion)
     rest = len(row) - cells
     wanted = [len(row)] * layer + [rest + number] * (LAYERS - layer)
     assert done.cache.lengths() == wanted, "no layer runs twice, and none drops early"
@@ -118,3 +122,13 @@ def test_the_last_layer_is_the_latest_to_drop_before() -> None:
     asked: list[Tensor | None] = [shallow.rows_before(layer, _row(0, 6)) for layer in range(3)]
     assert [each is not None for each in asked] == [False, False, True]
     assert [count.cached for count in shallow.schedule(5, 6)] == [11, 11, 8]
+
+
+@pytest.mark.parametrize(("num", "kept"), [(31, 15), (63, 31), (576, 288), (1, 1)])
+def test_half_of_an_odd_number_is_cut_as_the_public_code_cuts_it(num: int, kept: int) -> None:
+    assert FastvOptions().num_kept(num) == kept
+
+
+def test_shares_that_a_float_holds_just_below_lose_no_token() -> None:
+    assert int(0.29 * 100) == 28
+    assert FastvOptions(keep=0.29).num_kept(100) == 29

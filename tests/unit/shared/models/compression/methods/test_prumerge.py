@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import ModelFacts, kept_count
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
@@ -63,7 +65,7 @@ def chosen_by_steps(a: list[float], options: PrumergeOptions, budget: int) -> li
         kept = set(ranked[: max(1, len(outliers))])
         if options.plus:
             stride = max(1, int(int(num / max(1, len(outliers))) / 3))
-            kept |= set(range(0, num, stride))
+            kept |= set(range(0, num - 1, stride))  # torch.arange(0, 575, stride) of 576
         return sorted(kept)
     if budget == 1:
         return [ranked[0]]
@@ -87,7 +89,8 @@ def pruned_by_steps(
     num = len(a)
     kept = chosen_by_steps(a, options, budget)
     # 32 of 576 is one of 18.
-    merged = max(1, round(num / 18)) if options.neighbours is None else options.neighbours
+    merged = min(32, max(1, round(num / 18)))
+    merged = merged if options.neighbours is None else options.neighbours
     left: dict[int, tuple[Tensor, int]] = {}
     for i in kept:
         alike = [
@@ -137,6 +140,48 @@ def test_it_prunes_and_merges_as_the_steps_say(update: Any, plus: bool, adaptive
                 if not adaptive:
                     assert len(seen.token) == budget
                     assert method.schedule(3, grid.num_tokens)[0].queries == 3 + budget
+
+
+def test_the_default_is_the_public_code() -> None:
+    """Its loop over the tokens that stay, on a tower's 24 x 24: unweighted sums, 32 neighbours."""
+    grid = Grid(rows=24, cols=24)
+    tokens = drawn(5, grid)
+    assert tokens.attention is not None and tokens.keys is not None
+    x, a, keys = tokens.values, tokens.attention, normalize(tokens.keys, dim=-1)
+    seen = PrumergeCompressor(PrumergeOptions(), some_facts(grid)).on_vision(tokens, None)
+    top = a.topk(31).indices.sort().values
+    pruned = [i for i in range(576) if i not in top.tolist()]
+    wanted = {pruned[0]: (a[pruned, None] * x[pruned]).sum(dim=0)}
+    for i in top.tolist():
+        rest = [j for j in range(576) if j != i]
+        near = (keys[i] @ keys[rest].T).topk(32).indices
+        of = torch.tensor(rest)[near]
+        wanted[i] = x[i] + (a[of, None] * x[of]).sum(dim=0)
+    assert seen.token.tolist() == sorted(wanted)
+    torch.testing.assert_close(seen.values, torch.stack([wanted[i] for i in sorted(wanted)]))
+
+
+def test_the_last_place_is_not_sampled() -> None:
+    """`torch.arange(0, 575, int(int(1 / ratio) / 3))`, as many outliers as quartiles allow."""
+    grid = Grid(rows=24, cols=24)
+    options = PrumergeOptions(adaptive=True, plus=True, neighbours=0)
+    for outliers in range(1, 144):
+        random = torch.Generator().manual_seed(outliers)
+        attention = 0.001 + 1e-6 * torch.rand(576, generator=random)
+        top = torch.randperm(575, generator=random)[:outliers]
+        attention[top] = 0.1
+        tokens = replace(drawn(0, grid), attention=attention)
+        seen = PrumergeCompressor(options, some_facts(grid)).on_vision(tokens, None)
+        ratio = outliers / 576
+        sampled = torch.arange(0, 575, int(int(1 / ratio) / 3)).tolist()
+        kept = {*top.tolist(), *sampled}
+        rest = min(i for i in range(576) if i not in kept)
+        assert seen.token.tolist() == sorted(kept | {rest})
+
+
+def test_published_budgets_are_the_defaults() -> None:
+    assert (PrumergeOptions().keep, PrumergeOptions(plus=True).keep) == (0.055, 0.25)
+    assert PrumergeOptions(plus=True, keep=0.5).keep == 0.5
 
 
 def test_attention_without_outliers_leaves_one_and_the_rest() -> None:
@@ -194,7 +239,8 @@ def test_real_towers_with_and_without_a_class_token(tmp_path: Path) -> None:
         assert torch.equal(same.values, model.encode([image])[0])
     clips = loaded("llava_onevision_video", tmp_path)
     clip = picture_for(clips)
-    seen = look(clips, PrumergeCompressor(PrumergeOptions(), facts(clips)), clip, QUESTION).tokens
+    half = PrumergeCompressor(PrumergeOptions(keep=0.5), facts(clips))
+    seen = look(clips, half, clip, QUESTION).tokens
     assert len(seen.token) == kept_count(0.5, clips.num_tokens)
     places = clips.encode([clip])[0][seen.token][:, -2:]
     torch.testing.assert_close(seen.values[:, -2:], places)

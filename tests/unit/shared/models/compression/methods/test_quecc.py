@@ -81,7 +81,7 @@ def mlp(weights: dict[str, Tensor], name: str, inputs: int) -> nn.Sequential:
         module(weights, f"{name}.in", nn.Linear(inputs, WIDTH)),
         nn.GELU(),
         module(weights, f"{name}.out", nn.Linear(WIDTH, WIDTH)),
-        module(weights, f"{name}.norm", nn.LayerNorm(WIDTH)),
+        module(weights, f"{name}.norm", nn.LayerNorm(WIDTH, eps=1e-6)),
     )
 
 
@@ -89,7 +89,7 @@ def by_steps(weights: dict[str, Tensor], tokens: TowerTokens, h: Tensor, window:
     """Steps 1 to 5, a window at a time."""
     assert tokens.layers is not None
     grid, x = tokens.grid, tokens.values.double()
-    t = module(weights, "question_norm", nn.LayerNorm(WIDTH))(
+    t = module(weights, "question_norm", nn.LayerNorm(WIDTH, eps=1e-6))(
         module(weights, "question", nn.Linear(LANGUAGE, WIDTH))(h.double())
     )
     queries = mlp(weights, "query", WIDTH)(x + t)

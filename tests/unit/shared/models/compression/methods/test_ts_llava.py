@@ -11,7 +11,7 @@ import torch
 
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.models.compression.compressor import ModelFacts, TokenCompressor
-from driftline_shared.models.compression.methods.ts_llava import thumbnail, tiling
+from driftline_shared.models.compression.methods.ts_llava import spread, thumbnail, tiling
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
@@ -64,10 +64,20 @@ def with_thumbnail(row: TokenRow, num: int) -> TokenRow:
 
 
 def linspace(num: int, chosen: int) -> list[int]:
-    """round(linspace(0, num - 1, chosen)) step by step."""
-    if chosen == 1:
-        return [0]
-    return [round(i * (num - 1) / (chosen - 1)) for i in range(chosen)]
+    """torch.round(torch.linspace(0, num - 1, chosen)), which the public code takes of frames and of
+    tokens.
+    """
+    return torch.linspace(0, num - 1, steps=chosen).round().long().tolist()
+
+
+def test_of_many_tokens_a_few_are_the_neighbours_of_the_exact_ones() -> None:
+    """50 frames of 576 tokens, 2,880 sampled: float32 turns places that end in .499 to .5."""
+    exact = [i * 28_799 / 2_879 for i in range(2_880)]
+    found = spread(28_800, 2_880).tolist()
+    off = [place - i for i, place in zip(found, exact, strict=True) if i != round(place)]
+    assert len(off) <= 2 and all(abs(abs(each) - 0.5) < 0.002 for each in off)
+    assert found == sorted(set(found)) and (found[0], found[-1]) == (0, 28_799)
+    assert spread(5, 1).tolist() == [0] and spread(0, 0).tolist() == []
 
 
 # -- the picture ---------------------------------------------------------------------------------
