@@ -52,7 +52,7 @@ class TalkingRuntime(FakeRuntime):
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
     ) -> list[Answer]:
-        with self._lock:
+        with self.turns:
             self.calls += len(questions)
             return [self._say(row, question, on_token) for row, question in enumerate(questions)]
 

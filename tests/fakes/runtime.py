@@ -9,7 +9,6 @@ everything, `crash` raises,
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Answer, Question, Session
+from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import UpdateError
 from driftline_shared.pair.pair import ProbeItem
@@ -88,7 +88,7 @@ class FakeRuntime:
     def __init__(self, adapter: Adapter | None = None, version: int = 0) -> None:
         self._adapter: Adapter = adapter if adapter is not None else base_adapter()
         self._version = version
-        self._lock = threading.Lock()
+        self.turns = Turns()
         self.calls = 0
 
     @property
@@ -101,7 +101,7 @@ class FakeRuntime:
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
     ) -> list[Answer]:
-        with self._lock:
+        with self.turns:
             self.calls += len(questions)
             answers = [self._one(question) for question in questions]
         for row, answer in enumerate(answers if on_token is not None else ()):
@@ -118,16 +118,16 @@ class FakeRuntime:
         return np.abs(answer.tokens.values).sum(axis=1)
 
     @contextmanager
-    def _trial(self, adapter: Adapter) -> Iterator[Runtime]:
+    def _trial(self, adapter: Adapter) -> Iterator[Session]:
         yield FakeRuntime(adapter, -1)
 
-    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
+    def trial(self, adapter: Adapter) -> AbstractContextManager[Session]:
         _check_shapes(adapter)
         return self._trial(adapter)
 
     def swap(self, adapter: Adapter, version: int) -> float:
         _check_shapes(adapter)
-        with self._lock:
+        with self.turns:
             self._adapter, self._version = adapter, version
         return 0.01
 
@@ -150,6 +150,7 @@ class FakeRuntime:
             scores={"entropy": entropy, "margin": entropy},
             num_steps=1,
             version=self._version,
+            model_s=float(self._adapter["slow_ms"][0]) / 1e3,
             num_prompt_tokens=GRID.num_tokens + len(question.text.split()),
         )
 

@@ -1,7 +1,7 @@
 """Answer, reply, then count and sample: the one way that every question goes, wherever it comes
 from.
 
-Any thread may ask. The model is shared in turns; sampler, events and the sampling policy belong to
+Any thread may ask. The runtime shares the model; sampler, events and the sampling policy belong to
 whoever holds `_sampling`. A reply leaves before either sees the answer.
 """
 
@@ -154,8 +154,7 @@ class Answering:
     def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
         """An answer for each question; None only where the model fails on it again and again."""
         try:
-            with self._parts.turns:
-                return list(self._parts.runtime.answer(questions))
+            return list(self._parts.runtime.answer(questions))
         except Exception:
             _log.exception("answer.batch_raised", num_questions=len(questions))
             self._parts.applier.errored()
@@ -171,10 +170,9 @@ class Answering:
             if pause_s:  # sleeping for no time gives the processor away
                 self._parts.clock.sleep(pause_s)
             try:
-                with self._parts.turns:
-                    if listener is not None:
-                        listener.on_start()
-                    return self._parts.runtime.answer([question], on_token=on_token)[0]
+                if listener is not None:
+                    listener.on_start()
+                return self._parts.runtime.answer([question], on_token=on_token)[0]
             except AbandonedError:
                 raise
             except Exception as error:
@@ -195,10 +193,9 @@ class Answering:
         try:
             if self._policies:
                 self._obey(self._policies.popleft())
-            with self._parts.turns:
-                sample = self._parts.sampler.consider(
-                    question.text, answer, self._parts.runtime, question.image
-                )
+            sample = self._parts.sampler.consider(
+                question.text, answer, self._parts.runtime, question.image
+            )
             if sample is None or not self._parts.spool.append(sample):
                 return None
         except Exception:

@@ -156,7 +156,7 @@ class Daemon:
     def hold(self) -> None:
         """Stay in touch with the cloud, without questions, until somebody asks to stop."""
         self._activity = "holding"
-        turns, num_done = self._parts.turns, -1
+        turns, num_done = self._parts.runtime.turns, -1
         while not self._stop_asked:
             # Other threads may be asking: a model that hangs must stop the beat, too.
             if turns.is_free or turns.num_done != num_done:

@@ -12,7 +12,6 @@ from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.settling import LinkView
 from driftline_device.daemon.state_files import Memory
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
@@ -65,7 +64,6 @@ class Parts:
     memory: Memory
     meter: Meter
     events: EventLog
-    turns: Turns
     clock: Clock
     link: DeviceLink | None = None
 

@@ -21,7 +21,6 @@ from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
-from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
 from driftline_device.sources.source import Source
@@ -88,8 +87,7 @@ def open_daemon(
             max_samples=config.spool.max_samples,
         )
         stack.callback(spool.close)
-        turns = Turns()
-        applier = make_applier(config, pair, runtime, clock=clock, turns=turns)
+        applier = make_applier(config, pair, runtime, clock=clock)
         daemon: Daemon | None = None
 
         def adopt(policy: SamplingPolicy) -> None:
@@ -125,7 +123,6 @@ def open_daemon(
             memory=memory,
             meter=Meter(config.window),
             events=events,
-            turns=turns,
             clock=clock,
             link=link,
         )
@@ -163,7 +160,6 @@ def make_applier(
     runtime: Runtime,
     *,
     clock: Clock,
-    turns: Turns | None = None,
 ) -> Applier:
     """The updates of the device whose state is `config.state`."""
     return Applier(
@@ -173,7 +169,6 @@ def make_applier(
         token_space=pair.token_space.digest,
         probe_set=pair.probe_set(),
         clock=clock,
-        turn=turns,
         settings=update_settings(config),
     )
 

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
@@ -41,7 +42,8 @@ class Answer:
     version that answered. `step_ids`: the generated token ids, end token included; text alone does
     not always tokenize back to them. `num_prompt_tokens`: positions that the language model read
     first, visual ones included. `ended`: whether the end token came; false where the pair's bound
-    cut the answer.
+    cut the answer. `model_s`: seconds that the model worked on the whole call this answer is
+    of, without the wait for its turn.
     """
 
     text: str
@@ -53,6 +55,7 @@ class Answer:
     num_prompt_tokens: int = 0
     ended: bool = True
     read: VisualTokens | None = None
+    model_s: float = 0.0
 
 
 UploadFrom = Literal["survivors", "all"]
@@ -61,16 +64,14 @@ of the tower's.
 """
 
 
-class Runtime(Protocol):
-    """A model on this device, with one active adapter that can be swapped between two requests."""
+class Session(Protocol):
+    """A model under one adapter; safe from any thread. A trial's session refuses after the trial
+    (UpdateError).
+    """
 
     @property
     def version(self) -> int:
-        """Adapter version in use."""
-
-    @property
-    def base_model(self) -> str:
-        """Hex digest of the frozen base weights as run here (quantization included)."""
+        """Adapter version that answers; -1 in a trial."""
 
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
@@ -85,17 +86,27 @@ class Runtime(Protocol):
     def score_tokens(
         self, scorer: str, question: str, answer: Answer, *, passes: int, seed: int
     ) -> NDArray[np.float32]:
-        """(V,) float32, higher = send, by `mc_dropout`, `vocabulary_entropy` or
-        `answer_attribution`.
-        """
+        """(V,) float32, higher = send, by a scorer of `scores.SCORERS`."""
 
     def adapter(self) -> Adapter:
-        """The active adapter, tensor by tensor."""
+        """A copy of the adapter, tensor by tensor."""
 
-    def trial(self, adapter: Adapter) -> AbstractContextManager[Runtime]:
-        """A runtime on the same base with `adapter` in the spare slot; the active one is
-        untouched.
-        """
+
+class Runtime(Session, Protocol):
+    """A model on this device: the session of its active adapter, which can be swapped between two
+    requests. Calls of several threads take turns in here.
+    """
+
+    @property
+    def base_model(self) -> str:
+        """Hex digest of the frozen base weights as run here (quantization included)."""
+
+    @property
+    def turns(self) -> Turns:
+        """Turns at the model: whether it is free, how many calls have ended."""
+
+    def trial(self, adapter: Adapter) -> AbstractContextManager[Session]:
+        """A session of `adapter` on the same base; the active one is untouched."""
 
     def swap(self, adapter: Adapter, version: int) -> float:
         """Make `adapter` the active one between two requests; pause in milliseconds."""

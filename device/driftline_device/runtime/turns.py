@@ -8,6 +8,7 @@ requests alternate, and no request waits for more than one step.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from itertools import islice
 from types import TracebackType
@@ -33,12 +34,14 @@ class Turns:
         """Whether nobody has a turn or waits for one."""
         return not self._line
 
-    def __enter__(self) -> None:
-        thread = threading.get_ident()
+    def __enter__(self) -> float:
+        """Wait for a turn; seconds waited."""
+        thread, start_s = threading.get_ident(), time.perf_counter()
         with self._condition:
             self._line.append(thread)
             # Ends when those in front are done; each of their turns is one bounded model call.
             self._condition.wait_for(lambda: thread in islice(self._line, self._places))
+        return time.perf_counter() - start_s
 
     def __exit__(
         self,

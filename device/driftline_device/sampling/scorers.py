@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.runtime import Answer, Runtime
+from driftline_device.runtime.runtime import Answer, Session
+from driftline_device.runtime.scores import SCORERS
 from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import VisualTokens
 
@@ -27,8 +28,8 @@ def magnitude_scores(tokens: VisualTokens, rng: np.random.Generator) -> NDArray[
 LOCAL_SCORERS: dict[str, LocalScorer] = {"random": random_scores, "magnitude": magnitude_scores}
 """Scorers that need the tokens only."""
 
-MODEL_SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
-"""Scorers that need the model: `Runtime.score_tokens` computes them."""
+MODEL_SCORERS = tuple(SCORERS)
+"""Scorers that need the model: `Session.score_tokens` computes them."""
 
 TOKEN_SCORERS = (*MODEL_SCORERS, *LOCAL_SCORERS)
 """Every name a policy may use."""
@@ -44,7 +45,7 @@ def score_tokens(
     name: str,
     question: str,
     answer: Answer,
-    runtime: Runtime,
+    session: Session,
     *,
     passes: int,
     rng: np.random.Generator,
@@ -54,4 +55,4 @@ def score_tokens(
     if name in LOCAL_SCORERS:
         return LOCAL_SCORERS[name](answer.tokens, rng)
     seed = int(rng.integers(1 << 31))
-    return runtime.score_tokens(name, question, answer, passes=passes, seed=seed)
+    return session.score_tokens(name, question, answer, passes=passes, seed=seed)

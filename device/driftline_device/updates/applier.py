@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,6 @@ from typing import Protocol
 import structlog
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
-from driftline_device.runtime.turns import Turns
 from driftline_device.updates import phases
 from driftline_device.updates.admission import FORGIVEN, Holdings, SizeLimits, check_manifest
 from driftline_device.updates.journal import Journal
@@ -83,7 +81,6 @@ class Applier:
         token_space: str,
         probe_set: Sequence[ProbeItem],
         clock: Clock,
-        turn: AbstractContextManager[None] | None = None,
         settings: UpdateSettings | None = None,
     ) -> None:
         """`runtime` holds version 0; `recover` then brings it to what is in force."""
@@ -94,7 +91,6 @@ class Applier:
         self._token_space = token_space
         self._probe_set = probe_set
         self._clock = clock
-        self._turn = turn if turn is not None else Turns()
         self._settings = settings or UpdateSettings()
         self._base: Adapter = runtime.adapter()
         self._adapter = self._base
@@ -311,12 +307,7 @@ class Applier:
         try:
             with self._runtime.trial(adapter) as candidate:
                 active, measured = run_probe(
-                    self._runtime,
-                    candidate,
-                    self._probe_set,
-                    limits=self._settings.probe,
-                    monotonic=self._clock.monotonic_s,
-                    turn=self._turn,
+                    self._runtime, candidate, self._probe_set, limits=self._settings.probe
                 )
         except Exception as error:
             # Whatever a new version makes the model raise, the device must not die of it.
@@ -361,8 +352,7 @@ class Applier:
             old: list[float] = []
             with self._runtime.trial(earlier) as trial:
                 for question, _ in kept:
-                    with self._turn:
-                        old += [uncertainty(answer) for answer in trial.answer([question])]
+                    old += [uncertainty(answer) for answer in trial.answer([question])]
         except DriftlineError as error:
             _log.error("update.cannot_confirm", error=str(error))
             return False

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Answer, Question, Session
 from driftline_shared.errors import Reason
 from driftline_shared.exact_match import is_correct
 from driftline_shared.pair.pair import ProbeItem
@@ -110,63 +109,47 @@ def is_finite(adapter: Adapter) -> bool:
 
 
 def run_probe(
-    active: Runtime,
-    candidate: Runtime,
-    questions: Sequence[ProbeItem],
-    *,
-    limits: ProbeLimits,
-    monotonic: Callable[[], float],
-    turn: AbstractContextManager[None] | None = None,
+    active: Session, candidate: Session, questions: Sequence[ProbeItem], *, limits: ProbeLimits
 ) -> tuple[Measured, Measured]:
-    """Measure both versions on the self-check set; `turn` is held for one model call at a time."""
-    turn = turn if turn is not None else nullcontext()
+    """Measure both versions on the self-check set, in small calls between which others answer."""
     chosen = list(questions)[: limits.max_questions]
     measuring = [_Measuring(active), _Measuring(candidate)]
     timed = chosen[: limits.num_timed]
     for each in timed[:1]:
         # The first call pays for caches and lazy set-up: not counted.
         for one in measuring:
-            one.warm_up(each, turn)
+            one.warm_up(each)
     for index, each in enumerate(timed):
         # Take turns at going first, so that neither profits from the other's warm caches.
         for one in measuring if index % 2 == 0 else measuring[::-1]:
-            one.ask([each], turn, monotonic=monotonic)
+            one.ask([each], timed=True)
     rest = chosen[limits.num_timed :]
     for start in range(0, len(rest), limits.batch_size):
         for one in measuring:
-            one.ask(rest[start : start + limits.batch_size], turn)
+            one.ask(rest[start : start + limits.batch_size])
     return measuring[0].measured(), measuring[1].measured()
 
 
 class _Measuring:
-    """Collects what one runtime says."""
+    """Collects what one session answers."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._finite = True
         self._latencies_ms: list[float] = []
         self._num_agree = 0
         self._num_asked = 0
 
-    def warm_up(self, row: ProbeItem, turn: AbstractContextManager[None]) -> None:
-        with turn:
-            self._runtime.answer([Question(image=row.image, text=row.question)])
+    def warm_up(self, row: ProbeItem) -> None:
+        self._session.answer([Question(image=row.image, text=row.question)])
 
-    def ask(
-        self,
-        rows: Sequence[ProbeItem],
-        turn: AbstractContextManager[None],
-        *,
-        monotonic: Callable[[], float] | None = None,
-    ) -> None:
-        questions = [Question(image=row.image, text=row.question) for row in rows]
-        with turn:
-            started_s = monotonic() if monotonic else 0.0
-            answers = self._runtime.answer(questions)
-            stopped_s = monotonic() if monotonic else 0.0
-        if monotonic:
+    def ask(self, rows: Sequence[ProbeItem], *, timed: bool = False) -> None:
+        answers = self._session.answer(
+            [Question(image=row.image, text=row.question) for row in rows]
+        )
+        if timed:
             num_steps = max(1, sum(answer.num_steps for answer in answers))
-            self._latencies_ms.append((stopped_s - started_s) * 1e3 / num_steps)
+            self._latencies_ms.append(answers[0].model_s * 1e3 / num_steps)
         for answer, row in zip(answers, rows, strict=True):
             self._finite = self._finite and has_finite_scores(answer)
             self._num_agree += is_correct(answer.text, row.answer)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, Value, to_value
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
-from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, Value, to_value
+from driftline_device.runtime.scores import log_softmax
 from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.pair.export_file import Export
 
@@ -19,7 +20,7 @@ Cache = dict[str, Value]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class Generated:
     """Of one row: generated `ids`, end token included; `entropy` and `margin` summed over them."""
 
     ids: tuple[int, ...]
@@ -31,8 +32,8 @@ class Said:
 class LanguageModel:
     """The language model of an export: passes with a cache, logits, greedy answers."""
 
-    def __init__(self, export: Export, sessions: Sessions, prompts: Prompts) -> None:
-        self._export, self._sessions, self._prompts = export, sessions, prompts
+    def __init__(self, export: Export, graphs: Graphs, prompts: Prompts) -> None:
+        self._export, self._graphs, self._prompts = export, graphs, prompts
         layers = range(export.model.num_layers)
         self._past = [f"past_{kind}.{i}" for i in layers for kind in ("key", "value")]
         self._present = [name.replace("past", "present", 1) for name in self._past]
@@ -66,7 +67,7 @@ class LanguageModel:
 
         `masks`: dropout masks by input name.
         """
-        many = embeds.shape[1] > 1 and self._sessions.has("prefill")
+        many = embeds.shape[1] > 1 and self._graphs.has("prefill")
         feeds = {
             "inputs_embeds": to_value(embeds),
             "attention_mask": to_value(mask),
@@ -75,7 +76,7 @@ class LanguageModel:
             **{name: to_value(array) for name, array in (masks or {}).items()},
         }
         wanted = ["hidden", *self._present, *also]
-        given = self._sessions.run_values("prefill" if many else "lm", wanted, feeds, adapter)
+        given = self._graphs.run_values("prefill" if many else "lm", wanted, feeds, adapter)
         end = 1 + len(self._present)
         return (
             given[0].numpy(),
@@ -85,7 +86,7 @@ class LanguageModel:
 
     def logits(self, hidden: NDArray[np.float32], adapter: ActiveAdapter) -> NDArray[np.float32]:
         """(N, D) hidden states, before the final norm -> (N, vocabulary)."""
-        return self._sessions.run("head", {"hidden": np.ascontiguousarray(hidden)}, adapter)
+        return self._graphs.run("head", {"hidden": np.ascontiguousarray(hidden)}, adapter)
 
     def generate(
         self,
@@ -94,7 +95,7 @@ class LanguageModel:
         *,
         cache: Cache | None = None,
         on_token: OnToken | None = None,
-    ) -> tuple[list[Said], Cache]:
+    ) -> tuple[list[Generated], Cache]:
         """Greedy answers of all rows, and the cache as it was after the prompts.
 
         `cache`: holds the places that `batch` leaves out.
@@ -116,7 +117,7 @@ class LanguageModel:
             embeds = self._prompts.embed(chosen)[:, None]
             mask = np.concatenate([mask, np.ones((rows, 1), dtype=np.int64)], axis=1)
             positions = positions[:, -1:] + 1
-        return growing.said(), after_prompts or held
+        return growing.generated(), after_prompts or held
 
 
 class _Growing:
@@ -141,9 +142,9 @@ class _Growing:
         self.running &= ~np.isin(chosen, self._ends)
         return chosen
 
-    def said(self) -> list[Said]:
+    def generated(self) -> list[Generated]:
         return [
-            Said(
+            Generated(
                 ids=tuple(ids),
                 entropy=float(self._sums[0, row]),
                 margin=float(self._sums[1, row]),
@@ -165,10 +166,3 @@ def step_scores(
     top = p[rows, chosen]
     p[rows, chosen] = -1.0
     return chosen.astype(np.int64), entropy, top - p.max(axis=-1)
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of the last axis, float32; finite, however unlikely a token is."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    normed: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return normed

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from driftline_device.runtime.onnx.graphs import package_version
 from driftline_device.runtime.onnx.prepared import (
     Candidate,
     Prepared,
@@ -22,7 +23,6 @@ from driftline_device.runtime.onnx.prepared import (
     write_prepared,
 )
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
-from driftline_device.runtime.onnx.sessions import package_version
 from driftline_device.runtime.runtime import Question
 from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import ConfigError, PairError

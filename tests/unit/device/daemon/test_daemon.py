@@ -375,7 +375,7 @@ def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs
         daemon.run(open_source(path))
         assert beats.num == 5
         holding = threading.Thread(target=daemon.hold)
-        turns = daemon._parts.turns
+        turns = daemon._parts.runtime.turns
         with turns:
             holding.start()
             until(lambda: beats.num == 6)  # the first look: a turn may just have begun

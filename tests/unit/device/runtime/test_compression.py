@@ -199,7 +199,7 @@ def test_every_uploaded_token_is_a_survivor_at_its_place(
 
 def _survivors_of(runtime: TorchRuntime, question: Question) -> NDArray[np.int64]:
     """As the model itself reports them, without the runtime."""
-    model = runtime._compressed
+    model = runtime._student.compressed
     assert model is not None
     with torch.no_grad():
         looked = model.look([question.image], [question.text])

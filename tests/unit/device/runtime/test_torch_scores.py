@@ -13,10 +13,10 @@ import torch
 
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.torch.runtime import TorchRuntime
-from driftline_device.runtime.torch.scores import middle_third
 from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import ConfigError, UpdateError
 from driftline_shared.models.adapters.slots import dropout_passes
+from driftline_shared.pair.export_file import middle_third
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.tiny_pair import make_tiny_pair, random_image
 
@@ -196,12 +196,12 @@ def test_a_restart_begins_with_the_adapter_it_is_given(
     assert (given.text, given.version) == (answer.text, 9)
 
 
-def test_a_trial_is_over_when_it_is_over(runtime: TorchRuntime) -> None:
+def test_the_spare_slot_holds_one_trial_until_it_is_over(runtime: TorchRuntime) -> None:
     with runtime.trial(runtime.adapter()) as candidate:
-        with pytest.raises(UpdateError, match="spare slot"), candidate.trial(runtime.adapter()):
+        with pytest.raises(UpdateError, match="spare slot"), runtime.trial(runtime.adapter()):
             pass
-        with pytest.raises(UpdateError, match="runtime itself"):
-            candidate.swap(runtime.adapter(), 3)
+        with pytest.raises(UpdateError, match="spare slot"):
+            runtime.swap(runtime.adapter(), 3)
     with pytest.raises(UpdateError, match="over"):
         candidate.answer([])
 
@@ -213,8 +213,3 @@ def test_wrong_arguments_are_named(runtime: TorchRuntime, answer: Answer, folder
         runtime.mutual_information(QUESTION, answer, passes=0, seed=0)
     with pytest.raises(ConfigError, match="max_batch"):
         TorchRuntime(load_pair(folder), max_batch=0)
-
-
-@pytest.mark.parametrize(("layers", "middle"), [(1, [0]), (2, [0, 1]), (3, [1]), (8, [2, 3, 4, 5])])
-def test_middle_third(layers: int, middle: list[int]) -> None:
-    assert list(middle_third(layers)) == middle

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline_device.runtime.runtime import Question
+from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.updates.applier import Applier, UpdateSettings
 from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase
 from driftline_device.updates.probe import ProbeLimits
@@ -190,35 +192,23 @@ def test_a_bad_update_fails_once_and_is_never_tried_again(
 
 
 def test_a_slow_version_fails_its_probe(tmp_path: Path) -> None:
-    limits = ProbeLimits(latency_slack_ms=0.5, num_timed=3)
-
-    class Clock(FakeClock):
-        """Time passes as the questions asked say."""
-
-    clock = Clock()
-
     class SlowRuntime(FakeRuntime):
-        def _one(self, question: Question) -> Any:
-            clock.advance(float(self._adapter["slow_ms"][0]) / 1e3 + 0.001)
-            fast = {**self._adapter, "slow_ms": np.zeros(1, dtype=np.float32)}
-            return FakeRuntime(fast, self._version)._one(question)
+        """Says how long it took, as its adapter wants, without taking it."""
+
+        def answer(self, questions: Sequence[Question], **options: Any) -> list[Answer]:
+            slow_ms = float(self._adapter["slow_ms"][0]) + 1.0
+            quick = FakeRuntime({**self._adapter, "slow_ms": np.zeros(1, np.float32)})
+            return [
+                replace(answer, model_s=slow_ms / 1e3)
+                for answer in quick.answer(questions, **options)
+            ]
 
         def trial(self, adapter: Adapter) -> Any:
-            from contextlib import nullcontext
-
             return nullcontext(SlowRuntime(adapter, -1))
 
-    runtime = SlowRuntime()
-    applier = Applier(
-        state_dir=tmp_path,
-        runtime=runtime,
-        pair_name=PAIR,
-        token_space=SPACE,
-        probe_set=probe_set(),
-        clock=clock,
-        settings=UpdateSettings(probe=limits),
-    )
-    applier.recover()
+    limits = ProbeLimits(latency_slack_ms=0.5, num_timed=3)
+    settings = UpdateSettings(probe=limits)
+    applier, runtime = make(tmp_path, SlowRuntime(), settings=settings)
     link = FakeUpdateLink(make_update(adapter(slow_ms=5.0), 1))
     applier.poll(link)
     assert link.reports[0].reason == Reason.PROBE_TOO_SLOW

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.generation import Cache, LanguageModel
-from driftline_device.runtime.onnx.sessions import ActiveAdapter, Sessions, activate
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
 from driftline_shared.pair.export_file import (
     AdapterTable,
     Export,
@@ -78,7 +78,7 @@ class OnnxDecoder:
 
     def __init__(self, folder: Path, precision: str, threads: int, *, adapted: bool) -> None:
         export = _export(folder)
-        sessions = Sessions(folder, export, precision, threads=threads)
+        sessions = Graphs(folder, export, precision, threads=threads)
         # Mapped, as the device maps those of an export.
         self._embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         # Only the embeddings of `Prompts` are asked for by a step.

@@ -14,14 +14,15 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from driftline_device.runtime.torch.scores import SCORERS, Case, Dropout, mutual_information
+from driftline_device.runtime.scores import SCORERS, mutual_information
+from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.qwen_vl import QwenVlModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.pair.anatomy import ANATOMY
 from driftline_shared.pair.digest import token_space_digest
 from driftline_shared.pair.pair import AdapterSpec, Canvas
-from driftline_shared.tokens import Grid
+from driftline_shared.tokens import Grid, VisualTokens
 from tests.fakes.families import qwen2_5_vl, qwen3_vl
 
 QUESTION = "what color is the circle?"
@@ -189,20 +190,27 @@ def test_what_the_config_makes_of_the_tower_is_part_of_the_token_space(
     assert token_space_digest(other) != token_space_digest(folder)
 
 
-def test_every_score_of_doubt_can_be_told(fake, folder) -> None:
+def test_every_score_of_doubt_can_be_computed(fake, folder) -> None:
     spec = AdapterSpec(rank=2, query_targets=ANATOMY[fake.MODEL_TYPE].query_targets)
     model = load(fake, folder, adapter=spec)
     tokens = model.encode([image(48, 80)])[0]
     with torch.no_grad():
-        case = Case(
-            tokens=tokens, positions=torch.arange(15), question=QUESTION, ids=model.answer_ids("no")
+        passes = TorchPasses(
+            model=model,
+            tokens=VisualTokens(
+                values=tokens.numpy(), positions=np.arange(15, dtype=np.int32), grid=model.grid
+            ),
+            question=QUESTION,
+            ids=model.answer_ids("no"),
+            num_passes=3,
+            rate=0.2,
+            seed=0,
         )
-        dropout = Dropout(passes=3, rate=0.2, seed=0)
         for scorer in SCORERS.values():
-            scores = scorer(model, case, dropout)
+            scores = scorer(passes)
             assert scores.shape == (15,)
-            assert bool(torch.isfinite(scores).all()) and float(scores.std()) > 0
-        assert mutual_information(model, case, dropout) > 0
+            assert np.isfinite(scores).all() and scores.std() > 0
+        assert mutual_information(passes) > 0
 
 
 def _parts(model: QwenVlModel) -> int:

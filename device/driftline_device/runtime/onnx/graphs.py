@@ -100,7 +100,7 @@ def choose_providers(wanted: Sequence[str]) -> list[str]:
     return chosen if CPU in chosen else [*chosen, CPU]
 
 
-class Sessions:
+class Graphs:
     """The graphs of one precision; safe from any thread."""
 
     def __init__(

@@ -1,0 +1,267 @@
+"""The graphs of an exported student, and a session of them: answers and scores under an adapter.
+
+Nothing of the model is state: a call picks up the session's adapter once, at its start, and hands
+it to every pass. So calls overlap, a swap waits for nobody and nobody for a swap.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_device.runtime.onnx.features import BoundedCache, image_digest
+from driftline_device.runtime.onnx.generation import Cache, Generated, LanguageModel
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate, to_value
+from driftline_device.runtime.onnx.passes import OnnxPasses
+from driftline_device.runtime.onnx.prompts import Prompts, Row
+from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.session import ScoringSession, trial_is_over
+from driftline_device.runtime.turns import Turns
+from driftline_shared.callbacks import OnToken, rows_from
+from driftline_shared.errors import DataError
+from driftline_shared.pair.export_file import Export
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.pair import Pair
+from driftline_shared.tokens import VisualTokens
+from driftline_shared.update import Adapter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """One question on its way: its tokens, and the picture's digest where they are all of it."""
+
+    tokens: VisualTokens
+    row: Row
+    digest: bytes | None
+    seen_before: bool
+
+
+class Student:
+    """What all sessions of a runtime share; safe from any thread.
+
+    `turns`: calls at a time. `features`: tower tokens of pictures seen. `prefixes`: caches of
+    prompts up to their question, by adapter.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        export: Export,
+        graphs: Graphs,
+        *,
+        turns: Turns,
+        max_batch: int,
+        feature_bytes: int,
+        prefix_bytes: int,
+    ) -> None:
+        self.export, self.graphs = export, graphs
+        self.prompts = Prompts(pair.dir, export)
+        self.language = LanguageModel(export, graphs, self.prompts)
+        self.turns = turns
+        self.max_batch = max_batch
+        self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(feature_bytes)
+        self.prefixes: BoundedCache[Cache] = BoundedCache(prefix_bytes)
+        self._serials = itertools.count()
+
+    def activate(self, adapter: Adapter, version: int) -> ActiveAdapter:
+        """Make an adapter ready to run. Raises UpdateError when it does not fit the model."""
+        return activate(self.export, adapter, version=version, serial=next(self._serials))
+
+
+class OnnxSession(ScoringSession):
+    """The student under one adapter; safe from any thread."""
+
+    def __init__(self, student: Student, adapter: ActiveAdapter) -> None:
+        self._student = student
+        self._adapter: ActiveAdapter | None = adapter
+
+    def close(self) -> None:
+        """Refuse from now on, and let the adapter go."""
+        self._adapter = None
+
+    @property
+    def version(self) -> int:
+        """Adapter version that answers."""
+        return self._open().version
+
+    def adapter(self) -> Adapter:
+        """A copy of the adapter, float32."""
+        return self._open().copy()
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    def answer(
+        self, questions: Sequence[Question], *, on_token: OnToken | None = None
+    ) -> list[Answer]:
+        """Answer greedily; every answer of one call comes from one adapter version."""
+        return self._answer(lambda: self._seen(questions), on_token)
+
+    def answer_tokens(
+        self, tokens: Sequence[VisualTokens], questions: Sequence[str]
+    ) -> list[Answer]:
+        """Answer from tower tokens, all of an image or some at their positions; no tower pass.
+
+        All items have equally many tokens.
+        """
+        asked = [
+            _Asked(tokens=kept, row=self._row(text, kept), digest=None, seen_before=False)
+            for kept, text in zip(tokens, questions, strict=True)
+        ]
+        return self._answer(lambda: asked, None)
+
+    def _answer(
+        self, look: Callable[[], Sequence[_Asked]], on_token: OnToken | None
+    ) -> list[Answer]:
+        """Answer in one turn what `look` gives, block by block."""
+        size, made = self._student.max_batch, []
+        with self._student.turns:
+            adapter, start_s = self._open(), time.perf_counter()
+            asked = look()
+            for start in range(0, len(asked), size):
+                block = asked[start : start + size]
+                made += self._generate(adapter, block, rows_from(start, on_token))
+            model_s = time.perf_counter() - start_s
+        return [
+            self._to_answer(one, row, adapter, model_s)
+            for one, row in zip(asked, made, strict=True)
+        ]
+
+    def _seen(self, questions: Sequence[Question]) -> list[_Asked]:
+        grid = self._student.export.token_grid
+        positions = np.arange(grid.num_tokens, dtype=np.int32)
+        asked = []
+        for values, digest, seen_before, question in self._encoded(questions):
+            tokens = VisualTokens(values=values, positions=positions, grid=grid)
+            row = self._row(question.text, tokens)
+            asked.append(_Asked(tokens=tokens, row=row, digest=digest, seen_before=seen_before))
+        return asked
+
+    def _row(self, question: str, tokens: VisualTokens) -> Row:
+        student = self._student
+        row = student.prompts.row(question, tokens.positions)
+        longest = student.language.max_positions - student.export.model.max_new_tokens
+        if row.positions[-1] >= longest:
+            raise DataError(
+                f"the question ends at position {row.positions[-1]}, and this model has no more "
+                f"than {longest} before its answer; ask a shorter one"
+            )
+        return row
+
+    def _encoded(
+        self, questions: Sequence[Question]
+    ) -> Iterator[tuple[NDArray[np.float32], bytes, bool, Question]]:
+        """Tower tokens (V, D_v) of each question, its picture's digest, and whether it was seen
+        before; a picture asked about twice is encoded once.
+        """
+        digests = [image_digest(question.image) for question in questions]
+        found = {digest: self._student.features.get(digest) for digest in digests}
+        missing = {
+            digest: question.image
+            for digest, question in zip(digests, questions, strict=True)
+            if found[digest] is None
+        }
+        new = list(missing)
+        for start in range(0, len(new), self._student.max_batch):
+            block = new[start : start + self._student.max_batch]
+            pixels = np.stack([self._pixels(missing[digest]) for digest in block])
+            tokens = self._student.graphs.run("tower", {"pixels": pixels}, None)
+            for digest, values in zip(block, tokens, strict=True):
+                values.setflags(write=False)
+                found[digest] = values
+                self._student.features.put(digest, values.copy(), values.nbytes)
+        for digest, question in zip(digests, questions, strict=True):
+            values = found[digest]
+            assert values is not None
+            yield values, digest, digest not in missing, question
+
+    def _pixels(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if image.ndim != 3:
+            raise DataError(f"the image has {image.ndim - 1} axes, this pair reads single pictures")
+        return pixels_of(image, self._student.export.image)
+
+    def _generate(
+        self, adapter: ActiveAdapter, block: Sequence[_Asked], on_token: OnToken | None
+    ) -> list[Generated]:
+        student = self._student
+        keys = [(adapter.serial, one.digest, one.row.text_from) for one in block]
+        rows = [one.row for one in block]
+        prefix = student.prefixes.get(keys[0]) if len(block) == 1 else None
+        # onnxruntime attends from many places to a cache for one row only. A row that ends with
+        # its image has nothing left to read.
+        if prefix is not None and len(rows[0].ids) > rows[0].text_from:
+            batch = student.prompts.batch(rows, _NO_TOKENS, skip=rows[0].text_from)
+            return student.language.generate(batch, adapter, cache=prefix, on_token=on_token)[0]
+        tokens = np.stack([one.tokens.values for one in block]).astype(np.float32, copy=False)
+        projected = student.graphs.run("projector", {"tokens": tokens}, adapter)
+        batch = student.prompts.batch(rows, projected)
+        made, cache = student.language.generate(batch, adapter, on_token=on_token)
+        for number, (one, key) in enumerate(zip(block, keys, strict=True)):
+            # A picture that comes a second time may come a third; of a stream, none does.
+            if one.digest is not None and one.seen_before:
+                start = int(batch.starts[number])
+                prefix, num_bytes = _cut(cache, number, start, start + one.row.text_from)
+                student.prefixes.put(key, prefix, num_bytes)
+        return made
+
+    def _to_answer(
+        self, asked: _Asked, made: Generated, adapter: ActiveAdapter, model_s: float
+    ) -> Answer:
+        steps = max(1, len(made.ids))
+        return Answer(
+            text=self._student.prompts.decode(made.ids),
+            tokens=asked.tokens,
+            scores={"entropy": made.entropy / steps, "margin": 1.0 - made.margin / steps},
+            num_steps=len(made.ids),
+            version=adapter.version,
+            step_ids=made.ids,
+            num_prompt_tokens=len(asked.row.ids),
+            ended=made.ended,
+            model_s=model_s,
+        )
+
+    # -- the adapter, and scores ------------------------------------------------------------------
+
+    def _open(self) -> ActiveAdapter:
+        adapter = self._adapter
+        if adapter is None:
+            raise trial_is_over()
+        return adapter
+
+    @contextmanager
+    def _passes(
+        self, question: str, answer: Answer, *, passes: int, seed: int, as_read: bool
+    ) -> Iterator[OnnxPasses]:
+        student = self._student
+        with student.turns:
+            yield OnnxPasses(
+                export=student.export,
+                graphs=student.graphs,
+                prompts=student.prompts,
+                language=student.language,
+                adapter=self._open(),
+                tokens=answer.tokens.values.astype(np.float32),
+                positions=answer.tokens.positions.astype(np.int64),
+                question=question,
+                ids=answer.step_ids or tuple(student.prompts.answer_ids(answer.text)),
+                num_passes=passes,
+                seed=seed,
+            )
+
+
+_NO_TOKENS = np.empty((0, 0, 0), dtype=np.float32)
+
+
+def _cut(cache: Cache, row: int, start: int, end: int) -> tuple[Cache, int]:
+    """The places `start` to `end` of one row, copied, and their bytes."""
+    arrays = {
+        name: np.ascontiguousarray(value.numpy()[row : row + 1, :, start:end])
+        for name, value in cache.items()
+    }
+    num_bytes = sum(array.nbytes for array in arrays.values())
+    return {name: to_value(array) for name, array in arrays.items()}, num_bytes
