@@ -27,7 +27,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from driftline_device.api.access import Access
 from driftline_device.api.call import Call
 from driftline_device.api.errors import ApiError, handle_errors
-from driftline_device.api.limits import Desk, ReadToTheEnd, read_body
+from driftline_device.api.limits import ActiveRequests, ReadToTheEnd, read_body
 from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
 from driftline_device.api.settings import Key
@@ -75,8 +75,8 @@ class Api:
         self._device = device
         self._limits = limits
         self._created = int(time.time())
-        self._desk = Desk(limits.max_waiting + 1)
-        # A thread for everyone in hand, and for those whose answers are still being sampled.
+        self._active = ActiveRequests(limits.max_waiting + 1)
+        # A thread for every request under way, and for those whose answers are still being sampled.
         num_threads = limits.max_waiting + 1 + MOST_UNSAMPLED
         self._threads = ThreadPoolExecutor(num_threads, "driftline-api-ask")
         now = device.snapshot()
@@ -86,7 +86,7 @@ class Api:
         self.app = self._routes(key)
 
     def close(self) -> None:
-        """Start no more answers; those in hand end by themselves."""
+        """Start no more answers; those under way end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _routes(self, key: Key) -> FastAPI:
@@ -159,11 +159,11 @@ class Api:
         )
 
     async def _begin(self, request: Request) -> tuple[Asked, Call]:
-        """Read a request and hand it to a thread; it is in hand until its reply is there."""
+        """Read a request and hand it to a thread; it is under way until its reply is there."""
         loop, limits = asyncio.get_running_loop(), self._limits
         if not self._device.ready:
             raise ApiError(503, "the device is starting or draining", code="not_ready")
-        place = self._desk.admit()
+        place = self._active.admit()
         try:
             body = await read_body(
                 request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
@@ -206,7 +206,7 @@ async def _disconnected(request: Request) -> None:
 async def _events(
     completion: Completion, call: Call, first: str | Spoken, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    """The answer as it grows. What was sent cannot be taken back: an answer that was begun anew,
+    """The answer as it grows. What was sent cannot be taken back: an answer that was started anew,
     by another version, goes on only where it says the same.
     """
     sent, reply = "", first
@@ -220,7 +220,9 @@ async def _events(
                     sent = text
             elif isinstance(reply, Spoken) or not sent.startswith(text):
                 raise ApiError(
-                    500, "the model failed and began anew otherwise: ask again", code="begun_anew"
+                    500,
+                    "the model failed and started anew with other words: ask again",
+                    code="begun_anew",
                 )
             if isinstance(reply, Spoken):
                 break

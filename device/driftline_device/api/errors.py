@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from driftline_shared.errors import DriftlineError, Reason
 
 RETRY_AFTER_S = 1
-"""What a client that came at a bad moment is told to wait."""
+"""Seconds a client is asked to wait where the device is busy."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _STATUS = {Reason.STOPPING: 503, Reason.DATA_INVALID: 400}
@@ -58,7 +58,7 @@ class ApiError(Exception):
 
 
 def api_error(error: Exception) -> ApiError:
-    """What a client is told of `error`; nothing of our insides where the fault is ours."""
+    """The reply for `error`; nothing of our insides where the fault is ours."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, DriftlineError):

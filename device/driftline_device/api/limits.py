@@ -13,37 +13,37 @@ MOST_DISCARDED_BYTES = 64 << 20
 DISCARD_TIMEOUT_S = 5.0
 
 
-class Place:
-    """One request in hand; `leave` ends that, however often it is called."""
+class Admission:
+    """One request under way; `leave` ends that, however often it is called."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk: Desk | None = desk
+    def __init__(self, active: ActiveRequests) -> None:
+        self._active: ActiveRequests | None = active
 
     def leave(self) -> None:
         """There is room for another."""
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            desk.num_in_hand -= 1
+        active, self._active = self._active, None
+        if active is not None:
+            active.num_active -= 1
 
 
-class Desk:
-    """Requests in hand, at most `limit`; used by the event loop's thread only."""
+class ActiveRequests:
+    """Requests under way, at most `limit`; used by the event loop's thread only."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.num_in_hand = 0
+        self.num_active = 0
 
-    def admit(self) -> Place:
-        """Take one more in hand; ApiError (429) if there are too many."""
-        if self.num_in_hand >= self._limit:
+    def admit(self) -> Admission:
+        """Admit one more; ApiError (429) if there are too many."""
+        if self.num_active >= self._limit:
             raise ApiError(
                 429,
-                f"{self.num_in_hand} requests are in hand already and one is answered at a time: "
+                f"{self.num_active} requests are under way already and one is answered at a time: "
                 "ask again later (api.max_waiting bounds how many may wait)",
                 code="too_many_requests",
             )
-        self.num_in_hand += 1
-        return Place(self)
+        self.num_active += 1
+        return Admission(self)
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -93,7 +93,7 @@ class ReadToTheEnd:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        # Whoever waits for "100 continue" has not begun to write.
+        # Whoever waits for "100 continue" has not started to write.
         left = b"expect" not in dict(scope["headers"])
 
         async def noted() -> Message:

@@ -1,7 +1,7 @@
 """From the JSON of a chat completion to one question about one image: everything is checked here.
 
 A pair answers one question about one image. What of OpenAI's request it cannot honour is refused
-with the reason, never passed over, unless it cannot change what is said: answers are greedy, so
+with the reason, never passed over, unless it cannot change the answer: answers are greedy, so
 temperature, top_p, seed and penalties are accepted and without effect.
 """
 

@@ -1,4 +1,4 @@
-"""What is said back: completions, chunks of a stream, the list of models."""
+"""Replies: completions, chunks of a stream, the list of models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Spoken:
     answer: Answer
 
     def usage(self) -> dict[str, int]:
-        """Tokens read (visual ones included) and said."""
+        """Tokens read (visual ones included) and written."""
         read = self.answer.num_prompt_tokens
         return {
             "prompt_tokens": read,
@@ -64,11 +64,11 @@ class Completion:
         }
 
     def opening(self) -> dict[str, Any]:
-        """The first chunk: who speaks."""
+        """The first chunk: the role."""
         return self._chunk({"role": "assistant", "content": ""})
 
     def more(self, text: str) -> dict[str, Any]:
-        """A chunk of text. Which version speaks is known for certain only at the end."""
+        """A chunk of text. Which version answers is known for certain only at the end."""
         return self._chunk({"content": text})
 
     def closing(self, spoken: Spoken) -> dict[str, Any]:

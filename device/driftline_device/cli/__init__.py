@@ -1,12 +1,12 @@
-"""`driftline device`: run a device, ask it one question, calibrate it, look at it, take it back.
+"""`driftline device`: run a device, ask it one question, calibrate it, inspect it, operate it.
 
 Exit codes of every command: 0 well; 1 data, link, pair or state is wrong, a check failed, or
 nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
 
-    answering.py    run, ask, calibrate
-    looking.py      status
-    preparing.py    prepare
-    wishes.py       rollback
+    run.py         run, ask, calibrate
+    inspect.py     status, doctor, versions, logs
+    prepare.py     prepare
+    operate.py     rollback, pause, resume
     options.py      flags that several of them take, and how settings are read
 """
 
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import typer
 
-from driftline_device.cli.inspect import app as looking_app
-from driftline_device.cli.operate import app as wishes_app
-from driftline_device.cli.prepare import app as preparing_app
-from driftline_device.cli.run import app as answering_app
+from driftline_device.cli.inspect import app as inspect_app
+from driftline_device.cli.operate import app as operate_app
+from driftline_device.cli.prepare import app as prepare_app
+from driftline_device.cli.run import app as run_app
 
 app = typer.Typer(
     name="device",
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 # Without a name, the commands of each become commands of this one.
-app.add_typer(answering_app)
-app.add_typer(looking_app)
-app.add_typer(preparing_app)
-app.add_typer(wishes_app)
+app.add_typer(run_app)
+app.add_typer(inspect_app)
+app.add_typer(prepare_app)
+app.add_typer(operate_app)

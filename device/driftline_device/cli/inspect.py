@@ -147,17 +147,17 @@ def logs(
     if not file.path.exists() and not follow:
         raise DataError(f"{file.path} does not exist: no daemon has logged there yet")
 
-    def tell(line: str) -> None:
+    def write(line: str) -> None:
         colors = typer.get_text_stream("stdout").isatty()
         typer.echo(line if as_json else log_reading.for_people(line, colors=colors))
 
     end = log_reading.end_of(file.path)
     for line in log_reading.newest_lines(file.path, end=end, keep=file.keep, num=num, level=level):
-        tell(line)
+        write(line)
     if follow:
         try:
             for line in log_reading.follow(file.path, start=end, level=level, clock=SystemClock()):
-                tell(line)
+                write(line)
         except KeyboardInterrupt:
             pass  # the way to end it
 

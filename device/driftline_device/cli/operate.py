@@ -1,4 +1,4 @@
-"""Commands that leave an operator's wish for the daemon: rollback, pause, resume."""
+"""Commands that leave an operator's request for the daemon: rollback, pause, resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from driftline_device.cli.options import ConfigFlag, JsonFlag, StateFlag, load
 
 if TYPE_CHECKING:
-    from driftline_device.daemon.state_files import Memory
+    from driftline_device.daemon.state_files import StateFiles
 
 app = typer.Typer()
 
@@ -33,9 +33,9 @@ _PAUSE_EXAMPLES = """
     driftline device pause --state /var/lib/driftline-device --json
 
 Questions are answered as before; no answer is sampled, no sample leaves, no update is asked for
-(one under way is finished). The device stays enrolled. A running daemon obeys within a second, and
-after every restart until `driftline device resume`. Exit codes: 0 well; 1 no daemon has run there;
-2 a setting is wrong.
+(one under way is finished). The device stays enrolled. A running daemon follows within a second,
+and after every restart until `driftline device resume`. Exit codes: 0 well; 1 no daemon has run
+there; 2 a setting is wrong.
 """
 
 _RESUME_EXAMPLES = """
@@ -55,8 +55,8 @@ def rollback(
     as_json: JsonFlag = False,
 ) -> None:
     """Go back to the version before; this one is never tried again."""
-    memory = _memory(state, config)
-    memory.wish_rollback(version)
+    state_files = _state_files(state, config)
+    state_files.request_rollback(version)
     _say({"leave_version": version}, f"version {version} will be left if it is in force", as_json)
 
 
@@ -65,27 +65,31 @@ def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag 
     """Only answer: sample nothing, send no sample, take no update, until `resume`."""
     import time
 
-    memory = _memory(state, config)
-    memory.pause(time.time())
-    _say({"paused_unix_s": memory.paused_since()}, "paused; the device goes on answering", as_json)
+    state_files = _state_files(state, config)
+    state_files.pause(time.time())
+    _say(
+        {"paused_unix_s": state_files.paused_since()},
+        "paused; the device goes on answering",
+        as_json,
+    )
 
 
 @app.command(epilog=_RESUME_EXAMPLES)
 def resume(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
     """End a pause."""
-    memory = _memory(state, config)
-    memory.resume()
+    state_files = _state_files(state, config)
+    state_files.resume()
     _say({"paused_unix_s": None}, "the device samples, sends and takes updates again", as_json)
 
 
-def _memory(state: Path | None, config: Path | None) -> Memory:
-    """Of a state folder that a daemon has used: a wish in a mistyped folder would be lost."""
+def _state_files(state: Path | None, config: Path | None) -> StateFiles:
+    """Of a state folder that a daemon has used: a request in a mistyped folder would be lost."""
     settings = load(config, None, {"state": state})
     from driftline_device.daemon.snapshot import read_snapshot
-    from driftline_device.daemon.state_files import Memory
+    from driftline_device.daemon.state_files import StateFiles
 
     read_snapshot(settings.state)
-    return Memory(settings.state)
+    return StateFiles(settings.state)
 
 
 def _say(document: dict[str, Any], text: str, as_json: bool) -> None:

@@ -79,7 +79,7 @@ class Answering:
         self._is_open = True
 
     def close(self, timeout_s: float) -> bool:
-        """Take no more; whether those in hand ended within `timeout_s`."""
+        """Take no more; whether those under way ended within `timeout_s`."""
         with self._asks:
             self._is_open = False
             return self._asks.wait_for(lambda: self._num_asks == 0, timeout_s)
@@ -141,7 +141,7 @@ class Answering:
     def keep(self) -> None:
         """Write down what a restart must not forget of sampling."""
         with self._sampling:
-            guard("sampling", partial(self._parts.memory.keep_sampling, self._parts.sampler))
+            guard("sampling", partial(self._parts.state_files.keep_sampling, self._parts.sampler))
 
     def _keep_sometimes(self, every_s: float) -> None:
         now_s = self._parts.clock.monotonic_s()

@@ -8,7 +8,7 @@ tried again: the device always answers.
 
 State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
 (the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json and
-paused.json (an operator's wishes).
+paused.json (an operator's requests).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from driftline_shared.ids import line_id
 from driftline_shared.tokens import SamplingPolicy
 
 ASKS_END_S = 30.0
-"""Most seconds that questions in hand may take when the daemon stops."""
+"""Most seconds that questions under way may take when the daemon stops."""
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
@@ -84,7 +84,7 @@ class Daemon:
         self._started = True
 
     def request_stop(self) -> None:
-        """Stop reading after the batch in hand; safe in a signal handler.
+        """Stop reading after the current batch; safe in a signal handler.
 
         A plain flag: an Event's lock may be held by the very thread that a handler interrupts.
         """
@@ -194,18 +194,18 @@ class Daemon:
     ) -> None:
         """New settings from the next step on, for the thread that answers.
 
-        `policy` counts only where the cloud has never given one.
+        `policy` counts only where the cloud has never sent one.
         """
         self._settings = settings
         self._parts.applier.take_settings(updates)
-        if self._parts.memory.policy() is None:
+        if self._parts.state_files.policy() is None:
             self._answering.take_policy(policy)
 
     def adopt_policy(self, policy: SamplingPolicy) -> None:
         """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
         self._answering.take_policy(policy)
         try:
-            self._parts.memory.keep_policy(policy)
+            self._parts.state_files.keep_policy(policy)
         except OSError as error:
             _log.error("policy.not_kept", error=str(error))
 
@@ -273,11 +273,11 @@ class Daemon:
     def _tell(self) -> None:
         snapshot = self.snapshot()
         write_snapshot(self._parts.state, snapshot)
-        self._supervisor.tell(snapshot)
+        self._supervisor.report(snapshot)
 
     def _take_pause(self) -> None:
-        """Obey an operator's wish to rest, or that it was taken back."""
-        since = self._parts.memory.paused_since()
+        """Follow an operator's pause or resume."""
+        since = self._parts.state_files.paused_since()
         was, self._paused_unix_s = self._paused_unix_s, since
         self._answering.paused = since is not None
         if (was is None) == (since is None):
@@ -287,7 +287,7 @@ class Daemon:
             self._parts.link.hold(since is not None)
 
     def _take_wish(self) -> None:
-        version = self._parts.memory.take_rollback()
+        version = self._parts.state_files.take_rollback()
         if version is not None:
             self._parts.applier.request_rollback(version)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.settling import LinkView
-from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.spool.spool import Spool
@@ -61,7 +61,7 @@ class Parts:
     sampler: Sampler
     spool: Spool
     applier: Applier
-    memory: Memory
+    state_files: StateFiles
     meter: Meter
     events: EventLog
     clock: Clock

@@ -1,4 +1,4 @@
-"""What the daemon tells of itself: `<state>/status.json`, replaced about once a second."""
+"""The daemon's status: `<state>/status.json`, replaced about once a second."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """What a restart must not forget beside updates and samples: policy, budgets spent, an operator's
-wish.
+request.
 
     policy.json      the newest policy of the cloud, written when it comes
     sampling.json    budgets spent, written about once a second: a kill forgets a second of spending
     rollback.json    {"leave_version"}: written by the operator's command, removed when taken
-    paused.json      {"since_unix_s"}: there as long as an operator wants the device to rest
+    paused.json      {"since_unix_s"}: there as long as an operator wants the device to pause
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from driftline_shared.tokens import SamplingPolicy
 _log = structlog.get_logger(__name__)
 
 
-class Memory:
+class StateFiles:
     """Small files in the state folder; a broken one is logged and left out."""
 
     def __init__(self, state: Path) -> None:
@@ -49,7 +49,7 @@ class Memory:
             policy = TypeAdapter(SamplingPolicy).validate_python(found)
             check_policy(policy)
         except (ValueError, DriftlineError) as error:
-            _log.error("memory.policy_broken", error=str(error))
+            _log.error("state_files.policy_broken", error=str(error))
             return None
         return policy
 
@@ -68,7 +68,7 @@ class Memory:
             write_json(self._state / "sampling.json", json.loads(text), durable=False)
             self._sampling = text
 
-    def wish_rollback(self, version: int) -> None:
+    def request_rollback(self, version: int) -> None:
         """Ask a daemon on this state to leave `version`; taken once."""
         write_json(self._state / "rollback.json", {"leave_version": version})
 
@@ -82,19 +82,19 @@ class Memory:
         return version if isinstance(version, int) else None
 
     def pause(self, now_unix_s: float) -> None:
-        """Ask a daemon on this state, now and after any restart, to rest; see `paused_since`."""
+        """Ask a daemon on this state, now and after any restart, to pause; see `paused_since`."""
         if self.paused_since() is None:
             write_json(self._state / "paused.json", {"since_unix_s": now_unix_s})
 
     def resume(self) -> None:
-        """Take the wish to rest back."""
+        """Take the request to pause back."""
         (self._state / "paused.json").unlink(missing_ok=True)
 
     def paused_since(self) -> float | None:
         """Since when (seconds since 1970) an operator wants the device to answer only: neither to
         sample, nor to send, nor to take updates. None: it works as always.
 
-        A file that does not read counts as the wish, of unknown age: resting is what does no harm.
+        A file that does not read counts as a pause, of unknown age: pausing is what does no harm.
         """
         if not (self._state / "paused.json").exists():
             return None
@@ -105,5 +105,5 @@ class Memory:
         try:
             return read_json(self._state / name)
         except (OSError, ValueError) as error:
-            _log.error("memory.file_broken", file=name, error=str(error))
+            _log.error("state.file_broken", file=name, error=str(error))
             return None

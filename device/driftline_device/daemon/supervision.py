@@ -1,4 +1,4 @@
-"""Who looks after a daemon: is told how it is, and gets a word in between two of its steps."""
+"""Who supervises a daemon: gets its status, and is called between two of its steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Supervisor(Protocol):
     def beat(self) -> None:
         """The loop that answers or waits has come round; from its own thread, between two steps."""
 
-    def tell(self, snapshot: Snapshot) -> None:
+    def report(self, snapshot: Snapshot) -> None:
         """How the daemon is, every `status_s` seconds; from the status thread."""
 
 
@@ -25,7 +25,7 @@ class NoSupervisor:
     def beat(self) -> None:
         """Nothing to do."""
 
-    def tell(self, snapshot: Snapshot) -> None:
+    def report(self, snapshot: Snapshot) -> None:
         """Nothing to do."""
 
 
@@ -34,7 +34,7 @@ def _nothing() -> None:
 
 
 class ServiceSupervisor:
-    """A service manager that hears of the daemon through `notifier` and may ask for a reload."""
+    """A service manager that follows the daemon through `notifier` and may ask for a reload."""
 
     def __init__(self, notifier: Notifier) -> None:
         self.notifier = notifier
@@ -54,7 +54,7 @@ class ServiceSupervisor:
             self.reload()
             self.notifier.ready()
 
-    def tell(self, snapshot: Snapshot) -> None:
+    def report(self, snapshot: Snapshot) -> None:
         """One line for `systemctl status`."""
         paused = " (paused)" if snapshot.paused_unix_s is not None else ""
         num_waiting = snapshot.spool.get("num_samples", 0)

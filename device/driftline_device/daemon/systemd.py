@@ -1,4 +1,4 @@
-"""Tell systemd how the daemon is: datagrams on the socket that NOTIFY_SOCKET names (sd_notify).
+"""The daemon's status for systemd: datagrams on the socket that NOTIFY_SOCKET names (sd_notify).
 
     READY=1      state is recovered, questions are answered
     RELOADING=1  settings are read anew (with MONOTONIC_USEC); READY=1 follows
@@ -74,7 +74,7 @@ class Notifier:
             self._send(f"STATUS={line}")
 
     def _send(self, *lines: str) -> None:
-        """A supervisor that cannot be told must not stop the device: logged once per outage."""
+        """A supervisor that cannot be reached must not stop the device: logged once per outage."""
         if not self._address:
             return
         try:

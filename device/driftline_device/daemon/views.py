@@ -60,7 +60,7 @@ def take_snapshot(
     counts = parts.sampler.statistics()
     link = link_view(parts.link)
     return Snapshot(
-        pid=parts.memory.pid,
+        pid=parts.state_files.pid,
         unix_s=parts.clock.now_s(),
         activity=activity,
         device_id=parts.device_id,

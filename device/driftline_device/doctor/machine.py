@@ -176,25 +176,25 @@ def check_disk(config: DeviceConfig) -> Check:
         )
     free = disk.f_frsize * disk.f_bavail
     needed = 2 * config.sizes.max_blob_bytes + LEAST_LOG_BYTES
-    wished = needed + 2 * config.spool.max_bytes
+    wanted = needed + 2 * config.spool.max_bytes
     found = f"{free // _MIB} MiB free, {disk.f_favail} files, at {folder}"
     fix = "Free space, or lower spool.max_bytes."
     # Some file systems count no inodes: f_files is 0 there.
     if free < needed or (disk.f_files and disk.f_favail < LEAST_INODES):
         return fail("disk", found, fix)
-    if free < wished:
-        return warn("disk", f"{found}; a full spool takes {wished // _MIB} MiB", fix)
+    if free < wanted:
+        return warn("disk", f"{found}; a full spool takes {wanted // _MIB} MiB", fix)
     return ok("disk", found)
 
 
 def check_clock(newest_unix_s: float, *, now_unix_s: float | None = None) -> Check:
     """Whether the clock can be right; `newest_unix_s`: when the daemon last wrote something."""
     now_s = time.time() if now_unix_s is None else now_unix_s
-    told = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
+    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
     fix = "Set the clock (timedatectl): updates expire and quotas renew by it."
     if now_s < EARLIEST_UNIX_S:
-        return fail("clock", f"{told} was before this version was made", fix)
+        return fail("clock", f"{shown} was before this version was made", fix)
     if now_s < newest_unix_s - CLOCK_SLACK_S:
         behind_s = newest_unix_s - now_s
-        return warn("clock", f"{told} is {behind_s:.0f} s before the daemon's last status", fix)
-    return ok("clock", told)
+        return warn("clock", f"{shown} is {behind_s:.0f} s before the daemon's last status", fix)
+    return ok("clock", shown)

@@ -15,7 +15,7 @@ from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
-from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
@@ -80,7 +80,7 @@ def open_daemon(
         stack.enter_context(state_lock(config.state))
         events = stack.enter_context(EventLog(config.events))
         device_id = load_device_id(config.state / "device_id")
-        memory = Memory(config.state)
+        state_files = StateFiles(config.state)
         spool = SqliteSpool(
             config.state / "spool.sqlite",
             max_bytes=config.spool.max_bytes,
@@ -117,10 +117,10 @@ def open_daemon(
             device_id=device_id,
             pair_name=pair.name,
             runtime=runtime,
-            sampler=make_sampler(config, pair, memory, clock=clock),
+            sampler=make_sampler(config, pair, state_files, clock=clock),
             spool=spool,
             applier=applier,
-            memory=memory,
+            state_files=state_files,
             meter=Meter(config.window),
             events=events,
             clock=clock,
@@ -173,7 +173,9 @@ def make_applier(
     )
 
 
-def make_sampler(config: DeviceConfig, pair: Pair, memory: Memory, *, clock: Clock) -> Sampler:
+def make_sampler(
+    config: DeviceConfig, pair: Pair, state_files: StateFiles, *, clock: Clock
+) -> Sampler:
     """A sampler with the policy of the last run (so an offline start obeys it), else the config's.
 
     What a restart remembers and cannot be used any more is logged and left out.
@@ -185,7 +187,7 @@ def make_sampler(config: DeviceConfig, pair: Pair, memory: Memory, *, clock: Clo
         regions=config.regions,
         canvas=None if canvas is None else (canvas.height, canvas.width),
     )
-    policy, state = memory.policy() or config.sampling, memory.sampling()
+    policy, state = state_files.policy() or config.sampling, state_files.sampling()
     for some_policy, some_state in ((policy, state), (policy, None)):
         try:
             return _sampler(pair, some_policy, some_state, rng, clock, images)

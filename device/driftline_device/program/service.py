@@ -29,7 +29,7 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import load_pair
 
 STOP_MARGIN_S = ASKS_END_S + 30.0
-"""What ending takes beyond draining: questions in hand, the link, the threads."""
+"""What ending takes beyond draining: questions under way, the link, the threads."""
 
 _log = structlog.get_logger(__name__)
 

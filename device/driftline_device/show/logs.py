@@ -73,8 +73,8 @@ def follow(path: Path, *, start: int, level: str, clock: Clock) -> Iterator[str]
 
 def is_at_least(line: str, level: str) -> bool:
     """Whether the event in `line` is at least as grave as `level`; a line that is no event is."""
-    told = (_event(line) or {}).get("level")
-    return told not in LEVELS or LEVELS.index(told) >= LEVELS.index(level)
+    found = (_event(line) or {}).get("level")
+    return found not in LEVELS or LEVELS.index(found) >= LEVELS.index(level)
 
 
 def for_people(line: str, *, colors: bool) -> str:

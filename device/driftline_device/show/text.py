@@ -17,7 +17,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
     images = snapshot.get("images", {})  # a status file of an earlier version has none
     update, spool, link = snapshot["update"], snapshot["spool"], snapshot["link"]
     linked = "connected" if link.get("connected") else link.get("last_error") or "not connected"
-    told = (
+    newest = (
         update["outcome"]
         if update["outcome"] == "none"
         else (f"version {update['target']} {update['outcome']} ({update['reason']})")
@@ -34,7 +34,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
         f"images    {_images(images)}",
-        f"version   {snapshot['version']}, newest update: {told},"
+        f"version   {snapshot['version']}, newest update: {newest},"
         f" {snapshot['bytes_down']} bytes down",
         f"link      {linked}",
     ]
@@ -49,7 +49,7 @@ def _paused(snapshot: dict[str, Any]) -> str:
 
 def _images(images: dict[str, Any]) -> str:
     if not images.get("allowed"):
-        asked = "; the cloud asks for parts of them in vain" if images.get("asked") else ""
+        asked = "; the cloud asks for parts of them, none are sent" if images.get("asked") else ""
         return f"may not leave this device{asked}"
     if not images["asked"]:
         return "may leave this device, but the cloud asks for none"

@@ -28,7 +28,7 @@ MAX_WAITING = 10_000
 """Files that may wait at a time; more are found again when these are done."""
 
 MAX_REMEMBERED = 100_000
-"""Files known to have been given; older ones are told by their time alone."""
+"""Files known to have been given; older ones are known by their time alone."""
 
 HIDDEN = (".", "~")
 """What names of hidden files and folders begin with."""
@@ -198,7 +198,7 @@ class Arrivals:
         except OSError:
             return
         if stat.S_ISDIR(found.st_mode):
-            # A folder that was moved in: its files are not told one by one.
+            # A folder that was moved in: its files are not announced one by one.
             self._scan_s = min(self._scan_s, self._again_s)
         elif (
             path not in self._waiting

@@ -115,7 +115,7 @@ def test_the_life_of_a_service(tmp_path: Path) -> None:
         assert "is not TOML" in kept["error"]
         assert kept["fix"]
 
-        # An operator's wish reaches the running process.
+        # An operator's request reaches the running process.
         until(lambda: (state / "status.json").exists())
         done = driftline("pause", "--state", state, "--json")
         assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from driftline_device.config import load_config
-from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.program.assembly import make_sampler
 from driftline_device.runtime.factory import RuntimeName, make_runtime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
@@ -62,7 +62,7 @@ def _sampling(runtime: Runtime, pair: Pair, domain: str, num_questions: int) -> 
     """One stream of `domain` through a sampler at the default policy."""
     with tempfile.TemporaryDirectory() as state:
         config = load_config(overrides={"state": state, "seed": 0, "cloud": ""})
-        sampler = make_sampler(config, pair, Memory(config.state), clock=SystemClock())
+        sampler = make_sampler(config, pair, StateFiles(config.state), clock=SystemClock())
         answering, sampling = [], []
         num_sent = 0
         for event in stream([Segment(domain=domain, num_questions=RUNS * num_questions)]):

@@ -1,4 +1,4 @@
-"""`driftline device versions`, `logs`, `status` and the wishes, on real state folders."""
+"""`driftline device versions`, `logs`, `status` and operator requests, on real state folders."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_status_says_whether_the_daemon_runs(state: Path) -> None:
         assert json.loads(run("status", "--state", state, "--json").stdout)["running"] is True
 
 
-def test_wishes_answer_in_json_and_are_written(state: Path) -> None:
+def test_requests_answer_in_json_and_are_written(state: Path) -> None:
     assert json.loads(run("pause", "--state", state, "--json").stdout)["paused_unix_s"] > 1e9
     assert (state / "paused.json").exists()
     assert json.loads(run("resume", "--state", state, "--json").stdout) == {"paused_unix_s": None}

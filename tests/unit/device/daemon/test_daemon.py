@@ -16,7 +16,7 @@ import pytest
 from driftline_device.config import load_config
 from driftline_device.daemon.daemon import SLICE_S, Daemon
 from driftline_device.daemon.snapshot import read_snapshot
-from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import NoSupervisor
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
@@ -298,7 +298,7 @@ def test_a_policy_that_asks_for_images_needs_the_owners_word(
     [
         ({}, "may not leave"),
         ({"allowed": False, "asked": False, "num_sent": 0}, "may not leave this device"),
-        ({"allowed": False, "asked": True, "num_sent": 0}, "asks for parts of them in vain"),
+        ({"allowed": False, "asked": True, "num_sent": 0}, "none are sent"),
         ({"allowed": True, "asked": False, "num_sent": 0}, "asks for none"),
         ({"allowed": True, "asked": True, "num_sent": 7}, "parts of 7"),
     ],
@@ -315,8 +315,8 @@ def test_the_status_says_whether_images_leave(
 def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, device: Any) -> None:
     path = write_dataset(tmp_path / "data", questions(8, hard=True))
     state = tmp_path / "state"
-    Memory(state).pause(1_000.0)
-    Memory(state).pause(2_000.0)  # the first wish counts
+    StateFiles(state).pause(1_000.0)
+    StateFiles(state).pause(2_000.0)  # the first request counts
     link = NullLink(make_update(adapter(skill=1.0), 1))
     with device(link) as daemon:
         go(daemon, path, settle_s=60.0)
@@ -325,7 +325,7 @@ def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, devic
     assert (status["num_answered"], status["num_seen"], status["version"]) == (8, 0, 0)
     assert (link.taken, status["paused_unix_s"]) == ([], 1_000.0)
     assert "paused since" in describe(status)[0]
-    Memory(state).resume()
+    StateFiles(state).resume()
     link = NullLink(make_update(adapter(skill=1.0), 1))
     with device(link) as daemon:
         go(daemon, path, settle_s=60.0)
@@ -336,16 +336,16 @@ def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, devic
 
 def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
     path = write_dataset(tmp_path / "data", questions(120, hard=True))
-    memory = Memory(tmp_path / "state")
+    state_files = StateFiles(tmp_path / "state")
     link = NullLink()
 
     def reply(*_: object) -> None:
         num = len(events(tmp_path)) if (tmp_path / "events.jsonl").exists() else 0
         if num == 20:
-            memory.pause(1.0)
+            state_files.pause(1.0)
             until(lambda: link.held)
         if num == 60:
-            memory.resume()
+            state_files.resume()
             until(lambda: not link.held)
 
     with device(link, reply=reply) as daemon:
@@ -388,14 +388,14 @@ def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"since_unix_s": "x"}'])
-def test_a_broken_wish_to_rest_still_counts(tmp_path: Path, text: str) -> None:
-    memory = Memory(tmp_path)
-    assert memory.paused_since() is None
+def test_a_broken_pause_file_still_counts(tmp_path: Path, text: str) -> None:
+    state_files = StateFiles(tmp_path)
+    assert state_files.paused_since() is None
     (tmp_path / "paused.json").write_text(text)
-    assert memory.paused_since() == 0.0
-    memory.resume()
-    memory.resume()
-    assert memory.paused_since() is None
+    assert state_files.paused_since() == 0.0
+    state_files.resume()
+    state_files.resume()
+    assert state_files.paused_since() is None
 
 
 @pytest.mark.parametrize("part", ["sampler", "spool", "reply", "status"])
@@ -514,7 +514,7 @@ def test_an_operator_leaves_a_version_while_the_daemon_runs(tmp_path: Path, devi
     with device(link) as daemon:
         daemon.start()
         until(lambda: daemon.snapshot().version == 1)
-        Memory(tmp_path / "state").wish_rollback(1)
+        StateFiles(tmp_path / "state").request_rollback(1)
         until(lambda: daemon.snapshot().version == 0)
         until(lambda: link.reports[-1].reason == "operator_rollback")
         daemon.stop(1.0)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.config import load_config
-from driftline_device.daemon.state_files import Memory
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor import machine
 from driftline_device.doctor.check import Check
 from driftline_device.doctor.examination import check_cloud, check_pair, examine
@@ -124,7 +124,7 @@ def test_it_works_beside_a_running_daemon(
         assert after["spool.sqlite"] == before["spool.sqlite"]
         assert checks["daemon"].found == f"process {os.getpid()} runs on {used}"
         assert checks["spool"].verdict == "ok"
-        Memory(used).pause(1.0)
+        StateFiles(used).pause(1.0)
         daemon._tick()
         paused = check_daemon(used, read_status(used))
         assert (paused.verdict, "resume" in paused.fix) == ("warn", True)
