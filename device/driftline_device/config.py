@@ -4,43 +4,38 @@
     DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4   sections are joined by two underscores
     --set probe.num_timed=4               flags win
 
-Sections are the very dataclasses that the parts read, so a default is written down once.
+Sections are the very `Section`s that the parts read, and keys at the top are those of the parts
+that this configuration inherits from: a default, its bounds and its meaning are written down once.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
+from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.runtime.factory import DEFAULT_PROVIDERS, CompressionChoice, RuntimeName
 from driftline_device.runtime.runtime import UploadFrom
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
-from driftline_device.updates.admission import SizeLimits
-from driftline_device.updates.probe import ProbeLimits
-from driftline_device.updates.watch import WatchLimits
-from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionSettings
-from driftline_shared.errors import DriftlineError
 from driftline_shared.program.config import (
     NESTED,
     LogConfig,
     MetricsConfig,
     ProgramSettings,
     load_settings,
-    strict,
 )
 from driftline_shared.program.logs import LogFile
-from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.program.section import Section, setting
 
 
 def default_state() -> Path:
@@ -48,87 +43,94 @@ def default_state() -> Path:
     return user_state_path("driftline") / "device"
 
 
-class SpoolConfig(BaseModel):
+class SpoolConfig(Section):
     """Bounds of the spool."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_bytes: int = Field(default=256 << 20, ge=1 << 10)
-    max_samples: int = Field(default=100_000, ge=1)
+    max_bytes: int = setting(256 << 20, "of waiting samples", ge=1 << 10)
+    max_samples: int = setting(100_000, "waiting samples", ge=1)
 
 
 class DeviceLogConfig(LogConfig):
-    """Logs on standard error, and in `file` below the state folder where one is named.
+    """Logs on standard error, and in a file below the state folder where one is named."""
 
-    The file is begun anew after `max_bytes`; `keep` older ones stay beside it.
-    """
+    file: str = setting(
+        "", "also log to this file, below the state folder, as JSON lines; empty: to none"
+    )
+    max_bytes: int = setting(10 << 20, "begin it anew after so many bytes", ge=1 << 12, le=1 << 30)
+    keep: int = setting(3, "older ones that stay beside it", ge=1, le=100)
 
-    file: str = ""
-    max_bytes: int = Field(default=10 << 20, ge=1 << 12, le=1 << 30)
-    keep: int = Field(default=3, ge=1, le=100)
 
-
-class DeviceConfig(ProgramSettings):
-    """Everything `driftline device` reads. Times in seconds.
-
-    `cloud`: host:port, empty works alone. `pace`: questions a second, 0 as fast as possible.
-    `question`: asked about each image of a folder, each frame of a video or camera. `sources`: read
-    where no `--source` is given; passwords in URLs are not shown. `frames`: which of a video or
-    camera. `folder`: when files of a watched folder are read. `seed`: of sampling, negative for a
-    new one at each start. `settle_s`: most to wait between sources for samples to leave and updates
-    to come.
-    `quiet_s`: how long nothing must happen to count as settled. `drain_s`: most to wait for
-    samples to leave at the end.
-    `sampling`: policy until the cloud gives one. `threads`: of the CPU, 0 leaves the library's
-    choice, nothing takes what was prepared, else 1. `precision`: of an export's graphs, empty takes
-    what was prepared, else int8. `providers`: of onnxruntime, the first of them that is there.
-    `compressor`: a method that drops or merges visual tokens, empty for none; its
-    `compressor_options`; `upload_from`: the tokens that may be sent, those it leaves or all.
-    `images_may_leave`: what the owner allows; a policy may ask for images, never allow
-    them. `regions`: how the parts of an image that leave are made.
-    """
+class DeviceConfig(ProgramSettings, DaemonSettings):
+    """Everything `driftline device` reads. Times in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix="DRIFTLINE_DEVICE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True
     )
 
-    state: Path = Field(default_factory=default_state)
-    pair: str = "tiny"
-    cloud: str = ""
-    runtime: RuntimeName = "auto"
-    compute: str = "cpu"
-    threads: int | None = Field(default=None, ge=0, le=1024)
-    precision: str = ""
-    providers: tuple[str, ...] = DEFAULT_PROVIDERS
-    compressor: str = ""
-    compressor_options: dict[str, Any] = Field(default_factory=dict)
-    upload_from: UploadFrom = "all"
-    batch_size: int = Field(default=8, ge=1, le=256)
-    pace: float = Field(default=0.0, ge=0.0)
-    question: str = ""
-    sources: tuple[str, ...] = ()
-    seed: int = -1
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
-    images_may_leave: bool = False
-    window: int = Field(default=200, ge=1, le=100_000)
-    poll_s: float = Field(default=5.0, gt=0.0)
-    status_s: float = Field(default=1.0, gt=0.0)
-    settle_s: float = Field(default=0.0, ge=0.0)
-    settle_every: int = Field(default=0, ge=0)
-    quiet_s: float = Field(default=2.0, ge=0.0)
-    drain_s: float = Field(default=30.0, ge=0.0)
-    events: Path | None = None
+    state: Path = Field(
+        default_factory=default_state, description="folder for everything the device keeps"
+    )
+    pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
+    cloud: str = setting("", "host:port; empty: the device works alone")
+    runtime: RuntimeName = setting(
+        "auto",
+        "what executes the model: `torch`, `onnx`, or `auto`: `onnx` for an export, `torch` for a "
+        "pair with its checkpoint",
+    )
+    compute: str = setting("cpu", "`cpu`, `cuda`")
+    threads: int | None = setting(
+        None,
+        "of the CPU; 0: the library's choice; not set: what `driftline device prepare` found, "
+        "else 1",
+        ge=0,
+        le=1024,
+    )
+    precision: str = setting(
+        "",
+        "which graphs of an export run: `fp32`, `int8`, `int4`; empty: what "
+        "`driftline device prepare` found, else `int8`",
+    )
+    providers: tuple[str, ...] = setting(
+        DEFAULT_PROVIDERS,
+        "of onnxruntime, in order of preference; those that are not installed are passed over, the "
+        "CPU comes last by itself",
+    )
+    compressor: str = setting(
+        "",
+        "a method that drops or merges visual tokens, see [compression](compression.md); empty: "
+        "none. Needs `runtime` torch",
+    )
+    compressor_options: dict[str, Any] = setting(
+        {}, "a table of the method's options, for example `compressor_options.keep`"
+    )
+    upload_from: UploadFrom = setting(
+        "all",
+        "what may be sent beside a compressor: `all` tokens of the tower, or its `survivors`",
+    )
+    question: str = setting(
+        "", "asked about each image of a folder, each frame of a video or camera"
+    )
+    sources: tuple[str, ...] = setting(
+        (),
+        "read where no `--source` is given: a list; a URL is shown without user, password and "
+        "query",
+    )
+    seed: int = setting(-1, "of sampling; negative: a new one at each start")
+    max_pixels: int = setting(MAX_PIXELS, "larger images are refused before they are decoded", ge=1)
+    images_may_leave: bool = setting(
+        False,
+        "the owner lets parts of images leave this device where the policy asks; default: no",
+    )
+    window: int = setting(200, "answers in the rolling numbers", ge=1, le=100_000)
+    drain_s: float = setting(30.0, "for waiting samples to leave at the end", ge=0)
+    events: Path | None = setting(None, "a file that gets one JSON line per answer")
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
     api: ApiConfig = ApiConfig()
     log: DeviceLogConfig = DeviceLogConfig()
-    sampling: Annotated[SamplingPolicy, strict(SamplingPolicy)] = SamplingPolicy()
-    regions: Annotated[RegionSettings, strict(RegionSettings)] = RegionSettings()
-    sizes: Annotated[SizeLimits, strict(SizeLimits)] = SizeLimits()
-    frames: Annotated[FrameSettings, strict(FrameSettings)] = FrameSettings()
-    folder: Annotated[FolderSettings, strict(FolderSettings)] = FolderSettings()
-    probe: Annotated[ProbeLimits, strict(ProbeLimits)] = ProbeLimits()
-    watch: Annotated[WatchLimits, strict(WatchLimits)] = WatchLimits()
+    regions: RegionSettings = RegionSettings()
+    frames: FrameSettings = FrameSettings()
+    folder: FolderSettings = FolderSettings()
 
     @property
     def compression(self) -> CompressionChoice | None:
@@ -155,33 +157,9 @@ class DeviceConfig(ProgramSettings):
             raise ValueError("is host:port, for example 127.0.0.1:7443, or empty to work alone")
         return value
 
-    @field_validator("sampling")
-    @classmethod
-    def _sound_policy(cls, value: SamplingPolicy) -> SamplingPolicy:
-        try:
-            check_policy(value)
-        except DriftlineError as error:
-            raise ValueError(str(error)) from error
-        return value
-
     @field_serializer("sources")
     def _without_secrets(self, value: tuple[str, ...]) -> list[str]:
         return [without_secrets(text) if "://" in text else text for text in value]
-
-    @field_validator("frames")
-    @classmethod
-    def _reachable(cls, value: FrameSettings) -> FrameSettings:
-        if value.min_change >= 1 or not value.timeout_s > 0:
-            raise ValueError("min_change is below 1 and timeout_s above 0")
-        return value
-
-    @field_validator("sizes", "probe", "watch", "frames", "folder")
-    @classmethod
-    def _not_negative(cls, value: Any) -> Any:
-        for name, number in dataclasses.asdict(value).items():
-            if not number >= 0:
-                raise ValueError(f"{name} is {number}, not 0 or more")
-        return value
 
 
 def load_config(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 MAX_TOKENS = 65_536
 """Most tokens of one image or clip: bounds every allocation made for outside bytes."""
@@ -149,25 +152,38 @@ class Sample:
     regions: Regions | None = None
 
 
+def _setting(default: T, meaning: str) -> T:
+    return field(default=default, metadata={"description": meaning})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingPolicy:
     """Thresholds, budgets and rates of UTS; set by the cloud, obeyed by the device.
 
-    `gate_quantile`: a sample is uncertain when its score is above this quantile of the source
-    calibration set. `token_share`: share of the V tokens to keep. `sample_bytes`, `day_bytes`,
-    `samples_per_hour`: 0 means no limit. `max_sample_share`: most samples sent per sample seen.
-    `images_may_leave`: samples carry regions, too, where the device's owner allows it.
+    `bounds.check_policy` says what each may be; docs/operations.md lists the meanings.
     """
 
-    revision: int = 0
-    gate_score: str = "entropy"
-    gate_quantile: float = 0.9
-    token_scorer: str = "mc_dropout"
-    token_share: float = 0.5
-    token_codec: str = "int8"
-    sample_bytes: int = 0
-    day_bytes: int = 0
-    samples_per_hour: float = 0.0
-    audit_rate: float = 1e-3
-    images_may_leave: bool = False
-    max_sample_share: float = 0.3
+    revision: int = _setting(0, "number of the policy; the cloud counts it itself")
+    gate_score: str = _setting(
+        "entropy",
+        "which uncertainty the gate looks at: `entropy`, `margin`, `mutual_information`, `ood`",
+    )
+    gate_quantile: float = _setting(
+        0.9, "uncertain means above this quantile of the pair's source calibration set"
+    )
+    token_scorer: str = _setting(
+        "mc_dropout",
+        "`mc_dropout`, `vocabulary_entropy`, `answer_attribution`, `random`, `magnitude`",
+    )
+    token_share: float = _setting(0.5, "share of an image's tokens that leaves")
+    token_codec: str = _setting("int8", "`int8` or `int4`")
+    sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
+    day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")
+    samples_per_hour: float = _setting(0.0, "0: no limit")
+    audit_rate: float = _setting(1e-3, "share of confident answers that are sent all the same")
+    images_may_leave: bool = _setting(
+        False,
+        "ask for parts of images beside the tokens, see [images](#images); they leave only where "
+        "the device's owner lets them, and only for a pair whose two models do not share a tower",
+    )
+    max_sample_share: float = _setting(0.3, "most samples sent per sample seen")

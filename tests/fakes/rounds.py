@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.line import Line
@@ -97,7 +98,7 @@ def open_bench(
         releases=releases,
         teacher="teacher-1",
         settings=settings,
-        distil={},
+        distil=DistilSettings(),
         limits=limits or GateLimits(),
         folder=folder / "rounds",
         clock=clock,

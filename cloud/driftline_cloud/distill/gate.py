@@ -13,27 +13,18 @@ import math
 from dataclasses import asdict, dataclass
 
 from driftline_cloud.jobs import GateScores
-from driftline_shared.errors import ConfigError
+from driftline_shared.program.section import Section, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateLimits:
-    """How much must rise, and how much may fall, against the version in use; shares in 0..1.
+class GateLimits(Section):
+    """How much must rise, and how much may fall, against the version in use; shares in 0..1."""
 
-    `max_step_ratio`: most growth of `num_steps`.
-    """
-
-    delta_up: float = 0.01
-    delta_down: float = 0.02
-    delta_rehearsal: float = 0.05
-    max_step_ratio: float = 1.25
-
-    def __post_init__(self) -> None:
-        for name in ("delta_up", "delta_down", "delta_rehearsal"):
-            if not -1.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"gate {name} is between -1 and 1, not {getattr(self, name)}")
-        if not self.max_step_ratio >= 1.0:
-            raise ConfigError(f"gate max_step_ratio is at least 1, not {self.max_step_ratio}")
+    delta_up: float = setting(0.01, "agreement with the teacher must rise by this", ge=-1, le=1)
+    delta_down: float = setting(0.02, "source accuracy may fall by this", ge=-1, le=1)
+    delta_rehearsal: float = setting(
+        0.05, "agreement on earlier rounds may fall by this", ge=-1, le=1
+    )
+    max_step_ratio: float = setting(1.25, "answers may get longer by this factor", ge=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

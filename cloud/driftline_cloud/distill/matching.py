@@ -45,7 +45,7 @@ class Matching:
     def settings(self, settings: DistilSettings) -> DistilSettings:
         """Without the terms that have nothing to compare: text alone is enough for a1 only."""
         if self.vocabularies.mode == "sequence":
-            return replace(settings, a2=0.0, a4=0.0)
+            return settings.model_copy(update={"a2": 0.0, "a4": 0.0})
         return settings
 
     def steps(

@@ -15,17 +15,17 @@ from driftline_shared import bounds
 from driftline_shared.codec.regions import compose
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import DriftlineError, Reason, SampleError, explain
+from driftline_shared.program.section import Section, setting
 from driftline_shared.status import SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample, TokenSpace
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quota:
+class Quota(Section):
     """What one device may send in a day (UTC), and how much may wait in all; 0 means no limit."""
 
-    day_samples: int = 50_000
-    day_bytes: int = 1 << 30
-    waiting_samples: int = 200_000
+    day_samples: int = setting(50_000, "of one device in a UTC day; 0: no limit")
+    day_bytes: int = setting(1 << 30, "of one device in a UTC day; 0: no limit")
+    waiting_samples: int = setting(200_000, "in all; past it devices are told to wait; 0: no limit")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

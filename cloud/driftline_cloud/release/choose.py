@@ -22,6 +22,7 @@ from driftline_cloud.release.selection import (
     select_share,
 )
 from driftline_shared.callbacks import Progress, ignore
+from driftline_shared.program.section import Section, setting
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
 _log = structlog.get_logger(__name__)
@@ -40,19 +41,20 @@ _VALUE_LOSS = {"linear2": 0.17, "linear3": 0.05, "linear4": 0.012, "nf4": 0.01, 
 """Share of a kept value's energy that rounding loses, measured on normal deltas."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChooseSettings:
-    """`epsilon`: share of the candidate's gain that coding may lose. `max_fp16_share`: most bytes
-    of an update, manifest included, per byte of the fp16 adapter. `least_share`: smaller shares are
-    tried only where the budget holds no larger one. `feedback`: weight of E_v."""
+class ChooseSettings(Section):
+    """What is tried, and what an update may cost."""
 
-    epsilon: float = 0.05
-    max_fp16_share: float = 0.10
-    least_share: float = 0.10
-    shares: tuple[float, ...] = SHARES
-    quantizers: tuple[str, ...] = ("linear3", "linear4", "linear8")
-    block: int = 512
-    feedback: float = 1.0
+    epsilon: float = setting(0.05, "share of the candidate's gain that coding may lose")
+    max_fp16_share: float = setting(
+        0.10, "most bytes of an update, manifest included, per byte of the fp16 adapter"
+    )
+    least_share: float = setting(
+        0.10, "smaller shares are tried only where the budget holds no larger one"
+    )
+    shares: tuple[float, ...] = setting(SHARES, "keep shares tried")
+    quantizers: tuple[str, ...] = setting(("linear3", "linear4", "linear8"), "codecs tried")
+    block: int = setting(512, "values that share a scale")
+    feedback: float = setting(1.0, "weight of what earlier coding lost")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

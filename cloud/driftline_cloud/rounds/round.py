@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from driftline_shared.program.section import Section, setting
+
 
 class RoundState(StrEnum):
     """Where a round is; the value is what the store, the protocol and the logs say."""
@@ -140,17 +142,13 @@ def advance(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RetryLimits:
-    """How often a state may go wrong. `max_errors`: raised errors; `max_starts`: begins in all,
-    so that work which kills the whole process does not do so for ever. `backoff_s`: before the
-    second try, doubled each time up to `max_backoff_s`.
-    """
+class RetryLimits(Section):
+    """How often a state may go wrong; work that kills the whole process does not do so for ever."""
 
-    max_errors: int = 3
-    max_starts: int = 12
-    backoff_s: float = 2.0
-    max_backoff_s: float = 60.0
+    max_errors: int = setting(3, "errors of one state before the round fails")
+    max_starts: int = setting(12, "starts of one state, kills included")
+    backoff_s: float = setting(2.0, "before the second try; doubles")
+    max_backoff_s: float = setting(60.0, "most of it")
 
 
 def record_error(

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from driftline_cloud.rounds.round import RetryLimits
 from driftline_cloud.rounds.trigger import TriggerPolicy
+from driftline_shared.program.section import Section, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundSettings:
-    """Shares are 0..1.
+class RoundSettings(Section):
+    """What a round takes and keeps, and when one starts."""
 
-    `most_samples`: most waiting samples one round takes. `rehearsal_samples`: older samples that
-    training mixes in; `recall_samples`: older held-out samples that the gate looks at.
-    `label_chunk_samples`: labels are kept after so many, so that a restart loses little.
-    `keep_used_samples`: older ones lose their bytes. `keep_folders`: work folders of past rounds.
-    """
-
-    seed: int = 0
-    trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
-    most_samples: int = 2_048
-    holdout_share: float = 0.15
-    rehearsal_samples: int = 256
-    recall_samples: int = 128
-    label_chunk_samples: int = 256
-    keep_used_samples: int = 20_000
-    keep_folders: int = 5
-    retry: RetryLimits = field(default_factory=RetryLimits)
-    poll_s: float = 0.5
+    seed: int = setting(0, "of all rounds")
+    trigger: TriggerPolicy = TriggerPolicy()
+    # At least 2: one to learn from, one to judge by.
+    most_samples: int = setting(2_048, "of one round", ge=2)
+    holdout_share: float = setting(
+        0.15, "of a round's samples: judged by, not learnt from", gt=0, lt=1
+    )
+    rehearsal_samples: int = setting(256, "older samples mixed into training")
+    recall_samples: int = setting(128, "older held-out samples the gate looks at")
+    label_chunk_samples: int = setting(
+        256, "labels are kept after so many, so that a restart loses little"
+    )
+    keep_used_samples: int = setting(20_000, "older ones lose their bytes, not their ids")
+    keep_folders: int = setting(5, "work folders of past rounds")
+    retry: RetryLimits = RetryLimits()
+    poll_s: float = setting(0.5, "how often the trigger is looked at")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from driftline_shared.program.section import Section, setting
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TriggerPolicy:
-    """When enough samples wait.
 
-    `round_samples`: start at once. `max_age_s`: start when the oldest waits this long and at least
-    `age_min_samples` wait (0: never by age). `drift_share`: start when at least this share of the
-    waiting samples is above the `drift_quantile` of the source calibration scores and at least
-    `drift_min_samples` wait (0: never by drift). `cooldown_s`: rest after the last round ended.
-    `failed_cooldown_s`: rest after a failed one, doubled with each further failure up to an hour.
-    """
+class TriggerPolicy(Section):
+    """When enough samples wait. Times in seconds."""
 
-    round_samples: int = 256
-    max_age_s: float = 3600.0
-    age_min_samples: int = 64
-    drift_share: float = 0.6
-    drift_quantile: float = 0.98
-    drift_min_samples: int = 160
-    cooldown_s: float = 0.0
-    failed_cooldown_s: float = 30.0
+    # At least 2: one to learn from, one to judge by.
+    round_samples: int = setting(256, "start a round when so many wait", ge=2)
+    max_age_s: float = setting(
+        3600.0,
+        "start when the oldest waits so long and `age_min_samples` wait; 0: never",
+    )
+    age_min_samples: int = setting(64, "see above")
+    drift_share: float = setting(
+        0.6,
+        "start when this share of what waits is above `drift_quantile` of the source scores, and "
+        "`drift_min_samples` wait; 0: never",
+    )
+    drift_quantile: float = setting(0.98, "see above")
+    drift_min_samples: int = setting(160, "see above")
+    cooldown_s: float = setting(0.0, "rest after a round")
+    failed_cooldown_s: float = setting(30.0, "rest after a failed one, doubled up to an hour")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
@@ -44,7 +45,7 @@ class RoundWork:
         releases: Releases,
         teacher: str,
         settings: RoundSettings,
-        distil: Mapping[str, object],
+        distil: DistilSettings,
         limits: GateLimits,
         folder: Path,
         clock: Clock,
@@ -56,7 +57,7 @@ class RoundWork:
         self._releases = releases
         self._teacher = teacher
         self._settings = settings
-        self._distil_settings = dict(distil)
+        self._distil_settings = distil.to_mapping()
         self._limits = limits
         self._folder = folder
         self._clock = clock

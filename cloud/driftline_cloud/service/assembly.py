@@ -10,7 +10,6 @@ import numpy as np
 import structlog
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
@@ -168,11 +167,10 @@ def _assemble(
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:
     """A wrong compressor fails at the start, not in the first round."""
-    settings = DistilSettings.from_mapping(config.distil)
-    if settings.compressor:
+    if config.distil.compressor:
         from driftline_cloud.distill.student import check_compression
 
-        check_compression(pair, settings)
+        check_compression(pair, config.distil)
 
 
 def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,8 @@ class LocalWorkers:
     used stay loaded until another pair is asked for or `close` is called.
     """
 
-    def __init__(
-        self, *, settings: Mapping[str, object] | None = None, device: str = "cpu"
-    ) -> None:
-        self._settings = DistilSettings.from_mapping(settings or {})
+    def __init__(self, *, settings: DistilSettings | None = None, device: str = "cpu") -> None:
+        self._settings = settings or DistilSettings()
         self._device = device
         self._turn = threading.Lock()
         self._loaded: tuple[Path, Models] | None = None

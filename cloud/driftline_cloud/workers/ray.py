@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,13 @@ class RayWorkers:
     def __init__(
         self,
         *,
-        settings: Mapping[str, object] | None = None,
+        settings: DistilSettings | None = None,
         device: str = "cpu",
         address: str | None = None,
         num_labellers: int = 1,
         storage: Path | None = None,
     ) -> None:
-        self._settings = DistilSettings.from_mapping(settings or {})
+        self._settings = settings or DistilSettings()
         self._device = device
         self._num_labellers = num_labellers
         self._storage = storage

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers import transfer
 from driftline_shared.callbacks import ignore
@@ -46,7 +47,7 @@ class Labeller:
         from driftline_cloud.workers.local import LocalWorkers
 
         self._pair_dir = Path(pair_dir)
-        self._workers = LocalWorkers(settings=settings, device=device)
+        self._workers = LocalWorkers(settings=DistilSettings.from_mapping(settings), device=device)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """(samples) rows -> (labels) rows."""

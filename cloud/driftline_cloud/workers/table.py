@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.errors import ConfigError
 
@@ -14,7 +15,7 @@ KINDS = ("local", "ray")
 def make_workers(
     kind: str,
     *,
-    settings: Mapping[str, object] | None = None,
+    settings: DistilSettings | None = None,
     device: str = "cpu",
     ray_address: str | None = None,
     num_labellers: int = 1,
@@ -34,14 +35,14 @@ def make_workers(
     return table[kind]()
 
 
-def _local(settings: Mapping[str, object] | None, device: str) -> Workers:
+def _local(settings: DistilSettings | None, device: str) -> Workers:
     from driftline_cloud.workers.local import LocalWorkers
 
     return LocalWorkers(settings=settings, device=device)
 
 
 def _ray(
-    settings: Mapping[str, object] | None,
+    settings: DistilSettings | None,
     device: str,
     address: str | None,
     num_labellers: int,

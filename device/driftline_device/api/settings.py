@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.section import Section, setting
 
 MIN_TOKEN_CHARS = 16
 """A shorter bearer token can be guessed."""
@@ -15,23 +16,31 @@ MIN_TOKEN_CHARS = 16
 MAX_TOKEN_FILE_BYTES = 4 << 10
 
 
-class ApiConfig(BaseModel):
-    """The local API. `port`: 0 serves none. Off loopback a token is needed.
+class ApiConfig(Section):
+    """The local API. Off loopback a token is needed."""
 
-    `token_file`: its first line is the token; wins over `token`. `max_waiting`: requests that may
-    wait for the one being answered; more get 429. `max_body_bytes`: of a request.
-    `body_timeout_s`: for a request's body to arrive.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65_535)
-    token: SecretStr = SecretStr("")
-    token_file: Path | None = None
-    max_waiting: int = Field(default=8, ge=0, le=256)
-    max_body_bytes: int = Field(default=16 << 20, ge=1 << 10, le=256 << 20)
-    body_timeout_s: float = Field(default=30.0, gt=0.0)
+    host: str = setting(
+        "127.0.0.1", "address of the [local API](#the-local-api); off loopback it needs a token"
+    )
+    port: int = setting(0, "0: none", ge=0, le=65_535)
+    token: SecretStr = setting(
+        SecretStr(""),
+        "bearer token, 16 characters or more; empty: none is asked for. A file is better: this "
+        "stands in the configuration",
+        live=True,
+    )
+    token_file: Path | None = setting(
+        None, "a file whose first line is the token; wins over `api.token`", live=True
+    )
+    max_waiting: int = setting(
+        8, "requests that may wait for the one being answered; more get 429", ge=0, le=256
+    )
+    max_body_bytes: int = setting(
+        16 << 20, "of one request; larger ones get 413", ge=1 << 10, le=256 << 20
+    )
+    body_timeout_s: float = setting(
+        30.0, "for a request's body to arrive; later ones get 408", gt=0
+    )
 
     @model_validator(mode="after")
     def _closed_off_loopback(self) -> ApiConfig:

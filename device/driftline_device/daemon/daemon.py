@@ -21,14 +21,14 @@ import structlog
 from driftline_device.daemon.answering import Answering, guard
 from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.pacing import Pacer, batch_size, batches
-from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.parts import DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.settling import is_settled
 from driftline_device.daemon.snapshot import Snapshot, write_snapshot
 from driftline_device.daemon.supervision import NoSupervisor, Supervisor
 from driftline_device.daemon.views import take_snapshot
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
-from driftline_device.updates.applier import UpdateSettings
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.ids import line_id
 from driftline_shared.tokens import SamplingPolicy
@@ -189,17 +189,15 @@ class Daemon:
         self._tick()
         return drained
 
-    def take_settings(
-        self, settings: DaemonSettings, updates: UpdateSettings, policy: SamplingPolicy
-    ) -> None:
+    def take_settings(self, settings: DaemonSettings) -> None:
         """New settings from the next step on, for the thread that answers.
 
-        `policy` counts only where the cloud has never sent one.
+        `sampling` counts only where the cloud has never sent a policy.
         """
         self._settings = settings
-        self._parts.applier.take_settings(updates)
+        self._parts.applier.take_settings(settings)
         if self._parts.state_files.policy() is None:
-            self._answering.take_policy(policy)
+            self._answering.take_policy(settings.sampling)
 
     def adopt_policy(self, policy: SamplingPolicy) -> None:
         """A policy from the cloud: kept for the next start, obeyed from the next answer on."""

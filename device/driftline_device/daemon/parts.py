@@ -1,4 +1,4 @@
-"""What a daemon is put together from, and its settings."""
+"""What a daemon is put together from."""
 
 from __future__ import annotations
 
@@ -35,19 +35,6 @@ class DeviceLink(UpdateLink, LinkView, Protocol):
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is left to send; whether that is so."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DaemonSettings:
-    """See `DeviceConfig` for units and meaning."""
-
-    batch_size: int = 8
-    pace: float = 0.0
-    poll_s: float = 5.0
-    status_s: float = 1.0
-    quiet_s: float = 2.0
-    settle_s: float = 0.0
-    settle_every: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
-from driftline_device.daemon.parts import DaemonSettings, DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.parts import DeviceLink, Parts, Reply, no_reply
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.link import Link
@@ -26,7 +26,7 @@ from driftline_device.show.metrics import serve_metrics
 from driftline_device.sources.source import Source
 from driftline_device.sources.table import open_all
 from driftline_device.spool.sqlite import SqliteSpool
-from driftline_device.updates.applier import Applier, UpdateSettings
+from driftline_device.updates.applier import Applier
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.durable import make_folder
@@ -126,32 +126,12 @@ def open_daemon(
             clock=clock,
             link=link,
         )
-        daemon = Daemon(
-            parts, daemon_settings(config), reply=reply or no_reply, supervisor=supervisor
-        )
+        daemon = Daemon(parts, config, reply=reply or no_reply, supervisor=supervisor)
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
         stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
         yield daemon
-
-
-def daemon_settings(config: DeviceConfig) -> DaemonSettings:
-    """The part of `config` that the daemon itself reads."""
-    return DaemonSettings(
-        batch_size=config.batch_size,
-        pace=config.pace,
-        poll_s=config.poll_s,
-        status_s=config.status_s,
-        quiet_s=config.quiet_s,
-        settle_s=config.settle_s,
-        settle_every=config.settle_every,
-    )
-
-
-def update_settings(config: DeviceConfig) -> UpdateSettings:
-    """The part of `config` that says how strict the device is with updates."""
-    return UpdateSettings(sizes=config.sizes, probe=config.probe, watch=config.watch)
 
 
 def make_applier(
@@ -169,7 +149,7 @@ def make_applier(
         token_space=pair.token_space.digest,
         probe_set=pair.probe_set(),
         clock=clock,
-        settings=update_settings(config),
+        settings=config,
     )
 
 

@@ -6,35 +6,19 @@ A configuration that does not read changes nothing: the settings in force stay.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from pydantic import BaseModel
 
 from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
-from driftline_device.program.assembly import daemon_settings, update_settings
 from driftline_shared.errors import DriftlineError
 from driftline_shared.program.logs import set_log_level
+from driftline_shared.program.section import is_live
 
-LIVE = frozenset(
-    {
-        "api.token",
-        "api.token_file",
-        "batch_size",
-        "log.level",
-        "pace",
-        "poll_s",
-        "probe",
-        "quiet_s",
-        "sampling",
-        "settle_every",
-        "sizes",
-        "status_s",
-        "watch",
-    }
-)
-"""Settings, or whole sections, that a running daemon takes up; docs/operations.md lists them."""
+Kind = TypeVar("Kind", bound=BaseModel)
 
 _log = structlog.get_logger(__name__)
 
@@ -67,32 +51,26 @@ class Reloader:
         except Exception:
             _log.exception("settings.kept")
             return
-        changed = changes(self._config, new)
-        taken = [key for key in changed if is_live(key)]
+        taken, waiting = changes(self._config, merged), changes(merged, new)
         self._config = merged
         self._key.take(secret)
         set_log_level(self._config.log.level)
-        self._daemon.take_settings(
-            daemon_settings(self._config), update_settings(self._config), self._config.sampling
-        )
-        waiting = [key for key in changed if not is_live(key)]
+        self._daemon.take_settings(self._config)
         _log.info("settings.taken", keys=taken)
         if waiting:
             _log.warning("settings.wait", keys=waiting, fix="These hold from the next start on.")
 
 
-def is_live(key: str) -> bool:
-    """Whether the setting `key` (dotted) can change while the daemon runs."""
-    return key in LIVE or key.partition(".")[0] in LIVE
-
-
-def with_live(old: DeviceConfig, new: DeviceConfig) -> DeviceConfig:
-    """`old` with those settings of `new` that a running daemon takes up."""
-    whole = {key: getattr(new, key) for key in LIVE if "." not in key}
-    log = old.log.model_copy(update={"level": new.log.level})
-    token = {"token": new.api.token, "token_file": new.api.token_file}
-    api = old.api.model_copy(update=token)
-    return old.model_copy(update={**whole, "log": log, "api": api})
+def with_live(old: Kind, new: Kind) -> Kind:
+    """`old` with those settings of `new` that a running device takes up."""
+    update: dict[str, Any] = {}
+    for name, field in type(old).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if is_live(field):
+            update[name] = after
+        elif isinstance(before, BaseModel):
+            update[name] = with_live(before, after)
+    return old.model_copy(update=update)
 
 
 def changes(old: DeviceConfig, new: DeviceConfig) -> list[str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from driftline_shared.host.clock import Clock
+from driftline_shared.program.section import Section, setting
 
 if TYPE_CHECKING:
     from watchfiles.main import FileChange
@@ -49,15 +50,18 @@ Identity = tuple[int, int, int]
 """inode, size in bytes, time of change in ns."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FolderSettings:
-    """`complete_after_s`: a file is complete when it did not change for so long. `rescan_s`: how
-    often the whole folder is looked through. `existing`: give the files there at the start, too.
-    """
+class FolderSettings(Section):
+    """When files of a watched folder are read. Times in seconds."""
 
-    complete_after_s: float = 1.0
-    rescan_s: float = 10.0
-    existing: bool = True
+    complete_after_s: float = setting(
+        1.0, "a file of a watched folder is read once it did not change for so long", ge=0
+    )
+    rescan_s: float = setting(
+        10.0, "how often a watched folder is looked through for what the system did not tell", ge=0
+    )
+    existing: bool = setting(
+        True, "also answer the files that lie in a watched folder at the start"
+    )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -3,10 +3,10 @@ both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from driftline_shared.program.section import Section, setting
 
 THUMBNAIL_SIDE = 32
 """Cells along each side of the thumbnail by which two frames are compared."""
@@ -14,16 +14,22 @@ THUMBNAIL_SIDE = 32
 _SAMPLES = 4  # pixels looked at along each side of a cell
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FrameSettings:
-    """`every_s`: at most one frame in so many seconds, 0 every frame. `min_change`: only a frame
-    that differs from the one kept before by this mean share of full brightness, 0 any.
-    `timeout_s`: a camera that sends nothing for so long is lost.
-    """
+class FrameSettings(Section):
+    """Which frames of a video or camera are asked about. Times in seconds."""
 
-    every_s: float = 1.0
-    min_change: float = 0.0
-    timeout_s: float = 5.0
+    every_s: float = setting(
+        1.0, "at most one frame of a video or camera in so many seconds; 0: every frame", ge=0
+    )
+    min_change: float = setting(
+        0.0,
+        "only frames that differ from the one asked about before by this share of full "
+        "brightness, 0 to 1; 0: any",
+        ge=0,
+        lt=1,
+    )
+    timeout_s: float = setting(
+        5.0, "a camera that sends nothing for so long is lost, and tried again", gt=0
+    )
 
 
 class FrameSampler:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from driftline_shared import bounds
 from driftline_shared.errors import Reason, UpdateError
+from driftline_shared.program.section import Section, setting
 from driftline_shared.update import Manifest, UpdateKind
 
 FORGIVEN = frozenset(
@@ -32,12 +33,11 @@ class Holdings:
     digest: bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SizeLimits:
+class SizeLimits(Section):
     """Most bytes of an update, as fetched and once decompressed."""
 
-    max_blob_bytes: int = 64 << 20
-    max_raw_bytes: int = 256 << 20
+    max_blob_bytes: int = setting(64 << 20, "of an update as fetched", ge=0)
+    max_raw_bytes: int = setting(256 << 20, "of an update once decompressed", ge=0)
 
 
 def check_manifest(

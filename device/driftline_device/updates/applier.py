@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,15 +21,15 @@ import structlog
 
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.updates import phases
-from driftline_device.updates.admission import FORGIVEN, Holdings, SizeLimits, check_manifest
+from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifest
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.phases import Phase, UpdateState
-from driftline_device.updates.probe import ProbeLimits, Verdict, is_finite, judge, run_probe
+from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
+from driftline_device.updates.settings import UpdateSettings
 from driftline_device.updates.slots import BASE_VERSION, Slots
 from driftline_device.updates.watch import (
     Watch,
     Watching,
-    WatchLimits,
     is_less_sure,
     uncertainty,
 )
@@ -58,15 +57,6 @@ class UpdateLink(Protocol):
 
     def report(self, report: UpdateReport) -> None:
         """Tell how an update went."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UpdateSettings:
-    """How strict the device is with updates."""
-
-    sizes: SizeLimits = field(default_factory=SizeLimits)
-    probe: ProbeLimits = field(default_factory=ProbeLimits)
-    watch: WatchLimits = field(default_factory=WatchLimits)
 
 
 class Applier:
@@ -399,4 +389,4 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-__all__ = ["Applier", "Phase", "UpdateLink", "UpdateSettings"]
+__all__ = ["Applier", "Phase", "UpdateLink"]

@@ -22,24 +22,20 @@ from driftline_device.runtime.runtime import Answer, Question, Session
 from driftline_shared.errors import Reason
 from driftline_shared.exact_match import is_correct
 from driftline_shared.pair.pair import ProbeItem
+from driftline_shared.program.section import Section, setting
 from driftline_shared.update import Adapter
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeLimits:
-    """How far a new version may be from the one in force.
+class ProbeLimits(Section):
+    """How far a new version may be from the one in force."""
 
-    `latency_slack_ms`: per generated token, so that a busy machine does not fail a tiny model.
-    `agreement_tolerance`: share of the self-check set, 0..1. `num_timed`: questions asked one by
-    one, for their latency; the rest go in batches of `batch_size`.
-    """
-
-    latency_ratio: float = 2.0
-    latency_slack_ms: float = 20.0
-    agreement_tolerance: float = 0.05
-    num_timed: int = 8
-    batch_size: int = 8
-    max_questions: int = 64
+    latency_ratio: float = setting(2.0, "a new version may take this times as long per token", ge=0)
+    # So that a busy machine does not fail a tiny model.
+    latency_slack_ms: float = setting(20.0, "plus this, per token", ge=0)
+    agreement_tolerance: float = setting(0.05, "it may lose this share of the self-check set", ge=0)
+    num_timed: int = setting(8, "questions asked one by one, for their time", ge=0)
+    batch_size: int = setting(8, "of the others", ge=1)
+    max_questions: int = setting(64, "of the self-check set that are asked", ge=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

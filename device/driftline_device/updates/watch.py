@@ -14,23 +14,26 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.updates.probe import has_finite_scores
+from driftline_shared.program.section import Section, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WatchLimits:
+class WatchLimits(Section):
     """How long and how strictly a new version is watched."""
 
-    num_answers: int = 32
-    max_errors: int = 2
-    ratio: float = 2.0
-    slack: float = 0.1
-    num_baseline: int = 128
-    num_confirm: int = 8
+    num_answers: int = setting(32, "answers before a new version is trusted", ge=0)
+    max_errors: int = setting(2, "errors that end it", ge=0)
+    ratio: float = setting(
+        2.0, "a new version may be this times as uncertain as the one before", ge=0
+    )
+    slack: float = setting(0.1, "plus this", ge=0)
+    num_baseline: int = setting(128, "answers before the swap to compare with", ge=0)
+    num_confirm: int = setting(
+        8, "questions the version before is asked to confirm a suspicion", ge=0
+    )
 
 
 class Watching(StrEnum):

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from driftline_shared import bounds
-from driftline_shared.errors import ConfigError, Reason, SampleError
+from driftline_shared.errors import Reason, SampleError
+from driftline_shared.program.section import Section, setting
 from driftline_shared.tokens import (
     MAX_PICTURE_PIXELS,
     MAX_PICTURE_SIDE,
@@ -49,21 +50,17 @@ _TILE = 16
 _START_OF_SCAN = b"\xff\xda"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RegionSettings:
-    """How regions are made. `thumbnail_side`: pixels of the long side; `quality`: of every JPEG."""
+class RegionSettings(Section):
+    """How regions are made."""
 
-    thumbnail_side: int = 64
-    quality: int = 75
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.thumbnail_side <= MAX_THUMBNAIL_SIDE:
-            raise ConfigError(
-                f"thumbnail_side is {self.thumbnail_side}; it lies in 1..{MAX_THUMBNAIL_SIDE}"
-            )
-        # Below 30 a table may hold the two bytes that begin a scan, which `_decode` counts.
-        if not 30 <= self.quality <= 95:
-            raise ConfigError(f"quality is {self.quality}; it lies in 30..95")
+    thumbnail_side: int = setting(
+        64,
+        f"pixels of the long side of what shows the whole image, 1 to {MAX_THUMBNAIL_SIDE}",
+        ge=1,
+        le=MAX_THUMBNAIL_SIDE,
+    )
+    # Below 30 a table may hold the two bytes that begin a scan, which `_decode` counts.
+    quality: int = setting(75, "JPEG quality of every part of an image, 30 to 95", ge=30, le=95)
 
 
 class RegionEncoder:

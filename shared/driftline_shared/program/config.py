@@ -5,23 +5,23 @@ errors.
     DRIFTLINE_CLOUD_ROUNDS__SEED=7        sections are joined by two underscores
     --set rounds.seed=7                   flags win
 
-A program's settings are one subclass of `ProgramSettings`. Its sections are the very dataclasses
+A program's settings are one subclass of `ProgramSettings`. Its sections are the very `Section`s
 that the parts read, so a default is written down once.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.section import Section, explained, setting
 
 NESTED = "__"
 """What joins sections in the name of an environment variable."""
@@ -29,22 +29,22 @@ NESTED = "__"
 _FILE = "_file"
 
 
-class MetricsConfig(BaseModel):
-    """Prometheus. `port`: 0 serves none."""
+class MetricsConfig(Section):
+    """Where Prometheus reads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65_535)
+    host: str = setting("127.0.0.1", "address of the metrics")
+    port: int = setting(0, "0: none", ge=0, le=65_535)
 
 
-class LogConfig(BaseModel):
+class LogConfig(Section):
     """Logs on standard error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    form: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "`debug`, `info`, `warning`, `error`", live=True
+    )
+    form: Literal["text", "json"] = setting(
+        "text", "of what goes to standard error: `text` or `json`"
+    )
 
 
 class ProgramSettings(BaseSettings):
@@ -89,9 +89,7 @@ def load_settings(
     try:
         return kind(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where or 'configuration'}: {first['msg']}") from error
+        raise explained(error, kind) from error
     except ConfigError:
         raise
     except ValueError as error:  # a section in the environment that is no JSON
@@ -107,26 +105,6 @@ def parse_assignment(text: str) -> tuple[str, object]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
-
-
-def strict(kind: type) -> BeforeValidator:
-    """Refuse keys that the dataclass `kind` does not have, at any depth."""
-
-    def check(value: object) -> object:
-        if isinstance(value, Mapping):
-            _refuse_unknown(value, kind)
-        return value
-
-    return BeforeValidator(check)
-
-
-def _refuse_unknown(values: Mapping[Any, object], kind: type) -> None:
-    hints = get_type_hints(kind)
-    for key, value in values.items():
-        if key not in hints:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(hints))}")
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            _refuse_unknown(value, hints[key])
 
 
 def _read(kind: type[ProgramSettings], file: Path) -> dict[str, Any]:

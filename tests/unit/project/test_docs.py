@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.config import load_config as load_cloud_config
-from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.status_codes import STATUS_CODES
@@ -25,6 +23,7 @@ from driftline_device.updates.phases import Phase
 from driftline_lab.drift.table import DRIFTS
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared.errors import Reason
+from driftline_shared.program.section import entries
 from tests.unit.project.command_line import driftline_command, words
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,7 +164,7 @@ def key_exists(side: str, key: str) -> bool:
         if not isinstance(value, Mapping):
             return False
         if part not in value:
-            return value == {} and key.startswith(("distil.", "compressor_options."))
+            return value == {} and "compressor_options." in key
         value = value[part]
     return True
 
@@ -232,15 +231,13 @@ def test_every_service_and_message_is_in_the_protocol() -> None:
 @pytest.mark.parametrize("side", CONFIGS)
 def test_every_setting_is_in_operations_and_conversely(side: str) -> None:
     section = read("docs/operations.md").partition(f"### Settings of the {side}")[2]
-    found = table_column(section.partition("\n### ")[0])
-    assert {key.partition(".")[0] for key in found} == set(CONFIGS[side][0].model_fields)
-    assert [key for key in found if not key_exists(side, key)] == []
-
-
-def test_every_setting_of_distillation_is_in_operations() -> None:
-    section = read("docs/operations.md").partition("The keys of `distil`")[2].partition("\n### ")[0]
-    names = [field.name for field in fields(DistilSettings) if not re.match(r"a\d", field.name)]
-    assert [name for name in names if f"`{name}`" not in section] == []
+    rows = section.partition("\n### ")[0].splitlines()
+    found = [line.strip("| ").split(" | ") for line in rows if line.startswith("| `")]
+    wanted = list(entries(CONFIGS[side][0]))
+    assert all(entry.meaning for entry in wanted)
+    assert [row[:2] for row in found] == [[f"`{key}`", meaning] for key, meaning, _ in wanted]
+    if side == "device":
+        assert [row[2:] == ["live"] for row in found] == [entry.live for entry in wanted]
 
 
 def test_every_metric_is_in_operations_and_conversely() -> None:

@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from driftline_cloud.distill.gate import GateLimits, gain_score, judge
 from driftline_cloud.jobs import GateScores
-from driftline_shared.errors import ConfigError
 
 BASE = GateScores(
     agreement=0.60,
@@ -68,7 +68,7 @@ def test_gain_score_is_continuous_and_never_prefers_a_broken_adapter() -> None:
 
 
 def test_limits_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="delta_down"):
+    with pytest.raises(ValidationError, match="delta_down"):
         GateLimits(delta_down=2.0)
-    with pytest.raises(ConfigError, match="max_step_ratio"):
+    with pytest.raises(ValidationError, match="max_step_ratio"):
         GateLimits(max_step_ratio=0.5)

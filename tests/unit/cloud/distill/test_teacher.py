@@ -76,7 +76,7 @@ def test_further_questions_are_other_samples_ones_answered_from_the_same_tokens(
 ) -> None:
     samples = make_samples(models.pair, 12)
     examples = from_samples(samples, models.pair.token_space)
-    settings = replace(SETTINGS, extra_questions=2, confidence_floor=0.0)
+    settings = SETTINGS.model_copy(update={"extra_questions": 2, "confidence_floor": 0.0})
     rng = np.random.default_rng(0)
     more = teacher.ask_more(models.teacher, models.pair, examples, settings, rng)
     own = {id(example.values): example.question for example in examples}
@@ -87,6 +87,6 @@ def test_further_questions_are_other_samples_ones_answered_from_the_same_tokens(
     first = more[0]
     said = models.teacher.generate(passes.prompt(models.teacher, [first]), 4)
     assert list(first.answer) == said.tokens[0]
-    none = replace(settings, confidence_floor=1.0)
+    none = settings.model_copy(update={"confidence_floor": 1.0})
     assert teacher.ask_more(models.teacher, models.pair, examples, none, rng) == []
     assert teacher.ask_more(models.teacher, models.pair, [], settings, rng) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +109,7 @@ def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
 def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(open_: Open) -> None:
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        bench = open_(name, settings=replace(SETTINGS, seed=seed))
+        bench = open_(name, settings=SETTINGS.model_copy(update={"seed": seed}))
         bench.send(range(40))
         bench.run()
         found.append(released_files(bench.folder))
@@ -191,7 +190,7 @@ def test_work_that_kills_the_process_each_time_ends(open_: Open, workers: Reckon
             raise Killed
 
     workers.hook = die
-    settings = replace(SETTINGS, retry=RetryLimits(max_starts=3))
+    settings = SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=3)})
     bench = open_(settings=settings)
     bench.send(range(40))
     num_killed = 0
@@ -226,11 +225,13 @@ def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
         if event == "worked" and round_.state is RoundState.RELEASING:
             raise RuntimeError("the database is away")
 
-    bench = open_(watch=watch, settings=replace(SETTINGS, retry=RetryLimits(max_starts=1)))
+    bench = open_(
+        watch=watch, settings=SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=1)})
+    )
     bench.send(range(40))
     with pytest.raises(RuntimeError):
         bench.run()
-    again = open_(settings=replace(SETTINGS, retry=RetryLimits(max_starts=1)))
+    again = open_(settings=SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=1)}))
     again.run()
     assert _last(again).state is RoundState.DONE
     assert again.registry.newest_version(again.line.id) == 1
@@ -238,7 +239,7 @@ def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
 
 def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers) -> None:
     seen: list[float] = []
-    bench = open_(settings=replace(SETTINGS, keep_folders=1))
+    bench = open_(settings=SETTINGS.model_copy(update={"keep_folders": 1}))
     workers.hook = lambda _where: seen.append(bench.coordinator.progress)
     for start in (0, 100, 200):
         bench.send(range(start, start + 40))

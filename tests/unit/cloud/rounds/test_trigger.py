@@ -46,7 +46,7 @@ def test_the_first_reason_counts(changes: dict[str, float], why: str | None) -> 
 
 
 def test_age_and_drift_can_be_switched_off() -> None:
-    policy = replace(POLICY, max_age_s=0.0, drift_share=0.0)
+    policy = POLICY.model_copy(update={"max_age_s": 0.0, "drift_share": 0.0})
     waiting = replace(QUIET, num_samples=99, oldest_age_s=1e9, drift_score=1.0)
     assert why_start(policy, waiting) is None
 

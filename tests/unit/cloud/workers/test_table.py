@@ -13,10 +13,5 @@ def test_an_unknown_kind_is_named_with_the_known_ones() -> None:
         make_workers("spark")
 
 
-def test_a_wrong_setting_is_found_at_the_start() -> None:
-    with pytest.raises(ConfigError, match="thread"):
-        make_workers("local", settings={"thread": 1})
-
-
 def test_local_workers_load_nothing_until_they_work() -> None:
     make_workers("local").close()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from driftline_shared.codec.regions import (
     DEFAULT_SIDE,
@@ -20,7 +21,7 @@ from driftline_shared.codec.regions import (
     RegionSettings,
     compose,
 )
-from driftline_shared.errors import ConfigError, Reason, SampleError
+from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import (
     MAX_PICTURE_SIDE,
     MAX_SAMPLE_BYTES,
@@ -174,7 +175,7 @@ def test_cells_of_too_many_pixels_are_refused_before_they_are_made() -> None:
     [{"quality": 29}, {"quality": 96}, {"thumbnail_side": 0}, {"thumbnail_side": 257}],
 )
 def test_wrong_settings_are_named(wrong: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
         RegionSettings(**wrong)
 
 

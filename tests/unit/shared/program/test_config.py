@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 from pydantic_settings import SettingsConfigDict
@@ -16,30 +14,35 @@ from driftline_shared.program.config import (
     ProgramSettings,
     load_settings,
     parse_assignment,
-    strict,
 )
+from driftline_shared.program.policy import Policy
+from driftline_shared.program.section import Entry, Section, entries, setting
+from driftline_shared.tokens import SamplingPolicy
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inner:
-    depth: int = 1
+class Inner(Section):
+    depth: int = setting(1, "how deep", ge=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    size: int = 1
-    share: float = 0.5
+class Part(Section):
+    size: int = setting(1, "how large")
+    share: float = setting(0.5, "how much", live=True)
     inner: Inner = Inner()
 
 
-class Example(ProgramSettings):
+class Top(Section):
+    mood: str = setting("calm", "a key of a part at the top of the file")
+
+
+class Example(ProgramSettings, Top):
     model_config = SettingsConfigDict(
         env_prefix="EXAMPLE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True
     )
 
-    name: str = "default"
-    part: Annotated[Part, strict(Part)] = Part()
+    name: str = setting("default", "of it")
+    part: Part = Part()
     log: LogConfig = LogConfig()
+    sampling: Policy = SamplingPolicy()
 
 
 def load(file: Path | None = None, flags=None, environment=None) -> Example:
@@ -70,19 +73,23 @@ def test_a_section_is_set_key_by_key(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("nmae = 1", "nmae"),
-        ("[part]\nsiez = 1", "siez"),
-        ("[part.inner]\ndeep = 1", "deep"),
-        ('[part]\nsize = "many"', "part.size"),
+        ("[part]\nsiez = 1", "part.siez: unknown key; known are inner, share, size"),
+        ("[part.inner]\ndeep = 1", "part.inner.deep: unknown key; known are depth"),
+        ('[part]\nsize = "many"', "part.size: .*integer"),
+        ("[part.inner]\ndepth = -1", "part.inner.depth: .*greater than or equal to 0, not -1"),
+        ("[part.inner]\ndepth = nan", "part.inner.depth"),
+        ("[sampling]\ncolour = 1", "sampling: .*colour.*token_share"),
+        ("[sampling]\ntoken_share = 2.0", "sampling: .*token_share is 2.0"),
         ("name = [", "not TOML"),
     ],
 )
-def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         load(path)
 
 
@@ -106,3 +113,11 @@ def test_an_assignment_is_a_toml_literal_or_text(text: str, found: tuple[str, ob
 def test_an_assignment_without_equals_is_refused() -> None:
     with pytest.raises(ConfigError, match="key=value"):
         parse_assignment("nonsense")
+
+
+def test_every_setting_says_what_it_means() -> None:
+    found = list(entries(Example))
+    assert Entry("mood", "a key of a part at the top of the file", False) in found
+    assert Entry("part.share", "how much", True) in found
+    assert Entry("part.inner.depth", "how deep", False) in found
+    assert {"name", "part.size", "log.level", "sampling.token_share"} < {row.key for row in found}

@@ -1,0 +1,25 @@
+"""Settings of the daemon: how it reads, waits and reports, and those of its parts."""
+
+from __future__ import annotations
+
+from driftline_device.updates.settings import UpdateSettings
+from driftline_shared.program.policy import Policy
+from driftline_shared.program.section import setting
+from driftline_shared.tokens import SamplingPolicy
+
+
+class DaemonSettings(UpdateSettings):
+    """What a running daemon reads. Times in seconds."""
+
+    batch_size: int = setting(8, "questions answered at once", ge=1, le=256, live=True)
+    pace: float = setting(0.0, "questions a second; 0: as fast as possible", ge=0, live=True)
+    poll_s: float = setting(5.0, "how often an update is asked for", gt=0, live=True)
+    status_s: float = setting(1.0, "how often `status.json` is written", gt=0, live=True)
+    settle_s: float = setting(
+        0.0, "most to wait for the cloud between sources; 0: do not wait", ge=0
+    )
+    settle_every: int = setting(0, "also wait after so many questions; 0: do not", ge=0, live=True)
+    quiet_s: float = setting(
+        2.0, "nothing must happen so long to count as settled", ge=0, live=True
+    )
+    sampling: Policy = setting(SamplingPolicy(), "until the cloud gives a policy", live=True)

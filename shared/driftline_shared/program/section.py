@@ -1,0 +1,121 @@
+"""A section of a program's settings: each setting says its type, default, bounds and meaning once.
+
+    class ProbeLimits(Section):
+        num_timed: int = setting(8, "questions asked one by one, for their time", ge=0)
+
+The part that reads a section owns it; a program's settings hold it, or inherit from it where its
+keys stand at the top of the file. docs/operations.md has its tables from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from driftline_shared.errors import ConfigError
+
+T = TypeVar("T")
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def setting(
+    default: T,
+    meaning: str,
+    *,
+    live: bool = False,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> T:
+    """One setting. `live`: a running device takes a new value up without a restart."""
+    value: T = Field(
+        default=default,
+        description=meaning,
+        json_schema_extra={"live": live},
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+    )
+    return value
+
+
+def is_live(field: FieldInfo) -> bool:
+    """Whether a running device takes up a new value of the setting or section."""
+    extra = field.json_schema_extra
+    return isinstance(extra, Mapping) and bool(extra.get("live"))
+
+
+class Entry(NamedTuple):
+    """One line of a table of settings."""
+
+    key: str
+    meaning: str
+    live: bool
+
+
+def entries(kind: type, prefix: str = "", *, live: bool = False) -> Iterator[Entry]:
+    """Every setting of a section or dataclass by its dotted key; sections come last.
+
+    `live`: the section itself is.
+    """
+    if dataclasses.is_dataclass(kind):
+        for plain in dataclasses.fields(kind):
+            yield Entry(prefix + plain.name, plain.metadata.get("description", ""), live)
+        return
+    sections = []
+    for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
+        changes = live or is_live(field)
+        if dataclasses.is_dataclass(field.annotation) or section_of(field) is not None:
+            sections.append((field.annotation, f"{prefix}{name}.", changes))
+        else:
+            yield Entry(prefix + name, field.description or "", changes)
+    for inner, path, changes in sections:
+        yield from entries(inner, path, live=changes)
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The kind of section that `field` holds; None for a plain setting."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def read_section(kind: type[Kind], values: Mapping[str, object], name: str) -> Kind:
+    """A section from plain values; ConfigError names the first wrong key below `name`."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise explained(error, kind, name) from error
+
+
+def explained(error: ValidationError, kind: type[BaseModel], name: str = "") -> ConfigError:
+    """The first of the errors of `kind`, called `name`: which key, what is right, what it is."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    text, value = first["msg"], first["input"]
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key; known are {', '.join(_known(kind, where[:-1]))}"
+    elif isinstance(value, int | float):
+        # Other values stay out: they may be secrets.
+        text = f"{text}, not {value}"
+    return ConfigError(f"{'.'.join([*filter(None, [name]), *where]) or 'configuration'}: {text}")
+
+
+def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        inner = section_of(kind.model_fields[part]) if part in kind.model_fields else None
+        if inner is None:
+            return []
+        kind = inner
+    return sorted(kind.model_fields)
