@@ -179,11 +179,6 @@ def test_the_last_place_is_not_sampled() -> None:
         assert seen.token.tolist() == sorted(kept | {rest})
 
 
-def test_published_budgets_are_the_defaults() -> None:
-    assert (PrumergeOptions().keep, PrumergeOptions(plus=True).keep) == (0.055, 0.25)
-    assert PrumergeOptions(plus=True, keep=0.5).keep == 0.5
-
-
 def test_attention_without_outliers_leaves_one_and_the_rest() -> None:
     """The public code divides by nothing here."""
     grid = Grid(rows=3, cols=3)

@@ -1,0 +1,31 @@
+"""The table of methods: their budgets are the published ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from driftline_shared.models.compression.table import checked
+
+PUBLISHED: list[tuple[str, dict[str, Any], float]] = [
+    ("dycoke", {}, 0.475),  # K = 0.7: (1 + 3 * 0.3) / 4
+    ("fastv", {}, 0.5),  # R = 50 %
+    ("mod", {}, 0.2),
+    ("prumerge", {}, 0.055),
+    ("prumerge", {"plus": True}, 0.25),
+    ("prumerge", {"plus": True, "keep": 0.5}, 0.5),
+    ("quecc", {}, 36 / 576),
+    ("sparsevlm", {}, 192 / 576),
+    ("ts_llava", {}, (576 + 2880) / (50 * 576)),
+    ("vidcom2", {}, 0.25),
+    ("voco", {}, 1 / 576),
+    ("vtw", {}, 15 / 32),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "keep"), PUBLISHED)
+def test_published_budgets_are_the_defaults(
+    name: str, options: dict[str, Any], keep: float
+) -> None:
+    assert checked(name, options).keep == pytest.approx(keep)
