@@ -20,7 +20,6 @@ from transformers import (
 
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.compression.compressor import (
-    ModelFacts,
     Options,
     Prefix,
     Route,
@@ -30,6 +29,7 @@ from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 WIDTH, LAYERS, CELLS = 32, 4, 6
 SIZES: dict[str, Any] = {
@@ -41,18 +41,10 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
-FACTS = ModelFacts(
-    num_layers=LAYERS,
-    num_heads=4,
-    num_key_heads=2,
-    head_width=WIDTH // 4,
-    width=WIDTH,
-    inner=48,
-    vocabulary=40,
-    tower_width=8,
-    grid=Grid(rows=2, cols=3),
+FACTS = some_facts(
+    Grid(rows=2, cols=3), num_layers=LAYERS, num_heads=4, num_key_heads=2, width=WIDTH, inner=48
 )
-KINDS = [Kind.TEXT] * 3 + [Kind.VISUAL] * CELLS + [Kind.SEPARATOR] + [Kind.TEXT] * 4
+KINDS = clip_kinds(FACTS.grid, 3, 4)
 
 
 @pytest.fixture(params=["llama", "qwen2"])
@@ -70,17 +62,9 @@ def language(request: pytest.FixtureRequest) -> Any:
 
 
 def _row(seed: int = 0, gaps: bool = True) -> TokenRow:
-    kind = torch.tensor([int(each) for each in KINDS])
-    token = torch.full_like(kind, NONE)
-    token[kind == Kind.VISUAL] = torch.arange(CELLS)
-    steps = torch.arange(len(kind))
-    return TokenRow(
-        states=torch.randn(len(kind), WIDTH, generator=torch.Generator().manual_seed(seed)),
-        kind=kind,
-        token=token,
-        positions=(steps + (steps > 4) * 3 * gaps)[None],
-        grid=FACTS.grid,
-    )
+    row = some_row(KINDS, FACTS.grid, width=WIDTH, seed=seed)
+    steps = torch.arange(len(row))
+    return replace(row, positions=(steps + (steps > 4) * 3 * gaps)[None])
 
 
 def _driver(language: Any) -> Driver:
@@ -299,42 +283,26 @@ def test_a_layer_may_read_less_at_one_step_and_all_at_the_next(language: Any) ->
     assert not torch.allclose(parts[1], whole[1:2], atol=1e-3)
 
 
-def _drop_text(row: TokenRow) -> TokenRow:
-    return row.take(torch.arange(1, len(row)))
-
-
 def _repeat(row: TokenRow) -> TokenRow:
     visual = row.visual
-    order = torch.arange(len(row)).index_copy(0, visual[:1], visual[1:2])
-    return row.take(order)
-
-
-def _unnumbered(row: TokenRow) -> TokenRow:
-    return replace(row, origin=None)
-
-
-def _shifted(row: TokenRow) -> TokenRow:
-    return replace(row, positions=row.positions * (row.kind == Kind.TEXT))
-
-
-def _invented(row: TokenRow) -> TokenRow:
-    other = row.token.masked_fill(row.token == 0, CELLS + 1)
-    return replace(row, token=other)
-
-
-def _ragged(row: TokenRow) -> TokenRow:
-    return replace(row, states=row.states[1:])
+    return row.take(torch.arange(len(row)).index_copy(0, visual[:1], visual[1:2]))
 
 
 @pytest.mark.parametrize(
     ("fault", "what"),
     [
-        (_drop_text, "dropped or moved text"),
+        (lambda row: row.take(torch.arange(1, len(row))), "dropped or moved text"),
         (_repeat, "do not rise strictly"),
-        (_unnumbered, "lost `origin`"),
-        (_shifted, "positions do not rise strictly"),
-        (_invented, "made visual tokens"),
-        (_ragged, "parts differ in length"),
+        (lambda row: replace(row, origin=None), "lost `origin`"),
+        (
+            lambda row: replace(row, positions=row.positions * (row.kind == Kind.TEXT)),
+            "positions do not rise strictly",
+        ),
+        (
+            lambda row: replace(row, token=row.token.masked_fill(row.token == 0, CELLS + 1)),
+            "made visual tokens",
+        ),
+        (lambda row: replace(row, states=row.states[1:]), "parts differ in length"),
     ],
 )
 def test_what_all_must_keep_is_checked(

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow, TowerTokens
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_row, tower_tokens
 
 GRID = Grid(frames=2, rows=2, cols=3)
-KINDS = [0, 0, *[1] * 6, 2, *[1] * 6, 2, 0, 0, 0]
+KINDS = clip_kinds(GRID, 2, 3, every=6)
 
 
 def _row() -> TokenRow:
-    kind = torch.tensor(KINDS)
-    token = torch.full_like(kind, NONE)
-    token[kind == Kind.VISUAL] = torch.arange(12)
-    steps = torch.arange(len(kind))
-    return TokenRow(
-        states=torch.randn(len(kind), 4, generator=torch.Generator().manual_seed(0)),
-        kind=kind,
-        token=token,
-        positions=(2 * steps)[None],
-        grid=GRID,
-        origin=steps,
-    )
+    row = some_row(KINDS, GRID, width=4)
+    return replace(row, positions=2 * row.positions)
 
 
 def _places(row: TokenRow) -> list[tuple[int, int, int, int]]:
@@ -91,15 +84,8 @@ def test_numbering_anew_leaves_no_gaps() -> None:
 
 def test_tower_tokens_take_all_their_parts_along() -> None:
     values = torch.randn(12, 3)
-    tokens = TowerTokens(
-        values=values,
-        token=torch.arange(12),
-        size=torch.arange(12.0),
-        grid=GRID,
-        attention=torch.arange(12.0) * 2,
-        keys=values * 3,
-        layers=values * 4,
-    )
+    read = {"attention": torch.arange(12.0) * 2, "keys": values * 3, "layers": values * 4}
+    tokens = tower_tokens(values, GRID, **read)
     some = torch.tensor([1, 6, 11])
     taken = tokens.take(some)
     assert taken.frame.tolist() == [0, 1, 1]

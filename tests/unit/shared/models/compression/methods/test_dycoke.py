@@ -11,8 +11,9 @@ import torch
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 WIDTH = 8
 ROWS, COLS = 3, 5
@@ -20,32 +21,13 @@ TEXT = 3 + 4
 
 
 def _facts(depth: int = 6, frames: int = 4) -> ModelFacts:
-    return ModelFacts(
-        num_layers=depth,
-        num_heads=2,
-        num_key_heads=1,
-        head_width=4,
-        width=WIDTH,
-        inner=16,
-        vocabulary=32,
-        tower_width=6,
-        grid=Grid(frames=frames, rows=ROWS, cols=COLS),
-    )
+    return some_facts(Grid(frames=frames, rows=ROWS, cols=COLS), num_layers=depth)
 
 
 def _row(seed: int, frames: int) -> TokenRow:
     """Text, a clip with one newline behind it, text."""
-    num = frames * ROWS * COLS
-    kinds = [Kind.TEXT] * 3 + [Kind.VISUAL] * num + [Kind.SEPARATOR] + [Kind.TEXT] * 4
-    tokens = [NONE] * 3 + list(range(num)) + [NONE] * 5
-    generator = torch.Generator().manual_seed(seed)
-    return TokenRow(
-        states=torch.randn(len(kinds), WIDTH, generator=generator),
-        kind=torch.tensor(kinds, dtype=torch.int64),
-        token=torch.tensor(tokens, dtype=torch.int64),
-        positions=torch.arange(len(kinds))[None] + 2,
-        grid=Grid(frames=frames, rows=ROWS, cols=COLS),
-    )
+    grid = Grid(frames=frames, rows=ROWS, cols=COLS)
+    return some_row(clip_kinds(grid, 3, 4), grid, seed=seed, start=2)
 
 
 def _cosine(a: list[float], b: list[float]) -> float:
@@ -176,15 +158,6 @@ def test_keep_all_changes_nothing() -> None:
     assert not any(compressor.decode_row_before(layer) for layer in range(6))
     assert compressor.on_decode(0, 5, row, None) is None
     assert {(each.cached, each.read) for each in compressor.schedule(TEXT, 120, 1)} == {(128, 128)}
-
-
-def test_a_row_without_an_image_stays() -> None:
-    row = _row(1, 2)
-    row = row.take(row.text)
-    compressor = DyCokeCompressor(DyCokeOptions(), _facts(), None)
-    assert compressor.on_embeds(row) is row
-    assert compressor.on_decode(0, 3, row, torch.ones(len(row))) is None
-    assert {each.read for each in compressor.schedule(TEXT, 0)} == {TEXT}
 
 
 @pytest.mark.parametrize(("depth", "layer"), [(28, 3), (4, 3), (3, 2), (2, 1)])

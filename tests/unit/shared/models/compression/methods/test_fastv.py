@@ -8,60 +8,26 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
 
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import NONE, TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, random_llama, some_facts, some_row
 
 WIDTH, LAYERS = 24, 4
 
 
 def _facts(cells: int, layers: int = LAYERS) -> ModelFacts:
-    return ModelFacts(
-        num_layers=layers,
-        num_heads=3,
-        num_key_heads=1,
-        head_width=8,
-        width=WIDTH,
-        inner=32,
-        vocabulary=40,
-        tower_width=8,
-        grid=Grid(rows=1, cols=cells),
-    )
-
-
-def _language(seed: int) -> Any:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-    )
-    model = LlamaModel(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    changes = {"num_heads": 3, "num_key_heads": 1, "head_width": 8, "width": WIDTH}
+    return some_facts(Grid(rows=1, cols=cells), num_layers=layers, **changes)
 
 
 def _row(seed: int, cells: int) -> TokenRow:
-    kinds = [0, 0, *[int(Kind.VISUAL)] * cells, int(Kind.SEPARATOR), 0, 0, 0]
-    kind = torch.tensor(kinds)
-    token = torch.full_like(kind, NONE)
-    token[kind == Kind.VISUAL] = torch.arange(cells)
-    return TokenRow(
-        states=torch.randn(len(kind), WIDTH, generator=torch.Generator().manual_seed(seed)),
-        kind=kind,
-        token=token,
-        positions=torch.arange(len(kind))[None],
-        grid=_facts(cells).grid,
-    )
+    grid = Grid(rows=1, cols=cells)
+    return some_row(clip_kinds(grid, 2, 3), grid, width=WIDTH, seed=seed)
 
 
 def _literal(
@@ -95,7 +61,7 @@ def _literal(
 def test_it_keeps_what_is_attended_to(
     seed: int, cells: int, keep: float, layer: int, number: int, criterion: Any
 ) -> None:
-    language, row, facts = _language(seed), _row(seed, cells), _facts(cells)
+    language, row, facts = random_llama(_facts(cells), seed), _row(seed, cells), _facts(cells)
     options = FastvOptions(keep=keep, layer=layer, criterion=criterion)
     driver = Driver(decoder=Decoder(language), name="fastv")
     done = driver.prefill(FastvCompressor(options, facts), row)
@@ -110,11 +76,6 @@ def test_it_keeps_what_is_attended_to(
         for position, token in zip(row.positions[0], row.token, strict=True)
         if token == NONE or token in done.survivors
     ], "positions stay those of the whole"
-
-
-def test_no_attention_is_asked_for_where_all_stay() -> None:
-    compressor = FastvCompressor(FastvOptions(keep=1.0), _facts(5))
-    assert all(compressor.rows_before(layer, _row(0, 5)) is None for layer in range(LAYERS))
 
 
 def test_the_last_layer_is_the_latest_to_drop_before() -> None:

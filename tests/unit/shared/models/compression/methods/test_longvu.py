@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline_shared.errors import ConfigError
-from driftline_shared.models.compression.compressor import ModelFacts, TokenCompressor
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow, TowerTokens
+from driftline_shared.models.compression.compressor import TokenCompressor
+from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row, tower_tokens
 
 TEXT_BEFORE, TEXT_BEHIND = 2, 5
 GRIDS = [
@@ -27,18 +27,7 @@ Vector = list[float]
 
 
 def method(grid: Grid, **options: Any) -> TokenCompressor:
-    facts = ModelFacts(
-        num_layers=2,
-        num_heads=4,
-        num_key_heads=2,
-        head_width=4,
-        width=16,
-        inner=24,
-        vocabulary=32,
-        tower_width=8,
-        grid=grid,
-    )
-    return configured("longvu", options, facts).row()
+    return configured("longvu", options, some_facts(grid)).row()
 
 
 def values_of(grid: Grid, seed: int, width: int, alike: float) -> Tensor:
@@ -53,35 +42,9 @@ def values_of(grid: Grid, seed: int, width: int, alike: float) -> Tensor:
 
 def clip_row(grid: Grid, seed: int, *, alike: float = 2.0, width: int = 6) -> TokenRow:
     """Text, a clip with a separator behind each frame, text."""
-    kinds, tokens = [Kind.TEXT] * TEXT_BEFORE, [NONE] * TEXT_BEFORE
-    for token in range(grid.num_tokens):
-        kinds.append(Kind.VISUAL)
-        tokens.append(token)
-        if (token + 1) % (grid.rows * grid.cols) == 0:
-            kinds.append(Kind.SEPARATOR)
-            tokens.append(NONE)
-    kinds += [Kind.TEXT] * TEXT_BEHIND
-    tokens += [NONE] * TEXT_BEHIND
-    kind = torch.tensor([int(each) for each in kinds])
-    states = torch.randn(len(kind), width, generator=torch.Generator().manual_seed(seed + 99))
-    states[kind == Kind.VISUAL] = values_of(grid, seed, width, alike)
-    return TokenRow(
-        states=states,
-        kind=kind,
-        token=torch.tensor(tokens),
-        positions=torch.arange(len(kind))[None],
-        grid=grid,
-        origin=torch.arange(len(kind)),
-    )
-
-
-def tower(grid: Grid, values: Tensor) -> TowerTokens:
-    return TowerTokens(
-        values=values,
-        token=torch.arange(len(values)),
-        size=torch.ones(len(values)),
-        grid=grid,
-    )
+    kinds = clip_kinds(grid, TEXT_BEFORE, TEXT_BEHIND, every=grid.rows * grid.cols)
+    row = some_row(kinds, grid, width=width, seed=seed + 99)
+    return row.replaced(row.visual, values_of(grid, seed, width, alike))
 
 
 # -- the steps -----------------------------------------------------------------------------------
@@ -202,7 +165,7 @@ def test_frames_like_those_round_them_go(grid: Grid, threshold: float, window: i
     for seed in range(4):
         values = values_of(grid, seed, 5, alike=1.5)
         made = method(grid, keep=0.3, frame_window=window, frame_threshold=threshold).on_vision(
-            tower(grid, values), None
+            tower_tokens(values, grid), None
         )
         frames = values.double().reshape(grid.frames, -1).tolist()
         stay = frames_that_stay(frames, window, threshold)
@@ -216,14 +179,14 @@ def test_frames_like_those_round_them_go(grid: Grid, threshold: float, window: i
 def test_of_a_still_clip_the_middle_of_each_window_stays() -> None:
     grid = Grid(frames=20, rows=3, cols=3)
     values = values_of(replace(grid, frames=1), 0, 5, alike=1.0).repeat(20, 1)
-    made = method(grid, keep=0.25).on_vision(tower(grid, values), None)
+    made = method(grid, keep=0.25).on_vision(tower_tokens(values, grid), None)
     assert made.frame.unique().tolist() == [8, 18]
 
 
 def test_frames_stay_where_all_fit_at_low_resolution() -> None:
     grid = Grid(frames=6, rows=3, cols=3)
     values = torch.ones(grid.num_tokens, 4)
-    tokens = tower(grid, values)
+    tokens = tower_tokens(values, grid)
     # Four of nine tokens a frame at low resolution: 6 frames < floor(N / 4) from N = 28 on.
     assert method(grid, keep=28 / 54).on_vision(tokens, None) is tokens
     assert len(method(grid, keep=27 / 54).on_vision(tokens, None).token) == 9
@@ -233,7 +196,7 @@ def test_frames_stay_where_all_fit_at_low_resolution() -> None:
 def test_no_more_than_the_most_frames_stay() -> None:
     grid = Grid(frames=11, rows=2, cols=2)
     values = torch.randn(grid.num_tokens, 64, generator=torch.Generator().manual_seed(0))
-    made = method(grid, keep=0.25, max_frames=4).on_vision(tower(grid, values), None)
+    made = method(grid, keep=0.25, max_frames=4).on_vision(tower_tokens(values, grid), None)
     assert made.frame.unique().tolist() == [int(i * 11 / 4) for i in range(4)]
 
 
@@ -242,7 +205,7 @@ def test_frames_that_lack_tokens_are_compared_as_if_they_were_zero() -> None:
     values = values_of(grid, 3, 5, alike=1.5)
     some = torch.tensor([0, 1, 3, 4, 5, 9, 11])
     made = method(grid, keep=0.25, frame_threshold=0.5).on_vision(
-        tower(grid, values).take(some), None
+        tower_tokens(values, grid).take(some), None
     )
     filled = torch.zeros_like(values)
     filled[some] = values[some]
@@ -317,7 +280,7 @@ def test_the_budget_holds_whatever_the_clip_shows(grid: Grid, keep: float) -> No
     for seed, alike in enumerate((0.0, 1.0, 3.0, 30.0)):
         row = clip_row(grid, seed, alike=alike)
         compressor = method(grid, keep=keep)
-        left = compressor.on_vision(tower(grid, row.states[row.visual]), None)
+        left = compressor.on_vision(tower_tokens(row.states[row.visual], grid), None)
         made = compressor.on_embeds(row.keep_visual(left.token))
         assert 1 <= len(made.visual) <= expected
         if grid.frames < budget_of(grid, keep) // (rows * cols):
@@ -337,12 +300,6 @@ def test_rows_that_lack_tokens_are_reduced_alike() -> None:
             assert bool((made.positions[0].diff() > 0).all())
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_all_changes_nothing(grid: Grid) -> None:
-    row = clip_row(grid, seed=0, alike=50.0)
-    assert method(grid, keep=1.0).on_embeds(row) is row
-
-
 def test_gradients_reach_every_member_of_what_is_pooled() -> None:
     grid = GRIDS[0]
     row = clip_row(grid, seed=6)
@@ -350,16 +307,3 @@ def test_gradients_reach_every_member_of_what_is_pooled() -> None:
     method(grid, keep=0.6).on_embeds(row.with_states(states)).states.sum().backward()
     assert states.grad is not None
     assert bool((states.grad != 0).all())
-
-
-def test_a_row_without_an_image_is_left_alone() -> None:
-    row = clip_row(GRIDS[0], seed=0)
-    text = row.take(row.text)
-    assert method(GRIDS[0], keep=0.25).on_embeds(text) is text
-
-
-def test_wrong_options_are_named() -> None:
-    with pytest.raises(ConfigError, match="low_side"):
-        method(GRIDS[0], low_side=0)
-    with pytest.raises(ConfigError, match="cut"):
-        method(GRIDS[0], cut="head")

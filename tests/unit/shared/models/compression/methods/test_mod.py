@@ -13,44 +13,27 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.methods.mod import best_places, default_layers
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import S, T, V, some_facts, some_row
 
 WIDTH = 8
-T, V, S = (int(kind) for kind in (Kind.TEXT, Kind.VISUAL, Kind.SEPARATOR))
 
 
-def facts(frames: int = 3, num_layers: int = 6) -> ModelFacts:
-    return ModelFacts(
-        num_layers=num_layers,
-        num_heads=2,
-        num_key_heads=2,
-        head_width=4,
-        width=WIDTH,
-        inner=12,
-        vocabulary=32,
-        tower_width=8,
-        grid=Grid(frames=frames, rows=2, cols=5),
-    )
+def facts(frames: int = 3) -> ModelFacts:
+    return some_facts(Grid(frames=frames, rows=2, cols=5))
 
 
 def clip_row(seed: int, sizes: tuple[int, ...]) -> TokenRow:
     """Text, then frames of which some tokens are gone already, a separator each, then text."""
     random = torch.Generator().manual_seed(seed)
-    kinds, tokens = [T, T], [NONE, NONE]
+    kinds, tokens = [T, T], []
     for frame, size in enumerate(sizes):
-        cells = torch.randperm(10, generator=random)[:size].sort().values
         kinds += [V] * size + [S]
-        tokens += [10 * frame + int(cell) for cell in cells] + [NONE]
-    kinds, tokens = kinds + [T] * 4, tokens + [NONE] * 4
-    return TokenRow(
-        states=torch.randn(len(kinds), WIDTH, generator=random),
-        kind=torch.tensor(kinds),
-        token=torch.tensor(tokens),
-        positions=torch.arange(len(kinds))[None],
-        grid=facts().grid,
-    )
+        cells = torch.randperm(10, generator=random)[:size].sort().values
+        tokens += (10 * frame + cells).tolist()
+    return some_row(kinds + [T] * 4, facts().grid, seed=seed, tokens=tokens)
 
 
 def routed(row: TokenRow, router: Tensor, bias: float, keep: float, kind: str) -> dict[int, float]:
@@ -121,21 +104,6 @@ def test_counts_are_what_is_routed() -> None:
     assert counts[1].queries == num_text + 3 + 3 * 2
 
 
-def test_keeping_all_routes_nothing() -> None:
-    method = configured("mod", {"keep": 1.0, "layers": [1]}, facts(), {}).row()
-    assert method.route(1, clip_row(0, (10, 10, 10))) is None
-
-
-def test_text_alone_is_computed_whole() -> None:
-    weights = {"router.1": torch.randn(WIDTH), "bias.1": torch.zeros(1)}
-    method = configured("mod", {"layers": [1]}, facts(), weights).row()
-    row = clip_row(0, (5,)).take(torch.tensor([0, 1, 8, 9]))
-    found = method.route(1, row)
-    assert found is not None
-    assert found.places.tolist() == [0, 1, 2, 3]
-    assert found.gate.tolist() == [1.0] * 4
-
-
 @pytest.mark.parametrize(
     ("num_layers", "expected"),
     [(1, (0,)), (2, (0,)), (3, (0,)), (4, (0, 2)), (32, tuple(range(0, 31, 2)))],
@@ -148,17 +116,9 @@ def test_every_other_layer_is_a_mod_layer_but_for_the_last(
 
 def test_interleaved_layers_cost_what_is_published() -> None:
     """0.600 of the cache and 0.585 of FLOPs: 600 frames of 10 tokens through Llama-3-8B."""
-    known = ModelFacts(
-        num_layers=32,
-        num_heads=32,
-        num_key_heads=8,
-        head_width=128,
-        width=4096,
-        inner=14_336,
-        vocabulary=128_256,
-        tower_width=8,
-        grid=Grid(frames=600, rows=1, cols=10),
-    )
+    llama = {"num_layers": 32, "num_heads": 32, "num_key_heads": 8, "head_width": 128}
+    sizes = {"width": 4096, "inner": 14_336, "vocabulary": 128_256}
+    known = some_facts(Grid(frames=600, rows=1, cols=10), **llama, **sizes)
     layers = configured("mod", {}, known, {}).row().schedule(0, 6_000)
     whole = flops.whole(known, 6_000)
     cached, computed = (

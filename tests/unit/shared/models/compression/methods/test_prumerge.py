@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from driftline_shared.models.compression.compressor import ModelFacts, kept_count
+from driftline_shared.models.compression.compressor import kept_count
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
 from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
 from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import some_facts, tower_tokens
 from tests.unit.shared.models.compression.test_tower import (
     QUESTION,
     facts,
@@ -27,33 +28,13 @@ from tests.unit.shared.models.compression.test_tower import (
 from tests.unit.shared.models.families.test_llava import clip_llava
 
 
-def some_facts(grid: Grid) -> ModelFacts:
-    return ModelFacts(
-        num_layers=4,
-        num_heads=2,
-        num_key_heads=2,
-        head_width=4,
-        width=8,
-        inner=16,
-        vocabulary=32,
-        tower_width=5,
-        grid=grid,
-    )
-
-
 def drawn(seed: int, grid: Grid) -> TowerTokens:
     """Attention as a class token's: most of it on few tokens."""
     random = torch.Generator().manual_seed(seed)
     num = grid.num_tokens
     attention = (2.5 * torch.randn(num, generator=random)).softmax(0) * 0.9
-    return TowerTokens(
-        values=torch.randn(num, 5, generator=random),
-        token=torch.arange(num),
-        size=torch.ones(num),
-        grid=grid,
-        attention=attention,
-        keys=torch.randn(num, 6, generator=random),
-    )
+    values, keys = (torch.randn(num, width, generator=random) for width in (5, 6))
+    return tower_tokens(values, grid, attention=attention, keys=keys)
 
 
 def chosen_by_steps(a: list[float], options: PrumergeOptions, budget: int) -> list[int]:
@@ -183,14 +164,7 @@ def test_attention_without_outliers_leaves_one_and_the_rest() -> None:
     """The public code divides by nothing here."""
     grid = Grid(rows=3, cols=3)
     tokens = drawn(0, grid)
-    even = TowerTokens(
-        values=tokens.values,
-        token=tokens.token,
-        size=tokens.size,
-        grid=grid,
-        attention=torch.arange(9).float() / 100 + 0.05,
-        keys=tokens.keys,
-    )
+    even = replace(tokens, attention=torch.arange(9).float() / 100 + 0.05)
     options = PrumergeOptions(adaptive=True)
     seen = PrumergeCompressor(options, some_facts(grid)).on_vision(even, None)
     assert seen.token.tolist() == [0, 8]

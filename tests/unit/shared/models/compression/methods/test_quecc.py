@@ -20,6 +20,7 @@ from driftline_shared.models.compression.methods.quecc import (
 from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import some_facts, tower_tokens
 from tests.unit.shared.models.compression.test_tower import (
     QUESTION,
     facts,
@@ -30,31 +31,15 @@ from tests.unit.shared.models.compression.test_tower import (
 WIDTH, LANGUAGE = 16, 24
 
 
-def some_facts(grid: Grid) -> ModelFacts:
-    return ModelFacts(
-        num_layers=4,
-        num_heads=2,
-        num_key_heads=2,
-        head_width=12,
-        width=LANGUAGE,
-        inner=16,
-        vocabulary=32,
-        tower_width=WIDTH,
-        grid=grid,
-    )
+def known_of(grid: Grid) -> ModelFacts:
+    return some_facts(grid, num_layers=4, head_width=12, width=LANGUAGE, tower_width=WIDTH)
 
 
 def drawn(seed: int, grid: Grid) -> tuple[TowerTokens, Tensor]:
     random = torch.Generator().manual_seed(seed)
     num = grid.num_tokens
-    tokens = TowerTokens(
-        values=torch.randn(num, WIDTH, generator=random),
-        token=torch.arange(num),
-        size=torch.ones(num),
-        grid=grid,
-        layers=torch.randn(num, 4 * WIDTH, generator=random),
-    )
-    return tokens, torch.randn(LANGUAGE, generator=random)
+    values, layers = (torch.randn(num, width, generator=random) for width in (WIDTH, 4 * WIDTH))
+    return tower_tokens(values, grid, layers=layers), torch.randn(LANGUAGE, generator=random)
 
 
 def rough(weights: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -133,7 +118,7 @@ def by_steps(weights: dict[str, Tensor], tokens: TowerTokens, h: Tensor, window:
     ],
 )
 def test_windows_are_compressed_as_the_steps_say(grid: Grid, keep: float, window: int) -> None:
-    known, options = some_facts(grid), QueccOptions(keep=keep)
+    known, options = known_of(grid), QueccOptions(keep=keep)
     for seed in range(2):
         tokens, h = drawn(seed, grid)
         weights = rough(QueccCompressor.fresh_weights(options, known, seed), seed)
@@ -156,7 +141,7 @@ def test_windows_are_compressed_as_the_steps_say(grid: Grid, keep: float, window
 def test_a_residual_adds_the_mean_of_the_window() -> None:
     grid, options = Grid(rows=4, cols=4), QueccOptions(keep=0.25)
     tokens, h = drawn(0, grid)
-    weights = QueccCompressor.fresh_weights(options, some_facts(grid), 0)
+    weights = QueccCompressor.fresh_weights(options, known_of(grid), 0)
     assert tokens.layers is not None
     given = (tokens.values[None], tokens.layers[None], h[None])
     plain = compress(weights, grid, *given)
@@ -168,12 +153,12 @@ def test_a_residual_adds_the_mean_of_the_window() -> None:
 def test_it_learns_and_hears_the_question() -> None:
     grid, options = Grid(rows=4, cols=4), QueccOptions(keep=0.25)
     tokens, h = drawn(0, grid)
-    weights = QueccCompressor.fresh_weights(options, some_facts(grid), 0)
-    again = QueccCompressor.fresh_weights(options, some_facts(grid), 0)
+    weights = QueccCompressor.fresh_weights(options, known_of(grid), 0)
+    again = QueccCompressor.fresh_weights(options, known_of(grid), 0)
     assert all(torch.equal(value, again[name]) for name, value in weights.items())
     for value in weights.values():
         value.requires_grad_(True)
-    method = QueccCompressor(options, some_facts(grid), weights)
+    method = QueccCompressor(options, known_of(grid), weights)
     seen = method.on_vision(tokens, h).values
     (seen**2).sum().backward()
     # A key's bias raises all logits of a query alike, and says nothing.

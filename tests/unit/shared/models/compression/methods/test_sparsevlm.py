@@ -17,44 +17,22 @@ from driftline_shared.models.compression.methods.sparsevlm import (
     default_layers,
     recycled_counts,
 )
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row
 from tests.unit.shared.models.compression.density_peaks_by_loops import density_peaks_by_loops
 
 WIDTH = 8
 
 
 def _facts(depth: int, rows: int = 5, cols: int = 7) -> ModelFacts:
-    return ModelFacts(
-        num_layers=depth,
-        num_heads=2,
-        num_key_heads=1,
-        head_width=4,
-        width=WIDTH,
-        inner=16,
-        vocabulary=32,
-        tower_width=6,
-        grid=Grid(rows=rows, cols=cols),
-    )
+    return some_facts(Grid(rows=rows, cols=cols), num_layers=depth)
 
 
 def _row(seed: int, *, before: int = 3, behind: int = 6, rows: int = 5, cols: int = 7) -> TokenRow:
     """Text, an image with a newline behind each of its rows, text."""
-    kinds = [Kind.TEXT] * before
-    tokens = [NONE] * before
-    for line in range(rows):
-        kinds += [Kind.VISUAL] * cols + [Kind.SEPARATOR]
-        tokens += [*range(line * cols, (line + 1) * cols), NONE]
-    kinds += [Kind.TEXT] * behind
-    tokens += [NONE] * behind
-    generator = torch.Generator().manual_seed(seed)
-    return TokenRow(
-        states=torch.randn(len(kinds), WIDTH, generator=generator),
-        kind=torch.tensor(kinds, dtype=torch.int64),
-        token=torch.tensor(tokens, dtype=torch.int64),
-        positions=torch.arange(len(kinds))[None],
-        grid=Grid(rows=rows, cols=cols),
-    )
+    grid = Grid(rows=rows, cols=cols)
+    return some_row(clip_kinds(grid, before, behind, every=cols), grid, seed=seed)
 
 
 def _run(
@@ -273,14 +251,6 @@ def test_an_image_without_text_behind_it_is_rated_by_the_last_place() -> None:
     row = _row(5, behind=0)
     _, asked = _run(compressor, row, 5)
     assert asked[0][0] == [len(row) - 1]
-
-
-def test_a_row_without_an_image_stays() -> None:
-    compressor = SparseVlmCompressor(SparseVlmOptions(keep=0.4), _facts(8), None)
-    row = _row(6).take(_row(6).text)
-    rows, asked = _run(compressor, row, 6)
-    assert not asked and len(rows[-1]) == 9
-    assert [each.cached for each in compressor.schedule(9, 0)] == [9] * 8
 
 
 def test_equal_ratings_make_raters_of_all_text() -> None:

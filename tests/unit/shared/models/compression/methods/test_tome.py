@@ -17,6 +17,7 @@ from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
 from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import tower_tokens
 from tests.unit.shared.models.compression.test_tower import (
     QUESTION,
     facts,
@@ -158,12 +159,7 @@ def test_before_the_projector_tokens_are_merged_in_rounds(seed: int, tmp_path: P
     rows, cols = 3 + seed, 5
     num = rows * cols
     values = torch.randn(num, 6, generator=drawn)
-    tokens = TowerTokens(
-        values=values,
-        token=torch.arange(num),
-        size=torch.ones(num),
-        grid=Grid(rows=rows, cols=cols),
-    )
+    tokens = tower_tokens(values, Grid(rows=rows, cols=cols))
     for keep in (0.95, 0.5, 0.2):
         method = TomeCompressor(TomeOptions(keep=keep, where="projector"), facts(model))
         wanted = [Token(value.double(), [place], 1) for place, value in enumerate(values)]

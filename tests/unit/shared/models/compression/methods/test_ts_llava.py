@@ -9,51 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from driftline_shared.errors import ConfigError, DataError
-from driftline_shared.models.compression.compressor import ModelFacts, TokenCompressor
+from driftline_shared.errors import DataError
+from driftline_shared.models.compression.compressor import TokenCompressor
 from driftline_shared.models.compression.methods.ts_llava import spread, thumbnail, tiling
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 GRID = Grid(frames=5, rows=3, cols=4)
 TEXT_BEFORE, TEXT_BEHIND = 2, 3
 
 
 def method(grid: Grid = GRID, **options: Any) -> TokenCompressor:
-    facts = ModelFacts(
-        num_layers=2,
-        num_heads=4,
-        num_key_heads=2,
-        head_width=4,
-        width=16,
-        inner=24,
-        vocabulary=32,
-        tower_width=8,
-        grid=grid,
-    )
-    return configured("ts_llava", options, facts).row()
+    return configured("ts_llava", options, some_facts(grid)).row()
 
 
 def clip_row(grid: Grid = GRID, width: int = 6) -> TokenRow:
     """Text, a clip, one separator behind it, text; each state is its place's number."""
-    kinds = (
-        [Kind.TEXT] * TEXT_BEFORE
-        + [Kind.VISUAL] * grid.num_tokens
-        + [Kind.SEPARATOR]
-        + [Kind.TEXT] * TEXT_BEHIND
-    )
-    kind = torch.tensor([int(each) for each in kinds])
-    token = torch.full_like(kind, NONE)
-    token[kind == Kind.VISUAL] = torch.arange(grid.num_tokens)
-    return TokenRow(
-        states=torch.arange(len(kind)).float()[:, None].repeat(1, width),
-        kind=kind,
-        token=token,
-        positions=torch.arange(len(kind))[None],
-        grid=grid,
-        origin=torch.arange(len(kind)),
-    )
+    row = some_row(clip_kinds(grid, TEXT_BEFORE, TEXT_BEHIND), grid)
+    return row.with_states(torch.arange(len(row)).float()[:, None].repeat(1, width))
 
 
 def with_thumbnail(row: TokenRow, num: int) -> TokenRow:
@@ -191,11 +166,6 @@ def test_the_papers_share_gives_the_papers_counts() -> None:
     assert int((made.kind == Kind.EXTRA).sum()) == 576
 
 
-def test_all_changes_nothing() -> None:
-    row = clip_row()
-    assert method(keep=1.0).on_embeds(row) is row
-
-
 @pytest.mark.parametrize("keep", [0.02, 0.25, 0.6, 1.0])
 def test_the_schedule_is_exact(keep: float) -> None:
     compressor = method(keep=keep)
@@ -212,10 +182,3 @@ def test_gradients_reach_the_thumbnail_and_the_sampled_tokens() -> None:
     made.states.sum().backward()
     assert states.grad is not None
     assert int((states.grad != 0).any(dim=1).sum()) == len(made)
-
-
-def test_wrong_options_are_named() -> None:
-    with pytest.raises(ConfigError, match="thumbnail_share"):
-        method(thumbnail_share=1.0)
-    with pytest.raises(ConfigError, match="order"):
-        method(order="Z")

@@ -9,63 +9,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline_shared.errors import ConfigError
-from driftline_shared.models.compression.compressor import ModelFacts, TokenCompressor
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.compressor import TokenCompressor
+from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 TEXT_BEFORE, TEXT_BEHIND = 3, 4
 
 
-def facts(grid: Grid) -> ModelFacts:
-    return ModelFacts(
-        num_layers=3,
-        num_heads=4,
-        num_key_heads=2,
-        head_width=4,
-        width=16,
-        inner=24,
-        vocabulary=32,
-        tower_width=8,
-        grid=grid,
-    )
-
-
 def method(grid: Grid, **options: Any) -> TokenCompressor:
-    return configured("vidcom2", options, facts(grid)).row()
+    return configured("vidcom2", options, some_facts(grid)).row()
 
 
 def clip(grid: Grid, seed: int, width: int = 13) -> TokenRow:
     """Text, frames that differ more or less with a separator behind each grid row, text."""
-    draw = torch.Generator().manual_seed(seed)
-    cells = grid.rows * grid.cols
-    kinds, tokens = [Kind.TEXT] * TEXT_BEFORE, [NONE] * TEXT_BEFORE
-    for token in range(grid.num_tokens):
-        kinds.append(Kind.VISUAL)
-        tokens.append(token)
-        if (token + 1) % grid.cols == 0:
-            kinds.append(Kind.SEPARATOR)
-            tokens.append(NONE)
-    kinds += [Kind.TEXT] * TEXT_BEHIND
-    tokens += [NONE] * TEXT_BEHIND
-    kind, token_of = torch.tensor([int(each) for each in kinds]), torch.tensor(tokens)
-    states = torch.randn(len(kind), width, generator=draw)
+    kinds = clip_kinds(grid, TEXT_BEFORE, TEXT_BEHIND, every=grid.cols)
+    row = some_row(kinds, grid, width=width, seed=seed, start=5)
+    draw = torch.Generator().manual_seed(seed + 99)
     common = 2 * torch.randn(width, generator=draw)
     own = torch.randn(grid.frames, width, generator=draw)
     own *= torch.rand(grid.frames, 1, generator=draw)
-    frame = (token_of.clamp_min(0) // cells)[:, None].expand(-1, width)
-    states = torch.where(
-        (kind == Kind.VISUAL)[:, None], states + common + own.gather(0, frame), states
-    )
-    return TokenRow(
-        states=states,
-        kind=kind,
-        token=token_of,
-        positions=5 + torch.arange(len(kind))[None],
-        grid=grid,
-        origin=torch.arange(len(kind)),
-    )
+    return row.replaced(row.visual, row.states[row.visual] + common + own[row.frame])
 
 
 def kernel(a: list[float], b: list[float], similarity: str) -> float:
@@ -172,13 +137,6 @@ def test_all_but_dropped_tokens_is_as_it_was() -> None:
     assert len(made) < len(row)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_all_changes_nothing(grid: Grid) -> None:
-    row = clip(grid, seed=2)
-    assert method(grid, keep=1.0).on_embeds(row) is row
-    assert method(grid, keep=1.0, exact=True).on_embeds(row) is row
-
-
 @pytest.mark.parametrize("keep", [0.02, 0.2, 0.4, 0.55, 0.9])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_exact_totals_are_repaired_frame_by_frame(grid: Grid, keep: float) -> None:
@@ -241,16 +199,3 @@ def test_gradients_reach_what_is_kept_and_only_that() -> None:
     assert states.grad is not None and made.origin is not None
     reached = states.grad.abs().sum(dim=1).nonzero()[:, 0]
     assert torch.equal(reached, made.origin)
-
-
-def test_a_row_without_an_image_is_left_alone() -> None:
-    row = clip(GRIDS[0], seed=0)
-    text = row.take(row.text)
-    assert method(GRIDS[0], keep=0.25).on_embeds(text) is text
-
-
-def test_wrong_options_are_named() -> None:
-    with pytest.raises(ConfigError, match="temperature"):
-        method(GRIDS[0], temperature=0)
-    with pytest.raises(ConfigError, match="similarity"):
-        method(GRIDS[0], similarity="euclid")

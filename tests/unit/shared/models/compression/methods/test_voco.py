@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LlamaConfig, LlamaModel
+from transformers import DynamicCache, LlamaModel
 
 from driftline_shared.errors import ConfigError
-from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods.voco import (
@@ -20,37 +19,17 @@ from driftline_shared.models.compression.methods.voco import (
     VocoOptions,
     attention_rule,
 )
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import TokenRow
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import E, S, T, V, random_llama, some_facts, some_row
 
 WIDTH = 16
-T, V, S, E = (int(kind) for kind in (Kind.TEXT, Kind.VISUAL, Kind.SEPARATOR, Kind.EXTRA))
-
-FACTS = ModelFacts(
-    num_layers=3,
-    num_heads=4,
-    num_key_heads=2,
-    head_width=4,
-    width=WIDTH,
-    inner=24,
-    vocabulary=32,
-    tower_width=8,
-    grid=Grid(rows=3, cols=3),
-)
+FACTS = some_facts(Grid(rows=3, cols=3), num_layers=3, num_heads=4, width=WIDTH, inner=24)
 
 
 def row_of(kinds: list[int], seed: int = 0) -> TokenRow:
-    kind = torch.tensor(kinds)
-    token = torch.full_like(kind, NONE)
-    token[kind == V] = torch.arange(kinds.count(V))
-    return TokenRow(
-        states=torch.randn(len(kinds), WIDTH, generator=torch.Generator().manual_seed(seed)),
-        kind=kind,
-        token=token,
-        positions=torch.arange(len(kinds))[None],
-        grid=FACTS.grid,
-    )
+    return some_row(kinds, FACTS.grid, width=WIDTH, seed=seed)
 
 
 def compressor(tokens: int, trained: int | None = None) -> VocoCompressor:
@@ -114,8 +93,7 @@ def test_tokens_stand_behind_the_image_and_the_rest_moves_on() -> None:
 def test_one_masked_pass_equals_two_plain_ones(
     seed: int, tokens: int, before: int, image: int, after: int
 ) -> None:
-    torch.manual_seed(seed)
-    model = random_llama()
+    model = random_llama(FACTS, seed)
     method = compressor(tokens)
     row = method.on_embeds(row_of([T] * before + [V] * image + [T] * after, seed))
     first = method.prefix(row)
@@ -137,8 +115,7 @@ def test_one_masked_pass_equals_two_plain_ones(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_driver_reads_as_the_masked_pass(seed: int) -> None:
-    torch.manual_seed(seed)
-    model = random_llama()
+    model = random_llama(FACTS, seed)
     plain = row_of([T, T, V, V, S, V, V, T, T, T], seed)
     method = compressor(2)
     row = method.on_embeds(plain)
@@ -178,25 +155,8 @@ def two_passes(model: LlamaModel, row: TokenRow, end: int, kept: Tensor) -> Tens
     return behind[0]
 
 
-def random_llama() -> LlamaModel:
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=WIDTH,
-        intermediate_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    model = LlamaModel(config).eval()
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            parameter.data.mul_(8.0)
-    return model
-
-
 def test_gradients_reach_the_learned_tokens_through_the_mask() -> None:
-    torch.manual_seed(0)
-    model = random_llama()
+    model = random_llama(FACTS, 0)
     weights = {"tokens": torch.randn(1, WIDTH, requires_grad=True)}
     method = made_of({}, weights)
     row = method.on_embeds(row_of([T, V, V, V, T, T]))

@@ -7,48 +7,27 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions, calibrated
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import clip_kinds, random_llama, some_facts, some_row
 
 WIDTH, LAYERS, CELLS, VOCABULARY = 24, 6, 5, 30
 
 
 def _facts(layers: int = LAYERS) -> ModelFacts:
-    return ModelFacts(
-        num_layers=layers,
-        num_heads=2,
-        num_key_heads=2,
-        head_width=12,
-        width=WIDTH,
-        inner=32,
-        vocabulary=VOCABULARY,
-        tower_width=8,
-        grid=Grid(rows=1, cols=CELLS),
-    )
+    grid = Grid(rows=1, cols=CELLS)
+    return some_facts(grid, num_layers=layers, head_width=12, width=WIDTH, vocabulary=VOCABULARY)
 
 
 @pytest.fixture(scope="module")
 def language() -> Any:
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    model = LlamaModel(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval()
+    return random_llama(_facts(), 1, std=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +37,8 @@ def head() -> torch.nn.Linear:
 
 
 def _row(seed: int) -> TokenRow:
-    length = 3 + seed % 3
-    kind = torch.tensor([0, 0, *[int(Kind.VISUAL)] * CELLS, int(Kind.SEPARATOR), *[0] * length])
-    token = torch.full_like(kind, NONE)
-    token[kind == Kind.VISUAL] = torch.arange(CELLS)
-    return TokenRow(
-        states=torch.randn(len(kind), WIDTH, generator=torch.Generator().manual_seed(seed)),
-        kind=kind,
-        token=token,
-        positions=torch.arange(len(kind))[None],
-        grid=_facts().grid,
-    )
+    grid = Grid(rows=1, cols=CELLS)
+    return some_row(clip_kinds(grid, 2, 3 + seed % 3), grid, width=WIDTH, seed=seed)
 
 
 def _literal(language: Any, row: TokenRow, first: int) -> Tensor:
