@@ -25,7 +25,7 @@ from driftline_shared.models.adapters import slots
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import IGNORED, answer_places
-from driftline_shared.pair.anatomy import ANATOMY
+from driftline_shared.pair.families import ANATOMY
 from driftline_shared.pair.pair import AdapterSpec, token_space_digest
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import QUESTIONS

@@ -22,6 +22,7 @@ from driftline_cloud.release.selection import (
     select_share,
 )
 from driftline_shared.callbacks import Progress, ignore
+from driftline_shared.codec.registry import QUANTIZERS
 from driftline_shared.program.section import Section, setting
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
@@ -33,12 +34,8 @@ SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
 On `tiny` 1 to 5 % lose up to half of the gain, and the few held-out samples of one round cannot see
 it: hence `least_share`."""
 
-_VALUE_BITS = {"linear2": 1.0, "linear3": 2.2, "linear4": 3.2, "nf4": 3.9, "linear8": 7.2}
-"""Bits of a kept value after entropy coding, measured on normal deltas."""
 _MANIFEST_BYTES = 260
 """What a manifest costs besides its tensors: digests, words, versions."""
-_VALUE_LOSS = {"linear2": 0.17, "linear3": 0.05, "linear4": 0.012, "nf4": 0.01, "linear8": 1e-4}
-"""Share of a kept value's energy that rounding loses, measured on normal deltas."""
 
 
 class ChooseSettings(Section):
@@ -206,12 +203,12 @@ def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) ->
         for quantizer in settings.quantizers:
             bits = sum(
                 int(mask.sum())
-                * bits_per_kept(float(mask.mean()), value_bits=_VALUE_BITS[quantizer])
+                * bits_per_kept(float(mask.mean()), value_bits=QUANTIZERS[quantizer].bits)
                 + ENTRY_BYTES * 8
                 for mask in masks.values()
                 if mask.any()
             )
-            loss = dropped + (1.0 - dropped) * _VALUE_LOSS[quantizer]
+            loss = dropped + (1.0 - dropped) * QUANTIZERS[quantizer].loss
             setting = PackSetting(share=share, quantizer=quantizer, block=settings.block)
             found.append(Estimate(setting=setting, num_bytes=_MANIFEST_BYTES + bits / 8, loss=loss))
     return found

@@ -137,7 +137,7 @@ def run(
         return
     from driftline_device.daemon.systemd import notifier_of
     from driftline_device.program.service import run_device
-    from driftline_device.sources.address import LIVE, parse_address
+    from driftline_device.sources.table import is_live
     from driftline_shared.errors import ConfigError
     from driftline_shared.program.logs import setup_logs
 
@@ -156,7 +156,7 @@ def run(
     )
     show(snapshot, as_json=as_json)
     # A camera or watched folder may have had nothing to show until it was stopped.
-    ends = bool(source) and parse_address(source[-1]).kind not in LIVE
+    ends = bool(source) and not is_live(source[-1])
     if ends and not snapshot["num_answered"]:
         raise typer.Exit(1)
 

@@ -24,7 +24,7 @@ from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
 from driftline_device.sources.source import Source
-from driftline_device.sources.table import open_all
+from driftline_device.sources.table import SourceSettings, open_all
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
 from driftline_shared.errors import DriftlineError
@@ -56,10 +56,12 @@ def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
     """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one."""
     return open_all(
         texts,
-        question=config.question,
-        frames=config.frames,
-        folder=config.folder,
-        max_pixels=config.max_pixels,
+        SourceSettings(
+            question=config.question,
+            frames=config.frames,
+            folder=config.folder,
+            max_pixels=config.max_pixels,
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.sources.address import SourceAddress, SourceKind
+from driftline_device.sources.address import SourceAddress
 from driftline_device.sources.capture import (
     Capture,
     check_camera,
@@ -39,7 +39,7 @@ class CameraSource:
     ) -> None:
         if not question.strip():
             raise DataError(f"{address.shown} is a camera: give a question to ask about its frames")
-        if address.kind is SourceKind.CAMERA:
+        if not address.is_url:
             check_camera(address.target)
         load_opencv(address.shown)
         self._address = address
@@ -77,7 +77,7 @@ class CameraSource:
             feed.stop(self._frames.timeout_s + 1.0)
 
     def _connect(self) -> Capture:
-        if self._address.kind is SourceKind.CAMERA:
+        if not self._address.is_url:
             check_camera(self._address.target)
             return open_camera(self._address.target, max_pixels=self._max_pixels)
         return open_stream(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from driftline_shared.pair.anatomy import anatomy_of
+from driftline_shared.pair.families import anatomy_of
 from driftline_shared.pair.pair import Quantization
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from driftline_shared.errors import PairError
-from driftline_shared.pair.anatomy import Anatomy, anatomy_of, read_config
+from driftline_shared.pair.families import Anatomy, anatomy_of, read_config
 from driftline_shared.pair.weights import headers, read_tensor
 
 

@@ -33,9 +33,9 @@ from safetensors.numpy import load_file
 from driftline_shared.assembly.assemble import assembled
 from driftline_shared.errors import PairError
 from driftline_shared.pair import hub
-from driftline_shared.pair.anatomy import anatomy_of, read_config
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
 from driftline_shared.pair.export_file import Export, is_export, load_export
+from driftline_shared.pair.families import anatomy_of, read_config
 from driftline_shared.pair.spec import CheckpointSpec, Dtype, PairSpec, read_spec
 from driftline_shared.pair.spec import Quantization as Quantization
 from driftline_shared.pair.token_space import FULL_WIDTH, MAX_WIDTH

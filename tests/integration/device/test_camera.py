@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.sources.address import parse_address
 from driftline_device.sources.camera import CameraSource
 from driftline_device.sources.frames import FrameSettings
+from driftline_device.sources.table import parse_address
 from driftline_shared.retry import Backoff
 from tests.fakes.mjpeg import MjpegServer, jpeg
 from tests.fakes.rtsp import RtspServer

@@ -14,7 +14,7 @@ import yaml
 
 from driftline_cloud.config import load_config as load_cloud_config
 from driftline_device.config import load_config as load_device_config
-from driftline_device.sources.address import parse_address
+from driftline_device.sources.table import parse_address
 from tests.unit.project.command_line import parse, words
 
 ROOT = Path(__file__).resolve().parents[3]

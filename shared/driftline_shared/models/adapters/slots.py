@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import UpdateError
-from driftline_shared.pair.anatomy import Anatomy, anatomy_of_model
+from driftline_shared.pair.families import Anatomy, anatomy_of_model
 from driftline_shared.pair.pair import AdapterSpec
 from driftline_shared.update import Adapter
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.vocabulary.vocabulary import read_vocabulary
-from driftline_shared.pair.anatomy import Anatomy, anatomy_of, read_config
 from driftline_shared.pair.digest import is_tower
+from driftline_shared.pair.families import Anatomy, anatomy_of, read_config
 from driftline_shared.pair.pair import AdapterSpec, Canvas
 from driftline_shared.pair.weights import Header, headers
 from driftline_shared.tokens import Grid

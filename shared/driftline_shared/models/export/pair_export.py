@@ -32,7 +32,6 @@ from driftline_shared.models.export.tower import quantize_tower, trace_tower
 from driftline_shared.models.families.llava import LlavaModel, tower_states
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import LmBatch
-from driftline_shared.pair.anatomy import read_config
 from driftline_shared.pair.export_file import (
     EXPORT_FILE,
     AdapterTable,
@@ -44,6 +43,7 @@ from driftline_shared.pair.export_file import (
     load_export,
     middle_third,
 )
+from driftline_shared.pair.families import read_config
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftline_shared.pair.anatomy import anatomy_of, read_config
+from driftline_shared.pair.families import anatomy_of, read_config
 
 if TYPE_CHECKING:
     from driftline_shared.models.families.base import FamilyModel

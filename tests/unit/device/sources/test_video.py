@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources import video
 from driftline_device.sources.frames import FrameSettings
-from driftline_device.sources.table import open_source
+from driftline_device.sources.table import SourceSettings, open_source
 from driftline_device.sources.video import VideoSource
 from driftline_shared.errors import DataError
 from tests.fakes.videos import write_video
@@ -66,7 +66,7 @@ def test_only_changes(tmp_path: Path) -> None:
 
 def test_it_can_be_read_again_and_says_how_far_it_is(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", range(20))
-    source = open_source(path, question="what?", frames=FrameSettings(every_s=0.0))
+    source = open_source(path, SourceSettings(question="what?", frames=FrameSettings(every_s=0.0)))
     assert isinstance(source, VideoSource)
     for _ in range(2):
         rows = iter(source)
@@ -93,15 +93,15 @@ def test_what_is_no_video_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"clip.mp4 (is no video|holds no frame)"):
-        open_source(path, question="what?")
+        open_source(path, SourceSettings(question="what?"))
     with pytest.raises(DataError, match="does not exist"):
-        open_source(tmp_path / "none.mp4", question="what?")
+        open_source(tmp_path / "none.mp4", SourceSettings(question="what?"))
 
 
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", [1])
     with pytest.raises(DataError, match="frames of 64 x 48 pixels, at most 3000"):
-        open_source(path, question="what?", max_pixels=3_000)
+        open_source(path, SourceSettings(question="what?", max_pixels=3_000))
 
 
 def test_a_cut_file_gives_what_it_has_and_says_so(tmp_path: Path) -> None:

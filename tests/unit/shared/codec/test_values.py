@@ -44,7 +44,7 @@ def test_a_quantized_value_is_off_by_half_a_level_at_most(
     codec = value_codec(name)
     data = codec.encode(values)
     assert len(data) == codec.coded_bytes(size) <= max_coded_bytes(size)
-    levels = np.array(QUANTIZERS[name])
+    levels = np.array(QUANTIZERS[name].levels)
     for start in range(0, size, 64):
         block = values[start : start + 64]
         half = np.diff(levels).max() / 2 * np.abs(block).max() / levels[-1]

@@ -12,7 +12,7 @@ from driftline_shared.models.check.inspection import Inspection, inspect_checkpo
 from driftline_shared.models.check.memory import weight_bytes
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
-from driftline_shared.pair.anatomy import anatomy_of
+from driftline_shared.pair.families import anatomy_of
 from driftline_shared.pair.pair import AdapterSpec
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import random_image

@@ -19,8 +19,8 @@ from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.qwen_vl import QwenVlModel
 from driftline_shared.models.loading import load_model
-from driftline_shared.pair.anatomy import ANATOMY
 from driftline_shared.pair.digest import token_space_digest
+from driftline_shared.pair.families import ANATOMY
 from driftline_shared.pair.pair import AdapterSpec, Canvas
 from driftline_shared.tokens import Grid, VisualTokens
 from tests.fakes.families import qwen2_5_vl, qwen3_vl
