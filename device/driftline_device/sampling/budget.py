@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftline_device.sampling.share import WINDOW, ShareLimit
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import DataError
 from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import SamplingPolicy
 
@@ -96,10 +96,8 @@ class Budget:
     ) -> Budget:
         """The budget of `policy`; `state` as `state()` gave it.
 
-        Raises ConfigError for a wrong policy, DataError for a state that is not ours.
+        `policy`: as `bounds.check_policy` takes it. Raises DataError for a state that is not ours.
         """
-        if policy.day_bytes < 0 or not policy.samples_per_hour >= 0:
-            raise ConfigError("day_bytes and samples_per_hour are 0 (no limit) or more")
         budget = cls(
             share=ShareLimit(policy.max_sample_share),
             rate=SampleRate(policy.samples_per_hour),

@@ -67,8 +67,6 @@ class Gate:
         """`calibration`: score kind -> sorted scores. Raises ConfigError, PairError."""
         if kind not in SCORE_KINDS:
             raise ConfigError(f"gate_score is {kind!r}; choose one of {', '.join(SCORE_KINDS)}")
-        if not 0.0 <= quantile <= 1.0:
-            raise ConfigError(f"gate_quantile is {quantile}; it lies in 0..1")
         if len(calibration.get(kind, ())) == 0:
             raise PairError(f"the pair ships no calibration scores for {kind!r}")
         self.kind = kind

@@ -13,7 +13,8 @@ from driftline_device.runtime.runtime import Answer, Runtime
 from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
-from driftline_device.sampling.selector import Coded, num_kept, select
+from driftline_device.sampling.selector import Coded, select
+from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
 from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
 from driftline_shared.errors import ConfigError, SampleError
@@ -90,8 +91,8 @@ class Sampler:
         """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
         `state`: as `state()` gave it.
 
-        Raises ConfigError or PairError for a policy that cannot be obeyed, DataError for a bad
-        state.
+        Raises ConfigError, LinkError or PairError for a policy that cannot be obeyed, DataError
+        for a bad state.
         """
         self._space = space
         self._calibration = calibration
@@ -132,7 +133,7 @@ class Sampler:
     def set_policy(self, policy: SamplingPolicy) -> None:
         """Obey `policy` from the next answer on; budgets spent stay spent.
 
-        Raises ConfigError or PairError, and keeps the old policy, if it cannot be obeyed.
+        Raises as making one does, and keeps the old policy, if it cannot be obeyed.
         """
         gate = self._check(policy)
         budget = Budget.of(policy, self._clock, self._budget.state())
@@ -194,15 +195,11 @@ class Sampler:
         return sample
 
     def _check(self, policy: SamplingPolicy) -> Gate:
+        check_policy(policy)
         check_scorer(policy.token_scorer)
-        num_kept(1, policy.token_share)
         if policy.token_codec not in TOKEN_CODECS:
             known = ", ".join(TOKEN_CODECS)
             raise ConfigError(f"token_codec is {policy.token_codec!r}; choose one of {known}")
-        if policy.sample_bytes < 0:
-            raise ConfigError("sample_bytes is 0 (no limit) or more")
-        if not 0.0 <= policy.audit_rate <= 1.0:
-            raise ConfigError(f"audit_rate is {policy.audit_rate}; it lies in 0..1")
         return Gate(self._calibration, kind=policy.gate_score, quantile=policy.gate_quantile)
 
     def _judge(self, question: str, answer: Answer, runtime: Runtime, seed: int) -> Uncertainty:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import CodedTokens, Regions, VisualTokens
 
 
@@ -30,8 +29,6 @@ Encode = Callable[[VisualTokens], Coded]
 
 def num_kept(num_tokens: int, share: float) -> int:
     """Tokens kept of `num_tokens` at `share` (0..1): rounded to the nearest, one at least."""
-    if not 0.0 < share <= 1.0:
-        raise ConfigError(f"token_share is {share}; it lies above 0 and up to 1")
     return min(num_tokens, max(1, math.floor(num_tokens * share + 0.5)))
 
 

@@ -15,8 +15,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from driftline_shared.errors import ConfigError
-
 WINDOW = 256
 """Recent scores the bar is taken from."""
 
@@ -29,8 +27,6 @@ class ShareLimit:
 
     def __init__(self, share: float, *, window: int = WINDOW) -> None:
         """`share`: most samples sent per sample seen, 0..1. `window`: scores remembered."""
-        if not 0.0 <= share <= 1.0:
-            raise ConfigError(f"max_sample_share is {share}; it lies in 0..1")
         self.share = share
         self.num_seen = 0
         self.num_sent = 0

@@ -16,7 +16,7 @@ from driftline_device.sampling.sampler import ImagePermission, Sampler, sample_b
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared.codec.regions import RegionSettings, compose
 from driftline_shared.codec.tokens import decode_tokens, kept_positions
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import ConfigError, LinkError, PairError
 from driftline_shared.tokens import (
     MAX_TEXT_CHARS,
     Grid,
@@ -251,10 +251,10 @@ def test_a_policy_that_cannot_be_obeyed_leaves_the_old_one_in_force() -> None:
         ({"gate_score": "margin"}, PairError),  # this pair ships no calibration for it
         ({"token_scorer": "attention"}, ConfigError),
         ({"token_codec": "jpeg"}, ConfigError),
-        ({"token_share": 0.0}, ConfigError),
-        ({"audit_rate": 2.0}, ConfigError),
-        ({"max_sample_share": -1.0}, ConfigError),
-        ({"sample_bytes": -1}, ConfigError),
+        ({"token_share": 0.0}, LinkError),
+        ({"audit_rate": 2.0}, LinkError),
+        ({"max_sample_share": -1.0}, LinkError),
+        ({"sample_bytes": -1}, LinkError),
     ):
         with pytest.raises(error):
             made.set_policy(SamplingPolicy(**wrong))  # type: ignore[arg-type]
