@@ -21,7 +21,7 @@ RUN python3 -c "import sys; sys.exit('BASE has Python below 3.11' if sys.version
  && python3 -m venv /opt/venv
 
 WORKDIR /opt/driftline
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY proto/driftline_proto proto/driftline_proto
 COPY shared/driftline_shared shared/driftline_shared
 COPY cloud/driftline_cloud cloud/driftline_cloud

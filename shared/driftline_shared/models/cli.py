@@ -147,8 +147,9 @@ def list_pairs(as_json: AsJson = False) -> None:
 
     Example: driftline models list --json
     """
-    from driftline_shared.pair.pair import load_draft, shipped_pairs
+    from driftline_shared.pair.pair import load_draft
     from driftline_shared.pair.ready import ready_pairs
+    from driftline_shared.pair.shipped import shipped_pairs
 
     pairs = [(name, True, load_draft(name).spec) for name in shipped_pairs()]
     pairs += [(name, False, spec) for name, spec in ready_pairs().items()]

@@ -21,7 +21,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +35,7 @@ from driftline_shared.pair import hub
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
 from driftline_shared.pair.export_file import Export, is_export, load_export
 from driftline_shared.pair.families import anatomy_of, read_config
+from driftline_shared.pair.shipped import NOT_INSTALLED, shipped_pairs, shipped_root
 from driftline_shared.pair.spec import CheckpointSpec, Dtype, PairSpec, read_spec
 from driftline_shared.pair.spec import Quantization as Quantization
 from driftline_shared.pair.token_space import FULL_WIDTH, MAX_WIDTH
@@ -385,11 +385,6 @@ def read_source_tokens(folder: Path) -> NDArray[np.float16]:
     return tokens
 
 
-def shipped_pairs() -> list[str]:
-    """Names of the pairs inside this install."""
-    return sorted(path.parent.name for path in _shipped_root().glob("*/pair.toml"))
-
-
 def find_pair(name_or_path: str | Path) -> Path:
     """The TOML file of a pair, given by shipped name, folder or file. Raises PairError."""
     path = Path(name_or_path)
@@ -405,12 +400,12 @@ def find_pair(name_or_path: str | Path) -> Path:
         own = _pair_file(path)
         if own is not None:
             return own.resolve()
-    shipped = _shipped_root() / str(name_or_path) / "pair.toml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
+    root = shipped_root()
+    if root is not None and str(name_or_path) in shipped_pairs():
+        return root / path / "pair.toml"
     raise PairError(
-        f"no pair {str(name_or_path)!r}: no folder with a pair.toml, no TOML file, nor one of "
-        f"{shipped_pairs()}"
+        f"no pair {str(name_or_path)!r}: no folder with a pair.toml, no TOML file, nor "
+        + (f"one of {shipped_pairs()}" if root else NOT_INSTALLED)
     )
 
 
@@ -419,10 +414,6 @@ def _pair_file(folder: Path) -> Path | None:
     files = sorted(folder.glob("*.toml"))
     own = [file for file in files if file.name == "pair.toml"] or files
     return own[0] if len(own) == 1 else None
-
-
-def _shipped_root() -> Path:
-    return Path(str(resources.files("driftline_shared").joinpath("pairs")))
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

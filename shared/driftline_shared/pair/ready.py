@@ -37,4 +37,4 @@ def new_pair(name: str, ready: str, folder: Path) -> Path:
 
 
 def _root() -> Path:
-    return Path(str(resources.files("driftline_shared").joinpath("pairs", "ready")))
+    return Path(str(resources.files("driftline_shared.pair").joinpath("ready_made")))

@@ -32,7 +32,7 @@ DOCS = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("*/README.md"),
-        *ROOT.glob("shared/driftline_shared/pairs/*/README.md"),
+        *ROOT.glob("shared/driftline_pairs/**/README.md"),
     ]
 )
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

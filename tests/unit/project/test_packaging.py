@@ -1,4 +1,4 @@
-"""One wheel holds the five packages and the pair's weights; extras pull what they say, no more."""
+"""One wheel holds the five packages, one the weights; extras pull what they say, no more."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from driftline_shared.program.cli import GROUP
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = ("proto", "shared", "cloud", "device", "experiments")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PAIRS = ROOT / "shared/driftline_pairs"
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 HEAVY = {"torch", "ray", "transformers", "peft", "bitsandbytes", "accelerate"}
 
@@ -37,12 +38,10 @@ def run_python(code: str, **env: str) -> str:
     return run.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
+def build_wheel(source: Path, folder: Path) -> zipfile.ZipFile:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
+        cwd=source,
         capture_output=True,
         timeout=120,
         check=True,
@@ -51,10 +50,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return build_wheel(PAIRS, tmp_path_factory.mktemp("weights"))
+
+
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_source_root_is_no_package(root: str) -> None:
     assert not (ROOT / root / "__init__.py").exists()
-    packages = [path.parent.name for path in (ROOT / root).glob("*/__init__.py")]
+    found = {path.parent for path in (ROOT / root).glob("*/__init__.py")}
+    packages = [path.name for path in found - {PAIRS}]
     assert len(packages) == 1
     assert packages[0].startswith("driftline_")
     assert f"{root}/{packages[0]}" in PACKAGES
@@ -80,35 +90,43 @@ def test_the_wheel_holds_every_source_file(wheel: zipfile.ZipFile) -> None:
         assert here <= there
 
 
-def test_the_wheel_holds_the_pair_and_stays_small(wheel: zipfile.ZipFile) -> None:
-    folder = "driftline_shared/pairs/tiny/"
-    files = {
-        entry.filename.removeprefix(folder): entry.file_size
-        for entry in wheel.infolist()
-        if entry.filename.startswith(folder)
+def test_the_wheel_holds_no_weights_and_says_its_licence(wheel: zipfile.ZipFile) -> None:
+    assert not [name for name in wheel.namelist() if name.endswith(".safetensors")]
+    assert sum(entry.file_size for entry in wheel.infolist()) <= 5 * 2**20
+    licences = [name for name in wheel.namelist() if ".dist-info/licenses/" in name]
+    assert {Path(name).name for name in licences} == {"LICENSE", "NOTICE"}
+
+
+def test_the_other_wheel_holds_the_weights_and_their_notice(weights: zipfile.ZipFile) -> None:
+    names = {name for name in weights.namelist() if ".dist-info/" not in name}
+    here = {
+        f"driftline_pairs/{path.relative_to(PAIRS)}"
+        for folder in ("tiny", "smol", "tiny_video")
+        for path in (PAIRS / folder).rglob("*")
+        if path.is_file()
     }
-    assert "pair.toml" in files
-    for side in ("teacher", "student"):
-        assert f"{side}/config.json" in files
-        assert [
-            name for name in files if name.startswith(f"{side}/") and name.endswith(".safetensors")
-        ]
-    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
-    assert "README.md" in files, "the model card"
-    assert sum(files.values()) <= 40 * 2**20
+    beside = {f"driftline_pairs/{name}" for name in ("__init__.py", "LICENSE", "NOTICE")}
+    assert names == here | beside
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
+    project = tomllib.loads((PAIRS / "pyproject.toml").read_text())["project"]
+    assert project["version"] == PROJECT["project"]["version"]
 
 
-def test_a_pair_loads_from_the_unpacked_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    wheel.extractall(tmp_path)
+def test_a_pair_loads_from_the_unpacked_wheels(
+    wheel: zipfile.ZipFile, weights: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    wheel.extractall(tmp_path / "code")
+    weights.extractall(tmp_path / "data")
     code = (
         "import driftline_shared, sys\n"
         "from driftline_shared.pair.pair import load_pair\n"
         "pair = load_pair('tiny')\n"
         "print(driftline_shared.__file__, pair.dir, 'torch' in sys.modules, sep='\\n')"
     )
-    package, pair, has_torch = run_python(code, PYTHONPATH=str(tmp_path)).splitlines()
-    assert package.startswith(str(tmp_path))
-    assert pair.startswith(str(tmp_path))
+    path = os.pathsep.join(str(tmp_path / name) for name in ("code", "data"))
+    package, pair, has_torch = run_python(code, PYTHONPATH=path).splitlines()
+    assert package.startswith(str(tmp_path / "code"))
+    assert pair.startswith(str(tmp_path / "data"))
     assert has_torch == "False"
 
 

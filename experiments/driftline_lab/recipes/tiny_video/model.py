@@ -22,7 +22,9 @@ from driftline_lab.data.tiny_video.clips import NUM_FRAMES
 from driftline_lab.data.tiny_video.questions import all_answers, all_questions
 from driftline_lab.data.tiny_video.scene import SIDE
 from driftline_lab.recipes.tiny.tower import tower_config
+from driftline_shared.errors import PairError
 from driftline_shared.pair.pair import Canvas
+from driftline_shared.pair.shipped import NOT_INSTALLED, shipped_root
 
 PROMPT = "<s><image>{question}\n"
 CANVAS = Canvas(height=SIDE, width=SIDE, frames=NUM_FRAMES)
@@ -38,8 +40,11 @@ _NUM_LAYERS = 6
 
 
 def shipped_folder() -> Path:
-    """The checkpoint folder of the shipped model."""
-    return Path(__file__).parent / "model"
+    """The checkpoint folder of the shipped model. Raises PairError where none is installed."""
+    root = shipped_root()
+    if root is None:
+        raise PairError(f"tiny-video: no {NOT_INSTALLED}")
+    return root / "tiny_video"
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:

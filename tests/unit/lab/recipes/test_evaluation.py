@@ -21,7 +21,7 @@ from driftline_lab.recipes.tiny.training import View
 def test_packed_accuracy_equals_the_share_of_exact_greedy_answers() -> None:
     # Reworded questions: the student gets some right and some wrong.
     domain, ids = DOMAINS["reworded"], image_ids(Part.CALIBRATION)[:6]
-    with as_file(files("driftline_shared") / "pairs" / "tiny" / "student") as folder:
+    with as_file(files("driftline_pairs") / "tiny" / "student") as folder:
         model = LlavaForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         ).eval()

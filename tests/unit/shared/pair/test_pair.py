@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.cli import app
-from driftline_shared.pair.pair import load_pair, shipped_pairs, token_space_digest
+from driftline_shared.pair.pair import load_pair, token_space_digest
+from driftline_shared.pair.shipped import shipped_pairs
 
 
 @pytest.fixture
