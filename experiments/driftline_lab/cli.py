@@ -68,7 +68,7 @@ def docs(
     ] = False,
     root: Annotated[Path, typer.Option(help="Top of a checkout.")] = Path(),
 ) -> None:
-    """Make the tables of measured numbers in the documents anew, from experiments/results.
+    """Make the tables in the documents anew, from experiments/results and the settings.
 
     Example: driftline lab docs --check
     """

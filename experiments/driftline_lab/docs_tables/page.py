@@ -1,4 +1,4 @@
-"""A document of the repository, and the parts of it that are tables made from results."""
+"""A document of the repository, and the parts of it that are tables made by code."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_lab.docs_tables import compression, devices, loops
+from driftline_lab.docs_tables import compression, devices, loops, settings
 from driftline_lab.docs_tables.page import Renderer
 
 TABLES: dict[str, Renderer] = {
@@ -15,4 +15,6 @@ TABLES: dict[str, Renderer] = {
     "compress-summary": compression.summary,
     "compress-measured": compression.measured,
     "compress-trained": compression.trained,
+    "settings-cloud": settings.cloud,
+    "settings-device": settings.device,
 }

@@ -229,15 +229,9 @@ def test_every_service_and_message_is_in_the_protocol() -> None:
 
 
 @pytest.mark.parametrize("side", CONFIGS)
-def test_every_setting_is_in_operations_and_conversely(side: str) -> None:
-    section = read("docs/operations.md").partition(f"### Settings of the {side}")[2]
-    rows = section.partition("\n### ")[0].splitlines()
-    found = [line.strip("| ").split(" | ") for line in rows if line.startswith("| `")]
-    wanted = list(entries(CONFIGS[side][0]))
-    assert all(entry.meaning for entry in wanted)
-    assert [row[:2] for row in found] == [[f"`{key}`", meaning] for key, meaning, _ in wanted]
-    if side == "device":
-        assert [row[2:] == ["live"] for row in found] == [entry.live for entry in wanted]
+def test_every_setting_says_what_it_means(side: str) -> None:
+    # `make docs` makes the tables of docs/operations.md from these.
+    assert [entry.key for entry in entries(CONFIGS[side][0]) if not entry.meaning] == []
 
 
 def test_every_metric_is_in_operations_and_conversely() -> None:

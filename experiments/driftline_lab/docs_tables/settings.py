@@ -1,0 +1,27 @@
+"""Tables of the settings of both programs, from the settings themselves."""
+
+from __future__ import annotations
+
+from driftline_cloud.config import CloudConfig
+from driftline_device.config import DeviceConfig
+from driftline_lab.docs_tables.page import Page, Rows
+from driftline_shared.program.section import entries
+
+
+def cloud(_page: Page) -> Rows:
+    """Every setting of the cloud and its meaning."""
+    return [
+        ["setting", "meaning"],
+        *([f"`{key}`", meaning] for key, meaning, _ in entries(CloudConfig)),
+    ]
+
+
+def device(_page: Page) -> Rows:
+    """Every setting of a device, its meaning, and whether a reload takes it up."""
+    return [
+        ["setting", "meaning", ""],
+        *(
+            [f"`{key}`", meaning, "live" if live else ""]
+            for key, meaning, live in entries(DeviceConfig)
+        ),
+    ]
