@@ -13,9 +13,11 @@ from driftline_device.spool.spool import Spool
 from driftline_device.updates.phases import UpdateState
 
 
-def link_view(link: LinkView | None) -> dict[str, Any]:
+def link_view(link: LinkView | None, updates: UpdateState) -> dict[str, Any]:
     """Counts of the link; only `connected`: false for a device that works alone."""
-    return {"connected": False} if link is None else asdict(link.stats())
+    if link is None:
+        return {"connected": False}
+    return {**asdict(link.stats()), "num_reports_waiting": len(updates.reports)}
 
 
 def images_view(sampler: Sampler) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def take_snapshot(
     """A daemon of `parts` at this moment."""
     reading = parts.meter.read()
     counts = parts.sampler.statistics()
-    link = link_view(parts.link)
+    link = link_view(parts.link, parts.applier.state)
     return Snapshot(
         pid=parts.state_files.pid,
         unix_s=parts.clock.now_s(),

@@ -1,17 +1,18 @@
 """The link: everything between this device and its cloud, in two threads that never give up.
 
-    driftline-link     enrols, polls the policy, delivers reports, watches over overdue acks
+    driftline-link     enrols, polls the policy, watches over overdue acks
     driftline-uplink   runs one stream of samples after another while there is something to send
 
-Whoever wants an update calls `check` and `fetch` from a thread of its own. Offline, all of it waits
-with backoff, the spool fills, and the device goes on answering.
+Updates call `check`, `fetch` and `report` from a thread of their own. Offline, all of it waits with
+backoff, the spool fills, and the device goes on answering.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -20,7 +21,6 @@ from driftline_device.link.channel import open_channel
 from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
-from driftline_device.link.outbox import Outbox
 from driftline_device.link.settings import LinkSettings, LinkStats
 from driftline_device.link.uplink import Uplink
 from driftline_device.spool.spool import Spool
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class Link:
     """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
 
-    `folder` holds downloads and reports that wait. `on_policy` is called from a thread of the link
+    `folder` holds downloads. `on_policy` is called from a thread of the link
     with every policy that differs from the one before.
     """
 
@@ -61,7 +61,6 @@ class Link:
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._counters = Counters()
-        self._outbox = Outbox(folder / "reports.jsonl")
         self._stop = threading.Event()
         self._enrolled = threading.Event()
         self._wake_control = threading.Event()
@@ -117,10 +116,10 @@ class Link:
         self.wake()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to send, at most `timeout_s`; whether that is so."""
+        """Wait until no sample is left to send, at most `timeout_s`; whether that is so."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         self.wake()
-        while self._spool.stats().num_samples or len(self._outbox):
+        while self._spool.stats().num_samples:
             remaining_s = deadline_s - self._clock.monotonic_s()
             if remaining_s <= 0 or self._clock.wait(self._stop, min(0.05, remaining_s)):
                 return False
@@ -141,7 +140,6 @@ class Link:
             num_retried=counters["num_retried"],
             num_reconnects=counters["num_reconnects"],
             num_in_flight=self._uplink.num_in_flight,
-            num_reports_waiting=len(self._outbox),
             newest_version=self._newest_version,
         )
 
@@ -159,35 +157,44 @@ class Link:
 
     def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
         """Something newer than `adapter_version` that is not among `failed_versions`, or None."""
-        try:
+        with self._noting("check"):
             manifest = self._downlink.check(
                 base_model=self._enrolment().base_model,
                 adapter_version=adapter_version,
                 failed_versions=failed_versions,
             )
-        except LinkError as error:
-            self._note("check", error)
-            raise
         if manifest is not None:
             self._newest_version = max(self._newest_version, manifest.target_version)
         return manifest
 
     def fetch(self, manifest: Manifest) -> bytes:
         """The blob that `manifest` names, resumed over breaks; errors as of `Downlink.fetch`."""
-        try:
+        with self._noting("fetch"):
             return self._downlink.fetch(manifest.blob_digest, manifest.blob_bytes)
-        except LinkError as error:
-            self._note("fetch", error)
-            raise
 
     def status(self) -> CloudStatus:
         """The cloud now; `LinkError` if it cannot be reached."""
         return get_status(self._channel, timeout_s=self._settings.call_timeout_s)
 
     def report(self, report: UpdateReport) -> None:
-        """Keep `report` durably until the cloud has it; returns before it is delivered."""
-        self._outbox.put(report)
-        self._wake_control.set()
+        """Deliver `report`; one that the cloud can never read is dropped, or it would block the
+        rest.
+        """
+        with self._noting("report"):
+            try:
+                self._downlink.report(report)
+            except LinkError as error:
+                if error.reason is not Reason.MESSAGE_INVALID:
+                    raise
+                _log.error("report.refused", version=report.version, error=str(error))
+
+    @contextmanager
+    def _noting(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        except LinkError as error:
+            self._note(call, error)
+            raise
 
     # -- threads ----------------------------------------------------------------------------------
 
@@ -218,8 +225,6 @@ class Link:
             )
             self._welcome(welcome)
             self._policy_due_s = now_s + self._settings.policy_s
-        while (report := self._outbox.first()) is not None:
-            self._deliver(report)
         if now_s >= self._policy_due_s:
             self._adopt(
                 get_policy(
@@ -241,16 +246,6 @@ class Link:
             self._policy = policy
             _log.info("policy.adopted", revision=policy.revision)
             self._on_policy(policy)
-
-    def _deliver(self, report: UpdateReport) -> None:
-        """One report; one that the cloud can never read is dropped, or it would block the rest."""
-        try:
-            self._downlink.report(report)
-        except LinkError as error:
-            if error.reason is not Reason.MESSAGE_INVALID:
-                raise
-            _log.error("report.refused", version=report.version, error=str(error))
-        self._outbox.remove(report)
 
     def _run_uplink(self) -> None:
         waits = delays(self._settings.backoff, self._rng)

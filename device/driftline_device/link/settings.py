@@ -54,5 +54,4 @@ class LinkStats:
     num_retried: int
     num_reconnects: int
     num_in_flight: int
-    num_reports_waiting: int
     newest_version: int

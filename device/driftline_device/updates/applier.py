@@ -56,7 +56,7 @@ class UpdateLink(Protocol):
         """The blob that `manifest` names."""
 
     def report(self, report: UpdateReport) -> None:
-        """Tell how an update went."""
+        """Deliver how an update ended."""
 
 
 class Applier:
@@ -168,14 +168,14 @@ class Applier:
         self._load(self._base, BASE_VERSION)
 
     def poll(self, link: UpdateLink) -> bool:
-        """Tell what was not told, ask for something newer, install it; whether there was an offer.
+        """Deliver what waits, ask for something newer, install it; whether there was an offer.
 
         Raises LinkError if the cloud cannot be reached; nothing is lost by that.
         """
         if self.state.phase not in phases.RESTING:
             # An error (a full disk) cut the last attempt short: settle it as a restart would.
             self.recover()
-        self.tell(link)
+        self.deliver(link)
         manifest = link.check(
             adapter_version=self.state.version, failed_versions=self.failed_versions
         )
@@ -184,14 +184,14 @@ class Applier:
         try:
             self.install(manifest, link)
         finally:
-            self.tell(link)
+            self.deliver(link)
         return True
 
-    def tell(self, link: UpdateLink) -> None:
-        """Send the reports that the cloud does not have."""
-        for report in self.state.reports:
-            link.report(report)
-            self._journal.save(phases.told(self.state, report))
+    def deliver(self, link: UpdateLink) -> None:
+        """Deliver the reports, oldest first: one may arrive twice, none is lost."""
+        while self.state.reports:
+            link.report(self.state.reports[0])
+            self._journal.save(phases.delivered(self.state))
 
     def act(self) -> None:
         """Do what the watch or an operator asked for."""

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from pydantic import TypeAdapter
 
-from driftline_device.updates.phases import Phase, UpdateState
+from driftline_device.updates.phases import UpdateState, add
 from driftline_shared.errors import Reason
-from driftline_shared.host.durable import make_folder, read_json, write_json
-from driftline_shared.status import UpdateOutcome, UpdateReport
+from driftline_shared.host.durable import (
+    MAX_JSON_BYTES,
+    make_folder,
+    read_json,
+    sync_folder,
+    write_json,
+)
+from driftline_shared.status import UpdateReport
 
 MAX_FAILURES = 1_000
 """Most failures remembered; the oldest go first (they are the ones a cloud no longer offers)."""
@@ -35,6 +42,11 @@ class Failure:
     reason: Reason
     base_model: str
     unix_s: float = 0.0
+
+
+_STATE = TypeAdapter(UpdateState)
+_FAILURES = TypeAdapter(tuple[Failure, ...])
+_REPORT = TypeAdapter(UpdateReport)
 
 
 class Journal:
@@ -54,6 +66,7 @@ class Journal:
         self._state = state if owner == base_model else UpdateState()
         none: tuple[Failure, ...] = ()
         self._failures = self._read("failed.json", _to_failures, none)
+        self._take_outbox(folder / "link" / "reports.jsonl")
 
     @property
     def state(self) -> UpdateState:
@@ -84,6 +97,29 @@ class Journal:
         write_json(self._folder / "failed.json", {"failures": rows})
         self._failures = failures
 
+    def _take_outbox(self, path: Path) -> None:
+        """Take over the reports that wait in the link's own file, which 0.1.0 wrote, one a line.
+
+        A kill before the file is gone makes the next start take them again: twice is no harm.
+        """
+        try:
+            with path.open("rb") as file:
+                lines = file.read(MAX_JSON_BYTES).splitlines()
+        except FileNotFoundError:
+            return
+        reports = []
+        for line in lines:
+            try:
+                reports.append(_REPORT.validate_json(line))
+            except ValueError as error:
+                _log.error("journal.report_broken", file=path.name, error=str(error))
+        state = replace(self._state, reports=())
+        for report in (*reports, *self._state.reports):
+            state = add(state, report)
+        self.save(state)
+        path.unlink()
+        sync_folder(path.parent)
+
     def _read(self, name: str, convert: Callable[[dict[str, Any]], _T], empty: _T) -> _T:
         path = self._folder / name
         try:
@@ -96,42 +132,11 @@ class Journal:
 
 
 def _to_state(found: dict[str, Any]) -> tuple[str, UpdateState]:
-    state = UpdateState(
-        phase=Phase(found["phase"]),
-        version=_whole(found["version"]),
-        target=_whole(found["target"]),
-        reason=Reason(found["reason"]),
-        detail=str(found["detail"]),
-        watching=bool(found["watching"]),
-        num_starts=_whole(found["num_starts"]),
-        reports=tuple(_to_report(each) for each in found["reports"]),
-    )
+    state = _STATE.validate_python(found)
+    if min(state.version, state.target) < 0:
+        raise ValueError("a version is negative")
     return str(found["base_model"]), state
 
 
-def _to_report(found: dict[str, Any]) -> UpdateReport:
-    return UpdateReport(
-        version=_whole(found["version"]),
-        outcome=UpdateOutcome(found["outcome"]),
-        reason=str(found["reason"]),
-        detail=str(found["detail"]),
-        numbers={str(key): float(value) for key, value in found["numbers"].items()},
-    )
-
-
 def _to_failures(found: dict[str, Any]) -> tuple[Failure, ...]:
-    return tuple(
-        Failure(
-            version=_whole(each["version"]),
-            reason=Reason(each["reason"]),
-            base_model=str(each["base_model"]),
-            unix_s=float(each.get("unix_s", 0.0)),  # earlier versions did not note it
-        )
-        for each in found["failures"]
-    )
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is not a version")
-    return value
+    return _FAILURES.validate_python(found["failures"])

@@ -17,10 +17,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from driftline_shared.bounds import MAX_DETAIL_CHARS
 from driftline_shared.errors import Reason, explain
 from driftline_shared.status import UpdateOutcome, UpdateReport
 
-MAX_REPORTS = 16
+MAX_REPORTS = 256
 """Most outcomes kept for a cloud that cannot be reached; the oldest are forgotten."""
 
 MAX_WATCHED_STARTS = 3
@@ -49,7 +50,8 @@ class UpdateState:
     """Everything the device must remember about updates, apart from adapters and failures.
 
     `version`: in force. `target`: of the newest update, under way or done. `watching`: the version
-    in force is new and still under watch, for the `num_starts`-th start. `reports`: not yet told.
+    in force is new and still under watch, for the `num_starts`-th start. `reports`: what the
+    cloud does not have yet, oldest first.
     """
 
     phase: Phase = Phase.IDLE
@@ -128,7 +130,7 @@ def activate(state: UpdateState, numbers: dict[str, float] | None = None) -> Upd
         watching=True,
         num_starts=0,
     )
-    return _tell(changed, report)
+    return add(changed, report)
 
 
 def abandon(state: UpdateState) -> UpdateState:
@@ -144,7 +146,7 @@ def refuse(state: UpdateState, target: int, reason: Reason, detail: str) -> Upda
         version=target, outcome=UpdateOutcome.REFUSED, reason=reason, detail=detail
     )
     changed = replace(state, phase=Phase.FAILED, target=target, reason=reason, detail=detail)
-    return _tell(changed, report)
+    return add(changed, report)
 
 
 def fail(
@@ -159,7 +161,7 @@ def fail(
         detail=detail,
         numbers=numbers or {},
     )
-    return _tell(replace(state, phase=Phase.FAILED, reason=reason, detail=detail), report)
+    return add(replace(state, phase=Phase.FAILED, reason=reason, detail=detail), report)
 
 
 def roll_back(state: UpdateState, to_version: int, reason: Reason, detail: str = "") -> UpdateState:
@@ -178,7 +180,7 @@ def roll_back(state: UpdateState, to_version: int, reason: Reason, detail: str =
         watching=False,
         num_starts=0,
     )
-    return _tell(changed, report)
+    return add(changed, report)
 
 
 def trust(state: UpdateState) -> UpdateState:
@@ -191,9 +193,16 @@ def alive(state: UpdateState) -> UpdateState:
     return replace(state, num_starts=0)
 
 
-def told(state: UpdateState, report: UpdateReport) -> UpdateState:
-    """The cloud has `report`."""
-    return replace(state, reports=tuple(each for each in state.reports if each != report))
+def add(state: UpdateState, report: UpdateReport) -> UpdateState:
+    """`report` waits for the cloud, bounded and finite."""
+    finite = {key: value for key, value in report.numbers.items() if math.isfinite(value)}
+    report = replace(report, detail=report.detail[:MAX_DETAIL_CHARS], numbers=finite)
+    return replace(state, reports=(*state.reports, report)[-MAX_REPORTS:])
+
+
+def delivered(state: UpdateState) -> UpdateState:
+    """The cloud has the oldest report."""
+    return replace(state, reports=state.reports[1:])
 
 
 def restart(state: UpdateState, *, pointer: int, failed: Mapping[int, Reason]) -> Restart:
@@ -222,12 +231,6 @@ def restart(state: UpdateState, *, pointer: int, failed: Mapping[int, Reason]) -
         if state.num_starts >= MAX_WATCHED_STARTS:
             return Restart(state=state, fail=pointer, roll_back=Reason.WATCH_ERRORS)
     return Restart(state=state)
-
-
-def _tell(state: UpdateState, report: UpdateReport) -> UpdateState:
-    finite = {key: value for key, value in report.numbers.items() if math.isfinite(value)}
-    report = replace(report, numbers=finite)
-    return replace(state, reports=(*state.reports, report)[-MAX_REPORTS:])
 
 
 def _expect(state: UpdateState, phases: Collection[Phase]) -> None:

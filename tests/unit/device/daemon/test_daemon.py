@@ -90,7 +90,6 @@ class NullLink(FakeUpdateLink):
             num_retried=0,
             num_reconnects=0,
             num_in_flight=0,
-            num_reports_waiting=0,
             newest_version=0,
         )
 

@@ -239,6 +239,38 @@ def test_a_report_that_did_not_arrive_is_told_after_a_restart(tmp_path: Path) ->
     assert [r.version for r in link.reports] == [1]
 
 
+def test_reports_that_an_earlier_version_kept_with_the_link_arrive_once(tmp_path: Path) -> None:
+    rows = [
+        '{"version": 1, "outcome": "applied", "reason": "applied", "detail": "",'
+        ' "numbers": {"apply_pause_ms": 1.5}}',
+        "cut sho",
+        '{"version": 2, "outcome": "failed", "reason": "probe_error", "detail": "x",'
+        ' "numbers": {"loss": Infinity}}',
+    ]
+    (tmp_path / "link").mkdir()
+    outbox = tmp_path / "link" / "reports.jsonl"
+    outbox.write_text("\n".join(rows) + "\n")
+    link = FakeUpdateLink()
+    for _ in range(2):
+        applier, _ = make(tmp_path)
+        assert not outbox.exists()
+    applier.poll(link)
+    make(tmp_path)[0].poll(link)
+    assert [(r.version, r.outcome, r.reason) for r in link.reports] == [
+        (1, UpdateOutcome.APPLIED, "applied"),
+        (2, UpdateOutcome.FAILED, "probe_error"),
+    ]
+
+
+def test_two_equal_outcomes_are_two_reports(tmp_path: Path) -> None:
+    (tmp_path / "link").mkdir()
+    row = '{"version": 1, "outcome": "refused", "reason": "update_expired"}\n'
+    (tmp_path / "link" / "reports.jsonl").write_text(2 * row)
+    link = FakeUpdateLink()
+    make(tmp_path)[0].poll(link)
+    assert [r.version for r in link.reports] == [1, 1]
+
+
 def test_a_full_disk_leaves_the_version_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
