@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.memory import available_bytes
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
 
@@ -125,7 +125,7 @@ def check_camera() -> Check:
 
 def check_memory(pair: Pair | None, *, is_running: bool) -> Check:
     """Whether the model of `pair` fits into what is free (a running daemon has it already)."""
-    free = _free_memory()
+    free = available_bytes()
     if free is None:
         return ok("memory", "unknown on this system")
     needed = int(MEMORY_RATIO * weights_bytes(pair)) if pair is not None else 0
@@ -147,18 +147,6 @@ def weights_bytes(pair: Pair) -> int:
         return max(each.num_bytes for each in pair.exported.precisions.values())
     except (OSError, DriftlineError):
         return 0
-
-
-def _free_memory() -> int | None:
-    """Bytes that programs can still get, or None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, rest = line.partition(":")
-            if name == "MemAvailable":
-                return int(rest.split()[0]) << 10
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
 
 
 def check_disk(config: DeviceConfig) -> Check:

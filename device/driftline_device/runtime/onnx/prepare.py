@@ -26,6 +26,7 @@ from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Question
 from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.host.memory import available_bytes
 from driftline_shared.pair.export_file import Export, Precision, check_files, is_export
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.extras import needs_extra
@@ -183,22 +184,6 @@ def needed_bytes(export: Export, precision: Precision) -> int:
         # Of a step the cache before it and behind it.
         + 4 * _BATCH * (2 * cache + states + attention + logits)
     )
-
-
-def available_bytes() -> int | None:
-    """Bytes of memory that are free for a program here; None where the system does not say."""
-    free: list[int] = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free.append(int(line.split()[1]) << 10)
-        limit = Path("/sys/fs/cgroup/memory.max")
-        if limit.is_file() and (most := limit.read_text().strip()).isdigit():
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            free.append(max(0, int(most) - used))
-    except (OSError, ValueError, IndexError):
-        return min(free, default=None)
-    return min(free, default=None)
 
 
 def _mib(num_bytes: int) -> int:

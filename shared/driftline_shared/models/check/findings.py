@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.memory import total_bytes
 from driftline_shared.models.check.memory import Plan, Precision
 
 Level = Literal["error", "warning", "note"]
@@ -96,4 +97,6 @@ def size(num_bytes: int) -> str:
 
 
 def _ram() -> int:
-    return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES"))
+    # Beside Linux there is no /proc.
+    pages = int(os.sysconf("SC_PHYS_PAGES"))
+    return total_bytes() or pages * int(os.sysconf("SC_PAGE_SIZE"))

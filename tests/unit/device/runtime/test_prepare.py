@@ -124,12 +124,6 @@ def test_what_does_not_fit_into_memory_is_refused_with_numbers(
     assert not (folder / PREPARED_FILE).exists()
 
 
-def test_free_memory_is_known_here() -> None:
-    found = preparing.available_bytes()
-    assert found is not None
-    assert found > 1 << 20
-
-
 def test_questions_are_the_probes_own_then_crossed(folder: Path) -> None:
     pair = load_pair(folder)
     probe = pair.probe_set()

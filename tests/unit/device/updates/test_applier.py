@@ -14,14 +14,15 @@ import pytest
 
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.updates.applier import Applier, UpdateSettings
-from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase
+from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase, UpdateState
 from driftline_device.updates.probe import ProbeLimits
 from driftline_device.updates.watch import WatchLimits
 from driftline_shared.errors import LinkError, Reason
-from driftline_shared.status import UpdateOutcome
+from driftline_shared.status import UpdateOutcome, UpdateReport
 from driftline_shared.update import Adapter, UpdateKind, adapter_digest
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import (
+    BASE_MODEL,
     PAIR,
     SPACE,
     FakeRuntime,
@@ -260,6 +261,39 @@ def test_reports_that_an_earlier_version_kept_with_the_link_arrive_once(tmp_path
         (1, UpdateOutcome.APPLIED, "applied"),
         (2, UpdateOutcome.FAILED, "probe_error"),
     ]
+
+
+def test_the_state_that_0_1_0_wrote_is_read(tmp_path: Path) -> None:
+    state = f"""{{
+        "base_model": "{BASE_MODEL}", "detail": "a weight is not finite", "num_starts": 0,
+        "phase": "failed", "reason": "probe_not_finite", "target": 3, "version": 0,
+        "watching": false, "reports": [{{
+            "detail": "a weight is not finite", "numbers": {{"agreement": 0.5}},
+            "outcome": "failed", "reason": "probe_not_finite", "version": 3}}]
+    }}"""
+    (tmp_path / "update.json").write_text(state)
+    rows = f'''{{"failures": [
+        {{"base_model": "{BASE_MODEL}", "reason": "probe_not_finite", "version": 3}},
+        {{"base_model": "other", "reason": "watch_errors", "unix_s": 1.5, "version": 4}}
+    ]}}'''
+    (tmp_path / "failed.json").write_text(rows)
+    applier, _ = make(tmp_path)
+    assert applier.state == UpdateState(
+        phase=Phase.FAILED,
+        target=3,
+        reason=Reason.PROBE_NOT_FINITE,
+        detail="a weight is not finite",
+        reports=(
+            UpdateReport(
+                version=3,
+                outcome=UpdateOutcome.FAILED,
+                reason="probe_not_finite",
+                detail="a weight is not finite",
+                numbers={"agreement": 0.5},
+            ),
+        ),
+    )
+    assert applier.failed_versions == [3]
 
 
 def test_two_equal_outcomes_are_two_reports(tmp_path: Path) -> None:

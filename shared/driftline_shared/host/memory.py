@@ -1,0 +1,67 @@
+"""Memory of the machine, as far as its control groups let a program have it (Linux)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROOT = Path("/")
+_FILES = {
+    # of a group: its limit, its use, and the part of the use that is given back when needed
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""By the controllers of a line of /proc/self/cgroup: version 2 names none, version 1 has its own
+hierarchy for memory."""
+
+
+def available_bytes(root: Path = _ROOT) -> int | None:
+    """Bytes that a program can still get here; None where the system does not say."""
+    free = [max(0, limit - used) for limit, used in _groups(root)]
+    return min(free + _meminfo(root, "MemAvailable"), default=None)
+
+
+def total_bytes(root: Path = _ROOT) -> int | None:
+    """Bytes that programs can have here at most; None where the system does not say."""
+    limits = [limit for limit, _ in _groups(root)]
+    return min(limits + _meminfo(root, "MemTotal"), default=None)
+
+
+def _meminfo(root: Path, name: str) -> list[int]:
+    try:
+        return [_fields(root / "proc/meminfo")[f"{name}:"] << 10]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _groups(root: Path) -> Iterator[tuple[int, int]]:
+    """(limit, used) in bytes of each limited group that this process is in, inner ones first."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        for name in set(controllers.split(",")) & _FILES.keys():
+            top = root / "sys/fs/cgroup" / name
+            # In a container the path may be the host's, and name nothing that is seen here.
+            folder = top / path.strip().lstrip("/")
+            for group in (folder, *folder.parents):
+                yield from _limited(group, *_FILES[name])
+                if group == top:
+                    break
+
+
+def _limited(group: Path, limit: str, used: str, reclaimable: str) -> Iterator[tuple[int, int]]:
+    try:
+        most = (group / limit).read_text().strip()
+        if most.isdecimal():  # without a limit it is the word max
+            cache = _fields(group / "memory.stat").get(reclaimable, 0)
+            yield int(most), int((group / used).read_text()) - cache
+    except (OSError, ValueError):
+        return
+
+
+def _fields(path: Path) -> dict[str, int]:
+    rows = (line.split() for line in path.read_text().splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1}
