@@ -66,7 +66,7 @@ docs: $(STAMP) ## Make the documents' tables of measured numbers anew, from expe
 docs-check: $(STAMP)
 	@$(BIN)/driftline lab docs --check
 
-bench: $(STAMP) ## Measure; the last line is JSON
+bench: $(STAMP) ## Four benches (spool, uts, share, loop); the last line is JSON
 	@$(BIN)/driftline lab bench all $(ARGS)
 
 clean: ## Remove .venv and caches

@@ -7,7 +7,7 @@ nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
     inspect.py     status, doctor, versions, logs
     prepare.py     prepare
     operate.py     rollback, pause, resume
-    options.py      flags that several of them take, and how settings are read
+    options.py     flags that several of them take, and how settings are read
 """
 
 from __future__ import annotations

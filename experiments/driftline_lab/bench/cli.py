@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -240,9 +241,49 @@ def soak(
     finish(done, out)
 
 
+@app.command()
+def akd(
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    domains: Annotated[str, typer.Option(help="Drifts, comma-separated.")] = "sketch,night",
+    questions: Annotated[int, typer.Option(help="Stream questions seen.")] = 1500,
+    rounds: Annotated[int, typer.Option(help="Rounds these are split into.")] = 1,
+    share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
+    sample_share: Annotated[float, typer.Option(help="Share of the questions that leaves.")] = 0.3,
+    seeds: Seeds = "0",
+    tests: Annotated[int, typer.Option(help="Questions of each accuracy.")] = 500,
+    final: Annotated[bool, typer.Option(help="Accuracies on the test part.")] = False,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="name=v or name=v1,v2: distil settings.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Distillation alone, for every combination of settings: recovered on drifts, lost on source.
+
+    Example: driftline lab bench akd --domains sketch --set learning_rate=1e-3,2e-3
+    """
+    from driftline_lab.bench.cloud.akd import Plan, run_akd
+
+    plans = [
+        Plan(
+            domain=domain,
+            num_questions=questions,
+            rounds=rounds,
+            share=share,
+            sample_share=sample_share,
+            seed=int(seed),
+            final=final,
+            num_test=tests,
+        )
+        for domain, seed in itertools.product(domains.split(","), seeds.split(","))
+    ]
+    finish(run_akd(pair, plans, values or ()), out)
+
+
 @app.command("all")
 def everything(out: Out = None) -> None:
-    """Every bench in turn (about fifteen minutes on two cores)."""
+    """The benches spool, uts, share and loop, as they are by default: about fifteen minutes on two
+    cores. The others need an export, a demo's state or packages of others, or take a grid.
+    """
     from driftline_lab.bench.device.share import run_share
     from driftline_lab.bench.device.spool import run_spool
     from driftline_lab.bench.device.uts import run_uts

@@ -1,9 +1,9 @@
 """Detail bands of a 1-D discrete wavelet transform (Daubechies 6) along the token axis.
 
 Filter: I. Daubechies, Ten Lectures on Wavelets (SIAM 1992), table 6.1, N = 6, whose 12 numbers
-are given there to 12 digits; here they are solved on to double precision. Own code because the
-maintained wavelet libraries work on numpy arrays, and the loss needs gradients; it is one matrix
-product a level.
+are given there to 12 digits; here they are solved on to double precision. Own code because it is
+one matrix product a level: a library with gradients (ptwt, on PyWavelets) would be two dependencies
+more (ADR 9).
 
 The signal is taken as periodic (an odd band first repeats its last token): then each level is an
 orthogonal map of any length from two tokens on, so a short answer has details too, and no

@@ -1,18 +1,17 @@
 """Distillation alone: what rounds recover on a drift, and what they cost on the source.
 
-`python -m driftline_lab.bench.cloud.akd --help`. Answers, sampling and rounds run in this process,
-without a link and without packing. By default accuracies are of pictures of the *stream* part that
-no round sees, so that settings may be tuned by them; `--final` takes the test part.
+Answers, sampling and rounds run in this process, without a link and without packing. Accuracies
+are of pictures of the *stream* part that no round sees, so that settings may be tuned by them; a
+`final` plan takes the test part.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_device.sampling.selector import num_kept
-from driftline_lab.bench.report import finish
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Event, Segment, held_out, stream
 from driftline_shared.codec.tokens import encode_tokens
@@ -82,10 +80,22 @@ class Past:
     labels: list[Label] = field(default_factory=list)
 
 
-def run_akd(
-    models: Models, plan: Plan, grid: Iterable[Mapping[str, object]]
-) -> list[dict[str, Any]]:
-    """One row for each settings in `grid`: accuracies before, after, of the teacher; seconds."""
+def run_akd(pair: str, plans: Sequence[Plan], values: Sequence[str]) -> dict[str, Any]:
+    """One row for each plan and each combination of the settings that `values` name (`expand`):
+    accuracies before, after and of the teacher; seconds of each round.
+    """
+    models = load_models(load_pair(pair).dir)
+    grid = expand(values)
+    for choice in grid:
+        DistilSettings.from_mapping(choice)
+    rows: list[dict[str, Any]] = []
+    for plan in plans:
+        rows += (found := _rows(models, plan, grid))
+        _show(found)
+    return {"bench": "akd", "pair": models.pair.name, "rows": rows}
+
+
+def _rows(models: Models, plan: Plan, grid: Iterable[Mapping[str, object]]) -> list[dict[str, Any]]:
     parts, tests = _sets(models, plan)
     before = {name: accuracy(models.student, seen) for name, seen in tests.items()}
     above = {name: accuracy(models.teacher, seen) for name, seen in tests.items()}
@@ -286,47 +296,7 @@ def _number(text: str) -> float:
     return int(value) if value == int(value) and "." not in text and "e" not in text else value
 
 
-def main(
-    pair: Annotated[str, typer.Option(help="A shipped pair, or a folder.")] = "tiny",
-    domains: Annotated[str, typer.Option(help="Drifts, comma-separated.")] = "sketch,night",
-    questions: Annotated[int, typer.Option(help="Stream questions seen.")] = 1500,
-    rounds: Annotated[int, typer.Option(help="Rounds these are split into.")] = 1,
-    share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
-    sample_share: Annotated[float, typer.Option(help="Share of the questions that leaves.")] = 0.3,
-    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
-    tests: Annotated[int, typer.Option(help="Questions of each accuracy.")] = 500,
-    final: Annotated[bool, typer.Option(help="Accuracies on the test part.")] = False,
-    values: Annotated[
-        list[str] | None, typer.Option("--set", help="name=v or name=v1,v2: distil settings.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON into this file.")] = None,
-) -> None:
-    """Distil rounds on drifts for every combination of settings; the last line is JSON.
-
-    Example: python -m driftline_lab.bench.cloud.akd --domains sketch --set learning_rate=1e-3,2e-3
-    """
-    models = load_models(load_pair(pair).dir)
-    grid = expand(values or [])
-    for choice in grid:
-        DistilSettings.from_mapping(choice)
-    rows: list[dict[str, Any]] = []
-    for domain, seed in itertools.product(domains.split(","), map(int, seeds.split(","))):
-        plan = Plan(
-            domain=domain,
-            num_questions=questions,
-            rounds=rounds,
-            share=share,
-            sample_share=sample_share,
-            seed=seed,
-            final=final,
-            num_test=tests,
-        )
-        rows += _shown(lambda plan=plan: run_akd(models, plan, grid))  # type: ignore[misc]
-    finish({"bench": "akd", "pair": models.pair.name, "rows": rows}, out)
-
-
-def _shown(work: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    rows = work()
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     names = ("domain", "before", "after", "teacher", "recovered", "source_before", "source_after")
     table = Table(*names, "seconds", "settings")
     for row in rows:
@@ -335,8 +305,3 @@ def _shown(work: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         seconds = " ".join(f"{one:.1f}" for one in row["seconds"])
         table.add_row(*texts, seconds, " ".join(f"{k}={v}" for k, v in row["settings"].items()))
     console.print(table)
-    return rows
-
-
-if __name__ == "__main__":
-    typer.run(main)

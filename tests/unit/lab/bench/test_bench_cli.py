@@ -1,0 +1,50 @@
+"""The benches share one command group; a grid of `akd` reaches the bench as plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_lab.bench.cli import app
+from driftline_lab.bench.cloud import akd
+
+
+def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Sequence[akd.Plan], Sequence[str]]] = []
+
+    def run(pair: str, plans: Sequence[akd.Plan], values: Sequence[str]) -> dict[str, Any]:
+        asked.append((pair, plans, values))
+        return {"rows": []}
+
+    monkeypatch.setattr(akd, "run_akd", run)
+    flags = ["--domains", "night,fog", "--seeds", "0,1", "--set", "learning_rate=1e-3,2e-3"]
+    done = CliRunner().invoke(app, ["akd", *flags])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["result"] == {"rows": []}
+    ((pair, plans, values),) = asked
+    assert pair == "tiny"
+    assert [(plan.domain, plan.seed) for plan in plans] == [
+        ("night", 0), ("night", 1), ("fog", 0), ("fog", 1)
+    ]  # fmt: skip
+    assert akd.expand(values) == [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}]
+
+
+def test_all_takes_benches_that_are_commands_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module, name in (
+        ("device.spool", "run_spool"),
+        ("device.uts", "run_uts"),
+        ("device.share", "run_share"),
+        ("loop", "run_loop"),
+    ):
+        monkeypatch.setattr(f"driftline_lab.bench.{module}.{name}", lambda *_: {"ran": True})
+    done = CliRunner().invoke(app, ["all"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout.splitlines()[-1])["result"]
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    assert set(result) <= commands
