@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import TensorProto
+from onnx_ir import DataType
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.export.graph import MICROSOFT, Graph, Shape
@@ -136,8 +136,8 @@ class _LayersBuilder:
     def build(self, query_layers: Collection[int]) -> tuple[Graph, Inputs]:
         graph, decoder = self.graph, self.decoder
         embeds = graph.input("inputs_embeds", ["B", "T", decoder.width])
-        mask = graph.input("attention_mask", ["B", "P+T"], TensorProto.INT64)
-        self.places = graph.input("position_ids", ["B", "T"], TensorProto.INT64)
+        mask = graph.input("attention_mask", ["B", "P+T"], DataType.INT64)
+        self.places = graph.input("position_ids", ["B", "T"], DataType.INT64)
         self._prepare(embeds, mask)
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
@@ -174,10 +174,10 @@ class _LayersBuilder:
         one = graph.ints(1)
         wanted = graph.node("Concat", [rows, one, new, total], axis=0)
         self.bias = graph.node("Expand", [bias, wanted])
-        last = graph.node("Cast", [graph.node("Sub", [total, one])], to=TensorProto.INT32)
+        last = graph.node("Cast", [graph.node("Sub", [total, one])], to=DataType.INT32)
         self.lengths = graph.node("Expand", [last, rows])
         scalar = graph.node("Squeeze", [total])
-        self.total = graph.node("Cast", [scalar], to=TensorProto.INT32)
+        self.total = graph.node("Cast", [scalar], to=DataType.INT32)
         # Rows of the flat (B * T) matrices back to (B, T).
         self.batched = graph.node("Concat", [rows, new, graph.ints(-1)], axis=0)
 

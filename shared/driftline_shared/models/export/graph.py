@@ -1,4 +1,4 @@
-"""A builder of ONNX graphs: nodes in order, weights made only when they are written.
+"""A builder of ONNX graphs over onnx_ir: nodes in order, weights made only when they are written.
 
 Weights are given as functions, so that a graph of a large model never holds a second copy of it:
 each array is made, written and dropped. Graphs whose weights pass `EMBED_LIMIT_BYTES` keep them in
@@ -8,15 +8,13 @@ it would hold embedded weights twice while it packs them anew.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from driftline_shared.errors import PairError
 
@@ -29,53 +27,38 @@ IR_VERSION = 10
 EMBED_LIMIT_BYTES = 1 << 20
 """Most bytes of weights inside one .onnx file (1 MiB)."""
 
+PAGE_BYTES = 4_096
+"""Weights in a file beside the graph begin at a page, so that they can be mapped; smaller ones stay
+inside, where shape inference reads them.
+"""
+
 Shape = Sequence[int | str]
 """A dimension: its size, or a name where it varies."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Weight:
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    make: Callable[[], NDArray[Any]]
-
-    @property
-    def num_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def array(self) -> NDArray[Any]:
-        made = np.asarray(self.make(), dtype=self.dtype, order="C")
-        if made.shape != self.shape:
-            raise PairError(f"weight {self.name} has shape {made.shape}, not {self.shape}")
-        return made
 
 
 class Graph:
     """One graph while it is built; values are named by strings."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self._nodes: list[Any] = []
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
-        self._weights: dict[str, _Weight] = {}
+        self._graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": OPSET, MICROSOFT: 1})
+        self._values: dict[str, ir.Value] = {}
         self._count = 0
 
-    def input(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> str:
+    def input(self, name: str, shape: Shape, kind: ir.DataType = ir.DataType.FLOAT) -> str:
         """An input that must be given."""
-        self._inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        self._values[name] = value = ir.val(name, kind, shape)
+        self._graph.inputs.append(value)
         return name
 
     def overridable(self, name: str, shape: Shape, default: NDArray[np.float32]) -> str:
         """An input with a value of its own, `default`; `shape` may vary where the default's is."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
-        self.constant(default, name)
-        return name
+        return self.constant(default, self.input(name, shape))
 
-    def output(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> None:
+    def output(self, name: str, shape: Shape, kind: ir.DataType = ir.DataType.FLOAT) -> None:
         """Give the value `name` out."""
-        self._outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        value = self._values[name]
+        value.type, value.shape = ir.TensorType(kind), ir.Shape(shape)
+        self._graph.outputs.append(value)
 
     def constant(self, value: NDArray[Any], name: str | None = None) -> str:
         """A small array that is kept until the graph is written."""
@@ -86,16 +69,24 @@ class Graph:
         self, name: str, shape: Sequence[int], dtype: Any, make: Callable[[], NDArray[Any]]
     ) -> str:
         """An array that `make` gives when the graph is written."""
-        if name in self._weights:
-            raise PairError(f"graph {self.name} has two weights {name}")
-        self._weights[name] = _Weight(
-            name=name, shape=tuple(shape), dtype=np.dtype(dtype), make=make
-        )
+        if name in self._graph.initializers:
+            raise PairError(f"graph {self._graph.name} has two weights {name}")
+
+        def made() -> ir.Tensor:
+            array = np.asarray(make(), dtype=dtype, order="C")
+            if array.shape != tuple(shape):
+                raise PairError(f"weight {name} has shape {array.shape}, not {tuple(shape)}")
+            return ir.Tensor(array, name=name)
+
+        value = self._values.setdefault(name, ir.Value(name=name))
+        kind = ir.DataType.from_numpy(np.dtype(dtype))
+        value.const_value = ir.LazyTensor(made, kind, ir.Shape(shape), name=name)
+        self._graph.register_initializer(value)
         return name
 
     def shared_constant(self, name: str, value: NDArray[Any]) -> str:
         """A constant that several nodes read under one name; the first value given stays."""
-        return name if name in self._weights else self.constant(value, name)
+        return name if name in self._values else self.constant(value, name)
 
     def ints(self, *values: int) -> str:
         """A constant list of int64, made once for equal values."""
@@ -124,56 +115,29 @@ class Graph:
         **attributes: Any,
     ) -> list[str]:
         """Add a node with these outputs and return them."""
-        made = helper.make_node(kind, list(inputs), list(outputs), domain=domain, **attributes)
-        self._nodes.append(made)
+        values = [ir.Value(name=name) for name in outputs]
+        read = [self._values[name] if name else None for name in inputs]
+        self._graph.append(ir.node(kind, read, attributes, domain=domain, outputs=values))
+        self._values.update(zip(outputs, values, strict=True))
         return list(outputs)
 
     def save(self, file: Path) -> list[Path]:
         """Write the graph; returns the files made, `file` first."""
-        total = sum(weight.num_bytes for weight in self._weights.values())
-        beside = file.with_name(f"{file.name}.data") if total > EMBED_LIMIT_BYTES else None
-        tensors = self._external(beside) if beside is not None else self._embedded()
-        file.write_bytes(self._model(tensors).SerializeToString())
-        return [file] if beside is None else [file, beside]
-
-    def _embedded(self) -> list[TensorProto]:
-        return [numpy_helper.from_array(w.array(), w.name) for w in self._weights.values()]
-
-    def _external(self, beside: Path) -> list[TensorProto]:
-        tensors = []
-        with beside.open("wb") as data:
-            for weight in self._weights.values():
-                # Shape inference reads small values: they stay inside. Large ones begin at a page,
-                # so that they can be mapped.
-                if weight.num_bytes < 4_096:
-                    tensors.append(numpy_helper.from_array(weight.array(), weight.name))
-                    continue
-                data.seek(-(-data.tell() // 4_096) * 4_096)
-                place = {
-                    "location": beside.name,
-                    "offset": str(data.tell()),
-                    "length": str(weight.num_bytes),
-                }
-                tensor = TensorProto(
-                    name=weight.name,
-                    dims=weight.shape,
-                    data_type=helper.np_dtype_to_tensor_dtype(weight.dtype),
-                    data_location=TensorProto.EXTERNAL,
-                )
-                for key, value in place.items():
-                    tensor.external_data.add(key=key, value=value)
-                weight.array().tofile(data)
-                tensors.append(tensor)
-        return tensors
-
-    def _model(self, tensors: list[TensorProto]) -> ModelProto:
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, tensors)
-        return helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
-            ir_version=IR_VERSION,
-            producer_name="driftline",
+        model = ir.Model(self._graph, ir_version=IR_VERSION, producer_name="driftline")
+        weights = [value.const_value for value in self._graph.initializers.values()]
+        if sum(weight.nbytes for weight in weights if weight) <= EMBED_LIMIT_BYTES:
+            ir.save(model, file)
+            return [file]
+        beside = file.with_name(f"{file.name}.data")
+        ir.save(
+            model,
+            file,
+            external_data=beside.name,
+            size_threshold_bytes=PAGE_BYTES - 1,
+            alignment=PAGE_BYTES,
+            align_threshold=0,
         )
+        return [file, beside]
 
     def _fresh(self, kind: str) -> str:
         self._count += 1
