@@ -42,7 +42,8 @@ from driftline_lab.recipes.compressors.student import (
 from driftline_lab.recipes.compressors.training import train
 from driftline_lab.recipes.compressors.voco import VocoReading
 from driftline_lab.recipes.tiny.language import save_checkpoint
-from driftline_lab.recipes.tiny.training import LanguagePlan, Report
+from driftline_lab.recipes.tiny.training import LanguagePlan
+from driftline_lab.recipes.training import Report
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressor import Compression
 from driftline_shared.models.compression.table import configured

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from driftline_lab.recipes.compressors.reading import Reading, Rows, answer_loss
+from driftline_lab.recipes.compressors.reading import Reading, answer_loss
 from driftline_lab.recipes.compressors.student import Student
-from driftline_lab.recipes.tiny.training import LanguagePlan, Report, View
+from driftline_lab.recipes.tiny.training import LanguagePlan, View, draw_questions
+from driftline_lab.recipes.training import Optimizer, Report
 
 Checkpoint = Callable[[int], None]
 """Called after every `CHECKPOINT_STEPS` steps with the number of steps done."""
@@ -33,37 +33,20 @@ def train(
     """
     rng = np.random.default_rng(plan.seed)
     model = student.model
-    trained = [
-        *(parameter for module in reading.modules for parameter in module.parameters()),
-        *reading.weights.values(),
-    ]
+    trained: dict[str, Tensor] = {
+        **dict(nn.ModuleList(reading.modules).named_parameters()),
+        **reading.weights,
+    }
     model.requires_grad_(False)
-    for parameter in trained:
+    for parameter in trained.values():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
-    )
+    optimizer = Optimizer(trained, plan)
     model.train()
     for step in range(plan.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
         drawn = [views[i] for i in rng.integers(len(views), size=plan.pictures_per_step)]
-        loss = answer_loss(student, reading, drawn, drawn_questions(drawn, plan, rng))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        loss = answer_loss(student, reading, drawn, draw_questions(drawn, plan, rng))
+        optimizer.step(step, loss)
         report(step, float(loss.detach()))
         if (step + 1) % CHECKPOINT_STEPS == 0:
             checkpoint(step + 1)
     model.eval().requires_grad_(False)
-
-
-def drawn_questions(views: Sequence[View], plan: LanguagePlan, rng: np.random.Generator) -> Rows:
-    """Some questions of each view."""
-    rows = []
-    for view in views:
-        number = min(plan.questions_per_picture, len(view.segments))
-        order = rng.choice(len(view.segments), number, replace=False, p=view.chances)
-        rows.append([view.segments[i] for i in order])
-    return rows

@@ -7,24 +7,11 @@ from its last checkpoint. Everything follows from the seed and the number of CPU
 from __future__ import annotations
 
 import json
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from transformers import PreTrainedTokenizerFast
 
 from driftline_lab.data.openmoji.views import STYLES, Style, Use
@@ -36,6 +23,7 @@ from driftline_lab.recipes.smol.measuring import Measured, measure
 from driftline_lab.recipes.smol.pictures import cached_tokens, load_tower
 from driftline_lab.recipes.smol.pruning import choose_layers
 from driftline_lab.recipes.smol.training import Plan, train, warm_projector
+from driftline_lab.recipes.stages import Stages, open_stages
 from driftline_shared.assembly import smollm2
 from driftline_shared.assembly.packages import Tensors
 from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteModel
@@ -50,51 +38,37 @@ VIEWS = {Use.TRAIN: 12, Use.TEST: 3}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """What the stages share."""
+class Parts:
+    """What the stages share: pretrained parts, and which layers the student keeps."""
 
-    work: Path
+    stages: Stages
     base: Tensors
     tokenizer: PreTrainedTokenizerFast
     tower: EfficientNetLiteModel
     layers: tuple[int, ...]
-    seed: int
-    share: float
-    progress: Progress
-
-    def bar(self, name: str, total: int) -> Callable[[int, float], None]:
-        """A progress bar that also shows the loss, smoothed."""
-        task = self.progress.add_task(name, total=total, loss="")
-        smooth: list[float] = []
-
-        def report(step: int, loss: float) -> None:
-            smooth.append(loss if not smooth else 0.95 * smooth[-1] + 0.05 * loss)
-            self.progress.update(task, completed=step + 1, loss=f"loss {smooth[-1]:.3f}")
-
-        return report
 
     def views(self, use: Use) -> int:
         """Views of each concept; a trial takes its share of them, one at least."""
-        return max(1, round(VIEWS[use] * self.share))
+        return max(1, round(VIEWS[use] * self.stages.share))
 
     def lessons(self, styles: tuple[Style, ...], use: Use) -> Lessons:
         """Questions, and the tokens of these styles."""
-        tokens = {}
-        for style in styles:
-            task = self.progress.add_task(f"{style} {use}", total=None, loss="")
-            show = partial(self._encoded, task)
-            tokens[str(style)] = cached_tokens(
-                self.work / "tokens", self.tower, style, use, self.views(use), show
+        tokens = {
+            str(style): cached_tokens(
+                self.stages.work / "tokens",
+                self.tower,
+                style,
+                use,
+                self.views(use),
+                self.stages.progress(f"{style} {use}"),
             )
-            self.progress.remove_task(task)
+            for style in styles
+        }
         return Lessons(segments=segments_of(self.tokenizer), tokens=tokens)
-
-    def _encoded(self, task: TaskID, done: int, total: int) -> None:
-        self.progress.update(task, completed=done, total=total)
 
     def learner(self, role: str) -> Learner:
         """A side with untrained changes."""
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.stages.seed)
         if role == "teacher":
             every = range(smollm2.NUM_LAYERS)
             return Learner(self.base, every, rank=TEACHER_RANK, alpha=2.0 * TEACHER_RANK)
@@ -115,86 +89,60 @@ def build_smol(
     `share` below 1 takes that share of steps and views, for a trial of the whole recipe. Raises
     PairError or ConfigError where a package of pretrained weights or drawings is missing.
     """
-    torch.set_num_threads(num_threads)
-    columns = (
-        TextColumn("{task.description:>14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
-        bench = _bench(work or Path(scratch), seed, share, progress)
+    with open_stages(
+        work, seed=seed, share=share, num_threads=num_threads, console=console
+    ) as stages:
+        parts = _parts(stages)
         source, all_styles = (Style.SOURCE,), STYLES
-        with timed(bench.work, "tokens"):
-            bench.lessons(all_styles, Use.TRAIN)
-            bench.lessons(all_styles, Use.TEST)
-        with timed(bench.work, "student"):
-            _stage(bench, "student-own", STUDENT_PLAN, source)
-        with timed(bench.work, "teacher"):
-            _stage(bench, "teacher", TEACHER_PLAN, all_styles)
-        with timed(bench.work, "distilling"):
-            _stage(bench, "student", HEALING_PLAN, source, start="student-own", teacher="teacher")
+        with stages.timed("tokens"):
+            parts.lessons(all_styles, Use.TRAIN)
+            parts.lessons(all_styles, Use.TEST)
+        with stages.timed("student"):
+            _stage(parts, "student-own", STUDENT_PLAN, source)
+        with stages.timed("teacher"):
+            _stage(parts, "teacher", TEACHER_PLAN, all_styles)
+        with stages.timed("distilling"):
+            _stage(parts, "student", HEALING_PLAN, source, start="student-own", teacher="teacher")
         out.mkdir(parents=True, exist_ok=True)
         for role in ("teacher", "student"):
-            learner = bench.learner(role)
-            learner.load(bench.work / f"{role}.safetensors")
+            learner = parts.learner(role)
+            learner.load(stages.work / f"{role}.safetensors")
             learner.ship(out / f"{role}.safetensors")
         export_spec(out)
-        export_source(out, bench.tower)
+        export_source(out, parts.tower)
         export_probe(out)
-        tests = bench.lessons(all_styles, Use.TEST)
+        tests = parts.lessons(all_styles, Use.TEST)
         part = None if share >= 1 else max(8, round(share * len(tests.segments)))
-        cache = bench.work / "checkpoints"
+        cache = stages.work / "checkpoints"
         measured = measure(out, tests, cache=cache, num_concepts=part)
         write_card(
             out / "README.md",
             measured,
-            times_taken(bench.work),
-            bench.layers,
+            stages.seconds(),
+            parts.layers,
             num_questions=sum(len(asked) for asked in tests.segments[:part]),
             num_threads=num_threads,
         )
         return measured
 
 
-@contextmanager
-def timed(work: Path, stage: str) -> Iterator[None]:
-    """Adds the time a stage takes to what earlier runs took over it."""
-    started, path = time.monotonic(), work / "seconds.json"
-    yield
-    seconds = times_taken(work)
-    seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
-    path.write_text(json.dumps(seconds))
-
-
-def times_taken(work: Path) -> dict[str, float]:
-    """Stage -> seconds, over all runs of this work folder."""
-    path = work / "seconds.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _bench(work: Path, seed: int, share: float, progress: Progress) -> Bench:
-    work.mkdir(parents=True, exist_ok=True)
+def _parts(stages: Stages) -> Parts:
     reader = smollm2.open_gguf()
     base, tokenizer = smollm2.read_language_model(reader), smollm2.tokenizer(reader)
-    chosen = work / "layers.json"
+    chosen = stages.work / "layers.json"
     if not chosen.exists():
         chosen.write_text(json.dumps(choose_layers(base, tokenizer, NUM_STUDENT_LAYERS)))
-    return Bench(
-        work=work,
+    return Parts(
+        stages=stages,
         base=base,
         tokenizer=tokenizer,
         tower=load_tower(),
         layers=tuple(json.loads(chosen.read_text())),
-        seed=seed,
-        share=share,
-        progress=progress,
     )
 
 
 def _stage(
-    bench: Bench,
+    parts: Parts,
     name: str,
     planned: Plan,
     styles: tuple[Style, ...],
@@ -203,25 +151,26 @@ def _stage(
     teacher: str | None = None,
 ) -> None:
     """Trains one side and leaves `<name>.safetensors`; its checkpoint goes when it is done."""
-    done = bench.work / f"{name}.safetensors"
+    stages = parts.stages
+    done = stages.work / f"{name}.safetensors"
     if done.exists():
         return
-    plan = replace(planned, seed=planned.seed + bench.seed).shared(bench.share)
-    checkpoint = bench.work / f"{name}.checkpoint.safetensors"
-    learner = bench.learner(name)
-    lessons = bench.lessons(styles, Use.TRAIN)
-    told = None
+    plan = replace(planned, seed=planned.seed + stages.seed).shared(stages.share)
+    checkpoint = stages.work / f"{name}.training.safetensors"
+    learner = parts.learner(name)
+    lessons = parts.lessons(styles, Use.TRAIN)
+    guide = None
     if teacher is not None:
-        told = bench.learner(teacher).eval()
-        told.load(bench.work / f"{teacher}.safetensors")
+        guide = parts.learner(teacher).eval()
+        guide.load(stages.work / f"{teacher}.safetensors")
     if start is not None:
-        learner.load(bench.work / f"{start}.safetensors")
+        learner.load(stages.work / f"{start}.safetensors")
     elif not checkpoint.exists():
-        names = name_ids(bench.tokenizer)
-        report = bench.bar(f"{name} warm", plan.num_warm_steps)
+        names = name_ids(parts.tokenizer)
+        report = stages.training(f"{name} warm", plan.num_warm_steps)
         warm_projector(learner, lessons, names, plan, report)
-    report = bench.bar(name, plan.num_steps)
-    train(learner, lessons, plan, report, teacher=told, checkpoint=checkpoint)
+    report = stages.training(name, plan.num_steps)
+    train(learner, lessons, plan, report, teacher=guide, checkpoint=checkpoint)
     part = done.with_suffix(".part")
     learner.save(part)
     part.rename(done)

@@ -1,13 +1,13 @@
 """Tokens of OpenMoji views through the frozen tower, computed once and kept as fp16 files.
 
 One file per (style, use): `tokens` (C, N, V, D), concept by concept in the data set's order and
-view by view, and `codes` (C,), the concepts' code points. A longer file serves shorter wishes;
+view by view, and `codes` (C,), the concepts' code points. A longer file serves for fewer views;
 training reads these and never runs the tower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -25,12 +25,10 @@ from driftline_shared.assembly.towers.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
 )
+from driftline_shared.callbacks import Progress
 
 NUM_VISUAL = 49
 _BATCH = 16
-
-Report = Callable[[int, int], None]
-"""Called with (pictures done, of how many)."""
 
 
 def load_tower() -> EfficientNetLiteModel:
@@ -59,7 +57,7 @@ def cached_tokens(
     style: Style,
     use: Use,
     num_views: int,
-    report: Report | None = None,
+    progress: Progress,
 ) -> NDArray[np.float16]:
     """(C, num_views, V, D) fp16: every concept in `style`, from the folder or computed."""
     path = folder / f"{style}-{use}.safetensors"
@@ -67,13 +65,13 @@ def cached_tokens(
     if path.exists():
         stored = load_file(path)
         if np.array_equal(stored["codes"], codes) and stored["tokens"].shape[1] >= num_views:
+            progress(1.0)
             return stored["tokens"][:, :num_views]
     rows = []
     for done, concept in enumerate(concepts(), start=1):
         views = (render(concept, style, view=view_of(use, n)) for n in range(num_views))
         rows.append(encode_pictures(tower, views))
-        if report is not None:
-            report(done * num_views, len(concepts()) * num_views)
+        progress(done / len(concepts()))
     tokens = np.stack(rows)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

@@ -7,21 +7,19 @@ the language model keeps the name of what is seen, so that naming begins as copy
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from driftline_lab.recipes.packing import IGNORE, Packed
 from driftline_lab.recipes.smol.learner import Learner
 from driftline_lab.recipes.smol.lessons import KEEP_SHARES, Lessons, draw_kept
-
-Report = Callable[[int, float], None]
-"""Called with (step, loss) after each step."""
+from driftline_lab.recipes.training import Optimizer, Report, Schedule
 
 _WARM_BATCH = 192
 _WARM_RATE = 2e-3
@@ -29,23 +27,18 @@ _WARM_TEMPERATURE = 0.07
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """How one side is trained. `learning_rate` is the peak after warm-up, then cosine.
+class Plan(Schedule):
+    """How one side is trained. `num_warm_steps`: of the projector alone, before.
 
     `teacher_weight`: share of the loss that is the divergence from the teacher's answers, where a
     teacher is given.
     """
 
     num_warm_steps: int
-    num_steps: int
-    learning_rate: float
-    pictures_per_step: int = 16
     questions_per_picture: int = 4
     warmup_steps: int = 30
-    final_share: float = 0.02
     weight_decay: float = 0.01
     teacher_weight: float = 0.7
-    seed: int = 0
 
     def shared(self, share: float) -> Plan:
         """The same plan over a share of its steps, two at least."""
@@ -55,14 +48,6 @@ class Plan:
             num_steps=max(2, round(self.num_steps * share)),
             warmup_steps=max(1, round(self.warmup_steps * share)),
         )
-
-    def rate(self, step: int) -> float:
-        """The learning rate at `step`."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        return self.learning_rate * (self.final_share + (1 - self.final_share) * cosine)
 
 
 def warm_projector(
@@ -110,30 +95,19 @@ def train(
     every: int = 100,
 ) -> None:
     """Trains in place. With `checkpoint`, goes on from it and writes it `every` so many steps."""
-    trained = learner.trained()
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
-    )
-    first = 0
-    if checkpoint is not None and checkpoint.exists():
-        first = _resume(checkpoint, learner, optimizer)
+    optimizer = Optimizer(learner.trained(), plan)
+    first = 0 if checkpoint is None else optimizer.resume(checkpoint)
     learner.train()
     for step in range(first, plan.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
         # A step draws by its own number, so that a resumed run sees what a straight one sees.
         rng = np.random.default_rng([plan.seed, 2, step])
         packed, visual = lessons.draw(plan.pictures_per_step, plan.questions_per_picture, rng)
         answer_loss, teacher_loss = losses(learner, packed, visual, teacher)
         weight = plan.teacher_weight if teacher is not None else 0.0
-        loss = (1 - weight) * answer_loss + weight * teacher_loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained.values(), 1.0)
-        optimizer.step()
+        optimizer.step(step, (1 - weight) * answer_loss + weight * teacher_loss)
         report(step, float(answer_loss.detach()))
         if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == plan.num_steps):
-            _keep(checkpoint, learner, optimizer, step + 1)
+            optimizer.save(checkpoint, step + 1)
     learner.eval()
 
 
@@ -147,38 +121,6 @@ def losses(
     if teacher is None:
         return answer_loss, torch.zeros(())
     with torch.no_grad():
-        told = teacher.logits(teacher.hidden(packed, visual)[wanted]).log_softmax(-1)
-    divergence = F.kl_div(logits.log_softmax(-1), told, log_target=True, reduction="batchmean")
+        target = teacher.logits(teacher.hidden(packed, visual)[wanted]).log_softmax(-1)
+    divergence = F.kl_div(logits.log_softmax(-1), target, log_target=True, reduction="batchmean")
     return answer_loss, divergence
-
-
-def _keep(path: Path, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> None:
-    from safetensors.torch import save_file
-
-    state = {"step": torch.tensor(step)}
-    for name, parameter in learner.trained().items():
-        moments = optimizer.state[parameter]
-        state |= {
-            f"{name}:value": parameter.detach().contiguous(),
-            f"{name}:mean": moments["exp_avg"],
-            f"{name}:square": moments["exp_avg_sq"],
-        }
-    part = path.with_suffix(".part")
-    save_file(state, part)
-    part.rename(path)
-
-
-def _resume(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> int:
-    from safetensors.torch import load_file
-
-    state = load_file(path)
-    step = int(state["step"])
-    with torch.no_grad():
-        for name, parameter in learner.trained().items():
-            parameter.copy_(state[f"{name}:value"])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": state[f"{name}:mean"],
-                "exp_avg_sq": state[f"{name}:square"],
-            }
-    return step

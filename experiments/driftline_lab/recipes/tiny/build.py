@@ -7,22 +7,18 @@ stopped goes on where it was. Everything follows from the seed and the number of
 from __future__ import annotations
 
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast, SiglipVisionModel
+from transformers import LlavaForConditionalGeneration, SiglipVisionModel
 
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Part, facts_of, image_ids, read_picture
 from driftline_lab.drift.table import DRIFTS
+from driftline_lab.recipes.stages import Stages, open_stages
 from driftline_lab.recipes.tiny.card import Measured, write_card
 from driftline_lab.recipes.tiny.evaluation import accuracy
 from driftline_lab.recipes.tiny.export import export_probe, export_source
@@ -49,31 +45,6 @@ TOKEN_SHARES = (1.0, 0.5, 0.25, 0.125)
 _CHECKPOINT_STEPS = 500
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """What the stages share."""
-
-    work: Path
-    seed: int
-    share: float
-    tokenizer: PreTrainedTokenizerFast
-    progress: Progress
-
-    def steps(self, planned: int) -> int:
-        return max(2, round(planned * self.share))
-
-    def bar(self, name: str, num_steps: int) -> Callable[[int, float], None]:
-        """A progress bar that also shows the loss, smoothed."""
-        task = self.progress.add_task(name, total=num_steps, loss="")
-        smooth = [float("nan")]
-
-        def report(step: int, loss: float) -> None:
-            smooth[0] = loss if np.isnan(smooth[0]) else 0.98 * smooth[0] + 0.02 * loss
-            self.progress.update(task, completed=step + 1, loss=f"loss {smooth[0]:.3f}")
-
-        return report
-
-
 def build_tiny(
     out: Path,
     *,
@@ -87,48 +58,27 @@ def build_tiny(
 
     `share` below 1 takes that share of the training steps, for a trial of the whole recipe.
     """
-    torch.set_num_threads(num_threads)
-    columns = (
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
-        bench = Bench(
-            work=work or Path(scratch),
-            seed=seed,
-            share=share,
-            tokenizer=train_tokenizer(),
-            progress=progress,
-        )
-        seconds: dict[str, float] = {}
-        with timed(seconds, "tower"):
-            tower = _tower(bench)
+    with open_stages(
+        work, seed=seed, share=share, num_threads=num_threads, console=console
+    ) as stages:
+        tokenizer = train_tokenizer()
+        with stages.timed("tower"):
+            tower = _tower(stages)
         gallery = Gallery(
-            folder=bench.work / "tokens", tower=tower, encoder=Encoder(tokenizer=bench.tokenizer)
+            folder=stages.work / "tokens", tower=tower, encoder=Encoder(tokenizer=tokenizer)
         )
-        with timed(seconds, "student"):
-            _language(bench, "student", STUDENT, STUDENT_PLAN, tower, lambda: _own_views(gallery))
-        with timed(seconds, "teacher"):
-            _language(bench, "teacher", TEACHER, TEACHER_PLAN, tower, lambda: _broad_views(gallery))
+        with stages.timed("student"):
+            _language(stages, "student", STUDENT, STUDENT_PLAN, gallery, _own_views)
+        with stages.timed("teacher"):
+            _language(stages, "teacher", TEACHER, TEACHER_PLAN, gallery, _broad_views)
         out.mkdir(parents=True, exist_ok=True)
         export_source(out, tower)
         export_probe(out)
         for name in ("teacher", "student"):
-            shutil.copytree(bench.work / name, out / name, dirs_exist_ok=True)
+            shutil.copytree(stages.work / name, out / name, dirs_exist_ok=True)
         measured = measure(out, gallery)
-        write_card(out / "README.md", measured, seconds, num_threads=num_threads)
+        write_card(out / "README.md", measured, stages.seconds(), num_threads=num_threads)
         return measured
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Notes how long a stage took; a stage found finished takes next to nothing."""
-    started = time.monotonic()
-    yield
-    seconds[stage] = time.monotonic() - started
 
 
 def measure(out: Path, gallery: Gallery) -> Measured:
@@ -156,14 +106,14 @@ def _num_measured(share: float) -> int | None:
     return None if share == 1.0 else 120
 
 
-def _tower(bench: Bench) -> SiglipVisionModel:
-    folder = bench.work / "tower"
+def _tower(stages: Stages) -> SiglipVisionModel:
+    folder = stages.work / "tower"
     if not (folder / "model.safetensors").exists():
         ids = image_ids(Part.TRAIN)
         labels = np.array([fact_labels(facts_of(i)) for i in ids], dtype=np.int64)
-        plan = TowerPlan(num_steps=bench.steps(TOWER_PLAN.num_steps), seed=bench.seed)
+        plan = TowerPlan(num_steps=stages.planned(TOWER_PLAN.num_steps), seed=stages.seed)
         pictures = np.stack([read_picture(i) for i in ids])
-        report = bench.bar("tower", plan.num_steps)
+        report = stages.training("tower", plan.num_steps)
         train_tower(pictures, labels[:, 0], labels[:, 1], plan, report).save_pretrained(folder)
     # Read back, so that a resumed build and a straight one go on from the same bits.
     tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
@@ -196,35 +146,36 @@ def _broad_views(gallery: Gallery) -> dict[str, list[View]]:
 
 
 def _language(
-    bench: Bench,
+    stages: Stages,
     role: str,
     size: LanguageSize,
     planned: LanguagePlan,
-    tower: SiglipVisionModel,
-    gather: Callable[[], dict[str, list[View]]],
+    gallery: Gallery,
+    views_of: Callable[[Gallery], dict[str, list[View]]],
 ) -> None:
     """Trains one model and saves it below `work`; checkpoints lie beside it while it trains."""
-    folder = bench.work / role
+    folder = stages.work / role
     if folder.exists():
         return
     part = folder.with_suffix(".part")
-    plan = planned.resized(bench.steps(planned.num_steps), seed=planned.seed + bench.seed)
-    model = build_llava(size, bench.tokenizer, tower, seed=plan.seed)
-    domains = gather()
-    show = bench.bar(role, plan.num_steps)
+    plan = planned.resized(stages.planned(planned.num_steps), seed=planned.seed + stages.seed)
+    tokenizer = gallery.encoder.tokenizer
+    model = build_llava(size, tokenizer, gallery.tower, seed=plan.seed)
+    domains = views_of(gallery)
+    show = stages.training(role, plan.num_steps)
 
     def report(step: int, loss: float) -> None:
         show(step, loss)
         if (step + 1) % _CHECKPOINT_STEPS == 0:
-            save_checkpoint(part, model, bench.tokenizer)
+            save_checkpoint(part, model, tokenizer)
 
     train_language(
         model,
         domains,
         plan,
         report,
-        start_id=int(bench.tokenizer.bos_token_id),
-        pad_id=int(bench.tokenizer.pad_token_id),
+        start_id=int(tokenizer.bos_token_id),
+        pad_id=int(tokenizer.pad_token_id),
     )
-    save_checkpoint(part, model, bench.tokenizer)
+    save_checkpoint(part, model, tokenizer)
     part.rename(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -77,22 +78,35 @@ def save_checkpoint(
     folder: Path, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Writes a complete Hugging Face folder; weights fp16, in which cached tokens were read too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=False,
-        max_new_tokens=MAX_ANSWER_TOKENS,
-    )
-    half = {name: value.detach().half() for name, value in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=half)
-    tokenizer.save_pretrained(folder)
-    SiglipImageProcessor(
+    processor = SiglipImageProcessor(
         size={"height": 64, "width": 64},
         do_rescale=True,
         rescale_factor=1 / 255,
         do_normalize=True,
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
-    ).save_pretrained(folder)
+    )
+    save_folder(folder, model, tokenizer, processor, max_new_tokens=MAX_ANSWER_TOKENS)
+
+
+def save_folder(
+    folder: Path,
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    processor: Any,
+    *,
+    max_new_tokens: int,
+) -> None:
+    """Writes model (as fp16), tokenizer and image processor as a complete Hugging Face folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+    )
+    half = {name: value.detach().half() for name, value in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=half)
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)

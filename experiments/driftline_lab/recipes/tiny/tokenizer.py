@@ -6,6 +6,7 @@ then several pieces, and both models *spell* what they answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -26,23 +27,30 @@ def prompt(question: str) -> str:
 def train_tokenizer() -> PreTrainedTokenizerFast:
     """Learnt from every source phrasing and rewording once; ids 0-3 are pad, start, end, image."""
     sentences = sorted({example.question for example in examples(Part.TRAIN)})
+    return byte_level_bpe([*sentences, *all_phrasings()], {"image_token": IMAGE}, max_length=256)
+
+
+def byte_level_bpe(
+    texts: Iterable[str], visual_tokens: Mapping[str, str], *, max_length: int
+) -> PreTrainedTokenizerFast:
+    """Learnt from `texts`; pad, start and end are ids 0-2, before `visual_tokens`, name -> text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY_SIZE,
-        special_tokens=[PAD, START, END, IMAGE],
+        special_tokens=[PAD, START, END, *visual_tokens.values()],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*sentences, *all_phrasings()], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=START,
         eos_token=END,
-        extra_special_tokens={"image_token": IMAGE},
-        model_max_length=256,
+        extra_special_tokens=dict(visual_tokens),
+        model_max_length=max_length,
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from driftline_lab.recipes.training import Report
+
 NUM_SHAPES = 3
 NUM_COLOURS = 8
 UNKNOWN = -100
-
-Report = Callable[[int, float], None]
-"""Called with (step, loss) after each step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,27 +84,42 @@ def train_tower(
     plan: TowerPlan,
     report: Report,
 ) -> SiglipVisionModel:
-    """A frozen tower. `pictures`: (N, 64, 64, 3); labels: (N,), `UNKNOWN` where nothing is told."""
+    """A frozen tower. `pictures`: (N, 64, 64, 3); labels: (N,), `UNKNOWN` where there is none."""
     torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
     config = tower_config()
     tower = SiglipVisionModel(config)
     heads = TowerHeads(config.hidden_size, 3 * config.patch_size**2)
-    weights = [*tower.parameters(), *heads.parameters()]
+
+    def loss(rng: np.random.Generator) -> Tensor:
+        chosen = rng.integers(len(pictures), size=plan.batch_size)
+        pixels = augment(normalize_pixels(pictures[chosen]), rng)
+        shape, colour, patches = heads(encode(tower, pixels))
+        return (
+            F.cross_entropy(shape, torch.from_numpy(shapes[chosen]), ignore_index=UNKNOWN)
+            + F.cross_entropy(colour, torch.from_numpy(colours[chosen]), ignore_index=UNKNOWN)
+            + plan.pixel_weight * F.mse_loss(patches, to_patches(pixels, config.patch_size))
+        )
+
+    return fit_tower(tower, heads, plan, loss, report)
+
+
+def fit_tower(
+    tower: SiglipVisionModel,
+    heads: nn.Module,
+    plan: TowerPlan,
+    loss_of_batch: Callable[[np.random.Generator], Tensor],
+    report: Report,
+) -> SiglipVisionModel:
+    """Trains tower and heads in place; `loss_of_batch` draws a batch. The tower is frozen then."""
+    rng = np.random.default_rng(plan.seed)
+    weights = [*tower.requires_grad_(True).parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, plan.learning_rate, total_steps=plan.num_steps, pct_start=0.1
     )
     tower.train()
     for step in range(plan.num_steps):
-        chosen = rng.integers(len(pictures), size=plan.batch_size)
-        pixels = augment(normalize_pixels(pictures[chosen]), rng)
-        shape, colour, patches = heads(encode(tower, pixels))
-        loss = (
-            F.cross_entropy(shape, torch.from_numpy(shapes[chosen]), ignore_index=UNKNOWN)
-            + F.cross_entropy(colour, torch.from_numpy(colours[chosen]), ignore_index=UNKNOWN)
-            + plan.pixel_weight * F.mse_loss(patches, to_patches(pixels, config.patch_size))
-        )
+        loss = loss_of_batch(rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)

@@ -8,8 +8,7 @@ models can read what a device sends up.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from transformers import LlavaForConditionalGeneration
 from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.tower import NUM_COLOURS, NUM_SHAPES
+from driftline_lab.recipes.training import Optimizer, Report, Schedule
 
 KEEP_SHARES = (1.0, 0.75, 0.5, 0.25, 0.25)
 
@@ -41,35 +41,15 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LanguagePlan:
-    """How a language model is trained. `learning_rate` is the peak after warm-up, then cosine."""
+class LanguagePlan(Schedule):
+    """How a language model is trained; `auxiliary_weight`: of what the dropped heads read."""
 
-    num_steps: int
-    learning_rate: float
-    pictures_per_step: int = 16
-    questions_per_picture: int = 8
-    warmup_steps: int = 150
-    final_share: float = 0.02
-    weight_decay: float = 0.02
     auxiliary_weight: float = 0.5
-    seed: int = 0
 
     def resized(self, num_steps: int, *, seed: int) -> LanguagePlan:
         """The same plan over another number of steps, warm-up in proportion."""
         warmup_steps = round(self.warmup_steps * num_steps / self.num_steps)
         return replace(self, num_steps=num_steps, warmup_steps=warmup_steps, seed=seed)
-
-    def rate(self, step: int) -> float:
-        """The learning rate at `step`."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return self.learning_rate * (self.final_share + (1 - self.final_share) * cosine)
-
-
-Report = Callable[[int, float], None]
-"""Called with (step, answer loss) after each step."""
 
 
 def train_language(
@@ -87,26 +67,14 @@ def train_language(
     llava = model.model
     width = model.config.text_config.hidden_size
     facts = nn.Linear(width, NUM_SHAPES + NUM_COLOURS)
-    trained = [
-        *llava.multi_modal_projector.parameters(),
-        *llava.language_model.parameters(),
-        *model.lm_head.parameters(),
-        *facts.parameters(),
-    ]
-    optimizer = torch.optim.AdamW(
-        trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
-    )
+    modules = [llava.multi_modal_projector, llava.language_model, model.lm_head, facts]
+    optimizer = Optimizer(dict(nn.ModuleList(modules).named_parameters()), plan)
     model.train()
     for step in range(plan.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
         views = draw_views(domains, plan.pictures_per_step, rng)
         batch, visual = draw_batch(views, plan, rng, start_id=start_id, pad_id=pad_id)
         answer_loss, fact_loss = losses(model, facts, views, batch, visual)
-        optimizer.zero_grad(set_to_none=True)
-        (answer_loss + plan.auxiliary_weight * fact_loss).backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        optimizer.step(step, answer_loss + plan.auxiliary_weight * fact_loss)
         report(step, float(answer_loss.detach()))
     model.eval()
 
@@ -131,14 +99,22 @@ def draw_batch(
     """Packed rows and their (B, K, D) float32 visual tokens, a random K of the V."""
     num_kept = max(4, round(NUM_VISUAL * KEEP_SHARES[rng.integers(len(KEEP_SHARES))]))
     kept = np.sort(rng.random((len(views), NUM_VISUAL)).argsort(axis=1)[:, :num_kept], axis=1)
+    rows = draw_questions(views, plan, rng)
+    packed = pack(rows, kept, num_visual=NUM_VISUAL, start_ids=(start_id,), pad_id=pad_id)
+    visual = np.stack([v.tokens[v.row, k] for v, k in zip(views, kept, strict=True)])
+    return packed, torch.from_numpy(visual).float()
+
+
+def draw_questions(
+    views: Sequence[View], plan: LanguagePlan, rng: np.random.Generator
+) -> list[list[Segment]]:
+    """Some questions of each view."""
     rows = []
     for view in views:
         number = min(plan.questions_per_picture, len(view.segments))
         order = rng.choice(len(view.segments), number, replace=False, p=view.chances)
         rows.append([view.segments[i] for i in order])
-    packed = pack(rows, kept, num_visual=NUM_VISUAL, start_ids=(start_id,), pad_id=pad_id)
-    visual = np.stack([v.tokens[v.row, k] for v, k in zip(views, kept, strict=True)])
-    return packed, torch.from_numpy(visual).float()
+    return rows
 
 
 def embed(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor) -> Tensor:

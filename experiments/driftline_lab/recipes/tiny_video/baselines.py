@@ -11,11 +11,12 @@ from transformers import PreTrainedTokenizerFast, SiglipVisionModel
 
 from driftline_lab.data.tiny_video.clips import NUM_FRAMES
 from driftline_lab.recipes.tiny.questions import Encoder
-from driftline_lab.recipes.tiny.training import LanguagePlan, Report
+from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
 from driftline_lab.recipes.tiny_video.evaluation import Accuracies, packed_accuracy
 from driftline_lab.recipes.tiny_video.model import build_model
 from driftline_lab.recipes.tiny_video.training import Stage, train_language
+from driftline_lab.recipes.training import Report
 
 Sight = Callable[[CachedClips], CachedClips]
 

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import SiglipVisionModel
 
 from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Example, Part, examples
+from driftline_lab.recipes.stages import Stages, open_stages
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tower import TowerPlan
 from driftline_lab.recipes.tiny.training import LanguagePlan
@@ -64,33 +59,6 @@ NUM_TEST_CLIPS = 300
 MEASURED_FRAMES = (NUM_FRAMES, NUM_FRAMES // 2, 2 * NUM_FRAMES)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Bench:
-    work: Path
-    seed: int
-    share: float
-    progress: Progress
-
-    def planned(self, number: int) -> int:
-        return max(2, round(number * self.share))
-
-    def bar(self, name: str, total: int) -> Callable[[int, float], None]:
-        """A progress bar, and a line in `log.txt` every 50 steps."""
-        task = self.progress.add_task(name, total=total)
-        started, seen = time.monotonic(), [0.0, 0.0]
-
-        def report(step: int, loss: float) -> None:
-            seen[0], seen[1] = seen[0] + loss, seen[1] + 1
-            self.progress.update(task, completed=step + 1)
-            if (step + 1) % 50 == 0:
-                seconds = time.monotonic() - started
-                with (self.work / "log.txt").open("a", encoding="utf-8") as log:
-                    log.write(f"{name} {step + 1} loss {seen[0] / seen[1]:.4f} {seconds:.0f} s\n")
-                seen[:] = [0.0, 0.0]
-
-        return report
-
-
 def build_tiny_video(
     out: Path,
     *,
@@ -104,51 +72,35 @@ def build_tiny_video(
 
     `share` below 1 takes that share of the clips and training steps, for a trial of the recipe.
     """
-    torch.set_num_threads(num_threads)
-    columns = (
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
-        bench = _Bench(work=work or Path(scratch), seed=seed, share=share, progress=progress)
-        bench.work.mkdir(parents=True, exist_ok=True)
-        seconds: dict[str, float] = {}
-        with timed(seconds, "tower"):
-            tower = _tower(bench)
-        with timed(seconds, "clips"):
-            clips = _clips(bench, tower, Part.TRAIN, NUM_TRAIN_CLIPS)
-            tested = _clips(bench, tower, Part.TEST, NUM_TEST_CLIPS)
-        with timed(seconds, "language model"):
-            shutil.copytree(_language(bench, tower, clips), out, dirs_exist_ok=True)
-        rows = _measured(out, bench.planned(NUM_TEST_CLIPS))
-        with timed(seconds, "baselines"):
-            rows |= _baselines(bench, tower, clips, tested)
+    with open_stages(
+        work, seed=seed, share=share, num_threads=num_threads, console=console
+    ) as stages:
+        with stages.timed("tower"):
+            tower = _tower(stages)
+        with stages.timed("clips"):
+            clips = _clips(stages, tower, Part.TRAIN, NUM_TRAIN_CLIPS)
+            tested = _clips(stages, tower, Part.TEST, NUM_TEST_CLIPS)
+        with stages.timed("language model"):
+            shutil.copytree(_language(stages, tower, clips), out, dirs_exist_ok=True)
+        rows = _measured(out, stages.planned(NUM_TEST_CLIPS))
+        with stages.timed("baselines"):
+            rows |= _baselines(stages, tower, clips, tested)
         rows["commonest answer"] = commonest(clips, tested)
         card = Card(
             seed=seed,
             num_clips=len(clips.questions),
-            num_steps=bench.planned(LANGUAGE_PLAN.num_steps),
-            num_dropped=bench.planned(NUM_DROPPED_STEPS),
+            num_steps=stages.planned(LANGUAGE_PLAN.num_steps),
+            num_dropped=stages.planned(NUM_DROPPED_STEPS),
             least_kept=LEAST_KEPT,
             halved=SHARE_OF_HALVED,
             num_tested=len(tested.questions),
             num_asked=sum(map(len, tested.questions)),
-            baseline_steps=bench.planned(NUM_BASELINE_STEPS),
+            baseline_steps=stages.planned(NUM_BASELINE_STEPS),
             rows=rows,
-            seconds=seconds,
+            seconds=stages.seconds(),
             num_threads=num_threads,
         )
         write_card(out / "README.md", card)
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Notes how long a stage took; a stage found finished takes next to nothing."""
-    started = time.monotonic()
-    yield
-    seconds[stage] = time.monotonic() - started
 
 
 def _measured(folder: Path, num_clips: int) -> dict[str, Accuracies]:
@@ -168,11 +120,11 @@ def _asked(num_clips: int, num_frames: int) -> list[Example]:
 
 
 def _baselines(
-    bench: _Bench, tower: SiglipVisionModel, trained: CachedClips, tested: CachedClips
+    stages: Stages, tower: SiglipVisionModel, trained: CachedClips, tested: CachedClips
 ) -> dict[str, Accuracies]:
-    path = bench.work / "baselines.json"
+    path = stages.work / "baselines.json"
     rows: dict[str, Accuracies] = json.loads(path.read_text()) if path.exists() else {}
-    plan = LANGUAGE_PLAN.resized(bench.planned(NUM_BASELINE_STEPS), seed=30 + bench.seed)
+    plan = LANGUAGE_PLAN.resized(stages.planned(NUM_BASELINE_STEPS), seed=30 + stages.seed)
     for name, sight in BASELINES.items():
         if name in rows:
             continue
@@ -183,64 +135,57 @@ def _baselines(
             plan,
             train_tokenizer(),
             tower,
-            bench.bar(name, plan.num_steps),
-            bench.work / f"{name.replace(' ', '-')}.safetensors",
+            stages.training(name, plan.num_steps),
+            stages.work / f"{name.replace(' ', '-')}.safetensors",
         )
         path.write_text(json.dumps(rows))
     return rows
 
 
-def _clips(bench: _Bench, tower: SiglipVisionModel, part: Part, planned: int) -> CachedClips:
-    number = bench.planned(planned)
-    task = bench.progress.add_task(f"{part} clips", total=1.0)
-    return cache_clips(
-        bench.work / "clips",
-        tower,
-        part,
-        number,
-        lambda d: bench.progress.update(task, completed=d),
-    )
+def _clips(stages: Stages, tower: SiglipVisionModel, part: Part, planned: int) -> CachedClips:
+    progress = stages.progress(f"{part} clips")
+    return cache_clips(stages.work / "clips", tower, part, stages.planned(planned), progress)
 
 
-def _tower(bench: _Bench) -> SiglipVisionModel:
-    folder = bench.work / "tower"
+def _tower(stages: Stages) -> SiglipVisionModel:
+    folder = stages.work / "tower"
     if not (folder / "model.safetensors").exists():
         plan = TowerPlan(
-            num_steps=bench.planned(TOWER_PLAN.num_steps),
+            num_steps=stages.planned(TOWER_PLAN.num_steps),
             learning_rate=TOWER_PLAN.learning_rate,
-            seed=bench.seed,
+            seed=stages.seed,
         )
-        frames, labels = draw_frames(Part.TRAIN, 0, bench.planned(NUM_TOWER_CLIPS), every=4)
-        report = bench.bar("tower", plan.num_steps)
+        frames, labels = draw_frames(Part.TRAIN, 0, stages.planned(NUM_TOWER_CLIPS), every=4)
+        report = stages.training("tower", plan.num_steps)
         tune_tower(tower_of_tiny(), frames, labels, plan, report).save_pretrained(folder)
     tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
     # Rounded as it is shipped, so that cached tokens are those of the shipped tower.
     return tower.half().float().eval().requires_grad_(False)
 
 
-def _language(bench: _Bench, tower: SiglipVisionModel, clips: CachedClips) -> Path:
-    folder = bench.work / "model"
+def _language(stages: Stages, tower: SiglipVisionModel, clips: CachedClips) -> Path:
+    folder = stages.work / "model"
     if folder.exists():
         return folder
     plan = LANGUAGE_PLAN.resized(
-        bench.planned(LANGUAGE_PLAN.num_steps), seed=LANGUAGE_PLAN.seed + bench.seed
+        stages.planned(LANGUAGE_PLAN.num_steps), seed=LANGUAGE_PLAN.seed + stages.seed
     )
     tokenizer = train_tokenizer()
     model = build_model(tokenizer, tower, seed=plan.seed)
-    whole = plan.num_steps - bench.planned(NUM_DROPPED_STEPS)
+    whole = plan.num_steps - stages.planned(NUM_DROPPED_STEPS)
     halved = clips.through(slice(None, None, 2))
-    stages = (
+    readings = (
         Stage(clips=halved, stop=round(SHARE_OF_HALVED * whole)),
         Stage(clips=clips, stop=whole),
         Stage(clips=clips, stop=plan.num_steps, least_kept=LEAST_KEPT),
     )
     train_language(
         model,
-        stages,
+        readings,
         plan,
         Encoder(tokenizer=tokenizer),
-        bench.bar("language", plan.num_steps),
-        bench.work / "language.safetensors",
+        stages.training("language", plan.num_steps),
+        stages.work / "language.safetensors",
     )
     part = folder.with_suffix(".part")
     save_checkpoint(part, model, tokenizer)

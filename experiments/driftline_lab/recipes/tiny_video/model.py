@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    GenerationConfig,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -21,6 +19,8 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from driftline_lab.data.tiny_video.clips import NUM_FRAMES
 from driftline_lab.data.tiny_video.questions import all_answers, all_questions
 from driftline_lab.data.tiny_video.scene import SIDE
+from driftline_lab.recipes.tiny.language import save_folder
+from driftline_lab.recipes.tiny.tokenizer import byte_level_bpe
 from driftline_lab.recipes.tiny.tower import tower_config
 from driftline_shared.errors import PairError
 from driftline_shared.pair.pair import Canvas
@@ -34,7 +34,6 @@ MAX_ANSWER_TOKENS = 4
 CELLS = 4
 """Cells a side of a frame: 8 x 8 patches, pooled."""
 
-_SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<video>")
 _WIDTH, _HEAD = 192, 32
 _NUM_LAYERS = 6
 
@@ -49,25 +48,10 @@ def shipped_folder() -> Path:
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE that has read every question and answer: a word is one token."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*all_questions(), *all_answers() * 4], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
-        model_max_length=1024,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
+    return byte_level_bpe(
+        [*all_questions(), *all_answers() * 4],
+        {"image_token": "<image>", "video_token": "<video>"},
+        max_length=1024,
     )
 
 
@@ -111,20 +95,10 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     """Writes a complete Hugging Face folder; weights fp16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=False,
-        max_new_tokens=MAX_ANSWER_TOKENS,
-    )
-    half = {name: value.detach().half() for name, value in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=half)
-    tokenizer.save_pretrained(folder)
-    LlavaOnevisionImageProcessorPil(
+    processor = LlavaOnevisionImageProcessorPil(
         size={"height": SIDE, "width": SIDE},
         image_grid_pinpoints=[[SIDE, SIDE]],
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
-    ).save_pretrained(folder)
+    )
+    save_folder(folder, model, tokenizer, processor, max_new_tokens=MAX_ANSWER_TOKENS)

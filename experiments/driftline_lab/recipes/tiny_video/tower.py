@@ -9,11 +9,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, SiglipVisionModel
 
-from driftline_lab.recipes.tiny.tower import Report, TowerPlan, encode, normalize_pixels, to_patches
+from driftline_lab.recipes.tiny.tower import (
+    TowerPlan,
+    encode,
+    fit_tower,
+    normalize_pixels,
+    to_patches,
+)
 from driftline_lab.recipes.tiny_video.labels import NO_COLOUR, NO_SHAPE, PatchLabels
+from driftline_lab.recipes.training import Report
 from driftline_shared.pair.pair import find_pair
 
 _BACKGROUND = 0.15
@@ -37,27 +44,21 @@ def tune_tower(
 ) -> SiglipVisionModel:
     """Trains `tower` on. `frames` (N, 64, 64, 3); labels (N, 64)."""
     torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
     config = tower.config
     heads = nn.Linear(
         config.hidden_size, NO_COLOUR + 1 + NO_SHAPE + 1 + 3 * int(config.patch_size) ** 2
     )
-    weights = [*tower.requires_grad_(True).parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, plan.learning_rate, total_steps=plan.num_steps, pct_start=0.1
-    )
     rare_colour, rare_shape = torch.ones(NO_COLOUR + 1), torch.ones(NO_SHAPE + 1)
     rare_colour[-1] = rare_shape[-1] = _BACKGROUND
-    tower.train()
-    for step in range(plan.num_steps):
+
+    def loss(rng: np.random.Generator) -> Tensor:
         chosen = np.sort(rng.integers(len(frames), size=plan.batch_size))
         pixels = normalize_pixels(frames[chosen])
         read = heads(encode(tower, pixels))
         colour, shape, patches = read.split(
             [NO_COLOUR + 1, NO_SHAPE + 1, read.shape[-1] - NO_COLOUR - NO_SHAPE - 2], dim=-1
         )
-        loss = (
+        return (
             F.cross_entropy(
                 colour.flatten(0, 1), torch.from_numpy(labels.colour[chosen]).flatten(), rare_colour
             )
@@ -66,10 +67,5 @@ def tune_tower(
             )
             + plan.pixel_weight * F.mse_loss(patches, to_patches(pixels, config.patch_size))
         )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        report(step, float(loss.detach()))
-    return tower.eval().requires_grad_(False)
+
+    return fit_tower(tower, heads, plan, loss, report)

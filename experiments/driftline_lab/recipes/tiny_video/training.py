@@ -16,18 +16,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from driftline_lab.data.tiny_video.questions import Kind, Question
 from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
 from driftline_lab.recipes.tiny.questions import Encoder
-from driftline_lab.recipes.tiny.training import LanguagePlan, Report
+from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
 from driftline_lab.recipes.tiny_video.labels import CELL_CLASSES, FRAME_CLASSES, ORDER_CLASSES
 from driftline_lab.recipes.tiny_video.model import CELLS
 from driftline_lab.recipes.tiny_video.parts import draw_part
+from driftline_lab.recipes.training import Optimizer, Report
 
 _READ_AFTER = 4
 """Layers before what auxiliary heads read; one more for `ORDER_CLASSES`, which need the rest."""
@@ -107,24 +107,17 @@ def train_language(
         for name, weight in [*model.named_parameters(), *heads.named_parameters()]
         if weight.requires_grad
     }
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
-    )
-    first = _resume(checkpoint, trained, optimizer)
+    optimizer = Optimizer(trained, plan)
+    first = optimizer.resume(checkpoint)
     model.train()
     for step in range(first, plan.num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
         stage = next(stage for stage in stages if step < stage.stop)
         rows = draw_rows(stage, plan, encoder, np.random.default_rng([plan.seed, step]))
-        answer_loss, told_loss = losses(model, heads, rows)
-        optimizer.zero_grad(set_to_none=True)
-        (answer_loss + plan.auxiliary_weight * told_loss).backward()
-        nn.utils.clip_grad_norm_(list(trained.values()), 1.0)
-        optimizer.step()
+        answer_loss, head_loss = losses(model, heads, rows)
+        optimizer.step(step, answer_loss + plan.auxiliary_weight * head_loss)
         report(step, float(answer_loss.detach()))
         if (step + 1) % checkpoint_steps == 0:
-            _save(checkpoint, trained, optimizer, step + 1)
+            optimizer.save(checkpoint, step + 1)
     model.eval()
 
 
@@ -191,14 +184,14 @@ def rows_of(
         packed=packed,
         tokens=torch.from_numpy(clips.tokens[chosen][:, clips.frames]).float(),
         labels={
-            name: torch.from_numpy(_told(name, rows[chosen][:, clips.frames], kept))
+            name: torch.from_numpy(_labels_of(name, rows[chosen][:, clips.frames], kept))
             for name, rows in clips.labels.items()
         },
         kept=torch.from_numpy(kept),
     )
 
 
-def _told(name: str, labels: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+def _labels_of(name: str, labels: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
     """(B, K) what a head is to say at each kept cell.
 
     What is said of a frame is asked at its last cell that is kept, which has seen the most of it.
@@ -252,34 +245,3 @@ def losses(
         )
         told = heads.loss(states, later, rows.labels)
     return F.cross_entropy(logits, rows.packed.labels[wanted]), told
-
-
-def _save(
-    path: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    """Weights and what the optimizer remembers, put in place in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {"step": torch.tensor(step)}
-    for name, weight in trained.items():
-        stored[f"weight.{name}"] = weight.detach().contiguous()
-        for key in ("exp_avg", "exp_avg_sq"):
-            stored[f"{key}.{name}"] = optimizer.state[weight][key].contiguous()
-    part = path.with_suffix(".part")
-    save_file(stored, part)
-    part.replace(path)
-
-
-def _resume(path: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """Steps done by a checkpoint, whose state is taken over; 0 where there is none."""
-    if not path.exists():
-        return 0
-    stored = load_file(path)
-    step = int(stored["step"])
-    for name, weight in trained.items():
-        weight.data.copy_(stored[f"weight.{name}"])
-        optimizer.state[weight] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": stored[f"exp_avg.{name}"],
-            "exp_avg_sq": stored[f"exp_avg_sq.{name}"],
-        }
-    return step
