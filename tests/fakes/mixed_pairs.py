@@ -8,13 +8,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers import models as tokenizer_models
-from transformers import (
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    PreTrainedTokenizerFast,
-    SiglipVisionConfig,
-)
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from driftline_shared.models.fit.translator_fit import fit_pair_translator
@@ -29,6 +23,7 @@ from tests.fakes.tiny_pair import (
     make_tiny_pair,
     make_tokenizer,
     random_image,
+    tiny_llava,
 )
 
 _SPECIAL = ["<image>", "<pad>", "<s>", "</s>"]
@@ -131,41 +126,12 @@ def _fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 def _teacher(
     tokenizer: Any, num_padded: int, *, size: int, patch: int, tower_width: int
 ) -> LlavaForConditionalGeneration:
-    config = LlavaConfig(
-        vision_config=SiglipVisionConfig(
-            hidden_size=tower_width,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=size,
-            patch_size=patch,
-            vision_use_head=False,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer) + num_padded,
-            hidden_size=48,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-        image_seq_length=(size // patch) ** 2,
-    )
-    model = LlavaForConditionalGeneration(config)
-    for name, parameter in model.named_parameters():
-        if "language_model" in name and parameter.dim() == 2:
-            parameter.data.mul_(6.0)
+    sizes = {"size": size, "patch": patch, "tower_width": tower_width}
+    model = tiny_llava(tokenizer, width=48, layers=2, padded=num_padded, **sizes)
     # Text only: single bytes beyond ASCII are in every vocabulary and make no text.
     said = [i for text, i in tokenizer.get_vocab().items() if text.strip("▁Ġ").isalpha()]
     said = [i for i in said if tokenizer.convert_ids_to_tokens(i).strip("▁Ġ").isascii()]
     silent = torch.ones(len(model.lm_head.weight), dtype=torch.bool)
     silent[[*said, tokenizer.eos_token_id]] = False
     model.lm_head.weight.data[silent] = 0.0
-    return model.eval()
+    return model

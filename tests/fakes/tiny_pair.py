@@ -6,8 +6,10 @@ Its answers are meaningless; shapes, files and paths are real; it takes a second
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,15 +73,23 @@ def make_tiny_pair(folder: Path, *, quantization: str = "nf4", num_images: int =
 def save_llava(folder: Path, *, width: int, layers: int, tower_seed: int = 0) -> None:
     """Save one random checkpoint; its tower depends on `tower_seed` alone."""
     tokenizer = make_tokenizer(("<image>",))
-    with torch.random.fork_rng():
-        torch.manual_seed(tower_seed)
-        model = _llava(tokenizer, width=width, layers=layers)
-        torch.manual_seed(tower_seed)
-        tower = _llava(tokenizer, width=32, layers=1).model.vision_tower.state_dict()
-        model.model.vision_tower.load_state_dict(tower)
+    model = with_tower(
+        lambda w, n: tiny_llava(tokenizer, width=w, layers=n), width, layers, tower_seed
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
+
+
+def with_tower(build: Callable[[int, int], Any], width: int, layers: int, seed: int) -> Any:
+    """What `build` draws, with the tower that it draws for the smallest language model."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(width, layers)
+        torch.manual_seed(seed)
+        tower = build(32, 1).model.vision_tower.state_dict()
+    model.model.vision_tower.load_state_dict(tower)
+    return model
 
 
 def _write_sets(folder: Path, num_images: int) -> None:
@@ -138,39 +148,58 @@ def make_tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _llava(
-    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int
+def text_sizes(tokenizer: Any, *, width: int, layers: int, padded: int = 0) -> dict[str, Any]:
+    """Settings of a language model; `padded`: rows of its output layer without a token."""
+    return {
+        "vocab_size": len(tokenizer) + padded,
+        "hidden_size": width,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def tower_sizes(size: int, patch: int, width: int = TOWER_WIDTH) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": size,
+        "patch_size": patch,
+    }
+
+
+def loud(model: Any, part: str = "language_model") -> Any:
+    """A freshly drawn model says the same of everything; larger weights make answers differ."""
+    for name, parameter in model.named_parameters():
+        if part in name and parameter.dim() == 2:
+            parameter.data.mul_(6.0)
+    return model.eval()
+
+
+def tiny_llava(
+    tokenizer: Any,
+    width: int,
+    layers: int,
+    *,
+    padded: int = 0,
+    size: int = SIZE,
+    patch: int = PATCH,
+    tower_width: int = TOWER_WIDTH,
 ) -> LlavaForConditionalGeneration:
+    tower = tower_sizes(size, patch, tower_width)
     config = LlavaConfig(
-        vision_config=SiglipVisionConfig(
-            hidden_size=TOWER_WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=SIZE,
-            patch_size=PATCH,
-            vision_use_head=False,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=64,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        vision_config=SiglipVisionConfig(**tower, vision_use_head=False),
+        text_config=LlamaConfig(**text_sizes(tokenizer, width=width, layers=layers, padded=padded)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
-        image_seq_length=NUM_TOKENS,
+        image_seq_length=(size // patch) ** 2,
     )
-    model = LlavaForConditionalGeneration(config)
-    # A freshly drawn model says the same of everything; larger weights make answers differ.
-    for name, parameter in model.named_parameters():
-        if "language_model" in name and parameter.dim() == 2:
-            parameter.data.mul_(6.0)
-    return model.eval()
+    return loud(LlavaForConditionalGeneration(config))

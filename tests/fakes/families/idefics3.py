@@ -21,7 +21,7 @@ from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionCo
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from driftline_shared.pair.pair import Canvas
-from tests.fakes.tiny_pair import make_tokenizer
+from tests.fakes.tiny_pair import loud, make_tokenizer, text_sizes, tower_sizes
 
 MODEL_TYPE = "idefics3"
 PROMPT = "<s>User:<image>{question}<end_of_utterance>\nAssistant:"
@@ -37,8 +37,8 @@ def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 
     # As in Idefics3-8B the tokenizer has no token for <global-img>.
     tokenizer = make_tokenizer(SPECIAL)
     config = Idefics3Config(
-        vision_config=Idefics3VisionConfig(**tower_sizes()),
-        text_config=text_sizes(tokenizer, width=width, layers=layers),
+        vision_config=Idefics3VisionConfig(**tower_sizes(TILE, PATCH)),
+        text_config={"model_type": "llama", **text_sizes(tokenizer, width=width, layers=layers)},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=SCALE,
         pad_token_id=tokenizer.pad_token_id,
@@ -66,33 +66,6 @@ def library_inputs(
     )
 
 
-def tower_sizes() -> dict[str, Any]:
-    return {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": TILE,
-        "patch_size": PATCH,
-    }
-
-
-def text_sizes(tokenizer: Any, *, width: int, layers: int) -> dict[str, Any]:
-    return {
-        "model_type": "llama",
-        "vocab_size": len(tokenizer),
-        "hidden_size": width,
-        "intermediate_size": 64,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
 def preparation() -> dict[str, Any]:
     return {"size": {"longest_edge": EDGE}, "max_image_size": {"longest_edge": TILE}}
 
@@ -105,10 +78,7 @@ def save(family: Any, config: Any, tokenizer: Any, folder: Path, tower_seed: int
         torch.manual_seed(tower_seed)
         tower = type(model.model.vision_model)._from_config(config.vision_config)
         model.model.vision_model.load_state_dict(tower.state_dict())
-    # A freshly drawn model says the same of everything; larger weights make answers differ.
-    for name, parameter in model.named_parameters():
-        if "text_model" in name and parameter.dim() == 2:
-            parameter.data.mul_(6.0)
+    loud(model, "text_model").train()
     ends = tokenizer.convert_tokens_to_ids("<end_of_utterance>")
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, ends]
     model.save_pretrained(folder)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import (
@@ -28,7 +27,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 
 from driftline_shared.pair.pair import Canvas
-from tests.fakes.tiny_pair import make_tokenizer
+from tests.fakes.tiny_pair import loud, make_tokenizer, text_sizes, tower_sizes, with_tower
 
 MODEL_TYPE = "llava_onevision"
 PROMPT = "<|im_start|>user\n<image>\n{question}<|im_end|>\n<|im_start|>assistant\n"
@@ -46,12 +45,7 @@ def make_checkpoint(
 ) -> Path:
     """One tower of `side` x `side` patches for one `tower_seed`, whatever the language model."""
     tokenizer = make_tokenizer(SPECIAL)
-    with torch.random.fork_rng():
-        torch.manual_seed(tower_seed)
-        model = _model(tokenizer, width=width, layers=layers, side=side)
-        torch.manual_seed(tower_seed)
-        tower = _model(tokenizer, width=32, layers=1, side=side).model.vision_tower.state_dict()
-        model.model.vision_tower.load_state_dict(tower)
+    model = with_tower(lambda w, n: _model(tokenizer, w, n, side), width, layers, tower_seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     LlavaOnevisionImageProcessorPil(
@@ -94,41 +88,18 @@ def library_inputs(
 
 
 def _model(
-    tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int, side: int
+    tokenizer: PreTrainedTokenizerFast, width: int, layers: int, side: int
 ) -> LlavaOnevisionForConditionalGeneration:
+    tower = tower_sizes(side * PATCH, PATCH)
     config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=side * PATCH,
-            patch_size=PATCH,
-            vision_use_head=False,
-        ),
-        text_config=Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=64,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        vision_config=SiglipVisionConfig(**tower, vision_use_head=False),
+        text_config=Qwen2Config(**text_sizes(tokenizer, width=width, layers=layers)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=_pinpoints(side * PATCH),
         vision_aspect_ratio=f"anyres_max_{LIMIT}",
     )
-    model = LlavaOnevisionForConditionalGeneration(config)
-    # A freshly drawn model says the same of everything; larger weights make answers differ.
-    for name, parameter in model.named_parameters():
-        if "language_model" in name and parameter.dim() == 2:
-            parameter.data.mul_(6.0)
-    return model.eval()
+    return loud(LlavaOnevisionForConditionalGeneration(config))
 
 
 def _pinpoints(size: int) -> list[list[int]]:

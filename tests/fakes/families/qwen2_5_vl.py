@@ -19,6 +19,7 @@ from tests.fakes.families import qwen_vl
 from tests.fakes.families.qwen_vl import CANVAS as CANVAS
 from tests.fakes.families.qwen_vl import MERGE, PATCH, TOWER_WIDTH
 from tests.fakes.families.qwen_vl import PROMPT as PROMPT
+from tests.fakes.tiny_pair import text_sizes
 
 MODEL_TYPE = "qwen2_5_vl"
 
@@ -53,21 +54,12 @@ def _model(
             "out_hidden_size": width,
         },
         text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 64,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 256,
+            **text_sizes(tokenizer, width=width, layers=layers),
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 100.0,
                 "mrope_section": [2 * eighth, 3 * eighth, 3 * eighth],
             },
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
         },
         **qwen_vl.token_ids(tokenizer),
     )

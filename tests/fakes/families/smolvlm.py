@@ -26,7 +26,7 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 
 from driftline_shared.pair.pair import Canvas
 from tests.fakes.families import idefics3
-from tests.fakes.tiny_pair import make_tokenizer
+from tests.fakes.tiny_pair import make_tokenizer, text_sizes, tower_sizes
 
 MODEL_TYPE = "smolvlm"
 PROMPT = idefics3.PROMPT
@@ -42,8 +42,8 @@ def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 
     """One tower for one `tower_seed`, whatever the language model."""
     tokenizer = make_tokenizer(SPECIAL)
     config = SmolVLMConfig(
-        vision_config=SmolVLMVisionConfig(**idefics3.tower_sizes()),
-        text_config=idefics3.text_sizes(tokenizer, width=width, layers=layers),
+        vision_config=SmolVLMVisionConfig(**tower_sizes(idefics3.TILE, idefics3.PATCH)),
+        text_config={"model_type": "llama", **text_sizes(tokenizer, width=width, layers=layers)},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=idefics3.SCALE,
         pad_token_id=tokenizer.pad_token_id,

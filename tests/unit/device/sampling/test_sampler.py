@@ -19,28 +19,16 @@ from driftline_shared.codec.tokens import decode_tokens, kept_positions
 from driftline_shared.errors import ConfigError, LinkError, PairError
 from driftline_shared.tokens import (
     MAX_TEXT_CHARS,
-    Grid,
     RegionLayout,
     Sample,
     SamplingPolicy,
-    TokenSpace,
     VisualTokens,
 )
 from driftline_shared.wire import to_sample
 from tests.fakes.clock import FakeClock
 from tests.fakes.pictures import draw_picture
+from tests.unit.device.sampling.test_selector import GRID, SPACE, WIDTH
 
-GRID = Grid(rows=4, cols=4)
-WIDTH = 8
-ONES = np.ones(WIDTH, np.float32)
-SPACE = TokenSpace(
-    digest="0" * 64,
-    grid=GRID,
-    low=-4 * ONES,
-    high=4 * ONES,
-    mean=0 * ONES,
-    precision=np.eye(WIDTH, dtype=np.float32),
-)
 CALIBRATION = {kind: np.linspace(0, 1, 100) for kind in ("entropy", "mutual_information", "ood")}
 
 

@@ -31,7 +31,7 @@ from driftline_shared.models.compression.tower_blocks import outputs_of
 from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
 from tests.fakes.families import FAMILIES
-from tests.fakes.tiny_pair import make_tokenizer
+from tests.fakes.tiny_pair import make_tokenizer, text_sizes
 from tests.unit.shared.models.families.test_llava import clip_llava
 
 QUESTION = "what shape is it?"
@@ -264,15 +264,7 @@ def efficientnet_llava(folder: Path) -> Any:
     register_towers()
     config = LlavaConfig(
         vision_config=EfficientNetLiteConfig(image_size=side),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        text_config=LlamaConfig(**text_sizes(tokenizer, width=32, layers=1)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",

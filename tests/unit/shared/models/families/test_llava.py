@@ -19,7 +19,16 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from driftline_shared.errors import PairError
 from driftline_shared.models.loading import load_model
 from tests.fakes.families import llava
-from tests.fakes.tiny_pair import PATCH, PROMPT, QUESTIONS, SIZE, make_tokenizer, random_image
+from tests.fakes.tiny_pair import (
+    PATCH,
+    PROMPT,
+    QUESTIONS,
+    SIZE,
+    make_tokenizer,
+    random_image,
+    text_sizes,
+    tower_sizes,
+)
 
 
 def clip_llava(folder: Path, *, layers: int | list[int]) -> Path:
@@ -27,23 +36,8 @@ def clip_llava(folder: Path, *, layers: int | list[int]) -> Path:
     tokenizer = make_tokenizer(("<image>",))
     width = 32 * (len(layers) if isinstance(layers, list) else 1)
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            image_size=SIZE,
-            patch_size=PATCH,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        vision_config=CLIPVisionConfig(**tower_sizes(SIZE, PATCH) | {"num_hidden_layers": 3}),
+        text_config=LlamaConfig(**text_sizes(tokenizer, width=32, layers=1)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=layers,
         vision_feature_select_strategy="default",
