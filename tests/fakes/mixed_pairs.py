@@ -127,7 +127,7 @@ def _teacher(
     tokenizer: Any, num_padded: int, *, size: int, patch: int, tower_width: int
 ) -> LlavaForConditionalGeneration:
     sizes = {"size": size, "patch": patch, "tower_width": tower_width}
-    model = tiny_llava(tokenizer, width=48, layers=2, padded=num_padded, **sizes)
+    model = tiny_llava(tokenizer, 48, 2, padded=num_padded, **sizes)
     # Text only: single bytes beyond ASCII are in every vocabulary and make no text.
     said = [i for text, i in tokenizer.get_vocab().items() if text.strip("▁Ġ").isalpha()]
     said = [i for i in said if tokenizer.convert_ids_to_tokens(i).strip("▁Ġ").isascii()]

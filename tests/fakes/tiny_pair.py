@@ -73,9 +73,8 @@ def make_tiny_pair(folder: Path, *, quantization: str = "nf4", num_images: int =
 def save_llava(folder: Path, *, width: int, layers: int, tower_seed: int = 0) -> None:
     """Save one random checkpoint; its tower depends on `tower_seed` alone."""
     tokenizer = make_tokenizer(("<image>",))
-    model = with_tower(
-        lambda w, n: tiny_llava(tokenizer, width=w, layers=n), width, layers, tower_seed
-    )
+    build = partial(tiny_llava, tokenizer)
+    model = with_tower(build, width, layers, tower_seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
