@@ -40,7 +40,10 @@ def start(tmp_path: Path, bare: Pair) -> Iterator[Start]:
             process = subprocess.Popen(
                 [sys.executable, *words, point],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+                },
                 stderr=file,
                 text=True,
             )

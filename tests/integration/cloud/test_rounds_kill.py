@@ -29,7 +29,11 @@ pytestmark = pytest.mark.integration
 
 def _run(folder: Path, *points: str) -> dict[str, int]:
     """Exit status by point, in order; the last process is left alone."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.cloud.rounds_main", str(folder), *points],
         cwd=ROOT,
