@@ -194,6 +194,25 @@ def answers(
 
 
 @app.command()
+def beside(
+    other: Annotated[Path, typer.Argument(help="Another checkout of Driftline.")],
+    export: Annotated[Path, typer.Option(help="An export of the pair, for the onnx runtime.")],
+    pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",
+    rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 20,
+    swaps: Annotated[int, typer.Option(help="Swaps of each, in all.", min=1)] = 1_000,
+    out: Out = None,
+) -> None:
+    """This checkout beside another: answers, scores, memory, swaps under load, both runtimes.
+
+    Example: driftline lab bench beside ../driftline-before --export ./export
+    """
+    from driftline_lab.bench.device.beside import run_beside
+
+    pairs = [(pair, "torch"), (str(export.resolve()), "onnx")]
+    finish(run_beside(other, pairs, rounds=rounds, swaps=swaps), out)
+
+
+@app.command()
 def starts(
     export: Annotated[Path, typer.Option(help="An export of the pair.")],
     pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",

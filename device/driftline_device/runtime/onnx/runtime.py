@@ -83,7 +83,7 @@ class OnnxRuntime(OnnxSession):
 
     @property
     def turns(self) -> Turns:
-        """As many calls at a time as there are processors for; more wait in order."""
+        """As many calls at a time as have processors of their own; more wait in order."""
         return self._student.turns
 
     @contextmanager
@@ -119,6 +119,6 @@ class OnnxRuntime(OnnxSession):
 
 
 def num_places(threads: int | None) -> int:
-    """Calls at a time where each runs on `threads` (None: all) of the processors, two at least."""
+    """Calls at a time: as many as have processors of their own, on `threads` each (None: all)."""
     processors = os.cpu_count() or 1
-    return max(2, processors // (threads or processors))
+    return max(1, processors // (threads or processors))

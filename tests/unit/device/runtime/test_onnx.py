@@ -16,7 +16,7 @@ from driftline_device.runtime.onnx.features import BoundedCache, image_digest
 from driftline_device.runtime.onnx.generation import step_scores
 from driftline_device.runtime.onnx.graphs import choose_providers
 from driftline_device.runtime.onnx.prompts import Prompts
-from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
@@ -179,9 +179,21 @@ def test_a_swap_leaves_no_cached_prompt_of_the_old_version(pairs: tuple[Pair, Pa
     assert ours.scores == pytest.approx(wanted.scores, abs=1e-5)
 
 
-def test_a_call_under_way_finishes_on_the_version_it_began_with(
-    pairs: tuple[Pair, Pair],
+@pytest.mark.parametrize(
+    ("processors", "threads", "places"),
+    [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, None, 1), (8, 3, 2), (2, 16, 1), (None, 1, 1)],
+)
+def test_as_many_calls_overlap_as_have_processors(
+    processors: int | None, threads: int | None, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert num_places(threads) == places
+
+
+def test_a_call_under_way_finishes_on_the_version_it_began_with(
+    pairs: tuple[Pair, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     runtime = OnnxRuntime(pairs[1], precision="fp32")
     before = [answer.step_ids for answer in runtime.answer(ASKED)]
     begun, swapped = threading.Event(), threading.Event()
