@@ -7,6 +7,7 @@ the pinned packages from pip's cache or the package index. Without either it fai
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -23,6 +24,8 @@ from tests.fakes.tiny_pair import QUESTIONS, random_image
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "ray", "sqlalchemy")
 
+ENV = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
@@ -30,6 +33,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
+        env=ENV,
         capture_output=True,
         text=True,
         timeout=600,
@@ -103,6 +107,7 @@ def test_a_shipped_pair_is_refused_with_what_to_do(binaries: Path, tmp_path: Pat
     done = subprocess.run(
         [str(binaries / "driftline"), "device", "ask", "image.png", "what?", "--pair", "tiny"],
         cwd=tmp_path,
+        env=ENV,
         capture_output=True,
         text=True,
         timeout=120,
@@ -118,3 +123,18 @@ def test_the_install_holds_libraries_and_little_else(binaries: Path) -> None:
     ours = [file for file in packages.glob("driftline*/**/*") if file.is_file()]
     assert ours
     assert sum(file.stat().st_size for file in ours) <= 10 * 2**20
+
+
+def test_what_needs_more_says_which_extra(binaries: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(binaries / "driftline"), "demo"],
+        cwd=tmp_path,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "driftline[lab]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -11,8 +11,12 @@ from importlib.util import find_spec
 import typer
 
 from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.program.extras import needs_extra
 
 GROUP = "driftline.commands"
+
+EXTRAS = {"cloud": "cloud", "demo": "lab", "device": "device", "lab": "lab", "models": "export"}
+"""The extra that holds all that a sub-command may import."""
 
 EXIT_FAILED = 1
 """Something of the outside was wrong: data, link, pair."""
@@ -49,9 +53,13 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command; an error of ours is a cause, a fix and an exit code, no traceback."""
+    """Run the command; an error of ours is a cause, a fix and an exit code, no traceback. A package
+    that this install lacks is such an error, too.
+    """
+    name = next(iter(sys.argv[1:]), "")
     try:
-        build()()
+        with needs_extra(f"driftline {name}", EXTRAS.get(name, name)):
+            build()()
     except DriftlineError as error:
         typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 from typer.testing import CliRunner
@@ -36,6 +37,28 @@ def test_an_error_of_ours_is_cause_fix_and_code(
     assert str(error) in told
     assert error.fix in told
     assert "Traceback" not in told
+
+
+def test_a_package_that_this_install_lacks_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli, "build", lambda: fails)
+    monkeypatch.setattr(sys, "argv", ["driftline", "demo"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "torch" in told and "driftline[lab]" in told
+
+
+def test_every_command_names_an_extra_of_the_project() -> None:
+    commands = {entry.name for entry in metadata.entry_points(group=cli.GROUP)}
+    extras = set(metadata.metadata("driftline").get_all("Provides-Extra") or ())
+    assert commands == set(cli.EXTRAS)
+    assert set(cli.EXTRAS.values()) <= extras
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:
