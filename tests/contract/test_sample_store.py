@@ -23,7 +23,7 @@ from driftline_cloud.rounds.round import Round, RoundState, advance, new_round
 from driftline_shared.errors import ConfigError, Reason, SampleError
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import Sample, SamplingPolicy, TokenSpace
-from driftline_shared.wire import dump_sample
+from driftline_shared.wire import EncodedSample, dump_sample
 from tests.fakes.cloud import bare_pair, make_sample
 from tests.fakes.pictures import with_regions
 
@@ -59,7 +59,7 @@ def _add(
     now_unix_s: int = NOW_S,
 ) -> dict[bytes, SampleError | bool]:
     return SampleStore(database).add(
-        samples,
+        [EncodedSample.of(sample) for sample in samples],
         device_id=device,
         line=LINE,
         token_space="space",

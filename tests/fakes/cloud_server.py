@@ -85,6 +85,7 @@ class FakeCloud:
         self.num_enrolments = 0
         self.num_streams = 0
         self.max_batch_bytes = 0
+        self.batches: list[bytes] = []
         self.fetch_offsets: list[int] = []
         self.queries: list[UpdateQuery] = []
         self.forget()
@@ -132,8 +133,8 @@ class FakeCloud:
             while not (ended.wait(0.02) or self._stopping.is_set()):
                 pass
 
-    def take(self, message: uplink_pb2.Sample, plan: PushPlan) -> SampleAck:
-        sample = wire.from_sample(message)
+    def take(self, body: bytes, plan: PushPlan) -> SampleAck:
+        sample = wire.load_sample(body)
         if plan.judge is not None and (ack := plan.judge(sample)) is not None:
             return ack
         with self.lock:
@@ -182,11 +183,12 @@ class _Uplink(uplink_pb2_grpc.UplinkServicer):
             if batch.device_id not in cloud.devices:
                 _abort(context, Reason.UNKNOWN_DEVICE)
             cloud.max_batch_bytes = max(cloud.max_batch_bytes, batch.ByteSize())
+            cloud.batches.append(batch.SerializeToString())
             if batch.ByteSize() > MAX_BATCH_BYTES:
                 _abort(context, Reason.BATCH_TOO_LARGE)
             acks = []
-            for message in batch.samples:
-                acks.append(cloud.take(message, plan))
+            for body in batch.samples:
+                acks.append(cloud.take(body, plan))
                 num_taken += 1
                 if plan.break_after is not None and num_taken >= plan.break_after:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "told to break")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from driftline_shared.codec.positions import decode_positions
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
-from driftline_shared.codec.tokens import kept_positions
 from driftline_shared.tokens import Regions, Sample
 
 
@@ -40,9 +40,13 @@ def with_regions(
     """`sample` with the regions of its tokens in `picture`."""
     if picture is None:
         picture = draw_picture(sample.id[-1])
-    grid = sample.tokens.grid
+    tokens, grid = sample.tokens, sample.tokens.grid
+    kind = tokens.payload[0] & 3
+    kept, _ = decode_positions(
+        kind, tokens.payload, 1, count=tokens.num_tokens, places=grid.num_tokens
+    )
     encoder = RegionEncoder(picture, grid, settings or RegionSettings(), canvas=canvas)
-    return replace(sample, regions=encoder.encode(kept_positions(sample.tokens)))
+    return replace(sample, regions=encoder.encode(kept))
 
 
 def to_jpeg(image: Image.Image, **options: object) -> bytes:

@@ -23,6 +23,7 @@ from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import Sample
+from driftline_shared.wire import EncodedSample
 from tests.fakes.cloud import bare_pair, make_sample, start_adapter
 
 SETTINGS = RoundSettings(
@@ -51,7 +52,7 @@ class RoundsBench:
         """Store samples as if a device had sent them."""
         samples = [make_sample(number, self.line.token_space) for number in numbers]
         self.store.add(
-            samples,
+            [EncodedSample.of(sample) for sample in samples],
             device_id="d1",
             line=self.line.id,
             token_space=self.line.token_space.digest,

@@ -6,7 +6,7 @@ import random
 
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
-from driftline_shared.wire import to_sample
+from driftline_shared.wire import EncodedSample, to_sample
 
 
 def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100) -> Sample:
@@ -25,6 +25,12 @@ def make_sample(number: int, *, priority: float = 0.0, payload_bytes: int = 100)
     )
 
 
+def encoded(number: int, *, priority: float = 0.0, payload_bytes: int = 100) -> EncodedSample:
+    """Sample `number` as a sampler gives it to the spool."""
+    sample = make_sample(number, priority=priority, payload_bytes=payload_bytes)
+    return EncodedSample.of(sample)
+
+
 def to_batch(device_id: str, token_space: str, samples: list[Sample]) -> uplink_pb2.SampleBatch:
     """One message of samples."""
     return uplink_pb2.SampleBatch(
@@ -32,6 +38,11 @@ def to_batch(device_id: str, token_space: str, samples: list[Sample]) -> uplink_
         token_space=token_space,
         samples=[to_sample(sample) for sample in samples],
     )
+
+
+def as_sent(batch: uplink_pb2.SampleBatch) -> uplink_pb2.EncodedBatch:
+    """The batch as the call takes it: the same bytes."""
+    return uplink_pb2.EncodedBatch.FromString(batch.SerializeToString())
 
 
 def make_regions(number: int) -> Regions:

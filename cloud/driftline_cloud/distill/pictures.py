@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from driftline_cloud.distill.examples import Example
 from driftline_shared.codec.regions import compose
-from driftline_shared.codec.tokens import kept_positions
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.tokens import Grid, Sample
 
 
-def teacher_view(sample: Sample, grid: Grid) -> NDArray[np.uint8]:
+def teacher_view(sample: Sample, positions: NDArray[np.int64], grid: Grid) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB: the picture composed from the regions of `sample`.
 
-    `grid`: of the device's tokens. Raises SampleError if the sample carries no regions, has another
-    grid, or its regions do not decode.
+    `positions`: (K,) of its tokens on `grid`. Raises SampleError if the sample carries no regions,
+    has another grid, or its regions do not decode.
     """
     if sample.regions is None:
         raise SampleError("the sample carries no regions", reason=Reason.SAMPLE_PICTURE_INVALID)
@@ -34,7 +33,7 @@ def teacher_view(sample: Sample, grid: Grid) -> NDArray[np.uint8]:
         raise SampleError(
             f"tokens on {sample.tokens.grid}, not on {grid}", reason=Reason.SAMPLE_SHAPE
         )
-    return compose(sample.regions, kept_positions(sample.tokens), grid)
+    return compose(sample.regions, positions, grid)
 
 
 def with_own_tokens(
@@ -46,7 +45,11 @@ def with_own_tokens(
     """
     if not samples:
         return []
-    tokens = teacher.encode([teacher_view(sample, grid) for sample in samples])
+    views = [
+        teacher_view(sample, example.positions, grid)
+        for sample, example in zip(samples, examples, strict=True)
+    ]
+    tokens = teacher.encode(views)
     values = tokens.float().cpu().numpy()
     positions = np.arange(values.shape[1], dtype=np.int64)
     return [

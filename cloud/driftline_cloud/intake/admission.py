@@ -7,13 +7,10 @@ device keeps it). One sample never decides over another one of its batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from driftline_shared import bounds
 from driftline_shared.codec.regions import compose
-from driftline_shared.codec.tokens import decode_tokens
+from driftline_shared.codec.tokens import check_tokens
 from driftline_shared.errors import DriftlineError, Reason, SampleError, explain
 from driftline_shared.program.section import Section, setting
 from driftline_shared.status import SampleAck, SampleVerdict
@@ -55,29 +52,12 @@ def check_token_space(stated: str, space: TokenSpace) -> None:
 
 
 def check_content(sample: Sample, space: TokenSpace) -> None:
-    """Raise `SampleError` unless `sample` decodes to finite tokens of `space`, and its regions, if
-    it has any, to a picture.
+    """Raise `SampleError` unless the tokens of `sample` are whole tokens of `space`, and its
+    regions, if it has any, a picture. The tokens' values are left for the teacher to decode.
     """
-    bounds.check_sample(sample)
-    tokens = decode_tokens(sample.tokens, space)
-    if tokens.values.shape != (sample.tokens.num_tokens, space.width):
-        raise SampleError(
-            f"tokens decode to {tokens.values.shape}, "
-            f"not to ({sample.tokens.num_tokens}, {space.width})",
-            reason=Reason.SAMPLE_SHAPE,
-        )
-    if not bool(np.isfinite(tokens.values).all()):
-        raise SampleError("tokens hold NaN or infinity", reason=Reason.SAMPLE_NOT_FINITE)
+    positions = check_tokens(sample.tokens, space)
     if sample.regions is not None:
-        compose(sample.regions, tokens.positions, sample.tokens.grid)
-
-
-def without_regions(sample: Sample) -> Sample:
-    """`sample` as a cloud keeps it that lets no images leave its devices.
-
-    A device may send what it took under an earlier policy; that must not cost the tokens.
-    """
-    return sample if sample.regions is None else replace(sample, regions=None)
+        compose(sample.regions, positions, sample.tokens.grid)
 
 
 def check_quota(usage: Usage, num_bytes: int, quota: Quota) -> None:

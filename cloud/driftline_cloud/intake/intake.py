@@ -14,12 +14,9 @@ from driftline_cloud.intake.store import SampleStore
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import SampleAck
-from driftline_shared.tokens import Sample
+from driftline_shared.wire import EncodedSample, sample_id
 
 _log = structlog.get_logger(__name__)
-
-Item = tuple[bytes, Sample | DriftlineError]
-"""A sample's id with the sample, or with the reason why its message is none."""
 
 
 class Intake:
@@ -47,40 +44,46 @@ class Intake:
         self._clock = clock
         self._images_may_leave = images_may_leave
 
-    def take(self, device_id: str, token_space: str, items: Sequence[Item]) -> list[SampleAck]:
-        """One ack per item. `LinkError` (unknown_device) if the device never enrolled."""
+    def take(self, device_id: str, token_space: str, bodies: Sequence[bytes]) -> list[SampleAck]:
+        """One ack per serialised sample, in order.
+
+        `LinkError` (unknown_device) if the device never enrolled.
+        """
         device = self._devices.find(device_id)
         if device is None:
             raise LinkError(f"device {device_id} is not enrolled", reason=Reason.UNKNOWN_DEVICE)
-        checked = [(one, self._check(token_space, item)) for one, item in items]
-        good = [found for _, found in checked if isinstance(found, Sample)]
-        verdicts = self._add(device, good)
+        checked = [self._check(token_space, body) for body in bodies]
+        verdicts = self._add(device, [one for one in checked if isinstance(one, EncodedSample)])
         acks = []
-        for one, found in checked:
-            verdict = verdicts[one] if isinstance(found, Sample) else found
+        for body, found in zip(bodies, checked, strict=True):
+            one = found.id if isinstance(found, EncodedSample) else sample_id(body)
+            verdict = verdicts[one] if isinstance(found, EncodedSample) else found
             if isinstance(verdict, DriftlineError):
                 acks.append(admission.turned_down(one, verdict))
             else:
                 acks.append(admission.stored(one) if verdict else admission.duplicate(one))
         return acks
 
-    def _check(self, token_space: str, item: Sample | DriftlineError) -> Sample | DriftlineError:
-        if isinstance(item, DriftlineError):
-            return item
-        if not self._images_may_leave:
-            item = admission.without_regions(item)
+    def _check(self, token_space: str, body: bytes) -> EncodedSample | DriftlineError:
+        """The sample with the bytes it came in, or why it is not taken."""
         try:
+            sample = EncodedSample.read(body)
+            if not self._images_may_leave:
+                # A device may send what it took under an earlier policy: the tokens are welcome.
+                sample = sample.without_regions()
             admission.check_token_space(token_space, self._line.token_space)
-            admission.check_content(item, self._line.token_space)
+            admission.check_content(sample.sample, self._line.token_space)
         except DriftlineError as error:
             return error
         except Exception:
             # A fault of ours in one sample must not cost the others of its batch.
-            _log.exception("sample.check_failed", sample=item.id.hex())
+            _log.exception("sample.check_failed", sample=sample_id(body).hex())
             return SampleError("the sample could not be checked", reason=Reason.INTERNAL)
-        return item
+        return sample
 
-    def _add(self, device: Device, good: Sequence[Sample]) -> dict[bytes, SampleError | bool]:
+    def _add(
+        self, device: Device, good: Sequence[EncodedSample]
+    ) -> dict[bytes, SampleError | bool]:
         if not good:
             return {}
         try:

@@ -22,7 +22,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.jobs import Label
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
-from driftline_shared.wire import dump_sample, load_sample
+from driftline_shared.wire import EncodedSample, load_sample
 
 WAITING, USED, DROPPED = "waiting", "used", "dropped"
 _SECONDS_A_DAY = 86_400
@@ -48,7 +48,7 @@ class SampleStore:
 
     def add(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[EncodedSample],
         *,
         device_id: str,
         line: str,
@@ -57,7 +57,9 @@ class SampleStore:
         quota: Quota,
         now_unix_s: int,
     ) -> dict[bytes, SampleError | bool]:
-        """Store checked samples in one transaction; by id: True stored, False known, or why not.
+        """Store checked samples, as they came, in one transaction.
+
+        By id: True stored, False known, or why not.
 
         `gate_score`: the kind whose value is kept beside the sample, for the drift score.
         """
@@ -71,13 +73,13 @@ class SampleStore:
                     if sample.id in known or sample.id in verdicts:
                         verdicts.setdefault(sample.id, False)
                         continue
-                    body = dump_sample(sample)
+                    num_bytes = len(sample.body)
                     try:
-                        admission.check_quota(used, len(body), quota)
+                        admission.check_quota(used, num_bytes, quota)
                     except SampleError as error:
                         verdicts[sample.id] = error
                         continue
-                    used = used.plus(len(body))
+                    used = used.plus(num_bytes)
                     verdicts[sample.id] = True
                     connection.execute(
                         insert(tables.samples).values(
@@ -86,10 +88,10 @@ class SampleStore:
                             line=line,
                             token_space=token_space,
                             state=WAITING,
-                            score=sample.scores.get(gate_score),
+                            score=sample.sample.scores.get(gate_score),
                             received_unix_s=now_unix_s,
-                            num_bytes=len(body),
-                            body=body,
+                            num_bytes=num_bytes,
+                            body=sample.body,
                         )
                     )
                 if used != before:

@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc
 
-from driftline_cloud.intake.intake import Intake, Item
+from driftline_cloud.intake.intake import Intake
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared import bounds, wire
-from driftline_shared.errors import DriftlineError, LinkError, Reason
+from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import SampleAck
 
 MAX_BATCH_SAMPLES = 4_096
@@ -40,23 +40,13 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
             async with asyncio.timeout(self._limits.write_s):
                 await context.write(wire.to_acks(acks))
 
-    def _take(self, batch: uplink_pb2.SampleBatch) -> list[SampleAck]:
+    def _take(self, batch: uplink_pb2.EncodedBatch) -> list[SampleAck]:
         bounds.check_device_id(batch.device_id)
         if len(batch.samples) > MAX_BATCH_SAMPLES:
             raise LinkError(
                 f"{len(batch.samples)} samples in one batch, at most {MAX_BATCH_SAMPLES} are read",
                 reason=Reason.BATCH_TOO_LARGE,
             )
-        acks = self._intake.take(
-            batch.device_id, batch.token_space, [_item(message) for message in batch.samples]
-        )
+        acks = self._intake.take(batch.device_id, batch.token_space, batch.samples)
         self._metrics.count_batch(batch.ByteSize(), acks)
         return acks
-
-
-def _item(message: uplink_pb2.Sample) -> Item:
-    """A message as a sample or as the reason why it is none."""
-    try:
-        return message.id, wire.from_sample(message)
-    except DriftlineError as error:
-        return message.id, error

@@ -11,7 +11,6 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import grpc
 import structlog
@@ -21,13 +20,12 @@ from driftline_device.link.settings import LinkSettings
 from driftline_device.link.window import Window
 from driftline_device.spool.spool import Spool
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
-from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
+from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import CALL_ERRORS, as_link_error
 from driftline_shared.status import SampleAck, SampleVerdict
-from driftline_shared.tokens import Sample
-from driftline_shared.wire import from_acks, to_sample
+from driftline_shared.wire import EncodedSample, from_acks
 
 _log = structlog.get_logger(__name__)
 
@@ -204,7 +202,7 @@ class _Stream:
 
     # -- up ---------------------------------------------------------------------------------------
 
-    def requests(self) -> Iterator[uplink_pb2.SampleBatch]:
+    def requests(self) -> Iterator[uplink_pb2.EncodedBatch]:
         """Batches as long as there is something to send; gRPC pulls them in a thread of its own."""
         quiet_since_s = self._clock.monotonic_s()
         try:
@@ -225,24 +223,26 @@ class _Stream:
             self.cancel(LinkError(f"reading the spool failed: {error}", reason=Reason.INTERNAL))
         self._no_more = True
 
-    def _next_batch(self) -> uplink_pb2.SampleBatch | None:
+    def _next_batch(self) -> uplink_pb2.EncodedBatch | None:
         """What may be sent now, noted as under way."""
         with self._lock:
             now_s = self._clock.monotonic_s()
             if self._held.is_set() or now_s < self._pause_until_s or not self._window.room_bytes:
                 return None
-            batch = uplink_pb2.SampleBatch(device_id=self._device_id, token_space=self._token_space)
+            batch = uplink_pb2.EncodedBatch(
+                device_id=self._device_id, token_space=self._token_space
+            )
             for sequence, sample in self._unsent():
-                message = self._message(sample)
-                if message is None:
-                    continue
-                batch.samples.append(message)
+                if not self._settings.images_may_leave:
+                    # The owner may have taken the permission back after it was spooled.
+                    sample = sample.without_regions()
+                batch.samples.append(sample.body)
                 self._window.send(
-                    sample.id, sequence=sequence, num_bytes=message.ByteSize(), now_s=now_s
+                    sample.id, sequence=sequence, num_bytes=len(sample.body), now_s=now_s
                 )
             return batch if batch.samples else None
 
-    def _unsent(self) -> list[tuple[int, Sample]]:
+    def _unsent(self) -> list[tuple[int, EncodedSample]]:
         """The next samples of the spool that are not under way, as many as fit."""
         max_bytes = min(self._settings.batch_bytes, self._window.room_bytes)
         max_samples = min(self._settings.batch_samples, self._window.room_samples)
@@ -257,17 +257,6 @@ class _Stream:
             if unsent:
                 return unsent
             self._window.pass_over(rows[-1][0])
-
-    def _message(self, sample: Sample) -> uplink_pb2.Sample | None:
-        """The message, or nothing for a sample that no cloud can take: it leaves the spool."""
-        if not self._settings.images_may_leave:
-            # The owner may have taken the permission back after the sample was spooled.
-            sample = replace(sample, regions=None)
-        try:
-            return to_sample(sample)
-        except SampleError as error:
-            self._refuse([sample.id], error.reason, str(error))
-            return None
 
     # -- acks -------------------------------------------------------------------------------------
 

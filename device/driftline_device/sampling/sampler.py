@@ -27,7 +27,7 @@ from driftline_shared.tokens import (
     TokenSpace,
     VisualTokens,
 )
-from driftline_shared.wire import dump_sample
+from driftline_shared.wire import EncodedSample
 
 PASSES = 4
 """Stochastic passes K of mutual_information and of the token scorers."""
@@ -155,7 +155,7 @@ class Sampler:
         answer: Answer,
         runtime: Runtime,
         image: NDArray[np.uint8] | None = None,
-    ) -> Sample | None:
+    ) -> EncodedSample | None:
         """The sample to send for this answer, or None; `runtime` is asked for passes if needed.
 
         `image`: (H, W, 3) uint8 RGB, the one asked about; read only where images may leave.
@@ -182,16 +182,16 @@ class Sampler:
             return None
         try:
             sample = self._sample(question, answer, runtime, uncertainty, audit, image)
-            fits = sample is not None and self._budget.spend(sample_bytes(sample))
+            fits = sample is not None and self._budget.spend(len(sample.body) + BATCH_BYTES)
         except SampleError as error:
             self.counts.invalid += 1
             self.last_refusal = str(error)
             return None
-        if not fits:
+        if sample is None or not fits:
             self.counts.over_budget += 1
             return None
         self.counts.sent += 1
-        self.counts.with_regions += sample is not None and sample.regions is not None
+        self.counts.with_regions += sample.sample.regions is not None
         return sample
 
     def _check(self, policy: SamplingPolicy) -> Gate:
@@ -221,7 +221,7 @@ class Sampler:
         uncertainty: Uncertainty,
         audit: bool,
         image: NDArray[np.uint8] | None,
-    ) -> Sample | None:
+    ) -> EncodedSample | None:
         """The coded sample; None if a limit is reached. Asked first, since scoring tokens costs."""
         if not self._budget.admits():
             return None
@@ -232,17 +232,19 @@ class Sampler:
         coded = self._code(answer.tokens, scores, image)
         if coded is None:
             return None
-        return Sample(
-            id=self._new_id(),
-            question=question,
-            answer=answer.text,
-            tokens=coded.tokens,
-            regions=coded.regions,
-            scores=_finite({**answer.scores, uncertainty.kind: uncertainty.score}),
-            priority=1.0 - uncertainty.p_value,
-            created_unix_s=int(self._clock.now_s()),
-            adapter_version=answer.version,
-            audit=audit,
+        return EncodedSample.of(
+            Sample(
+                id=self._new_id(),
+                question=question,
+                answer=answer.text,
+                tokens=coded.tokens,
+                regions=coded.regions,
+                scores=_finite({**answer.scores, uncertainty.kind: uncertainty.score}),
+                priority=1.0 - uncertainty.p_value,
+                created_unix_s=int(self._clock.now_s()),
+                adapter_version=answer.version,
+                audit=audit,
+            )
         )
 
     def _code(
@@ -281,11 +283,6 @@ class Sampler:
             self.last_refusal = str(error)
             return alone
         return both or alone
-
-
-def sample_bytes(sample: Sample) -> int:
-    """Bytes of a sample on the wire, envelope included."""
-    return len(dump_sample(sample)) + BATCH_BYTES
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float]:

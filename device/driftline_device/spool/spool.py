@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from driftline_shared.tokens import Sample
+from driftline_shared.wire import EncodedSample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,18 +44,18 @@ class Spool(Protocol):
     the one evicted. Appending a known id changes nothing.
     """
 
-    def append(self, sample: Sample) -> bool:
+    def append(self, sample: EncodedSample) -> bool:
         """Store `sample` durably; False if it was known already or is not here now.
 
         It is not here if it was evicted at once or if the disk took no more; the latter is logged
-        and counted, and the device goes on. `SampleError` if no cloud could ever take it.
+        and counted, and the device goes on.
         """
 
     def peek(
         self, *, max_bytes: int, max_samples: int, after: int = 0
-    ) -> Sequence[tuple[int, Sample]]:
+    ) -> Sequence[tuple[int, EncodedSample]]:
         """(sequence, sample) in order of arrival with sequence > `after`, at least one if any is
-        left.
+        left. Each sample's `body` is what `append` stored, checked to decode.
         """
 
     def ack(self, ids: Sequence[bytes]) -> int:

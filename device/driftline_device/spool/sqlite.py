@@ -20,8 +20,7 @@ import structlog
 from driftline_device.spool import schema
 from driftline_device.spool.spool import SpoolStats, rank
 from driftline_shared.errors import ConfigError, SampleError
-from driftline_shared.tokens import Sample
-from driftline_shared.wire import dump_sample, load_sample
+from driftline_shared.wire import EncodedSample
 
 VACUUM_PAGES = 512
 """Most pages given back to the disk after one ack: 2 MiB, so that no caller waits long."""
@@ -54,11 +53,10 @@ class SqliteSpool:
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"the spool {path} cannot be opened: {error}") from error
 
-    def append(self, sample: Sample) -> bool:
+    def append(self, sample: EncodedSample) -> bool:
         """Store `sample` durably; False if it was known, evicted at once, or the disk is full."""
-        body = dump_sample(sample)
         try:
-            return self._guard(lambda database: self._append(database, sample, body))
+            return self._guard(lambda database: self._append(database, sample))
         except sqlite3.Error as error:
             with self._lock:
                 self._num_failed += 1
@@ -67,7 +65,7 @@ class SqliteSpool:
 
     def peek(
         self, *, max_bytes: int, max_samples: int, after: int = 0
-    ) -> Sequence[tuple[int, Sample]]:
+    ) -> Sequence[tuple[int, EncodedSample]]:
         """(sequence, sample) in order of arrival with sequence > `after`, at least one if any."""
         try:
             return self._guard(lambda database: self._peek(database, max_bytes, max_samples, after))
@@ -101,20 +99,21 @@ class SqliteSpool:
 
     # -- one transaction each ---------------------------------------------------------------------
 
-    def _append(self, database: sqlite3.Connection, sample: Sample, body: bytes) -> bool:
+    def _append(self, database: sqlite3.Connection, sample: EncodedSample) -> bool:
+        num_bytes = len(sample.body)
         with self._transaction(database) as count:
             if database.execute("SELECT 1 FROM samples WHERE id = ?", (sample.id,)).fetchone():
                 return False
             count["appended"] += 1
-            if len(body) > self._max_bytes:  # would push out everything else and then itself
+            if num_bytes > self._max_bytes:  # would push out everything else and then itself
                 count["evicted"] += 1
                 return False
             sequence = database.execute(
                 "INSERT INTO samples (id, priority, bytes, body) VALUES (?, ?, ?, ?)",
-                (sample.id, rank(sample), len(body), body),
+                (sample.id, rank(sample.sample), num_bytes, sample.body),
             ).lastrowid
             count["samples"] += 1
-            count["bytes"] += len(body)
+            count["bytes"] += num_bytes
             return sequence not in self._evict(database, count)
 
     def _evict(self, database: sqlite3.Connection, count: Counter[str]) -> set[int]:
@@ -138,8 +137,8 @@ class SqliteSpool:
 
     def _peek(
         self, database: sqlite3.Connection, max_bytes: int, max_samples: int, after: int
-    ) -> list[tuple[int, Sample]]:
-        found: list[tuple[int, Sample]] = []
+    ) -> list[tuple[int, EncodedSample]]:
+        found: list[tuple[int, EncodedSample]] = []
         broken: list[tuple[int, str]] = []
         num_bytes = 0
         with closing(database.execute(schema.IN_ORDER, (after,))) as rows:
@@ -149,7 +148,7 @@ class SqliteSpool:
                 if len(found) >= max(1, max_samples) or (found and num_bytes >= max_bytes):
                     break
                 try:
-                    sample = load_sample(body, priority=float(priority))
+                    sample = EncodedSample.read(body, priority=float(priority))
                     if sample.id != sample_id:
                         raise SampleError("row and body name two samples")
                 except (SampleError, TypeError, ValueError) as error:

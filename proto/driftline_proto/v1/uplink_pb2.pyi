@@ -92,6 +92,38 @@ class SampleBatch(_message.Message):
 Global___SampleBatch: _TypeAlias = SampleBatch  # noqa: Y015
 
 @_typing.final
+class EncodedBatch(_message.Message):
+    """A SampleBatch whose samples are serialised already: the same bytes on the wire, so either may be
+    sent and read. What was serialised once is stored and sent as it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_SPACE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    token_space: _builtins.str
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """each a Sample"""
+
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+        token_space: _builtins.str = ...,
+        samples: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "samples", b"samples", "token_space", b"token_space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodedBatch: _TypeAlias = EncodedBatch  # noqa: Y015
+
+@_typing.final
 class Sample(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -37,7 +37,7 @@ class UplinkStub:
         """
         self.Push = channel.stream_stream(
                 '/driftline.v1.Uplink/Push',
-                request_serializer=driftline__proto_dot_v1_dot_uplink__pb2.SampleBatch.SerializeToString,
+                request_serializer=driftline__proto_dot_v1_dot_uplink__pb2.EncodedBatch.SerializeToString,
                 response_deserializer=driftline__proto_dot_v1_dot_uplink__pb2.SampleAcks.FromString,
                 _registered_method=True)
 
@@ -57,7 +57,7 @@ def add_UplinkServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Push': grpc.stream_stream_rpc_method_handler(
                     servicer.Push,
-                    request_deserializer=driftline__proto_dot_v1_dot_uplink__pb2.SampleBatch.FromString,
+                    request_deserializer=driftline__proto_dot_v1_dot_uplink__pb2.EncodedBatch.FromString,
                     response_serializer=driftline__proto_dot_v1_dot_uplink__pb2.SampleAcks.SerializeToString,
             ),
     }
@@ -87,7 +87,7 @@ class Uplink:
             request_iterator,
             target,
             '/driftline.v1.Uplink/Push',
-            driftline__proto_dot_v1_dot_uplink__pb2.SampleBatch.SerializeToString,
+            driftline__proto_dot_v1_dot_uplink__pb2.EncodedBatch.SerializeToString,
             driftline__proto_dot_v1_dot_uplink__pb2.SampleAcks.FromString,
             options,
             channel_credentials,

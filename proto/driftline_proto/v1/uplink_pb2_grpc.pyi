@@ -33,14 +33,14 @@ class UplinkStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UplinkAsyncStub: ...
-    Push: _grpc.StreamStreamMultiCallable[_uplink_pb2.SampleBatch, _uplink_pb2.SampleAcks]
+    Push: _grpc.StreamStreamMultiCallable[_uplink_pb2.EncodedBatch, _uplink_pb2.SampleAcks]
 
 @_typing.type_check_only
 class UplinkAsyncStub(UplinkStub):
     """Samples travel up one stream; every sample is answered by its id."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Push: _aio.StreamStreamMultiCallable[_uplink_pb2.SampleBatch, _uplink_pb2.SampleAcks]  # type: ignore[assignment]
+    Push: _aio.StreamStreamMultiCallable[_uplink_pb2.EncodedBatch, _uplink_pb2.SampleAcks]  # type: ignore[assignment]
 
 class UplinkServicer(metaclass=_abc_1.ABCMeta):
     """Samples travel up one stream; every sample is answered by its id."""
@@ -48,7 +48,7 @@ class UplinkServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Push(
         self,
-        request_iterator: _MaybeAsyncIterator[_uplink_pb2.SampleBatch],
+        request_iterator: _MaybeAsyncIterator[_uplink_pb2.EncodedBatch],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_uplink_pb2.SampleAcks], _abc.AsyncIterator[_uplink_pb2.SampleAcks]]: ...
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_shared.bounds import check_coded_tokens
 from driftline_shared.codec.entropy import BEST_LEVEL, expand, shrink
 from driftline_shared.codec.positions import bitmap_bytes, decode_positions, encode_positions
 from driftline_shared.errors import CodecError, Reason, SampleError
@@ -65,28 +64,23 @@ def decode_tokens(coded: CodedTokens, space: TokenSpace) -> VisualTokens:
     Everything is bounded by `space` and the counts checked here before it is allocated.
     """
     bits = _bits(coded.codec)
-    _check_shape(coded.num_tokens, coded.grid, space)
-    if len(coded.payload) > MAX_SAMPLE_BYTES:
-        raise SampleError("the tokens have too many bytes", reason=Reason.SAMPLE_TOO_LARGE)
-    try:
-        positions, symbols = _read(coded, space.width, bits)
-    except CodecError as error:
-        raise SampleError(f"the tokens do not decode: {error}") from error
+    positions, body = _unpack(coded, space, bits)
+    shape = (coded.num_tokens, space.width)
+    if coded.payload[0] & _CHANNEL_MAJOR:
+        symbols = _from_channel_major(_from_bytes(body, shape[::-1], bits), bits)
+    else:
+        symbols = _from_bytes(body, shape, bits)
     low, step = _range(space, bits)
     values = low + symbols.astype(np.float32) * step
     return VisualTokens(values=values, positions=positions.astype(np.int32), grid=coded.grid)
 
 
-def kept_positions(coded: CodedTokens) -> NDArray[np.int64]:
-    """(K,) int64 rising flat indices of the kept tokens; their values are not read.
+def check_tokens(coded: CodedTokens, space: TokenSpace) -> NDArray[np.int64]:
+    """(K,) int64 rising flat indices of the kept tokens, of bytes that `decode_tokens` decodes.
 
-    Raises SampleError if they cannot be read.
+    Raises what it would raise. Every symbol is a finite value, so none needs to be computed.
     """
-    check_coded_tokens(coded)
-    try:
-        return _read_positions(coded)[0]
-    except CodecError as error:
-        raise SampleError(f"the tokens do not decode: {error}") from error
+    return _unpack(coded, space, _bits(coded.codec))[0]
 
 
 def coded_size_bound(num_tokens: int, space: TokenSpace, codec: str) -> int:
@@ -168,19 +162,22 @@ def _smallest_body(symbols: NDArray[np.uint8], bits: int) -> tuple[int, bytes]:
     return min(bodies, key=lambda body: len(body[1]))
 
 
-def _read(coded: CodedTokens, width: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    positions, offset = _read_positions(coded)
-    header = coded.payload[0]
-    size = _body_bytes(coded.num_tokens, width, bits)
-    body = coded.payload[offset:]
-    if header & _ZSTD:
-        body = expand(body, size)
-    if len(body) != size:
-        raise CodecError(f"{len(body)} bytes of values, {size} are needed")
-    shape = (coded.num_tokens, width)
-    if header & _CHANNEL_MAJOR:
-        return positions, _from_channel_major(_from_bytes(body, shape[::-1], bits), bits)
-    return positions, _from_bytes(body, shape, bits)
+def _unpack(coded: CodedTokens, space: TokenSpace, bits: int) -> tuple[NDArray[np.int64], bytes]:
+    """(K,) positions and the bytes of K x D symbols, out of zstd; SampleError as for decoding."""
+    _check_shape(coded.num_tokens, coded.grid, space)
+    if len(coded.payload) > MAX_SAMPLE_BYTES:
+        raise SampleError("the tokens have too many bytes", reason=Reason.SAMPLE_TOO_LARGE)
+    size = _body_bytes(coded.num_tokens, space.width, bits)
+    try:
+        positions, offset = _read_positions(coded)
+        body = coded.payload[offset:]
+        if coded.payload[0] & _ZSTD:
+            body = expand(body, size)
+        if len(body) != size:
+            raise CodecError(f"{len(body)} bytes of values, {size} are needed")
+    except CodecError as error:
+        raise SampleError(f"the tokens do not decode: {error}") from error
+    return positions, body
 
 
 def _read_positions(coded: CodedTokens) -> tuple[NDArray[np.int64], int]:

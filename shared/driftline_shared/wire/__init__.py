@@ -19,6 +19,7 @@ from driftline_shared.wire.control import (
     to_welcome,
 )
 from driftline_shared.wire.samples import (
+    EncodedSample,
     dump_sample,
     from_ack,
     from_acks,
@@ -26,6 +27,7 @@ from driftline_shared.wire.samples import (
     from_regions,
     from_sample,
     load_sample,
+    sample_id,
     to_ack,
     to_acks,
     to_coded_tokens,
@@ -51,6 +53,7 @@ REASON_KEY = "driftline-reason"
 
 __all__ = [
     "REASON_KEY",
+    "EncodedSample",
     "dump_manifest",
     "dump_sample",
     "from_ack",
@@ -68,6 +71,7 @@ __all__ = [
     "from_update_query",
     "from_welcome",
     "load_sample",
+    "sample_id",
     "to_ack",
     "to_acks",
     "to_blob_request",

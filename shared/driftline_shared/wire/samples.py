@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared import bounds
@@ -133,21 +134,57 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
     return sample
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedSample:
+    """A sample with its wire message, serialised once: what is weighed, stored and sent."""
+
+    sample: Sample
+    body: bytes
+
+    @property
+    def id(self) -> bytes:
+        return self.sample.id
+
+    @classmethod
+    def of(cls, sample: Sample) -> EncodedSample:
+        """Serialise `sample`; `SampleError` if no cloud could take it."""
+        return cls(sample=sample, body=dump_sample(sample))
+
+    @classmethod
+    def read(cls, body: bytes, *, priority: float = 0.0) -> EncodedSample:
+        """Check the bytes of a sample and keep them; `SampleError` if they do not decode."""
+        return cls(sample=load_sample(body, priority=priority), body=body)
+
+    def without_regions(self) -> EncodedSample:
+        """The same sample without parts of its image; serialised anew only if it has any."""
+        if self.sample.regions is None:
+            return self
+        return EncodedSample.of(replace(self.sample, regions=None))
+
+
 def dump_sample(sample: Sample) -> bytes:
-    """A sample as bytes for a store: the wire message, serialized."""
+    """The wire message of a sample, serialised; `SampleError` if no cloud could take it."""
     return to_sample(sample).SerializeToString(deterministic=True)
 
 
 def load_sample(body: bytes, *, priority: float = 0.0) -> Sample:
-    """A sample from the bytes of `dump_sample`; `SampleError` if they do not decode."""
+    """A sample from its wire message, serialised; `SampleError` if the bytes do not decode."""
     if len(body) > bounds.MAX_BATCH_BYTES:
         raise SampleError(f"{len(body)} bytes are no sample", reason=Reason.SAMPLE_TOO_LARGE)
     message = uplink_pb2.Sample()
     try:
         message.ParseFromString(body)
     except Exception as error:  # DecodeError, whose class differs between protobuf back ends
-        raise SampleError("stored bytes are no sample message") from error
+        raise SampleError("the bytes are no sample message") from error
     return from_sample(message, priority=priority)
+
+
+def sample_id(body: bytes) -> bytes:
+    """The id in bytes that are no good sample; empty where they do not even parse."""
+    try:
+        return uplink_pb2.Sample.FromString(body).id
+    except Exception:  # DecodeError, as above
+        return b""
 
 
 def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:

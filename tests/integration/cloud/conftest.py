@@ -26,6 +26,7 @@ from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment, SampleAck
 from tests.fakes.cloud import ReckoningWorkers, bare_pair, start_adapter
+from tests.fakes.samples import as_sent
 
 TIMEOUT_S = 60.0
 
@@ -60,7 +61,7 @@ class RunningCloud:
         self.control.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
 
     def push(self, *batches: uplink_pb2.SampleBatch) -> list[SampleAck]:
-        replies = self.uplink.Push(iter(batches), timeout=TIMEOUT_S)
+        replies = self.uplink.Push(map(as_sent, batches), timeout=TIMEOUT_S)
         return [ack for reply in replies for ack in wire.from_acks(reply)]
 
 

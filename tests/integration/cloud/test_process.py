@@ -21,7 +21,7 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import Enrolment, LineStatus
 from tests.fakes.cloud import make_sample
-from tests.fakes.samples import to_batch
+from tests.fakes.samples import as_sent, to_batch
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +86,9 @@ def _send(address: str, pair: Pair, numbers: range) -> int:
         stub = control_pb2_grpc.ControlStub(channel)
         stub.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
         batch = to_batch("d1", pair.token_space.digest, samples)
-        replies = uplink_pb2_grpc.UplinkStub(channel).Push(iter([batch]), timeout=TIMEOUT_S)
+        replies = uplink_pb2_grpc.UplinkStub(channel).Push(
+            iter([as_sent(batch)]), timeout=TIMEOUT_S
+        )
         return sum(len(reply.acks) for reply in replies)
 
 

@@ -16,6 +16,7 @@ from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.state import hold_state
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update_apply import apply_update
+from driftline_shared.wire import EncodedSample
 from tests.fakes.pair_samples import make_samples
 from tests.fakes.tiny_pair import make_tiny_pair
 
@@ -59,7 +60,7 @@ def cloud(config: CloudConfig) -> Iterator[Cloud]:
 
 def test_a_round_of_the_real_parts_releases_what_a_device_applies(cloud: Cloud, pair: Pair) -> None:
     cloud.store.add(
-        make_samples(pair, 24),
+        [EncodedSample.of(sample) for sample in make_samples(pair, 24)],
         device_id="d1",
         line=cloud.line.id,
         token_space=pair.token_space.digest,

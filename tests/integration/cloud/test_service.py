@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sqlalchemy import select
 
+from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.state import read_port
@@ -165,6 +167,27 @@ def test_health_and_reflection_answer(cloud: RunningCloud) -> None:
 
 
 # -- up ------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_stored_in_the_bytes_it_came_in(cloud: RunningCloud) -> None:
+    """Unknown fields included; bytes that are no message cost the others nothing."""
+    cloud.enrol()
+    first, second = (message.SerializeToString() for message in _messages(cloud, range(2)))
+    second += b"\xfa\x3f\x03new"  # field 1023, three bytes
+    batch = uplink_pb2.EncodedBatch(
+        device_id="d1", token_space=cloud.pair.token_space.digest, samples=[first, b"\xff", second]
+    )
+    (reply,) = cloud.uplink.Push(iter([batch]), timeout=TIMEOUT_S)
+    assert [ack.verdict for ack in wire.from_acks(reply)] == [
+        SampleVerdict.STORED,
+        SampleVerdict.REFUSED,
+        SampleVerdict.STORED,
+    ]
+    database = Database(cloud.config.database)
+    with database.read() as connection:
+        rows = connection.execute(select(tables.samples.c.body).order_by("sequence"))
+        assert list(rows.scalars()) == [first, second]
+    database.close()
 
 
 def test_one_bad_sample_costs_the_others_nothing(cloud: RunningCloud) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from driftline_device.spool.sqlite import SqliteSpool
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import encoded, make_sample
 
 
 def main(path: str, first: int) -> None:
@@ -17,7 +17,7 @@ def main(path: str, first: int) -> None:
             spool.ack([make_sample(number - 3).id])
             os.write(1, f"acked {number - 3}\n".encode())
         # Large ones too, so that a kill may fall between the pages of one row.
-        assert spool.append(make_sample(number, payload_bytes=20_000 if number % 5 else 100))
+        assert spool.append(encoded(number, payload_bytes=20_000 if number % 5 else 100))
         os.write(1, f"kept {number}\n".encode())
 
 

@@ -12,7 +12,7 @@ from driftline_device.link.settings import LinkSettings
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import encoded
 
 
 def main(folder: str, address: str, first: int, num: int) -> None:
@@ -30,7 +30,7 @@ def main(folder: str, address: str, first: int, num: int) -> None:
     link = Link(settings, lambda: enrolment, spool, folder=Path(folder) / "link")
     link.start()
     for number in range(first, first + num):
-        assert spool.append(make_sample(number, payload_bytes=5_000))
+        assert spool.append(encoded(number, payload_bytes=5_000))
         os.write(1, f"kept {number}\n".encode())
         link.wake()
         time.sleep(0.002)  # so that sending and appending mix

@@ -54,7 +54,7 @@ def test_kill_loses_and_doubles_nothing(tmp_path: Path) -> None:
         first += 1_000
         spool = SqliteSpool(path, max_bytes=1 << 30, max_samples=1 << 20)
         stats = spool.stats()
-        samples = [sample for _, sample in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
+        samples = [row.sample for _, row in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
         spool.close()
         numbers = [int.from_bytes(sample.id, "big") for sample in samples]
         assert len(numbers) == len(set(numbers)) == stats.num_samples

@@ -18,8 +18,9 @@ from driftline_shared.errors import Reason
 from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment, SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample, SamplingPolicy
+from driftline_shared.wire import EncodedSample
 from tests.fakes.cloud_server import FakeCloud, PushPlan
-from tests.fakes.samples import make_regions, make_sample
+from tests.fakes.samples import encoded, make_regions, make_sample, to_batch
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -79,7 +80,7 @@ def make_link(cloud: FakeCloud, spool: Spool, tmp_path: Path) -> Iterator[MakeLi
 def fill(spool: Spool, num: int, first: int = 0) -> list[Sample]:
     samples = [make_sample(n) for n in range(first, first + num)]
     for sample in samples:
-        assert spool.append(sample)
+        assert spool.append(EncodedSample.of(sample))
     return samples
 
 
@@ -99,6 +100,16 @@ def test_everything_arrives_once(cloud: FakeCloud, spool: Spool, make_link: Make
     assert (stats.num_sent, stats.num_acked, stats.num_reconnects) == (30, 30, 0)
     assert stats.connected and stats.last_error == "" and stats.num_in_flight == 0
     assert stats.bytes_up > sum(len(sample.tokens.payload) for sample in samples)
+
+
+def test_what_was_spooled_is_what_travels(
+    cloud: FakeCloud, spool: Spool, make_link: MakeLink
+) -> None:
+    """Byte for byte the message that is built field by field."""
+    samples = fill(spool, 3)
+    assert make_link().flush(WAIT_S)
+    batch = to_batch(ENROLMENT.device_id, ENROLMENT.token_space, samples)
+    assert cloud.batches == [batch.SerializeToString(deterministic=True)]
 
 
 def test_samples_held_back_stay_until_they_are_let_go(
@@ -139,7 +150,7 @@ def test_regions_spooled_earlier_leave_only_while_the_owner_allows_it(
 ) -> None:
     samples = [replace(make_sample(n), regions=make_regions(n)) for n in range(6)]
     for sample in samples:
-        assert spool.append(sample)
+        assert spool.append(EncodedSample.of(sample))
     link = make_link(settings={"images_may_leave": allowed})
     assert link.flush(WAIT_S)
     sent = samples if allowed else [replace(sample, regions=None) for sample in samples]
@@ -211,8 +222,8 @@ def test_batches_stay_below_their_bound(
     cloud: FakeCloud, spool: Spool, make_link: MakeLink
 ) -> None:
     for n in range(12):
-        assert spool.append(make_sample(n, payload_bytes=700_000))
-    assert spool.append(make_sample(99, payload_bytes=1 << 20))
+        assert spool.append(encoded(n, payload_bytes=700_000))
+    assert spool.append(encoded(99, payload_bytes=1 << 20))
     link = make_link(settings={"batch_samples": 256})
     assert link.flush(WAIT_S)
     assert len(cloud.stored) == 13
@@ -230,7 +241,7 @@ def test_repeated_and_stray_acks_do_no_harm(
     # `waiting` is acked before it was ever sent: only its own ack may take it from the spool.
     cloud.pushes.append(PushPlan(ack_twice=True, strays=strays))
     samples = [*fill(spool, 25), waiting]
-    assert spool.append(waiting)
+    assert spool.append(EncodedSample.of(waiting))
     link = make_link()
     assert link.flush(WAIT_S)
     assert_all_arrived(cloud, spool, samples)

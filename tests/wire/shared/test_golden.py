@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from driftline_proto.v1 import uplink_pb2
 from driftline_shared.status import SampleVerdict
 from driftline_shared.update import UpdateKind
+from driftline_shared.wire import dump_sample
 from tests.wire.shared.values import GOLDEN
 from tests.wire.shared.write_golden import FIELDS, FOLDER, describe
 
@@ -47,6 +49,13 @@ def test_unknown_fields_are_tolerated(name: str) -> None:
     golden = GOLDEN[name]
     later = (FOLDER / f"{name}.bin").read_bytes() + b"\xfa\x3f\x03new"  # field 1023, three bytes
     assert golden.back(golden.message.FromString(later)) == golden.value
+
+
+def test_an_encoded_batch_is_the_same_bytes() -> None:
+    whole = (FOLDER / "sample_batch.bin").read_bytes()
+    batch = uplink_pb2.EncodedBatch.FromString(whole)
+    assert list(batch.samples) == [dump_sample(sample) for sample in GOLDEN["sample_batch"].value]
+    assert batch.SerializeToString() == whole
 
 
 def test_no_golden_bytes_are_left_over() -> None:

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.tokens import CodedTokens, Grid, Sample
+from driftline_shared.wire import EncodedSample
 
 RUNS = 5
 MAX_BYTES = 1 << 40
@@ -71,15 +72,17 @@ def _open_s(path: Path, num_samples: int) -> float:
     return elapsed
 
 
-def _sample(number: int, payload: bytes, priority: float) -> Sample:
+def _sample(number: int, payload: bytes, priority: float) -> EncodedSample:
     tokens = CodedTokens(codec="int8", num_tokens=32, grid=Grid(rows=8, cols=8), payload=payload)
-    return Sample(
-        id=number.to_bytes(16, "big"),
-        question="what shape is in the image?",
-        answer="circle",
-        tokens=tokens,
-        scores={"entropy": priority},
-        priority=priority,
-        created_unix_s=0,
-        adapter_version=0,
+    return EncodedSample.of(
+        Sample(
+            id=number.to_bytes(16, "big"),
+            question="what shape is in the image?",
+            answer="circle",
+            tokens=tokens,
+            scores={"entropy": priority},
+            priority=priority,
+            created_unix_s=0,
+            adapter_version=0,
+        )
     )

@@ -290,8 +290,8 @@ def test_a_reply_does_not_wait_for_sampling_and_the_sample_is_kept(
         sampled.set()
         until(lambda: device.daemon.snapshot().num_sent == 1)
         device.daemon.stop(0.1)
-        ((_, sample),) = device.daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=9)
-        assert (sample.question, sample.answer) == (
+        ((_, row),) = device.daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=9)
+        assert (row.sample.question, row.sample.answer) == (
             "what?",
             body["choices"][0]["message"]["content"],
         )

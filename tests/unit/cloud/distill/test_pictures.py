@@ -15,7 +15,7 @@ from driftline_cloud.distill.examples import from_samples
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_shared.codec.regions import RegionSettings
-from driftline_shared.codec.tokens import kept_positions
+from driftline_shared.codec.tokens import check_tokens
 from driftline_shared.errors import SampleError
 from driftline_shared.tokens import Grid, RegionLayout, Sample
 from tests.fakes.pair_samples import make_samples
@@ -42,20 +42,22 @@ class Unasked:
 def test_a_view_is_the_picture_with_its_cells(models: Models) -> None:
     [sample] = pictured_samples(models, 1)
     assert sample.regions is not None and sample.regions.layout is RegionLayout.MOSAIC
-    view = pictures.teacher_view(sample, models.pair.token_space.grid)
+    space = models.pair.token_space
+    kept = check_tokens(sample.tokens, space)
+    view = pictures.teacher_view(sample, kept, space.grid)
     error = np.abs(view.astype(int) - draw_picture(0, 96, 96)).mean(axis=-1)
     # (4, 4) mean error of each cell
     cells = error.reshape(4, 24, 4, 24).mean(axis=(1, 3)).reshape(-1)
-    kept = kept_positions(sample.tokens)
     assert cells[kept].mean() < 0.5 * np.delete(cells, kept).mean()
 
 
 def test_a_view_needs_regions_and_their_grid(models: Models) -> None:
     [sample] = pictured_samples(models, 1)
+    kept = check_tokens(sample.tokens, models.pair.token_space)
     with pytest.raises(SampleError, match="no regions"):
-        pictures.teacher_view(replace(sample, regions=None), models.pair.token_space.grid)
+        pictures.teacher_view(replace(sample, regions=None), kept, models.pair.token_space.grid)
     with pytest.raises(SampleError, match="not on"):
-        pictures.teacher_view(sample, Grid(rows=2, cols=8))
+        pictures.teacher_view(sample, kept, Grid(rows=2, cols=8))
 
 
 def test_the_own_tower_sees_the_view_with_all_its_tokens(models: Models) -> None:
@@ -64,7 +66,7 @@ def test_the_own_tower_sees_the_view_with_all_its_tokens(models: Models) -> None
     examples = [replace(one, answer=(5, 2)) for one in from_samples(samples, space)]
     found = pictures.with_own_tokens(models.teacher, samples, examples, space.grid)
     for one, example, sample in zip(found, examples, samples, strict=True):
-        view = pictures.teacher_view(sample, space.grid)
+        view = pictures.teacher_view(sample, example.positions, space.grid)
         tokens = models.teacher.encode([view])[0].numpy()
         np.testing.assert_allclose(one.values, tokens, atol=1e-5)
         assert one.positions.tolist() == list(range(models.teacher.num_tokens))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from driftline_shared.errors import Reason, SampleError, explain
 from driftline_shared.status import SampleVerdict
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
-    MAX_TEXT_CHARS,
     Grid,
     RegionLayout,
     Sample,
@@ -43,10 +41,6 @@ def test_a_sound_sample_passes(space: TokenSpace) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda s: replace(s, id=b"short"), Reason.SAMPLE_ID_INVALID),
-        (lambda s: replace(s, question="  "), Reason.SAMPLE_TEXT_INVALID),
-        (lambda s: replace(s, question="x" * (MAX_TEXT_CHARS + 1)), Reason.SAMPLE_TEXT_INVALID),
-        (lambda s: replace(s, scores={"entropy": math.nan}), Reason.SAMPLE_NOT_FINITE),
         (lambda s: _tokens(s, codec="jpeg"), Reason.SAMPLE_CODEC_UNKNOWN),
         (lambda s: _tokens(s, grid=Grid(rows=4, cols=5)), Reason.SAMPLE_SHAPE),
         (lambda s: _tokens(s, num_tokens=17), Reason.SAMPLE_SHAPE),
@@ -84,7 +78,6 @@ def test_sound_regions_pass(space: TokenSpace) -> None:
         (lambda s: spoil(s, thumbnail=b""), Reason.SAMPLE_PICTURE_INVALID),
         (lambda s: spoil(s, height=320), Reason.SAMPLE_PICTURE_INVALID),
         (lambda s: spoil(s, layout=RegionLayout.WHOLE), Reason.SAMPLE_PICTURE_INVALID),
-        (lambda s: spoil(s, crops=bytes(MAX_SAMPLE_BYTES)), Reason.SAMPLE_TOO_LARGE),
     ],
 )
 def test_broken_regions_have_their_reason(space: TokenSpace, broken, reason: Reason) -> None:
@@ -93,7 +86,7 @@ def test_broken_regions_have_their_reason(space: TokenSpace, broken, reason: Rea
         admission.check_content(sample, space)
     assert caught.value.reason is reason
     assert admission.turned_down(sample.id, caught.value).verdict is SampleVerdict.REFUSED
-    admission.check_content(admission.without_regions(sample), space)
+    admission.check_content(replace(sample, regions=None), space)
 
 
 def test_another_token_space_is_refused(space: TokenSpace) -> None:

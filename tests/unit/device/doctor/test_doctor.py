@@ -40,7 +40,7 @@ from driftline_shared.host.lock import lock_holder, state_lock
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import BASE_MODEL, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
-from tests.fakes.samples import make_sample
+from tests.fakes.samples import encoded
 
 NAMES = [
     *("configuration", "pair", "runtime", "memory", "disk", "daemon"),
@@ -244,7 +244,7 @@ def test_the_spool_of_a_killed_daemon_is_read_with_its_log(tmp_path: Path) -> No
     state, left = tmp_path / "state", tmp_path / "left"
     left.mkdir()
     spool = SqliteSpool(state / "spool.sqlite", max_bytes=1 << 20, max_samples=10)
-    spool.append(make_sample(1))
+    spool.append(encoded(1))
     assert (state / "spool.sqlite-wal").stat().st_size > 0
     for name in ("spool.sqlite", "spool.sqlite-wal"):  # what a power cut leaves
         shutil.copy(state / name, left / name)

@@ -186,7 +186,7 @@ def test_every_uploaded_token_is_a_survivor_at_its_place(
         if sample is None:
             continue
         num_sent += 1
-        tokens = decode_tokens(sample.tokens, pair.token_space)
+        tokens = decode_tokens(sample.sample.tokens, pair.token_space)
         assert tokens.num_tokens == max(1, round(len(survivors) / 2))
         assert set(tokens.positions.tolist()) <= set(survivors.tolist())
         # What arrives at a position is what stands there, up to coding in 8 bits.

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from driftline_device.runtime.runtime import Answer, Runtime
-from driftline_device.sampling.sampler import ImagePermission, Sampler, sample_bytes
+from driftline_device.sampling.sampler import BATCH_BYTES, ImagePermission, Sampler
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared.codec.regions import RegionSettings, compose
-from driftline_shared.codec.tokens import decode_tokens, kept_positions
+from driftline_shared.codec.tokens import check_tokens, decode_tokens
 from driftline_shared.errors import ConfigError, LinkError, PairError
 from driftline_shared.tokens import (
     MAX_TEXT_CHARS,
@@ -24,7 +24,7 @@ from driftline_shared.tokens import (
     SamplingPolicy,
     VisualTokens,
 )
-from driftline_shared.wire import to_sample
+from driftline_shared.wire import dump_sample, to_sample
 from tests.fakes.clock import FakeClock
 from tests.fakes.pictures import draw_picture
 from tests.unit.device.sampling.test_selector import GRID, SPACE, WIDTH
@@ -94,7 +94,14 @@ def consider(
     runtime: Scripted | None = None,
     image: np.ndarray | None = None,
 ) -> Sample | None:
-    return made.consider("what is it?", given, cast(Runtime, runtime or Scripted()), image)
+    found = made.consider("what is it?", given, cast(Runtime, runtime or Scripted()), image)
+    assert found is None or found.body == dump_sample(found.sample)
+    return None if found is None else found.sample
+
+
+def sample_bytes(sample: Sample) -> int:
+    """What the budget counts."""
+    return len(dump_sample(sample)) + BATCH_BYTES
 
 
 def test_an_uncertain_answer_leaves_as_its_best_tokens() -> None:
@@ -304,8 +311,8 @@ def test_regions_show_the_cells_of_the_kept_tokens() -> None:
     sample = consider(made, answer(2.0), image=PICTURE)
     assert sample is not None and sample.regions is not None
     assert sample.regions.layout is RegionLayout.MOSAIC
-    assert kept_positions(sample.tokens).tolist() == [12, 13, 14, 15]
-    back = compose(sample.regions, kept_positions(sample.tokens), GRID).astype(int)
+    assert check_tokens(sample.tokens, SPACE).tolist() == [12, 13, 14, 15]
+    back = compose(sample.regions, check_tokens(sample.tokens, SPACE), GRID).astype(int)
     error = np.abs(back - PICTURE).mean(axis=(1, 2))
     assert error[120:].mean() < 0.6 * error[:120].mean()  # the last row of the grid
 

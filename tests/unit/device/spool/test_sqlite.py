@@ -13,7 +13,8 @@ from driftline_device.spool import schema
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import Sample
-from tests.fakes.samples import make_regions, make_sample
+from driftline_shared.wire import EncodedSample
+from tests.fakes.samples import encoded, make_regions, make_sample
 
 GOLDEN = Path(__file__).resolve().parents[3] / "contract" / "golden" / "spool_1.sql"
 """A spool as the version before regions left it: samples 1 and 2 of three, priorities 1 and 2."""
@@ -36,7 +37,7 @@ def open_spool(path: Path) -> SqliteSpool:
 
 
 def everything(spool: SqliteSpool) -> list[Sample]:
-    return [sample for _, sample in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
+    return [row.sample for _, row in spool.peek(max_bytes=1 << 40, max_samples=1 << 20)]
 
 
 def raw(spool: SqliteSpool) -> sqlite3.Connection:
@@ -47,7 +48,7 @@ def raw(spool: SqliteSpool) -> sqlite3.Connection:
 def test_survives_a_restart_with_its_counts(path: Path) -> None:
     first = open_spool(path)
     for n in range(4):
-        first.append(make_sample(n, priority=n))
+        first.append(encoded(n, priority=n))
     first.ack([make_sample(0).id])
     first.refuse([make_sample(1).id], "sample_shape")
     before = first.stats()
@@ -67,7 +68,7 @@ def test_a_spool_of_before_regions_goes_on(path: Path) -> None:
     old = [make_sample(n, priority=float(n), payload_bytes=24) for n in (1, 2)]
     assert everything(spool) == old
     new = replace(make_sample(7), regions=make_regions(7))
-    assert spool.append(new)
+    assert spool.append(EncodedSample.of(new))
     assert everything(spool) == [*old, new]
     assert spool.ack([sample.id for sample in old]) == 2
     stats = spool.stats()
@@ -129,7 +130,7 @@ def test_space_is_given_back(path: Path) -> None:
     spool = open_spool(path)
     samples = [make_sample(n, payload_bytes=100_000) for n in range(60)]
     for sample in samples:
-        spool.append(sample)
+        spool.append(EncodedSample.of(sample))
     spool.close()
     full_bytes = path.stat().st_size
     spool = open_spool(path)
@@ -143,7 +144,7 @@ def test_space_is_given_back(path: Path) -> None:
 def test_the_file_stays_within_reach_of_its_bound(path: Path) -> None:
     spool = SqliteSpool(path, max_bytes=1 << 20, max_samples=1_000)
     for n in range(600):
-        spool.append(make_sample(n, priority=n % 13, payload_bytes=2_300))
+        spool.append(encoded(n, priority=n % 13, payload_bytes=2_300))
     assert spool.stats().num_evicted > 0
     spool.close()
     assert path.stat().st_size < 2.5 * (1 << 20)
@@ -151,7 +152,7 @@ def test_the_file_stays_within_reach_of_its_bound(path: Path) -> None:
 
 def test_a_poison_row_is_set_apart(spool: SqliteSpool) -> None:
     for n in range(4):
-        spool.append(make_sample(n))
+        spool.append(encoded(n))
     raw(spool).execute("UPDATE samples SET body = x'ffff' WHERE seq = 1")
     raw(spool).execute("UPDATE samples SET body = 'text' WHERE seq = 2")
     raw(spool).execute(
@@ -166,27 +167,27 @@ def test_a_poison_row_is_set_apart(spool: SqliteSpool) -> None:
 
 
 def test_a_full_disk_costs_samples_not_the_device(spool: SqliteSpool) -> None:
-    spool.append(make_sample(0))
+    spool.append(encoded(0))
     pages = raw(spool).execute("PRAGMA page_count").fetchone()[0]
     raw(spool).execute(f"PRAGMA max_page_count={pages}")
-    assert not spool.append(make_sample(1, payload_bytes=100_000))
-    assert not spool.append(make_sample(2, payload_bytes=100_000))
+    assert not spool.append(encoded(1, payload_bytes=100_000))
+    assert not spool.append(encoded(2, payload_bytes=100_000))
     assert spool.stats().num_failed == 2
     assert everything(spool) == [make_sample(0)]
     raw(spool).execute("PRAGMA max_page_count=1000000")
-    assert spool.append(make_sample(1, payload_bytes=100_000))
+    assert spool.append(encoded(1, payload_bytes=100_000))
     assert spool.stats().num_samples == 2
 
 
 def test_acks_a_full_disk_refused_are_made_up_for(spool: SqliteSpool) -> None:
     for n in range(3):
-        spool.append(make_sample(n))
+        spool.append(encoded(n))
     raw(spool).execute("PRAGMA query_only=1")
     assert spool.ack([make_sample(0).id]) == 0
     assert spool.refuse([make_sample(1).id], "sample_shape") == 0
     assert everything(spool) == [make_sample(2)], "settled samples must not be sent again"
     raw(spool).execute("PRAGMA query_only=0")
-    assert spool.append(make_sample(3))
+    assert spool.append(encoded(3))
     stats = spool.stats()
     assert (stats.num_samples, stats.num_acked, stats.num_refused) == (2, 1, 1)
     assert stats.num_failed == 0
@@ -201,7 +202,7 @@ def test_a_broken_file_is_set_aside_at_the_start(path: Path, content: bytes) -> 
     path.write_bytes(content)
     path.with_name("spool.sqlite-wal").write_bytes(b"old log")
     spool = open_spool(path)
-    assert spool.append(make_sample(1))
+    assert spool.append(encoded(1))
     assert everything(spool) == [make_sample(1)]
     spool.close()
     assert path.with_name("spool.sqlite.corrupt").read_bytes() == content
@@ -214,7 +215,7 @@ def test_a_foreign_database_is_set_aside(path: Path) -> None:
         database.execute("PRAGMA user_version=1")
     database.close()
     spool = open_spool(path)
-    assert spool.append(make_sample(1))
+    assert spool.append(encoded(1))
     spool.close()
     assert path.with_name("spool.sqlite.corrupt").exists()
 
@@ -222,7 +223,7 @@ def test_a_foreign_database_is_set_aside(path: Path) -> None:
 def test_a_file_that_breaks_while_open_is_set_aside(path: Path) -> None:
     spool = open_spool(path)
     for n in range(200):
-        spool.append(make_sample(n, payload_bytes=2_000))
+        spool.append(encoded(n, payload_bytes=2_000))
     spool.close()
     content = bytearray(path.read_bytes())
     # Every page but the first few: the database opens, and its rows do not read.
@@ -231,9 +232,9 @@ def test_a_file_that_breaks_while_open_is_set_aside(path: Path) -> None:
     spool = open_spool(path)
     for n in range(1_000, 1_050):
         spool.peek(max_bytes=1 << 20, max_samples=1_000)
-        spool.append(make_sample(n))
+        spool.append(encoded(n))
     assert everything(spool)[-1] == make_sample(1_049)
-    assert spool.append(make_sample(2_000))
+    assert spool.append(encoded(2_000))
     spool.close()
     assert path.with_name("spool.sqlite.corrupt").exists()
 
@@ -247,7 +248,7 @@ def test_a_folder_that_takes_nothing_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_reasons_from_outside_are_bounded(spool: SqliteSpool) -> None:
     for n in range(schema.MAX_REASONS + 5):
-        spool.append(make_sample(n))
+        spool.append(encoded(n))
         spool.refuse([make_sample(n).id], f"reason_{n}")
     refused = spool.stats().refused_by_reason
     assert len(refused) == schema.MAX_REASONS + 1

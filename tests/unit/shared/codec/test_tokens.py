@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from driftline_shared.codec.tokens import (
     TOKEN_CODECS,
+    check_tokens,
     coded_size_bound,
     decode_tokens,
     encode_tokens,
@@ -176,7 +178,10 @@ def decodes_or_is_refused(coded: CodedTokens) -> None:
         tokens = decode_tokens(coded, SPACE)
     except SampleError as error:
         assert error.reason in {Reason.SAMPLE_CORRUPT, Reason.SAMPLE_SHAPE}
+        with pytest.raises(SampleError, match=re.escape(str(error))):
+            check_tokens(coded, SPACE)
         return
+    assert check_tokens(coded, SPACE).tolist() == tokens.positions.tolist()
     assert tokens.values.shape == (coded.num_tokens, SPACE.width)
     assert np.isfinite(tokens.values).all()
 
