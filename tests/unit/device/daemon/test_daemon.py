@@ -280,7 +280,7 @@ def test_a_policy_that_asks_for_images_needs_the_owners_word(
         daemon.stop(1.0)
         rows = daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=99)
     assert len(rows) == 16
-    assert {sample.regions is not None for _, sample in rows} == {allowed}
+    assert {row.sample.regions is not None for _, row in rows} == {allowed}
     status = read_snapshot(tmp_path / "state")
     assert status["images"] == {
         "allowed": allowed,
