@@ -10,6 +10,7 @@ from driftline_shared import bounds
 from driftline_shared.errors import LinkError, Reason, UpdateError
 from driftline_shared.status import BlobRequest, Chunk, UpdateOutcome, UpdateQuery, UpdateReport
 from driftline_shared.update import MAX_TENSORS, Manifest, TensorEntry, UpdateKind
+from driftline_shared.wire.fields import to_message, to_value
 
 _KINDS = {
     UpdateKind.DELTA: downlink_pb2.UPDATE_KIND_DELTA,
@@ -20,12 +21,8 @@ _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 
 def to_update_query(query: UpdateQuery) -> downlink_pb2.CheckRequest:
     """A question for something newer; the oldest of too many failed versions are left out."""
-    return downlink_pb2.CheckRequest(
-        device_id=query.device_id,
-        base_model=query.base_model,
-        adapter_version=query.adapter_version,
-        failed_versions=sorted(query.failed_versions)[-bounds.MAX_FAILED_VERSIONS :],
-    )
+    failed = sorted(query.failed_versions)[-bounds.MAX_FAILED_VERSIONS :]
+    return to_message(downlink_pb2.CheckRequest, query, failed_versions=failed)
 
 
 def from_update_query(message: downlink_pb2.CheckRequest) -> UpdateQuery:
@@ -35,47 +32,17 @@ def from_update_query(message: downlink_pb2.CheckRequest) -> UpdateQuery:
     bounds.check_count("adapter_version", message.adapter_version)
     if len(message.failed_versions) > bounds.MAX_FAILED_VERSIONS:
         raise LinkError("too many failed versions", reason=Reason.MESSAGE_INVALID)
-    return UpdateQuery(
-        device_id=message.device_id,
-        base_model=message.base_model,
-        adapter_version=message.adapter_version,
-        failed_versions=tuple(message.failed_versions),
-    )
+    return to_value(UpdateQuery, message, failed_versions=tuple(message.failed_versions))
 
 
 def to_manifest(manifest: Manifest) -> downlink_pb2.Manifest:
     """A manifest."""
     bounds.check_manifest(manifest)
-    return downlink_pb2.Manifest(
-        format=manifest.format,
-        pair=manifest.pair,
-        base_model=manifest.base_model,
-        token_space=manifest.token_space,
-        base_version=manifest.base_version,
-        target_version=manifest.target_version,
-        base_digest=manifest.base_digest,
-        target_digest=manifest.target_digest,
+    return to_message(
+        downlink_pb2.Manifest,
+        manifest,
         kind=_KINDS[manifest.kind],
-        tensors=[
-            downlink_pb2.TensorEntry(
-                name=entry.name,
-                shape=entry.shape,
-                codec=entry.codec,
-                offset=entry.offset,
-                length=entry.length,
-                digest=entry.digest,
-            )
-            for entry in manifest.tensors
-        ],
-        blob_digest=manifest.blob_digest,
-        blob_bytes=manifest.blob_bytes,
-        raw_bytes=manifest.raw_bytes,
-        created_unix_s=manifest.created_unix_s,
-        expires_unix_s=manifest.expires_unix_s,
-        gate=manifest.gate,
-        round_id=manifest.round_id,
-        num_samples=manifest.num_samples,
-        signature=manifest.signature,
+        tensors=[to_message(downlink_pb2.TensorEntry, entry) for entry in manifest.tensors],
     )
 
 
@@ -87,40 +54,20 @@ def from_manifest(message: downlink_pb2.Manifest) -> Manifest:
             f"kind {message.kind} with {len(message.tensors)} tensors is not readable here",
             reason=Reason.MANIFEST_INVALID,
         )
-    manifest = Manifest(
-        format=message.format,
-        pair=message.pair,
-        base_model=message.base_model,
-        token_space=message.token_space,
-        base_version=message.base_version,
-        target_version=message.target_version,
-        base_digest=message.base_digest,
-        target_digest=message.target_digest,
+    manifest = to_value(
+        Manifest,
+        message,
         kind=kind,
         tensors=tuple(_from_tensor(entry) for entry in message.tensors),
-        blob_digest=message.blob_digest,
-        blob_bytes=message.blob_bytes,
-        raw_bytes=message.raw_bytes,
-        created_unix_s=message.created_unix_s,
-        expires_unix_s=message.expires_unix_s,
         gate=dict(message.gate),
-        round_id=message.round_id,
-        num_samples=message.num_samples,
-        signature=message.signature,
     )
     bounds.check_manifest(manifest)
     return manifest
 
 
 def _from_tensor(message: downlink_pb2.TensorEntry) -> TensorEntry:
-    return TensorEntry(
-        name=message.name,
-        shape=tuple(message.shape[: bounds.MAX_DIMENSIONS + 1]),
-        codec=message.codec,
-        offset=message.offset,
-        length=message.length,
-        digest=message.digest,
-    )
+    shape = tuple(message.shape[: bounds.MAX_DIMENSIONS + 1])
+    return to_value(TensorEntry, message, shape=shape)
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
@@ -131,16 +78,14 @@ def dump_manifest(manifest: Manifest) -> bytes:
 def to_blob_request(request: BlobRequest) -> downlink_pb2.FetchRequest:
     """A request for the bytes of a blob."""
     bounds.check_digest(request.digest)
-    return downlink_pb2.FetchRequest(
-        device_id=request.device_id, digest=request.digest, offset=request.offset
-    )
+    return to_message(downlink_pb2.FetchRequest, request)
 
 
 def from_blob_request(message: downlink_pb2.FetchRequest) -> BlobRequest:
     """A checked request; whether the offset lies in the blob is the store's to say."""
     bounds.check_device_id(message.device_id)
     bounds.check_digest(message.digest)
-    return BlobRequest(device_id=message.device_id, digest=message.digest, offset=message.offset)
+    return to_value(BlobRequest, message)
 
 
 def to_chunk(chunk: Chunk) -> downlink_pb2.Chunk:
@@ -160,11 +105,10 @@ def from_chunk(message: downlink_pb2.Chunk) -> Chunk:
 def to_report(device_id: str, report: UpdateReport) -> downlink_pb2.ReportRequest:
     """A report; numbers that are not finite are left out, a long detail is cut."""
     numbers = {name: value for name, value in report.numbers.items() if math.isfinite(value)}
-    return downlink_pb2.ReportRequest(
+    return to_message(
+        downlink_pb2.ReportRequest,
+        report,
         device_id=device_id,
-        version=report.version,
-        outcome=report.outcome,
-        reason=report.reason,
         detail=bounds.cut(report.detail),
         numbers=numbers,
     )
@@ -175,10 +119,10 @@ def from_report(message: downlink_pb2.ReportRequest) -> tuple[str, UpdateReport]
     bounds.check_device_id(message.device_id)
     if message.outcome not in set(UpdateOutcome):
         raise LinkError("outcome is not known here", reason=Reason.MESSAGE_INVALID)
-    report = UpdateReport(
-        version=message.version,
+    report = to_value(
+        UpdateReport,
+        message,
         outcome=UpdateOutcome(message.outcome),
-        reason=message.reason,
         detail=bounds.cut(message.detail),
         numbers=bounds.numbers(message.numbers),
     )
