@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_state_path
 from pydantic import Field, field_serializer, field_validator
@@ -20,13 +19,14 @@ from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
 from driftline_device.daemon.settings import DaemonSettings
-from driftline_device.runtime.factory import DEFAULT_PROVIDERS, CompressionChoice, RuntimeName
+from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
 from driftline_device.runtime.runtime import UploadFrom
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
 from driftline_shared.codec.regions import RegionSettings
+from driftline_shared.program.compressor import CompressorSettings
 from driftline_shared.program.config import (
     NESTED,
     LogConfig,
@@ -60,7 +60,7 @@ class DeviceLogConfig(LogConfig):
     keep: int = setting(3, "older ones that stay beside it", ge=1, le=100)
 
 
-class DeviceConfig(ProgramSettings, DaemonSettings):
+class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     """Everything `driftline device` reads. Times in seconds."""
 
     model_config = SettingsConfigDict(
@@ -95,14 +95,6 @@ class DeviceConfig(ProgramSettings, DaemonSettings):
         "of onnxruntime, in order of preference; those that are not installed are passed over, the "
         "CPU comes last by itself",
     )
-    compressor: str = setting(
-        "",
-        "a method that drops or merges visual tokens, see [compression](compression.md); empty: "
-        "none. Needs `runtime` torch",
-    )
-    compressor_options: dict[str, Any] = setting(
-        {}, "a table of the method's options, for example `compressor_options.keep`"
-    )
     upload_from: UploadFrom = setting(
         "all",
         "what may be sent beside a compressor: `all` tokens of the tower, or its `survivors`",
@@ -131,15 +123,6 @@ class DeviceConfig(ProgramSettings, DaemonSettings):
     regions: RegionSettings = RegionSettings()
     frames: FrameSettings = FrameSettings()
     folder: FolderSettings = FolderSettings()
-
-    @property
-    def compression(self) -> CompressionChoice | None:
-        """The compressor that is wanted, if any."""
-        if not self.compressor:
-            return None
-        return CompressionChoice(
-            name=self.compressor, options=self.compressor_options, upload_from=self.upload_from
-        )
 
     @property
     def log_file(self) -> LogFile | None:

@@ -18,6 +18,7 @@ from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import UpdateError
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
 from tests.fakes.runtime import FakeRuntime, adapter, picture
 from tests.fakes.tiny_export import make_tiny_export
@@ -65,9 +66,9 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == COMPRESSED:
         pair = load_pair(make_tiny_pair(folder))
-        options = {"keep": 0.25, "layer": 1}
+        choice = CompressorChoice(name=COMPRESSED, options={"keep": 0.25, "layer": 1})
         return Subject(
-            make=lambda: TorchRuntime(pair, compressor=COMPRESSED, compressor_options=options),
+            make=lambda: TorchRuntime(pair, compressor=choice),
             questions=images,
             other=moved,
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import model_validator
 
-from driftline_shared.program.section import Section, read_section, setting
+from driftline_shared.program.compressor import CompressorSettings
+from driftline_shared.program.section import read_section, setting
 
 
-class DistilSettings(Section):
+class DistilSettings(CompressorSettings):
     """Every constant of algorithms.md, section 2. The defaults were tuned on `tiny`."""
 
     a1: float = setting(1.0, "loss weight of the pseudo-label; 0: off", ge=0, le=1e3)
@@ -68,12 +68,6 @@ class DistilSettings(Section):
         ge=0,
         le=1 << 50,
     )
-    compressor: str = setting(
-        "",
-        "what drops visual tokens on the devices, so that the student learns under it, see "
-        "[compression](compression.md); empty: none. Teachers read all tokens",
-    )
-    compressor_options: dict[str, Any] = setting({}, "a table of the method's options")
 
     @model_validator(mode="after")
     def _rising(self) -> DistilSettings:

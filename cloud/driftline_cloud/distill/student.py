@@ -114,15 +114,15 @@ def _translated(pair: Pair, teacher: MultimodalModel) -> MultimodalModel:
 
 def check_compression(pair: Pair, settings: DistilSettings) -> None:
     """Raises ConfigError where the student of `pair` cannot read samples as `settings` say."""
-    name = settings.compressor
-    if not name:
+    choice = settings.compressor_choice
+    if choice is None:
         return
-    check_compressor(pair.student_dir, name, settings.compressor_options)
-    if reads_tower(name):
+    check_compressor(pair.student_dir, choice)
+    if reads_tower(choice.name):
         raise ConfigError(
-            f"distil.compressor: {name} works in the vision tower, which the cloud does not run: "
-            'leave it empty and set upload_from = "survivors" on the devices, whose samples then '
-            "hold what the student was given to read"
+            f"distil.compressor: {choice.name} works in the vision tower, which the cloud does not "
+            'run: leave it empty and set upload_from = "survivors" on the devices, whose samples '
+            "then hold what the student was given to read"
         )
 
 
@@ -131,15 +131,11 @@ def as_on_devices(models: Models, settings: DistilSettings) -> Models:
 
     Raises ConfigError as `check_compression`.
     """
-    if not settings.compressor:
+    choice = settings.compressor_choice
+    if choice is None:
         return models
     check_compression(models.pair, settings)
-    student = compressed(
-        models.student,
-        models.pair.student_dir,
-        settings.compressor,
-        settings.compressor_options,
-    )
+    student = compressed(models.student, models.pair.student_dir, choice)
     return replace(models, student=student)
 
 

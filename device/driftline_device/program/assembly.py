@@ -48,7 +48,8 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
         threads=config.threads,
         precision=config.precision,
         providers=config.providers,
-        compression=config.compression,
+        compressor=config.compressor_choice,
+        upload_from=config.upload_from,
     )
 
 

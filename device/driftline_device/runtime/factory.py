@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from driftline_device.runtime.onnx.prepared import read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ things to do.
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompressionChoice:
-    """A compressor by name, its options, and which tokens may be sent."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    upload_from: UploadFrom = "all"
-
-
 def make_runtime(
     pair: Pair,
     *,
@@ -47,22 +38,23 @@ def make_runtime(
     threads: int | None = None,
     precision: str = "",
     providers: Sequence[str] = DEFAULT_PROVIDERS,
-    compression: CompressionChoice | None = None,
+    compressor: CompressorChoice | None = None,
+    upload_from: UploadFrom = "all",
 ) -> Runtime:
     """The runtime `name` with version 0 of `pair`; ConfigError if its packages are missing.
 
     `device`: cpu or cuda, for torch. `threads`: of the CPU; None: what was prepared, else 1; 0: the
     library's choice. `precision`: of an export's graphs; empty: what was prepared, else int8.
-    `providers`: of onnxruntime, in order of preference. `compression`: for torch; ConfigError for
-    a name or option that is wrong.
+    `providers`: of onnxruntime, in order of preference. `compressor`, `upload_from`: for
+    torch; ConfigError for a name or option that is wrong.
     """
     if name == "auto":
         name = "torch" if pair.exported is None else "onnx"
-    if name == "onnx" and compression is not None:
-        raise ConfigError(no_compressor_on_onnx(compression.name))
+    if name == "onnx" and compressor is not None:
+        raise ConfigError(no_compressor_on_onnx(compressor.name))
     with needs_extra(f"runtime {name!r}", _EXTRAS[name], instead=_WITHOUT_TORCH):
         if name == "torch":
-            return _torch(pair, device, threads, compression)
+            return _torch(pair, device, threads, compressor, upload_from)
         return _onnx(pair, threads, precision, providers)
 
 
@@ -75,22 +67,24 @@ def no_compressor_on_onnx(name: str) -> str:
 
 
 def _torch(
-    pair: Pair, device: str, threads: int | None, compression: CompressionChoice | None
+    pair: Pair,
+    device: str,
+    threads: int | None,
+    compressor: CompressorChoice | None,
+    upload_from: UploadFrom,
 ) -> Runtime:
     from driftline_device.runtime.torch.runtime import TorchRuntime
 
     threads = DEFAULT_THREADS if threads is None else threads
-    chosen = compression or CompressionChoice(name="")
     runtime = TorchRuntime(
         pair,
         device=device,
         threads=threads or None,
-        compressor=chosen.name,
-        compressor_options=chosen.options,
-        upload_from=chosen.upload_from,
+        compressor=compressor,
+        upload_from=upload_from,
     )
-    if compression is not None:
-        _tell_if_not_made_for(compression.name, pair)
+    if compressor is not None:
+        _tell_if_not_made_for(compressor.name, pair)
     return runtime
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
@@ -13,6 +11,7 @@ from driftline_shared.models.compression.loading import check_compressor, compre
 from driftline_shared.models.families import family_of
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Pair, Quantization
+from driftline_shared.program.compressor import CompressorChoice
 
 
 def load_model(
@@ -65,18 +64,16 @@ def load_student(
     *,
     twin: bool = False,
     device: str = "cpu",
-    compressor: str = "",
-    compressor_options: Mapping[str, Any] | None = None,
+    compressor: CompressorChoice | None = None,
 ) -> MultimodalModel:
     """The student of a pair with its adapter at version 0, quantized as devices run it.
 
     `twin`: its exact dequantized copy in floating point, for training. `compressor`: the method
-    that it reads images through, empty for none; ConfigError where name, `compressor_options` or
-    trained weights are not right, before anything is loaded.
+    that it reads images through; ConfigError where its name, options or trained weights are not
+    right, before anything is loaded.
     """
-    options = compressor_options or {}
-    if compressor:
-        check_compressor(pair.student_dir, compressor, options)
+    if compressor is not None:
+        check_compressor(pair.student_dir, compressor)
     student = load_model(
         pair.student_dir,
         prompt=pair.student.prompt,
@@ -87,4 +84,4 @@ def load_student(
         dtype=pair.student.dtype,
         canvas=pair.canvas,
     )
-    return compressed(student, pair.student_dir, compressor, options) if compressor else student
+    return student if compressor is None else compressed(student, pair.student_dir, compressor)

@@ -20,6 +20,7 @@ from driftline_shared.models.compression.compressor import Options
 from driftline_shared.models.compression.loading import compressed
 from driftline_shared.models.compression.table import METHODS, checked
 from driftline_shared.models.loading import load_model
+from driftline_shared.program.compressor import CompressorChoice
 from tests.fakes.tiny_pair import NUM_TOKENS, PROMPT, random_image, save_llava
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,8 +65,8 @@ def test_the_settings_are_such_as_a_device_takes(tmp_path: Path) -> None:
     file = tmp_path / "device.toml"
     file.write_text(toml)
     config = load_config(file, None, {})
-    assert config.compression is not None
-    assert config.compression.options == tomllib.loads(toml)["compressor_options"]
+    assert config.compressor_choice is not None
+    assert config.compressor_choice.options == tomllib.loads(toml)["compressor_options"]
     checked(config.compressor, config.compressor_options)
 
 
@@ -115,7 +116,7 @@ def test_the_example_runs_as_it_stands(folder: Path, capsys: pytest.CaptureFixtu
 def test_the_example_changes_nothing_where_all_is_kept(folder: Path) -> None:
     plain = load_model(folder, prompt=PROMPT)
     image = random_image(1)
-    whole = compressed(plain, folder, NAME, {"keep": 1.0})
+    whole = compressed(plain, folder, CompressorChoice(name=NAME, options={"keep": 1.0}))
     batch = plain.batch(
         plain.project(plain.encode([image])), torch.arange(NUM_TOKENS)[None], [QUESTION]
     )

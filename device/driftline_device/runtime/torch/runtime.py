@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from driftline_shared.errors import ConfigError, PairError, UpdateError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.loading import load_student
 from driftline_shared.pair.pair import Pair
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
 
 MAX_BATCH = 16
@@ -41,8 +41,7 @@ class TorchRuntime(TorchSession):
         adapter: Adapter | None = None,
         version: int = 0,
         max_batch: int = MAX_BATCH,
-        compressor: str = "",
-        compressor_options: Mapping[str, Any] | None = None,
+        compressor: CompressorChoice | None = None,
         upload_from: UploadFrom = "all",
     ) -> None:
         """Load the student quantized as the pair says; `adapter` None is version 0.
@@ -56,9 +55,7 @@ class TorchRuntime(TorchSession):
             raise ConfigError("threads and max_batch are 1 or more")
         if threads is not None:
             torch.set_num_threads(threads)
-        model = load_student(
-            pair, device=device, compressor=compressor, compressor_options=compressor_options
-        )
+        model = load_student(pair, device=device, compressor=compressor)
         if model.grid != pair.token_space.grid:
             raise PairError(
                 f"{pair.name}: the tower gives tokens on {model.grid}, the token space says "

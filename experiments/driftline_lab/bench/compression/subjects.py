@@ -20,6 +20,7 @@ from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model, load_student, load_teacher
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.program.compressor import CompressorChoice
 
 Side = Literal["teacher", "student"]
 Task = Literal["easyvqa", "openmoji", "tiny-video"]
@@ -62,7 +63,11 @@ class Subject:
 
     def behind(self, cell: Cell) -> CompressedModel:
         """The model with a method; ConfigError where it does not fit or lacks trained weights."""
-        return compressed(self.model, self.folder, cell.method, cell.options)
+        return compressed(
+            self.model,
+            self.folder,
+            CompressorChoice(name=cell.method, options=cell.options),
+        )
 
 
 def load_subject(name: str, side: Side) -> Subject:

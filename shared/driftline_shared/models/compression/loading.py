@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,6 +17,7 @@ from driftline_shared.models.compression.compressor import TokenCompressor
 from driftline_shared.models.compression.table import METHODS, checked, configured
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.tokens import Grid
 
 
@@ -27,14 +26,14 @@ def weights_file(model_dir: Path, name: str) -> Path:
     return model_dir / f"compressor.{name}.safetensors"
 
 
-def check_compressor(model_dir: Path, name: str, options: Mapping[str, Any]) -> None:
+def check_compressor(model_dir: Path, choice: CompressorChoice) -> None:
     """Raises ConfigError for a wrong name or option, and where trained weights are missing."""
-    checked(name, options)
-    file = weights_file(model_dir, name)
-    if METHODS[name].trained and not file.is_file():
+    checked(choice.name, choice.options)
+    file = weights_file(model_dir, choice.name)
+    if METHODS[choice.name].trained and not file.is_file():
         raise ConfigError(
-            f"compressor {name} is a trained method and {file} is missing: make it with "
-            f"`driftline lab train-compressor {name} --out DIR`"
+            f"compressor {choice.name} is a trained method and {file} is missing: make it with "
+            f"`driftline lab train-compressor {choice.name} --out DIR`"
         )
 
 
@@ -56,18 +55,19 @@ def is_made_for(name: str, grid: Grid) -> bool:
 
 
 def compressed(
-    model: MultimodalModel, model_dir: Path, name: str, options: Mapping[str, Any]
+    model: MultimodalModel, model_dir: Path, choice: CompressorChoice
 ) -> CompressedModel:
-    """`model`, as loaded from `model_dir`, behind the method `name`; it shares all its weights.
+    """`model`, as loaded from `model_dir`, behind the method `choice`; it shares all its weights.
 
     Raises ConfigError as `check_compressor`, PairError for a model that the driver cannot run.
     """
-    check_compressor(model_dir, name, options)
+    check_compressor(model_dir, choice)
+    name = choice.name
     if not isinstance(model, FamilyModel):
         raise PairError(f"compressor {name} needs a checkpoint, not a {type(model).__name__}")
     found = _read(weights_file(model_dir, name))
     weights = {key: tensor.to(model.device) for key, tensor in found.items()}
-    return CompressedModel(model, configured(name, options, facts_of(model), weights))
+    return CompressedModel(model, configured(name, choice.options, facts_of(model), weights))
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from driftline_device.config import load_config
 from driftline_device.doctor.machine import check_compressor
 from driftline_device.program.assembly import runtime_for
-from driftline_device.runtime.factory import CompressionChoice, make_runtime
+from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.calibration import calibrate
@@ -30,6 +30,7 @@ from driftline_shared.models.compression.table import METHODS, checked
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_student
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.tokens import SamplingPolicy, VisualTokens
 from tests.fakes.clock import FakeClock
 from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, make_tiny_pair, random_image
@@ -76,7 +77,8 @@ def said(plain: TorchRuntime) -> list[Answer]:
 def compressing(
     pair: Pair, name: str, options: Mapping[str, Any], upload_from: UploadFrom = "all"
 ) -> TorchRuntime:
-    return TorchRuntime(pair, compressor=name, compressor_options=options, upload_from=upload_from)
+    choice = CompressorChoice(name=name, options=options)
+    return TorchRuntime(pair, compressor=choice, upload_from=upload_from)
 
 
 def same_tokens(found: VisualTokens, expected: VisualTokens) -> None:
@@ -211,8 +213,7 @@ def test_a_batch_answers_as_one_by_one_where_pictures_keep_different_numbers(pai
     together = runtime.answer(ASKED)
     blocks = TorchRuntime(
         pair,
-        compressor="prumerge",
-        compressor_options={"adaptive": True},
+        compressor=CompressorChoice(name="prumerge", options={"adaptive": True}),
         upload_from="survivors",
         max_batch=1,
     ).answer(ASKED)
@@ -254,7 +255,7 @@ def test_a_wrong_compressor_ends_the_start(
 
 def test_an_export_takes_no_compressor(pair: Pair) -> None:
     with pytest.raises(ConfigError, match='runtime = "torch"'):
-        make_runtime(pair, name="onnx", compression=CompressionChoice(name="fastv"))
+        make_runtime(pair, name="onnx", compressor=CompressorChoice(name="fastv"))
 
 
 def test_settings_of_a_file_and_of_the_environment_reach_the_method(
@@ -267,7 +268,7 @@ def test_settings_of_a_file_and_of_the_environment_reach_the_method(
         "DRIFTLINE_DEVICE_UPLOAD_FROM": "survivors",
     }
     config = load_config(file, {}, {})
-    assert config.compression == CompressionChoice(name="fastv", options={"layer": 1})
+    assert config.compressor_choice == CompressorChoice(name="fastv", options={"layer": 1})
     with pytest.MonkeyPatch.context() as patch:
         for key, value in environment.items():
             patch.setenv(key, value)
@@ -278,8 +279,8 @@ def test_settings_of_a_file_and_of_the_environment_reach_the_method(
 
 def test_a_method_for_clips_says_so_on_images(pair: Pair) -> None:
     with structlog.testing.capture_logs() as logs:
-        make_runtime(pair, compression=CompressionChoice(name="vidcom2"))
-        make_runtime(pair, compression=CompressionChoice(name="fastv"))
+        make_runtime(pair, compressor=CompressorChoice(name="vidcom2"))
+        make_runtime(pair, compressor=CompressorChoice(name="fastv"))
     told = [log for log in logs if log["event"] == "compressor.not_made_for_this"]
     assert [(log["compressor"], log["reads"]) for log in told] == [("vidcom2", "images")]
 

@@ -43,6 +43,7 @@ from driftline_shared.models.compression.table import configured
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import answer_places
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.program.compressor import CompressorChoice
 from tests.fakes.tiny_pair import make_tiny_pair
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -161,7 +162,8 @@ def test_training_writes_a_new_pair_that_reads_as_trained(
     assert made.token_space.digest == pair.token_space.digest
     assert not (out / "gate.safetensors").exists()
     model = load_model(made.student_dir, prompt=made.prompt)
-    driven = compressed(model, made.student_dir, method, TRAINED[method])
+    choice = CompressorChoice(name=method, options=TRAINED[method])
+    driven = compressed(model, made.student_dir, choice)
     segment = views[0].segments[0]
     with torch.no_grad():
         _, hidden = reading.states(views[:1], [[segment]])
