@@ -25,6 +25,7 @@ from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifes
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.phases import Phase, UpdateState
 from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
+from driftline_device.updates.rollback import Rollback
 from driftline_device.updates.settings import UpdateSettings
 from driftline_device.updates.slots import BASE_VERSION, Slots
 from driftline_device.updates.watch import (
@@ -84,6 +85,9 @@ class Applier:
         self._settings = settings or UpdateSettings()
         self._base: Adapter = runtime.adapter()
         self._adapter = self._base
+        self._rollback = Rollback(
+            self._slots, self._journal, base=self._base, base_model=runtime.base_model
+        )
         self._watch = Watch(self._settings.watch)
         self._watch_lock = threading.Lock()
         self._pending: Watching | Reason | None = None
@@ -111,7 +115,7 @@ class Applier:
         return list(self._pauses_ms)
 
     def answered(self, question: Question, answer: Answer) -> None:
-        """Tell the watch of an answer; cheap, for the thread that answers."""
+        """Count an answer in the watch; cheap, for the thread that answers."""
         with self._watch_lock:
             self._note(self._watch.answered(question, answer))
             if self.state.num_starts and not self._alive:
@@ -119,7 +123,7 @@ class Applier:
                 self.wake.set()
 
     def errored(self) -> None:
-        """Tell the watch that the model raised an error instead of an answer."""
+        """Count in the watch that the model raised an error instead of an answer."""
         with self._watch_lock:
             self._note(self._watch.failed())
 
@@ -213,8 +217,7 @@ class Applier:
             reason = pending if isinstance(pending, Reason) else reasons[pending]
             self._journal.remember(version, reason)
             self._leave(reason)
-            adapter, earlier = self._in_force()
-            self._load(adapter, earlier)
+            self._load(*self._rollback.in_force())
 
     def install(self, manifest: Manifest, link: UpdateLink) -> None:
         """One offer, to its end: active, failed, refused, or begun again later."""
@@ -314,7 +317,7 @@ class Applier:
             _log.exception("update.swap_raised")
             self._journal.remember(version, Reason.PROBE_ERROR)
             self._slots.fall_back(base_model=self._runtime.base_model)
-            self._load(*self._in_force())
+            self._load(*self._rollback.in_force())
             self._fail(Reason.PROBE_ERROR, _short(error))
             return
         self._pauses_ms.append(pause_ms)
@@ -330,17 +333,9 @@ class Applier:
 
     def _confirm(self, kept: list[tuple[Question, float]]) -> bool:
         """Whether the version in force is far less sure than the earlier one on `kept`."""
-        pointer = self._slots.pointer()
-        earlier = self._base
+        old: list[float] = []
         try:
-            if pointer.previous is not None:
-                earlier = self._slots.load(
-                    pointer.previous,
-                    pointer.previous_version,
-                    base_model=self._runtime.base_model,
-                ).adapter
-            old: list[float] = []
-            with self._runtime.trial(earlier) as trial:
+            with self._runtime.trial(self._rollback.earlier()) as trial:
                 for question, _ in kept:
                     old += [uncertainty(answer) for answer in trial.answer([question])]
         except DriftlineError as error:
@@ -349,17 +344,10 @@ class Applier:
         return is_less_sure([score for _, score in kept], old, self._settings.watch)
 
     def _leave(self, reason: Reason) -> None:
-        """Point to the earlier version, persist it; the caller loads it."""
-        left = self.state.version
-        earlier = self._slots.fall_back(base_model=self._runtime.base_model)
+        """Roll back; the caller loads what is in force then."""
         with self._watch_lock:
             self._watch.stop()
-        self._journal.save(phases.roll_back(self.state, earlier, reason))
-        _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
-
-    def _in_force(self) -> tuple[Adapter, int]:
-        loaded = self._slots.recover(base_model=self._runtime.base_model)
-        return (loaded.adapter, loaded.version) if loaded else (self._base, BASE_VERSION)
+        self._rollback.leave(reason)
 
     def _load(self, adapter: Adapter, version: int) -> float:
         pause_ms = 0.0

@@ -1,0 +1,49 @@
+"""Rolling back: leave the version in force for the one before it, or for the base model.
+
+Order: the caller has written down that the version failed (it is never tried again); then the
+pointer of the slots moves, in one rename; then the state says so. A kill between any two of these
+is settled by the next start (`phases.restart`). Loading what is in force then comes last.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from driftline_device.updates import phases
+from driftline_device.updates.journal import Journal
+from driftline_device.updates.slots import BASE_VERSION, Slots
+from driftline_shared.errors import Reason
+from driftline_shared.update import Adapter
+
+_log = structlog.get_logger(__name__)
+
+
+class Rollback:
+    """The way back from one version, on `slots` and `journal`; `base` is version 0."""
+
+    def __init__(self, slots: Slots, journal: Journal, *, base: Adapter, base_model: str) -> None:
+        self._slots = slots
+        self._journal = journal
+        self._base = base
+        self._base_model = base_model
+
+    def leave(self, reason: Reason) -> None:
+        """Point to the earlier version and persist it; load `in_force` next."""
+        left = self._journal.state.version
+        earlier = self._slots.fall_back(base_model=self._base_model)
+        self._journal.save(phases.roll_back(self._journal.state, earlier, reason))
+        _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
+
+    def in_force(self) -> tuple[Adapter, int]:
+        """Adapter and version that the pointer names now."""
+        loaded = self._slots.recover(base_model=self._base_model)
+        return (loaded.adapter, loaded.version) if loaded else (self._base, BASE_VERSION)
+
+    def earlier(self) -> Adapter:
+        """The adapter a roll-back would return to; UpdateError where its slot cannot be read."""
+        pointer = self._slots.pointer()
+        if pointer.previous is None:
+            return self._base
+        return self._slots.load(
+            pointer.previous, pointer.previous_version, base_model=self._base_model
+        ).adapter
