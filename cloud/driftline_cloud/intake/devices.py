@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, insert, select, update
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
+from driftline_shared.status import DeviceStatus, Enrolment, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
+
+_REPORT = TypeAdapter(UpdateReport)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +132,9 @@ class DeviceRegister:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [_report(row) for row in connection.execute(query).mappings()]
+            return [
+                _REPORT.validate_python(dict(row)) for row in connection.execute(query).mappings()
+            ]
 
     def failed_versions(self, device_id: str) -> frozenset[int]:
         """Versions whose update the device refused, failed or rolled back."""
@@ -172,14 +177,4 @@ def _find(connection: Connection, device_id: str) -> Device | None:
 def _update(connection: Connection, device_id: str, values: Mapping[str, Any]) -> None:
     connection.execute(
         update(tables.devices).where(tables.devices.c.device_id == device_id).values(**values)
-    )
-
-
-def _report(row: Mapping[Any, Any]) -> UpdateReport:
-    return UpdateReport(
-        version=row["version"],
-        outcome=UpdateOutcome(row["outcome"]),
-        reason=row["reason"],
-        detail=row["detail"],
-        numbers=dict(row["numbers"]),
     )

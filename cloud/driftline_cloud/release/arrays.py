@@ -8,31 +8,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from driftline_cloud.release.packer import Packed
+from driftline_shared.codec.adapters import adapter_from_bytes
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.durable import write_atomic
-from driftline_shared.update import Adapter, TensorEntry, UpdateKind
+from driftline_shared.update import TensorEntry, UpdateKind
 
 Arrays = dict[str, NDArray[np.float32]]
 
 _BLOB = "blob"
 
 
-def adapter_to_bytes(adapter: Adapter) -> bytes:
-    """Tensors in name order, so that equal adapters give equal bytes."""
-    arrays = {
-        name: np.ascontiguousarray(adapter[name], dtype=np.float32) for name in sorted(adapter)
-    }
-    return bytes(save(arrays))
-
-
 def adapter_from_file(path: Path) -> Arrays:
     """The adapter in `path` in name order; DriftlineError (internal) if the disk lost it."""
     try:
-        # A file gives its tensors in any order, and work may draw numbers by tensor.
-        return dict(sorted(load(path.read_bytes()).items()))
+        return adapter_from_bytes(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise DriftlineError(f"{path.name} of a release cannot be read: {error}") from error
 

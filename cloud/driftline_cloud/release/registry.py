@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 
 from driftline_cloud.intake.line import Line
-from driftline_cloud.release.arrays import Arrays, adapter_from_file, adapter_to_bytes
+from driftline_cloud.release.arrays import Arrays, adapter_from_file
 from driftline_cloud.release.blobs import BlobStore
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.direct import pack_direct
@@ -34,6 +34,7 @@ from driftline_cloud.release.manifests import (
     manifest_to_json,
 )
 from driftline_cloud.release.packer import Packed, pack_full
+from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import ConfigError, Reason, UpdateError
 from driftline_shared.host.durable import read_json, remove_drafts, write_atomic, write_json
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest

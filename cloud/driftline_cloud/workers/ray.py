@@ -24,6 +24,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import ray_tasks, transfer
 from driftline_shared.callbacks import Progress
+from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
@@ -136,7 +137,7 @@ class RayWorkers:
             rows = ray.get(
                 self._scorer.score.remote(
                     ray_tasks.score_job_to_message(job),
-                    [ray.put(transfer.adapter_to_bytes(adapter)) for adapter in adapters],
+                    [ray.put(adapter_to_bytes(adapter)) for adapter in adapters],
                 )
             )
         return [GateScores(**row) for row in rows]

@@ -15,6 +15,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers import transfer
 from driftline_shared.callbacks import ignore
+from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
 from driftline_shared.tokens import Sample
 
 Put = Callable[[Any], Any]
@@ -127,7 +128,7 @@ class Scorer:
         import ray
 
         job = score_job_from_message(message)
-        loaded = [transfer.adapter_from_bytes(ray.get(one)) for one in adapters]
+        loaded = [adapter_from_bytes(ray.get(one)) for one in adapters]
         return [asdict(scores) for scores in self._workers.score(job, loaded)]
 
 
@@ -136,7 +137,7 @@ def distill_job_to_message(job: DistillJob, *, put: Put) -> dict[str, Any]:
     return {
         "pair_dir": str(job.pair_dir),
         "seed": job.seed,
-        "start": put(transfer.adapter_to_bytes(job.start)),
+        "start": put(adapter_to_bytes(job.start)),
         "samples": [put(table) for table in transfer.samples_to_tables(job.samples)],
         "labels": put(transfer.labels_to_table(job.labels)),
         "rehearsal": [put(table) for table in transfer.samples_to_tables(job.rehearsal)],
@@ -152,7 +153,7 @@ def distill_job_from_message(
     return DistillJob(
         pair_dir=Path(message["pair_dir"]),
         seed=message["seed"],
-        start=transfer.adapter_from_bytes(get(message["start"])),
+        start=adapter_from_bytes(get(message["start"])),
         samples=transfer.samples_from_tables([get(one) for one in message["samples"]]),
         labels=transfer.labels_from_table(get(message["labels"])),
         rehearsal=transfer.samples_from_tables([get(one) for one in message["rehearsal"]]),

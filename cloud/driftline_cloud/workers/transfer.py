@@ -12,13 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from safetensors.numpy import load, load_file, save, save_file
+from safetensors.numpy import load_file, save_file
 
 from driftline_cloud.jobs import Distilled, Label
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
-from driftline_shared.update import Adapter
 
 MAX_TABLE_BYTES = 32 << 20
 """Payload bytes of one table: one object in Ray's store (a single larger sample cannot be)."""
@@ -67,17 +65,6 @@ def labels_from_table(table: pa.Table) -> list[Label]:
         )
         for row in table.to_pylist()
     ]
-
-
-def adapter_to_bytes(adapter: Adapter) -> bytes:
-    """safetensors."""
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in adapter.items()}))
-
-
-def adapter_from_bytes(data: bytes) -> Adapter:
-    """What `adapter_to_bytes` was given."""
-    found: Adapter = load(data)
-    return found
 
 
 def write_distilled(folder: Path, distilled: Distilled) -> None:

@@ -25,8 +25,8 @@ from typing import Any
 
 import structlog
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
 from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.host.durable import (
     make_folder,
@@ -86,7 +86,7 @@ class Slots:
         folder = self._folder / name
         (folder / "slot.json").unlink(missing_ok=True)
         sync_folder(folder)
-        data = save({key: adapter[key] for key in sorted(adapter)})
+        data = adapter_to_bytes(adapter)
         write_atomic(folder / "adapter.safetensors", data)
         record = {
             "version": version,
@@ -136,7 +136,7 @@ class Slots:
             size = path.stat().st_size
             if size != record.get("num_bytes") or size > MAX_RAW_BYTES:
                 raise _broken(name, f"its file has {size} bytes")
-            adapter = load(path.read_bytes())
+            adapter = adapter_from_bytes(path.read_bytes())
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise _broken(name, f"its file does not load ({error})") from error
         if adapter_digest(adapter).hex() != record.get("digest"):

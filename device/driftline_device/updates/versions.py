@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from driftline_device.updates.slots import NAMES
+from driftline_shared.codec.adapters import adapter_from_bytes
 from driftline_shared.errors import Reason, explain
 from driftline_shared.host.durable import read_json
 from driftline_shared.update import MAX_RAW_BYTES, adapter_digest
@@ -103,7 +103,7 @@ def _problem(path: Path, record: dict[str, Any]) -> str:
         size = path.stat().st_size
         if size != record.get("num_bytes") or size > MAX_RAW_BYTES:
             return f"the file has {size} bytes"
-        adapter = load(path.read_bytes())
+        adapter = adapter_from_bytes(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         return f"the file does not load ({error})"
     return "" if adapter_digest(adapter).hex() == record.get("digest") else "its digest is wrong"
