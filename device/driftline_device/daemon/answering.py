@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
-from driftline_device.daemon.parts import Parts, Reply
+from driftline_device.daemon.parts import Parts
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
 from driftline_device.updates.watch import uncertainty
@@ -44,9 +44,8 @@ def guard(what: str, call: Callable[[], None]) -> None:
 class Answering:
     """The answers of one device. `paused`: they are neither sampled nor sent."""
 
-    def __init__(self, parts: Parts, reply: Reply) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reply = reply
         self._sampling = threading.Lock()
         self._asks = threading.Condition()
         self._unsampled = Turns(places=MOST_UNSAMPLED)
@@ -68,7 +67,6 @@ class Answering:
                 self._parts.meter.errored()
                 _log.error("answer.failed", place=question.place)
                 continue
-            guard("reply", partial(self._reply, question, answer))
             self._finish(question, answer, segment)
         self._keep_sometimes(keep_every_s)
 

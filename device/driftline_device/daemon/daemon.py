@@ -1,4 +1,4 @@
-"""The daemon: source -> answer -> reply -> sample -> spool -> link, and updates between two
+"""The daemon: source -> answer -> sample -> spool -> link, and updates between two
 requests.
 
 Threads: the caller of `run`, and whoever calls `ask`, answers and samples; `driftline-updates`
@@ -21,7 +21,7 @@ import structlog
 from driftline_device.daemon.answering import Answering, guard
 from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.pacing import Pacer, batch_size, batches
-from driftline_device.daemon.parts import DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.settling import is_settled
 from driftline_device.daemon.snapshot import Snapshot, write_snapshot
@@ -50,12 +50,11 @@ class Daemon:
         parts: Parts,
         settings: DaemonSettings,
         *,
-        reply: Reply = no_reply,
         supervisor: Supervisor | None = None,
     ) -> None:
         self._parts = parts
         self._settings = settings
-        self._answering = Answering(parts, reply)
+        self._answering = Answering(parts)
         self._supervisor = supervisor or NoSupervisor()
         self._paused_unix_s: float | None = None
         self._started = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.settling import LinkView
 from driftline_device.daemon.state_files import StateFiles
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
@@ -53,10 +52,3 @@ class Parts:
     events: EventLog
     clock: Clock
     link: DeviceLink | None = None
-
-
-Reply = Callable[[Question, Answer], None]
-
-
-def no_reply(_question: Question, _answer: Answer) -> None:
-    """No one waits for the answers."""

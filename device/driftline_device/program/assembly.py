@@ -14,7 +14,7 @@ from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
-from driftline_device.daemon.parts import DeviceLink, Parts, Reply, no_reply
+from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.link import Link
@@ -72,7 +72,6 @@ def open_daemon(
     pair: Pair,
     runtime: Runtime,
     *,
-    reply: Reply | None = None,
     supervisor: Supervisor | None = None,
     key: Key | None = None,
     clock: Clock | None = None,
@@ -129,7 +128,7 @@ def open_daemon(
             clock=clock,
             link=link,
         )
-        daemon = Daemon(parts, config, reply=reply or no_reply, supervisor=supervisor)
+        daemon = Daemon(parts, config, supervisor=supervisor)
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )

@@ -22,6 +22,7 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.sources.table import open_source
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.pair.pair import load_pair
+from tests.fakes.answers import answers_followed
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.updates import stages_followed
 
@@ -81,7 +82,8 @@ def main() -> None:
 
     with (
         stages_followed(countdown),
-        open_daemon(config, load_pair(pair_dir), FakeRuntime(), reply=reply) as daemon,
+        answers_followed(reply),
+        open_daemon(config, load_pair(pair_dir), FakeRuntime()) as daemon,
         stops_on_signals(daemon),
     ):
         sources = [open_source(Path(path))] if path else []

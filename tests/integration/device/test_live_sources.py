@@ -20,6 +20,7 @@ from driftline_device.program.assembly import open_daemon, open_sources
 from driftline_device.program.service import stream
 from driftline_device.sources.source import Source
 from driftline_shared.pair.pair import load_pair
+from tests.fakes.answers import answers_followed
 from tests.fakes.mjpeg import MjpegServer, jpeg
 from tests.fakes.runtime import FakeRuntime, picture, write_pair
 from tests.fakes.videos import write_video
@@ -46,9 +47,10 @@ def running(tmp_path: Path, *sources: str, hold: bool = False) -> Iterator[list[
     )
     pair = load_pair(write_pair(tmp_path / "pair"))
     opened: list[Source] = open_sources(sources, config)
-    with open_daemon(
-        config, pair, FakeRuntime(), reply=lambda seen, _answer: places.append(seen.place)
-    ) as daemon:
+    with (
+        answers_followed(lambda seen, _answer: places.append(seen.place)),
+        open_daemon(config, pair, FakeRuntime()) as daemon,
+    ):
         thread = threading.Thread(
             target=stream,
             args=(daemon, opened),

@@ -29,6 +29,7 @@ from driftline_shared.pair.pair import load_pair
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
+from tests.fakes.answers import answers_followed
 from tests.fakes.runtime import BASE_MODEL, PAIR, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.updates import FakeUpdateLink, make_update
@@ -149,7 +150,10 @@ def device(tmp_path: Path, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> C
             {},
         )
         runtime = runtime or FakeRuntime()
-        with open_daemon(config, load_pair(pair_dir), runtime, reply=reply) as daemon:
+        with (
+            answers_followed(reply),
+            open_daemon(config, load_pair(pair_dir), runtime) as daemon,
+        ):
             yield daemon
 
     return opened
@@ -397,7 +401,7 @@ def test_a_broken_pause_file_still_counts(tmp_path: Path, text: str) -> None:
     assert state_files.paused_since() is None
 
 
-@pytest.mark.parametrize("part", ["sampler", "spool", "reply", "status"])
+@pytest.mark.parametrize("part", ["sampler", "spool", "status"])
 def test_whatever_breaks_in_the_background_the_device_answers(
     tmp_path: Path, device: Any, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,10 +413,9 @@ def test_whatever_breaks_in_the_background_the_device_answers(
         "spool": "driftline_device.spool.sqlite.SqliteSpool.append",
         "status": "driftline_device.daemon.daemon.write_snapshot",
     }
-    if part in targets:
-        monkeypatch.setattr(targets[part], broken)
+    monkeypatch.setattr(targets[part], broken)
     path = write_dataset(tmp_path / "data", questions(5, hard=True))
-    with device(NullLink(), reply=broken if part == "reply" else None) as daemon:
+    with device(NullLink()) as daemon:
         go(daemon, path)
     assert len(events(tmp_path)) == 5
 
