@@ -35,8 +35,8 @@ test: $(STAMP) ## All that guards behaviour, in minutes: unit, contract, wire, i
 test-slow: $(STAMP) ## Whole programs, Ray, an install, models built, documents run
 	@$(PYTEST) -m "$(SLOW)" $(ARGS)
 
-coverage: $(STAMP) ## Branches that both take, with floors; an hour, for each night
-	@$(BIN)/coverage erase && OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+coverage: $(STAMP) ## Branches that `make test` takes, with floors; for each night
+	@$(BIN)/coverage erase && OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered --sort cover
 	@$(BIN)/coverage report --format total --include '*/driftline_shared/*' --fail-under 95
 	@$(BIN)/coverage report --format total --include '*/driftline_cloud/*,*/driftline_device/*' --fail-under 90
