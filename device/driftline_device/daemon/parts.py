@@ -33,7 +33,7 @@ class DeviceLink(UpdateLink, LinkView, Protocol):
         """Hold samples back, or let them go again."""
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to send; whether that is so."""
+        """Wait until no sample is left to send; whether that is so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from driftline_lab.machine import conditions
 from driftline_lab.recipes.compressors.build import Trained
+from driftline_shared.host.durable import write_atomic
 
 DEFINITION = (
     "retention = (x - lower) / (upper - lower): upper, the student as it is; lower, the method "
@@ -41,7 +42,4 @@ def with_row(path: Path, row: dict[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, document: dict[str, Any]) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    new.replace(path)
+    write_atomic(path, (json.dumps(document, indent=1) + "\n").encode())
