@@ -20,8 +20,8 @@ from driftline_shared.callbacks import OnToken
 from driftline_shared.models.multimodal import (
     Generated,
     LmBatch,
-    LmOutput,
     MultimodalModel,
+    WrappedModel,
 )
 from driftline_shared.models.vocabulary.spelling import Spelling
 from driftline_shared.models.vocabulary.vocabulary import Vocabularies
@@ -96,24 +96,15 @@ class _Columns:
         return torch.cat([chosen[:, :-1], end], dim=1)
 
 
-class RespelledTeacher:
+class RespelledTeacher(WrappedModel):
     """A teacher behind the MultimodalModel protocol whose answers are ids of the student.
 
     Logits and hidden states stay its own: at the steps of its own tokens, over its own vocabulary.
     """
 
     def __init__(self, teacher: MultimodalModel, spelling: Spelling) -> None:
-        self.model, self.device = teacher.model, teacher.device
-        self.vocab_size, self.grid = teacher.vocab_size, teacher.grid
-        self._teacher = teacher
+        super().__init__(teacher)
         self._spelling = spelling
-        self.encode = teacher.encode
-        self.project = teacher.project
-
-    @property
-    def num_tokens(self) -> int:
-        """V, as of the teacher."""
-        return self._teacher.num_tokens
 
     def batch(
         self,
@@ -126,11 +117,7 @@ class RespelledTeacher:
         own = None
         if answers is not None:
             own = [self._spelling.to_teacher(answer) for answer in answers]
-        return self._teacher.batch(projected, positions, questions, own)
-
-    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
-        """See `MultimodalModel.forward`."""
-        return self._teacher.forward(batch, places)
+        return self.wrapped.batch(projected, positions, questions, own)
 
     def generate(
         self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
@@ -138,14 +125,14 @@ class RespelledTeacher:
         """See `MultimodalModel.generate`; `tokens` are the student's ids, as many at most, while
         probabilities and lengths are of the teacher's own steps.
         """
-        generated = self._teacher.generate(batch, max_new_tokens, on_token)
+        generated = self.wrapped.generate(batch, max_new_tokens, on_token)
         tokens = [self._spelling.to_student(row)[:max_new_tokens] for row in generated.tokens]
         return replace(generated, tokens=tokens)
 
     def answer_ids(self, text: str) -> list[int]:
         """See `MultimodalModel.answer_ids`; the student's."""
-        return self._spelling.to_student(self._teacher.answer_ids(text))
+        return self._spelling.to_student(self.wrapped.answer_ids(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `MultimodalModel.decode`; of the student's ids."""
-        return self._teacher.decode(self._spelling.to_teacher(ids))
+        return self.wrapped.decode(self._spelling.to_teacher(ids))

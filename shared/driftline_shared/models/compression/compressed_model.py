@@ -33,8 +33,7 @@ from driftline_shared.models.compression.rows.batch import row_of
 from driftline_shared.models.compression.rows.rows import NONE
 from driftline_shared.models.compression.tower import Look, look, num_blocks
 from driftline_shared.models.families.base import FamilyModel, step_scores
-from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput
-from driftline_shared.tokens import Grid
+from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, WrappedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,35 +66,17 @@ class CompressedAnswers:
     rows: tuple[RowReport, ...]
 
 
-class CompressedModel:
+class CompressedModel(WrappedModel):
     """`base` with `compression`; its towers, projector, tokenizer and weights are `base`'s.
 
     Raises PairError where the driver cannot run the language model.
     """
 
     def __init__(self, base: FamilyModel, compression: Compression) -> None:
+        super().__init__(base)
         self.base = base
         self.compression = compression
         self.driver = Driver(decoder=Decoder(base.language), name=compression.name)
-        self.model: torch.nn.Module = base.model
-        self.device: torch.device = base.device
-        self.vocab_size: int = base.vocab_size
-        self.grid: Grid = base.grid
-
-    # -- what compression does not touch ----------------------------------------------------------
-
-    @property
-    def num_tokens(self) -> int:
-        """V, the visual tokens of one image before compression."""
-        return self.base.num_tokens
-
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """All tower tokens; see `MultimodalModel.encode`."""
-        return self.base.encode(images)
-
-    def project(self, tokens: Tensor) -> Tensor:
-        """See `MultimodalModel.project`."""
-        return self.base.project(tokens)
 
     def look(
         self,
@@ -132,24 +113,6 @@ class CompressedModel:
         hooks = ("on_frames", "blocks", "on_block", "on_vision")
         kind = self.compression.kind
         return any(getattr(kind, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
-
-    def batch(
-        self,
-        projected: Tensor,
-        positions: Tensor,
-        questions: Sequence[str],
-        answers: Sequence[Sequence[int]] | None = None,
-    ) -> LmBatch:
-        """See `MultimodalModel.batch`."""
-        return self.base.batch(projected, positions, questions, answers)
-
-    def answer_ids(self, text: str) -> list[int]:
-        """Token ids of an answer, end token included."""
-        return self.base.answer_ids(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens left out, stripped."""
-        return self.base.decode(ids)
 
     # -- through the driver -----------------------------------------------------------------------
 

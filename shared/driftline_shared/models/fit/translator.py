@@ -22,7 +22,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import PairError
 from driftline_shared.models.fit.translation import (
     MAX_TRANSLATOR_BYTES,
@@ -30,10 +29,9 @@ from driftline_shared.models.fit.translation import (
     cell_map,
 )
 from driftline_shared.models.multimodal import (
-    Generated,
     LmBatch,
-    LmOutput,
     MultimodalModel,
+    WrappedModel,
 )
 from driftline_shared.tokens import Grid
 
@@ -125,7 +123,7 @@ def load_translator(path: Path, student_grid: Grid, teacher_grid: Grid) -> Trans
     return Translator(tensors=tensors, student_grid=student_grid, teacher_grid=teacher_grid)
 
 
-class TranslatedTeacher:
+class TranslatedTeacher(WrappedModel):
     """A teacher behind the MultimodalModel protocol that reads the device's tokens.
 
     `project` gives one vector per device token, so K stays what it is and every term of the loss
@@ -139,17 +137,10 @@ class TranslatedTeacher:
                 f"the translator leads to {_text(translator.teacher_grid)} tokens, the teacher "
                 f"reads {_text(teacher.grid)}; run `driftline models fit-token-space`"
             )
-        self.model, self.device = teacher.model, teacher.device
-        self.vocab_size = teacher.vocab_size
+        super().__init__(teacher)
         self.grid = translator.student_grid
-        self._teacher = teacher
         self._translator = translator.to(teacher.device)
         self._cells = torch.from_numpy(cell_map(translator.student_grid, translator.teacher_grid))
-
-    @property
-    def num_tokens(self) -> int:
-        """V of the device."""
-        return self.grid.num_tokens
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Refused: this teacher's own tower gives tokens that are not the device's."""
@@ -157,7 +148,7 @@ class TranslatedTeacher:
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, K, D_s) -> (B, K, D): translated, then projected, token by token."""
-        return self._teacher.project(self._translator(tokens))
+        return self.wrapped.project(self._translator(tokens))
 
     def batch(
         self,
@@ -167,32 +158,14 @@ class TranslatedTeacher:
         answers: Sequence[Sequence[int]] | None = None,
     ) -> LmBatch:
         """See `MultimodalModel.batch`; `positions` are the device's."""
-        merged = merge_cells(projected, self._cells[positions.cpu()], self._teacher.num_tokens)
-        batch = self._teacher.batch(merged.tokens, merged.cells, questions, answers)
+        merged = merge_cells(projected, self._cells[positions.cpu()], self.wrapped.num_tokens)
+        batch = self.wrapped.batch(merged.tokens, merged.cells, questions, answers)
         if bool(merged.filled.all()):
             return batch
         # Rows of one batch may fill different numbers of cells: what is too many is not attended.
         filled = merged.filled.to(batch.attention_mask)
         mask = batch.attention_mask.scatter(1, batch.visual, filled)
         return replace(batch, attention_mask=mask)
-
-    def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
-        """See `MultimodalModel.forward`."""
-        return self._teacher.forward(batch, places)
-
-    def generate(
-        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
-    ) -> Generated:
-        """See `MultimodalModel.generate`."""
-        return self._teacher.generate(batch, max_new_tokens, on_token)
-
-    def answer_ids(self, text: str) -> list[int]:
-        """See `MultimodalModel.answer_ids`."""
-        return self._teacher.answer_ids(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """See `MultimodalModel.decode`."""
-        return self._teacher.decode(ids)
 
 
 @dataclass(frozen=True, kw_only=True)
