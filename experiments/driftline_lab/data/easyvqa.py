@@ -91,9 +91,9 @@ def facts_of(image_id: int) -> Facts:
         absent = " not " in example.question or example.question.startswith("is no ")
         is_what = example.question.startswith("what")
         affirmed = is_what or example.answer == ("no" if absent else "yes")
-        told = [example.answer, *(example.question.rstrip("?").split() if affirmed else ())]
-        shape = next((word for word in told if word in SHAPES), shape)
-        colour = next((word for word in told if word in COLOURS), colour)
+        words = [example.answer, *(example.question.rstrip("?").split() if affirmed else ())]
+        shape = next((word for word in words if word in SHAPES), shape)
+        colour = next((word for word in words if word in COLOURS), colour)
     return Facts(shape=shape, colour=colour)
 
 

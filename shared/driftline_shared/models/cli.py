@@ -109,8 +109,8 @@ def fit_token_space(
             fitted = fit_images(
                 draft, given, lambda done: bar.update(task, completed=done), device=compute
             )
-    for told in (*rows_left_out, *fitted.broken):
-        typer.echo(f"left out: {told}", err=True)
+    for row in (*rows_left_out, *fitted.broken):
+        typer.echo(f"left out: {row}", err=True)
     if as_json:
         typer.echo(json.dumps(asdict(fitted)))
         return

@@ -346,8 +346,8 @@ def load_export(folder: Path) -> Export:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
         if size != entry.num_bytes:
-            told = "is missing" if size is None else f"has {size} bytes, not {entry.num_bytes}"
-            raise PairError(f"{path} {told}; copy the export again or export the pair again")
+            problem = "is missing" if size is None else f"has {size} bytes, not {entry.num_bytes}"
+            raise PairError(f"{path} {problem}; copy the export again or export the pair again")
     return found
 
 

@@ -61,7 +61,9 @@ def check_revision(model_id: str, revision: str, *, cache: Path | None = None) -
     """Raise PairError unless `revision` can name one state of the model for good."""
     if revision and revision not in _BRANCHES:
         return
-    told = f"revision {revision!r} is a branch, which moves" if revision else "no revision is given"
+    problem = (
+        f"revision {revision!r} is a branch, which moves" if revision else "no revision is given"
+    )
     held = held_commits(model_id, cache=cache)
     advice = (
         f"the cache holds {', '.join(held)}"
@@ -69,7 +71,7 @@ def check_revision(model_id: str, revision: str, *, cache: Path | None = None) -
         else f"copy the commit from https://huggingface.co/{model_id}/commits/main"
     )
     raise PairError(
-        f"{model_id}: {told}. Device and cloud must run the same weights, today and in a year: "
+        f"{model_id}: {problem}. Device and cloud must run the same weights, today and in a year: "
         f'write revision = "<commit or tag>" beside the id ({advice})'
     )
 

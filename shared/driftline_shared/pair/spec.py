@@ -153,8 +153,8 @@ def read_spec(file: Path) -> PairSpec:
     try:
         return PairSpec.model_validate(table)
     except ValidationError as error:
-        told = "; ".join(_sentence(one) for one in error.errors())
-        raise PairError(f"{file}: {told}") from error
+        problems = "; ".join(_sentence(one) for one in error.errors())
+        raise PairError(f"{file}: {problems}") from error
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

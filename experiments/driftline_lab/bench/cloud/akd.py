@@ -231,16 +231,16 @@ def answers(model: MultimodalModel, seen: Seen) -> list[tuple[str, float]]:
     found: dict[int, tuple[str, float]] = {}
     with torch.inference_mode():
         for batch in by_size(examples, BATCH):
-            said = model.generate(passes.prompt(model, [examples[i] for i in batch]), 8)
+            made = model.generate(passes.prompt(model, [examples[i] for i in batch]), 8)
             for row, i in enumerate(batch):
-                found[i] = (said.texts[row], float(said.entropy[row, : said.lengths[row]].mean()))
+                found[i] = (made.texts[row], float(made.entropy[row, : made.lengths[row]].mean()))
     return [found[i] for i in range(len(examples))]
 
 
 def accuracy(model: MultimodalModel, seen: Seen) -> float:
     """Share of events answered right (normalised exact match), from all tokens."""
-    said = answers(model, seen)
-    right = [is_correct(a, e.answer) for (a, _), e in zip(said, seen.events, strict=True)]
+    answered = answers(model, seen)
+    right = [is_correct(a, e.answer) for (a, _), e in zip(answered, seen.events, strict=True)]
     return float(np.mean(right))
 
 

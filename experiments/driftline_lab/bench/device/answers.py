@@ -47,13 +47,13 @@ def run_answers(
     each = num_questions // len(DOMAINS)
     events = list(stream([Segment(domain=name, num_questions=each) for name in DOMAINS]))
     questions = [Question(image=event.picture(), text=event.question) for event in events]
-    said = {name: _answers(name, runtime, questions) for name, runtime in runtimes.items()}
+    runs = {name: _answers(name, runtime, questions) for name, runtime in runtimes.items()}
     table = {
         name: {
             "agreement": float(
-                np.mean([a.text == b.text for a, b in zip(said[name], said[TWIN], strict=True)])
+                np.mean([a.text == b.text for a, b in zip(runs[name], runs[TWIN], strict=True)])
             ),
-            "spearman": _spearman(runtimes, said, name, questions[:num_scored]),
+            "spearman": _spearman(runtimes, runs, name, questions[:num_scored]),
         }
         for name in runtimes
         if name != TWIN
@@ -75,12 +75,12 @@ def _answers(name: str, runtime: TokenRuntime, questions: Sequence[Question]) ->
 
 def _spearman(
     runtimes: Runtimes,
-    said: Mapping[str, Sequence[Answer]],
+    runs: Mapping[str, Sequence[Answer]],
     name: str,
     scored: Sequence[Question],
 ) -> dict[str, float]:
     found = {
-        kind: _rank([a.scores[kind] for a in said[name]], [a.scores[kind] for a in said[TWIN]])
+        kind: _rank([a.scores[kind] for a in runs[name]], [a.scores[kind] for a in runs[TWIN]])
         for kind in ("entropy", "margin")
     }
     doubts: dict[str, list[float]] = {name: [], TWIN: []}
@@ -92,13 +92,13 @@ def _spearman(
         for side in doubts:
             doubts[side].append(
                 runtimes[side].mutual_information(
-                    text, said[side][number], passes=PASSES, seed=number
+                    text, runs[side][number], passes=PASSES, seed=number
                 )
             )
         for scorer in SCORERS:
             ours, theirs = (
                 runtimes[side].score_tokens(
-                    scorer, text, said[side][number], passes=PASSES, seed=number
+                    scorer, text, runs[side][number], passes=PASSES, seed=number
                 )
                 for side in (name, TWIN)
             )

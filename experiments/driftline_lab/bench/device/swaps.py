@@ -51,9 +51,9 @@ class _Load:
                 self.num_failed += 1
                 continue
             self.seconds.append(time.perf_counter() - start)
-            told = self.expected[answer.version % NUM_ADAPTERS][number]
-            moved = abs(answer.scores["entropy"] - told.scores["entropy"]) > TOLERANCE
-            self.num_mixed += int(moved or answer.step_ids != told.step_ids)
+            wanted = self.expected[answer.version % NUM_ADAPTERS][number]
+            moved = abs(answer.scores["entropy"] - wanted.scores["entropy"]) > TOLERANCE
+            self.num_mixed += int(moved or answer.step_ids != wanted.step_ids)
 
 
 def run_swaps(
@@ -86,7 +86,7 @@ def run_swaps(
             calls.append((time.perf_counter() - start) * 1e3)
 
     _with_load(busy, threads, swap_all)
-    differing = len({tuple(a.step_ids for a in said) for said in expected.values()})
+    differing = len({tuple(a.step_ids for a in answers) for answers in expected.values()})
     return {
         "pair": pair.name,
         "runtime": runtime,

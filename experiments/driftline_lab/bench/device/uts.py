@@ -46,13 +46,13 @@ def run_uts(
     """
     pair = load_pair(pair_name)
     runtime = make_runtime(pair, name=runtime_name)
-    told = {domain: _sampling(runtime, pair, domain, num_questions) for domain in DOMAINS}
+    sent = {domain: _sampling(runtime, pair, domain, num_questions) for domain in DOMAINS}
     answer_ms, shares = _steps(runtime, pair, num_questions)
     return {
         "pair": pair_name,
         "runtime": type(runtime).__name__,
         "num_questions": num_questions,
-        "sampling_share": told,
+        "sampling_share": sent,
         "answer_ms": answer_ms,
         "share_of_answer": shares,
     }

@@ -36,25 +36,25 @@ class CaptionScores:
     name_match: float
 
 
-def score_captions(said: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
-    """Scores of `said[i]` beside the right captions `references[i]`, of which the first is best.
+def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+    """Scores of `captions[i]` beside right ones, `references[i]`, of which the first is best.
 
     CIDEr weighs words by how few of these pictures they are right for: two sets' are not the same
     scale. Raises ConfigError when pycocoevalcap is missing, ValueError for no captions at all.
     """
-    if not said or len(said) != len(references):
-        raise ValueError(f"{len(said)} captions for {len(references)} pictures")
+    if not captions or len(captions) != len(references):
+        raise ValueError(f"{len(captions)} captions for {len(references)} pictures")
     cider, bleu = _scorers()
     right = {i: [tokenise(text) for text in texts] for i, texts in enumerate(references)}
-    given = {i: [tokenise(text)] for i, text in enumerate(said)}
+    given = {i: [tokenise(text)] for i, text in enumerate(captions)}
     order = min(MAX_ORDER, max(len(text.split()) for texts in right.values() for text in texts))
     names = [{_name(text) for text in texts} for texts in right.values()]
     return CaptionScores(
-        num_captions=len(said),
+        num_captions=len(captions),
         cider=float(cider().compute_score(right, given)[0]),
         cider_best=float(cider().compute_score(right, {i: t[:1] for i, t in right.items()})[0]),
         bleu=tuple(float(each) for each in bleu(order).compute_score(right, given, verbose=0)[0]),
-        name_match=sum(_name(text[0]) in names[i] for i, text in given.items()) / len(said),
+        name_match=sum(_name(text[0]) in names[i] for i, text in given.items()) / len(captions),
     )
 
 

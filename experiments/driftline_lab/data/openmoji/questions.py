@@ -61,9 +61,9 @@ def reference_captions(concept: Concept) -> tuple[str, ...]:
 
 @cache
 def _denied_group() -> dict[str, str]:
-    """The group a concept is asked about in vain; each group as often as it has members.
+    """A group that each concept is not of, to ask about; each group as often as it has members.
 
-    Groups are dealt out in a drawn order and swapped until nobody is asked about its own.
+    Groups are dealt out in a drawn order and swapped until no concept has its own.
     """
     found: dict[str, str] = {}
     for role in Role:

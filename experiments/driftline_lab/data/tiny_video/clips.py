@@ -17,7 +17,7 @@ from driftline_lab.data.tiny_video.scene import Scene, draw_scene
 from driftline_shared.errors import ConfigError
 
 NUM_FRAMES = 16
-"""Frames of a clip unless told otherwise, and what the reference model reads."""
+"""Frames of a clip by default, and what the reference model reads."""
 
 _FRAMES = range(8, 33)
 

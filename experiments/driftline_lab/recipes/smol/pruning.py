@@ -37,7 +37,7 @@ def choose_layers(base: Tensors, tokenizer: PreTrainedTokenizerFast, number: int
     model = LlamaModel(language_config())
     model.load_state_dict({name: torch.tensor(value) for name, value in base.items()})
     model = model.bfloat16().eval()
-    texts = [f"{START}user\n{asked}{END}\n{START}assistant\n{said}{END}" for asked, said in _TALK]
+    texts = [f"{START}user\n{asked}{END}\n{START}assistant\n{reply}{END}" for asked, reply in _TALK]
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
     wanted = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     layers = list(model.layers)

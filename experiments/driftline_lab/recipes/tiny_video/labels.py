@@ -103,10 +103,10 @@ def _attributes(scene: Scene) -> dict[str, NDArray[np.int64]]:
         row: dict[str, list[int]] = {name: [] for name in CELL_CLASSES}
         for actor in scene.actors:
             turned = sum(frame >= turn for turn in actor.turns)
-            told = moved and actor.direction is not None
+            known = moved and actor.direction is not None
             row["colour"].append(COLOURS.index(actor.colours[turned]))
             row["shape"].append(SHAPES.index(actor.shape))
-            row["direction"].append(ways.index(actor.direction or "") if told else IGNORE)
+            row["direction"].append(ways.index(actor.direction or "") if known else IGNORE)
             row["earlier"].append(COLOURS.index(actor.colours[turned - 1]) if turned else NO_COLOUR)
             row["rank"].append(ranks.get(id(actor), 0))
         for name, values in row.items():

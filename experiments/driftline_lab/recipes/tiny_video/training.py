@@ -194,15 +194,15 @@ def rows_of(
 def _labels_of(name: str, labels: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
     """(B, K) what a head is to say at each kept cell.
 
-    What is said of a frame is asked at its last cell that is kept, which has seen the most of it.
+    The label of a frame is asked at its last cell that is kept, which has seen the most of it.
     """
     if name in CELL_CLASSES:
         return np.take_along_axis(labels.reshape(len(labels), -1), kept, axis=1)
     frame = kept // (CELLS * CELLS)
-    told = np.take_along_axis(labels, frame, axis=1)
+    known = np.take_along_axis(labels, frame, axis=1)
     last = np.ones(frame.shape, dtype=bool)
     last[:, :-1] = frame[:, 1:] != frame[:, :-1]
-    return np.where(last, told, IGNORE)
+    return np.where(last, known, IGNORE)
 
 
 def read_rows(
@@ -243,5 +243,5 @@ def losses(
         states, later = (
             layers[depth][:, 1 : 1 + num_kept] for depth in (_READ_AFTER, _READ_AFTER + 1)
         )
-        told = heads.loss(states, later, rows.labels)
-    return F.cross_entropy(logits, rows.packed.labels[wanted]), told
+        head_loss = heads.loss(states, later, rows.labels)
+    return F.cross_entropy(logits, rows.packed.labels[wanted]), head_loss

@@ -86,10 +86,10 @@ class ExportedLm:
             return False
         if len(ids) == 1:
             return True
-        said = torch.tensor([list(ids[:-1])], device=model.device)
-        count = said.shape[1]
+        generated = torch.tensor([list(ids[:-1])], device=model.device)
+        count = generated.shape[1]
         with torch.no_grad():
-            embeds = model.net.get_input_embeddings()(said).float().cpu().numpy()
+            embeds = model.net.get_input_embeddings()(generated).float().cpu().numpy()
         mask = np.concatenate([mask, np.ones((1, count), dtype=np.int64)], axis=1)
         positions = positions[:, -1:] + 1 + np.arange(count)[None]
         logits, _ = self.logits(embeds, mask, positions, cache)

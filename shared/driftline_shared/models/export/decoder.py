@@ -381,10 +381,10 @@ def _check(config: Any) -> None:
         f"rotary positions of type {rope!r}": rope not in ("default", "linear", "llama3", "yarn"),
         "a rotary embedding of part of a head": _partial(config),
     }
-    for told, found in odd.items():
+    for what, found in odd.items():
         if found:
             raise PairError(
-                f'the language model has {told}, which the graphs do not do: use runtime = "torch"'
+                f'the language model has {what}, which the graphs do not do: use runtime = "torch"'
             )
 
 

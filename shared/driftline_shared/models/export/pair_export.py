@@ -325,7 +325,7 @@ class _Work:
                 f"{error:.2g} of the largest); report this pair's language model"
             )
         exact = [self._row(self.model.encode([item.image]), item.question) for item in self.probe]
-        said = [self.model.generate(batch, self.pair.max_new_tokens).tokens[0] for batch in exact]
+        twin = [self.model.generate(batch, self.pair.max_new_tokens).tokens[0] for batch in exact]
         agreement = {}
         for name, precision in precisions.items():
             if not self.probe:
@@ -334,7 +334,7 @@ class _Work:
             rows = exact if precision.tower == "tower.fp32.onnx" else self._rows(precision.tower)
             same = [
                 exported.answers(self.model, batch, ids)
-                for batch, ids in zip(rows, said, strict=True)
+                for batch, ids in zip(rows, twin, strict=True)
             ]
             agreement[name] = float(np.mean(same))
         return error, agreement

@@ -40,10 +40,10 @@ def report_lines(made: Exported, folder: Path) -> list[str]:
     ]
     for name, precision in export.precisions.items():
         agreed = made.agreement.get(name)
-        told = (
+        share = (
             f"{agreed:.1%} of {made.num_checked} probe answers are the student's"
             if agreed is not None
             else "no probe questions to compare answers on"
         )
-        lines.append(f"  {name}: {precision.num_bytes / _MEGABYTE:.1f} MB of graphs, {told}")
+        lines.append(f"  {name}: {precision.num_bytes / _MEGABYTE:.1f} MB of graphs, {share}")
     return [*lines, f"next: set pair = {str(folder)!r} on the device"]

@@ -36,9 +36,9 @@ def trace_tower(
     net: Any, states: Callable[[Any, torch.Tensor], torch.Tensor], pixels: Pixels, file: Path
 ) -> None:
     """Write the graph `tower` in float32; `pixels` (B > 1, 3, H, W) are traced with."""
-    told = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
-    levels = [logger.level for logger in told]
-    for logger in told:
+    loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -54,7 +54,7 @@ def trace_tower(
                 verbose=False,
             )
     finally:
-        for logger, level in zip(told, levels, strict=True):
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")

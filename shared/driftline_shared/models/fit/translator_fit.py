@@ -316,11 +316,11 @@ def _error(
     whole = torch.zeros_like(left)
     cosines = []
     for ours, theirs in zip(x, y, strict=True):
-        said = (translator(ours).double() - units.y_mean) / units.y_scale
+        translated = (translator(ours).double() - units.y_mean) / units.y_scale
         true = (theirs.double().cpu() - units.y_mean) / units.y_scale
-        left += (said - true).square().sum(0)
+        left += (translated - true).square().sum(0)
         whole += true.square().sum(0)
-        cosines.append(torch.cosine_similarity(said, true, dim=-1).mean())
+        cosines.append(torch.cosine_similarity(translated, true, dim=-1).mean())
     # A channel that does not vary on these images has nothing to explain.
     varies = whole > 1e-9 * whole.max().clamp(min=1e-12)
     relative = float((left[varies] / whole[varies]).mean()) if bool(varies.any()) else 0.0

@@ -54,8 +54,8 @@ def serve(decoder: Decoder) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         turn = take_turn(decoder, asked["prompt"], asked["num_new"])
-        told = {**asdict(turn), "peak_bytes": peak_bytes(os.getpid())}
-        sys.stdout.write(json.dumps(told) + "\n")
+        report = {**asdict(turn), "peak_bytes": peak_bytes(os.getpid())}
+        sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()
 
 
@@ -95,9 +95,9 @@ class DecoderProcess:
         if not line:
             tail = self._log.read_text(errors="replace")[-2000:]
             raise DriftlineError(f"{self.name} ended with {self._process.wait()}: {tail}")
-        said = json.loads(line)
-        self.peak_bytes = said.pop("peak_bytes")
-        return Turn(**said)
+        report = json.loads(line)
+        self.peak_bytes = report.pop("peak_bytes")
+        return Turn(**report)
 
     def close(self) -> None:
         """End the process."""

@@ -35,5 +35,5 @@ class TorchDecoder:
     def _read(self, ids: list[int]) -> int:
         with self._torch.inference_mode():
             rows = self._torch.tensor([ids])
-            said = self._net(rows, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        return int(said.logits[0, -1].argmax())
+            output = self._net(rows, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        return int(output.logits[0, -1].argmax())
