@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from driftline_device.sources.source import Observation
+from driftline_device.runtime.runtime import Question
 from driftline_lab.data.openmoji.captions import (
     check_scorers,
     references_of,
@@ -83,7 +83,7 @@ def test_references_come_from_the_concept_or_are_the_truth_itself() -> None:
 def test_a_test_set_is_scored_on_its_caption_rows_alone() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     rows = [
-        Observation(image=image, question=question, truth=truth, place="test")
+        Question(image=image, text=question, truth=truth, place="test")
         for question, truth in (
             (CAPTION_QUESTION, "a dog"),
             (NAME_QUESTION, "dog"),
