@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from driftline_shared.bounds import TENSOR_DIGEST_BYTES, check_manifest
 from driftline_shared.codec.entropy import unpack_segments
-from driftline_shared.codec.registry import (
+from driftline_shared.codec.table import (
     EXACT,
     apply_tensor,
     decode_values,

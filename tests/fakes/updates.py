@@ -14,7 +14,7 @@ import pytest
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.slots import Slots
 from driftline_shared.codec.entropy import pack_segments
-from driftline_shared.codec.registry import encode_exact, encode_layer
+from driftline_shared.codec.table import encode_exact, encode_layer
 from driftline_shared.errors import LinkError
 from driftline_shared.status import UpdateReport
 from driftline_shared.update import Adapter, Manifest, TensorEntry, UpdateKind, adapter_digest

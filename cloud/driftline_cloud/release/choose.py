@@ -22,7 +22,7 @@ from driftline_cloud.release.selection import (
     select_share,
 )
 from driftline_shared.callbacks import Progress, ignore
-from driftline_shared.codec.registry import QUANTIZERS
+from driftline_shared.codec.table import QUANTIZERS
 from driftline_shared.program.section import Section, setting
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 

@@ -13,7 +13,7 @@ import structlog
 
 from driftline_cloud.release.packer import Packed, pack_exact, pack_full, pack_layers
 from driftline_shared.codec.entropy import unpack_segments
-from driftline_shared.codec.registry import MAX_NAME_CHARS, join_layers
+from driftline_shared.codec.table import MAX_NAME_CHARS, join_layers
 from driftline_shared.update import Adapter, Manifest, UpdateKind
 
 _log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from driftline_cloud.release.delta import delta, no_residual, residual_after
 from driftline_cloud.release.selection import importance_of, select_share
 from driftline_shared.bounds import TENSOR_DIGEST_BYTES
 from driftline_shared.codec.entropy import pack_segments, shrink
-from driftline_shared.codec.registry import EXACT, encode_exact, encode_layer
+from driftline_shared.codec.table import EXACT, encode_exact, encode_layer
 from driftline_shared.update import Adapter, TensorEntry, UpdateKind, adapter_digest
 from driftline_shared.update_apply import decode_update
 

@@ -8,7 +8,7 @@ from transformers.utils import logging as transformers_logging
 
 from driftline_shared.assembly.towers import register_towers
 from driftline_shared.models.compression.loading import check_compressor, compressed
-from driftline_shared.models.families import family_of
+from driftline_shared.models.families.table import family_of
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Pair, Quantization
 from driftline_shared.program.compressor import CompressorChoice

@@ -14,7 +14,7 @@ from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of
 from driftline_cloud.release.packer import Packed, PackSetting, pack, pack_exact, pack_full
 from driftline_shared.codec.entropy import pack_segments
-from driftline_shared.codec.registry import encode_layer
+from driftline_shared.codec.table import encode_layer
 from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update

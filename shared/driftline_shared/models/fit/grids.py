@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from driftline_shared.assembly.towers import register_towers
-from driftline_shared.models.families import family_of
+from driftline_shared.models.families.table import family_of
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline_shared.codec.registry import (
+from driftline_shared.codec.table import (
     DENSE,
     EXACT,
     QUANTIZERS,
