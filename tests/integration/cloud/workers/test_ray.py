@@ -40,7 +40,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.fixture(scope="module")
 def ray_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayWorkers]:
     storage = tmp_path_factory.mktemp("ray") / "shared"
-    workers = RayWorkers(settings=SETTINGS, storage=storage)
+    workers = RayWorkers(settings=DistilSettings.from_mapping(SETTINGS), storage=storage)
     yield workers
     workers.close()
     assert list(storage.iterdir()) == []
@@ -58,7 +58,7 @@ def _quiet(_share: float) -> None:
 def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     pair: Pair, samples: list[Sample], ray_workers: RayWorkers
 ) -> None:
-    local = LocalWorkers(settings=SETTINGS)
+    local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
     shares: list[float] = []
     labels = local.label(pair.dir, samples, _quiet)
     assert ray_workers.label(pair.dir, samples, shares.append) == labels
@@ -83,7 +83,7 @@ class _CutOffError(Exception):
 def test_a_cut_off_distillation_ends(
     pair: Pair, samples: list[Sample], ray_workers: RayWorkers
 ) -> None:
-    local = LocalWorkers(settings=SETTINGS)
+    local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
     labels = local.label(pair.dir, samples, _quiet)
     long: dict[str, object] = {"min_steps": 100_000, "max_steps": 100_000}
     job = replace(_job(pair, samples, labels, local), settings={**SETTINGS, **long})
