@@ -38,7 +38,7 @@ class ActiveRequests:
         if self.num_active >= self._limit:
             raise ApiError(
                 429,
-                f"{self.num_active} requests are under way already and one is answered at a time: "
+                f"{self.num_active} requests are under way already, as many as may be: "
                 "ask again later (api.max_waiting bounds how many may wait)",
                 code="too_many_requests",
             )

@@ -198,7 +198,7 @@ def beside(
     other: Annotated[Path, typer.Argument(help="Another checkout of Driftline.")],
     export: Annotated[Path, typer.Option(help="An export of the pair, for the onnx runtime.")],
     pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",
-    rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 20,
+    rounds: Annotated[int, typer.Option(help="Starts of each, four turns in each.", min=1)] = 5,
     swaps: Annotated[int, typer.Option(help="Swaps of each, in all.", min=1)] = 1_000,
     out: Out = None,
 ) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 ROOTS = ("proto", "shared", "cloud", "device", "experiments")
-NUM_EACH, NUM_SCORED, PASSES, LOAD_THREADS, STEP = 10, 3, 4, 2, 0.02
+NUM_EACH, NUM_SCORED, PASSES, TURNS, LOAD_THREADS, STEP = 10, 3, 4, 4, 2, 0.02
 SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
 
 Numbers = dict[str, list[float]]
@@ -36,25 +36,27 @@ def run_beside(
     """By runtime of `pairs` (pair, runtime): medians and 99th percentiles of each checkout, and
     this one's medians over the other's.
 
-    `rounds` turns each of answers and scores, then as many of `swaps` swaps in all. Milliseconds;
-    `cpu`: of the whole process, mean of a turn. `peak_mib`: before any swap.
+    In each of `rounds` both processes are started anew, since how one lies in memory moves its
+    times, and asked `TURNS` times each for answers and scores, then for swaps: `swaps` in all.
+    Milliseconds; `cpu`: of the whole process, mean of a turn. `peak_mib`: before any swap.
     """
     checkouts = {"other": other.resolve(), "this": Path(__file__).resolve().parents[4]}
-    works = {"answers": NUM_EACH, "memory": 0, "swaps": -(-swaps // rounds)}
-    result: dict[str, Any] = {"rounds": rounds, "swaps": works["swaps"] * rounds}
+    works = {"answers": NUM_EACH, "memory": 0, "swaps": -(-swaps // (rounds * TURNS))}
+    result: dict[str, Any] = {"rounds": rounds, "swaps": works["swaps"] * rounds * TURNS}
     for pair, runtime in pairs:
         found: dict[str, Numbers] = {name: {} for name in checkouts}
-        with ExitStack() as stack:
-            sides = {
-                name: stack.enter_context(_start(checkout, pair, runtime))
-                for name, checkout in checkouts.items()
-            }
-            for work, count in works.items():
-                for number in range(rounds if count else 1):
-                    # Take turns at going first.
-                    for name in list(sides)[:: 1 if number % 2 else -1]:
-                        for key, values in _ask(sides[name], work, count).items():
-                            found[name].setdefault(key, []).extend(values)
+        for number in range(rounds):
+            with ExitStack() as stack:
+                sides = {
+                    name: stack.enter_context(_start(checkout, pair, runtime))
+                    for name, checkout in checkouts.items()
+                }
+                for work, count in works.items():
+                    for turn in range(TURNS if count else 1):
+                        # Take turns at going first.
+                        for name in list(sides)[:: 1 if (number + turn) % 2 else -1]:
+                            for key, values in _ask(sides[name], work, count).items():
+                                found[name].setdefault(key, []).extend(values)
         result[runtime] = {name: _summary(numbers) for name, numbers in found.items()}
         result[runtime]["this_over_other"] = {
             key: round(statistics.median(values) / statistics.median(found["other"][key]), 3)
