@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from itertools import islice
 from types import TracebackType
 
 
@@ -18,10 +17,10 @@ class Turns:
     """A fair semaphore, used as a context manager; not reentrant. `places`: turns at a time."""
 
     def __init__(self, places: int = 1) -> None:
-        self._condition = threading.Condition()
-        self._places = places
-        # Threads, those in their turn first.
-        self._line: deque[int] = deque()
+        self._lock = threading.Lock()
+        self._places = self._num_free = places
+        # A locked lock for each thread that waits; a turn that ends unlocks the first.
+        self._waiting: deque[threading.Lock] = deque()
         self._num_done = 0
 
     @property
@@ -32,15 +31,20 @@ class Turns:
     @property
     def is_free(self) -> bool:
         """Whether nobody has a turn or waits for one."""
-        return not self._line
+        return self._num_free == self._places
 
     def __enter__(self) -> float:
         """Wait for a turn; seconds waited."""
-        thread, start_s = threading.get_ident(), time.perf_counter()
-        with self._condition:
-            self._line.append(thread)
-            # Ends when those in front are done; each of their turns is one bounded model call.
-            self._condition.wait_for(lambda: thread in islice(self._line, self._places))
+        start_s = time.perf_counter()
+        with self._lock:
+            if self._num_free:
+                self._num_free -= 1
+                return 0.0
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        # Ends when those in front are done; each of their turns is one bounded model call.
+        mine.acquire()
         return time.perf_counter() - start_s
 
     def __exit__(
@@ -49,7 +53,9 @@ class Turns:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._condition:
-            self._line.remove(threading.get_ident())
+        with self._lock:
             self._num_done += 1
-            self._condition.notify_all()
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._num_free += 1

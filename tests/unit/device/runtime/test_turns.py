@@ -24,7 +24,7 @@ def test_turns_are_fair(places: int) -> None:
     for number in range(len(ends)):
         threads.append(threading.Thread(target=take, args=(number,)))
         threads[-1].start()
-        until(lambda: len(turns._line) == len(threads))
+        until(lambda: turns._places - turns._num_free + len(turns._waiting) == len(threads))
     # Whoever ends, the next in line goes on, and nobody else.
     for num_ended, number in enumerate([places - 1, *(n for n in range(6) if n != places - 1)]):
         until(lambda n=num_ended: len(order) == min(places + n, 6))
