@@ -109,14 +109,14 @@ def read_question(body: bytes, *, pair: str, max_pixels: int) -> Asked:
             param="model",
         )
     if request.stop:
-        raise _unsupported("stop", "stop sequences are not supported: answers are short")
+        problem = "stop: stop sequences are not supported: answers are short"
+        raise _wrong("stop", "unsupported_parameter", problem)
     if request.response_format and request.response_format.get("type") != "text":
-        raise _unsupported("response_format", "only the response format text is supported")
+        problem = "response_format: only the response format text is supported"
+        raise _wrong("response_format", "unsupported_parameter", problem)
     texts, images = _read_messages(request.messages)
     if len(images) != 1:
-        raise ApiError(
-            400, f"{len(images)} images: {ONE_QUESTION}", code="one_image_needed", param="messages"
-        )
+        raise _wrong("messages", "one_image_needed", f"{len(images)} images: {ONE_QUESTION}")
     limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None]
     return Asked(
         image=_decode(*images[0], max_pixels),
@@ -135,7 +135,7 @@ def _parse(body: bytes) -> ChatRequest:
         param = ".".join(str(part) for part in first["loc"]) or None
         message = f"{param or 'the body'}: {first['msg']}"
         code = "invalid_json" if first["type"] == "json_invalid" else "invalid_value"
-        raise ApiError(400, message, code=code, param=param) from None
+        raise _wrong(param, code, message) from None
 
 
 def _read_messages(messages: list[Message]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -146,12 +146,11 @@ def _read_messages(messages: list[Message]) -> tuple[list[str], list[tuple[str, 
         place = f"messages.{number}"
         last = number == len(messages) - 1
         if (message.role == "user") != last or message.role not in ("system", "developer", "user"):
-            raise ApiError(
-                400,
+            raise _wrong(
+                f"{place}.role",
+                "unsupported_conversation",
                 f"{place}: a message of role {message.role[:40]!r} there is not supported; "
                 f"{ONE_QUESTION}",
-                code="unsupported_conversation",
-                param=f"{place}.role",
             )
         parts = message.content or []
         if isinstance(parts, str):
@@ -163,12 +162,11 @@ def _read_messages(messages: list[Message]) -> tuple[list[str], list[tuple[str, 
             elif part.type == "image_url" and part.image_url is not None and last:
                 images.append((f"{where}.image_url.url", part.image_url.url))
             else:
-                raise ApiError(
-                    400,
+                raise _wrong(
+                    where,
+                    "unsupported_content",
                     f"{where}: a part of type {part.type[:40]!r} is not supported there or not "
                     f"complete; {ONE_QUESTION}",
-                    code="unsupported_content",
-                    param=where,
                 )
     return texts, images
 
@@ -176,40 +174,29 @@ def _read_messages(messages: list[Message]) -> tuple[list[str], list[tuple[str, 
 def _joined(texts: list[str]) -> str:
     question = "\n".join(text.strip() for text in texts if text.strip())
     if not question:
-        raise ApiError(
-            400,
-            "messages: no text: ask something about the image",
-            code="no_text",
-            param="messages",
-        )
+        raise _wrong("messages", "no_text", "messages: no text: ask something about the image")
     if len(question) > MAX_TEXT_CHARS:
-        raise ApiError(
-            400,
-            f"messages: {len(question)} characters of text, at most {MAX_TEXT_CHARS}",
-            code="string_above_max_length",
-            param="messages",
-        )
+        length = f"{len(question)} characters of text, at most {MAX_TEXT_CHARS}"
+        raise _wrong("messages", "string_above_max_length", f"messages: {length}")
     return question
 
 
 def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB."""
     if url[:8].lower().startswith(("http://", "https://")):
-        raise ApiError(
-            400,
+        raise _wrong(
+            place,
+            "url_not_fetched",
             f"{place}: this device fetches no URLs; send the image itself as a data URL, "
             "data:image/jpeg;base64,...",
-            code="url_not_fetched",
-            param=place,
         )
     header = _DATA_URL.match(url)
     if header is None:
-        raise ApiError(
-            400,
+        raise _wrong(
+            place,
+            "invalid_image_url",
             f"{place}: not a data URL of an image; it begins with data:image/jpeg;base64, or "
             "another image type",
-            code="invalid_image_url",
-            param=place,
         )
     try:
         data = base64.b64decode(url[header.end() :], validate=True)
@@ -220,8 +207,8 @@ def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
         reason = f"{place}: not base64 ({error})"
     except DataError as error:
         reason = str(error)
-    raise ApiError(400, reason, code="invalid_image", param=place)
+    raise _wrong(place, "invalid_image", reason)
 
 
-def _unsupported(param: str, message: str) -> ApiError:
-    return ApiError(400, f"{param}: {message}", code="unsupported_parameter", param=param)
+def _wrong(param: str | None, code: str, message: str) -> ApiError:
+    return ApiError(400, message, code=code, param=param)

@@ -23,12 +23,11 @@ from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.pacing import Pacer, batch_size, batches
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.settings import DaemonSettings
-from driftline_device.daemon.settling import is_settled
-from driftline_device.daemon.snapshot import Snapshot, write_snapshot
-from driftline_device.daemon.supervision import NoSupervisor, Supervisor
-from driftline_device.daemon.views import take_snapshot
+from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snapshot
+from driftline_device.daemon.supervision import Supervisor
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
+from driftline_device.updates.phases import RESTING
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.ids import line_id
 from driftline_shared.tokens import SamplingPolicy
@@ -38,6 +37,9 @@ ASKS_END_S = 30.0
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
+
+CLOSED_ROUNDS = frozenset({"done", "rejected", "failed"})
+"""States of a round after which nothing of it is to come."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +57,7 @@ class Daemon:
         self._parts = parts
         self._settings = settings
         self._answering = Answering(parts)
-        self._supervisor = supervisor or NoSupervisor()
+        self._supervisor = supervisor or Supervisor()
         self._paused_unix_s: float | None = None
         self._started = False
         self._stop_asked = False
@@ -264,10 +266,10 @@ class Daemon:
 
     def _tick(self) -> None:
         guard("pause", self._take_pause)
-        guard("status", self._tell)
-        guard("rollback", self._take_wish)
+        guard("status", self._write_status)
+        guard("rollback", self._take_rollback)
 
-    def _tell(self) -> None:
+    def _write_status(self) -> None:
         snapshot = self.snapshot()
         write_snapshot(self._parts.state, snapshot)
         self._supervisor.report(snapshot)
@@ -283,22 +285,27 @@ class Daemon:
         if self._parts.link is not None:
             self._parts.link.hold(since is not None)
 
-    def _take_wish(self) -> None:
+    def _take_rollback(self) -> None:
         version = self._parts.state_files.take_rollback()
         if version is not None:
             self._parts.applier.request_rollback(version)
 
     def _is_settled(self, link: DeviceLink) -> bool:
         try:
-            return is_settled(
-                link.status(),
-                line=line_id(self._parts.pair_name, self._parts.runtime.base_model),
-                num_waiting=self._parts.spool.stats().num_samples,
-                state=self._parts.applier.state,
-                failed_versions=self._parts.applier.failed_versions,
-            )
+            lines = link.status().lines
         except LinkError:
             return False
+        state = self._parts.applier.state
+        if self._parts.spool.stats().num_samples or state.phase not in RESTING:
+            return False
+        failed = self._parts.applier.failed_versions
+        ours = line_id(self._parts.pair_name, self._parts.runtime.base_model)
+        return all(
+            (each.round is None or each.round.state in CLOSED_ROUNDS)
+            and (each.newest_version <= state.version or each.newest_version in failed)
+            for each in lines
+            if each.line == ours
+        )
 
     def snapshot(self) -> Snapshot:
         """The daemon now."""

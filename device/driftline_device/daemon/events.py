@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from driftline_shared.errors import ConfigError
@@ -31,14 +30,7 @@ class EventLog:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
 
-    def __enter__(self) -> EventLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End."""
         if self._file is not None:
             self._file.close()

@@ -9,32 +9,24 @@ import math
 import statistics
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DomainCounts:
-    """Answers in one domain; `num_scored`: those whose truth is known."""
-
-    num_answered: int = 0
-    num_scored: int = 0
-    num_correct: int = 0
+COUNTS = ("num_answered", "num_scored", "num_correct")
+"""Of answers in one domain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeterReading:
-    """`accuracy` and `uncertainty` are over the window; None where nothing is known."""
+    """`accuracy` and `uncertainty` are over the window; None where nothing is known. `domains`:
+    num_answered, num_scored (those whose truth is known) and num_correct of each.
+    """
 
     num_answered: int
     num_errors: int
     domain: str | None
     accuracy: float | None
     uncertainty: float | None
-    domains: dict[str, DomainCounts]
-
-    def as_dict(self) -> dict[str, dict[str, int]]:
-        """Counts by domain as plain values."""
-        return {name: asdict(counts) for name, counts in self.domains.items()}
+    domains: dict[str, dict[str, int]]
 
 
 class Meter:
@@ -44,7 +36,7 @@ class Meter:
         self._lock = threading.Lock()
         self._correct: deque[bool] = deque(maxlen=window)
         self._uncertainty: deque[float] = deque(maxlen=window)
-        self._domains: dict[str, DomainCounts] = {}
+        self._domains: dict[str, dict[str, int]] = {}
         self._domain: str | None = None
         self._num_answered = 0
         self._num_errors = 0
@@ -58,12 +50,10 @@ class Meter:
                 self._uncertainty.append(uncertainty)
             if correct is not None:
                 self._correct.append(correct)
-            old = self._domains.get(domain, DomainCounts())
-            self._domains[domain] = DomainCounts(
-                num_answered=old.num_answered + 1,
-                num_scored=old.num_scored + (correct is not None),
-                num_correct=old.num_correct + bool(correct),
-            )
+            counts = self._domains.setdefault(domain, dict.fromkeys(COUNTS, 0))
+            changes = (1, correct is not None, bool(correct))
+            for name, change in zip(COUNTS, changes, strict=True):
+                counts[name] += change
 
     def errored(self) -> None:
         """A question that got no answer."""
@@ -86,7 +76,7 @@ class Meter:
                 domain=self._domain,
                 accuracy=_mean(self._correct),
                 uncertainty=_mean(self._uncertainty),
-                domains=dict(self._domains),
+                domains={name: dict(counts) for name, counts in self._domains.items()},
             )
 
 

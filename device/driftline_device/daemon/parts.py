@@ -8,16 +8,17 @@ from typing import Protocol
 
 from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
-from driftline_device.daemon.settling import LinkView
 from driftline_device.daemon.state_files import StateFiles
+from driftline_device.link.settings import LinkStats
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
 from driftline_shared.host.clock import Clock
+from driftline_shared.status import CloudStatus
 
 
-class DeviceLink(UpdateLink, LinkView, Protocol):
+class DeviceLink(UpdateLink, Protocol):
     """What the daemon needs of the link."""
 
     def start(self) -> None:
@@ -34,6 +35,12 @@ class DeviceLink(UpdateLink, LinkView, Protocol):
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until no sample is left to send; whether that is so."""
+
+    def stats(self) -> LinkStats:
+        """The link now."""
+
+    def status(self) -> CloudStatus:
+        """The cloud now; LinkError if it cannot be reached."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftline_shared.errors import DataError
 from driftline_shared.host.durable import read_json, write_json
+
+if TYPE_CHECKING:
+    from driftline_device.daemon.parts import Parts
 
 FILE = "status.json"
 
@@ -19,9 +22,11 @@ class Snapshot:
     `activity`: starting, answering, settling, holding, draining or stopped. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
     start.
-    `sampling`: what became of the answers considered. `images`: whether parts of them leave.
+    `sampling`: what became of the answers considered. `images`: whether parts of them leave:
+    `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
     `paused_unix_s`: since when an operator wants it to answer only.
-    `update`: the newest update and its outcome.
+    `update`: the newest update; its `outcome` is the phase it rests in. `link`: its counts; only
+    `connected`, false, for a device that works alone.
     """
 
     pid: int
@@ -53,6 +58,66 @@ class Snapshot:
     link: dict[str, Any] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
+
+
+def take_snapshot(
+    parts: Parts,
+    *,
+    activity: str,
+    segment: str,
+    num_broken_rows: int,
+    paused_unix_s: float | None,
+) -> Snapshot:
+    """A daemon of `parts` at this moment."""
+    reading = parts.meter.read()
+    counts = parts.sampler.statistics()
+    update = parts.applier.state
+    link: dict[str, Any] = {"connected": False}
+    if parts.link is not None:
+        link = {**asdict(parts.link.stats()), "num_reports_waiting": len(update.reports)}
+    return Snapshot(
+        pid=parts.state_files.pid,
+        unix_s=parts.clock.now_s(),
+        activity=activity,
+        device_id=parts.device_id,
+        pair=parts.pair_name,
+        base_model=parts.runtime.base_model,
+        version=parts.runtime.version,
+        paused_unix_s=paused_unix_s,
+        segment=segment,
+        domain=reading.domain,
+        num_answered=reading.num_answered,
+        num_errors=reading.num_errors,
+        num_broken_rows=num_broken_rows,
+        accuracy=reading.accuracy,
+        uncertainty=reading.uncertainty,
+        domains=reading.domains,
+        num_seen=counts["seen"],
+        num_sent=counts["sent"],
+        sampling=counts,
+        policy_revision=parts.sampler.policy.revision,
+        images={
+            "allowed": parts.sampler.images_allowed,
+            "asked": parts.sampler.policy.images_may_leave,
+            "num_sent": parts.sampler.counts.with_regions,
+        },
+        update={
+            "phase": update.phase.value,
+            "outcome": update.outcome or "none",
+            "target": update.target,
+            "version": update.version,
+            "reason": update.reason.value,
+            "detail": update.detail,
+            "watching": update.watching,
+        },
+        num_updates=len(parts.applier.apply_pauses_ms),
+        failed_versions=parts.applier.failed_versions,
+        apply_pause_ms=[round(pause, 4) for pause in parts.applier.apply_pauses_ms],
+        spool=asdict(parts.spool.stats()),
+        link=link,
+        bytes_up=link.get("bytes_up", 0),
+        bytes_down=link.get("bytes_down", 0),
+    )
 
 
 def write_snapshot(state: Path, snapshot: Snapshot) -> None:

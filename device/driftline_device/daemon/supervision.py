@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.daemon.systemd import Notifier
+from driftline_shared.callbacks import ignore
 
 
-class Supervisor(Protocol):
-    """Called by the daemon; must return soon and never raise."""
+class Supervisor:
+    """Called by the daemon; must return soon and never raise. This one does not look."""
 
     def beat(self) -> None:
         """The loop that answers or waits has come round; from its own thread, between two steps."""
@@ -19,26 +19,12 @@ class Supervisor(Protocol):
         """How the daemon is, every `status_s` seconds; from the status thread."""
 
 
-class NoSupervisor:
-    """Nobody looks."""
-
-    def beat(self) -> None:
-        """Nothing to do."""
-
-    def report(self, snapshot: Snapshot) -> None:
-        """Nothing to do."""
-
-
-def _nothing() -> None:
-    """There is nothing to reload yet."""
-
-
-class ServiceSupervisor:
+class ServiceSupervisor(Supervisor):
     """A service manager that follows the daemon through `notifier` and may ask for a reload."""
 
     def __init__(self, notifier: Notifier) -> None:
         self.notifier = notifier
-        self.reload: Callable[[], None] = _nothing
+        self.reload: Callable[[], None] = ignore
         self._reload_asked = False
 
     def request_reload(self) -> None:

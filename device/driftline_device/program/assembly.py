@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import numpy as np
 import structlog
@@ -80,7 +80,7 @@ def open_daemon(
     clock = clock or SystemClock()
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state))
-        events = stack.enter_context(EventLog(config.events))
+        events = stack.enter_context(closing(EventLog(config.events)))
         device_id = load_device_id(config.state / "device_id")
         state_files = StateFiles(config.state)
         spool = SqliteSpool(

@@ -17,7 +17,7 @@ from driftline_device.config import load_config
 from driftline_device.daemon.daemon import SLICE_S, Daemon
 from driftline_device.daemon.snapshot import read_snapshot
 from driftline_device.daemon.state_files import StateFiles
-from driftline_device.daemon.supervision import NoSupervisor
+from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
@@ -358,7 +358,7 @@ def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, devic
     assert len(link.taken) == 80
 
 
-class Beats(NoSupervisor):
+class Beats(Supervisor):
     """Counts the beats of the loop."""
 
     num = 0
