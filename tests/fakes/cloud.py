@@ -11,12 +11,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
-from driftline_shared.callbacks import Progress
+from driftline_cloud.service.assembly import Makers
+from driftline_cloud.workers.workers import Workers
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Grid, Sample, TokenSpace, VisualTokens
@@ -83,10 +86,6 @@ def make_sample(
     )
 
 
-def _never(_where: str) -> None:
-    return
-
-
 @dataclass(kw_only=True)
 class ReckoningWorkers:
     """Deterministic: results follow from the job alone. `hook` is told where the work is.
@@ -96,7 +95,7 @@ class ReckoningWorkers:
 
     gain: float = 0.6
     errors: list[Exception] = field(default_factory=list)
-    hook: Callable[[str], None] = _never
+    hook: Callable[[str], None] = ignore
     num_labelled: int = 0
     num_distilled: int = 0
     jobs: list[DistillJob] = field(default_factory=list)
@@ -140,6 +139,17 @@ class ReckoningWorkers:
 
     def close(self) -> None:
         return
+
+
+def fake_makers(workers: Workers, pair: Callable[[str], Pair] = load_pair, **others: Any) -> Makers:
+    """What `assemble` needs for a cloud of these `workers` that starts with `start_adapter`."""
+    return Makers(
+        pair=pair,
+        workers=lambda _config: workers,
+        initial=lambda _pair: start_adapter(),
+        teacher=lambda _pair: "teacher-1",
+        **others,
+    )
 
 
 def _goal() -> Adapter:

@@ -11,14 +11,9 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 
-from driftline_cloud.intake.line import Line
-from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import (
     Round,
     RoundState,
@@ -28,11 +23,10 @@ from driftline_cloud.rounds.round import (
     new_round,
     record_error,
 )
-from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.rounds.trigger import Waiting, why_start
 from driftline_cloud.rounds.work import RoundWork
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
-from driftline_shared.host.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
@@ -47,35 +41,18 @@ class _Stopped(BaseException):
 
 
 class Coordinator:
-    """Runs the rounds of `line`, one at a time, in the thread that calls `run`.
+    """Runs the rounds of the line of `work`, one at a time, in the thread that calls `run`.
 
     `drift_threshold`: gate scores above it count as drifted (see `TriggerPolicy`).
     """
 
-    def __init__(
-        self,
-        *,
-        line: Line,
-        store: SampleStore,
-        ledger: RoundLedger,
-        work: RoundWork,
-        releases: Releases,
-        settings: RoundSettings,
-        drift_threshold: float,
-        folder: Path,
-        clock: Clock,
-        watch: Watch | None = None,
-    ) -> None:
-        self._line = line
-        self._store = store
-        self._ledger = ledger
+    def __init__(self, work: RoundWork, *, drift_threshold: float, watch: Watch = ignore) -> None:
         self._work = work
-        self._releases = releases
-        self._settings = settings
+        self._line = work.line.id
+        self._store, self._ledger, self._clock = work.store, work.ledger, work.clock
+        self._settings = work.settings
         self._drift_threshold = drift_threshold
-        self._folder = folder
-        self._clock = clock
-        self._watch = watch or (lambda _event, _round: None)
+        self._watch = watch
         self._stop = threading.Event()
         self._progress = 0.0
 
@@ -94,14 +71,14 @@ class Coordinator:
                 return
             except Exception:
                 # The database may be away for a while: the line lives on.
-                _log.exception("coordinator.step_failed", line=self._line.id)
+                _log.exception("coordinator.step_failed", line=self._line)
                 busy = False
             if not busy:
                 self._clock.wait(stop, self._settings.poll_s)
 
     def step(self) -> bool:
         """Do the next thing there is to do; False if there is nothing to do now."""
-        round_ = self._ledger.open_round(self._line.id)
+        round_ = self._ledger.open_round(self._line)
         if round_ is None:
             return self._start()
         if round_.not_before_unix_s > self._clock.now_s():
@@ -113,12 +90,12 @@ class Coordinator:
         trigger = why_start(self._settings.trigger, self._waiting())
         if trigger is None:
             return False
-        base_version = self._releases.registry.newest_version(self._line.id)
+        base_version = self._work.releases.registry.newest_version(self._line)
         round_ = self._ledger.open(
-            self._line.id,
+            self._line,
             most_samples=self._settings.most_samples,
             make=lambda number, num_samples: new_round(
-                line=self._line.id,
+                line=self._line,
                 number=number,
                 base_seed=self._settings.seed,
                 num_samples=num_samples,
@@ -135,9 +112,9 @@ class Coordinator:
 
     def _waiting(self) -> Waiting:
         now_s = self._clock.now_s()
-        counts = self._store.counts(self._line.id, drift_threshold=self._drift_threshold)
+        counts = self._store.counts(self._line, drift_threshold=self._drift_threshold)
         oldest = counts.oldest_waiting_unix_s
-        recent = self._ledger.newest(self._line.id, limit=8)
+        recent = self._ledger.newest(self._line, limit=8)
         num_failures = 0
         while num_failures < len(recent) and recent[num_failures].state is RoundState.FAILED:
             num_failures += 1
@@ -205,7 +182,10 @@ class Coordinator:
     def _fail(self, round_: Round, cause: str) -> None:
         """End the round without a version, unless it had made one before it went wrong."""
         to = RoundState.FAILED
-        if round_.state is RoundState.RELEASING and self._releases.published(round_) is not None:
+        if (
+            round_.state is RoundState.RELEASING
+            and self._work.releases.published(round_) is not None
+        ):
             to = RoundState.DONE
         after = advance(round_, to, now_unix_s=self._clock.now_s(), reason=cause)
         self._ledger.save(after)
@@ -217,11 +197,11 @@ class Coordinator:
         """Forget what no later round needs."""
         self._work.forget()
         self._progress = 0.0
-        dropped = self._store.drop_used(self._line.id, keep=self._settings.keep_used_samples)
+        dropped = self._store.drop_used(self._line, keep=self._settings.keep_used_samples)
         if dropped:
-            _log.info("samples.dropped", num_samples=dropped, line=self._line.id)
-        newest_old = f"{self._line.id}-r{max(0, round_.number - self._settings.keep_folders):04d}"
-        for path in self._folder.glob(f"{self._line.id}-r*"):
+            _log.info("samples.dropped", num_samples=dropped, line=self._line)
+        newest_old = f"{self._line}-r{max(0, round_.number - self._settings.keep_folders):04d}"
+        for path in self._work.folder.glob(f"{self._line}-r*"):
             if path.name <= newest_old:
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -7,7 +7,8 @@ seed, never on the time, on what waits meanwhile, or on how often it was started
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -32,37 +33,29 @@ from driftline_shared.host.clock import Clock
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(kw_only=True)
 class RoundWork:
-    """Does the work of one state and gives the round as it is after it."""
+    """Does the work of one state and gives the round as it is after it.
 
-    def __init__(
-        self,
-        *,
-        line: Line,
-        store: SampleStore,
-        ledger: RoundLedger,
-        workers: Workers,
-        releases: Releases,
-        teacher: str,
-        settings: RoundSettings,
-        distil: DistilSettings,
-        limits: GateLimits,
-        folder: Path,
-        clock: Clock,
-    ) -> None:
-        self._line = line
-        self._store = store
-        self._ledger = ledger
-        self._workers = workers
-        self._releases = releases
-        self._teacher = teacher
-        self._settings = settings
-        self._distil_settings = distil.to_mapping()
-        self._limits = limits
-        self._folder = folder
-        self._clock = clock
-        self._gate: tuple[str, ScoredGate] | None = None
-        self._work: dict[RoundState, Callable[[Round, Progress], Round]] = {
+    `teacher`: the key of its labels. `folder`: what a round keeps is below its id there.
+    """
+
+    line: Line
+    store: SampleStore
+    ledger: RoundLedger
+    workers: Workers
+    releases: Releases
+    teacher: str
+    settings: RoundSettings
+    distil: DistilSettings
+    limits: GateLimits
+    folder: Path
+    clock: Clock
+    _gate: tuple[str, ScoredGate] | None = field(default=None, init=False)
+
+    def do(self, round_: Round, report: Progress) -> Round:
+        """Work on the present state of `round_`; `report` may raise to cut the work off."""
+        work = {
             RoundState.SNAPSHOT: self._snapshot,
             RoundState.LABELLING: self._label,
             RoundState.DISTILLING: self._distil,
@@ -70,72 +63,69 @@ class RoundWork:
             RoundState.COMPRESSING: self._compress,
             RoundState.RELEASING: self._release,
         }
-
-    def do(self, round_: Round, report: Progress) -> Round:
-        """Work on the present state of `round_`; `report` may raise to cut the work off."""
-        return self._work[round_.state](round_, report)
+        return work[round_.state](round_, report)
 
     def forget(self) -> None:
         """Let the gate of the last round go, with the models it holds."""
         self._gate = None
 
     def _snapshot(self, round_: Round, report: Progress) -> Round:
-        own = self._ledger.claimed(round_.id)
-        train, holdout = split_holdout(own, share=self._settings.holdout_share, seed=round_.seed)
+        own = self.ledger.claimed(round_.id)
+        train, holdout = split_holdout(own, share=self.settings.holdout_share, seed=round_.seed)
         parts = {TRAIN: train, HOLDOUT: holdout}
         for part, source, count in (
-            (REHEARSAL, TRAIN, self._settings.rehearsal_samples),
-            (RECALL, HOLDOUT, self._settings.recall_samples),
+            (REHEARSAL, TRAIN, self.settings.rehearsal_samples),
+            (RECALL, HOLDOUT, self.settings.recall_samples),
         ):
-            older = self._ledger.older(self._line.id, before=round_.number, part=source)
+            older = self.ledger.older(self.line.id, before=round_.number, part=source)
             parts[part] = choose_rehearsal(older, count=count, seed=round_.seed)
-        self._ledger.save_parts(round_.id, parts)
+        self.ledger.save_parts(round_.id, parts)
         numbers = {f"samples.{part}": float(len(ids)) for part, ids in parts.items()}
         return self._next(round_, RoundState.LABELLING, numbers)
 
     def _label(self, round_: Round, report: Progress) -> Round:
-        parts = self._ledger.parts(round_.id)
+        parts = self.ledger.parts(round_.id)
         ids = [one for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL) for one in parts[part]]
-        teacher, size = self._teacher, max(1, self._settings.label_chunk_samples)
+        teacher, size = self.teacher, max(1, self.settings.label_chunk_samples)
         # Chunks are cut from the whole list, not from what is missing: a resumed round gives the
         # teacher the very batches that an undisturbed one would.
         for start in range(0, len(ids), size):
             chunk = ids[start : start + size]
-            known = self._store.labels(chunk, teacher=teacher)
+            known = self.store.labels(chunk, teacher=teacher)
             missing = [one for one in chunk if one not in known]
             if missing:
-                labels = self._workers.label(
-                    self._line.pair_dir,
-                    self._store.load(missing),
+                labels = self.workers.label(
+                    self.line.pair_dir,
+                    self.store.load(missing),
                     part_of(report, start / len(ids), len(chunk) / len(ids)),
                 )
                 if [label.sample_id for label in labels] != missing:
                     raise DriftlineError("the workers gave other labels than were asked for")
-                self._store.put_labels(labels, teacher=teacher)
+                self.store.put_labels(labels, teacher=teacher)
             report((start + len(chunk)) / len(ids))
         return self._next(round_, RoundState.DISTILLING, {})
 
     def _distil(self, round_: Round, report: Progress) -> Round:
-        folder = self._folder / round_.id
+        folder = self.folder / round_.id
         distilled = artifacts.load_distilled(folder)
         if distilled is None:
-            parts = self._ledger.parts(round_.id)
+            parts = self.ledger.parts(round_.id)
             job = DistillJob(
-                pair_dir=self._line.pair_dir,
+                pair_dir=self.line.pair_dir,
                 seed=round_.seed,
-                start=self._releases.registry.canonical(self._line.id, round_.base_version),
-                samples=self._store.load(parts[TRAIN]),
+                start=self.releases.registry.canonical(self.line.id, round_.base_version),
+                samples=self.store.load(parts[TRAIN]),
                 labels=self._labels(parts[TRAIN]),
-                rehearsal=self._store.load(parts[REHEARSAL]),
+                rehearsal=self.store.load(parts[REHEARSAL]),
                 rehearsal_labels=self._labels(parts[REHEARSAL]),
-                settings=dict(self._distil_settings),
+                settings=self.distil.to_mapping(),
             )
-            distilled = self._workers.distil(job, report)
+            distilled = self.workers.distil(job, report)
             artifacts.save_distilled(folder, distilled)
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
     def _judge(self, round_: Round, report: Progress) -> Round:
-        base = self._releases.registry.canonical(self._line.id, round_.base_version)
+        base = self.releases.registry.canonical(self.line.id, round_.base_version)
         verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
         numbers = _prefixed("gate", verdict.numbers)
         if not verdict.accepted:
@@ -144,57 +134,57 @@ class RoundWork:
 
     def _compress(self, round_: Round, report: Progress) -> Round:
         candidate, gate = self._candidate(round_), self._gate_of(round_)
-        folder = self._folder / round_.id
-        verdict = self._releases.compress(round_, candidate, gate, folder, report)
+        folder = self.folder / round_.id
+        verdict = self.releases.compress(round_, candidate, gate, folder, report)
         numbers = _prefixed("update", verdict.numbers)
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
         return self._next(round_, RoundState.RELEASING, numbers)
 
     def _release(self, round_: Round, report: Progress) -> Round:
-        manifest = self._releases.publish(round_, self._folder / round_.id)
+        manifest = self.releases.publish(round_, self.folder / round_.id)
         version, num_bytes = manifest.target_version, manifest.blob_bytes
-        _log.info("version.released", line=self._line.id, version=version, blob_bytes=num_bytes)
+        _log.info("version.released", line=self.line.id, version=version, blob_bytes=num_bytes)
         return self._next(round_, RoundState.DONE, {"update.blob_bytes": float(num_bytes)})
 
     def _next(self, round_: Round, to: RoundState, numbers: Mapping[str, float]) -> Round:
-        return advance(round_, to, now_unix_s=self._clock.now_s(), numbers=numbers)
+        return advance(round_, to, now_unix_s=self.clock.now_s(), numbers=numbers)
 
     def _reject(self, round_: Round, reason: str, numbers: Mapping[str, float]) -> Round:
         _log.info("round.rejected", round=round_.id, reason=reason)
         return advance(
             round_,
             RoundState.REJECTED,
-            now_unix_s=self._clock.now_s(),
+            now_unix_s=self.clock.now_s(),
             reason=reason,
             numbers=numbers,
         )
 
     def _candidate(self, round_: Round) -> Distilled:
-        distilled = artifacts.load_distilled(self._folder / round_.id)
+        distilled = artifacts.load_distilled(self.folder / round_.id)
         if distilled is None:
             raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")
         return distilled
 
     def _gate_of(self, round_: Round) -> ScoredGate:
         if self._gate is None or self._gate[0] != round_.id:
-            parts = self._ledger.parts(round_.id)
+            parts = self.ledger.parts(round_.id)
             job = ScoreJob(
-                pair_dir=self._line.pair_dir,
-                holdout=self._store.load(parts[HOLDOUT]),
+                pair_dir=self.line.pair_dir,
+                holdout=self.store.load(parts[HOLDOUT]),
                 labels=self._labels(parts[HOLDOUT]),
-                rehearsal=self._store.load(parts[RECALL]),
+                rehearsal=self.store.load(parts[RECALL]),
                 rehearsal_labels=self._labels(parts[RECALL]),
-                settings=dict(self._distil_settings),
+                settings=self.distil.to_mapping(),
             )
             gate = ScoredGate(
-                self._workers, job, limits=self._limits, keep_gain=self._releases.keep_gain
+                self.workers, job, limits=self.limits, keep_gain=self.releases.keep_gain
             )
             self._gate = (round_.id, gate)
         return self._gate[1]
 
     def _labels(self, ids: Sequence[bytes]) -> list[Label]:
-        known = self._store.labels(ids, teacher=self._teacher)
+        known = self.store.labels(ids, teacher=self.teacher)
         missing = [one for one in ids if one not in known]
         if missing:
             raise DriftlineError(f"{len(missing)} samples have no label by the present teacher")

@@ -113,14 +113,13 @@ def _assemble(
     )
     policy = devices.put_policy(line.id, policy_of(pair, config))
     workers = makers.workers(config)
-    teacher = makers.teacher(pair)
     work = RoundWork(
         line=line,
         store=store,
         ledger=ledger,
         workers=workers,
         releases=releases,
-        teacher=teacher,
+        teacher=makers.teacher(pair),
         settings=config.rounds,
         distil=config.distil,
         limits=config.gate,
@@ -128,15 +127,8 @@ def _assemble(
         clock=makers.clock,
     )
     coordinator = Coordinator(
-        line=line,
-        store=store,
-        ledger=ledger,
-        work=work,
-        releases=releases,
-        settings=config.rounds,
+        work,
         drift_threshold=drift_threshold(pair, config),
-        folder=state.rounds,
-        clock=makers.clock,
         watch=_counting(makers.watch, metrics),
     )
     intake = Intake(

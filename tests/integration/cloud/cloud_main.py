@@ -13,11 +13,9 @@ from pathlib import Path
 
 from driftline_cloud.config import load_config
 from driftline_cloud.rounds.round import Round
-from driftline_cloud.service.assembly import Makers
 from driftline_cloud.service.server import serve
-from driftline_shared.pair.pair import load_pair
 from driftline_shared.program.logs import setup_logs
-from tests.fakes.cloud import ReckoningWorkers, start_adapter
+from tests.fakes.cloud import ReckoningWorkers, fake_makers
 
 
 def main(state: Path, pair: str, point: str) -> None:
@@ -25,13 +23,6 @@ def main(state: Path, pair: str, point: str) -> None:
         if f"{event}:{round_.state}" == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    makers = Makers(
-        pair=load_pair,
-        workers=lambda _config: ReckoningWorkers(),
-        initial=lambda _pair: start_adapter(),
-        teacher=lambda _pair: "teacher-1",
-        watch=watch,
-    )
     settings = {
         "state": state,
         "pair": pair,
@@ -41,6 +32,7 @@ def main(state: Path, pair: str, point: str) -> None:
         "drain_s": 5.0,
     }
     setup_logs(form="json")
+    makers = fake_makers(ReckoningWorkers(), watch=watch)
     asyncio.run(serve(load_config(None, settings, environment={}), makers))
 
 

@@ -14,7 +14,6 @@ import grpc
 import pytest
 
 from driftline_cloud.config import CloudConfig, load_config
-from driftline_cloud.service.assembly import Makers
 from driftline_cloud.service.server import serve
 from driftline_proto.v1 import (
     control_pb2_grpc,
@@ -25,7 +24,7 @@ from driftline_proto.v1 import (
 from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment, SampleAck
-from tests.fakes.cloud import ReckoningWorkers, bare_pair, start_adapter
+from tests.fakes.cloud import ReckoningWorkers, bare_pair, fake_makers
 from tests.fakes.samples import as_sent
 
 TIMEOUT_S = 60.0
@@ -95,12 +94,7 @@ def cloud(start_cloud: Callable[..., RunningCloud]) -> RunningCloud:
 def _start(config: CloudConfig, pair: Pair, workers: ReckoningWorkers) -> RunningCloud:
     ready: Future[int] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    makers = Makers(
-        pair=lambda _name: pair,
-        workers=lambda _config: workers,
-        initial=lambda _pair: start_adapter(),
-        teacher=lambda _pair: "teacher-1",
-    )
+    makers = fake_makers(workers, lambda _name: pair)
 
     async def run() -> None:
         stop = asyncio.Event()

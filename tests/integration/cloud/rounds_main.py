@@ -2,7 +2,7 @@
 
 One child per point, one after the other on the same folder, then one that is left alone; children
 are forked, so Python's imports are paid once. Prints the exit status of each. POINT is
-`event:state` of the coordinator's watch (`begun:labelling`), or `during:work` of the workers
+`event:state` of the coordinator's watch (`started:labelling`), or `during:work` of the workers
 (`during:label`). Everything but the workers is real; time stands still.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from driftline_cloud.rounds.round import Round
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers
-from tests.fakes.rounds import open_bench
+from tests.fakes.rounds import open_cloud, run_rounds, send
 
 NUM_SAMPLES = 40
 
@@ -38,10 +38,10 @@ def main(folder: Path, point: str) -> None:
         if f"during:{work}" == point and (work != "label" or calls[work] == 2):
             die()
 
-    bench = open_bench(folder, ReckoningWorkers(hook=during), FakeClock(), watch=watch)
-    if bench.store.counts(bench.line.id).num_samples == 0:
-        bench.send(range(NUM_SAMPLES))
-    bench.run()
+    cloud = open_cloud(folder, ReckoningWorkers(hook=during), FakeClock(), watch=watch)
+    if cloud.store.counts(cloud.line.id).num_samples == 0:
+        send(cloud, range(NUM_SAMPLES))
+    run_rounds(cloud)
 
 
 def run_apart(folder: Path, point: str) -> int:

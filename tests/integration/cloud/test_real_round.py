@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from driftline_cloud.config import CloudConfig, load_config
-from driftline_cloud.intake.admission import Quota
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.assembly import Makers, assemble, initial_adapter
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.state import hold_state
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update_apply import apply_update
-from driftline_shared.wire import EncodedSample
 from tests.fakes.pair_samples import make_samples
+from tests.fakes.rounds import run_rounds, send_samples
 from tests.fakes.tiny_pair import make_tiny_pair
 
 pytestmark = pytest.mark.integration
@@ -59,17 +58,8 @@ def cloud(config: CloudConfig) -> Iterator[Cloud]:
 
 
 def test_a_round_of_the_real_parts_releases_what_a_device_applies(cloud: Cloud, pair: Pair) -> None:
-    cloud.store.add(
-        [EncodedSample.of(sample) for sample in make_samples(pair, 24)],
-        device_id="d1",
-        line=cloud.line.id,
-        token_space=pair.token_space.digest,
-        gate_score="entropy",
-        quota=Quota(),
-        now_unix_s=1_700_000_000,
-    )
-    while cloud.coordinator.step():
-        pass
+    send_samples(cloud, make_samples(pair, 24))
+    run_rounds(cloud)
     (round_,) = cloud.ledger.newest(cloud.line.id)
     assert (round_.state, round_.reason) == (RoundState.DONE, "count")
     assert {"gate.candidate_agreement", "update.update_bytes", "update.kept_gain"} <= set(

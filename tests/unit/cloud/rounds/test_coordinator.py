@@ -13,13 +13,14 @@ from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN
 from driftline_cloud.rounds.round import RetryLimits, RoundState
+from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.update_apply import apply_update
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers, start_adapter
-from tests.fakes.rounds import SETTINGS, RoundsBench, open_bench, released_files
+from tests.fakes.rounds import SETTINGS, open_cloud, released_files, run_rounds, send
 
-Open = Callable[..., RoundsBench]
+Open = Callable[..., Cloud]
 
 
 @pytest.fixture
@@ -34,61 +35,61 @@ def workers() -> ReckoningWorkers:
 
 @pytest.fixture
 def open_(tmp_path: Path, workers: ReckoningWorkers, clock: FakeClock) -> Iterator[Open]:
-    opened: list[RoundsBench] = []
+    opened: list[Cloud] = []
 
-    def make(name: str = "state", **options: object) -> RoundsBench:
-        bench = open_bench(tmp_path / name, workers, clock, **options)
-        opened.append(bench)
-        return bench
+    def make(name: str = "state", **options: object) -> Cloud:
+        cloud = open_cloud(tmp_path / name, workers, clock, **options)
+        opened.append(cloud)
+        return cloud
 
     yield make
-    for bench in opened:
-        bench.database.close()
+    for cloud in opened:
+        cloud.close()
 
 
-def _last(bench: RoundsBench):
-    (round_,) = bench.ledger.newest(bench.line.id)
+def _last(cloud: Cloud):
+    (round_,) = cloud.ledger.newest(cloud.line.id)
     return round_
 
 
 def test_too_few_samples_start_nothing(open_: Open) -> None:
-    bench = open_()
-    bench.send(range(39))
-    assert not bench.coordinator.step()
-    assert bench.ledger.count(bench.line.id) == 0
+    cloud = open_()
+    send(cloud, range(39))
+    assert not cloud.coordinator.step()
+    assert cloud.ledger.count(cloud.line.id) == 0
 
 
 def test_a_round_becomes_the_version_that_devices_decode(open_: Open) -> None:
-    bench = open_()
-    samples = bench.send(range(40))
-    bench.run()
-    round_ = _last(bench)
+    cloud = open_()
+    samples = send(cloud, range(40))
+    run_rounds(cloud)
+    round_ = _last(cloud)
     assert (round_.state, round_.target_version) == (RoundState.DONE, 1)
-    manifest = bench.registry.offer(bench.line.id, 0, failed_versions=())
+    manifest = cloud.registry.offer(cloud.line.id, 0, failed_versions=())
     assert manifest is not None
-    blob = bench.registry.blobs.get(manifest.blob_digest)
+    blob = cloud.registry.blobs.get(manifest.blob_digest)
     held = apply_update(start_adapter(), manifest, blob)
-    canonical = bench.registry.canonical(bench.line.id, 1)
+    canonical = cloud.registry.canonical(cloud.line.id, 1)
     assert all(np.array_equal(held[name], canonical[name]) for name in canonical)
     assert manifest.round_id == round_.id
     assert manifest.num_samples == 40
     assert manifest.created_unix_s == round_.created_unix_s
     assert 0.5 < manifest.gate["agreement"] <= 1.0
     assert round_.numbers["update.kept_gain"] >= 0.95
-    assert set(bench.store.states([s.id for s in samples]).values()) == {"used"}
+    assert set(cloud.store.states([s.id for s in samples]).values()) == {"used"}
 
 
 def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
     open_: Open, workers: ReckoningWorkers
 ) -> None:
-    bench = open_()
-    bench.send(range(40))
-    bench.run()
-    bench.send(range(100, 140))
-    bench.run()
+    cloud = open_()
+    send(cloud, range(40))
+    run_rounds(cloud)
+    send(cloud, range(100, 140))
+    run_rounds(cloud)
     first, second = workers.jobs
-    newest = bench.ledger.newest(bench.line.id, limit=2)
-    two, one = (bench.ledger.parts(round_.id) for round_ in newest)
+    newest = cloud.ledger.newest(cloud.line.id, limit=2)
+    two, one = (cloud.ledger.parts(round_.id) for round_ in newest)
     assert [s.id for s in second.samples] == two[TRAIN]
     assert (len(two[TRAIN]), len(two[HOLDOUT])) == (32, 8)
     assert not set(two[TRAIN]) & set(two[HOLDOUT])
@@ -101,18 +102,20 @@ def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
     assert [label.sample_id for label in second.labels] == two[TRAIN]
     # The second round starts from what devices hold, and labels no sample a second time.
     assert np.array_equal(
-        second.start["query.A"], bench.registry.canonical(bench.line.id, 1)["query.A"]
+        second.start["query.A"], cloud.registry.canonical(cloud.line.id, 1)["query.A"]
     )
     assert workers.num_labelled == 80
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(open_: Open) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(
+    open_: Open, tmp_path: Path
+) -> None:
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        bench = open_(name, settings=SETTINGS.model_copy(update={"seed": seed}))
-        bench.send(range(40))
-        bench.run()
-        found.append(released_files(bench.folder))
+        cloud = open_(name, settings=SETTINGS.model_copy(update={"seed": seed}))
+        send(cloud, range(40))
+        run_rounds(cloud)
+        found.append(released_files(tmp_path / name))
     assert found[0] == found[1]
     assert found[0] != found[2]
 
@@ -121,64 +124,64 @@ def test_a_candidate_that_gains_nothing_is_rejected_with_numbers(
     open_: Open, workers: ReckoningWorkers
 ) -> None:
     workers.gain = 0.0
-    bench = open_()
-    samples = bench.send(range(40))
-    bench.run()
-    round_ = _last(bench)
+    cloud = open_()
+    samples = send(cloud, range(40))
+    run_rounds(cloud)
+    round_ = _last(cloud)
     assert round_.state is RoundState.REJECTED
     assert "agreement with the teacher rose" in round_.reason
     assert round_.numbers["gate.base_agreement"] >= round_.numbers["gate.candidate_agreement"]
-    assert bench.registry.newest_version(bench.line.id) == 0
+    assert cloud.registry.newest_version(cloud.line.id) == 0
     # Its samples are not tried again by themselves: the next round rehearses them.
-    assert set(bench.store.states([s.id for s in samples]).values()) == {"used"}
+    assert set(cloud.store.states([s.id for s in samples]).values()) == {"used"}
 
 
 def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
     tight = ChooseSettings(max_fp16_share=0.02, shares=(0.01,), quantizers=("linear2",))
-    bench = open_(limits=GateLimits(delta_up=0.2), dwc=tight)
-    bench.send(range(40))
-    bench.run()
-    round_ = _last(bench)
+    cloud = open_(limits=GateLimits(delta_up=0.2), dwc=tight)
+    send(cloud, range(40))
+    run_rounds(cloud)
+    round_ = _last(cloud)
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason
-    assert bench.registry.newest_version(bench.line.id) == 0
+    assert cloud.registry.newest_version(cloud.line.id) == 0
 
 
 def test_errors_are_retried_with_backoff_and_then_go_through(
     open_: Open, workers: ReckoningWorkers, clock: FakeClock
 ) -> None:
     workers.errors = [RuntimeError("worker died"), DriftlineError("worker died again")]
-    bench = open_()
-    bench.send(range(40))
-    bench.run()
-    round_ = _last(bench)
+    cloud = open_()
+    send(cloud, range(40))
+    run_rounds(cloud)
+    round_ = _last(cloud)
     assert (round_.state, round_.num_errors) == (RoundState.DISTILLING, 1)
     assert "worker died" in round_.reason
-    assert not bench.coordinator.step()
+    assert not cloud.coordinator.step()
     clock.advance(2.5)
-    bench.run()
-    assert _last(bench).num_errors == 2
+    run_rounds(cloud)
+    assert _last(cloud).num_errors == 2
     clock.advance(10.0)
-    bench.run()
-    assert _last(bench).state is RoundState.DONE
+    run_rounds(cloud)
+    assert _last(cloud).state is RoundState.DONE
 
 
 def test_a_round_that_fails_gives_its_samples_back(
     open_: Open, workers: ReckoningWorkers, clock: FakeClock
 ) -> None:
     workers.errors = [PairError("teacher is broken")]
-    bench = open_()
-    samples = bench.send(range(40))
-    bench.run()
-    round_ = _last(bench)
+    cloud = open_()
+    samples = send(cloud, range(40))
+    run_rounds(cloud)
+    round_ = _last(cloud)
     assert (round_.state, round_.number) == (RoundState.FAILED, 1)
     assert "teacher is broken" in round_.reason
-    assert set(bench.store.states([s.id for s in samples]).values()) == {"waiting"}
+    assert set(cloud.store.states([s.id for s in samples]).values()) == {"waiting"}
     # It rests first, then the next round takes them.
     clock.advance(31.0)
-    bench.run()
-    assert (_last(bench).state, _last(bench).number) == (RoundState.DONE, 2)
-    assert bench.registry.newest_version(bench.line.id) == 1
+    run_rounds(cloud)
+    assert (_last(cloud).state, _last(cloud).number) == (RoundState.DONE, 2)
+    assert cloud.registry.newest_version(cloud.line.id) == 1
 
 
 def test_work_that_kills_the_process_each_time_ends(open_: Open, workers: ReckoningWorkers) -> None:
@@ -191,16 +194,16 @@ def test_work_that_kills_the_process_each_time_ends(open_: Open, workers: Reckon
 
     workers.hook = die
     settings = SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=3)})
-    bench = open_(settings=settings)
-    bench.send(range(40))
+    cloud = open_(settings=settings)
+    send(cloud, range(40))
     num_killed = 0
     for _ in range(20):
         try:
-            open_(settings=settings).run()
+            run_rounds(open_(settings=settings))
             break
         except Killed:
             num_killed += 1
-    round_ = _last(bench)
+    round_ = _last(cloud)
     assert num_killed == 3
     assert (round_.state, round_.reason) == (RoundState.FAILED, "distilling was cut off 3 times")
 
@@ -210,14 +213,14 @@ def test_an_orderly_stop_leaves_the_round_and_does_not_count(
 ) -> None:
     stop = threading.Event()
     workers.hook = lambda where: stop.set() if where == "distil" else None
-    bench = open_()
-    bench.send(range(40))
-    bench.coordinator.run(stop)
-    round_ = _last(bench)
+    cloud = open_()
+    send(cloud, range(40))
+    cloud.coordinator.run(stop)
+    round_ = _last(cloud)
     assert (round_.state, round_.num_starts, round_.num_errors) == (RoundState.DISTILLING, 0, 0)
     workers.hook = lambda where: None
-    open_().run()
-    assert _last(bench).state is RoundState.DONE
+    run_rounds(open_())
+    assert _last(cloud).state is RoundState.DONE
 
 
 def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
@@ -225,27 +228,29 @@ def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
         if event == "worked" and round_.state is RoundState.RELEASING:
             raise RuntimeError("the database is away")
 
-    bench = open_(
+    cloud = open_(
         watch=watch, settings=SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=1)})
     )
-    bench.send(range(40))
+    send(cloud, range(40))
     with pytest.raises(RuntimeError):
-        bench.run()
+        run_rounds(cloud)
     again = open_(settings=SETTINGS.model_copy(update={"retry": RetryLimits(max_starts=1)}))
-    again.run()
+    run_rounds(again)
     assert _last(again).state is RoundState.DONE
     assert again.registry.newest_version(again.line.id) == 1
 
 
-def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers) -> None:
+def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers, tmp_path: Path) -> None:
     seen: list[float] = []
-    bench = open_(settings=SETTINGS.model_copy(update={"keep_folders": 1}))
-    workers.hook = lambda _where: seen.append(bench.coordinator.progress)
+    cloud = open_(settings=SETTINGS.model_copy(update={"keep_folders": 1}))
+    workers.hook = lambda _where: seen.append(cloud.coordinator.progress)
     for start in (0, 100, 200):
-        bench.send(range(start, start + 40))
-        bench.run()
-    assert bench.registry.newest_version(bench.line.id) == 3
-    assert [path.name[-4:] for path in sorted((bench.folder / "rounds").iterdir())] == ["0003"]
+        send(cloud, range(start, start + 40))
+        run_rounds(cloud)
+    assert cloud.registry.newest_version(cloud.line.id) == 3
+    assert [path.name[-4:] for path in sorted((tmp_path / "state" / "rounds").iterdir())] == [
+        "0003"
+    ]
     assert all(0.0 <= value <= 1.0 for value in seen)
     assert len(set(seen)) > 1
-    assert bench.coordinator.progress == 0.0
+    assert cloud.coordinator.progress == 0.0
