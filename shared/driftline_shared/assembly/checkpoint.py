@@ -43,15 +43,6 @@ PREPARATION = {
 }
 """Spelled out: it is part of the token space's digest, which no release of a library may move."""
 
-LORA_TARGETS = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
 _MAX_ANSWER_TOKENS = 12
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -196,13 +197,8 @@ def inspect(
     from driftline_shared.pair.hub import snapshot
 
     folder = Path(checkpoint)
-    place = folder if folder.is_dir() else snapshot(checkpoint, revision)
-    found = inspect_checkpoint(place)
-    if as_json:
-        typer.echo(json.dumps(inspection_dict(found)))
-        return
-    for line in inspection_lines(found):
-        typer.echo(line)
+    found = inspect_checkpoint(folder if folder.is_dir() else snapshot(checkpoint, revision))
+    _show(as_json, inspection_dict(found), inspection_lines(found))
 
 
 @app.command("export", epilog=_EXPORT_EXAMPLES)
@@ -225,11 +221,7 @@ def export(
         from driftline_shared.models.export.report import report_dict, report_lines
     with Console(stderr=True).status("reading the pair") as status:
         made = export_pair(load_pair(pair), out, force=force, report=status.update)
-    if as_json:
-        typer.echo(json.dumps(report_dict(made, out)))
-        return
-    for line in report_lines(made, out):
-        typer.echo(line)
+    _show(as_json, report_dict(made, out), report_lines(made, out))
 
 
 @app.command("check", epilog=_CHECK_EXAMPLES)
@@ -252,13 +244,14 @@ def check(
     report = check_pair(
         load_draft(pair), device=parse_limit(device_memory), cloud=parse_limit(cloud_memory)
     )
-    if as_json:
-        typer.echo(json.dumps(report_dict(report)))
-    else:
-        for line in report_lines(report):
-            typer.echo(line)
+    _show(as_json, report_dict(report), report_lines(report))
     if report.has_errors:
         raise typer.Exit(1)
+
+
+def _show(as_json: bool, document: object, lines: Iterable[str]) -> None:
+    """One JSON document, or lines of text."""
+    typer.echo(json.dumps(document) if as_json else "\n".join(lines))
 
 
 def _listed(name: str, spec: PairSpec, *, shipped: bool) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from driftline_shared.errors import PairError
-from driftline_shared.pair.families import Anatomy, anatomy_of, read_config
+from driftline_shared.pair.families import Anatomy, anatomy_of, read_config, read_table
 from driftline_shared.pair.weights import headers, read_tensor
 
 
@@ -47,10 +47,8 @@ def image_preparation(model_dir: Path) -> dict[str, Any]:
     """Settings of a checkpoint's image processor. Raises PairError where there are none."""
     own, shared = model_dir / "preprocessor_config.json", model_dir / "processor_config.json"
     try:
-        if own.is_file():
-            return dict(json.loads(own.read_text()))
-        return dict(json.loads(shared.read_text())["image_processor"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_table(own) if own.is_file() else dict(read_table(shared)["image_processor"])
+    except (PairError, ValueError, KeyError, TypeError) as error:
         raise PairError(
             f"{model_dir} says nowhere how images are prepared: neither {own.name} nor an "
             f"image_processor in {shared.name} can be read ({error!r})"

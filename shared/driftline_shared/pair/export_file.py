@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -402,7 +402,7 @@ def load_version_0(folder: Path, export: Export) -> Adapter:
 
 
 def graph_parameters(
-    export: Export, adapter: Adapter
+    table: AdapterTable, adapter: Adapter
 ) -> dict[AdaptedPart, dict[str, NDArray[np.float32]]]:
     """What to override in each adapted graph so that it runs under `adapter`: part -> input name
     -> float32 array.
@@ -410,19 +410,9 @@ def graph_parameters(
     LoRA pairs whose B is zero change nothing and are left out, so version 0 costs nothing. Raises
     UpdateError when names or shapes are not the model's.
     """
-    return packed_parameters(export.adapter, adapter)
-
-
-def packed_parameters(
-    table: AdapterTable, adapter: Adapter
-) -> dict[AdaptedPart, dict[str, NDArray[np.float32]]]:
-    """See `graph_parameters`."""
     _check_adapter(adapter_shapes(table), adapter)
-    given: dict[AdaptedPart, dict[str, NDArray[np.float32]]] = {
-        "projector": {},
-        "lm": {},
-        "head": {},
-    }
+    given: dict[AdaptedPart, dict[str, NDArray[np.float32]]]
+    given = {part: {} for part in get_args(AdaptedPart)}
     for packed in table.lora:
         in_use = [part for part in packed.parts if np.any(adapter[f"{part.tensor}.B"])]
         if not in_use:

@@ -8,11 +8,17 @@ and `driftline models check`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from driftline_shared.errors import PairError
+
+MAX_CONFIG_BYTES = 64 << 20
+"""Most bytes of a JSON file beside a checkpoint's weights (64 MiB), where none else is said."""
+
+LANGUAGE_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers in each block of every family's language model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,17 +57,9 @@ _IDEFICS3 = Anatomy(
 
 ANATOMY: dict[str, Anatomy] = {
     "llava": _LLAVA,
-    "llava_onevision": Anatomy(
-        tower="vision_tower",
-        projector="multi_modal_projector",
-        language="language_model",
-        query_targets=("linear_1", "linear_2"),
-        preparation=(
-            "vision_feature_layer",
-            "vision_feature_select_strategy",
-            "vision_aspect_ratio",
-            "image_grid_pinpoints",
-        ),
+    "llava_onevision": replace(
+        _LLAVA,
+        preparation=(*_LLAVA.preparation, "vision_aspect_ratio", "image_grid_pinpoints"),
     ),
     "idefics3": _IDEFICS3,
     "smolvlm": _IDEFICS3,
@@ -104,11 +102,20 @@ def anatomy_of_model(model: Any) -> Anatomy:
 
 def read_config(model_dir: Path) -> dict[str, Any]:
     """config.json of a checkpoint folder. Raises PairError when it cannot be read."""
+    return read_table(model_dir / "config.json")
+
+
+def read_table(path: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """The JSON object in a file. Raises PairError for a larger file and for anything else in it."""
     try:
-        config: dict[str, Any] = json.loads((model_dir / "config.json").read_text())
+        if path.stat().st_size > max_bytes:
+            raise PairError(f"{path} has more than {max_bytes} bytes: too many to be read")
+        table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PairError(f"{model_dir / 'config.json'} cannot be read: {error}") from error
-    return config
+        raise PairError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise PairError(f"{path} holds no JSON object")
+    return table
 
 
 def _known(kind: Any, where: object) -> Anatomy:

@@ -6,11 +6,11 @@ Nothing is fetched that could run: neither pickled weights nor Python files are 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from driftline_shared.errors import PairError
+from driftline_shared.pair.weights import weight_files
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """Files that a checkpoint is made of."""
@@ -98,16 +98,10 @@ def is_whole(folder: Path) -> bool:
 
     A cache may hold parts only: whoever asked for the config has the config.
     """
-    if not (folder / "config.json").is_file():
-        return False
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return any(folder.glob("*.safetensors"))
     try:
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return (folder / "config.json").is_file() and bool(weight_files(folder))
+    except PairError:
         return False
-    return all((folder / Path(str(shard)).name).is_file() for shard in shards)
 
 
 def _fetch(model_id: str, revision: str, cache: Path | None) -> Path:

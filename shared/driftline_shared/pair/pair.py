@@ -34,7 +34,7 @@ from driftline_shared.errors import PairError
 from driftline_shared.pair import hub
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
 from driftline_shared.pair.export_file import Export, is_export, load_export
-from driftline_shared.pair.families import anatomy_of, read_config
+from driftline_shared.pair.families import LANGUAGE_TARGETS, anatomy_of, read_config
 from driftline_shared.pair.shipped import NOT_INSTALLED, shipped_pairs, shipped_root
 from driftline_shared.pair.spec import CheckpointSpec, Dtype, PairSpec, read_spec
 from driftline_shared.pair.spec import Quantization as Quantization
@@ -61,15 +61,7 @@ class AdapterSpec:
     rank: int = 16
     alpha: float = 32.0
     query_targets: tuple[str, ...]
-    language_targets: tuple[str, ...] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    )
+    language_targets: tuple[str, ...] = LANGUAGE_TARGETS
     norms: bool = True
     seed: int = 0
     dropout: float = 0.1
@@ -266,7 +258,6 @@ def load_pair(name_or_path: str | Path) -> Pair:
     """
     draft = load_draft(name_or_path)
     spec, grid = draft.spec, draft.grid
-    student = draft.student
     exported = load_export(draft.dir) if is_export(draft.dir) else None
     # A teacher in the folder is looked for now; another is fetched or made by those who run it.
     if exported is None and draft.teacher.id is None and draft.teacher.spec.trained is None:
@@ -284,7 +275,7 @@ def load_pair(name_or_path: str | Path) -> Pair:
         file=draft.file,
         spec=spec,
         teacher=draft.teacher,
-        student=student,
+        student=draft.student,
         quantization=spec.student.quantization,
         max_new_tokens=spec.max_new_tokens,
         token_space=read_token_space(draft.dir, spec.token_space.digest, grid),
@@ -352,29 +343,18 @@ def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
     Raises PairError.
     """
     path = folder / "token_space.safetensors"
-    found = file_headers(path)
-    shapes = {name: header.shape for name, header in found.items()}
+    shapes = {name: header.shape for name, header in file_headers(path).items()}
     width = shapes.get("low", ())[0] if len(shapes.get("low", ())) == 1 else 0
-    whole = width <= FULL_WIDTH and shapes.get("precision") == (width, width)
+    precisions = [(width,), (width, width)] if width <= FULL_WIDTH else [(width,)]
     vectors = all(shapes.get(name) == (width,) for name in ("low", "high", "mean"))
-    if (
-        not 1 <= width <= MAX_WIDTH
-        or not vectors
-        or not (whole or shapes.get("precision") == (width,))
-    ):
+    if not (1 <= width <= MAX_WIDTH and vectors and shapes.get("precision") in precisions):
         raise PairError(
             f"{path} has arrays of the wrong shape ({shapes}); run `driftline models "
             "fit-token-space`"
         )
     arrays = _load(path)
-    return TokenSpace(
-        digest=digest,
-        grid=grid,
-        low=arrays["low"],
-        high=arrays["high"],
-        mean=arrays["mean"],
-        precision=arrays["precision"],
-    )
+    kept = {name: arrays[name] for name in ("low", "high", "mean", "precision")}
+    return TokenSpace(digest=digest, grid=grid, **kept)
 
 
 def read_source_tokens(folder: Path) -> NDArray[np.float16]:

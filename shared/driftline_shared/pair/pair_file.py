@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +25,40 @@ def write_fitted(
     """
     import tomlkit
 
-    document = _parsed(file)
-    if digest is not None:
-        _table(document, "token_space")["digest"] = digest
-    if grid is not None:
-        inline = tomlkit.inline_table()
-        inline.update({"frames": grid.frames, "rows": grid.rows, "cols": grid.cols})
-        _table(document, "token_space")["grid"] = inline
-    if translator is not None:
-        _table(document, "translator").update(translator.model_dump(exclude_none=True))
-    _replace(file, document)
+    with _edited(file) as document:
+        if digest is not None:
+            _table(document, "token_space")["digest"] = digest
+        if grid is not None:
+            inline = tomlkit.inline_table()
+            inline.update({"frames": grid.frames, "rows": grid.rows, "cols": grid.cols})
+            _table(document, "token_space")["grid"] = inline
+        if translator is not None:
+            _table(document, "translator").update(translator.model_dump(exclude_none=True))
 
 
 def write_name(file: Path, name: str) -> None:
     """Set the pair's name. Raises PairError for a name that no pair can have."""
-    document = _parsed(file)
-    document["name"] = name
-    _replace(file, document)
+    with _edited(file) as document:
+        document["name"] = name
 
 
 def write_query_targets(file: Path, targets: Sequence[str]) -> None:
     """Set `[adapter]` query_targets. Raises PairError if the file cannot be read."""
-    document = _parsed(file)
-    _table(document, "adapter")["query_targets"] = list(targets)
-    _replace(file, document)
+    with _edited(file) as document:
+        _table(document, "adapter")["query_targets"] = list(targets)
 
 
-def _parsed(file: Path) -> Any:
+@contextmanager
+def _edited(file: Path) -> Iterator[Any]:
+    """The file's document; as changed it takes the file's place at once, after it was read back."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        return tomlkit.parse(file.read_text(encoding="utf-8"))
+        document = tomlkit.parse(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise PairError(f"{file} cannot be read: {error}") from error
-
-
-def _replace(file: Path, document: Any) -> None:
-    """Put `document` in the file's place at once, after it was read back."""
-    import tomlkit
-
+    yield document
     new = file.with_name(f".{file.name}.new")
     new.write_text(tomlkit.dumps(document), encoding="utf-8")
     try:

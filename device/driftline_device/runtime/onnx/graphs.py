@@ -60,7 +60,7 @@ def activate(export: Export, adapter: Adapter, *, version: int, serial: int) -> 
     options: dict[str, Any] = {}
     loaded: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="driftline-adapter-") as folder:
-        for part, arrays in graph_parameters(export, held).items():
+        for part, arrays in graph_parameters(export.adapter, held).items():
             if arrays:
                 # Loading maps the file, and a mapped file outlives its name.
                 loaded[part] = onnxruntime.LoraAdapter()

@@ -17,13 +17,9 @@ from transformers import LlamaModel
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from driftline_lab.recipes.packing import Packed
-from driftline_shared.assembly.checkpoint import (
-    LORA_TARGETS,
-    kept_layers,
-    llava_config,
-    write_trained,
-)
+from driftline_shared.assembly.checkpoint import kept_layers, llava_config, write_trained
 from driftline_shared.assembly.packages import Tensors
+from driftline_shared.pair.families import LANGUAGE_TARGETS
 
 START_IDS = (1, 4093, 198)
 """`<|im_start|>user` and a line break, before the picture."""
@@ -46,7 +42,7 @@ class Learner(nn.Module):
         # Parameters only: the rotary frequencies are a buffer and must stay exact.
         for parameter in language.parameters():
             parameter.data = parameter.data.bfloat16()
-        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
+        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LANGUAGE_TARGETS))
         self.language: Any = inject_adapter_in_model(lora, language.requires_grad_(False))
         for parameter in self.lora().values():
             parameter.data = parameter.data.float()

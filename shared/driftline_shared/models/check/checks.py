@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from driftline_shared.errors import DriftlineError, PairError
-from driftline_shared.models.check.findings import Finding, Limit, too_little
+from driftline_shared.models.check.findings import (
+    Finding,
+    Limit,
+    error,
+    note,
+    too_little,
+    warning,
+)
 from driftline_shared.models.check.inspection import Inspection, grid_of, inspect_checkpoint
 from driftline_shared.models.check.memory import (
     PRECISIONS,
@@ -27,7 +34,6 @@ from driftline_shared.models.fit.translation import TRANSLATOR_FILE
 from driftline_shared.models.vocabulary.vocabulary import compare
 from driftline_shared.pair import hub
 from driftline_shared.pair.pair import (
-    AdapterSpec,
     Checkpoint,
     Draft,
     load_pair,
@@ -87,51 +93,42 @@ def check_pair(draft: Draft, *, device: Limit | None = None, cloud: Limit | None
 def _written(draft: Draft) -> Iterator[Finding]:
     """What the file alone says."""
     if draft.spec.note:
-        yield Finding(level="note", what=draft.spec.note)
+        yield note(draft.spec.note)
     for side in (draft.teacher, draft.student):
         before, found, after = side.prompt.partition("<image>")
         if not found or "<image>" in after or "{question}" in before or "{question}" not in after:
-            yield Finding(
-                level="error",
-                what=f"the {side.side}'s prompt {side.prompt!r} does not hold <image> once and "
+            yield error(
+                f"the {side.side}'s prompt {side.prompt!r} does not hold <image> once and "
                 "then {question} once",
-                fix="write the prompt as the checkpoint's chat template does; "
+                "write the prompt as the checkpoint's chat template does; "
                 "`driftline models inspect` says whether it has one",
             )
         if side.revision is not None and not hub.is_commit(side.revision):
-            yield Finding(
-                level="warning",
-                what=f"the {side.side}'s revision {side.revision!r} is a name, which can be moved",
-                fix="write the full commit of 40 letters and digits",
+            yield warning(
+                f"the {side.side}'s revision {side.revision!r} is a name, which can be moved",
+                "write the full commit of 40 letters and digits",
             )
 
 
 def _inspected(draft: Draft, side: Checkpoint, findings: list[Finding]) -> Inspection | None:
     try:
-        adapter = _asked(draft, side)
+        adapter = draft.adapter if side.side == "student" else None
         return inspect_checkpoint(side.dir, adapter=adapter, canvas=draft.canvas, with_grid=False)
-    except PairError as error:
+    except PairError as cause:
         findings.append(
-            Finding(
-                level="error",
-                what=f"the {side.side} cannot be used: {error}",
-                fix=f"correct [{side.side}] path, or id and revision, in {draft.file.name}",
+            error(
+                f"the {side.side} cannot be used: {cause}",
+                f"correct [{side.side}] path, or id and revision, in {draft.file.name}",
             )
         )
         return None
 
 
-def _asked(draft: Draft, side: Checkpoint) -> AdapterSpec | None:
-    return draft.adapter if side.side == "student" else None
-
-
 def _targets(student: Inspection) -> Iterator[Finding]:
     for target, nearest in student.adapter.missing:
-        yield Finding(
-            level="error",
-            what=f"the adapter's target {target!r} matches no layer of the student "
-            f"({student.family})",
-            fix=f"in [adapter] write one of {', '.join(nearest)}; without query_targets and "
+        yield error(
+            f"the adapter's target {target!r} matches no layer of the student ({student.family})",
+            f"in [adapter] write one of {', '.join(nearest)}; without query_targets and "
             "language_targets the family's own are taken",
         )
 
@@ -140,55 +137,47 @@ def _towers(draft: Draft) -> Iterator[Finding]:
     digest, spec = token_space_digest(draft.student.dir), draft.spec
     fit = FIT.format(pair=draft.dir.name)
     if spec.token_space.digest and digest != spec.token_space.digest:
-        yield Finding(
-            level="error",
-            what="the student's vision tower, or how it prepares images, is not the one "
-            "pair.toml names",
-            fix=f"take the checkpoint that the pair was fitted on, or {fit}",
+        yield error(
+            "the student's vision tower, or how it prepares images, is not the one pair.toml names",
+            f"take the checkpoint that the pair was fitted on, or {fit}",
         )
     if token_space_digest(draft.teacher.dir) == digest:
-        yield Finding(level="note", what="teacher and student share one vision tower")
+        yield note("teacher and student share one vision tower")
         return
     fitted = spec.translator is not None and (draft.dir / TRANSLATOR_FILE).is_file()
     if not fitted:
-        yield Finding(
-            level="error",
-            what="the teacher's vision tower is not the student's: it cannot read the device's "
+        yield error(
+            "the teacher's vision tower is not the student's: it cannot read the device's "
             "tokens, and there is no fitted translator",
-            fix=f"{fit}, which fits one, or use checkpoints that share a tower",
+            f"{fit}, which fits one, or use checkpoints that share a tower",
         )
         return
-    error = spec.translator.relative_error if spec.translator is not None else None
-    if error is None or error > POOR_TRANSLATOR:
-        yield Finding(
-            level="warning",
-            what=f"the translator's relative error is {error}: labels will be poor",
-            fix='fit it on more images, or with kind = "mlp" in [translator]; or let images leave',
+    wrong = spec.translator.relative_error if spec.translator is not None else None
+    if wrong is None or wrong > POOR_TRANSLATOR:
+        yield warning(
+            f"the translator's relative error is {wrong}: labels will be poor",
+            'fit it on more images, or with kind = "mlp" in [translator]; or let images leave',
         )
     else:
-        yield Finding(
-            level="note", what=f"towers differ; translator with relative error {error:.3f}"
-        )
+        yield note(f"towers differ; translator with relative error {wrong:.3f}")
 
 
 def _vocabularies(draft: Draft) -> Iterator[Finding]:
     wanted = draft.spec.distillation.vocabulary
     try:
         found = compare(draft.student.dir, draft.teacher.dir, wanted)
-    except PairError as error:
-        yield Finding(
-            level="error",
-            what=str(error),
-            fix="choose checkpoints with one tokenizer, or leave [distillation] vocabulary out",
+    except PairError as cause:
+        yield error(
+            str(cause),
+            "choose checkpoints with one tokenizer, or leave [distillation] vocabulary out",
         )
         return
     if found.mode == "same":
-        yield Finding(level="note", what=f"distillation vocabulary: same; {found.sentence}")
+        yield note(f"distillation vocabulary: same; {found.sentence}")
         return
-    yield Finding(
-        level="warning",
-        what=f"distillation vocabulary: {found.mode}; {found.sentence}",
-        fix="nothing has to be done; checkpoints with one tokenizer would teach more",
+    yield warning(
+        f"distillation vocabulary: {found.mode}; {found.sentence}",
+        "nothing has to be done; checkpoints with one tokenizer would teach more",
     )
 
 
@@ -197,36 +186,29 @@ def _grids(draft: Draft, findings: list[Finding]) -> Grid | None:
     try:
         grid = grid_of(draft.student.dir, draft.canvas)
         theirs = grid_of(draft.teacher.dir, draft.canvas)
-    except PairError as error:
-        findings.append(
-            Finding(level="error", what=str(error), fix="correct image in [token_space]")
-        )
+    except PairError as cause:
+        findings.append(error(str(cause), "correct image in [token_space]"))
         return None
     if grid is None:
         findings.append(
-            Finding(
-                level="warning",
-                what="without torch the token grid cannot be checked",
-                fix="pip install 'driftline[device-torch]'",
+            warning(
+                "without torch the token grid cannot be checked",
+                "pip install 'driftline[device-torch]'",
             )
         )
         return draft.grid
     if draft.grid is not None and draft.grid != grid:
         findings.append(
-            Finding(
-                level="error",
-                what=f"the student lays tokens out as {_text(grid)}, pair.toml says "
-                f"{_text(draft.grid)}",
-                fix=FIT.format(pair=draft.dir.name),
+            error(
+                f"the student lays tokens out as {_text(grid)}, pair.toml says {_text(draft.grid)}",
+                FIT.format(pair=draft.dir.name),
             )
         )
     if theirs != grid and draft.spec.translator is None and theirs is not None:
         findings.append(
-            Finding(
-                level="error",
-                what=f"the teacher lays tokens out as {_text(theirs)}, the student as "
-                f"{_text(grid)}",
-                fix="name one canvas: image = { height, width } in [token_space]",
+            error(
+                f"the teacher lays tokens out as {_text(theirs)}, the student as {_text(grid)}",
+                "name one canvas: image = { height, width } in [token_space]",
             )
         )
     return grid
@@ -236,20 +218,19 @@ def _fitted(draft: Draft, student: Inspection) -> Iterator[Finding]:
     """Whether the files beside pair.toml are there and belong to it."""
     fit, space = FIT.format(pair=draft.dir.name), draft.spec.token_space
     if not space.digest or draft.grid is None:
-        yield Finding(level="error", what="the token space is not fitted yet", fix=fit)
+        yield error("the token space is not fitted yet", fit)
         return
     try:
         width = read_token_space(draft.dir, space.digest, draft.grid).width
         pair = load_pair(draft.file)
-    except PairError as error:
-        yield Finding(level="error", what=str(error), fix=fit)
+    except PairError as cause:
+        yield error(str(cause), fit)
         return
     if width != student.token_width:
-        yield Finding(
-            level="error",
-            what=f"token_space.safetensors has {width} channels, the student's tokens "
+        yield error(
+            f"token_space.safetensors has {width} channels, the student's tokens "
             f"{student.token_width}",
-            fix=fit,
+            fit,
         )
     calibrate = f"run `driftline device calibrate --pair {draft.dir.name}`"
     parts: list[tuple[Callable[[], object], str]] = [
@@ -260,8 +241,8 @@ def _fitted(draft: Draft, student: Inspection) -> Iterator[Finding]:
     for part, fix in parts:
         try:
             part()
-        except (DriftlineError, OSError, KeyError, ValueError) as error:
-            yield Finding(level="error", what=str(error), fix=fix)
+        except (DriftlineError, OSError, KeyError, ValueError) as cause:
+            yield error(str(cause), fix)
 
 
 def _numbers(
@@ -291,19 +272,15 @@ def _numbers(
     sample = sample_bytes(grid, student.token_width, policy)
     if sample.kept < sample.wanted:
         findings.append(
-            Finding(
-                level="warning",
-                what=f"{sample.wanted} tokens of {student.token_width} channels are more than the "
+            warning(
+                f"{sample.wanted} tokens of {student.token_width} channels are more than the "
                 f"{MAX_SAMPLE_BYTES >> 20} MiB of a sample: {sample.kept} leave",
-                fix="use token_codec int4, a smaller token_share, or a smaller image in "
-                "[token_space]",
+                "use token_codec int4, a smaller token_share, or a smaller image in [token_space]",
             )
         )
-    return Report(
-        name=report.name,
+    return replace(
+        report,
         findings=findings,
-        student=student,
-        teacher=teacher,
         device=on_device,
         cloud=in_cloud,
         sample=sample,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.memory import total_bytes
@@ -14,17 +16,17 @@ from driftline_shared.models.check.memory import Plan, Precision
 
 Level = Literal["error", "warning", "note"]
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BINARY = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """`what` is so, and `fix` says what to do; errors keep the pair from running."""
 
     level: Level
     what: str
     fix: str = ""
+
+
+error, warning, note = (partial(Finding, level) for level in get_args(Level))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,20 +44,19 @@ def parse_limit(text: str | None) -> Limit:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", text.strip(), flags=re.IGNORECASE)
     if match is None:
         raise ConfigError(f"a memory size is a number with a unit, as 8GB or 80GiB, not {text!r}")
-    unit = match[2].upper()
-    factor = _BINARY[unit] if match[3] and unit else _UNITS[unit]
+    factor = (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")
     return Limit(num_bytes=int(float(match[1]) * factor), given=True)
 
 
 def machine_memory() -> int:
     """Bytes of the first GPU where torch sees one, else of this machine's RAM."""
-    try:
+    with suppress(ModuleNotFoundError):
         import torch
-    except ModuleNotFoundError:
-        return _ram()
-    if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    return _ram()
+
+        if torch.cuda.is_available():
+            return int(torch.cuda.get_device_properties(0).total_memory)
+    # Beside Linux there is no /proc.
+    return total_bytes() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def too_little(
@@ -69,11 +70,12 @@ def too_little(
 
     `settings`: precision -> what to write in pair.toml for it.
     """
-    if plans[chosen].num_bytes <= limit.num_bytes:
+    totals = {precision: sum(plan.values()) for precision, plan in plans.items()}
+    if totals[chosen] <= limit.num_bytes:
         return
-    smallest = min(settings, key=lambda precision: plans[precision].num_bytes)
-    least = plans[smallest].num_bytes
-    largest = max(plans[chosen].items.items(), key=lambda item: item[1])
+    smallest = min(settings, key=totals.__getitem__)
+    least = totals[smallest]
+    largest = max(plans[chosen].items(), key=lambda item: item[1])
     fix = (
         f"write {settings[smallest]} ({size(least)})"
         if least <= limit.num_bytes
@@ -81,10 +83,10 @@ def too_little(
         f"{size(least)} and write {settings[smallest]}"
     )
     yield Finding(
-        level="error" if limit.given else "warning",
-        what=f"the {side} needs about {size(plans[chosen].num_bytes)} of memory at {chosen} "
+        "error" if limit.given else "warning",
+        f"the {side} needs about {size(totals[chosen])} of memory at {chosen} "
         f"({largest[0]}: {size(largest[1])}) and has {size(limit.num_bytes)}",
-        fix=fix,
+        fix,
     )
 
 
@@ -94,9 +96,3 @@ def size(num_bytes: int) -> str:
         if num_bytes >= factor:
             return f"{num_bytes / factor:.1f} {unit}"
     return f"{num_bytes} B"
-
-
-def _ram() -> int:
-    # Beside Linux there is no /proc.
-    pages = int(os.sysconf("SC_PHYS_PAGES"))
-    return total_bytes() or pages * int(os.sysconf("SC_PAGE_SIZE"))

@@ -6,14 +6,13 @@ Sizes come from the tensors' shapes: a config may leave out what equals its clas
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.vocabulary.vocabulary import read_vocabulary
+from driftline_shared.models.vocabulary.vocabulary import optional_table, read_vocabulary
 from driftline_shared.pair.digest import is_tower
 from driftline_shared.pair.families import Anatomy, anatomy_of, read_config
 from driftline_shared.pair.pair import AdapterSpec, Canvas
@@ -115,7 +114,7 @@ def inspect_checkpoint(
         grid=grid_of(model_dir, canvas) if with_grid else None,
         chat_template=(model_dir / "chat_template.jinja").is_file()
         or (model_dir / "chat_template.json").is_file()
-        or "chat_template" in _tokenizer_config(model_dir),
+        or "chat_template" in optional_table(model_dir / "tokenizer_config.json"),
     )
 
 
@@ -231,11 +230,3 @@ def _language(found: dict[str, Header], parts: Anatomy, model_dir: Path) -> Lang
         quantized=sum(one[0] * one[1] for one in quantized),
         quantized_rows=sum(one[0] for one in quantized),
     )
-
-
-def _tokenizer_config(model_dir: Path) -> dict[str, object]:
-    path = model_dir / "tokenizer_config.json"
-    try:
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise PairError(f"{path} cannot be read: {error}") from error

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from driftline_shared.models.check.inspection import Inspection
 from driftline_shared.pair.spec import Dtype, Quantization
 
+Plan = dict[str, int]
+"""Bytes by what they are for."""
+
 Precision = str
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "nf4")
 
@@ -42,17 +45,6 @@ class Workload:
     prompt_tokens: int = 96
     token_share: float = 0.5
     cache_bytes: int = 2 << 30
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """Bytes by what they are for."""
-
-    items: dict[str, int]
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(self.items.values())
 
 
 def precision_of(quantization: Quantization, dtype: Dtype | None) -> Precision:
@@ -85,16 +77,14 @@ def device_plan(
     """The device at `precision`; `num_tokens` visual tokens an image."""
     places = num_tokens + work.prompt_tokens + max_new_tokens
     width = 2 if precision == "bfloat16" else float_bytes
-    return Plan(
-        items={
-            "weights": weight_bytes(student, precision, float_bytes),
-            "adapter": 2 * 4 * student.adapter.num_parameters,
-            "kv_cache": _kv_bytes(student, places, work.device_batch, width),
-            "activations": _pass_bytes(student, places, work.device_batch, width)
-            + 4 * places * student.language.rows,
-            "visual_tokens": 4 * work.device_batch * num_tokens * student.token_width,
-        }
-    )
+    return {
+        "weights": weight_bytes(student, precision, float_bytes),
+        "adapter": 2 * 4 * student.adapter.num_parameters,
+        "kv_cache": _kv_bytes(student, places, work.device_batch, width),
+        "activations": _pass_bytes(student, places, work.device_batch, width)
+        + 4 * places * student.language.rows,
+        "visual_tokens": 4 * work.device_batch * num_tokens * student.token_width,
+    }
 
 
 def cloud_plan(
@@ -112,18 +102,16 @@ def cloud_plan(
     language = student.language
     layer = LAYER_STATES * language.width + 3 * language.inner_width
     width = 4 if precision == "float32" else 2
-    return Plan(
-        items={
-            "teacher": weight_bytes(teacher, precision, float_bytes=2),
-            "teacher_kv_cache": _kv_bytes(teacher, places, work.label_batch, width),
-            "teacher_activations": _pass_bytes(teacher, places, work.label_batch, width),
-            "teacher_outputs": work.cache_bytes,
-            "student_twin": 4 * student.num_parameters,
-            "adapter_and_adam": ADAPTER_BYTES * student.adapter.num_parameters,
-            "training_activations": 4 * rows * places * language.num_layers * layer,
-            "training_logits": 3 * 4 * rows * max_new_tokens * language.rows,
-        }
-    )
+    return {
+        "teacher": weight_bytes(teacher, precision, float_bytes=2),
+        "teacher_kv_cache": _kv_bytes(teacher, places, work.label_batch, width),
+        "teacher_activations": _pass_bytes(teacher, places, work.label_batch, width),
+        "teacher_outputs": work.cache_bytes,
+        "student_twin": 4 * student.num_parameters,
+        "adapter_and_adam": ADAPTER_BYTES * student.adapter.num_parameters,
+        "training_activations": 4 * rows * places * language.num_layers * layer,
+        "training_logits": 3 * 4 * rows * max_new_tokens * language.rows,
+    }
 
 
 def _kv_bytes(model: Inspection, places: int, batch: int, width: int) -> int:

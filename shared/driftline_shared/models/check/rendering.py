@@ -52,11 +52,11 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
 
 def inspection_dict(found: Inspection) -> dict[str, Any]:
     """A checkpoint for programs."""
-    values = asdict(found)
-    values["dir"] = str(found.dir)
-    values["num_parameters"] = found.num_parameters
-    values["weight_bytes"] = {p: weight_bytes(found, p) for p in PRECISIONS}
-    return values
+    return asdict(found) | {
+        "dir": str(found.dir),
+        "num_parameters": found.num_parameters,
+        "weight_bytes": {p: weight_bytes(found, p) for p in PRECISIONS},
+    }
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -82,10 +82,7 @@ def report_lines(report: Report) -> Iterator[str]:
             f"an update: about {size(update.expected)} with {LEAST_SHARE:.0%} of the weights, "
             f"{size(update.most)} at most ({size(update.adapter_fp16)} as an fp16 adapter)"
         )
-    if report.has_errors:
-        yield f"{report.name}: does not fit together yet"
-    else:
-        yield f"{report.name}: whole"
+    yield f"{report.name}: {'does not fit together yet' if report.has_errors else 'whole'}"
 
 
 def report_dict(report: Report) -> dict[str, Any]:
@@ -96,15 +93,15 @@ def report_dict(report: Report) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in report.findings],
         "student": inspection_dict(report.student) if report.student is not None else None,
         "teacher": inspection_dict(report.teacher) if report.teacher is not None else None,
-        "device_bytes": {p: dict(plan.items) for p, plan in report.device.items()},
-        "cloud_bytes": {p: dict(plan.items) for p, plan in report.cloud.items()},
+        "device_bytes": report.device,
+        "cloud_bytes": report.cloud,
         "sample_bytes": asdict(report.sample) if report.sample is not None else None,
         "update_bytes": asdict(report.update) if report.update is not None else None,
     }
 
 
 def _table(title: str, plans: dict[str, Plan]) -> Iterator[str]:
-    yield f"{title}: " + ", ".join(f"{p} {size(plan.num_bytes)}" for p, plan in plans.items())
+    yield f"{title}: " + ", ".join(f"{p} {size(sum(plan.values()))}" for p, plan in plans.items())
 
 
 def _count(number: int) -> str:

@@ -30,6 +30,8 @@ MAX_POSITIONS = 32_768
 _MASKED = -1e9
 """Bias of a place that is padding: finite, for a row of padding attends to nothing else."""
 
+_NORMS = ("input_layernorm", "post_attention_layernorm")
+
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -142,16 +144,10 @@ class _LayersBuilder:
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
         for index, layer in enumerate(decoder.net.layers):
-            normed, hidden = self._norm(
-                f"layers.{index}.input_layernorm", layer.input_layernorm, branch, hidden
-            )
+            before, behind = (f"layers.{index}.{n}" for n in _NORMS)
+            normed, hidden = self._norm(before, layer.input_layernorm, branch, hidden)
             branch = self._attention(index, layer.self_attn, normed, index in query_layers)
-            normed, hidden = self._norm(
-                f"layers.{index}.post_attention_layernorm",
-                layer.post_attention_layernorm,
-                branch,
-                hidden,
-            )
+            normed, hidden = self._norm(behind, layer.post_attention_layernorm, branch, hidden)
             branch = self._mlp(index, layer.mlp, normed)
         last = graph.node("Add", [hidden, branch])
         graph.node("Reshape", [last, graph.node("Shape", [embeds])], name="hidden")
@@ -206,32 +202,28 @@ class _LayersBuilder:
             x,
         )
         packed = graph.node("Reshape", [packed, self.batched])
-        inner, outer = (
-            decoder.num_heads * decoder.head_width,
-            decoder.num_key_heads * decoder.head_width,
-        )
+        heads, key_heads = decoder.num_heads, decoder.num_key_heads
+        inner, outer = heads * decoder.head_width, key_heads * decoder.head_width
         q, k, v = graph.nodes(
             "Split",
             [packed, graph.ints(inner, outer, outer)],
             [f"{path}.q", f"{path}.k", f"{path}.v"],
             axis=-1,
         )
-        q = self._rotated(f"{path}.q_norm", getattr(block, "q_norm", None), q, decoder.num_heads)
-        k = self._rotated(
-            f"{path}.k_norm", getattr(block, "k_norm", None), k, decoder.num_key_heads
-        )
-        shape: Shape = ["B", decoder.num_key_heads, "P", decoder.head_width]
+        q = self._rotated(f"{path}.q_norm", getattr(block, "q_norm", None), q, heads)
+        k = self._rotated(f"{path}.k_norm", getattr(block, "k_norm", None), k, key_heads)
+        shape: Shape = ["B", key_heads, "P", decoder.head_width]
         past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
         attended, *present = graph.nodes(
             "GroupQueryAttention",
             [q, k, v, *past, self.lengths, self.total, "", "", "", self.bias],
             [f"{path}.attended", f"present_key.{index}", f"present_value.{index}"],
             domain=MICROSOFT,
-            num_heads=decoder.num_heads,
-            kv_num_heads=decoder.num_key_heads,
+            num_heads=heads,
+            kv_num_heads=key_heads,
         )
         for name in present:
-            graph.output(name, ["B", decoder.num_key_heads, "P+T", decoder.head_width])
+            graph.output(name, ["B", key_heads, "P+T", decoder.head_width])
         if with_query:
             self._give_query(index, q)
         attended = self._dropped(f"{path}.o_proj", attended, inner)
@@ -294,19 +286,26 @@ class _LayersBuilder:
     def _linear(self, name: str, modules: Mapping[str, Any], x: str) -> str:
         """The layers at these paths as one, with LoRA where any of them has it."""
         parts = {path: linear_of(path, module) for path, module in modules.items()}
-        whole = stacked(name, list(parts.values()))
-        y = add_linear(self.graph, x, whole, self.precisions.of(name))
+        whole, kind = stacked(name, list(parts.values())), self.precisions.of(name)
         table = lora_input("lm", whole, parts, self.adapted)
-        if table is None:
-            return y
-        self.inputs.lora.append(table)
-        return add_lora(self.graph, x, y, whole)
+        return add_adapted(self.graph, self.inputs, x, whole, kind, table)
 
 
 def add_mask(graph: Graph, name: str) -> str:
     """A dropout mask that is a scalar 1 unless one of (B, T, width) is given."""
     axes = [f"{name}.{axis}" for axis in range(3)]
     return graph.overridable(name, axes, np.ones((1, 1, 1), dtype=np.float32))
+
+
+def add_adapted(
+    graph: Graph, inputs: Inputs, x: str, layer: Linear, kind: Kind, table: LoraInput | None
+) -> str:
+    """Add the layer, with the LoRA of `table` where it has one."""
+    y = add_linear(graph, x, layer, kind)
+    if table is None:
+        return y
+    inputs.lora.append(table)
+    return add_lora(graph, x, y, layer)
 
 
 def lora_input(
@@ -367,27 +366,22 @@ def _norm_weight(
 
 
 def _check(config: Any) -> None:
-    kind = config.model_type
-    if kind not in SUPPORTED:
+    if config.model_type not in SUPPORTED:
         raise PairError(
-            f"the language model is a {kind!r}; graphs are built for {', '.join(SUPPORTED)}: use "
-            'runtime = "torch" for this pair'
+            f"the language model is a {config.model_type!r}; graphs are built for "
+            f'{", ".join(SUPPORTED)}: use runtime = "torch" for this pair'
         )
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    rope = str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = str(rope.get("rope_type", "default"))
     odd = {
         f"attention of kind {sorted(layers)}": layers != {"full_attention"},
         f"hidden_act {config.hidden_act!r}": config.hidden_act not in ("silu", "swish"),
-        f"rotary positions of type {rope!r}": rope not in ("default", "linear", "llama3", "yarn"),
-        "a rotary embedding of part of a head": _partial(config),
+        f"rotary positions of type {kind!r}": kind not in ("default", "linear", "llama3", "yarn"),
+        "a rotary embedding of part of a head": rope.get("partial_rotary_factor", 1.0) != 1.0,
     }
     for what, found in odd.items():
         if found:
             raise PairError(
                 f'the language model has {what}, which the graphs do not do: use runtime = "torch"'
             )
-
-
-def _partial(config: Any) -> bool:
-    share = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1.0)
-    return bool(share != 1.0)

@@ -104,7 +104,8 @@ def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
     # A row of zeros stays one.
     largest = graph.node("Max", [largest, _shared(graph, "least", 1e-20)])
     ratio = graph.node("Div", [x, largest])
-    step, zero = _shared(graph, "step", 1.0 / 127.0), _zero_point(graph)
+    step = _shared(graph, "step", 1.0 / 127.0)
+    zero = graph.shared_constant("zero_point", np.asarray(128, dtype=np.uint8))
     rounded = graph.node("QuantizeLinear", [ratio, step, zero])
     y = graph.node(
         "MatMulIntegerToFloat", [rounded, codes, step, scales, zero, ""], domain=MICROSOFT
@@ -157,10 +158,6 @@ def _halves(
 
 def _shared(graph: Graph, name: str, value: float) -> str:
     return graph.shared_constant(name, np.asarray(value, dtype=np.float32))
-
-
-def _zero_point(graph: Graph) -> str:
-    return graph.shared_constant("zero_point", np.asarray(128, dtype=np.uint8))
 
 
 # -- codes ---------------------------------------------------------------------------------------

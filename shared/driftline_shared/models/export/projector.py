@@ -5,15 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.export.decoder import (
-    Adapted,
-    Inputs,
-    add_mask,
-    linear_of,
-    lora_input,
-)
+from driftline_shared.models.export import decoder
+from driftline_shared.models.export.decoder import Adapted, Inputs, add_mask, linear_of
 from driftline_shared.models.export.graph import Graph
-from driftline_shared.models.export.linear import add_linear, add_lora
 from driftline_shared.pair.export_file import DropoutInput
 
 _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
@@ -55,9 +49,5 @@ def build_projector(
 
 
 def _adapted(graph: Graph, inputs: Inputs, x: str, layer: Any, adapted: Adapted) -> str:
-    y = add_linear(graph, x, layer, "fp32")
-    table = lora_input("projector", layer, {layer.name: layer}, adapted)
-    if table is None:
-        return y
-    inputs.lora.append(table)
-    return add_lora(graph, x, y, layer)
+    table = decoder.lora_input("projector", layer, {layer.name: layer}, adapted)
+    return decoder.add_adapted(graph, inputs, x, layer, "fp32", table)

@@ -36,26 +36,16 @@ def trace_tower(
     net: Any, states: Callable[[Any, torch.Tensor], torch.Tensor], pixels: Pixels, file: Path
 ) -> None:
     """Write the graph `tower` in float32; `pixels` (B > 1, 3, H, W) are traced with."""
-    loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            # Advice for those who write models, not for those who export them.
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                _Tower(net, states).eval(),
-                (torch.from_numpy(pixels),),
-                input_names=["pixels"],
-                output_names=["tokens"],
-                dynamic_shapes=({0: torch.export.Dim("B")},),
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with _quiet("torch.onnx", "onnxscript"), torch.no_grad():
+        program = torch.onnx.export(
+            _Tower(net, states).eval(),
+            (torch.from_numpy(pixels),),
+            input_names=["pixels"],
+            output_names=["tokens"],
+            dynamic_shapes=({0: torch.export.Dim("B")},),
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     program.save(str(file), external_data=False)
@@ -71,7 +61,8 @@ def quantize_tower(fp32: Path, pixels: Pixels, file: Path, *, kept: int = 0) -> 
     nodes = onnx.load(fp32, load_external_data=False).graph.node
     convolutions = [node.name for node in nodes if node.op_type == "Conv"]
     products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
-    with _quiet_root():
+    # The library advises through the root logger to optimize a model first.
+    with _quiet(None):
         if len(convolutions) > len(products):
             quantize_static(
                 fp32,
@@ -96,17 +87,18 @@ def quantize_tower(fp32: Path, pixels: Pixels, file: Path, *, kept: int = 0) -> 
 
 
 @contextmanager
-def _quiet_root() -> Iterator[None]:
-    """The library advises through the root logger and by warnings to optimize a model first."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
+def _quiet(*names: str | None) -> Iterator[None]:
+    """No warnings, in these loggers (None: the root) neither: advice for those who write models."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 class _Reader:

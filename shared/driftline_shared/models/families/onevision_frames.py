@@ -7,11 +7,10 @@ sizes are resized by Pillow's bicubic filter instead of torchvision's.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from driftline_shared.errors import PairError
+from driftline_shared.pair.families import read_table
 
 _MAX_BYTES = 1 << 20
 _SETTINGS = (
@@ -50,14 +49,4 @@ def _video_settings(model_dir: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise PairError(f"{path} has more than {_MAX_BYTES} bytes: that is no configuration")
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PairError(f"{path} cannot be read: {error}") from error
-    if not isinstance(read, dict):
-        raise PairError(f"{path} holds no table of settings")
-    return read
+    return read_table(path, _MAX_BYTES) if path.is_file() else {}

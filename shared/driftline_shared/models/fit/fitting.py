@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from driftline_shared.pair.pair import (
     token_space_digest,
 )
 from driftline_shared.pair.pair_file import write_fitted
+from driftline_shared.pair.spec import TranslatorSpec
 from driftline_shared.pair.token_space import channel_ranges, pool, pooled_statistics
 from driftline_shared.tokens import Grid
 
@@ -50,9 +51,9 @@ class Fitted:
     grid: Grid
     width: int
     num_images: int
-    num_rows: int
-    broken: tuple[str, ...]
-    translator_error: float | None
+    num_rows: int = 0
+    broken: tuple[str, ...] = ()
+    translator_error: float | None = None
 
 
 def fit_images(
@@ -95,9 +96,7 @@ def fit_images(
         _write_probe(draft.dir, pictures, rows)
     grid = _model_grid(draft)
     digest = _write_token_space(draft, tokens, grid)
-    error = None
-    if not same_tower:
-        error = _fit_translator(load_pair(draft.file), pictures, device)
+    error = None if same_tower else _fit_translator(load_pair(draft.file), pictures, device)
     return Fitted(
         digest=digest,
         grid=grid,
@@ -127,15 +126,7 @@ def fit_stored(draft: Draft) -> Fitted:
             f"{grid.num_tokens}: fit anew with --images"
         )
     digest = _write_token_space(draft, tokens, grid)
-    return Fitted(
-        digest=digest,
-        grid=grid,
-        width=tokens.shape[2],
-        num_images=len(tokens),
-        num_rows=0,
-        broken=(),
-        translator_error=None,
-    )
+    return Fitted(digest=digest, grid=grid, width=tokens.shape[2], num_images=len(tokens))
 
 
 def _share_tower(draft: Draft) -> bool:
@@ -179,10 +170,7 @@ def _write_token_space(draft: Draft, tokens: NDArray[np.float16], grid: Grid) ->
 
 def _write_source(folder: Path, tokens: NDArray[np.float16], rows: Sequence[Row]) -> None:
     save_file({"tokens": np.ascontiguousarray(tokens)}, folder / "source.safetensors")
-    _write_rows(
-        folder / "source.jsonl",
-        [{"image": r.image, "question": r.question, "answer": r.answer} for r in rows],
-    )
+    _write_rows(folder / "source.jsonl", [asdict(row) for row in rows])
 
 
 def _write_probe(folder: Path, pictures: Sequence[NDArray[np.uint8]], rows: Sequence[Row]) -> None:
@@ -199,7 +187,7 @@ def _write_probe(folder: Path, pictures: Sequence[NDArray[np.uint8]], rows: Sequ
         name = f"{row.image:04d}.png"
         picture = pictures[row.image]
         Image.fromarray(picture if picture.ndim == 3 else picture[0]).save(probe / name)
-        lines.append({"image": name, "question": row.question, "answer": row.answer})
+        lines.append(asdict(row) | {"image": name})
     _write_rows(probe / "probe.jsonl", lines)
 
 
@@ -210,13 +198,7 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _fit_translator(pair: Pair, pictures: Sequence[NDArray[np.uint8]], device: str) -> float | None:
     from driftline_shared.models.fit.translator_fit import fit_pair_translator
 
-    given = pair.spec.translator
-    spec = fit_pair_translator(
-        pair,
-        pictures,
-        kind=given.kind if given is not None else "linear",
-        rank=given.rank if given is not None else 0,
-        device=device,
-    )
+    given = pair.spec.translator or TranslatorSpec()
+    spec = fit_pair_translator(pair, pictures, kind=given.kind, rank=given.rank, device=device)
     write_fitted(pair.file, translator=spec)
     return spec.relative_error

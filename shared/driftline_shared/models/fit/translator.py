@@ -23,16 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.fit.translation import (
-    MAX_TRANSLATOR_BYTES,
-    TranslatorKind,
-    cell_map,
-)
-from driftline_shared.models.multimodal import (
-    LmBatch,
-    MultimodalModel,
-    WrappedModel,
-)
+from driftline_shared.models.fit.translation import MAX_TRANSLATOR_BYTES, TranslatorKind, cell_map
+from driftline_shared.models.multimodal import LmBatch, MultimodalModel, WrappedModel
 from driftline_shared.tokens import Grid
 
 _HIDDEN = ("mean", "scale", "inner", "inner_bias", "outer")
@@ -103,10 +95,8 @@ def load_translator(path: Path, student_grid: Grid, teacher_grid: Grid) -> Trans
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {
-                name: tuple(file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118
-            }
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             _check_shapes(path, shapes)
             tensors = {name: file.get_tensor(name) for name in shapes}
     except (OSError, SafetensorError) as error:

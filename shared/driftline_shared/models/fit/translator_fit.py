@@ -49,14 +49,13 @@ class TranslatorError:
     """How far translated tokens are from the teacher's, on held-out images.
 
     `relative_error`: 1 - R^2 of each channel, mean over channels; 0 is perfect, 1 is no better than
-    the mean. `cosine`: mean over tokens, channels standardized. `ridge`: the one chosen.
+    the mean. `cosine`: mean over tokens, channels standardized.
     """
 
     relative_error: float
     cosine: float
     num_images: int
     num_tokens: int
-    ridge: float
 
 
 def fit_pair_translator(
@@ -126,7 +125,7 @@ def fit_translator(
     if kind == "mlp":
         tokens = [(student_tokens[part], targets[part]) for part in (fit, choice)]
         translator = _with_hidden(translator, units, *tokens, seed=seed)
-    return translator, _error(translator, student_tokens[test], targets[test], units, ridge)
+    return translator, _error(translator, student_tokens[test], targets[test], units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,14 +188,7 @@ class _Moments:
         return _Moments(count=x.shape[0] * x.shape[1], x=parts[0], y=parts[1], xx=xx, xy=xy, yy=yy)
 
     def plus(self, other: _Moments) -> _Moments:
-        return _Moments(
-            count=self.count + other.count,
-            x=self.x + other.x,
-            y=self.y + other.y,
-            xx=self.xx + other.xx,
-            xy=self.xy + other.xy,
-            yy=self.yy + other.yy,
-        )
+        return _Moments(**{key: one + vars(other)[key] for key, one in vars(self).items()})
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """Sums of products about these tokens' own mean: (D_s, D_s) and (D_s, D_t)."""
@@ -237,17 +229,13 @@ def _linear(moments: _Moments, weight: Tensor, units: _Units, rank: int) -> dict
     """The map in the tokens' own units, float32."""
     back = 1.0 / units.x_scale[:, None]
     if not rank:
-        matrix = back * weight * units.y_scale
-        tensors, whole = {"weight": matrix}, weight
+        tensors, whole = {"weight": back * weight * units.y_scale}, weight
     else:
         xx, _ = moments.centred()
         # The directions in which the full regression predicts most.
         directions = torch.linalg.eigh(weight.T @ xx @ weight).eigenvectors[:, -rank:]
         whole = weight @ directions @ directions.T
-        tensors = {
-            "down": back * (weight @ directions),
-            "up": directions.T * units.y_scale,
-        }
+        tensors = {"down": back * (weight @ directions), "up": directions.T * units.y_scale}
     at = units.y_mean + moments.offset(whole) * units.y_scale
     tensors["bias"] = at - (units.x_mean / units.x_scale) @ whole * units.y_scale
     return {name: tensor.float().contiguous() for name, tensor in tensors.items()}
@@ -286,10 +274,8 @@ def _with_hidden(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        if step % LOOK_EVERY == 0:
-            now = _loss(model, *choice, scale)
-            if now < least:
-                best, least = _copy(model), now
+        if step % LOOK_EVERY == 0 and (now := _loss(model, *choice, scale)) < least:
+            best, least = _copy(model), now
     return best
 
 
@@ -308,12 +294,9 @@ def _copy(model: Translator) -> Translator:
 
 
 @torch.no_grad()
-def _error(
-    translator: Translator, x: Tensor, y: Tensor, units: _Units, ridge: float
-) -> TranslatorError:
+def _error(translator: Translator, x: Tensor, y: Tensor, units: _Units) -> TranslatorError:
     """Errors on held-out tokens (n, V, D), image by image."""
-    left = torch.zeros(y.shape[2], dtype=torch.float64)
-    whole = torch.zeros_like(left)
+    left, whole = torch.zeros(2, y.shape[2], dtype=torch.float64)
     cosines = []
     for ours, theirs in zip(x, y, strict=True):
         translated = (translator(ours).double() - units.y_mean) / units.y_scale
@@ -329,7 +312,6 @@ def _error(
         cosine=float(torch.stack(cosines).mean()),
         num_images=len(x),
         num_tokens=x.shape[0] * x.shape[1],
-        ridge=ridge,
     )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import PairError
+from driftline_shared.pair.families import read_table
 from driftline_shared.pair.spec import VocabularyMode
 
 MODES: tuple[VocabularyMode, ...] = ("same", "shared", "sequence")
@@ -126,7 +127,11 @@ def compare(
 def read_vocabulary(model_dir: Path) -> Vocabulary:
     """The tokens of a checkpoint folder. Raises PairError when they cannot be read."""
     path = model_dir / "tokenizer.json"
-    spec = _read(path)
+    if not path.is_file():
+        raise PairError(
+            f"{path} is missing; AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) writes it"
+        )
+    spec = read_table(path, MAX_TOKENIZER_BYTES)
     try:
         vocab = spec["model"]["vocab"]
         listed = enumerate(entry[0] for entry in vocab) if isinstance(vocab, list) else None
@@ -166,17 +171,17 @@ def _same_ids(student: Vocabulary, teacher: Vocabulary) -> NDArray[np.int64]:
 
 def _ends(model_dir: Path, by_name: dict[str, int]) -> tuple[int, ...]:
     """Tokens that end an answer: the tokenizer's, then those of the generation config."""
-    name = _optional(model_dir / "tokenizer_config.json").get("eos_token")
+    name = optional_table(model_dir / "tokenizer_config.json").get("eos_token")
     name = (
         name
         if name is not None
-        else _optional(model_dir / "special_tokens_map.json").get("eos_token")
+        else optional_table(model_dir / "special_tokens_map.json").get("eos_token")
     )
     text = name.get("content") if isinstance(name, dict) else name
     own = [by_name[text]] if isinstance(text, str) and text in by_name else []
-    config = _optional(model_dir / "config.json")
+    config = optional_table(model_dir / "config.json")
     for source in (
-        _optional(model_dir / "generation_config.json"),
+        optional_table(model_dir / "generation_config.json"),
         config,
         config.get("text_config") or {},
     ):
@@ -237,21 +242,6 @@ def _byte_alphabet() -> dict[str, int]:
     return letters | {chr(256 + number): byte for number, byte in enumerate(others)}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_TOKENIZER_BYTES:
-            raise PairError(f"{path} is larger than {MAX_TOKENIZER_BYTES} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PairError(
-            f"{path} is missing; AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) writes it"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise PairError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise PairError(f"{path} is not a JSON object")
-    return found
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return _read(path) if path.is_file() else {}
+def optional_table(path: Path) -> dict[str, Any]:
+    """The JSON object in a file beside the weights, empty where there is no such file."""
+    return read_table(path, MAX_TOKENIZER_BYTES) if path.is_file() else {}

@@ -12,8 +12,8 @@ from driftline_shared.pair.export_file import (
     LoraPart,
     NormInput,
     adapter_shapes,
+    graph_parameters,
     middle_third,
-    packed_parameters,
 )
 
 RANK, ALPHA, INPUTS = 2, 6.0, 5
@@ -47,7 +47,7 @@ def adapter() -> dict[str, np.ndarray]:
 
 def test_packed_matrices_add_what_each_pair_adds() -> None:
     held = adapter()
-    given = packed_parameters(TABLE, held)
+    given = graph_parameters(TABLE, held)
     x = np.random.default_rng(1).standard_normal((3, INPUTS)).astype(np.float32)
     found = x @ given["lm"]["qkv.lora_a"] @ given["lm"]["qkv.lora_b"]
     wanted = np.zeros((3, 9), dtype=np.float32)
@@ -60,18 +60,18 @@ def test_packed_matrices_add_what_each_pair_adds() -> None:
 
 def test_a_pair_that_changes_nothing_costs_nothing() -> None:
     held = adapter() | {"q_proj.B": np.zeros((4, RANK), dtype=np.float32)}
-    given = packed_parameters(TABLE, held)
+    given = graph_parameters(TABLE, held)
     assert given["lm"]["qkv.lora_a"].shape == (INPUTS, RANK)
     held["v_proj.B"] = np.zeros((3, RANK), dtype=np.float32)
-    assert packed_parameters(TABLE, held)["lm"] == {}
+    assert graph_parameters(TABLE, held)["lm"] == {}
 
 
 def test_an_adapter_of_another_model_is_refused() -> None:
     held = adapter()
     with pytest.raises(UpdateError, match=r"k_proj\.A"):
-        packed_parameters(TABLE, held | {"k_proj.A": held["q_proj.A"]})
+        graph_parameters(TABLE, held | {"k_proj.A": held["q_proj.A"]})
     with pytest.raises(UpdateError, match=r"norm: shape \(4,\)"):
-        packed_parameters(TABLE, held | {"norm": np.ones(4, dtype=np.float32)})
+        graph_parameters(TABLE, held | {"norm": np.ones(4, dtype=np.float32)})
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_steps_on_the_cache_are_one_pass(folder: Path, export: Export, twin: Lla
 def test_a_trained_adapter_gives_the_twins_logits(
     folder: Path, export: Export, twin: LlavaModel, trained: Adapter
 ) -> None:
-    given = graph_parameters(export, trained)
+    given = graph_parameters(export.adapter, trained)
     tokens = tokens_of(twin)
     with torch.no_grad():
         exact = twin.project(tokens).numpy()
@@ -141,7 +141,7 @@ def test_a_trained_adapter_gives_the_twins_logits(
 
 
 def test_version_0_overrides_norms_only(export: Export, twin: LlavaModel) -> None:
-    given = graph_parameters(export, slots.read(twin.model))
+    given = graph_parameters(export.adapter, slots.read(twin.model))
     assert not given["projector"]
     assert {name for part in given.values() for name in part} == {
         norm.input for norm in export.adapter.norms
@@ -209,7 +209,7 @@ def test_rounded_graphs_stay_near(
     folder: Path, export: Export, twin: LlavaModel, trained: Adapter, precision: str
 ) -> None:
     batch = batch_of(twin, tokens_of(twin))
-    given = graph_parameters(export, trained)
+    given = graph_parameters(export.adapter, trained)
     found, cache = lm_of(folder, export, precision).logits(
         *arrays(batch), given=given["lm"] | given["head"]
     )
