@@ -96,8 +96,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
         "CPU comes last by itself",
     )
     upload_from: UploadFrom = setting(
-        "all",
-        "what may be sent beside a compressor: `all` tokens of the tower, or its `survivors`",
+        "all", "what may be sent beside a compressor: `all` tokens of the tower, or its `survivors`"
     )
     question: str = setting(
         "", "asked about each image of a folder, each frame of a video or camera"
@@ -110,8 +109,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     seed: int = setting(-1, "of sampling; negative: a new one at each start")
     max_pixels: int = setting(MAX_PIXELS, "larger images are refused before they are decoded", ge=1)
     images_may_leave: bool = setting(
-        False,
-        "the owner lets parts of images leave this device where the policy asks; default: no",
+        False, "the owner lets parts of images leave this device where the policy asks; default: no"
     )
     window: int = setting(200, "answers in the rolling numbers", ge=1, le=100_000)
     drain_s: float = setting(30.0, "for waiting samples to leave at the end", ge=0)

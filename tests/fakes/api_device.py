@@ -88,11 +88,7 @@ class Running:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], Any]:
         """Status, headers (lower-case names) and body, parsed where it is JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

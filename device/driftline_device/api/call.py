@@ -22,11 +22,7 @@ class Call:
     """
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        max_tokens: int | None,
-        on_end: Callable[[], None],
+        self, loop: asyncio.AbstractEventLoop, *, max_tokens: int | None, on_end: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._on_end = on_end

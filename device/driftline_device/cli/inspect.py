@@ -61,11 +61,7 @@ a line. Exit codes: 0 well; 1 there is no such file yet; 2 log.file is not set, 
 
 
 @app.command(epilog=_STATUS_EXAMPLES)
-def status(
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
+def status(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
     """What the device did, runs and waits for, as it wrote down last."""
     settings = load(config, None, {"state": state})
     from driftline_device.daemon.snapshot import read_snapshot

@@ -48,11 +48,7 @@ class Daemon:
     """Runs one device. `start`, any number of `run`, then `stop`; `request_stop` from anywhere."""
 
     def __init__(
-        self,
-        parts: Parts,
-        settings: DaemonSettings,
-        *,
-        supervisor: Supervisor | None = None,
+        self, parts: Parts, settings: DaemonSettings, *, supervisor: Supervisor | None = None
     ) -> None:
         self._parts = parts
         self._settings = settings

@@ -61,12 +61,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    parts: Parts,
-    *,
-    activity: str,
-    segment: str,
-    num_broken_rows: int,
-    paused_unix_s: float | None,
+    parts: Parts, *, activity: str, segment: str, num_broken_rows: int, paused_unix_s: float | None
 ) -> Snapshot:
     """A daemon of `parts` at this moment."""
     reading = parts.meter.read()

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -19,10 +18,7 @@ from driftline_shared.host.memory import available_bytes
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
 
-PACKAGES = {
-    "torch": ("torch", "transformers", "peft"),
-    "onnx": ("onnxruntime", "tokenizers"),
-}
+PACKAGES = {"torch": ("torch", "transformers", "peft"), "onnx": ("onnxruntime", "tokenizers")}
 """Runtime -> the modules it imports."""
 
 EXTRAS = {"torch": "device-torch", "onnx": "device"}
@@ -57,9 +53,10 @@ def check_runtime(name: str) -> Check:
     fix = f"pip install 'driftline[{EXTRAS[name]}]'"
     if missing:
         return fail("runtime", f"{name}: {', '.join(missing)} not installed", fix)
-    run = _import(packages)
-    if run:
-        return fail("runtime", f"{name}: {run}", f"{fix}, in the build for this machine.")
+    code, last = _python(f"import {', '.join(packages)}")
+    if code:
+        found = f"{name}: importing ended with {code}: {last[:300]}"
+        return fail("runtime", found, f"{fix}, in the build for this machine.")
     return ok("runtime", f"{name}: {', '.join(map(_versioned, packages))}")
 
 
@@ -85,12 +82,6 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 """
-
-
-def _import(packages: Sequence[str]) -> str:
-    """What went wrong, empty if nothing did."""
-    code, last = _python(f"import {', '.join(packages)}")
-    return f"importing ended with {code}: {last[:300]}" if code else ""
 
 
 def _python(code: str, *arguments: str) -> tuple[int, str]:

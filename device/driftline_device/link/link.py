@@ -148,11 +148,6 @@ class Link:
             return False
         return "uplink" not in self._failing or self._uplink.is_working
 
-    @property
-    def policy(self) -> SamplingPolicy | None:
-        """The newest policy the cloud gave, if any yet."""
-        return self._policy
-
     # -- updates: called from the updates' thread -------------------------------------------------
 
     def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
@@ -218,21 +213,13 @@ class Link:
     def _tick(self) -> None:
         """What is due now; raises at the first thing that fails."""
         self._uplink.expire()
-        now_s = self._clock.monotonic_s()
+        now_s, timeout_s = self._clock.monotonic_s(), self._settings.call_timeout_s
         if not self._enrolled.is_set():
-            welcome = enrol(
-                self._channel, self._enrolment(), timeout_s=self._settings.call_timeout_s
-            )
-            self._welcome(welcome)
+            self._welcome(enrol(self._channel, self._enrolment(), timeout_s=timeout_s))
             self._policy_due_s = now_s + self._settings.policy_s
         if now_s >= self._policy_due_s:
-            self._adopt(
-                get_policy(
-                    self._channel,
-                    self._enrolment().device_id,
-                    timeout_s=self._settings.call_timeout_s,
-                )
-            )
+            device_id = self._enrolment().device_id
+            self._adopt(get_policy(self._channel, device_id, timeout_s=timeout_s))
             self._policy_due_s = now_s + self._settings.policy_s
 
     def _welcome(self, welcome: Welcome) -> None:

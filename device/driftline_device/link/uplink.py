@@ -275,7 +275,9 @@ class _Stream:
             self._spool.ack(stored)
             self._counters.add(num_acked=len(stored))
         for (reason, detail), ids in refused.items():
-            self._refuse(ids, reason, detail)
+            self._spool.refuse(ids, reason)
+            self._counters.add(num_refused=len(ids))
+            _log.warning("samples.refused", num_samples=len(ids), reason=reason, detail=detail)
         self._settle(acks)
         self._wake.set()
         if any(ack.reason == Reason.UNKNOWN_DEVICE for ack in acks):
@@ -301,11 +303,6 @@ class _Stream:
                 _log.info(
                     "uplink.paused", pause_s=pause_s, num_samples=len(again), reason=again[0].reason
                 )
-
-    def _refuse(self, ids: Sequence[bytes], reason: str, detail: str) -> None:
-        self._spool.refuse(ids, reason)
-        self._counters.add(num_refused=len(ids))
-        _log.warning("samples.refused", num_samples=len(ids), reason=reason, detail=detail)
 
 
 _HAS = frozenset({SampleVerdict.STORED, SampleVerdict.DUPLICATE})

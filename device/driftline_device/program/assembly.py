@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 import numpy as np
 import structlog
@@ -89,7 +90,6 @@ def open_daemon(
             max_samples=config.spool.max_samples,
         )
         stack.callback(spool.close)
-        applier = make_applier(config, pair, runtime, clock=clock)
         daemon: Daemon | None = None
 
         def adopt(policy: SamplingPolicy) -> None:
@@ -121,7 +121,15 @@ def open_daemon(
             runtime=runtime,
             sampler=make_sampler(config, pair, state_files, clock=clock),
             spool=spool,
-            applier=applier,
+            applier=Applier(
+                state_dir=config.state,
+                runtime=runtime,
+                pair_name=pair.name,
+                token_space=pair.token_space.digest,
+                probe_set=pair.probe_set(),
+                clock=clock,
+                settings=config,
+            ),
             state_files=state_files,
             meter=Meter(config.window),
             events=events,
@@ -136,25 +144,6 @@ def open_daemon(
         yield daemon
 
 
-def make_applier(
-    config: DeviceConfig,
-    pair: Pair,
-    runtime: Runtime,
-    *,
-    clock: Clock,
-) -> Applier:
-    """The updates of the device whose state is `config.state`."""
-    return Applier(
-        state_dir=config.state,
-        runtime=runtime,
-        pair_name=pair.name,
-        token_space=pair.token_space.digest,
-        probe_set=pair.probe_set(),
-        clock=clock,
-        settings=config,
-    )
-
-
 def make_sampler(
     config: DeviceConfig, pair: Pair, state_files: StateFiles, *, clock: Clock
 ) -> Sampler:
@@ -162,37 +151,24 @@ def make_sampler(
 
     What a restart remembers and cannot be used any more is logged and left out.
     """
-    rng = np.random.default_rng(config.seed if config.seed >= 0 else None)
     canvas = pair.canvas
-    images = ImagePermission(
-        may_leave=config.images_may_leave,
-        regions=config.regions,
-        canvas=None if canvas is None else (canvas.height, canvas.width),
-    )
-    policy, state = state_files.policy() or config.sampling, state_files.sampling()
-    for some_policy, some_state in ((policy, state), (policy, None)):
-        try:
-            return _sampler(pair, some_policy, some_state, rng, clock, images)
-        except DriftlineError as error:
-            _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
-    return _sampler(pair, config.sampling, None, rng, clock, images)
-
-
-def _sampler(
-    pair: Pair,
-    policy: SamplingPolicy,
-    state: object,
-    rng: np.random.Generator,
-    clock: Clock,
-    images: ImagePermission,
-) -> Sampler:
-    return Sampler(
+    sampler = partial(
+        Sampler,
         space=pair.token_space,
         calibration=pair.gate,
-        policy=policy,
-        rng=rng,
+        rng=np.random.default_rng(config.seed if config.seed >= 0 else None),
         new_id=lambda: new_sample_id(clock),
         clock=clock,
-        images=images,
-        state=state if isinstance(state, dict) else None,
+        images=ImagePermission(
+            may_leave=config.images_may_leave,
+            regions=config.regions,
+            canvas=None if canvas is None else (canvas.height, canvas.width),
+        ),
     )
+    policy, state = state_files.policy() or config.sampling, state_files.sampling()
+    for some_state in (state, None):
+        try:
+            return sampler(policy=policy, state=some_state)
+        except DriftlineError as error:
+            _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
+    return sampler(policy=config.sampling)

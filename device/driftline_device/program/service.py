@@ -100,35 +100,36 @@ def stream(
 @contextmanager
 def reloads_on_hangup(supervisor: ServiceSupervisor) -> Iterator[None]:
     """SIGHUP asks for new settings instead of ending the process."""
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(lambda *_: supervisor.request_reload(), signal.SIGHUP):
         yield
-        return
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervisor.request_reload())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
 def stops_on_signals(daemon: Daemon) -> Iterator[None]:
     """SIGTERM and Ctrl-C ask the daemon to stop; a second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
         daemon.request_stop()
         signal.signal(number, signal.SIG_DFL)
 
-    for number in before:
-        signal.signal(number, ask_to_stop)
+    with _handled(ask_to_stop, signal.SIGTERM, signal.SIGINT):
+        yield
+
+
+@contextmanager
+def _handled(
+    handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
+) -> Iterator[None]:
+    """The signals go to `handler`; in another thread than the main one they are left alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:

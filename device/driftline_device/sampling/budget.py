@@ -89,10 +89,7 @@ class Budget:
 
     @classmethod
     def of(
-        cls,
-        policy: SamplingPolicy,
-        clock: Clock,
-        state: Mapping[str, object] | None = None,
+        cls, policy: SamplingPolicy, clock: Clock, state: Mapping[str, object] | None = None
     ) -> Budget:
         """The budget of `policy`; `state` as `state()` gave it.
 

@@ -151,9 +151,7 @@ def delete(
         if row is not None:
             num += 1
             num_bytes += row[0]
-    count.update(
-        {"samples": -num, "bytes": -num_bytes, "refused" if refusal else "acked": num},
-    )
+    count.update({"samples": -num, "bytes": -num_bytes, "refused" if refusal else "acked": num})
     if refusal and num:
         _count_refusals(database, refusal, num)
     return num

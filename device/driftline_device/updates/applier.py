@@ -23,17 +23,12 @@ from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.updates import phases
 from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifest
 from driftline_device.updates.journal import Journal
-from driftline_device.updates.phases import Phase, UpdateState
+from driftline_device.updates.phases import UpdateState
 from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
 from driftline_device.updates.rollback import Rollback
 from driftline_device.updates.settings import UpdateSettings
 from driftline_device.updates.slots import BASE_VERSION, Slots
-from driftline_device.updates.watch import (
-    Watch,
-    Watching,
-    is_less_sure,
-    uncertainty,
-)
+from driftline_device.updates.watch import Watch, Watching, is_less_sure, uncertainty
 from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reason, UpdateError
 from driftline_shared.host.clock import Clock
 from driftline_shared.pair.pair import ProbeItem
@@ -375,6 +370,3 @@ class Applier:
 
 def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:500]
-
-
-__all__ = ["Applier", "Phase", "UpdateLink"]

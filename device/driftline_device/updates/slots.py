@@ -19,7 +19,7 @@ Recovery: the slot in force if its digest is right, else the earlier one, else t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +162,7 @@ class Slots:
         return self.load(now.slot, now.version, base_model=base_model)
 
     def _point(self, pointer: Pointer) -> None:
-        write_json(
-            self._folder / "current.json",
-            {
-                "slot": pointer.slot,
-                "version": pointer.version,
-                "previous": pointer.previous,
-                "previous_version": pointer.previous_version,
-            },
-        )
+        write_json(self._folder / "current.json", asdict(pointer))
 
 
 def look(folder: Path, *, base_model: str) -> Loaded | None:

@@ -27,11 +27,7 @@ pytestmark = pytest.mark.integration
 
 NUM_QUESTIONS = 30
 POLICY = SamplingPolicy(
-    revision=1,
-    gate_quantile=0.5,
-    max_sample_share=1.0,
-    audit_rate=0.0,
-    token_scorer="magnitude",
+    revision=1, gate_quantile=0.5, max_sample_share=1.0, audit_rate=0.0, token_scorer="magnitude"
 )
 ROOT = Path(__file__).parents[3]
 

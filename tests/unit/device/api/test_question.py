@@ -89,11 +89,7 @@ def test_texts_are_joined_in_order_instructions_first() -> None:
         ({"logit_bias": {"5": 1}}, "invalid_value", "logit_bias"),
         ({"modalities": ["text", "audio"]}, "invalid_value", "modalities.1"),
         ({"stop": ["."]}, "unsupported_parameter", "stop"),
-        (
-            {"response_format": {"type": "json_object"}},
-            "unsupported_parameter",
-            "response_format",
-        ),
+        ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
         ({"messages": messages(TEXT)}, "one_image_needed", "messages"),
         ({"messages": messages(TEXT, image_part(), image_part())}, "one_image_needed", "messages"),
         ({"messages": messages(image_part())}, "no_text", "messages"),
@@ -176,8 +172,7 @@ def test_a_header_that_promises_billions_of_pixels_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "\\ud800"}', b"[" * 5000],
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "\\ud800"}', b"[" * 5000]
 )
 def test_what_is_no_request_is_refused(body: bytes) -> None:
     error = refused(body)

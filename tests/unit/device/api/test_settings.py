@@ -64,10 +64,7 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes 
 
 
 def test_replies_do_not_wait_for_acknowledgements() -> None:
-    with (
-        _listen("127.0.0.1", 0) as listener,
-        socket.create_connection(listener.getsockname()),
-    ):
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

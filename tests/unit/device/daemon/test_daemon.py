@@ -150,10 +150,7 @@ def device(tmp_path: Path, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> C
             {},
         )
         runtime = runtime or FakeRuntime()
-        with (
-            answers_followed(reply),
-            open_daemon(config, load_pair(pair_dir), runtime) as daemon,
-        ):
+        with answers_followed(reply), open_daemon(config, load_pair(pair_dir), runtime) as daemon:
             yield daemon
 
     return opened
@@ -286,11 +283,7 @@ def test_a_policy_that_asks_for_images_needs_the_owners_word(
     assert len(rows) == 16
     assert {row.sample.regions is not None for _, row in rows} == {allowed}
     status = read_snapshot(tmp_path / "state")
-    assert status["images"] == {
-        "allowed": allowed,
-        "asked": True,
-        "num_sent": 16 if allowed else 0,
-    }
+    assert status["images"] == {"allowed": allowed, "asked": True, "num_sent": 16 if allowed else 0}
     (line,) = [line for line in describe(status) if line.startswith("images")]
     assert ("may not leave" in line) is not allowed
     assert capsys.readouterr().out.count("policy.images_stay") == int(not allowed)

@@ -89,10 +89,7 @@ def answer(entropy: float, seed: int = 0, text: str = "yes") -> Answer:
 
 
 def consider(
-    made: Sampler,
-    given: Answer,
-    runtime: Scripted | None = None,
-    image: np.ndarray | None = None,
+    made: Sampler, given: Answer, runtime: Scripted | None = None, image: np.ndarray | None = None
 ) -> Sample | None:
     found = made.consider("what is it?", given, cast(Runtime, runtime or Scripted()), image)
     assert found is None or found.body == dump_sample(found.sample)
@@ -363,8 +360,7 @@ def test_the_day_budget_counts_the_bytes_of_regions() -> None:
 
 
 @pytest.mark.parametrize(
-    "image",
-    [None, np.zeros((2, 64, 64, 3), dtype=np.uint8), np.zeros((3, 64, 3), dtype=np.uint8)],
+    "image", [None, np.zeros((2, 64, 64, 3), dtype=np.uint8), np.zeros((3, 64, 3), dtype=np.uint8)]
 )
 def test_what_has_no_regions_leaves_as_tokens(image: np.ndarray | None) -> None:
     made = sampler(images=ALLOWED, images_may_leave=True)

@@ -37,10 +37,7 @@ SETTINGS = UpdateSettings(watch=WatchLimits(num_answers=6, num_confirm=3))
 
 
 def make(
-    state_dir: Path,
-    runtime: FakeRuntime | None = None,
-    *,
-    settings: UpdateSettings = SETTINGS,
+    state_dir: Path, runtime: FakeRuntime | None = None, *, settings: UpdateSettings = SETTINGS
 ) -> tuple[Applier, FakeRuntime]:
     """A device after its start."""
     runtime = runtime or FakeRuntime()
@@ -339,10 +336,7 @@ def test_the_watch_goes_back_by_itself(tmp_path: Path, harm: str) -> None:
     assert (runtime.version, applier.state.reason) == (0, reason)
     assert same(runtime.adapter(), base_adapter())
     applier.poll(link)
-    assert [(r.outcome, r.reason) for r in link.reports][-1] == (
-        UpdateOutcome.ROLLED_BACK,
-        reason,
-    )
+    assert [(r.outcome, r.reason) for r in link.reports][-1] == (UpdateOutcome.ROLLED_BACK, reason)
     assert link.asked[-1] == (0, (1,))
 
 
