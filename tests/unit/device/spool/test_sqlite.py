@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,11 +194,17 @@ def test_acks_a_full_disk_refused_are_made_up_for(spool: SqliteSpool) -> None:
     assert stats.num_failed == 0
 
 
+def foreign() -> bytes:
+    """A database of somebody else."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript("CREATE TABLE something (else_ TEXT); PRAGMA user_version=1")
+        return database.serialize()
+
+
 @pytest.mark.parametrize(
-    "content",
-    [b"this is no database at all, but long enough to look at" * 100, b"SQLite format 3\0"],
+    "content", [b"no database at all, but long enough" * 100, b"SQLite format 3\0", foreign()]
 )
-def test_a_broken_file_is_set_aside_at_the_start(path: Path, content: bytes) -> None:
+def test_a_broken_or_foreign_file_is_set_aside_at_the_start(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     path.with_name("spool.sqlite-wal").write_bytes(b"old log")
@@ -206,18 +213,6 @@ def test_a_broken_file_is_set_aside_at_the_start(path: Path, content: bytes) -> 
     assert everything(spool) == [make_sample(1)]
     spool.close()
     assert path.with_name("spool.sqlite.corrupt").read_bytes() == content
-
-
-def test_a_foreign_database_is_set_aside(path: Path) -> None:
-    path.parent.mkdir()
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE something (else_ TEXT)")
-        database.execute("PRAGMA user_version=1")
-    database.close()
-    spool = open_spool(path)
-    assert spool.append(encoded(1))
-    spool.close()
-    assert path.with_name("spool.sqlite.corrupt").exists()
 
 
 def test_a_file_that_breaks_while_open_is_set_aside(path: Path) -> None:
