@@ -41,3 +41,21 @@ def test_a_turn_ends_with_an_error() -> None:
     with pytest.raises(ValueError, match="inside"), turns:
         raise ValueError("inside")
     assert turns.is_free
+
+
+def test_who_goes_ahead_has_the_next_turn() -> None:
+    turns, order, threads = Turns(), [], []
+
+    def take(name: str) -> None:
+        with turns.ahead() if name == "ahead" else turns:
+            order.append(name)
+
+    with turns:
+        for name in ("first", "second", "ahead"):
+            threads.append(threading.Thread(target=take, args=(name,)))
+            threads[-1].start()
+            until(lambda: len(turns._waiting) == len(threads))
+    for thread in threads:
+        thread.join(5.0)
+    assert order == ["ahead", "first", "second"]
+    assert turns.is_free
