@@ -23,7 +23,6 @@ from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.compressor import (
     Compression,
     ModelFacts,
-    TokenCompressor,
 )
 from driftline_shared.models.compression.driver import Prefilled
 from driftline_shared.models.compression.rows.batch import Taught, row_of
@@ -295,7 +294,7 @@ class _Listening:
     def __init__(self, compression: Compression) -> None:
         self.row = compression.row()
         self.read: dict[tuple[int, int], Tensor] = {}
-        if type(self.row).on_decode is TokenCompressor.on_decode:
+        if not self.row.has("on_decode"):
             return
         asked = self.row.on_decode
 

@@ -110,9 +110,7 @@ class CompressedModel(WrappedModel):
     @property
     def looks(self) -> bool:
         """Whether the method does anything before the projector."""
-        hooks = ("on_frames", "blocks", "on_block", "on_vision")
-        kind = self.compression.kind
-        return any(getattr(kind, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
+        return self.compression.kind.has("on_frames", "blocks", "on_block", "on_vision")
 
     # -- through the driver -----------------------------------------------------------------------
 

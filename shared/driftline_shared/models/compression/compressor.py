@@ -110,6 +110,11 @@ class LayerCount:
     cached: int
     read: int
 
+    @classmethod
+    def alike(cls, num: int) -> LayerCount:
+        """Of a layer that computes, sees, holds and reads the same `num` places."""
+        return cls(queries=num, keys=num, cached=num, read=num)
+
 
 Layers = Sequence[LayerCount]
 
@@ -134,6 +139,11 @@ class TokenCompressor:
         self.options = options
         self.facts = facts
         self.weights = weights or {}
+
+    @classmethod
+    def has(cls, *hooks: str) -> bool:
+        """Whether the method does anything at one of these hooks."""
+        return any(getattr(cls, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
 
     @classmethod
     def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Tensor]:
@@ -221,9 +231,18 @@ class TokenCompressor:
         average. Of a method with a prefix: of its second pass, in which text that the first one
         reads may be counted as queries, too; the first pass is counted apart.
         """
-        whole = num_text + num_visual + num_other
-        same = LayerCount(queries=whole, keys=whole, cached=whole, read=whole)
-        return [same] * self.facts.num_layers
+        rest = num_text + num_other
+        return [LayerCount.alike(rest + num) for num in self.visual_counts(num_text, num_visual)]
+
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
+        """Visual tokens at the input of every layer, for `schedule`: where they are dropped or
+        merged, and no layer stores other places than it computes, this is all a method gives.
+        """
+        return [num_visual] * self.facts.num_layers
+
+    def num_kept(self, num: int) -> int:
+        """`kept_count` of `num` tokens at the option `keep`."""
+        return kept_count(self.options.keep, num)
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """What the method computes for a row beside its `layers`, multiply and add counted apart;

@@ -124,7 +124,7 @@ class Driver:
             before = _Input(row.states, rotary, routed=route is not None)
             row, kept = self._layer(layer, row, rotary, route, cache)
             held.append(_stateless(kept))
-        counts = [_count(len(each), len(each)) for each in held]
+        counts = [LayerCount.alike(len(each)) for each in held]
         row = row.with_states(self.decoder.norm(row.states))
         return Prefilled(row=row, held=held, cache=cache, layers=counts)
 
@@ -137,8 +137,9 @@ class Driver:
         places = torch.cat([kept, torch.arange(len(first), len(row), device=kept.device)])
         held = row.take(places)
         num_layers = self.decoder.num_layers
-        once = _count(len(first), len(kept), keys=len(first))
-        twice = _count(len(second), len(places), keys=len(places))
+        num_kept = len(kept)
+        once = replace(LayerCount.alike(len(first)), cached=num_kept, read=num_kept)
+        twice = replace(LayerCount.alike(len(places)), queries=len(second))
         return Prefilled(
             row=held.with_states(torch.cat([known[kept], behind])),
             held=[_stateless(held)] * num_layers,
@@ -193,7 +194,10 @@ class Driver:
         return row.with_states(row.states.index_add(0, route.places, change)), chosen
 
     def _rotary_of(self, row: TokenRow, narrowed: TokenRow, rotary: Rotary) -> Rotary:
-        places = _within(row, narrowed)
+        assert row.origin is not None and narrowed.origin is not None, (
+            "the driver numbers every row"
+        )
+        places = torch.searchsorted(row.origin, narrowed.origin)
         if torch.equal(row.positions[0][places], narrowed.positions[0]):
             return rotary[0][places], rotary[1][places]
         # A method may number what is left anew.
@@ -206,14 +210,12 @@ class Driver:
 
         Tokens go one by one where the method narrows what decoding reads, else all at once.
         """
-        narrows = type(compressor).on_decode is not TokenCompressor.on_decode
-        size = 1 if narrows else max(1, len(embeds))
+        size = 1 if compressor.has("on_decode") else max(1, len(embeds))
         parts = [self._step(compressor, prefilled, part) for part in embeds.split(size)]
         return torch.cat(parts)
 
     def _step(self, compressor: TokenCompressor, prefilled: Prefilled, states: Tensor) -> Tensor:
         cache, num = prefilled.cache, len(states)
-        narrows = type(compressor).on_decode is not TokenCompressor.on_decode
         new = torch.arange(1, num + 1, device=states.device) + prefilled.num_said
         before: _Input | None = None
         place = prefilled.ends[0]
@@ -222,7 +224,7 @@ class Driver:
             # Where a method has numbered anew, layers end at different positions.
             if end != place:
                 place, rotary = end, self.decoder.rotary(states, end + new)
-            if narrows:
+            if compressor.has("on_decode"):
                 self._narrow(compressor, prefilled, layer, before)
             before = _Input(states, rotary, routed=False)
             seen = cache.num_read(layer) + prefilled.num_said
@@ -323,16 +325,5 @@ def _numbered(row: TokenRow) -> TokenRow:
     return replace(row, origin=torch.arange(len(row), device=row.kind.device))
 
 
-def _within(source: TokenRow, target: TokenRow) -> Tensor:
-    """(n,) places of `source` where those of `target` are; all of them are there."""
-    assert source.origin is not None and target.origin is not None, "the driver numbers every row"
-    return torch.searchsorted(source.origin, target.origin)
-
-
 def _stateless(row: TokenRow) -> TokenRow:
     return row.with_states(row.states[:, :0])
-
-
-def _count(queries: int, cached: int, keys: int | None = None) -> LayerCount:
-    seen = queries if keys is None else keys
-    return LayerCount(queries=queries, keys=seen, cached=cached, read=cached)

@@ -89,7 +89,7 @@ def cache_bytes(facts: ModelFacts, lengths: list[int], value_bytes: int = 4) -> 
 
 def whole(facts: ModelFacts, places: int) -> list[LayerCount]:
     """A row of `places` that nothing compresses."""
-    return [LayerCount(queries=places, keys=places, cached=places, read=places)] * facts.num_layers
+    return [LayerCount.alike(places)] * facts.num_layers
 
 
 def _key_width(facts: ModelFacts) -> int:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
-from driftline_shared.models.compression.compressor import TokenCompressor
 from driftline_shared.models.compression.table import METHODS, checked, configured
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import MultimodalModel
@@ -41,11 +40,7 @@ def reads_tower(name: str) -> bool:
     """Whether the method `name` does part of its work in the vision tower, before the projector:
     stored tokens come too late for it.
     """
-    kind = METHODS[name].compressor
-    return any(
-        getattr(kind, hook) is not getattr(TokenCompressor, hook)
-        for hook in ("on_frames", "on_block", "on_vision")
-    )
+    return METHODS[name].compressor.has("on_frames", "on_block", "on_vision")
 
 
 def is_made_for(name: str, grid: Grid) -> bool:

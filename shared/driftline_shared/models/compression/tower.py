@@ -86,7 +86,7 @@ def look(
     else:
         _check_plain(model, compressor, frames)
         values = model.encode([image])[0]
-        tokens, is_whole = _tokens(model, values, torch.arange(len(values))), True
+        tokens, is_whole = TowerTokens.bare(values, torch.arange(len(values)), model.grid), True
     asked = question_state(model, question) if "question" in compressor.needs else None
     left = compressor.on_vision(tokens, asked)
     placed = _placed(left, place)
@@ -130,7 +130,8 @@ def _read(
             _views(model, part, compressor, num_patches) for part in pixels.split(_VIEWS_AT_ONCE)
         ]
     bare = replace(every, place=every.place[:, :0])
-    tokens = _tokens(model, bare.values(torch.cat([part.states for part in parts])), token)
+    states = torch.cat([part.states for part in parts])
+    tokens = TowerTokens.bare(bare.values(states), token, model.grid)
     read: dict[str, Any] = {
         name: every.means(torch.cat([part.read[name] for part in parts])) for name in parts[0].read
     }
@@ -215,10 +216,10 @@ def _through_blocks(
         merged_view(tower, used, compressor, view[None], of_patch[at : at + num_patches])
         for at, view in zip(range(0, len(of_patch), num_patches), pixels, strict=True)
     ]
-    token = torch.cat([view.token for view in views])
-    order = token.argsort()
-    tokens = _tokens(model, torch.cat([view.states for view in views])[order], token[order])
-    return replace(tokens, size=torch.cat([view.size for view in views])[order])
+    states, token, size = (
+        torch.cat([getattr(view, name) for view in views]) for name in ("states", "token", "size")
+    )
+    return TowerTokens.bare(states, token, model.grid, size)
 
 
 # -- parts ---------------------------------------------------------------------------------------
@@ -245,15 +246,6 @@ def _of_frames(every: PatchMap, token: Tensor, kept: Tensor, num_patches: int) -
         patches=view * num_patches + patches % num_patches,
         weights=every.weights[token],
         place=every.place[token],
-    )
-
-
-def _tokens(model: FamilyModel, values: Tensor, token: Tensor) -> TowerTokens:
-    return TowerTokens(
-        values=values,
-        token=token.to(values.device),
-        size=torch.ones(len(values), device=values.device),
-        grid=model.grid,
     )
 
 

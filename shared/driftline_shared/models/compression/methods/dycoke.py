@@ -14,7 +14,8 @@ paper reuses the last choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -25,7 +26,6 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
     LayerCount,
     Layers,
-    ModelFacts,
     Options,
     TokenCompressor,
 )
@@ -64,21 +64,15 @@ class DyCokeCompressor(TokenCompressor):
 
     options: DyCokeOptions
 
-    def __init__(
-        self,
-        options: DyCokeOptions,
-        facts: ModelFacts,
-        weights: Mapping[str, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, *rest: Any) -> None:
         """Raises ConfigError for a layer that the model does not have."""
-        super().__init__(options, facts, weights)
-        if options.layer is not None and options.layer >= facts.num_layers:
+        super().__init__(*rest)
+        options, last = self.options, self.facts.num_layers - 1
+        if options.layer is not None and options.layer > last:
             raise ConfigError(
-                f"compressor dycoke: layer is {options.layer}; this model's last is "
-                f"{facts.num_layers - 1}"
+                f"compressor dycoke: layer is {options.layer}; this model's last is {last}"
             )
-        deepest = max(1, facts.num_layers - 1)
-        self._layer = min(DEFAULT_LAYER, deepest) if options.layer is None else options.layer
+        self._layer = min(DEFAULT_LAYER, max(1, last)) if options.layer is None else options.layer
         self._prunes = options.keep < 1.0 and options.prune > 0.0
         self._last_attention: Tensor | None = None
         self._chosen: Tensor | None = None
@@ -134,15 +128,10 @@ class DyCokeCompressor(TokenCompressor):
         if self.options.keep < 1.0 and num_visual:
             visual = sum(self._kept_of_frames(self._frames_of(num_visual)))
         read = self._read_count(visual) if self._prunes and visual else visual
-        whole = rest + visual
+        whole = LayerCount.alike(rest + visual)
+        layers = range(self.facts.num_layers)
         return [
-            LayerCount(
-                queries=whole,
-                keys=whole,
-                cached=whole,
-                read=rest + (read if layer >= self._layer else visual),
-            )
-            for layer in range(self.facts.num_layers)
+            replace(whole, read=rest + read) if layer >= self._layer else whole for layer in layers
         ]
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
@@ -177,12 +166,8 @@ class DyCokeCompressor(TokenCompressor):
             likeness = cosine_similarity(attention, before, dim=0)
             if float(likeness) >= self.options.threshold:
                 return
-        visual = cached.visual
-        most = attention.argsort(descending=True, stable=True)[: self._read_count(len(visual))]
-        stays = torch.ones(len(cached), dtype=torch.bool, device=visual.device)
-        stays[visual] = False
-        stays[visual[most]] = True
-        self._chosen = stays.nonzero()[:, 0]
+        order = attention.argsort(descending=True, stable=True)
+        self._chosen = cached.places_with(order[: self._read_count(len(order))])
 
 
 def _likeness(states: Tensor, cells: Tensor, members: Tensor, earlier: Tensor) -> Tensor:

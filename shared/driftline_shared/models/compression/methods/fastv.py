@@ -22,12 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from driftline_shared.models.compression import flops
-from driftline_shared.models.compression.compressor import (
-    LayerCount,
-    Layers,
-    Options,
-    TokenCompressor,
-)
+from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 ROUNDING = 1e-9
@@ -70,12 +65,11 @@ class FastvCompressor(TokenCompressor):
         scores = attention.mean(dim=0)[row.visual]
         return row.keep_visual(scores.topk(self.options.num_kept(len(scores))).indices)
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
-        """x + V below K, x + floor(keep V) from there on."""
-        all_places = super().schedule(num_text, num_visual, num_other)
-        fewer = super().schedule(num_text, self.options.num_kept(num_visual), num_other)
-        first = self.options.first_layer(self.facts.num_layers)
-        return all_places[:first] + fewer[first:]
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
+        """V below K, floor(keep V) from there on."""
+        depth, kept = self.facts.num_layers, self.options.num_kept(num_visual)
+        first = self.options.first_layer(depth)
+        return [num_visual] * first + [kept] * (depth - first)
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """The rows of attention before layer K."""

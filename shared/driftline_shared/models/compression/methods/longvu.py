@@ -39,12 +39,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from driftline_shared.models.compression.compressor import (
-    LayerCount,
-    Options,
-    TokenCompressor,
-    kept_count,
-)
+from driftline_shared.models.compression.compressor import Options, TokenCompressor
 from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
@@ -90,7 +85,7 @@ class LongVuCompressor(TokenCompressor):
         high = blocks.asked_for(row, budget)
         return blocks.pooled(row, ~torch.isin(blocks.frame, high))
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """Exact where frames need not be dropped, T < floor(N / L); else the upper bound N."""
         grid = self.facts.grid
         left, low = min(num_visual, self._budget(grid)), self._low(grid)
@@ -98,11 +93,11 @@ class LongVuCompressor(TokenCompressor):
         whole = num_visual == grid.num_tokens and left < num_visual
         if whole and more and grid.frames < left // low:
             left = grid.frames * low + (left - grid.frames * low) // more * more
-        return super().schedule(num_text, left, num_other)
+        return [left] * self.facts.num_layers
 
     def _budget(self, grid: Grid) -> int:
         """N, of all the tokens that a clip of this grid has, whatever is left of them."""
-        return kept_count(self.options.keep, grid.num_tokens)
+        return self.num_kept(grid.num_tokens)
 
     def _low(self, grid: Grid) -> int:
         """L, the tokens of a frame at low resolution."""

@@ -29,7 +29,6 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
-    LayerCount,
     ModelFacts,
     Need,
     Options,
@@ -97,28 +96,23 @@ class ModCompressor(TokenCompressor):
         router, bias = layer_weights(self.weights, layer)
         visual, frame = row.visual, row.frame
         scores = row.states[visual].float() @ router.float()
-        computed = row.kind.new_ones(len(row), dtype=torch.bool)
-        computed[visual] = False
+        best = []
         for number in frame.unique():
             of_frame = (frame == number).nonzero()[:, 0]
-            best = best_places(scores[of_frame], self.options.keep)
-            computed[visual[of_frame[best]]] = True
+            best.append(of_frame[best_places(scores[of_frame], self.options.keep)])
+        places = row.places_with(torch.cat(best) if best else visual)
         passed = gate(scores, bias.float(), self.options.gate).to(row.states.dtype)
         gates = row.states.new_ones(len(row)).index_copy(0, visual, passed)
-        places = computed.nonzero()[:, 0]
         return Route(places=places, gate=gates[places])
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
-        """x + F k in MoD layers, x + V elsewhere, the V tokens lying evenly in F frames."""
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
+        """F k in MoD layers, V elsewhere, the V tokens lying evenly in F frames."""
         frames = self.facts.grid.frames
         whole, rest = divmod(num_visual, frames)
         sizes = [whole + (number < rest) for number in range(frames)]
-        counts = []
-        for layer in range(self.facts.num_layers):
-            share = self.options.keep if self._routes(layer) else 1.0
-            num = num_text + num_other + sum(kept_count(share, size) for size in sizes)
-            counts.append(LayerCount(queries=num, keys=num, cached=num, read=num))
-        return counts
+        routed = sum(self.num_kept(size) for size in sizes)
+        layers = range(self.facts.num_layers)
+        return [routed if self._routes(layer) else num_visual for layer in layers]
 
     def _routes(self, layer: int) -> bool:
         layers = self.options.chosen_layers(self.facts.num_layers)

@@ -37,7 +37,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import (
-    LayerCount,
     Layers,
     Options,
     TokenCompressor,
@@ -90,31 +89,26 @@ class PrumergeCompressor(TokenCompressor):
 
     def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
         """Prune and merge each frame."""
-        keep, given, done = self.options.keep, len(tokens.token), 0
-        if keep >= 1.0 or (not self.options.adaptive and kept_count(keep, given) == given):
+        given, done = len(tokens.token), 0
+        adaptive = self.options.adaptive and self.options.keep < 1.0
+        if not adaptive and self.num_kept(given) == given:
             return tokens
         parts = []
-        for frame in tokens.frame.unique():
-            part = tokens.take((tokens.frame == frame).nonzero()[:, 0])
+        for part in tokens.by_frame():
             num = len(part.token)
             # Rounded so that all frames' together are the share of all.
-            budget = kept_count(keep, done + num) - kept_count(keep, done)
+            budget = self.num_kept(done + num) - self.num_kept(done)
             done += num
-            if self.options.adaptive or budget:
+            if adaptive or budget:
                 parts.append(self._frame(part, budget))
-        return TowerTokens(
-            values=torch.cat([part.values for part in parts]),
-            token=torch.cat([part.token for part in parts]),
-            size=torch.cat([part.size for part in parts]),
-            grid=tokens.grid,
-        )
+        return TowerTokens.joined(parts)
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """round(keep V) tokens in every layer; for `adaptive`, the paper's average share."""
         share = self.options.keep
         if self.options.adaptive and share < 1.0:
             share = ADAPTIVE_SHARE_PLUS if self.options.plus else ADAPTIVE_SHARE
-        return super().schedule(num_text, kept_count(share, num_visual), num_other)
+        return [kept_count(share, num_visual)] * self.facts.num_layers
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """Of each frame of n tokens, m of them kept: the class token's row of attention, 2 n D_v;
@@ -140,20 +134,13 @@ class PrumergeCompressor(TokenCompressor):
         rest = weights[pruned] @ values[pruned]
         if self.options.update == "paper" and len(pruned):
             rest = rest / weights[pruned].sum()
+        sizes = tokens.size[stays]
         # A budget of one token has no place for the rest's.
         if len(pruned) and (self.options.adaptive or len(kept) < budget):
             merged = torch.cat([merged, rest[None]])
             kept = torch.cat([kept, pruned[:1]])
-            sizes = torch.cat([tokens.size[stays], tokens.size[pruned].sum()[None]])
-        else:
-            sizes = tokens.size[stays]
-        order = kept.argsort()
-        return TowerTokens(
-            values=merged[order],
-            token=tokens.token[kept[order]],
-            size=sizes[order],
-            grid=tokens.grid,
-        )
+            sizes = torch.cat([sizes, tokens.size[pruned].sum()[None]])
+        return TowerTokens.bare(merged, tokens.token[kept], tokens.grid, sizes)
 
     def _chosen(self, attention: Tensor, budget: int) -> Tensor:
         """Indices of the tokens that stay themselves, in any order."""

@@ -33,7 +33,6 @@ from torch import Tensor
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
-    LayerCount,
     ModelFacts,
     Options,
     TokenCompressor,
@@ -64,11 +63,9 @@ class QueccCompressor(TokenCompressor):
     needs = frozenset({"layers", "question", "weights"})
     options: QueccOptions
 
-    def __init__(
-        self, options: Any, facts: ModelFacts, weights: Mapping[str, Tensor] | None = None
-    ) -> None:
-        super().__init__(options, facts, weights)
-        self._window = window_of(facts.grid, self.options.keep)
+    def __init__(self, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._window = window_of(self.facts.grid, self.options.keep)
 
     @classmethod
     def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Tensor]:
@@ -87,18 +84,13 @@ class QueccCompressor(TokenCompressor):
                 weights[f"{name}.{part}"] = (2 * torch.rand(shape, generator=drawn) - 1) * bound
 
         def norm(name: str) -> None:
-            weights[f"{name}.weight"], weights[f"{name}.bias"] = (
-                torch.ones(width),
-                torch.zeros(width),
-            )
+            weights[f"{name}.weight"] = torch.ones(width)
+            weights[f"{name}.bias"] = torch.zeros(width)
 
         linear("question", facts.width)
         norm("question_norm")
-        for name, inputs in (
-            ("query", width),
-            ("key", width * len(LAYER_SHARES)),
-            ("value", width * len(LAYER_SHARES)),
-        ):
+        wide = width * len(LAYER_SHARES)
+        for name, inputs in (("query", width), ("key", wide), ("value", wide)):
             linear(f"{name}.in", inputs)
             linear(f"{name}.out", width)
             norm(f"{name}.norm")
@@ -123,16 +115,12 @@ class QueccCompressor(TokenCompressor):
             residual=self.options.residual,
         )[0]
         token = middles(tokens.grid, self._window).to(tokens.token.device)
-        return TowerTokens(
-            values=values,
-            token=token,
-            size=torch.full_like(tokens.size[: len(token)], self._window**2),
-            grid=tokens.grid,
-        )
+        size = torch.full_like(tokens.size[: len(token)], self._window**2)
+        return TowerTokens(values=values, token=token, size=size, grid=tokens.grid)
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """The windows' tokens in every layer."""
-        return super().schedule(num_text, num_visual // self._window**2, num_other)
+        return [num_visual // self._window**2] * self.facts.num_layers
 
     def _check(self, values: Tensor, layers: Tensor, question: Tensor) -> None:
         given = self.weights

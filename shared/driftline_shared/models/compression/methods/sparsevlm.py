@@ -14,8 +14,8 @@ language model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,13 +25,7 @@ from torch import Tensor
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.clustering import density_peaks
-from driftline_shared.models.compression.compressor import (
-    LayerCount,
-    Layers,
-    ModelFacts,
-    Options,
-    TokenCompressor,
-)
+from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 PUBLISHED_TOKENS = 576
@@ -75,15 +69,10 @@ class SparseVlmCompressor(TokenCompressor):
 
     options: SparseVlmOptions
 
-    def __init__(
-        self,
-        options: SparseVlmOptions,
-        facts: ModelFacts,
-        weights: Mapping[str, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, *rest: Any) -> None:
         """Raises ConfigError for layers or shares that do not fit the model."""
-        super().__init__(options, facts, weights)
-        self._layers = _checked_layers(options, facts.num_layers)
+        super().__init__(*rest)
+        self._layers = _checked_layers(self.options, self.facts.num_layers)
         self._kept: tuple[int, ...] = ()
         self._raters: Tensor | None = None
 
@@ -138,18 +127,12 @@ class SparseVlmCompressor(TokenCompressor):
         row = row.keep_visual(kept)
         return row.renumbered() if self.options.renumber else row
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """Exact for `schedule`; for `rank` an estimate with rank(P) = half of all text."""
         if self.options.counts == "rank" and self.options.keep < 1.0:
-            visual = self._rank_estimate(num_text, num_visual)
-        else:
-            kept = self._budget(num_visual)
-            visual = entering(num_visual, kept, self._layers, self.facts.num_layers, self.options)
-        rest = num_text + num_other
-        return [
-            LayerCount(queries=rest + v, keys=rest + v, cached=rest + v, read=rest + v)
-            for v in visual
-        ]
+            return self._rank_estimate(num_text, num_visual)
+        kept = self._budget(num_visual)
+        return entering(num_visual, kept, self._layers, self.facts.num_layers, self.options)
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """The appendix's formulas, in FLOPs as they stand there: 2 L_t N d for the raters, once; at

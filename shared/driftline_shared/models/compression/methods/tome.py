@@ -33,13 +33,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from driftline_shared.models.compression.compressor import (
-    LayerCount,
-    Layers,
-    Options,
-    TokenCompressor,
-    kept_count,
-)
+from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
 from driftline_shared.models.compression.rows.rows import NONE, BlockTokens, TowerTokens
 
 
@@ -99,26 +93,18 @@ class TomeCompressor(TokenCompressor):
     def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
         """Merge within each frame, and across frames what their rounding left over."""
         given = round(float(tokens.size.sum()))
-        goal = kept_count(self.options.keep, given)
+        goal = self.num_kept(given)
         if len(tokens.token) <= goal:
             return tokens
         self._seen = 0
-        parts = []
-        for frame in tokens.frame.unique():
-            part = tokens.take((tokens.frame == frame).nonzero()[:, 0])
-            parts.append(_merged(part, self._of(round(float(part.size.sum())))))
-        whole = TowerTokens(
-            values=torch.cat([part.values for part in parts]),
-            token=torch.cat([part.token for part in parts]),
-            size=torch.cat([part.size for part in parts]),
-            grid=tokens.grid,
-        )
-        return _merged(whole, goal)
+        parts = [
+            _merged(part, self._of(round(float(part.size.sum())))) for part in tokens.by_frame()
+        ]
+        return _merged(TowerTokens.joined(parts), goal)
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """round(keep V) tokens in every layer."""
-        left = kept_count(self.options.keep, num_visual)
-        return super().schedule(num_text, left, num_other)
+        return [self.num_kept(num_visual)] * self.facts.num_layers
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """Matching, 2 d (n / 2)^2 of n tokens a block and d the width of a head, of one view that
@@ -126,7 +112,7 @@ class TomeCompressor(TokenCompressor):
         itself adds each token once, and is left out; so is what the tower saves.
         """
         facts, num = self.facts, num_visual // self.facts.grid.frames
-        goal = kept_count(self.options.keep, num)
+        goal = self.num_kept(num)
         if num <= goal:
             return 0
         if facts.tower_blocks and facts.grid.frames == 1 and self.options.where != "projector":
@@ -144,8 +130,7 @@ class TomeCompressor(TokenCompressor):
 
     def _of(self, num: int) -> int:
         """How many of the next `num` tokens stay, so that all views' together are round(keep V)."""
-        keep = self.options.keep
-        goal = kept_count(keep, self._seen + num) - kept_count(keep, self._seen)
+        goal = self.num_kept(self._seen + num) - self.num_kept(self._seen)
         self._seen += num
         return min(num, max(1, goal)) if num else 0
 
@@ -214,5 +199,4 @@ def _merged(tokens: TowerTokens, goal: int) -> TowerTokens:
         every = torch.ones_like(token, dtype=torch.bool)
         merging = matching(values, every, len(token) - goal)
         values, size, token = merging.means(values, size), merging.sums(size), merging.first(token)
-    order = token.argsort()
-    return TowerTokens(values=values[order], token=token[order], size=size[order], grid=tokens.grid)
+    return TowerTokens.bare(values, token, tokens.grid, size)

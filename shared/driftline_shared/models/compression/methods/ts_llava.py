@@ -29,13 +29,7 @@ from pydantic import Field
 from torch import Tensor
 
 from driftline_shared.errors import DataError
-from driftline_shared.models.compression.compressor import (
-    Frames,
-    LayerCount,
-    Options,
-    TokenCompressor,
-    kept_count,
-)
+from driftline_shared.models.compression.compressor import Frames, Options, TokenCompressor
 from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 
 
@@ -69,7 +63,7 @@ class TsLlavaCompressor(TokenCompressor):
         if self.options.keep >= 1.0 or not num_visual:
             return row
         small = row.states[row.kind == Kind.EXTRA]
-        budget = kept_count(self.options.keep, num_visual)
+        budget = self.num_kept(num_visual)
         num_small = min(len(small), int(self.options.thumbnail_share * budget))
         small = small[spread(len(small), num_small).to(small.device)]
         chosen = spread(num_visual, budget - num_small).to(row.kind.device)
@@ -78,12 +72,9 @@ class TsLlavaCompressor(TokenCompressor):
         at = int(sampled.visual[0] if first else sampled.visual[-1] + 1)
         return sampled.inserted(at, small) if num_small else sampled
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
-        """round(keep V) tokens of frames and thumbnail in every layer, whatever the clip shows.
-
-        `num_other`: separators; the thumbnail's tokens are no part of it.
-        """
-        return super().schedule(num_text, kept_count(self.options.keep, num_visual), num_other)
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
+        """round(keep V) tokens of frames and thumbnail in every layer, whatever the clip shows."""
+        return [self.num_kept(num_visual)] * self.facts.num_layers
 
 
 def thumbnail(clip: NDArray[np.uint8], num_frames: int) -> NDArray[np.uint8]:

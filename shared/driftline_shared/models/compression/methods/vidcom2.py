@@ -26,7 +26,6 @@ from pydantic import Field
 from torch import Tensor
 
 from driftline_shared.models.compression.compressor import (
-    LayerCount,
     Layers,
     Options,
     TokenCompressor,
@@ -73,13 +72,12 @@ class VidCom2Compressor(TokenCompressor):
         counts = _counts(shared, frame, sizes.tolist(), self.options)
         return row.keep_visual(_lowest(shared + own, frame, sizes, torch.tensor(counts)))
 
-    def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """keep T M visual tokens in every layer, T at least: exact with `exact`, else within the
         bounds that `VidCom2Options` gives.
         """
         least = min(self.facts.grid.frames, num_visual)
-        left = max(least, kept_count(self.options.keep, num_visual))
-        return super().schedule(num_text, left, num_other)
+        return [max(least, self.num_kept(num_visual))] * self.facts.num_layers
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """2 T M d for variances; square distances to two centres on half of the channels, three

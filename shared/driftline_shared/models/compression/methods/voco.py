@@ -91,14 +91,6 @@ class VocoCompressor(TokenCompressor):
         kept = (held == Kind.TEXT) | (held == Kind.EXTRA)
         return Prefix(end=end, kept=kept.nonzero()[:, 0])
 
-    def attention_rule(self, row: TokenRow) -> Tensor:
-        """(n, n) bool: whether place i (rows) sees place j; plainly causal where nothing is
-        compressed.
-        """
-        if self.prefix(row) is None:
-            return torch.ones(len(row), len(row), dtype=torch.bool, device=row.kind.device).tril()
-        return attention_rule(row.kind[None])[0]
-
     def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
         """The second pass: q = x, c = x + C. The first one, over text before the image, image and
         C places, is counted apart (`flops.cost`, `prefix`), for it is made once an image.

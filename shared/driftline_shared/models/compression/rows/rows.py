@@ -6,6 +6,7 @@ of the tower, A position axes (1, or 3 of M-RoPE).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -92,11 +93,17 @@ class TokenRow:
             origin=None if self.origin is None else self.origin[places],
         )
 
-    def keep_visual(self, chosen: Tensor) -> TokenRow:
-        """All that is no visual token, and of those the `chosen` (m,): indices into `visual`."""
+    def places_with(self, chosen: Tensor) -> Tensor:
+        """Places, rising, of all that is no visual token, and of those the `chosen` (m,): indices
+        into `visual`.
+        """
         stays = self.kind != Kind.VISUAL
         stays[self.visual[chosen]] = True
-        return self.take(stays.nonzero()[:, 0])
+        return stays.nonzero()[:, 0]
+
+    def keep_visual(self, chosen: Tensor) -> TokenRow:
+        """Only the places `places_with` the `chosen`."""
+        return self.take(self.places_with(chosen))
 
     def with_states(self, states: Tensor) -> TokenRow:
         """The same places with other states (n, D)."""
@@ -171,6 +178,29 @@ class TowerTokens:
     def frame(self) -> Tensor:
         """(k,) frame of each token."""
         return self.token // (self.grid.rows * self.grid.cols)
+
+    @classmethod
+    def bare(
+        cls, values: Tensor, token: Tensor, grid: Grid, size: Tensor | None = None
+    ) -> TowerTokens:
+        """Without what a method may need besides, in the order of `token`; `size`: ones if None."""
+        token = token.to(values.device)
+        size = torch.ones(len(values), device=values.device) if size is None else size
+        order = token.argsort()
+        return cls(values=values[order], token=token[order], size=size[order], grid=grid)
+
+    @classmethod
+    def joined(cls, parts: Sequence[TowerTokens]) -> TowerTokens:
+        """Tokens of several frames, one behind the other, without what a method may need."""
+        values, token, size = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("values", "token", "size")
+        )
+        return cls.bare(values, token, parts[0].grid, size)
+
+    def by_frame(self) -> list[TowerTokens]:
+        """The tokens of each frame that has any."""
+        return [self.take((self.frame == f).nonzero()[:, 0]) for f in self.frame.unique()]
 
     def take(self, chosen: Tensor, values: Tensor | None = None) -> TowerTokens:
         """Only the `chosen` (m,) rising indices, with other `values` (m, D_v) where given."""
