@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.views import STYLES, Use
 from driftline_lab.recipes.smol.build import build_smol
+from driftline_lab.recipes.stages import open_stages
 from driftline_shared.assembly.checkpoint import read_trained
 from driftline_shared.models.fit.fitting import fit_stored
 from driftline_shared.pair.pair import load_draft, load_pair
@@ -39,7 +40,8 @@ def test_a_trial_leaves_a_whole_pair_and_a_second_one_redoes_nothing(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     work, out = prepared(tmp_path / "work"), tmp_path / "smol"
-    measured = build_smol(out, work=work, num_threads=1, share=0.001)
+    with open_stages(work, seed=0, share=0.001, num_threads=1) as stages:
+        measured = build_smol(out, stages)
     assert set(measured) == {"teacher", "student"}
     assert {style for by_style in measured["student"].values() for style in by_style} == set(STYLES)
     assert read_trained(out / "student.safetensors").layers == (0, 29)
@@ -53,7 +55,8 @@ def test_a_trial_leaves_a_whole_pair_and_a_second_one_redoes_nothing(
     assert set(before) == {
         f"{stage}.safetensors" for stage in ("student-own", "teacher", "student")
     }
-    build_smol(tmp_path / "again", work=work, num_threads=1, share=0.001)
+    with open_stages(work, seed=0, share=0.001, num_threads=1) as stages:
+        build_smol(tmp_path / "again", stages)
     assert {path.name: path.stat().st_mtime_ns for path in stages} == before
     for name in ("teacher.safetensors", "student.safetensors", "source.safetensors"):
         first, second = load_file(out / name), load_file(tmp_path / "again" / name)

@@ -28,9 +28,11 @@ def tiny(
 ) -> None:
     """Build the reference pair `tiny` (about an hour on two CPU cores)."""
     # Torch is heavy: only this command needs it, not the help text.
+    from driftline_lab.recipes.stages import open_stages
     from driftline_lab.recipes.tiny.build import build_tiny
 
-    build_tiny(out, work=work, seed=seed, num_threads=threads, share=share)
+    with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
+        build_tiny(out, stages)
 
 
 @app.command("smol")
@@ -39,8 +41,10 @@ def smol(
 ) -> None:
     """Build the pair `smol` from packaged weights (about 80 minutes on two CPU cores)."""
     from driftline_lab.recipes.smol.build import build_smol
+    from driftline_lab.recipes.stages import open_stages
 
-    build_smol(out, work=work, seed=seed, num_threads=threads, share=share)
+    with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
+        build_smol(out, stages)
 
 
 @app.command("tiny-video")
@@ -48,6 +52,8 @@ def tiny_video(
     out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
 ) -> None:
     """Build the video reference model: one checkpoint, no pair (about two hours on two cores)."""
+    from driftline_lab.recipes.stages import open_stages
     from driftline_lab.recipes.tiny_video.build import build_tiny_video
 
-    build_tiny_video(out, work=work, seed=seed, num_threads=threads, share=share)
+    with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
+        build_tiny_video(out, stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class Stages:
     work: Path
     seed: int
     share: float
+    num_threads: int
     bars: Bars
 
     def planned(self, number: int) -> int:
@@ -79,6 +80,10 @@ class Stages:
         """Stage -> seconds, over all runs of this work folder."""
         return json.loads(self._times.read_text()) if self._times.exists() else {}
 
+    def taken(self) -> str:
+        """The stages' minutes, for a model card."""
+        return ", ".join(f"{stage} {value / 60:.0f} min" for stage, value in self.seconds().items())
+
     @property
     def _times(self) -> Path:
         return self.work / "seconds.json"
@@ -100,4 +105,15 @@ def open_stages(
     with tempfile.TemporaryDirectory() as scratch, Bars(*columns, console=console) as bars:
         folder = work or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        yield Stages(work=folder, seed=seed, share=share, bars=bars)
+        yield Stages(work=folder, seed=seed, share=share, num_threads=num_threads, bars=bars)
+
+
+def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table of a model card."""
+    rows = ["| " + " | ".join(row) + " |" for row in (head, *body)]
+    return [rows[0], "|" + "---|" * len(head), *rows[1:]]
+
+
+def kept(share: float) -> str:
+    """Which visual tokens an accuracy is from."""
+    return "all" if share == 1.0 else f"random {100 * share:g} %"

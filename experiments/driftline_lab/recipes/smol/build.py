@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from driftline_lab.data.openmoji.views import STYLES, Style, Use
@@ -23,7 +22,7 @@ from driftline_lab.recipes.smol.measuring import Measured, measure
 from driftline_lab.recipes.smol.pictures import cached_tokens, load_tower
 from driftline_lab.recipes.smol.pruning import choose_layers
 from driftline_lab.recipes.smol.training import Plan, train, warm_projector
-from driftline_lab.recipes.stages import Stages, open_stages
+from driftline_lab.recipes.stages import Stages
 from driftline_shared.assembly import smollm2
 from driftline_shared.assembly.packages import Tensors
 from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteModel
@@ -75,55 +74,43 @@ class Parts:
         return Learner(self.base, self.layers, rank=STUDENT_RANK, alpha=1.0 * STUDENT_RANK)
 
 
-def build_smol(
-    out: Path,
-    *,
-    seed: int = 0,
-    work: Path | None = None,
-    num_threads: int = 2,
-    share: float = 1.0,
-    console: Console | None = None,
-) -> Measured:
+def build_smol(out: Path, stages: Stages) -> Measured:
     """Writes the pair into `out` and gives its accuracies; fitting (docs/models.md) completes it.
 
-    `share` below 1 takes that share of steps and views, for a trial of the whole recipe. Raises
-    PairError or ConfigError where a package of pretrained weights or drawings is missing.
+    A trial takes its share of the views, too. Raises PairError or ConfigError where a package of
+    pretrained weights or drawings is missing.
     """
-    with open_stages(
-        work, seed=seed, share=share, num_threads=num_threads, console=console
-    ) as stages:
-        parts = _parts(stages)
-        source, all_styles = (Style.SOURCE,), STYLES
-        with stages.timed("tokens"):
-            parts.lessons(all_styles, Use.TRAIN)
-            parts.lessons(all_styles, Use.TEST)
-        with stages.timed("student"):
-            _stage(parts, "student-own", STUDENT_PLAN, source)
-        with stages.timed("teacher"):
-            _stage(parts, "teacher", TEACHER_PLAN, all_styles)
-        with stages.timed("distilling"):
-            _stage(parts, "student", HEALING_PLAN, source, start="student-own", teacher="teacher")
-        out.mkdir(parents=True, exist_ok=True)
-        for role in ("teacher", "student"):
-            learner = parts.learner(role)
-            learner.load(stages.work / f"{role}.safetensors")
-            learner.ship(out / f"{role}.safetensors")
-        export_spec(out)
-        export_source(out, parts.tower)
-        export_probe(out)
-        tests = parts.lessons(all_styles, Use.TEST)
-        part = None if share >= 1 else max(8, round(share * len(tests.segments)))
-        cache = stages.work / "checkpoints"
-        measured = measure(out, tests, cache=cache, num_concepts=part)
-        write_card(
-            out / "README.md",
-            measured,
-            stages.seconds(),
-            parts.layers,
-            num_questions=sum(len(asked) for asked in tests.segments[:part]),
-            num_threads=num_threads,
-        )
-        return measured
+    parts = _parts(stages)
+    source, all_styles = (Style.SOURCE,), STYLES
+    with stages.timed("tokens"):
+        parts.lessons(all_styles, Use.TRAIN)
+        parts.lessons(all_styles, Use.TEST)
+    with stages.timed("student"):
+        _stage(parts, "student-own", STUDENT_PLAN, source)
+    with stages.timed("teacher"):
+        _stage(parts, "teacher", TEACHER_PLAN, all_styles)
+    with stages.timed("distilling"):
+        _stage(parts, "student", HEALING_PLAN, source, start="student-own", teacher="teacher")
+    out.mkdir(parents=True, exist_ok=True)
+    for role in ("teacher", "student"):
+        learner = parts.learner(role)
+        learner.load(stages.work / f"{role}.safetensors")
+        learner.ship(out / f"{role}.safetensors")
+    export_spec(out)
+    export_source(out, parts.tower)
+    export_probe(out)
+    tests = parts.lessons(all_styles, Use.TEST)
+    part = None if stages.share >= 1 else max(8, round(stages.share * len(tests.segments)))
+    cache = stages.work / "checkpoints"
+    measured = measure(out, tests, cache=cache, num_concepts=part)
+    write_card(
+        out / "README.md",
+        measured,
+        stages,
+        parts.layers,
+        num_questions=sum(len(asked) for asked in tests.segments[:part]),
+    )
+    return measured
 
 
 def _parts(stages: Stages) -> Parts:

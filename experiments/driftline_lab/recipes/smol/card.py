@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_lab.recipes.smol.measuring import Measured
+from driftline_lab.recipes.stages import Stages, kept, markdown
 
 _INTRO = """# The pair `smol`: real pretrained weights
 
@@ -68,26 +69,18 @@ emojis designed by OpenMoji, the open-source emoji and icon project. License: CC
 
 
 def write_card(
-    path: Path,
-    measured: Measured,
-    seconds: Mapping[str, float],
-    layers: Sequence[int],
-    *,
-    num_questions: int,
-    num_threads: int,
+    path: Path, measured: Measured, stages: Stages, layers: Sequence[int], *, num_questions: int
 ) -> None:
     """Writes the card: parts, accuracies, the gap, time taken by each stage, licences, limits."""
-    taken = ", ".join(f"{stage} {value / 60:.0f} min" for stage, value in seconds.items())
-    kept = ", ".join(str(number) for number in layers)
     lines = [
-        _INTRO.format(layers=kept, asked=f"{num_questions:,}"),
+        _INTRO.format(layers=", ".join(map(str, layers)), asked=f"{num_questions:,}"),
         *_table(measured),
         "",
         "Gap between teacher and student, in points, all tokens:",
         "",
         *_gaps(measured),
         "",
-        f"Time taken on {num_threads} shared CPU threads: {taken}.",
+        f"Time taken on {stages.num_threads} shared CPU threads: {stages.taken()}.",
         _LICENCES.rstrip(),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -95,26 +88,20 @@ def write_card(
 
 def _table(measured: Measured) -> list[str]:
     kinds = list(next(iter(next(iter(measured["teacher"].values())).values())))
-    lines = [
-        "| model | visual tokens | style | " + " | ".join(kinds) + " |",
-        "|---|---|---|" + "---|" * len(kinds),
+    body = [
+        [role, kept(share), style, *(f"{100 * found[kind]:.1f}" for kind in kinds)]
+        for role, by_share in measured.items()
+        for share, by_style in by_share.items()
+        for style, found in by_style.items()
     ]
-    for role, by_share in measured.items():
-        for share, by_style in by_share.items():
-            kept = "all" if share == 1.0 else f"random {100 * share:g} %"
-            for style, found in by_style.items():
-                cells = " | ".join(f"{100 * found[kind]:.1f}" for kind in kinds)
-                lines.append(f"| {role} | {kept} | {style} | {cells} |")
-    return lines
+    return markdown(["model", "visual tokens", "style", *kinds], body)
 
 
 def _gaps(measured: Measured) -> list[str]:
     teacher, student = measured["teacher"][1.0], measured["student"][1.0]
-    lines = ["| style | all | seen | unseen |", "|---|---|---|---|"]
-    for style in teacher:
-        gaps = (
-            100 * (teacher[style][kind] - student[style][kind])
-            for kind in ("all", "seen", "unseen")
-        )
-        lines.append(f"| {style} | " + " | ".join(f"{gap:.1f}" for gap in gaps) + " |")
-    return lines
+    kinds = ("all", "seen", "unseen")
+    body = [
+        [style, *(f"{100 * (teacher[style][kind] - student[style][kind]):.1f}" for kind in kinds)]
+        for style in teacher
+    ]
+    return markdown(["style", *kinds], body)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from transformers import LlavaForConditionalGeneration, SiglipVisionModel
 
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Part, facts_of, image_ids, read_picture
 from driftline_lab.drift.table import DRIFTS
-from driftline_lab.recipes.stages import Stages, open_stages
+from driftline_lab.recipes.stages import Stages
 from driftline_lab.recipes.tiny.card import Measured, write_card
 from driftline_lab.recipes.tiny.evaluation import accuracy
 from driftline_lab.recipes.tiny.export import export_probe, export_source
@@ -45,40 +44,26 @@ TOKEN_SHARES = (1.0, 0.5, 0.25, 0.125)
 _CHECKPOINT_STEPS = 500
 
 
-def build_tiny(
-    out: Path,
-    *,
-    seed: int = 0,
-    work: Path | None = None,
-    num_threads: int = 2,
-    share: float = 1.0,
-    console: Console | None = None,
-) -> Measured:
-    """Writes the pair into `out` and gives its accuracies.
-
-    `share` below 1 takes that share of the training steps, for a trial of the whole recipe.
-    """
-    with open_stages(
-        work, seed=seed, share=share, num_threads=num_threads, console=console
-    ) as stages:
-        tokenizer = train_tokenizer()
-        with stages.timed("tower"):
-            tower = _tower(stages)
-        gallery = Gallery(
-            folder=stages.work / "tokens", tower=tower, encoder=Encoder(tokenizer=tokenizer)
-        )
-        with stages.timed("student"):
-            _language(stages, "student", STUDENT, STUDENT_PLAN, gallery, _own_views)
-        with stages.timed("teacher"):
-            _language(stages, "teacher", TEACHER, TEACHER_PLAN, gallery, _broad_views)
-        out.mkdir(parents=True, exist_ok=True)
-        export_source(out, tower)
-        export_probe(out)
-        for name in ("teacher", "student"):
-            shutil.copytree(stages.work / name, out / name, dirs_exist_ok=True)
-        measured = measure(out, gallery)
-        write_card(out / "README.md", measured, stages.seconds(), num_threads=num_threads)
-        return measured
+def build_tiny(out: Path, stages: Stages) -> Measured:
+    """Writes the pair into `out` and gives its accuracies."""
+    tokenizer = train_tokenizer()
+    with stages.timed("tower"):
+        tower = _tower(stages)
+    gallery = Gallery(
+        folder=stages.work / "tokens", tower=tower, encoder=Encoder(tokenizer=tokenizer)
+    )
+    with stages.timed("student"):
+        _language(stages, "student", STUDENT, STUDENT_PLAN, gallery, _own_views)
+    with stages.timed("teacher"):
+        _language(stages, "teacher", TEACHER, TEACHER_PLAN, gallery, _broad_views)
+    out.mkdir(parents=True, exist_ok=True)
+    export_source(out, tower)
+    export_probe(out)
+    for name in ("teacher", "student"):
+        shutil.copytree(stages.work / name, out / name, dirs_exist_ok=True)
+    measured = measure(out, gallery)
+    write_card(out / "README.md", measured, stages)
+    return measured
 
 
 def measure(out: Path, gallery: Gallery) -> Measured:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+
+from driftline_lab.recipes.stages import Stages, kept, markdown
 
 Measured = dict[str, dict[float, dict[str, float]]]
 """{role: {share of visual tokens: {domain: accuracy in 0..1}}}"""
@@ -51,16 +52,13 @@ _LIMITS = """
 """
 
 
-def write_card(
-    path: Path, measured: Measured, seconds: Mapping[str, float], *, num_threads: int
-) -> None:
+def write_card(path: Path, measured: Measured, stages: Stages) -> None:
     """Writes the card: recipe, accuracies, time taken by each stage, limits."""
-    taken = ", ".join(f"{stage} {value / 60:.0f} min" for stage, value in seconds.items())
     lines = [
         _INTRO,
         *_table(measured),
         "",
-        f"Time taken on {num_threads} CPU threads, token caches included: {taken}.",
+        f"Time taken on {stages.num_threads} CPU threads, token caches included: {stages.taken()}.",
         _LIMITS.rstrip(),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -69,13 +67,9 @@ def write_card(
 def _table(measured: Measured) -> list[str]:
     shares = list(next(iter(measured.values())))
     domains = list(measured["teacher"][shares[0]])
-    lines = [
-        "| model | visual tokens | " + " | ".join(domains) + " |",
-        "|---|---|" + "---|" * len(domains),
+    body = [
+        [role, kept(share), *(f"{100 * by_domain[domain]:.1f}" for domain in domains)]
+        for role, by_share in measured.items()
+        for share, by_domain in by_share.items()
     ]
-    for role, by_share in measured.items():
-        for share, by_domain in by_share.items():
-            cells = " | ".join(f"{100 * by_domain[domain]:.1f}" for domain in domains)
-            kept = "all" if share == 1.0 else f"random {100 * share:g} %"
-            lines.append(f"| {role} | {kept} | {cells} |")
-    return lines
+    return markdown(["model", "visual tokens", *domains], body)

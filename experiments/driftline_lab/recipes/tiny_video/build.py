@@ -12,16 +12,15 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from rich.console import Console
 from transformers import SiglipVisionModel
 
 from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Example, Part, examples
-from driftline_lab.recipes.stages import Stages, open_stages
+from driftline_lab.recipes.stages import Stages
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tower import TowerPlan
 from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.baselines import BASELINES, train_baseline
-from driftline_lab.recipes.tiny_video.card import Card, write_card
+from driftline_lab.recipes.tiny_video.card import write_card
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips, cache_clips, draw_frames
 from driftline_lab.recipes.tiny_video.evaluation import Accuracies, accuracy, commonest
 from driftline_lab.recipes.tiny_video.model import (
@@ -59,48 +58,31 @@ NUM_TEST_CLIPS = 300
 MEASURED_FRAMES = (NUM_FRAMES, NUM_FRAMES // 2, 2 * NUM_FRAMES)
 
 
-def build_tiny_video(
-    out: Path,
-    *,
-    seed: int = 0,
-    work: Path | None = None,
-    num_threads: int = 2,
-    share: float = 1.0,
-    console: Console | None = None,
-) -> None:
-    """Writes the checkpoint folder `out`.
-
-    `share` below 1 takes that share of the clips and training steps, for a trial of the recipe.
-    """
-    with open_stages(
-        work, seed=seed, share=share, num_threads=num_threads, console=console
-    ) as stages:
-        with stages.timed("tower"):
-            tower = _tower(stages)
-        with stages.timed("clips"):
-            clips = _clips(stages, tower, Part.TRAIN, NUM_TRAIN_CLIPS)
-            tested = _clips(stages, tower, Part.TEST, NUM_TEST_CLIPS)
-        with stages.timed("language model"):
-            shutil.copytree(_language(stages, tower, clips), out, dirs_exist_ok=True)
-        rows = _measured(out, stages.planned(NUM_TEST_CLIPS))
-        with stages.timed("baselines"):
-            rows |= _baselines(stages, tower, clips, tested)
-        rows["commonest answer"] = commonest(clips, tested)
-        card = Card(
-            seed=seed,
-            num_clips=len(clips.questions),
-            num_steps=stages.planned(LANGUAGE_PLAN.num_steps),
-            num_dropped=stages.planned(NUM_DROPPED_STEPS),
-            least_kept=LEAST_KEPT,
-            halved=SHARE_OF_HALVED,
-            num_tested=len(tested.questions),
-            num_asked=sum(map(len, tested.questions)),
-            baseline_steps=stages.planned(NUM_BASELINE_STEPS),
-            rows=rows,
-            seconds=stages.seconds(),
-            num_threads=num_threads,
-        )
-        write_card(out / "README.md", card)
+def build_tiny_video(out: Path, stages: Stages) -> None:
+    """Writes the checkpoint folder `out`; a trial takes its share of the clips, too."""
+    with stages.timed("tower"):
+        tower = _tower(stages)
+    with stages.timed("clips"):
+        clips = _clips(stages, tower, Part.TRAIN, NUM_TRAIN_CLIPS)
+        tested = _clips(stages, tower, Part.TEST, NUM_TEST_CLIPS)
+    with stages.timed("language model"):
+        shutil.copytree(_language(stages, tower, clips), out, dirs_exist_ok=True)
+    rows = _measured(out, stages.planned(NUM_TEST_CLIPS))
+    with stages.timed("baselines"):
+        rows |= _baselines(stages, tower, clips, tested)
+    rows["commonest answer"] = commonest(clips, tested)
+    numbers = {
+        "seed": stages.seed,
+        "clips": len(clips.questions),
+        "steps": stages.planned(LANGUAGE_PLAN.num_steps),
+        "dropped": stages.planned(NUM_DROPPED_STEPS),
+        "least": LEAST_KEPT,
+        "halved": SHARE_OF_HALVED,
+        "tested": len(tested.questions),
+        "asked": sum(map(len, tested.questions)),
+        "baseline_steps": stages.planned(NUM_BASELINE_STEPS),
+    }
+    write_card(out / "README.md", rows, stages, numbers)
 
 
 def _measured(folder: Path, num_clips: int) -> dict[str, Accuracies]:

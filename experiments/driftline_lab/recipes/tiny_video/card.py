@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from driftline_lab.data.tiny_video.questions import Kind
+from driftline_lab.recipes.stages import Stages, markdown
 from driftline_lab.recipes.tiny_video.evaluation import ALL, Accuracies
 
 _INTRO = """# The video reference model `tiny-video`
@@ -62,49 +62,17 @@ _LIMITS = """
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Card:
-    """What the card says. `rows`: accuracies by what was measured, in order."""
-
-    seed: int
-    num_clips: int
-    num_steps: int
-    num_dropped: int
-    least_kept: float
-    halved: float
-    num_tested: int
-    num_asked: int
-    baseline_steps: int
-    rows: Mapping[str, Accuracies]
-    seconds: Mapping[str, float]
-    num_threads: int
-
-
-def write_card(path: Path, card: Card) -> None:
-    """Writes the card."""
-    taken = ", ".join(f"{stage} {value / 60:.0f} min" for stage, value in card.seconds.items())
-    intro = _INTRO.format(
-        seed=card.seed,
-        clips=card.num_clips,
-        steps=card.num_steps,
-        halved=card.halved,
-        dropped=card.num_dropped,
-        least=card.least_kept,
-        tested=card.num_tested,
-        asked=card.num_asked,
-        baseline_steps=card.baseline_steps,
-    )
+def write_card(
+    path: Path, rows: Mapping[str, Accuracies], stages: Stages, numbers: Mapping[str, float]
+) -> None:
+    """Writes the card. `rows`: accuracies by what was measured; `numbers`: those of the text."""
     names = [ALL, *map(str, Kind)]
+    body = [[what, *(_cell(found.get(name)) for name in names)] for what, found in rows.items()]
     lines = [
-        intro,
-        "| model | " + " | ".join(names) + " |",
-        "|---|" + "---|" * len(names),
-        *(
-            f"| {what} | " + " | ".join(_cell(found.get(name)) for name in names) + " |"
-            for what, found in card.rows.items()
-        ),
+        _INTRO.format(**numbers),
+        *markdown(["model", *names], body),
         "",
-        f"Time taken on {card.num_threads} shared CPU threads: {taken}.",
+        f"Time taken on {stages.num_threads} shared CPU threads: {stages.taken()}.",
         _LIMITS.rstrip(),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Part, clips, read_cl
 from driftline_lab.data.tiny_video.drawing import NOBODY
 from driftline_lab.data.tiny_video.questions import Kind
 from driftline_lab.drift.reworded import COLOURS
+from driftline_lab.recipes.stages import open_stages
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tower import encode, normalize_pixels
 from driftline_lab.recipes.tiny.training import LanguagePlan
@@ -44,8 +45,9 @@ from driftline_shared.tokens import Grid
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build of two steps a stage."""
     folder = tmp_path_factory.mktemp("tiny-video")
-    threads = torch.get_num_threads()
-    build_tiny_video(folder, share=1e-6, num_threads=threads, console=Console(quiet=True))
+    threads, console = torch.get_num_threads(), Console(quiet=True)
+    with open_stages(None, seed=0, share=1e-6, num_threads=threads, console=console) as stages:
+        build_tiny_video(folder, stages)
     return folder
 
 
