@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftline_lab.data.domains import SOURCE
+from driftline_lab.demo.processes import command
 from driftline_shared.errors import DataError, DriftlineError
 
 DEMO_TIMEOUT_S = 2700.0
@@ -69,17 +70,9 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo.json"
-        command = [
-            sys.executable,
-            "-m",
-            "driftline_shared.program.cli",
-            "demo",
-            "--seed",
-            str(seed),
-        ]
-        command += ["--pair", pair, "--json", str(out)]
-        command += ["--segments", segments] if segments else []
-        done = subprocess.run(command, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
+        words = command("demo", "--seed", str(seed), "--pair", pair, "--json", str(out))
+        words += ["--segments", segments] if segments else []
+        done = subprocess.run(words, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
         if done.returncode != 0:
             raise DriftlineError(f"the demo with seed {seed} ended with {done.returncode}")
         document: dict[str, Any] = json.loads(out.read_text())
@@ -96,10 +89,9 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return {
         "mean": statistics.mean(values),
-        "spread": spread,
+        "spread": statistics.stdev(values) if len(values) > 1 else 0.0,
         "min": min(values),
         "max": max(values),
     }

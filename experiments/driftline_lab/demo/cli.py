@@ -6,8 +6,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +95,11 @@ def demo(
     name = load_pair(pair).name
     chosen, pace = world_named(world, pair=name), pace_of(name)
     names = () if data is not None else chosen.domains_of(segments)
-    with _state(keep_state) as state:
+    with (
+        tempfile.TemporaryDirectory(prefix="driftline-demo-")
+        if keep_state is None
+        else nullcontext(keep_state)
+    ) as state:
         report = run_demo(
             DemoOptions(
                 pair=pair,
@@ -112,19 +115,9 @@ def demo(
                 pace=pace,
                 cloud_settings=tuple(set_cloud or ()),
                 device_settings=tuple(set_device or ()),
-                state=state,
+                state=Path(state),
             )
         )
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report.document(), indent=1) + "\n")
-
-
-def _state(keep: Path | None) -> AbstractContextManager[Path]:
-    return nullcontext(keep) if keep is not None else _temporary()
-
-
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="driftline-demo-") as folder:
-        yield Path(folder)

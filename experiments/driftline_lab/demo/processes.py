@@ -43,15 +43,22 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
+def command(*arguments: str) -> list[str]:
+    """What runs `driftline ARGUMENTS` with this interpreter."""
+    return [sys.executable, "-m", "driftline_shared.program.cli", *arguments]
+
+
 @contextmanager
 def program(name: str, arguments: Sequence[str], log: Path) -> Iterator[Program]:
     """Run `driftline ARGUMENTS` until the block ends; then SIGTERM, and SIGKILL if it does not
     drain.
     """
-    command = [sys.executable, "-m", "driftline_shared.program.cli", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command(*arguments),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
         yield Program(name=name, process=process, log=log)

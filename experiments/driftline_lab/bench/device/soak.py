@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import socket
 import statistics
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -20,8 +17,11 @@ from urllib.request import Request, urlopen
 from rich.console import Console
 from rich.progress import Progress
 
+from driftline_lab.bench.device.load import load
 from driftline_lab.bench.memory import resident_bytes
 from driftline_lab.data.streams import Segment, stream
+from driftline_lab.demo.device import assigned
+from driftline_lab.demo.processes import Program, program
 from driftline_shared.errors import DriftlineError
 
 NUM_QUESTIONS = 64
@@ -31,28 +31,6 @@ WARM_SHARE = 0.1
 """Share of the time that is left out at the start: caches fill."""
 
 
-@dataclass(kw_only=True)
-class _Clients:
-    """Threads that ask the device over its API without a pause."""
-
-    url: str
-    bodies: Sequence[bytes]
-    seconds: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def run(self, first: int) -> None:
-        number = first
-        while not self.stopping.is_set():
-            start = time.perf_counter()
-            try:
-                _post(self.url, self.bodies[number % len(self.bodies)])
-            except OSError as error:
-                self.failures.append(str(error))
-            self.seconds.append(time.perf_counter() - start)
-            number += 1
-
-
 def run_soak(
     pair: str, *, runtime: str, minutes: float, clients: int, work: Path, settings: Sequence[str]
 ) -> dict[str, Any]:
@@ -60,29 +38,18 @@ def run_soak(
     warm-up, less 1. Requests are answered, sampled and spooled as in a device's life.
     """
     port = _free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "driftline_shared.program.cli",
-        "device",
-        "run",
-        "--pair",
-        pair,
-    ]
-    command += ["--state", str(work / "state"), "--api-port", str(port)]
-    for setting in (f"runtime={runtime}", *settings):
-        command += ["--set", setting]
-    log = work / "device.log"
-    with log.open("wb") as out:
-        device = subprocess.Popen(command, stdout=out, stderr=out)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_ready(url, device, log)
-        load = _Clients(url=f"{url}/v1/chat/completions", bodies=_bodies(_model(url)))
-        resident = _load(load, clients, minutes * 60.0, lambda: resident_bytes(device.pid))
-    finally:
-        device.terminate()
-        code = device.wait(timeout=60.0)
+    words = ["device", "run", "--pair", pair, "--api-port", str(port)]
+    words += ["--state", str(work / "state"), *assigned((f"runtime={runtime}", *settings))]
+    url = f"http://127.0.0.1:{port}"
+    with program("device", words, work / "device.log") as device:
+        _wait_ready(url, device)
+        bodies = _bodies(_model(url))
+
+        def ask(number: int) -> None:
+            _post(f"{url}/v1/chat/completions", bodies[number % len(bodies)])
+
+        with load(ask, clients) as seen:
+            resident = _sampled(minutes * 60.0, device.process.pid)
     tenth = max(1, len(resident) // 10)
     warm = resident[max(1, int(WARM_SHARE * len(resident))) :]
     begin, end = statistics.median(warm[:tenth]), statistics.median(warm[-tenth:])
@@ -91,36 +58,29 @@ def run_soak(
         "runtime": runtime,
         "minutes": minutes,
         "clients": clients,
-        "requests": len(load.seconds),
-        "failed": len(load.failures),
-        "first_failures": load.failures[:5],
-        "requests_per_s": len(load.seconds) / (minutes * 60.0),
-        "answer_ms_median": 1e3 * statistics.median(load.seconds),
+        "requests": len(seen.seconds) + len(seen.failures),
+        "failed": len(seen.failures),
+        "first_failures": seen.failures[:5],
+        "requests_per_s": (len(seen.seconds) + len(seen.failures)) / (minutes * 60.0),
+        "answer_ms_median": 1e3 * statistics.median(seen.seconds or [math.nan]),
         "resident_begin": begin,
         "resident_end": end,
         "drift": end / begin - 1.0,
         "resident": resident,
-        "exit_code": code,
+        "exit_code": device.process.returncode,
     }
 
 
-def _load(load: _Clients, clients: int, seconds: float, read: Callable[[], int]) -> list[int]:
-    threads = [threading.Thread(target=load.run, args=(7 * n,)) for n in range(clients)]
+def _sampled(seconds: float, pid: int) -> list[int]:
+    """Resident bytes of the process, every `SAMPLE_S`."""
     resident = []
     end = time.monotonic() + seconds
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("soaking", total=seconds)
-        for thread in threads:
-            thread.start()
-        try:
-            while (left := end - time.monotonic()) > 0:
-                time.sleep(min(SAMPLE_S, left))
-                resident.append(read())
-                bar.update(task, completed=seconds - max(0.0, end - time.monotonic()))
-        finally:
-            load.stopping.set()
-            for thread in threads:
-                thread.join()
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(SAMPLE_S, left))
+            resident.append(resident_bytes(pid))
+            bar.update(task, completed=seconds - max(0.0, end - time.monotonic()))
     return resident
 
 
@@ -154,15 +114,15 @@ def _post(url: str, body: bytes) -> None:
         json.loads(reply.read())["choices"][0]["message"]["content"]
 
 
-def _wait_ready(url: str, device: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_ready(url: str, device: Program) -> None:
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and device.poll() is None:
+    while time.monotonic() < deadline and device.running():
         try:
             with urlopen(f"{url}/ready", timeout=2.0):
                 return
         except OSError:
             time.sleep(0.2)
-    raise DriftlineError(f"the device is not ready: {log.read_text(errors='replace')[-2000:]}")
+    raise DriftlineError(f"the device is not ready: {device.tail(40)}")
 
 
 def _free_port() -> int:

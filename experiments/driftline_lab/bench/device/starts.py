@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.progress import track
 from driftline_lab.bench.device.spool import MAX_BYTES, fill
 from driftline_lab.bench.memory import peak_bytes
 from driftline_lab.data.streams import Segment, stream
+from driftline_lab.demo.processes import command
 from driftline_shared.errors import DriftlineError
 
 
@@ -60,24 +60,11 @@ def run_starts(
 def _first_answer(pair: str, runtime: str, state: Path, source: Path) -> tuple[float, int]:
     events = state / "events.jsonl"
     events.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "driftline_shared.program.cli",
-        "device",
-        "run",
-        "--pair",
-        pair,
-    ]
-    command += ["--state", str(state), "--source", str(source), "--events", str(events), "--hold"]
-    for setting in (
-        f"runtime={runtime}",
-        f"spool.max_bytes={MAX_BYTES}",
-        "spool.max_samples=1000000",
-    ):
-        command += ["--set", setting]
+    words = command("device", "run", "--pair", pair, "--state", str(state), "--hold")
+    words += ["--source", str(source), "--events", str(events), "--set", f"runtime={runtime}"]
+    words += ["--set", f"spool.max_bytes={MAX_BYTES}", "--set", "spool.max_samples=1000000"]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         while not (events.exists() and events.stat().st_size):
             if process.poll() is not None and not events.exists():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ from rich.console import Console
 from rich.progress import track
 
 from driftline_device.runtime.factory import RuntimeName, make_runtime
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Question
+from driftline_lab.bench.device.load import load
 from driftline_lab.data.streams import Segment, stream
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.update import Adapter
@@ -26,34 +25,6 @@ STEP = 0.02
 
 TOLERANCE = 1e-4
 """Of the entropy of one answer, computed twice under one adapter."""
-
-
-@dataclass(kw_only=True)
-class _Load:
-    """Threads that ask without a pause, and what they saw."""
-
-    runtime: Runtime
-    questions: Sequence[Question]
-    expected: dict[int, list[Answer]]
-    num_failed: int = 0
-    num_mixed: int = 0
-    seconds: list[float] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def run(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        while not self.stopping.is_set():
-            number = int(rng.integers(len(self.questions)))
-            start = time.perf_counter()
-            try:
-                answer = self.runtime.answer([self.questions[number]])[0]
-            except Exception:
-                self.num_failed += 1
-                continue
-            self.seconds.append(time.perf_counter() - start)
-            wanted = self.expected[answer.version % NUM_ADAPTERS][number]
-            moved = abs(answer.scores["entropy"] - wanted.scores["entropy"]) > TOLERANCE
-            self.num_mixed += int(moved or answer.step_ids != wanted.step_ids)
 
 
 def run_swaps(
@@ -73,19 +44,26 @@ def run_swaps(
     for number, adapter in enumerate(adapters):
         device.swap(adapter, number)
         expected[number] = [device.answer([question])[0] for question in questions]
-    alone = _Load(runtime=device, questions=questions, expected=expected)
-    _with_load(alone, threads, lambda: time.sleep(5.0))
-    busy = _Load(runtime=device, questions=questions, expected=expected)
+    num_mixed = 0
+
+    def ask(number: int) -> None:
+        nonlocal num_mixed
+        place = number % len(questions)
+        answer = device.answer([questions[place]])[0]
+        wanted = expected[answer.version % NUM_ADAPTERS][place]
+        moved = abs(answer.scores["entropy"] - wanted.scores["entropy"]) > TOLERANCE
+        num_mixed += int(moved or answer.step_ids != wanted.step_ids)
+
+    with load(ask, threads) as alone:
+        time.sleep(5.0)
+    num_mixed = 0
     pauses: list[float] = []
     calls: list[float] = []
-
-    def swap_all() -> None:
+    with load(ask, threads) as busy:
         for number in track(range(swaps), "swaps", console=Console(stderr=True)):
             start = time.perf_counter()
             pauses.append(device.swap(adapters[number % NUM_ADAPTERS], number))
             calls.append((time.perf_counter() - start) * 1e3)
-
-    _with_load(busy, threads, swap_all)
     differing = len({tuple(a.step_ids for a in answers) for answers in expected.values()})
     return {
         "pair": pair.name,
@@ -94,25 +72,13 @@ def run_swaps(
         "load_threads": threads,
         "adapters_with_other_answers": differing,
         "answers_meanwhile": len(busy.seconds),
-        "num_failed": busy.num_failed,
-        "num_mixed": busy.num_mixed,
+        "num_failed": len(busy.failures),
+        "num_mixed": num_mixed,
         "pause_ms": _percentiles(pauses),
         "swap_ms": _percentiles(calls),
         "answer_ms_alone": _percentiles([1e3 * s for s in alone.seconds]),
         "answer_ms_meanwhile": _percentiles([1e3 * s for s in busy.seconds]),
     }
-
-
-def _with_load(load: _Load, threads: int, work: Any) -> None:
-    running = [threading.Thread(target=load.run, args=(seed,)) for seed in range(threads)]
-    for thread in running:
-        thread.start()
-    try:
-        work()
-    finally:
-        load.stopping.set()
-        for thread in running:
-            thread.join()
 
 
 def _adapters(base: Adapter) -> list[Adapter]:

@@ -7,24 +7,26 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from driftline_lab.bench.memory import peak_bytes
 from driftline_shared.errors import DriftlineError
 
 
-class Decoder(Protocol):
+class Decoder(ABC):
     """A language model that is run step by step; greedy."""
 
-    def prefill(self, ids: Sequence[int]) -> int:
-        """Forget everything, read `ids`; the most likely next token."""
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything that was read."""
 
-    def step(self, token: int) -> int:
-        """Read one more token; the most likely next one."""
+    @abstractmethod
+    def read(self, ids: list[int]) -> int:
+        """Read these tokens, too; the most likely next one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,12 +41,13 @@ class Turn:
 def take_turn(decoder: Decoder, prompt: Sequence[int], num_new: int) -> Turn:
     """Read `prompt`, then decode `num_new` tokens, whatever they are: none ends it."""
     start = time.perf_counter()
-    token = decoder.prefill(prompt)
+    decoder.reset()
+    token = decoder.read(list(prompt))
     prefill_s = time.perf_counter() - start
     tokens = [token]
     start = time.perf_counter()
     for _ in range(num_new):
-        token = decoder.step(token)
+        token = decoder.read([token])
         tokens.append(token)
     return Turn(prefill_s=prefill_s, decode_s=time.perf_counter() - start, tokens=tokens)
 
@@ -65,16 +68,10 @@ class DecoderProcess:
     def __init__(self, name: str, model: Path, threads: int, log: Path) -> None:
         self.name = name
         self.peak_bytes = 0
-        command = [
-            sys.executable,
-            "-m",
-            "driftline_lab.bench.device.decoders.worker",
-            name,
-            str(model),
-        ]
+        command = [sys.executable, "-m", "driftline_lab.bench.device.decoders.worker", name]
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [*command, str(threads)],
+                [*command, str(model), str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

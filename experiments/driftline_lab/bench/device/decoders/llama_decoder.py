@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from driftline_lab.bench.device.decoders.decoder import Decoder
 
-class LlamaDecoder:
+
+class LlamaDecoder(Decoder):
     """A GGUF file under llama.cpp."""
 
     def __init__(self, model: Path, threads: int) -> None:
@@ -22,15 +23,11 @@ class LlamaDecoder:
             verbose=False,
         )
 
-    def prefill(self, ids: Sequence[int]) -> int:
+    def reset(self) -> None:
         """See `Decoder`."""
         self._llama.reset()
-        return self._read(list(ids))
 
-    def step(self, token: int) -> int:
+    def read(self, ids: list[int]) -> int:
         """See `Decoder`."""
-        return self._read([token])
-
-    def _read(self, ids: list[int]) -> int:
         self._llama.eval(ids)
         return int(self._llama.sample(temp=0.0))

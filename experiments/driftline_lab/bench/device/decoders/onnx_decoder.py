@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.generation import Cache, LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
+from driftline_lab.bench.device.decoders.decoder import Decoder
 from driftline_shared.pair.export_file import (
     AdapterTable,
     Export,
@@ -73,7 +73,7 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
     (folder / "adapter.json").write_text(adapter.model_dump_json())
 
 
-class OnnxDecoder:
+class OnnxDecoder(Decoder):
     """The graphs of one precision. `adapted`: under an adapter whose every tensor is in use."""
 
     def __init__(self, folder: Path, precision: str, threads: int, *, adapted: bool) -> None:
@@ -83,7 +83,8 @@ class OnnxDecoder:
         self._embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         # Only the embeddings of `Prompts` are asked for by a step.
         self._language = LanguageModel(export, sessions, prompts=self)  # type: ignore[arg-type]
-        self._adapter = _adapter(export) if adapted else _no_adapter()
+        plain = ActiveAdapter(version=0, serial=0, tensors={})
+        self._adapter = _adapter(export) if adapted else plain
         self._cache: Cache = {}
         self._num_read = 0
 
@@ -91,16 +92,12 @@ class OnnxDecoder:
         """As `Prompts.embed`."""
         return np.asarray(self._embeddings[ids], dtype=np.float32)
 
-    def prefill(self, ids: Sequence[int]) -> int:
+    def reset(self) -> None:
         """See `Decoder`."""
         self._cache, self._num_read = self._language.empty_cache(1), 0
-        return self._read(list(ids))
 
-    def step(self, token: int) -> int:
+    def read(self, ids: list[int]) -> int:
         """See `Decoder`."""
-        return self._read([token])
-
-    def _read(self, ids: list[int]) -> int:
         row = np.asarray([ids], dtype=np.int64)
         places = self._num_read + np.arange(len(ids), dtype=np.int64)[None]
         self._num_read += len(ids)
@@ -137,7 +134,3 @@ def _adapter(export: Export) -> ActiveAdapter:
         for name, shape in adapter_shapes(export.adapter).items()
     }
     return activate(export, tensors, version=1, serial=1)
-
-
-def _no_adapter() -> ActiveAdapter:
-    return ActiveAdapter(version=0, serial=0, tensors={})

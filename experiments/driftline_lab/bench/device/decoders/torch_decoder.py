@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from driftline_lab.bench.device.decoders.decoder import Decoder
 
-class TorchDecoder:
+
+class TorchDecoder(Decoder):
     """A causal language model from a checkpoint folder."""
 
     def __init__(self, model: Path, threads: int) -> None:
@@ -21,18 +22,14 @@ class TorchDecoder:
         ).eval()
         self._cache: Any = None
 
-    def prefill(self, ids: Sequence[int]) -> int:
-        """See `Decoder`; logits of the last place only."""
+    def reset(self) -> None:
+        """See `Decoder`."""
         from transformers import DynamicCache
 
         self._cache = DynamicCache(config=self._net.config)
-        return self._read(list(ids))
 
-    def step(self, token: int) -> int:
-        """See `Decoder`."""
-        return self._read([token])
-
-    def _read(self, ids: list[int]) -> int:
+    def read(self, ids: list[int]) -> int:
+        """See `Decoder`; logits of the last place only."""
         with self._torch.inference_mode():
             rows = self._torch.tensor([ids])
             output = self._net(rows, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
