@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,25 @@ def pack(
         question_ends=torch.from_numpy(ends),
         mask=attention_mask(segment_ids),
     )
+
+
+def spliced(words: Tensor, visual: Tensor, start: int = 1) -> Tensor:
+    """(B, T, W) embeddings `words` with `visual` (B, K, W) in its places after `start` tokens."""
+    seen = visual.to(words.dtype)
+    return torch.cat([words[:, :start], seen, words[:, start + seen.shape[1] :]], dim=1)
+
+
+def last_states(
+    language: Any, embeds: Tensor, packed: Packed, mask: Tensor | None = None
+) -> Tensor:
+    """(B, T, W) last hidden states of the rows; `mask`: instead of their own."""
+    states: Tensor = language(
+        inputs_embeds=embeds,
+        attention_mask=packed.mask if mask is None else mask,
+        position_ids=packed.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    return states
 
 
 def attention_mask(segments: Tensor) -> Tensor:

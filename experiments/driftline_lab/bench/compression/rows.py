@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from driftline_shared.models.compression.flops import Cost
+
+T = TypeVar("T")
 
 BASELINE = "uncompressed"
 
@@ -128,33 +130,37 @@ def _error(differences: Sequence[int]) -> float:
 
 # -- as text -------------------------------------------------------------------------------------
 
-_HEAD = (
-    "method",
-    "keep",
-    "accuracy",
-    "of full",
-    "±",
-    "visual",
-    "prefill",
-    "MFLOP",
-    "first token",
-    "ratio",
-    "from pixels",
-    "per token",
-    "ratio",
-    "KV KiB",
-    "KV",
+_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("method", lambda row: row.label + ("*" if row.trained else "")),
+    ("keep", lambda row: "" if row.keep is None else f"{row.keep:g}"),
+    ("accuracy", lambda row: _percent(row.accuracy)),
+    ("of full", lambda row: _percent(row.share)),
+    ("±", lambda row: f"{100 * row.share_error:.1f}"),
+    ("visual", lambda row: f"{row.visual_tokens:.1f}"),
+    ("prefill", lambda row: _percent(row.prefill_share)),
+    ("MFLOP", lambda row: f"{row.prefill_flops / 1e6:.1f}"),
+    ("first token", lambda row: f"{row.first_ms:.2f} ms"),
+    ("ratio", lambda row: f"{row.first_ratio:.2f}"),
+    ("from pixels", lambda row: f"{row.pixels_ratio:.2f}"),
+    ("per token", lambda row: "" if row.token_ms is None else f"{row.token_ms:.2f} ms"),
+    ("ratio", lambda row: "" if row.token_ratio is None else f"{row.token_ratio:.2f}"),
+    ("KV KiB", lambda row: f"{row.kv_bytes / 1024:.1f}"),
+    ("KV", lambda row: _percent(row.kv_share)),
 )
 
 
 def as_text(rows: Sequence[Row]) -> str:
     """A Markdown table of them; * marks trained methods."""
-    return markdown(_HEAD, [_cells(each) for each in rows])
+    return markdown(_COLUMNS, rows)
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it reads as it is; all but the first column to the right."""
-    lines = [head, *rows]
+def markdown(columns: Sequence[tuple[str, Callable[[T], str]]], rows: Sequence[T]) -> str:
+    """A Markdown table, padded so that it reads as it is; all but the first column to the right.
+
+    `columns`: heads, and what stands under them in a row.
+    """
+    head = [name for name, _ in columns]
+    lines = [head, *([cell(row) for _, cell in columns] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
 
     def padded(line: Sequence[str]) -> str:
@@ -164,27 +170,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join(cells) + " |"
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([padded(head), padded(rule), *(padded(row) for row in rows)])
-
-
-def _cells(each: Row) -> tuple[str, ...]:
-    return (
-        each.label + ("*" if each.trained else ""),
-        "" if each.keep is None else f"{each.keep:g}",
-        _percent(each.accuracy),
-        _percent(each.share),
-        f"{100 * each.share_error:.1f}",
-        f"{each.visual_tokens:.1f}",
-        _percent(each.prefill_share),
-        f"{each.prefill_flops / 1e6:.1f}",
-        f"{each.first_ms:.2f} ms",
-        f"{each.first_ratio:.2f}",
-        f"{each.pixels_ratio:.2f}",
-        "" if each.token_ms is None else f"{each.token_ms:.2f} ms",
-        "" if each.token_ratio is None else f"{each.token_ratio:.2f}",
-        f"{each.kv_bytes / 1024:.1f}",
-        _percent(each.kv_share),
-    )
+    return "\n".join(padded(line) for line in (head, rule, *lines[1:]))
 
 
 def _percent(value: float) -> str:

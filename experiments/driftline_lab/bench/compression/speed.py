@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,45 +182,32 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(one / two for one, two in zip(ours, theirs, strict=True))
 
 
-_HEAD = (
-    "method",
-    "first layer",
-    "last layer",
-    "prefill FLOPs",
-    "first token",
-    "ratio",
-    "from pixels",
-    "ratio",
-    "per token",
-    "saved",
-    "overhead",
-    "of saved",
+_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("method", lambda row: row["label"]),
+    ("first layer", lambda row: f"{row['visual_first_layer']:g}"),
+    ("last layer", lambda row: f"{row['visual_last_layer']:g}"),
+    ("prefill FLOPs", lambda row: f"{100 * row['prefill_share']:.1f} %"),
+    ("first token", lambda row: _ms(row["first_ms"])),
+    ("ratio", lambda row: f"{row['first_ratio']:.3f}"),
+    ("from pixels", lambda row: _ms(row["pixels_ms"])),
+    ("ratio", lambda row: f"{row['pixels_ratio']:.3f}"),
+    ("per token", lambda row: _ms(row["token_ms"])),
+    ("saved", lambda row: _ms(row["saved_ms"])),
+    ("overhead", lambda row: _ms(row["overhead_ms"])),
+    ("of saved", lambda row: _percent(row["overhead_of_saved"])),
 )
 
 
 def as_text(layout: Mapping[str, Any]) -> str:
     """A Markdown table under the layout's name; what was skipped, and why, below it."""
-    lines = [_cells(row) for row in layout["rows"]]
+    table = markdown(_COLUMNS, layout["rows"])
     notes = [f"no row for {label}: {why}" for label, why in layout["skipped"].items()]
-    return "\n".join([layout["layout"], "", markdown(_HEAD, lines), "", *notes])
+    return "\n".join([layout["layout"], "", table, "", *notes])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    def ms(value: float | None) -> str:
-        return "" if value is None else f"{value:.1f} ms"
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} ms"
 
-    share = row["overhead_of_saved"]
-    return (
-        row["label"],
-        f"{row['visual_first_layer']:g}",
-        f"{row['visual_last_layer']:g}",
-        f"{100 * row['prefill_share']:.1f} %",
-        ms(row["first_ms"]),
-        f"{row['first_ratio']:.3f}",
-        ms(row["pixels_ms"]),
-        f"{row['pixels_ratio']:.3f}",
-        ms(row["token_ms"]),
-        ms(row["saved_ms"]),
-        ms(row["overhead_ms"]),
-        "" if share is None else f"{100 * share:.1f} %",
-    )
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"

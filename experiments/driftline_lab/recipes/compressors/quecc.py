@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from driftline_lab.data.easyvqa import Part, image_ids, read_picture
 from driftline_lab.recipes.compressors.reading import Rows, embedded, language_parts
 from driftline_lab.recipes.compressors.student import Lessons, Student
-from driftline_lab.recipes.packing import Packed, Segment, pack
+from driftline_lab.recipes.packing import Packed, Segment, last_states, pack
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.tower import normalize_pixels
 from driftline_lab.recipes.tiny.training import View
@@ -69,13 +69,8 @@ class QueccReading:
             pad_id=self._student.pad_id,
         )
         image = self._student.model.model.multi_modal_projector(made)
-        hidden = self._student.model.model.language_model(
-            inputs_embeds=embedded(self._student, packed, image),
-            attention_mask=packed.mask,
-            position_ids=packed.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        return packed, hidden
+        language = self._student.model.model.language_model
+        return packed, last_states(language, embedded(self._student, packed, image), packed)
 
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tower tokens (B, V, D_v) and layers side by side (B, V, m D_v) of stored ones."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline_lab.recipes.compressors.student import Student
-from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment, last_states, pack, spliced
 from driftline_lab.recipes.tiny.evaluation import exact_answers
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.training import View
@@ -49,13 +49,8 @@ class PlainReading:
         """See `Reading.states`."""
         packed = packed_rows(self._student, rows, NUM_VISUAL)
         language = self._student.model.model.language_model
-        hidden = language(
-            inputs_embeds=embedded(self._student, packed, projected(self._student, views)),
-            attention_mask=packed.mask,
-            position_ids=packed.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        return packed, hidden
+        embeds = embedded(self._student, packed, projected(self._student, views))
+        return packed, last_states(language, embeds, packed)
 
 
 def language_parts(student: Student) -> list[nn.Module]:
@@ -82,7 +77,7 @@ def projected(student: Student, views: Sequence[View]) -> Tensor:
 def embedded(student: Student, packed: Packed, image: Tensor) -> Tensor:
     """(B, T, D) input embeddings, with `image` (B, n, D) after the start token."""
     words = student.model.model.language_model.embed_tokens(packed.input_ids)
-    return torch.cat([words[:, :1], image, words[:, 1 + image.shape[1] :]], dim=1)
+    return spliced(words, image)
 
 
 def answer_loss(student: Student, reading: Reading, views: Sequence[View], rows: Rows) -> Tensor:

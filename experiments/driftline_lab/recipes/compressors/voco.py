@@ -15,7 +15,7 @@ from driftline_lab.recipes.compressors.reading import (
     projected,
 )
 from driftline_lab.recipes.compressors.student import Student
-from driftline_lab.recipes.packing import Packed
+from driftline_lab.recipes.packing import Packed, last_states
 from driftline_lab.recipes.tiny.training import View
 from driftline_shared.models.compression.methods.voco import EMBEDDINGS, attention_rule
 from driftline_shared.models.compression.rows.rows import Kind
@@ -38,10 +38,6 @@ class VocoReading:
         kind = torch.full_like(packed.segments, int(Kind.TEXT))
         kind[:, 1 : 1 + num_seen] = int(Kind.VISUAL)
         kind[:, 1 + num_seen : 1 + num_seen + num_learned] = int(Kind.EXTRA)
-        hidden = self._student.model.model.language_model(
-            inputs_embeds=embedded(self._student, packed, image),
-            attention_mask=packed.mask & attention_rule(kind)[:, None],
-            position_ids=packed.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        return packed, hidden
+        mask = packed.mask & attention_rule(kind)[:, None]
+        embeds = embedded(self._student, packed, image)
+        return packed, last_states(self._student.model.model.language_model, embeds, packed, mask)

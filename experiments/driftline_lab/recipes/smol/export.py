@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from safetensors.numpy import save_file
 
 from driftline_lab.data.openmoji.concepts import Concept, concepts
 from driftline_lab.data.openmoji.questions import questions
 from driftline_lab.data.openmoji.views import Style, Use, render, view_of
+from driftline_lab.drift.base import Picture
+from driftline_lab.recipes.exporting import write_probe, write_source
 from driftline_lab.recipes.smol.lessons import PROMPT
 from driftline_lab.recipes.smol.pictures import encode_pictures
 from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteModel
@@ -56,27 +56,16 @@ def export_spec(folder: Path) -> None:
 def export_source(folder: Path, tower: EfficientNetLiteModel) -> None:
     """One source picture each of some concepts: tokens (N, V, D) fp16, and questions as rows."""
     chosen = calibration_concepts()
-    tokens = encode_pictures(tower, (calibration_picture(concept) for concept in chosen))
-    save_file({"tokens": np.ascontiguousarray(tokens)}, folder / "source.safetensors")
-    rows: list[Mapping[str, str | int]] = [
-        {"image": row, "question": question, "answer": answer}
-        for row, concept in enumerate(chosen)
-        for question, answer in questions(concept)
-    ]
-    _write_rows(folder / "source.jsonl", rows)
+    tokens = encode_pictures(tower, map(calibration_picture, chosen))
+    write_source(folder, tokens, map(questions, chosen))
 
 
 def export_probe(folder: Path) -> None:
     """The device's self-check set: a few calibration pictures as PNG, with their questions."""
-    probe = folder / "probe"
-    probe.mkdir(parents=True, exist_ok=True)
-    rows = []
     step = NUM_SOURCE_PICTURES // NUM_PROBE_PICTURES
-    for concept in calibration_concepts()[::step][:NUM_PROBE_PICTURES]:
-        name = f"{concept.code}.png"
-        Image.fromarray(calibration_picture(concept)).save(probe / name, optimize=True)
-        rows += [{"image": name, "question": q, "answer": a} for q, a in questions(concept)]
-    _write_rows(probe / "probe.jsonl", rows)
+    chosen = calibration_concepts()[::step][:NUM_PROBE_PICTURES]
+    pictures = {f"{each.code}.png": (calibration_picture(each), questions(each)) for each in chosen}
+    write_probe(folder, pictures, optimize=True)
 
 
 def calibration_concepts() -> Sequence[Concept]:
@@ -85,11 +74,6 @@ def calibration_concepts() -> Sequence[Concept]:
     return [concepts()[i] for i in sorted(order)]
 
 
-def calibration_picture(concept: Concept) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def calibration_picture(concept: Concept) -> Picture:
     """(224, 224, 3) uint8 in the source style; its view number is for calibration alone."""
     return render(concept, Style.SOURCE, view=view_of(Use.CALIBRATION, 0))
-
-
-def _write_rows(path: Path, rows: Iterable[Mapping[str, str | int]]) -> None:
-    lines = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

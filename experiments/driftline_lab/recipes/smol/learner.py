@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaModel
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from driftline_lab.recipes.packing import Packed
+from driftline_lab.recipes.packing import Packed, last_states, spliced
 from driftline_shared.assembly.checkpoint import kept_layers, llava_config, write_trained
 from driftline_shared.assembly.packages import Tensors
 from driftline_shared.pair.families import LANGUAGE_TARGETS
@@ -64,19 +64,10 @@ class Learner(nn.Module):
 
     def hidden(self, packed: Packed, visual: Tensor) -> Tensor:
         """(B, T, W) last hidden states of packed rows; `visual` (B, K, D) tower tokens."""
-        start = len(START_IDS)
         with torch.autocast("cpu", torch.bfloat16):
             words = self.language.embed_tokens(packed.input_ids)
-            seen = self.projector(visual)
-            end = start + visual.shape[1]
-            embeds = torch.cat([words[:, :start], seen.to(words.dtype), words[:, end:]], dim=1)
-            output: Tensor = self.language(
-                inputs_embeds=embeds,
-                attention_mask=packed.mask,
-                position_ids=packed.position_ids,
-                use_cache=False,
-            ).last_hidden_state
-        return output
+            embeds = spliced(words, self.projector(visual), len(START_IDS))
+            return last_states(self.language, embeds, packed)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(n, W) -> (n, vocabulary) float32."""

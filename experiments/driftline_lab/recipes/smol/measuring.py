@@ -13,7 +13,7 @@ from torch import Tensor
 
 from driftline_lab.data.openmoji.concepts import Role, concepts, role_of
 from driftline_lab.data.openmoji.questions import CAPTION_QUESTION, GROUP_QUESTION, NAME_QUESTION
-from driftline_lab.recipes.packing import Packed
+from driftline_lab.recipes.packing import Packed, last_states, spliced
 from driftline_lab.recipes.smol.evaluation import Scored, score
 from driftline_lab.recipes.smol.learner import START_IDS
 from driftline_lab.recipes.smol.lessons import PROMPT, Lessons
@@ -37,18 +37,10 @@ class CheckpointReader:
     def hidden(self, packed: Packed, visual: Tensor) -> Tensor:
         """See `Reader`."""
         net: Any = self.model.model
-        start = len(START_IDS)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             words = net.get_input_embeddings()(packed.input_ids)
-            seen = self.model.project(visual).to(words.dtype)
-            embeds = torch.cat([words[:, :start], seen, words[:, start + visual.shape[1] :]], 1)
-            output: Tensor = net.model.language_model(
-                inputs_embeds=embeds,
-                attention_mask=packed.mask,
-                position_ids=packed.position_ids,
-                use_cache=False,
-            ).last_hidden_state
-        return output
+            embeds = spliced(words, self.model.project(visual), len(START_IDS))
+            return last_states(net.model.language_model, embeds, packed)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Reader`."""

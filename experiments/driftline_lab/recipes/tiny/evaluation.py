@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from driftline_lab.recipes.packing import IGNORE, Packed, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, last_states, pack
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.training import View, embed
 
@@ -44,12 +44,8 @@ def accuracy(
         )
         visual = np.stack([v.tokens[v.row, k] for v, k in zip(batch, kept, strict=True)])
         with torch.inference_mode():
-            hidden = model.model.language_model(
-                inputs_embeds=embed(model, packed, torch.from_numpy(visual).float()),
-                attention_mask=packed.mask,
-                position_ids=packed.position_ids,
-                use_cache=False,
-            ).last_hidden_state
+            embeds = embed(model, packed, torch.from_numpy(visual).float())
+            hidden = last_states(model.model.language_model, embeds, packed)
             guessed = model.lm_head(hidden).argmax(-1)
         exact, num = exact_answers(guessed, packed)
         right, asked = right + exact, asked + num

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack, spliced
 from driftline_lab.recipes.tiny.language import NUM_VISUAL
 from driftline_lab.recipes.tiny.tower import NUM_COLOURS, NUM_SHAPES
 from driftline_lab.recipes.training import Optimizer, Report, Schedule
@@ -120,8 +120,7 @@ def draw_questions(
 def embed(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor) -> Tensor:
     """(B, T, W) input embeddings, with the projected visual tokens after the start token."""
     words = model.model.language_model.embed_tokens(packed.input_ids)
-    seen = model.model.multi_modal_projector(visual)
-    return torch.cat([words[:, :1], seen, words[:, 1 + visual.shape[1] :]], dim=1)
+    return spliced(words, model.model.multi_modal_projector(visual))
 
 
 def losses(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from driftline_lab.data.tiny_video.questions import Kind, Question
-from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack
+from driftline_lab.recipes.packing import IGNORE, Packed, Segment, pack, spliced
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.clip_cache import CachedClips
@@ -218,11 +218,8 @@ def read_rows(
     seen = seen.take_along_dim(rows.kept[:, :, None], dim=1)
     newline = llava.image_newline.to(seen.dtype).expand(batch, 1, -1)
     words = llava.language_model.embed_tokens(rows.packed.input_ids)
-    embeds = torch.cat(
-        [words[:, :1], seen.to(words.dtype), newline, words[:, 2 + seen.shape[1] :]], dim=1
-    )
     output = llava.language_model(
-        inputs_embeds=embeds,
+        inputs_embeds=spliced(words, torch.cat([seen, newline], dim=1)),
         attention_mask=rows.packed.mask,
         position_ids=rows.packed.position_ids,
         output_hidden_states=True,
