@@ -29,7 +29,8 @@ ENV = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, code: int = 0) -> str:
+    """Its standard output, or what it says of an error when it ends with another `code`."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -39,8 +40,8 @@ def run(*command: str | Path, cwd: Path) -> str:
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+    assert done.returncode == code, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stderr if code else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +105,10 @@ def test_it_runs_a_stream_and_says_how_it_is(binaries: Path, tmp_path: Path) -> 
 
 def test_a_shipped_pair_is_refused_with_what_to_do(binaries: Path, tmp_path: Path) -> None:
     Image.fromarray(random_image(0)).save(tmp_path / "image.png")
-    done = subprocess.run(
-        [str(binaries / "driftline"), "device", "ask", "image.png", "what?", "--pair", "tiny"],
-        cwd=tmp_path,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "driftline_pairs" in done.stderr
-    assert "driftline models export" in done.stderr
+    ask = [binaries / "driftline", "device", "ask", "image.png", "what?", "--pair", "tiny"]
+    error = run(*ask, cwd=tmp_path, code=1)
+    assert "driftline_pairs" in error
+    assert "driftline models export" in error
 
 
 def test_the_install_holds_libraries_and_little_else(binaries: Path) -> None:
@@ -126,15 +119,6 @@ def test_the_install_holds_libraries_and_little_else(binaries: Path) -> None:
 
 
 def test_what_needs_more_says_which_extra(binaries: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(binaries / "driftline"), "demo"],
-        cwd=tmp_path,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "driftline[lab]" in done.stderr
-    assert "Traceback" not in done.stderr
+    error = run(binaries / "driftline", "demo", cwd=tmp_path, code=2)
+    assert "driftline[lab]" in error
+    assert "Traceback" not in error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from driftline_lab.data.easyvqa import (
     Example,
-    Part,
-    image_ids,
     questions_of,
     read_picture,
 )
@@ -43,11 +41,6 @@ class Domain:
             replace(row, question=drift.change_question(row.question, seed=seed, image_id=image_id))
             for row in rows
         )
-
-    def examples(self, part: Part, *, seed: int = 0) -> Iterator[Example]:
-        """The examples of a part, picture by picture."""
-        for image_id in image_ids(part):
-            yield from self.questions(image_id, seed=seed)
 
 
 DOMAINS: Mapping[str, Domain] = MappingProxyType(

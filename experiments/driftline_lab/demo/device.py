@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.program.assembly import runtime_for
@@ -67,7 +66,11 @@ def prepare_device(options: DemoOptions, pair: Pair) -> DemoDevice:
             "cloud has no updates for it: leave `pair` out of --set-device"
         )
     if config.runtime == "onnx" and runs.exported is None:
-        folder = _export(pair, options.state / "export")
+        folder = options.state / "export"
+        with needs_extra("exporting the pair for runtime = 'onnx'", "export"):
+            from driftline_shared.models.export.pair_export import export_pair
+
+            export_pair(pair, folder, force=True, report=lambda _: None)
         arguments += ["--pair", str(folder)]
         config = load_config(file, {**overrides, "pair": str(folder)})
         runs = load_pair(folder)
@@ -77,11 +80,3 @@ def prepare_device(options: DemoOptions, pair: Pair) -> DemoDevice:
 def assigned(settings: Sequence[str]) -> list[str]:
     """key=value settings as flags of a program."""
     return [word for setting in settings for word in ("--set", setting)]
-
-
-def _export(pair: Pair, folder: Path) -> Path:
-    with needs_extra("exporting the pair for runtime = 'onnx'", "export"):
-        from driftline_shared.models.export.pair_export import export_pair
-
-        export_pair(pair, folder, force=True, report=lambda _: None)
-    return folder

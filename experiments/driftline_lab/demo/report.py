@@ -19,14 +19,10 @@ class Accuracy:
     teacher: float
 
     @property
-    def gap(self) -> float:
-        """What the teacher knows that the device did not."""
-        return self.teacher - self.before
-
-    @property
     def recovered(self) -> float | None:
         """(after - before) / (teacher - before); None where there was no gap."""
-        return (self.after - self.before) / self.gap if self.gap > 0 else None
+        gap = self.teacher - self.before
+        return (self.after - self.before) / gap if gap > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,19 +79,6 @@ class DemoReport:
     def document(self) -> dict[str, object]:
         """The JSON document of `driftline demo --json`."""
         return asdict(self)
-
-    @property
-    def drifted(self) -> list[str]:
-        """Every domain but the source."""
-        return [name for name in self.accuracy if name != SOURCE]
-
-    @property
-    def recovered(self) -> float | None:
-        """Mean of `recovered` over the drifted domains that had a gap."""
-        shares = [
-            share for name in self.drifted if (share := self.accuracy[name].recovered) is not None
-        ]
-        return sum(shares) / len(shares) if shares else None
 
 
 def table(report: DemoReport) -> Table:

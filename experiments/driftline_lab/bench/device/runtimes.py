@@ -14,6 +14,7 @@ from rich.progress import track
 from driftline_lab.bench.device.decoders import language_model
 from driftline_lab.bench.device.decoders.decoder import DecoderProcess, Turn
 from driftline_lab.bench.device.decoders.table import DECODERS, OURS, check_installed
+from driftline_shared.assembly.packages import LANGUAGE_MODEL, locate
 
 PROMPT, NEW = 129, 64
 """Tokens read and decoded in a turn."""
@@ -56,7 +57,7 @@ def run_runtimes(
 MODELS: dict[str, Callable[[Path], Path]] = {
     "torch": language_model.checkpoint,
     "genai": language_model.genai_folder,
-    "llama.cpp": lambda _work: language_model.gguf_file(),
+    "llama.cpp": lambda _work: locate(LANGUAGE_MODEL),
     **{f"onnx-{name}": language_model.our_folder for name in OURS},
 }
 """What each runtime reads."""

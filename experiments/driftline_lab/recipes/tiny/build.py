@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from driftline_lab.recipes.tiny.language import (
 )
 from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tokenizer import train_tokenizer
-from driftline_lab.recipes.tiny.tower import TowerPlan, train_tower
+from driftline_lab.recipes.tiny.tower import TowerPlan, load_tower, train_tower
 from driftline_lab.recipes.tiny.training import LanguagePlan, View, train_language
 from driftline_lab.recipes.tiny.views import Gallery, fact_labels
 
@@ -78,7 +79,8 @@ def measure(out: Path, gallery: Gallery) -> Measured:
         model = LlavaForConditionalGeneration.from_pretrained(out / role, dtype=torch.float32)
         measured[role] = {
             share: {
-                name: accuracy(model, views[: _num_measured(share)], share=share, **ends)
+                # The sweep of shares looks at the first 120 test pictures.
+                name: accuracy(model, views if share == 1.0 else views[:120], share=share, **ends)
                 for name, views in tests.items()
             }
             for share in TOKEN_SHARES
@@ -86,24 +88,16 @@ def measure(out: Path, gallery: Gallery) -> Measured:
     return measured
 
 
-def _num_measured(share: float) -> int | None:
-    """Every test picture with all its tokens; the sweep of shares looks at the first 120."""
-    return None if share == 1.0 else 120
-
-
 def _tower(stages: Stages) -> SiglipVisionModel:
     folder = stages.work / "tower"
     if not (folder / "model.safetensors").exists():
         ids = image_ids(Part.TRAIN)
         labels = np.array([fact_labels(facts_of(i)) for i in ids], dtype=np.int64)
-        plan = TowerPlan(num_steps=stages.planned(TOWER_PLAN.num_steps), seed=stages.seed)
+        plan = replace(TOWER_PLAN, num_steps=stages.planned(TOWER_PLAN.num_steps), seed=stages.seed)
         pictures = np.stack([read_picture(i) for i in ids])
         report = stages.training("tower", plan.num_steps)
         train_tower(pictures, labels[:, 0], labels[:, 1], plan, report).save_pretrained(folder)
-    # Read back, so that a resumed build and a straight one go on from the same bits.
-    tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
-    # Rounded as it is shipped: every cached token is what the shipped tower gives.
-    return tower.half().float().eval().requires_grad_(False)
+    return load_tower(folder)
 
 
 def _own_views(gallery: Gallery) -> dict[str, list[View]]:
@@ -111,14 +105,11 @@ def _own_views(gallery: Gallery) -> dict[str, list[View]]:
     return {SOURCE: gallery.views(SOURCE, Part.TRAIN)}
 
 
-def _source_views(gallery: Gallery) -> dict[str, list[View]]:
-    """The train pictures as they are and mirrored, asked more than the data set asks."""
-    plain, mirrored = (gallery.training_views(SOURCE, mirrored=m) for m in (False, True))
-    return {SOURCE: plain + mirrored}
-
-
 def _broad_views(gallery: Gallery) -> dict[str, list[View]]:
-    """Source and every drift, over the train pictures only."""
+    """Source (mirrored, too) and every drift, over the train pictures only, asked more than the
+    data set asks.
+    """
+    plain, mirrored = (gallery.training_views(SOURCE, mirrored=m) for m in (False, True))
     drifted = {
         name: [
             view
@@ -127,7 +118,7 @@ def _broad_views(gallery: Gallery) -> dict[str, list[View]]:
         ]
         for name in DRIFTS
     }
-    return _source_views(gallery) | drifted
+    return {SOURCE: plain + mirrored} | drifted
 
 
 def _language(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -127,6 +128,14 @@ def fit_tower(
         schedule.step()
         report(step, float(loss.detach()))
     return tower.eval().requires_grad_(False)
+
+
+def load_tower(folder: Path) -> SiglipVisionModel:
+    """A frozen tower, read back so that a resumed build goes on from the bits of a straight one,
+    and rounded as it is shipped: every cached token is what the shipped tower gives.
+    """
+    tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
+    return tower.half().float().eval().requires_grad_(False)
 
 
 def to_patches(pixels: Tensor, patch: int) -> Tensor:

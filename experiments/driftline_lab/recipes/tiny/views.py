@@ -14,9 +14,11 @@ from driftline_lab.data.easyvqa import Facts, Part, facts_of, image_ids
 from driftline_lab.drift.reworded import COLOURS, SHAPES
 from driftline_lab.recipes.packing import Segment
 from driftline_lab.recipes.tiny.questions import Encoder, worded
-from driftline_lab.recipes.tiny.token_cache import CachedTokens, cache_tokens
+from driftline_lab.recipes.tiny.token_cache import cache_tokens
 from driftline_lab.recipes.tiny.tower import UNKNOWN
 from driftline_lab.recipes.tiny.training import View
+
+Tokens = NDArray[np.float16]
 
 UNTOLD = Facts(shape=None, colour=None)
 """The few pictures whose questions tell nothing: training leaves them out."""
@@ -32,30 +34,30 @@ class Gallery:
 
     def views(self, domain: str, part: Part) -> list[View]:
         """One view per picture of `part` in `domain`, with the data set's own questions."""
-        cached = self._tokens(domain, part, drift_seed=0, mirrored=False)
+        tokens = self._tokens(domain, part, drift_seed=0, mirrored=False)
         return [
-            _view(cached, image_id, self.encoder.segments(image_id, domain, seed=0))
-            for image_id in image_ids(part)
+            _view(tokens, row, facts_of(image_id), self.encoder.segments(image_id, domain, seed=0))
+            for row, image_id in enumerate(image_ids(part))
         ]
 
     def training_views(
         self, domain: str, *, drift_seed: int = 0, mirrored: bool = False
     ) -> list[View]:
         """One view per train picture in `domain`, with every question its facts answer."""
-        cached = self._tokens(domain, Part.TRAIN, drift_seed=drift_seed, mirrored=mirrored)
+        tokens = self._tokens(domain, Part.TRAIN, drift_seed=drift_seed, mirrored=mirrored)
         segments: dict[Facts, tuple[Segment, ...]] = {}
         views = []
-        for image_id in image_ids(Part.TRAIN):
+        for row, image_id in enumerate(image_ids(Part.TRAIN)):
             facts = facts_of(image_id)
             if facts == UNTOLD:
                 continue
             asked = worded(facts, domain)
             if facts not in segments:
                 segments[facts] = tuple(self.encoder.segment(*pair) for pair in asked.pairs)
-            views.append(_view(cached, image_id, segments[facts], asked.chances))
+            views.append(_view(tokens, row, facts, segments[facts], asked.chances))
         return views
 
-    def _tokens(self, domain: str, part: Part, *, drift_seed: int, mirrored: bool) -> CachedTokens:
+    def _tokens(self, domain: str, part: Part, *, drift_seed: int, mirrored: bool) -> Tokens:
         drift = DOMAINS[domain].drift
         redraws = drift is not None and drift.picture is not None
         return cache_tokens(
@@ -69,15 +71,16 @@ class Gallery:
 
 
 def _view(
-    cached: CachedTokens,
-    image_id: int,
+    tokens: Tokens,
+    row: int,
+    facts: Facts,
     segments: tuple[Segment, ...],
     chances: NDArray[np.float64] | None = None,
 ) -> View:
-    shape, colour = fact_labels(facts_of(image_id))
+    shape, colour = fact_labels(facts)
     return View(
-        tokens=cached.tokens,
-        row=cached.row_of[image_id],
+        tokens=tokens,
+        row=row,
         segments=segments,
         shape=shape,
         colour=colour,

@@ -17,7 +17,7 @@ from transformers import SiglipVisionModel
 from driftline_lab.data.tiny_video.clips import NUM_FRAMES, Example, Part, examples
 from driftline_lab.recipes.stages import Stages
 from driftline_lab.recipes.tiny.questions import Encoder
-from driftline_lab.recipes.tiny.tower import TowerPlan
+from driftline_lab.recipes.tiny.tower import TowerPlan, load_tower
 from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.tiny_video.baselines import BASELINES, train_baseline
 from driftline_lab.recipes.tiny_video.card import write_card
@@ -132,17 +132,11 @@ def _clips(stages: Stages, tower: SiglipVisionModel, part: Part, planned: int) -
 def _tower(stages: Stages) -> SiglipVisionModel:
     folder = stages.work / "tower"
     if not (folder / "model.safetensors").exists():
-        plan = TowerPlan(
-            num_steps=stages.planned(TOWER_PLAN.num_steps),
-            learning_rate=TOWER_PLAN.learning_rate,
-            seed=stages.seed,
-        )
+        plan = replace(TOWER_PLAN, num_steps=stages.planned(TOWER_PLAN.num_steps), seed=stages.seed)
         frames, labels = draw_frames(Part.TRAIN, 0, stages.planned(NUM_TOWER_CLIPS), every=4)
         report = stages.training("tower", plan.num_steps)
         tune_tower(tower_of_tiny(), frames, labels, plan, report).save_pretrained(folder)
-    tower: SiglipVisionModel = SiglipVisionModel.from_pretrained(folder)
-    # Rounded as it is shipped, so that cached tokens are those of the shipped tower.
-    return tower.half().float().eval().requires_grad_(False)
+    return load_tower(folder)
 
 
 def _language(stages: Stages, tower: SiglipVisionModel, clips: CachedClips) -> Path:

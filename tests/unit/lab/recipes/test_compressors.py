@@ -36,8 +36,11 @@ from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.token_cache import encode_pictures
 from driftline_lab.recipes.tiny.tower import UNKNOWN
 from driftline_lab.recipes.tiny.training import LanguagePlan, View
+from driftline_lab.recipes.training import Report
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.models.compression import table
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
+from driftline_shared.models.compression.compressor import Compression
 from driftline_shared.models.compression.loading import compressed
 from driftline_shared.models.compression.table import configured
 from driftline_shared.models.loading import load_model
@@ -133,6 +136,23 @@ def test_plain_rows_are_counted_as_the_recipe_of_the_pair_counts_them(
     assert asked == sum(len(view.segments) for view in views)
 
 
+def learn(
+    student: Student,
+    views: list[View],
+    compression: Compression,
+    work: Path,
+    *,
+    steps: int = 2,
+    before: Start | None = None,
+    report: Report = lambda *_: None,
+) -> tuple[Trained, Reading]:
+    plan = LanguagePlan(
+        num_steps=steps, learning_rate=2e-3, warmup_steps=1, pictures_per_step=4, seed=5
+    )
+    lessons = Lessons(train=views, test=views[:2])
+    return train_and_measure(student, lessons, compression, plan, work, report, before)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_training_writes_a_new_pair_that_reads_as_trained(
     student: Student, views: list[View], method: str, tmp_path: Path
@@ -141,13 +161,8 @@ def test_training_writes_a_new_pair_that_reads_as_trained(
     tower = {k: v.clone() for k, v in student.model.model.vision_tower.state_dict().items()}
     compression = configured(method, TRAINED[method], student.facts)
     losses: list[float] = []
-    trained, reading = train_and_measure(
-        student,
-        Lessons(train=views, test=views[:2]),
-        compression,
-        LanguagePlan(num_steps=8, learning_rate=2e-3, warmup_steps=1, pictures_per_step=4, seed=5),
-        tmp_path,
-        lambda _, loss: losses.append(loss),
+    trained, reading = learn(
+        student, views, compression, tmp_path, steps=8, report=lambda _, loss: losses.append(loss)
     )
     assert losses[-1] < losses[0]
     assert all(has_learnt(one) for one in reading.weights.values())
@@ -171,10 +186,9 @@ def test_training_writes_a_new_pair_that_reads_as_trained(
     mine = hidden[0, -len(segment.answer) - 1 : -1]
     assert torch.allclose(mine, alone, atol=1e-4)
     assert trained.num_questions == sum(len(view.segments) for view in views[:2])
-    assert (
-        trained.upper
-        == accuracy(load_student(pair), PlainReading(load_student(pair)), views[:2])[0]
-    )
+    before = load_student(pair)
+    assert trained.upper == accuracy(before, PlainReading(before), views[:2])[0]
+    assert "processor" in described(trained, "a command")["conditions"]
 
 
 def has_learnt(parameter: torch.Tensor) -> bool:
@@ -195,14 +209,7 @@ def test_the_same_seed_trains_the_same_weights(views: list[View], tmp_path: Path
     for _ in range(2):
         student = load_student(load_pair("tiny"))
         compression = configured("voco", {}, student.facts)
-        _, reading = train_and_measure(
-            student,
-            Lessons(train=views, test=views[:1]),
-            compression,
-            LanguagePlan(num_steps=2, learning_rate=1e-3, warmup_steps=1, pictures_per_step=2),
-            tmp_path,
-            lambda *_: None,
-        )
+        _, reading = learn(student, views, compression, tmp_path)
         ends.append((reading.weights["tokens"].detach(), student.model.lm_head.weight.detach()))
     assert torch.equal(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
@@ -213,22 +220,14 @@ def test_a_training_goes_on_from_what_an_earlier_one_wrote(
 ) -> None:
     pair = load_pair("tiny")
     compression = configured("voco", {"tokens": 2}, student.facts)
-    plan = LanguagePlan(num_steps=2, learning_rate=1e-3, warmup_steps=1, pictures_per_step=2)
-    lessons = Lessons(train=views, test=views[:1])
-
-    def go(learner: Student, before: Start | None) -> tuple[Trained, Reading]:
-        return train_and_measure(
-            learner, lessons, compression, plan, tmp_path, lambda *_: None, before
-        )
-
-    trained, reading = go(student, None)
+    trained, reading = learn(student, views, compression, tmp_path)
     first = replace(trained, pair="tiny")
     out = tmp_path / "first"
     write_pair(pair, out, "first", "voco", student, reading.weights)
     (out / TRAINING).write_text(json.dumps(asdict(first)))
     before = read_start(out, "tiny", compression)
     assert torch.equal(before.weights["tokens"], reading.weights["tokens"])
-    second, later = go(load_student(load_pair(out)), before)
+    second, later = learn(load_student(load_pair(out)), views, compression, tmp_path, before=before)
     assert (second.steps_before, second.num_steps) == (2, 2)
     assert (second.upper, second.lower) == (first.upper, first.lower)
     assert not torch.equal(later.weights["tokens"], reading.weights["tokens"])
@@ -241,43 +240,22 @@ def test_a_training_goes_on_from_what_an_earlier_one_wrote(
 
 
 def test_a_row_of_results_takes_the_place_of_its_like(tmp_path: Path) -> None:
-    def row(method: str, tokens: int, x: float) -> dict[str, Any]:
-        return described(
-            Trained(
-                method=method,
-                options={"tokens": tokens},
-                pair="tiny",
-                seed=0,
-                questions="all",
-                num_steps=1,
-                steps_before=0,
-                num_visual=64,
-                num_questions=10,
-                upper=1.0,
-                lower=0.5,
-                x=x,
-                retention=2 * x - 1,
-                weight_bytes=4,
-                seconds=1.0,
-            ),
-            "a command",
-        )
-
     file = tmp_path / "results.json"
-    for each in (
-        row("voco", 1, 0.7),
-        row("voco", 4, 0.8),
-        row("mod", 1, 0.9),
-        row("voco", 1, 0.95),
+    same = {"pair": "tiny", "seed": 0, "questions": "all", "steps_before": 0}
+    for method, tokens, x in (
+        ("voco", 1, 0.7),
+        ("voco", 4, 0.8),
+        ("mod", 1, 0.9),
+        ("voco", 1, 0.95),
     ):
-        write(file, with_row(file, each))
-    document = json.loads(file.read_text())
-    found = [
-        (each["result"]["method"], each["result"]["options"]["tokens"], each["result"]["x"])
-        for each in document["trainings"]
+        result = same | {"method": method, "options": {"tokens": tokens}, "x": x}
+        write(file, with_row(file, {"command": "a command", "result": result}))
+    found = [row["result"] for row in json.loads(file.read_text())["trainings"]]
+    assert [(row["method"], row["options"]["tokens"], row["x"]) for row in found] == [
+        ("mod", 1, 0.9),
+        ("voco", 1, 0.95),
+        ("voco", 4, 0.8),
     ]
-    assert found == [("mod", 1, 0.9), ("voco", 1, 0.95), ("voco", 4, 0.8)]
-    assert "processor" in document["trainings"][0]["conditions"]
 
 
 def test_options_are_given_as_in_configuration() -> None:
@@ -291,35 +269,32 @@ def test_options_are_given_as_in_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "said"),
+    ("method", "options", "message"),
     [
         ("fastv", {}, "nothing to train for 'fastv'"),
         ("voco", {"keep": 1.0}, "nothing to train"),
         ("voco", {"token": 2}, "token"),
     ],
 )
-def test_what_cannot_be_trained_is_told_before_any_work(
-    method: str, options: dict[str, Any], said: str, tmp_path: Path
+def test_what_cannot_be_trained_is_refused_before_any_work(
+    method: str, options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
-        train_compressor(
-            method, "tiny", tmp_path / "out", tmp_path, options=options, report=lambda _: print
-        )
+    with pytest.raises(ConfigError, match=message):
+        train(method, "tiny", tmp_path / "out", **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_in_use_and_another_pair_are_refused(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("mine")
     with pytest.raises(PairError, match="not empty"):
-        train_compressor("voco", "tiny", tmp_path, tmp_path, options={}, report=lambda _: print)
-    other = str(make_tiny_pair(tmp_path / "pair"))
+        train("voco", "tiny", tmp_path)
     with pytest.raises(PairError, match="trained on the pair `tiny`"):
-        train_compressor(
-            "voco", other, tmp_path / "new", tmp_path, options={}, report=lambda _: print
-        )
+        train("voco", str(make_tiny_pair(tmp_path / "pair")), tmp_path / "new")
+
+
+def train(method: str, pair: str, out: Path, **options: Any) -> None:
+    train_compressor(method, pair, out, out.parent, options=options, report=lambda _: print)
 
 
 def test_every_plan_is_of_a_trained_method() -> None:
-    from driftline_shared.models.compression.table import METHODS as TABLE
-
-    assert all(TABLE[name].trained for name in PLANS)
+    assert all(table.METHODS[name].trained for name in PLANS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,13 +13,12 @@ from driftline_lab.data.domains import DOMAINS
 from driftline_lab.data.easyvqa import Part, image_ids
 from driftline_lab.recipes.tiny.evaluation import accuracy
 from driftline_lab.recipes.tiny.questions import Encoder
-from driftline_lab.recipes.tiny.token_cache import encode_pictures
 from driftline_lab.recipes.tiny.tokenizer import load_tokenizer, prompt
-from driftline_lab.recipes.tiny.tower import UNKNOWN, normalize_pixels
-from driftline_lab.recipes.tiny.training import View
+from driftline_lab.recipes.tiny.tower import normalize_pixels
+from driftline_lab.recipes.tiny.views import Gallery
 
 
-def test_packed_accuracy_equals_the_share_of_exact_greedy_answers() -> None:
+def test_packed_accuracy_equals_the_share_of_exact_greedy_answers(tmp_path: Path) -> None:
     # Reworded questions: the student gets some right and some wrong.
     domain, ids = DOMAINS["reworded"], image_ids(Part.CALIBRATION)[:6]
     with as_file(files("driftline_pairs") / "tiny" / "student") as folder:
@@ -41,18 +41,10 @@ def test_packed_accuracy_equals_the_share_of_exact_greedy_answers() -> None:
             answer = told[0, asked["input_ids"].shape[1] :]
             right.append(tokenizer.decode(answer, skip_special_tokens=True) == example.answer)
 
-    tokens = encode_pictures(model.model.vision_tower, (domain.picture(i) for i in ids))
-    encoder = Encoder(tokenizer=tokenizer)
-    views = [
-        View(
-            tokens=tokens,
-            row=row,
-            segments=encoder.segments(image_id, "reworded", seed=0),
-            shape=UNKNOWN,
-            colour=UNKNOWN,
-        )
-        for row, image_id in enumerate(ids)
-    ]
+    gallery = Gallery(
+        folder=tmp_path, tower=model.model.vision_tower, encoder=Encoder(tokenizer=tokenizer)
+    )
+    views = gallery.views("reworded", Part.CALIBRATION)[: len(ids)]
     start_id, pad_id = tokenizer.bos_token_id, tokenizer.pad_token_id
     measured = accuracy(model, views, start_id=start_id, pad_id=pad_id)
     assert 0 < sum(right) < len(right)

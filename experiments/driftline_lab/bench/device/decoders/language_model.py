@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from driftline_shared.assembly import smollm2
-from driftline_shared.assembly.packages import LANGUAGE_MODEL, locate
 from driftline_shared.errors import DriftlineError
 
 
@@ -50,11 +49,6 @@ def our_folder(work: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_graphs(checkpoint(work), folder)
     return folder
-
-
-def gguf_file() -> Path:
-    """The file as it is published: 4-bit blocks, embeddings in 8 bits."""
-    return locate(LANGUAGE_MODEL)
 
 
 def prompt_ids(work: Path, length: int) -> list[int]:

@@ -14,20 +14,17 @@ OURS = ("fp32", "int8", "int4", "int4-adapted")
 
 DECODERS = ("torch", "genai", "llama.cpp", *(f"onnx-{name}" for name in OURS))
 
-
-INSTALL = {
-    "genai": "onnxruntime_genai",
-    "llama.cpp": "llama_cpp",
+_PACKAGES = {
+    "genai": ("onnxruntime_genai", "pip install onnxruntime-genai"),
+    "llama.cpp": (
+        "llama_cpp",
+        # Its stock build may use instructions that this processor lacks.
+        "CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON "
+        "-DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON' pip install llama-cpp-python (without the AVX512 "
+        "flags where the processor has none)",
+    ),
 }
-"""Packages that only the comparison needs."""
-
-_FIX = {
-    "genai": "pip install onnxruntime-genai",
-    # Its stock build may use instructions that this processor lacks.
-    "llama.cpp": "CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON "
-    "-DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON' pip install llama-cpp-python (without the AVX512 "
-    "flags where the processor has none)",
-}
+"""Packages that only the comparison needs, and how they are installed."""
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -35,8 +32,8 @@ def check_installed(names: Sequence[str]) -> None:
     for name in names:
         if name not in DECODERS:
             raise ConfigError(f"runtime {name!r} is not known; known are {', '.join(DECODERS)}")
-        if name in INSTALL and find_spec(INSTALL[name]) is None:
-            raise ConfigError(f"runtime {name} is not installed: {_FIX[name]}")
+        if name in _PACKAGES and find_spec(_PACKAGES[name][0]) is None:
+            raise ConfigError(f"runtime {name} is not installed: {_PACKAGES[name][1]}")
 
 
 def open_decoder(name: str, model: Path, threads: int) -> Decoder:

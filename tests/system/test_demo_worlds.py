@@ -1,18 +1,23 @@
-"""`driftline demo --data` on a drift nobody designed for, with a broken row among good ones."""
+"""`driftline demo` of a user's own stream, with a broken row among good ones, and of OpenMoji."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from driftline_lab.data.streams import Event, Segment, held_out, stream
+from driftline_lab.demo.processes import command
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    words = command("demo", *arguments)
+    return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
 
 
 def write_rows(path: Path, events: list[Event]) -> None:
@@ -38,9 +43,7 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
     rows[10] = "this is not JSON"
     (data / "stream.jsonl").write_text("\n".join(rows) + "\n")
 
-    command = [sys.executable, "-m", "driftline_shared.program.cli", "demo", "--data", str(data)]
-    command += ["--json", str(out), "--keep-state", str(tmp_path / "state")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = demo("--data", str(data), "--json", str(out), "--keep-state", str(tmp_path / "state"))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     document = json.loads(out.read_text())
@@ -52,15 +55,25 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
 
 
 def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "driftline_shared.program.cli",
-        "demo",
-        "--data",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = demo("--data", str(tmp_path))
     assert done.returncode == 1
     assert "stream.jsonl is missing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_seen_and_unseen_concepts_and_captions_are_reported_apart(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    done = demo(
+        "--world", "openmoji", "--segments", "lineart", "--questions", "40", "--tests", "24",
+        "--json", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    document = json.loads(out.read_text())
+    assert document["world"] == "openmoji"
+    assert list(document["accuracy"]) == ["source", "lineart-seen", "lineart-unseen"]
+    assert document["uplink"]["seen"] == 40
+    assert document["captions"].keys() == document["accuracy"].keys()
+    for scores in document["captions"].values():
+        assert scores["before"]["num_captions"] == scores["teacher"]["num_captions"] > 0
+        assert 0 <= scores["after"]["cider"] <= scores["after"]["cider_best"] <= 10
+    assert "name match" in done.stdout
