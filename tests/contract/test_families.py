@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,12 +22,14 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from driftline_shared.models.adapters import slots
+from driftline_shared.models.check.inspection import inspect_checkpoint
+from driftline_shared.models.check.memory import weight_bytes
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import IGNORED, answer_places
 from driftline_shared.pair.families import ANATOMY
 from driftline_shared.pair.pair import AdapterSpec, token_space_digest
-from tests.fakes.families import FAMILIES
+from tests.fakes.families import FAMILIES, canvas_noise, whole_logits
 from tests.fakes.tiny_pair import QUESTIONS
 
 ATOL = 1e-4
@@ -45,7 +47,7 @@ class Case:
     images: list[NDArray[np.uint8]]
 
     def inputs(self, row: int) -> dict[str, Any]:
-        return self.fake.library_inputs(self.folder, [self.images[row]], QUESTIONS[row])
+        return self.fake.library_inputs(self.folder, self.images[row], QUESTIONS[row])
 
     def everywhere(self, rows: int) -> Tensor:
         return torch.arange(self.model.num_tokens).expand(rows, -1)
@@ -58,16 +60,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model = load_model(folder, prompt=fake.PROMPT, canvas=fake.CANVAS)
     assert isinstance(model, FamilyModel)
     library = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    return Case(fake, folder, model, library, _images(fake))
-
-
-def _images(fake: ModuleType) -> list[NDArray[np.uint8]]:
-    """Images of the canvas's size, so that the library's processor sees the very pixels we do."""
-    height, width, frames = 32, 32, 1
-    if fake.CANVAS is not None:
-        height, width, frames = fake.CANVAS.height, fake.CANVAS.width, fake.CANVAS.frames
-    shape = (height, width, 3) if frames == 1 else (frames, height, width, 3)
-    return [np.random.default_rng(n).integers(0, 256, shape, dtype=np.uint8) for n in range(3)]
+    images = [canvas_noise(fake.CANVAS, seed) for seed in range(3)]
+    return Case(fake, folder, model, library, images)
 
 
 @contextmanager
@@ -90,7 +84,7 @@ def recorded(library: Any, language: str) -> Iterator[dict[str, Any]]:
 def test_all_tokens_give_the_librarys_logits(case: Case) -> None:
     for row in range(3):
         wanted = case.library(**case.inputs(row)).logits
-        got = _forward(case, row, case.everywhere(1))
+        got = whole_logits(case.model, case.images[row], QUESTIONS[row])
         torch.testing.assert_close(got, wanted, atol=ATOL, rtol=0)
 
 
@@ -120,7 +114,8 @@ def test_a_subset_gives_the_librarys_logits_at_the_original_positions(
         with recorded(case.library, ANATOMY[case.fake.MODEL_TYPE].language) as seen:
             case.library(**given)
         wanted = _library_subset(case, seen, row, kept)
-        torch.testing.assert_close(_forward(case, row, kept), wanted, atol=ATOL, rtol=0)
+        got = case.model.forward(_batch(case, row, kept)).logits
+        torch.testing.assert_close(got, wanted, atol=ATOL, rtol=0)
 
 
 @torch.no_grad()
@@ -128,10 +123,10 @@ def test_rows_of_different_subsets_answer_as_alone(case: Case) -> None:
     """A batch whose rows kept different tokens, its prompts of different lengths."""
     rng = np.random.default_rng(3)
     count = max(1, case.model.num_tokens // 2)
-    kept = torch.stack(
-        [torch.from_numpy(np.sort(rng.permutation(case.model.num_tokens)[:count])) for _ in "123"]
-    )
-    tokens = torch.cat([case.model.encode([image])[:, kept[n]] for n, image in _rows(case)])
+    drawn = [np.sort(rng.permutation(case.model.num_tokens)[:count]) for _ in QUESTIONS]
+    kept = torch.from_numpy(np.stack(drawn))
+    whole = case.model.encode(case.images)
+    tokens = torch.stack([row[some] for row, some in zip(whole, kept, strict=True)])
     together = case.model.generate(
         case.model.batch(case.model.project(tokens), kept, QUESTIONS), STEPS
     )
@@ -164,7 +159,7 @@ def test_training_rows_score_what_generation_saw(case: Case) -> None:
 def test_images_of_one_batch_do_not_touch_each_other(case: Case) -> None:
     together = case.model.encode(case.images)
     assert together.shape[:2] == (3, case.model.num_tokens)
-    for row, image in _rows(case):
+    for row, image in enumerate(case.images):
         torch.testing.assert_close(
             together[row], case.model.encode([image])[0], atol=ATOL, rtol=1e-4
         )
@@ -185,9 +180,9 @@ def test_quantization_touches_the_language_model_only(case: Case, quantization: 
     torch.testing.assert_close(held.project(tokens), case.model.project(tokens), atol=0, rtol=0)
     twin = load_model(case.folder, **options, twin=True)
     for row in range(3):
-        args = (case.everywhere(1), QUESTIONS[row : row + 1])
-        ours = held.forward(held.batch(held.project(tokens), *args)).logits
-        theirs = twin.forward(twin.batch(twin.project(tokens), *args)).logits
+        ours, theirs = (whole_logits(m, case.images[row], QUESTIONS[row]) for m in (held, twin))
+        plain = whole_logits(case.model, case.images[row], QUESTIONS[row])
+        assert not torch.allclose(plain, theirs, atol=1e-3), "the language model is quantized"
         # int8 also rounds activations, which no twin in floating point can show.
         limit = ATOL if quantization == "nf4" else 0.05 * float(ours.abs().max())
         torch.testing.assert_close(ours, theirs, atol=limit, rtol=0)
@@ -205,6 +200,9 @@ def test_the_adapter_attaches_and_changes_nothing_at_version_0(case: Case) -> No
     layers = [name for name in wrapped if name.startswith("layers.")]
     assert len(layers) == 3 * len(spec.language_targets), "seven layers in each of three blocks"
     assert len(wrapped) == len(layers) + len(spec.query_targets), "nothing in the tower"
+    plan = inspect_checkpoint(case.folder, adapter=spec, with_grid=False).adapter
+    assert plan.missing == () and plan.num_tensors == len(held)
+    assert plan.num_parameters == sum(array.size for array in held.values())
     tokens = case.model.encode(case.images[:1])
     torch.testing.assert_close(adapted.encode(case.images[:1]), tokens, atol=0, rtol=0)
     torch.testing.assert_close(
@@ -213,6 +211,21 @@ def test_the_adapter_attaches_and_changes_nothing_at_version_0(case: Case) -> No
     changed = {name: array + 0.05 * name.endswith(".B") for name, array in held.items()}
     slots.write(adapted.model, changed)
     assert not torch.allclose(adapted.project(tokens), case.model.project(tokens), atol=1e-3)
+
+
+def test_headers_say_what_the_model_has(case: Case) -> None:
+    spec = AdapterSpec(query_targets=ANATOMY[case.fake.MODEL_TYPE].query_targets)
+    found = inspect_checkpoint(case.folder, adapter=spec, canvas=case.fake.CANVAS)
+    assert found.grid == case.model.grid
+    tokens = case.model.encode(case.images[:1])
+    assert tokens.shape == (1, case.model.num_tokens, found.token_width)
+    held = sum(parameter.numel() for parameter in case.model.net.parameters())
+    assert found.num_parameters == held and min(found.parameters.values()) > 0
+    assert found.language.rows == case.model.vocab_size
+    assert weight_bytes(found, "float32") == 4 * held
+    wrong = replace(spec, language_targets=("q_proj", "up_prj"))
+    missing = inspect_checkpoint(case.folder, adapter=wrong, with_grid=False).adapter.missing
+    assert [(target, nearest[0]) for target, nearest in missing] == [("up_prj", "up_proj")]
 
 
 def test_the_token_space_is_the_tower(case: Case, tmp_path: Path) -> None:
@@ -230,17 +243,9 @@ def test_the_token_space_is_the_tower(case: Case, tmp_path: Path) -> None:
     assert token_space_digest(small) == digest, "the projector is not part of the token space"
 
 
-def _rows(case: Case) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    return enumerate(case.images)
-
-
 def _batch(case: Case, row: int, kept: Tensor) -> Any:
     tokens = case.model.encode([case.images[row]])[:, kept[0]]
     return case.model.batch(case.model.project(tokens), kept, [QUESTIONS[row]])
-
-
-def _forward(case: Case, row: int, kept: Tensor) -> Tensor:
-    return case.model.forward(_batch(case, row, kept)).logits
 
 
 def _library_subset(case: Case, seen: dict[str, Any], row: int, kept: Tensor) -> Tensor:

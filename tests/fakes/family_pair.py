@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from driftline_device.runtime.torch.runtime import TorchRuntime
@@ -13,15 +13,17 @@ from driftline_device.sampling.calibration import calibrate
 from driftline_shared.models.fit.calibration_images import question_set
 from driftline_shared.models.fit.fitting import fit_images
 from driftline_shared.pair.pair import load_draft, load_pair
-from tests.fakes.families import FAMILIES
+from tests.fakes.families import FAMILIES, noise
 from tests.fakes.tiny_pair import ANSWERS, QUESTIONS
 
-_SPEC = """name = "random-{family}"
+_SPEC = """# a pair of one's own
+name = "random-{family}"        # short
 prompt = {prompt}
 max_new_tokens = 4
 [student]
 quantization = "nf4"
 [token_space]
+digest = ""  # written by the fit
 {image}
 [adapter]
 rank = 4
@@ -32,19 +34,8 @@ alpha = 8.0
 def make_family_pair(
     folder: Path, family: str, *, num_images: int = 8, teacher_tower: int = 0
 ) -> Path:
-    """Write and fit a random pair of `family`; its answers mean nothing, its files are whole.
-
-    `teacher_tower`: another seed than 0 gives the teacher a tower of its own, and so a translator.
-    """
-    fake = FAMILIES[family]
-    fake.make_checkpoint(folder / "teacher", width=64, layers=3, tower_seed=teacher_tower)
-    fake.make_checkpoint(folder / "student", width=32, layers=2)
-    canvas = fake.CANVAS
-    image = (
-        "" if canvas is None else f"image = {{height = {canvas.height}, width = {canvas.width}}}"
-    )
-    file = folder / "pair.toml"
-    file.write_text(_SPEC.format(family=family, prompt=json.dumps(fake.PROMPT), image=image))
+    """Write and fit a random pair of `family`; its answers mean nothing, its files are whole."""
+    file = make_unfitted_pair(folder, family, teacher_tower=teacher_tower) / "pair.toml"
     questions = write_calibration(folder.parent / "calibration", num_images)
     fit_images(
         load_draft(file), question_set(questions.parent, questions, num_images), lambda *_: None
@@ -54,13 +45,28 @@ def make_family_pair(
     return folder
 
 
+def make_unfitted_pair(folder: Path, family: str, *, teacher_tower: int = 0) -> Path:
+    """Write the checkpoints and pair.toml only.
+
+    `teacher_tower`: another seed than 0 gives the teacher a tower of its own, and so a translator.
+    """
+    fake, image = FAMILIES[family], ""
+    fake.make_checkpoint(folder / "teacher", width=64, layers=3, tower_seed=teacher_tower)
+    fake.make_checkpoint(folder / "student", width=32, layers=2)
+    if fake.CANVAS is not None:
+        sides = ", ".join(f"{name} = {pixels}" for name, pixels in asdict(fake.CANVAS).items())
+        image = f"image = {{{sides}}}"
+    spec = _SPEC.format(family=family, prompt=json.dumps(fake.PROMPT), image=image)
+    (folder / "pair.toml").write_text(spec)
+    return folder
+
+
 def write_calibration(folder: Path, num_images: int) -> Path:
     """Random pictures and a JSONL of questions about them; the path of the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(num_images):
-        pixels = np.random.default_rng(number).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
+        Image.fromarray(noise(48, 48, seed=number)).save(folder / f"{number}.png")
         for question, answer in zip(QUESTIONS, ANSWERS, strict=True):
             rows.append({"image": f"{number}.png", "question": question, "answer": answer})
     file = folder / "source.jsonl"

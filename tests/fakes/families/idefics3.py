@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +47,20 @@ def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 
     return folder
 
 
-def library_inputs(
-    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
-) -> dict[str, Any]:
-    """What transformers' own forward takes for the same image and question."""
-    processor = Idefics3Processor(
+def library_processor(folder: Path) -> Idefics3Processor:
+    """The library's own processor."""
+    return Idefics3Processor(
         AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil"),
         AutoTokenizer.from_pretrained(folder, local_files_only=True),
         image_seq_len=VIEW_TOKENS,
     )
-    return dict(
-        processor(
-            images=[[Image.fromarray(image) for image in images]],
-            text=[PROMPT.replace("{question}", question)],
-            return_tensors="pt",
-        )
-    )
+
+
+def library_inputs(folder: Path, image: NDArray[np.uint8], question: str) -> dict[str, Any]:
+    """What transformers' own forward takes for the same image and question."""
+    text = PROMPT.replace("{question}", question)
+    images = [[Image.fromarray(image)]]
+    return dict(library_processor(folder)(images=images, text=[text], return_tensors="pt"))
 
 
 def preparation() -> dict[str, Any]:

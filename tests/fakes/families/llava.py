@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,15 @@ def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 
     return folder
 
 
-def library_inputs(
-    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
-) -> dict[str, Any]:
+def library_inputs(folder: Path, image: NDArray[np.uint8], question: str) -> dict[str, Any]:
     """What transformers' own forward takes for the same image and question."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     text = PROMPT.replace("<image>", "<image>" * NUM_TOKENS).replace("{question}", question)
     ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
-    pictures = [Image.fromarray(image) for image in images]
+    pixels = processor(images=[Image.fromarray(image)], return_tensors="pt")["pixel_values"]
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
-        "pixel_values": processor(images=pictures, return_tensors="pt")["pixel_values"],
+        "pixel_values": pixels,
     }

@@ -5,7 +5,6 @@ The canvas is cut to tiles of which padding is taken out again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +77,10 @@ def library_processor(folder: Path) -> LlavaOnevisionProcessor:
     )
 
 
-def library_inputs(
-    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
-) -> dict[str, Any]:
+def library_inputs(folder: Path, image: NDArray[np.uint8], question: str) -> dict[str, Any]:
     """What transformers' own processor makes of the same image and question."""
     text = PROMPT.replace("{question}", question)
-    pictures = [Image.fromarray(image) for image in images]
+    pictures = [Image.fromarray(image)]
     return dict(library_processor(folder)(images=pictures, text=[text], return_tensors="pt"))
 
 

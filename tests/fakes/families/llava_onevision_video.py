@@ -6,7 +6,6 @@ processor prepared: the base view, which is what its video processor makes of fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,12 @@ from tests.fakes.families.llava_onevision import make_checkpoint as make_checkpo
 CANVAS: Canvas | None = Canvas(height=SIZE, width=SIZE, frames=3)
 
 
-def library_inputs(
-    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
-) -> dict[str, Any]:
+def library_inputs(folder: Path, clip: NDArray[np.uint8], question: str) -> dict[str, Any]:
     """What transformers' own forward takes for the same clip and question."""
     processor = library_processor(folder)
-    clips = []
-    for clip in images:
-        frames = [Image.fromarray(frame) for frame in clip]
-        views = processor.image_processor(images=frames, return_tensors="pt")["pixel_values"]
-        clips.append(views[:, 0])
-    pixels = torch.stack(clips)  # (B, F, 3, H, W)
+    frames = [Image.fromarray(frame) for frame in clip]
+    views = processor.image_processor(images=frames, return_tensors="pt")["pixel_values"]
+    pixels = views[None, :, 0]  # (1, F, 3, H, W)
     written = processor.replace_video_token({"pixel_values_videos": pixels}, 0)
     text = PROMPT.replace("<image>", written).replace("{question}", question)
     ids = torch.tensor([processor.tokenizer(text, add_special_tokens=False)["input_ids"]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from driftline_shared.pair.pair import Canvas
-from tests.fakes.tiny_pair import make_tokenizer
+from tests.fakes.tiny_pair import loud, make_tokenizer, text_sizes
 
 PATCH, MERGE, TOWER_WIDTH = 8, 2, 32
 CANVAS = Canvas(height=48, width=80)
@@ -43,8 +43,10 @@ Build = Callable[[PreTrainedTokenizerFast, int, int], PreTrainedModel]
 """(tokenizer, width, layers) -> a freshly drawn model."""
 
 
-def save(folder: Path, build: Build, *, width: int, layers: int, tower_seed: int) -> Path:
-    """Save one random checkpoint; its tower depends on `tower_seed` alone, its mergers do not."""
+def make_checkpoint(
+    build: Build, folder: Path, *, width: int, layers: int, tower_seed: int = 0
+) -> Path:
+    """One tower for one `tower_seed`, whatever the language model; its mergers differ."""
     tokenizer = make_tokenizer(_SPECIAL)
     with torch.random.fork_rng():
         torch.manual_seed(tower_seed)
@@ -53,11 +55,7 @@ def save(folder: Path, build: Build, *, width: int, layers: int, tower_seed: int
         small: Any = build(tokenizer, 32, 2)
     tower = {k: v for k, v in small.model.visual.state_dict().items() if "merger" not in k}
     model.model.visual.load_state_dict(tower, strict=False)
-    # A freshly drawn model says the same of everything; larger weights make answers differ.
-    for name, parameter in model.named_parameters():
-        if ("language_model" in name or "merger" in name) and parameter.dim() == 2:
-            parameter.data.mul_(6.0)
-    model.eval().save_pretrained(folder)
+    loud(loud(model), "merger").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Qwen2VLImageProcessorPil(
         patch_size=PATCH,
@@ -68,21 +66,36 @@ def save(folder: Path, build: Build, *, width: int, layers: int, tower_seed: int
     return folder
 
 
-def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """The ids that a config names."""
+def settings(
+    tokenizer: Any, width: int, layers: int, *, tower: dict[str, Any], rope: dict[str, Any]
+) -> dict[str, Any]:
+    """What a config of either family is made of; `tower` and `rope`: what only this one has."""
+    names = ("image_pad", "video_pad", "vision_start", "vision_end")
     return {
-        f"{key}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>")
-        for key, name in (
-            ("image", "image_pad"),
-            ("video", "video_pad"),
-            ("vision_start", "vision_start"),
-            ("vision_end", "vision_end"),
-        )
+        "vision_config": {
+            "depth": 3,
+            "hidden_size": TOWER_WIDTH,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "out_hidden_size": width,
+            **tower,
+        },
+        "text_config": {
+            **text_sizes(tokenizer, width=width, layers=layers),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, **rope},
+        },
+        **{
+            f"{name.removesuffix('_pad')}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+            for name in names
+        },
     }
 
 
 def library_inputs(
-    kind: type[ProcessorMixin], folder: Path, images: Sequence[NDArray[np.uint8]], question: str
+    kind: type[ProcessorMixin], folder: Path, image: NDArray[np.uint8], question: str
 ) -> dict[str, Any]:
     """What the family's own processor makes of the image and the prompt."""
     # The whole processor wants torchvision for its videos; without them nothing else changes.
@@ -92,5 +105,4 @@ def library_inputs(
         AutoTokenizer.from_pretrained(folder, local_files_only=True),
     )
     text = PROMPT.replace("<image>", "<|image_pad|>").replace("{question}", question)
-    pictures = [Image.fromarray(image) for image in images]
-    return dict(processor(images=pictures, text=[text] * len(pictures), return_tensors="pt"))
+    return dict(processor(images=[Image.fromarray(image)], text=[text], return_tensors="pt"))

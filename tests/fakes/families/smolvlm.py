@@ -6,7 +6,6 @@ are put together from what it calls for images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +53,11 @@ def make_checkpoint(folder: Path, *, width: int, layers: int, tower_seed: int = 
     return folder
 
 
-def library_inputs(
-    folder: Path, images: Sequence[NDArray[np.uint8]], question: str
-) -> dict[str, Any]:
+def library_inputs(folder: Path, image: NDArray[np.uint8], question: str) -> dict[str, Any]:
     """What transformers' own forward takes for the same image and question."""
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    pictures = [[Image.fromarray(image) for image in images]]
+    pictures = [[Image.fromarray(image)]]
     read = processor(images=pictures, return_row_col_info=True, return_tensors="pt")
     text = get_image_prompt_string(
         read["rows"][0][0],

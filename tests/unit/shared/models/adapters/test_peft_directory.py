@@ -21,7 +21,8 @@ from driftline_shared.models.loading import load_student
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair
 from driftline_shared.update import adapter_digest
-from tests.fakes.families import llava
+from tests.fakes.adapters import trained
+from tests.fakes.families import llava, whole_logits
 from tests.fakes.tiny_pair import QUESTIONS, random_image
 
 
@@ -29,12 +30,7 @@ from tests.fakes.tiny_pair import QUESTIONS, random_image
 def student(request: pytest.FixtureRequest, pair: Pair) -> MultimodalModel:
     """A device's model whose adapter has learnt something."""
     model = load_student(replace(pair, quantization=request.param))
-    rng = np.random.default_rng(0)
-    learnt = {
-        name: (array + 0.1 * rng.standard_normal(array.shape)).astype(np.float32)
-        for name, array in slots.read(model.model).items()
-    }
-    slots.write(model.model, learnt)
+    slots.write(model.model, trained(slots.read(model.model), seed=0, step=0.1))
     return model
 
 
@@ -57,11 +53,9 @@ def test_plain_peft_gives_the_devices_logits(
     bare = AutoModelForImageTextToText.from_pretrained(pair.student_dir).eval()
     for seed, question in enumerate(QUESTIONS):
         image = random_image(seed)
-        inputs = llava.library_inputs(pair.student_dir, [image], question)
+        inputs = llava.library_inputs(pair.student_dir, image, question)
         wanted = plain(**inputs).logits
-        everywhere = torch.arange(student.num_tokens)[None]
-        batch = student.batch(student.project(student.encode([image])), everywhere, [question])
-        ours = student.forward(batch).logits
+        ours = whole_logits(student, image, question)
         assert float((ours - wanted).abs().max()) <= 1e-5 * max(1.0, float(wanted.abs().max()))
         assert not torch.allclose(wanted, bare(**inputs).logits, atol=1e-2), "it does something"
 

@@ -25,11 +25,6 @@ from tests.fakes.pair_samples import make_samples
 from tests.fakes.tiny_pair import save_llava
 
 
-@pytest.fixture
-def copy(pair_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pair_dir, tmp_path / "copy"))
-
-
 def check(folder: Path | str, *flags: str) -> tuple[int, dict]:
     result = CliRunner().invoke(app, ["check", str(folder), "--json", *flags])
     return result.exit_code, json.loads(result.output)
@@ -37,6 +32,14 @@ def check(folder: Path | str, *flags: str) -> tuple[int, dict]:
 
 def found(report: dict, level: str) -> list[dict]:
     return [finding for finding in report["findings"] if finding["level"] == level]
+
+
+def only(folder: Path, level: str, *flags: str) -> dict:
+    """The one finding of that level; errors alone make the command fail."""
+    code, report = check(folder, *flags)
+    (finding,) = found(report, level)
+    assert code == (level == "error")
+    return finding
 
 
 def edit(folder: Path, old: str, new: str) -> None:
@@ -56,9 +59,7 @@ def test_a_whole_pair_has_no_errors_and_all_numbers(copy: Path) -> None:
 def test_another_tower_is_told_and_what_to_do(copy: Path) -> None:
     shutil.rmtree(copy / "teacher")
     save_llava(copy / "teacher", width=64, layers=3, tower_seed=1)
-    code, report = check(copy)
-    (error,) = found(report, "error")
-    assert code == 1
+    error = only(copy, "error")
     assert "teacher's vision tower is not the student's" in error["what"]
     assert "fit-token-space" in error["fix"]
     assert "share a tower" in error["fix"]
@@ -67,9 +68,8 @@ def test_another_tower_is_told_and_what_to_do(copy: Path) -> None:
 def test_another_student_tower_is_told(copy: Path) -> None:
     shutil.rmtree(copy / "student")
     save_llava(copy / "student", width=32, layers=2, tower_seed=1)
-    code, report = check(copy)
-    assert code == 1
-    assert any("student's vision tower" in error["what"] for error in found(report, "error"))
+    errors = found(check(copy)[1], "error")
+    assert any("student's vision tower" in error["what"] for error in errors)
 
 
 def test_another_tokenizer_is_told_and_how_distillation_goes_on(copy: Path) -> None:
@@ -78,14 +78,9 @@ def test_another_tokenizer_is_told_and_how_distillation_goes_on(copy: Path) -> N
     vocab = spec["model"]["vocab"]
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
     path.write_text(json.dumps(spec))
-    code, report = check(copy)
-    (warning,) = found(report, "warning")
-    assert code == 0
-    assert "distillation vocabulary: shared" in warning["what"]
+    assert "distillation vocabulary: shared" in only(copy, "warning")["what"]
     edit(copy, "[adapter]", '[distillation]\nvocabulary = "same"\n[adapter]')
-    code, report = check(copy)
-    (error,) = found(report, "error")
-    assert code == 1
+    error = only(copy, "error")
     assert "different vocabularies" in error["what"]
     assert "one tokenizer" in error["fix"]
 
@@ -101,9 +96,7 @@ def test_a_missing_adapter_target_is_told_with_the_nearest(
     copy: Path, line: str, wrong: str, nearest: str
 ) -> None:
     edit(copy, "[adapter]", f"[adapter]\n{line}")
-    code, report = check(copy)
-    (error,) = found(report, "error")
-    assert code == 1
+    error = only(copy, "error")
     assert repr(wrong) in error["what"]
     assert nearest in error["fix"]
 
@@ -113,14 +106,10 @@ def test_too_little_memory_is_told_with_the_setting_that_fits(copy: Path) -> Non
     _, report = check(copy)
     plans = {p: sum(items.values()) for p, items in report["device_bytes"].items()}
     between = (plans["nf4"] + plans["float32"]) // 2
-    code, report = check(copy, "--device-memory", str(between))
-    (error,) = found(report, "error")
-    assert code == 1
+    error = only(copy, "error", "--device-memory", str(between))
     assert "the device needs about" in error["what"]
     assert 'quantization = "nf4"' in error["fix"]
-    code, report = check(copy, "--cloud-memory", "1MB")
-    (error,) = found(report, "error")
-    assert code == 1
+    error = only(copy, "error", "--cloud-memory", "1MB")
     assert "the cloud needs about" in error["what"]
     assert "smaller checkpoints" in error["fix"]
 

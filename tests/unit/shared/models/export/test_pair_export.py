@@ -26,6 +26,7 @@ from driftline_shared.pair.export_file import (
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
+from tests.fakes import adapters
 from tests.fakes.tiny_pair import random_image
 
 KEPT = np.array([0, 3, 4, 7, 9, 14])
@@ -53,11 +54,7 @@ def export(folder: Path) -> Export:
 def trained(twin: LlavaModel) -> Any:
     """An adapter with every tensor moved, norms too, in the twin while the test runs."""
     base = slots.read(twin.model)
-    rng = np.random.default_rng(3)
-    moved = {
-        name: (array + 0.1 * rng.standard_normal(array.shape)).astype(np.float32)
-        for name, array in base.items()
-    }
+    moved = adapters.trained(base, seed=3, step=0.1)
     slots.write(twin.model, moved)
     yield moved
     slots.write(twin.model, base)
@@ -71,11 +68,11 @@ def tokens_of(twin: LlavaModel) -> torch.Tensor:
     return twin.encode([random_image(seed) for seed in range(2)])[:, torch.from_numpy(KEPT)]
 
 
-def batch_of(twin: LlavaModel, tokens: torch.Tensor) -> LmBatch:
+@torch.no_grad()
+def batch_of(twin: LlavaModel) -> LmBatch:
     """Two rows, padded on the left, of some of the tokens."""
     positions = torch.from_numpy(KEPT)[None].expand(2, -1)
-    with torch.no_grad():
-        return twin.batch(twin.project(tokens), positions, ASKED)
+    return twin.batch(twin.project(tokens_of(twin)), positions, ASKED)
 
 
 def arrays(batch: LmBatch) -> tuple[Any, Any, Any]:
@@ -90,9 +87,9 @@ def read_places(batch: LmBatch) -> Any:
     return batch.attention_mask.numpy().astype(bool)
 
 
+@torch.no_grad()
 def wanted(twin: LlavaModel, batch: LmBatch) -> Any:
-    with torch.no_grad():
-        return twin.forward(batch).logits.numpy()
+    return twin.forward(batch).logits.numpy()
 
 
 def projected(folder: Path, tokens: torch.Tensor, given: dict[str, Any]) -> Any:
@@ -103,7 +100,7 @@ def projected(folder: Path, tokens: torch.Tensor, given: dict[str, Any]) -> Any:
 def test_logits_are_the_twins_with_padding_and_gaps(
     folder: Path, export: Export, twin: LlavaModel
 ) -> None:
-    batch = batch_of(twin, tokens_of(twin))
+    batch = batch_of(twin)
     assert not read_places(batch).all()
     found, _ = lm_of(folder, export).logits(*arrays(batch))
     off = np.abs(found - wanted(twin, batch))[read_places(batch)].max()
@@ -111,7 +108,7 @@ def test_logits_are_the_twins_with_padding_and_gaps(
 
 
 def test_steps_on_the_cache_are_one_pass(folder: Path, export: Export, twin: LlavaModel) -> None:
-    batch = batch_of(twin, tokens_of(twin))
+    batch = batch_of(twin)
     embeds, mask, positions = arrays(batch)
     lm, width = lm_of(folder, export), embeds.shape[1]
     whole, _ = lm.logits(embeds, mask, positions)
@@ -131,7 +128,7 @@ def test_a_trained_adapter_gives_the_twins_logits(
     with torch.no_grad():
         exact = twin.project(tokens).numpy()
     assert np.abs(projected(folder, tokens, given["projector"]) - exact).max() <= TOLERANCE
-    batch = batch_of(twin, tokens)
+    batch = batch_of(twin)
     every = given["lm"] | given["head"]
     found, _ = lm_of(folder, export).logits(*arrays(batch), given=every)
     plain, _ = lm_of(folder, export).logits(*arrays(batch))
@@ -173,7 +170,7 @@ def test_masks_drop_what_the_twin_drops(folder: Path, export: Export, twin: Llav
 def test_queries_and_keys_give_the_twins_attention(
     folder: Path, export: Export, twin: LlavaModel
 ) -> None:
-    batch = batch_of(twin, tokens_of(twin))
+    batch = batch_of(twin)
     embeds, mask, positions = arrays(batch)
     shapes = export.model
     empty = np.zeros((2, shapes.num_key_heads, 0, shapes.head_width), dtype=np.float32)
@@ -208,7 +205,7 @@ def test_queries_and_keys_give_the_twins_attention(
 def test_rounded_graphs_stay_near(
     folder: Path, export: Export, twin: LlavaModel, trained: Adapter, precision: str
 ) -> None:
-    batch = batch_of(twin, tokens_of(twin))
+    batch = batch_of(twin)
     given = graph_parameters(export.adapter, trained)
     found, cache = lm_of(folder, export, precision).logits(
         *arrays(batch), given=given["lm"] | given["head"]

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    Idefics3Processor,
-)
+from transformers import AutoModelForImageTextToText
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import TEXT
@@ -24,7 +17,7 @@ from driftline_shared.models.fit.grids import token_grid
 from driftline_shared.models.loading import load_model
 from driftline_shared.pair.pair import Canvas, token_space_digest
 from driftline_shared.tokens import Grid
-from tests.fakes.families import idefics3, smolvlm
+from tests.fakes.families import edited, idefics3, noise, smolvlm, whole_logits
 from tests.fakes.families.idefics3 import EDGE, PATCH, PROMPT, SCALE, TILE, VIEW_TOKENS
 from tests.fakes.tiny_pair import QUESTIONS
 
@@ -51,27 +44,13 @@ def folder(folders: dict[str, Path]) -> Path:
 
 def prepared(folder: Path, place: Path, **changes: Any) -> Path:
     """A copy of the checkpoint that prepares images otherwise."""
-    copy = Path(shutil.copytree(folder, place / "copy"))
-    _edit(copy / "preprocessor_config.json", changes)
-    return copy
+    return edited(folder, place / "copy", "preprocessor_config.json", **changes)
 
 
 def loaded(folder: Path, canvas: Canvas | None = None) -> Idefics3Model:
     model = load_model(folder, prompt=PROMPT, canvas=canvas)
     assert isinstance(model, Idefics3Model)
     return model
-
-
-def image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def library_processor(folder: Path) -> Idefics3Processor:
-    return Idefics3Processor(
-        AutoImageProcessor.from_pretrained(folder, backend="pil"),
-        AutoTokenizer.from_pretrained(folder),
-        image_seq_len=VIEW_TOKENS,
-    )
 
 
 @pytest.mark.parametrize("kind", ["idefics3", "smolvlm"])
@@ -91,19 +70,15 @@ def library_processor(folder: Path) -> Idefics3Processor:
     ],
 )
 def test_the_layout_is_the_processors_text(
-    folders,
-    tmp_path,
-    kind: str,
-    canvas: Canvas | None,
-    read_at: tuple[int, int],
-    changes: Any,
-    views: int,
+    folders, tmp_path, kind: str, canvas: Canvas | None, read_at: Any, changes: Any, views: int
 ) -> None:
     copy = prepared(folders[kind], tmp_path, **changes)
     model = loaded(copy, canvas)
     assert model.grid == Grid(frames=views, rows=2, cols=2) == token_grid(copy, canvas)
-    layout, picture = model.layout(), image(*read_at)
-    read = library_processor(copy)(images=[[picture]], text=["<image>"], return_tensors="pt")
+    layout, picture = model.layout(), noise(*read_at)
+    read = idefics3.library_processor(copy)(
+        images=[[picture]], text=["<image>"], return_tensors="pt"
+    )
     own = model._read([picture])["pixel_values"]
     assert torch.equal(own, read["pixel_values"]), "the canvas changed nothing"
     ids = torch.where(layout.visual == TEXT, layout.ids, model.image_id)
@@ -118,11 +93,11 @@ def test_the_layout_is_the_processors_text(
 def test_tags_are_text_where_the_tokenizer_has_no_token_for_them(folders) -> None:
     """The two fakes read one text; only the number of places differs."""
     plain, tagged = (loaded(path, SQUARE) for path in folders.values())
-    texts = [
-        model.tokenizer.decode(torch.where(layout.visual == TEXT, layout.ids, model.image_id))
-        for model in (plain, tagged)
-        for layout in [model.layout()]
-    ]
+    texts = []
+    for model in (plain, tagged):
+        layout = model.layout()
+        ids = torch.where(layout.visual == TEXT, layout.ids, model.image_id)
+        texts.append(model.tokenizer.decode(ids))
     assert texts[0] == texts[1]
     assert texts[0].count("<global-img>") == 1
     assert texts[0].index("<row_2_col_2>") < texts[0].index("<global-img>")
@@ -131,7 +106,7 @@ def test_tags_are_text_where_the_tokenizer_has_no_token_for_them(folders) -> Non
 
 @torch.no_grad()
 def test_tiles_come_row_by_row_and_the_whole_picture_last(folder, tmp_path) -> None:
-    model, picture = loaded(folder, SQUARE), image(EDGE, EDGE)
+    model, picture = loaded(folder, SQUARE), noise(EDGE, EDGE)
     views = model.encode([picture])[0].reshape(5, VIEW_TOKENS, -1)
     whole = loaded(prepared(folder, tmp_path, **WHOLE), SQUARE)
     torch.testing.assert_close(views[4], whole.encode([picture])[0], atol=1e-5, rtol=0)
@@ -146,7 +121,7 @@ def test_tiles_come_row_by_row_and_the_whole_picture_last(folder, tmp_path) -> N
 
 @torch.no_grad()
 def test_a_token_is_the_square_of_patches_at_its_place(folder) -> None:
-    model, picture = loaded(folder, SQUARE), image(EDGE, EDGE)
+    model, picture = loaded(folder, SQUARE), noise(EDGE, EDGE)
     tokens = model.encode([picture])[0].reshape(5, 2, 2, -1)
     pixels = model.processor(images=[[picture]], return_tensors="pt")["pixel_values"][0]
     side = TILE // PATCH
@@ -162,14 +137,10 @@ def test_a_token_is_the_square_of_patches_at_its_place(folder) -> None:
 @pytest.mark.parametrize("kind", ["idefics3", "smolvlm"])
 def test_a_checkpoint_that_splits_nothing_reads_one_view(folders, tmp_path, kind: str) -> None:
     copy = prepared(folders[kind], tmp_path, **WHOLE)
-    model, picture = loaded(copy), image(TILE, TILE)
-    library = AutoModelForImageTextToText.from_pretrained(copy).eval()
-    text = PROMPT.replace("{question}", QUESTIONS[0])
-    read = library_processor(copy)(images=[[picture]], text=[text], return_tensors="pt")
-    kept = torch.arange(VIEW_TOKENS)[None]
-    batch = model.batch(model.project(model.encode([picture])), kept, QUESTIONS[:1])
-    wanted = library(**read).logits
-    torch.testing.assert_close(model.forward(batch).logits, wanted, atol=1e-4, rtol=0)
+    picture, library = noise(TILE, TILE), AutoModelForImageTextToText.from_pretrained(copy).eval()
+    wanted = library(**idefics3.library_inputs(copy, picture, QUESTIONS[0])).logits
+    got = whole_logits(loaded(copy), picture, QUESTIONS[0])
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
@@ -177,7 +148,7 @@ def test_a_checkpoint_that_splits_nothing_reads_one_view(folders, tmp_path, kind
 def test_a_black_picture_has_as_many_tokens_as_any(folders, tmp_path, kind: str) -> None:
     # Unnormalised, black is zero, and the library takes a view of zeros for padding.
     model = loaded(prepared(folders[kind], tmp_path, **RAW), SQUARE)
-    picture = image(EDGE, EDGE)
+    picture = noise(EDGE, EDGE)
     dark = picture.copy()
     dark[:TILE, :TILE] = 0
     black = np.zeros_like(picture)
@@ -197,7 +168,7 @@ def test_a_black_picture_has_as_many_tokens_as_any(folders, tmp_path, kind: str)
 @torch.no_grad()
 def test_many_images_go_through_the_tower_in_parts(folder) -> None:
     model = loaded(folder, SQUARE)
-    pictures = [image(EDGE, EDGE, seed) for seed in range(8)]  # 40 views
+    pictures = [noise(EDGE, EDGE, seed=seed) for seed in range(8)]  # 40 views
     tokens = model.encode(pictures)
     for row in (0, 6, 7):
         torch.testing.assert_close(tokens[row], model.encode([pictures[row]])[0])
@@ -207,12 +178,12 @@ def test_many_images_go_through_the_tower_in_parts(folder) -> None:
 def test_images_of_any_size_are_brought_to_the_canvas(folder) -> None:
     model = loaded(folder, Canvas(height=TILE, width=EDGE))
     for height, width in ((7, 90), (100, 30), (TILE, EDGE)):
-        assert model.encode([image(height, width)]).shape[1] == 3 * VIEW_TOKENS
+        assert model.encode([noise(height, width)]).shape[1] == 3 * VIEW_TOKENS
 
 
 @torch.no_grad()
 def test_an_answer_ends_where_tokenizer_or_generation_config_says(folder, tmp_path) -> None:
-    model, picture = loaded(folder, SQUARE), image(EDGE, EDGE)
+    model, picture = loaded(folder, SQUARE), noise(EDGE, EDGE)
     eos, utterance = model.tokenizer.convert_tokens_to_ids(["</s>", "<end_of_utterance>"])
     assert model.answer_ids("teal")[-1] == eos
     assert model.net.generation_config.eos_token_id == [eos, utterance]
@@ -224,8 +195,8 @@ def test_an_answer_ends_where_tokenizer_or_generation_config_says(folder, tmp_pa
 
     long = said(model)
     assert len(set(long)) > 1
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    _edit(copy / "generation_config.json", {"eos_token_id": [eos, long[-1]]})
+    ends = {"eos_token_id": [eos, long[-1]]}
+    copy = edited(folder, tmp_path / "copy", "generation_config.json", **ends)
     assert said(loaded(copy, SQUARE)) == long[: long.index(long[-1]) + 1]
 
 
@@ -243,7 +214,3 @@ def test_views_that_do_not_fall_into_groups_are_refused(folder, tmp_path) -> Non
 def test_the_size_of_a_tile_is_part_of_the_token_space(folder, tmp_path) -> None:
     copy = prepared(folder, tmp_path, max_image_size={"longest_edge": EDGE})
     assert token_space_digest(copy) != token_space_digest(folder)
-
-
-def _edit(path: Path, changes: dict[str, Any]) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))

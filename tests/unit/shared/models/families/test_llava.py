@@ -18,7 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.loading import load_model
-from tests.fakes.families import llava
+from tests.fakes.families import llava, whole_logits
 from tests.fakes.tiny_pair import (
     PATCH,
     PROMPT,
@@ -63,15 +63,12 @@ def test_the_class_token_is_left_out_and_layers_lie_side_by_side(
     library = LlavaForConditionalGeneration.from_pretrained(folder).eval()
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     image = random_image(5)[:, :20]  # not square: the family's own processor crops it
-    text = PROMPT.replace("<image>", "<image>" * model.num_tokens)
-    ids = torch.tensor(
-        [model.tokenizer(text.format(question=QUESTIONS[0]), add_special_tokens=False)["input_ids"]]
-    )
+    text = PROMPT.replace("<image>", "<image>" * model.num_tokens).format(question=QUESTIONS[0])
+    ids = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
     pixels = processor(images=[Image.fromarray(image)], return_tensors="pt")["pixel_values"]
     wanted = library(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids)).logits
-    everywhere = torch.arange(model.num_tokens)[None]
-    batch = model.batch(model.project(model.encode([image])), everywhere, QUESTIONS[:1])
-    torch.testing.assert_close(model.forward(batch).logits, wanted, atol=1e-4, rtol=0)
+    got = whole_logits(model, image, QUESTIONS[0])
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("prompt", ["{question}", "<image>", "<image><image>{question}"])

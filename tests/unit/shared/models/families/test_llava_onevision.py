@@ -21,7 +21,7 @@ from driftline_shared.models.fit.grids import token_grid
 from driftline_shared.models.loading import load_model
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
-from tests.fakes.families import llava_onevision
+from tests.fakes.families import canvas_noise, edited, llava_onevision, whole_logits
 from tests.fakes.families.llava_onevision import PROMPT, SIDE, SIZE
 from tests.fakes.tiny_pair import QUESTIONS
 
@@ -38,21 +38,6 @@ def loaded(folder: Path, canvas: Canvas | None = None) -> LlavaOnevisionModel:
     model = load_model(folder, prompt=PROMPT, canvas=canvas)
     assert isinstance(model, LlavaOnevisionModel)
     return model
-
-
-def noise(canvas: Canvas, seed: int = 0) -> np.ndarray:
-    shape = (canvas.frames, canvas.height, canvas.width, 3)
-    drawn = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    return drawn if canvas.frames > 1 else drawn[0]
-
-
-def edited(folder: Path, place: Path, file: str, **changes: Any) -> Path:
-    """A copy of the checkpoint with other settings in one of its files."""
-    copy = Path(shutil.copytree(folder, place / "copy"))
-    path = copy / file
-    held = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(held | changes))
-    return copy
 
 
 @torch.no_grad()
@@ -72,19 +57,18 @@ def test_canvases_of_every_shape_are_read_as_the_library_does(
     folder: Path, height: int, width: int, tokens: int
 ) -> None:
     canvas = Canvas(height=height, width=width)
-    model, image = loaded(folder, canvas), noise(canvas)
+    model, image = loaded(folder, canvas), canvas_noise(canvas)
     assert model.grid == Grid(rows=1, cols=tokens)
     library = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    wanted = library(**llava_onevision.library_inputs(folder, [image], QUESTIONS[0])).logits
-    projected = model.project(model.encode([image]))
-    got = model.forward(model.batch(projected, torch.arange(tokens)[None], QUESTIONS[:1])).logits
+    wanted = library(**llava_onevision.library_inputs(folder, image, QUESTIONS[0])).logits
+    got = whole_logits(model, image, QUESTIONS[0])
     torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
 
 
 def test_without_a_canvas_a_picture_is_the_square_that_the_tower_reads(folder: Path) -> None:
     model = loaded(folder)
     assert model.num_tokens == 2 * SIDE**2
-    assert model.encode([noise(Canvas(height=31, width=50))]).shape == (1, 2 * SIDE**2, 32)
+    assert model.encode([canvas_noise(Canvas(height=31, width=50))]).shape == (1, 2 * SIDE**2, 32)
 
 
 def test_a_newline_lies_behind_each_row_of_the_tiles(folder: Path) -> None:
@@ -130,7 +114,7 @@ def test_too_large_a_picture_is_told_the_largest_that_is_not(
 
 
 def test_a_checkpoint_that_does_not_cut_tiles_is_refused(folder: Path, tmp_path: Path) -> None:
-    copy = edited(folder, tmp_path, "config.json", vision_aspect_ratio="square")
+    copy = edited(folder, tmp_path / "copy", "config.json", vision_aspect_ratio="square")
     with pytest.raises(PairError, match="vision_aspect_ratio is anyres_max_N, not 'square'"):
         token_grid(copy, None)
 
@@ -146,7 +130,7 @@ def test_a_checkpoint_that_does_not_cut_tiles_is_refused(folder: Path, tmp_path:
 def test_a_processor_of_another_size_than_the_model_is_refused(
     folder: Path, tmp_path: Path, canvas: Canvas, changes: dict[str, Any]
 ) -> None:
-    copy = edited(folder, tmp_path, "preprocessor_config.json", **changes)
+    copy = edited(folder, tmp_path / "copy", "preprocessor_config.json", **changes)
     with pytest.raises(PairError, match="give both the same size and image_grid_pinpoints"):
         token_grid(copy, canvas)
 
@@ -157,7 +141,7 @@ def test_cells_of_a_clip_are_the_librarys(tmp_path: Path, side: int) -> None:
     """27 patches a side are those of the released checkpoints: each cell has other weights."""
     folder = llava_onevision.make_checkpoint(tmp_path / "it", width=32, layers=1, side=side)
     canvas = Canvas(height=30, width=50, frames=2)
-    model, clip = loaded(folder, canvas), noise(canvas)
+    model, clip = loaded(folder, canvas), canvas_noise(canvas)
     cells = -(-side // 2)
     assert model.grid == Grid(frames=2, rows=cells, cols=cells)
     tokens = model.encode([clip])
@@ -176,7 +160,7 @@ def test_a_coded_clip_is_pooled_by_the_same_weights(tmp_path: Path, codec: str) 
     folder = llava_onevision.make_checkpoint(tmp_path / "it", width=32, layers=1, side=27)
     canvas = Canvas(height=108, width=108, frames=2)
     model = loaded(folder, canvas)
-    values = model.encode([noise(canvas)])[0].numpy()
+    values = model.encode([canvas_noise(canvas)])[0].numpy()
     space = TokenSpace(
         digest="",
         grid=model.grid,
@@ -214,7 +198,9 @@ def test_another_number_of_frames_is_refused(folder: Path, canvas: Canvas | None
 def test_frames_are_prepared_as_the_video_settings_say(folder: Path, tmp_path: Path) -> None:
     images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     assert tuple(frame_processor(folder, images).image_mean) == tuple(images.image_mean)
-    own = edited(folder, tmp_path, "video_preprocessor_config.json", image_mean=[0.5, 0.5, 0.5])
+    own = edited(
+        folder, tmp_path / "copy", "video_preprocessor_config.json", image_mean=[0.5, 0.5, 0.5]
+    )
     found = frame_processor(own, images)
     assert tuple(found.image_mean) == (0.5, 0.5, 0.5)
     assert tuple(found.image_std) == tuple(images.image_std)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from driftline_shared.models.families.qwen3_vl import Qwen3VlModel
 from driftline_shared.models.loading import load_model
-from tests.fakes.families import qwen3_vl
+from tests.fakes.families import canvas_noise, qwen3_vl
 from tests.fakes.families.qwen_vl import MERGE, TOWER_WIDTH
 
 QUESTION = "is it red?"
@@ -20,13 +17,9 @@ GROUP = MERGE**2 * TOWER_WIDTH
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Qwen3VlModel:
     made = tmp_path_factory.mktemp("qwen3") / "it"
-    return qwen3_vl.make_checkpoint(made, width=WIDTH, layers=LAYERS)
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Qwen3VlModel:
+    folder = qwen3_vl.make_checkpoint(made, width=WIDTH, layers=LAYERS)
     loaded = load_model(folder, prompt=qwen3_vl.PROMPT, canvas=qwen3_vl.CANVAS)
     assert isinstance(loaded, Qwen3VlModel)
     return loaded
@@ -34,8 +27,7 @@ def model(folder: Path) -> Qwen3VlModel:
 
 @pytest.fixture(scope="module")
 def tokens(model: Qwen3VlModel) -> torch.Tensor:
-    shape = (qwen3_vl.CANVAS.height, qwen3_vl.CANVAS.width, 3)
-    return model.encode([np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)])
+    return model.encode([canvas_noise(qwen3_vl.CANVAS)])
 
 
 @torch.no_grad()

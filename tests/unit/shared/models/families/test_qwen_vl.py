@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +21,7 @@ from driftline_shared.pair.digest import token_space_digest
 from driftline_shared.pair.families import ANATOMY
 from driftline_shared.pair.pair import AdapterSpec, Canvas
 from driftline_shared.tokens import Grid, VisualTokens
-from tests.fakes.families import qwen2_5_vl, qwen3_vl
+from tests.fakes.families import edited, noise, qwen2_5_vl, qwen3_vl, whole_logits
 
 QUESTION = "what color is the circle?"
 
@@ -50,37 +48,23 @@ def load(fake: ModuleType, folder: Path, **options: Any) -> QwenVlModel:
     return loaded
 
 
-def image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def copied(folder: Path, to: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The checkpoint with one of its JSON files changed."""
-    shutil.copytree(folder, to)
-    content = json.loads((to / name).read_text())
-    change(content)
-    (to / name).write_text(json.dumps(content))
-    return to
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(32, 112), (112, 32), (64, 64)])
 def test_canvases_of_any_shape_give_the_librarys_logits(fake, folder, height, width) -> None:
     model = load(fake, folder, canvas=Canvas(height=height, width=width))
     assert model.grid == Grid(rows=height // 16, cols=width // 16)
-    picture = image(height, width)
-    given = fake.library_inputs(folder, [picture], QUESTION)
+    picture = noise(height, width)
+    given = fake.library_inputs(folder, picture, QUESTION)
     wanted = AutoModelForImageTextToText.from_pretrained(folder).eval()(**given).logits
-    kept = torch.arange(model.num_tokens)[None]
-    batch = model.batch(model.project(model.encode([picture])), kept, [QUESTION])
-    torch.testing.assert_close(model.forward(batch).logits, wanted, atol=1e-4, rtol=0)
+    got = whole_logits(model, picture, QUESTION)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
 def test_tokens_come_row_by_row_whatever_the_towers_windows(model) -> None:
     """What the library puts in place of the image, token by token."""
     height, width = model.grid.rows * 16, model.grid.cols * 16
-    pictures = [image(height, width, seed) for seed in (1, 2)]
+    pictures = [noise(height, width, seed=seed) for seed in (1, 2)]
     given = model.processor(images=pictures, return_tensors="pt")
     wanted = model.net.model.get_image_features(
         given["pixel_values"], given["image_grid_thw"], return_dict=True
@@ -93,7 +77,8 @@ def test_tokens_come_row_by_row_whatever_the_towers_windows(model) -> None:
 def test_text_goes_on_after_the_longer_side_of_the_grid(model) -> None:
     before, _ = model.prompt_ids(QUESTION)
     kept = torch.tensor([[0, 14]])
-    projected = torch.zeros(1, 2, 32 * _parts(model))
+    inner = getattr(model.net.config.vision_config, "deepstack_visual_indexes", ())
+    projected = torch.zeros(1, 2, 32 * (1 + len(inner)))
     places = model.batch(projected, kept, [QUESTION]).position_ids
     start = len(before)
     assert places.shape[0] == 3
@@ -105,7 +90,7 @@ def test_text_goes_on_after_the_longer_side_of_the_grid(model) -> None:
 
 @torch.no_grad()
 def test_the_order_in_which_tokens_come_changes_nothing(model) -> None:
-    tokens = model.encode([image(48, 80)])
+    tokens = model.encode([noise(48, 80)])
     kept = torch.tensor([[3, 5, 6, 11, 14]])
     mixed = kept[:, [4, 0, 3, 1, 2]]
     logits = [
@@ -119,7 +104,7 @@ def test_the_order_in_which_tokens_come_changes_nothing(model) -> None:
 def test_positions_the_library_left_behind_are_not_read(fake, folder) -> None:
     model = load(fake, folder)
     kept = torch.tensor([[1, 7, 9]])
-    projected = model.project(model.encode([image(48, 80)])[:, kept[0]])
+    projected = model.project(model.encode([noise(48, 80)])[:, kept[0]])
 
     def answer() -> Any:
         return model.generate(model.batch(projected, kept, [QUESTION]), 4)
@@ -136,7 +121,7 @@ def test_without_a_canvas_the_default_is_brought_to_what_the_processor_keeps(fak
     model = load(fake, folder, canvas=None)
     # 448 x 448 has 784 groups of 16 x 16 pixels, this processor lets 64 through.
     assert model.grid == Grid(rows=8, cols=8)
-    assert model.encode([image(30, 50)]).shape[:2] == (1, 64)
+    assert model.encode([noise(30, 50)]).shape[:2] == (1, 64)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +149,7 @@ def test_clips_and_slivers_are_refused(fake, folder) -> None:
 
 
 def test_a_processor_of_another_checkpoint_is_refused(fake, folder, tmp_path) -> None:
-    other = copied(
-        folder,
-        tmp_path / "other",
-        "preprocessor_config.json",
-        lambda content: content.update(patch_size=16),
-    )
+    other = edited(folder, tmp_path / "other", "preprocessor_config.json", patch_size=16)
     with pytest.raises(PairError, match="patch_size is 16, the tower's is 8"):
         load(fake, other)
 
@@ -181,19 +161,15 @@ def test_what_the_config_makes_of_the_tower_is_part_of_the_token_space(
         "qwen2_5_vl": ("window_size", 48),
         "qwen3_vl": ("deepstack_visual_indexes", [0, 2]),
     }[fake.MODEL_TYPE]
-    other = copied(
-        folder,
-        tmp_path / "other",
-        "config.json",
-        lambda content: content["vision_config"].update({key: value}),
-    )
+    tower = json.loads((folder / "config.json").read_text())["vision_config"] | {key: value}
+    other = edited(folder, tmp_path / "other", "config.json", vision_config=tower)
     assert token_space_digest(other) != token_space_digest(folder)
 
 
 def test_every_score_of_doubt_can_be_computed(fake, folder) -> None:
     spec = AdapterSpec(rank=2, query_targets=ANATOMY[fake.MODEL_TYPE].query_targets)
     model = load(fake, folder, adapter=spec)
-    tokens = model.encode([image(48, 80)])[0]
+    tokens = model.encode([noise(48, 80)])[0]
     with torch.no_grad():
         passes = TorchPasses(
             model=model,
@@ -211,7 +187,3 @@ def test_every_score_of_doubt_can_be_computed(fake, folder) -> None:
             assert scores.shape == (15,)
             assert np.isfinite(scores).all() and scores.std() > 0
         assert mutual_information(passes) > 0
-
-
-def _parts(model: QwenVlModel) -> int:
-    return 1 + len(getattr(model.net.config.vision_config, "deepstack_visual_indexes", ()))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -20,62 +18,29 @@ from driftline_shared.models.fit.fitting import fit_images, fit_stored
 from driftline_shared.models.loading import load_student
 from driftline_shared.pair.pair import Canvas, load_draft, load_pair
 from tests.fakes.families import FAMILIES
-from tests.fakes.tiny_pair import ANSWERS, QUESTIONS, random_image
-
-COMMENTED = """# a pair of one's own
-name = "own"        # short
-prompt = {prompt}
-max_new_tokens = 4
-[student]
-quantization = "none"
-[token_space]
-digest = ""  # written by the fit
-{image}
-[adapter]
-rank = 4
-"""
-
-
-def quiet(_done: float) -> None:
-    """No progress to show."""
+from tests.fakes.family_pair import make_unfitted_pair, write_calibration
 
 
 def photos(folder: Path, count: int) -> Path:
     """Images, one broken file, and questions about all of them, one row broken."""
-    folder.mkdir()
-    rows = []
-    for number in range(count):
-        Image.fromarray(random_image(number)).save(folder / f"{number}.png")
-        for question, answer in zip(QUESTIONS[:2], ANSWERS[:2], strict=True):
-            rows.append({"image": f"{number}.png", "question": question, "answer": answer})
+    first, *others = write_calibration(folder, count).read_text().splitlines()
     (folder / "broken.png").write_bytes(b"\x89PNG no image")
-    rows.append({"image": "broken.png", "question": "what?", "answer": "none"})
-    lines = [json.dumps(row) for row in rows]
-    lines.insert(1, '{"image": "../0.png", "question": "what?", "answer": "no"}')
-    (folder / "source.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def unfitted(folder: Path, fake: ModuleType, *, teacher_seed: int = 0) -> Path:
-    fake.make_checkpoint(folder / "teacher", width=64, layers=2, tower_seed=teacher_seed)
-    fake.make_checkpoint(folder / "student", width=64, layers=1)
-    canvas, image = fake.CANVAS, ""
-    if canvas is not None:
-        sides = f"height = {canvas.height}, width = {canvas.width}, frames = {canvas.frames}"
-        image = f"image = {{ {sides} }}"
-    text = COMMENTED.format(prompt=json.dumps(fake.PROMPT), image=image)
-    (folder / "pair.toml").write_text(text)
+    outside, broken = (
+        json.dumps({"image": name, "question": "what?", "answer": "none"})
+        for name in ("../0.png", "broken.png")
+    )
+    (folder / "source.jsonl").write_text("\n".join([first, outside, *others, broken]) + "\n")
     return folder
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_fitted_from_images_and_questions(family: str, tmp_path: Path) -> None:
-    folder, images = unfitted(tmp_path / "pair", FAMILIES[family]), photos(tmp_path / "photos", 3)
+    folder, images = make_unfitted_pair(tmp_path / "pair", family), photos(tmp_path / "photos", 3)
     given = question_set(images, images / "source.jsonl", limit=10)
-    fitted = fit_images(load_draft(folder), given, quiet)
+    fitted = fit_images(load_draft(folder), given, lambda _: None)
     pair = load_pair(folder)
     source = pair.source_set()
-    assert fitted.num_images == 3 and fitted.num_rows == len(source.rows) == 6
+    assert fitted.num_images == 3 and fitted.num_rows == len(source.rows) == 9
     assert "broken.png" in fitted.broken[0]
     assert source.tokens.shape == (3, pair.token_space.grid.num_tokens, pair.token_space.width)
     model = load_student(pair)
@@ -84,13 +49,13 @@ def test_every_family_is_fitted_from_images_and_questions(family: str, tmp_path:
     space, values = pair.token_space, source.tokens.reshape(-1, source.tokens.shape[-1])
     inside = (values >= space.low - 1e-5) & (values <= space.high + 1e-5)
     assert inside.mean() > 0.99 * (1 - 2 / len(values))
-    assert len(pair.probe_set()) == 6
+    assert len(pair.probe_set()) == 9
 
 
 def test_only_its_own_keys_are_written_and_comments_stay(tmp_path: Path) -> None:
-    folder = unfitted(tmp_path / "pair", FAMILIES["llava"])
+    folder = make_unfitted_pair(tmp_path / "pair", "llava")
     before = (folder / "pair.toml").read_text().splitlines()
-    fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), quiet)
+    fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), lambda _: None)
     after = (folder / "pair.toml").read_text().splitlines()
     assert [line for line in before if line and "digest" not in line] == [
         line for line in after if line and not line.startswith(("digest", "grid"))
@@ -111,8 +76,10 @@ def test_stored_tokens_give_what_was_shipped(tmp_path: Path) -> None:
 
 
 def test_other_towers_get_a_translator_with_its_error(tmp_path: Path) -> None:
-    folder = unfitted(tmp_path / "pair", FAMILIES["llava"], teacher_seed=1)
-    fitted = fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 8), 20), quiet)
+    folder = make_unfitted_pair(tmp_path / "pair", "llava", teacher_tower=1)
+    fitted = fit_images(
+        load_draft(folder), folder_set(photos(tmp_path / "photos", 8), 20), lambda _: None
+    )
     spec = load_pair(folder).spec.translator
     assert spec is not None and spec.relative_error == fitted.translator_error
     assert (folder / "translator.safetensors").is_file()
@@ -127,9 +94,11 @@ def test_tokens_that_fit_no_memory_are_refused_before_they_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("driftline_shared.models.fit.fitting.MAX_SOURCE_BYTES", 2_500)
-    folder = unfitted(tmp_path / "pair", FAMILIES["llava"])
+    folder = make_unfitted_pair(tmp_path / "pair", "llava")
     with pytest.raises(PairError, match="--limit 2 or less"):
-        fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), quiet)
+        fit_images(
+            load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), lambda _: None
+        )
 
 
 def test_images_are_spread_and_read_on_the_canvas(tmp_path: Path) -> None:
@@ -145,6 +114,8 @@ def test_images_are_spread_and_read_on_the_canvas(tmp_path: Path) -> None:
 
 
 def test_one_readable_image_is_too_few(tmp_path: Path) -> None:
-    folder = unfitted(tmp_path / "pair", FAMILIES["llava"])
+    folder = make_unfitted_pair(tmp_path / "pair", "llava")
     with pytest.raises(DataError, match="two at least"):
-        fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 1), 10), quiet)
+        fit_images(
+            load_draft(folder), folder_set(photos(tmp_path / "photos", 1), 10), lambda _: None
+        )
