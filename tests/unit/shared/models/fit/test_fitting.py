@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.cli import app
 from driftline_shared.models.fit.calibration_images import folder_set, question_set, read_picture
-from driftline_shared.models.fit.fitting import fit_images, fit_stored
+from driftline_shared.models.fit.fitting import Fitted, fit_images, fit_stored
 from driftline_shared.models.loading import load_student
 from driftline_shared.pair.pair import Canvas, load_draft, load_pair
 from tests.fakes.families import FAMILIES
@@ -31,6 +31,12 @@ def photos(folder: Path, count: int) -> Path:
     )
     (folder / "source.jsonl").write_text("\n".join([first, outside, *others, broken]) + "\n")
     return folder
+
+
+def fitted_on(folder: Path, count: int) -> Fitted:
+    """Fit the pair in `folder` on that many photos beside it."""
+    images = folder_set(photos(folder.parent / "photos", count), limit=20)
+    return fit_images(load_draft(folder), images, lambda _: None)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -55,7 +61,7 @@ def test_every_family_is_fitted_from_images_and_questions(family: str, tmp_path:
 def test_only_its_own_keys_are_written_and_comments_stay(tmp_path: Path) -> None:
     folder = make_unfitted_pair(tmp_path / "pair", "llava")
     before = (folder / "pair.toml").read_text().splitlines()
-    fit_images(load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), lambda _: None)
+    fitted_on(folder, 3)
     after = (folder / "pair.toml").read_text().splitlines()
     assert [line for line in before if line and "digest" not in line] == [
         line for line in after if line and not line.startswith(("digest", "grid"))
