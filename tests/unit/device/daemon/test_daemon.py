@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -21,15 +22,16 @@ from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
-from driftline_device.runtime.runtime import Question
+from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.show.text import describe
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import LinkError
-from driftline_shared.pair.pair import load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
 from tests.fakes.answers import answers_followed
+from tests.fakes.api_device import free_port
 from tests.fakes.runtime import BASE_MODEL, PAIR, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.updates import FakeUpdateLink, make_update
@@ -117,16 +119,25 @@ class NullLink(FakeUpdateLink):
 
 
 @pytest.fixture(scope="module")
-def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pair(tmp_path_factory.mktemp("pair"))
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return load_pair(write_pair(tmp_path_factory.mktemp("pair")))
 
 
-@pytest.fixture
-def device(tmp_path: Path, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Opens a daemon over `tmp_path`/state."""
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Daemons over one state folder, one after the other."""
+
+    folder: Path
+    pair: Pair
+    patch: pytest.MonkeyPatch
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
 
     @contextmanager
-    def opened(
+    def open(
+        self,
         link: NullLink | None = None,
         runtime: FakeRuntime | None = None,
         reply: Any = None,
@@ -137,27 +148,40 @@ def device(tmp_path: Path, pair_dir: Path, monkeypatch: pytest.MonkeyPatch) -> C
             link.spool, link.on_policy = spool, kwargs["on_policy"]
             return link
 
-        monkeypatch.setattr("driftline_device.program.assembly.Link", make_link)
-        config = load_config(
-            None,
-            {
-                **EAGER,
-                "state": str(tmp_path / "state"),
-                "events": str(tmp_path / "events.jsonl"),
-                "cloud": "127.0.0.1:1" if link is not None else "",
-                **overrides,
-            },
-            {},
-        )
-        runtime = runtime or FakeRuntime()
-        with answers_followed(reply), open_daemon(config, load_pair(pair_dir), runtime) as daemon:
+        self.patch.setattr("driftline_device.program.assembly.Link", make_link)
+        settings = {
+            **EAGER,
+            "state": str(self.state),
+            "events": str(self.folder / "events.jsonl"),
+            "cloud": "127.0.0.1:1" if link is not None else "",
+            **overrides,
+        }
+        config = load_config(None, settings, {})
+        with (
+            answers_followed(reply),
+            open_daemon(config, self.pair, runtime or FakeRuntime()) as daemon,
+        ):
             yield daemon
 
-    return opened
+    def run(self, path: Path, link: NullLink | None = None, **options: Any) -> dict[str, Any]:
+        """Open a daemon, answer the source at `path` and stop; the status it leaves."""
+        with self.open(link, **options) as daemon:
+            go(daemon, path)
+        return read_snapshot(self.state)
+
+    def write(self, num: int, *, hard: bool = True) -> Path:
+        """A source of `num` questions."""
+        return write_dataset(self.folder / "data", questions(num, hard=hard))
+
+    def events(self) -> list[dict[str, Any]]:
+        path = self.folder / "events.jsonl"
+        rows = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(row) for row in rows]
 
 
-def events(tmp_path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+@pytest.fixture
+def bench(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(folder=tmp_path, pair=pair, patch=monkeypatch)
 
 
 def go(daemon: Daemon, *paths: Path, settle_s: float = 0.0) -> None:
@@ -165,22 +189,22 @@ def go(daemon: Daemon, *paths: Path, settle_s: float = 0.0) -> None:
     stream(daemon, sources, settle_s=settle_s, drain_s=5.0, hold=False)
 
 
-def test_a_stream_is_answered_sampled_sent_and_counted(tmp_path: Path, device: Any) -> None:
-    easy = write_dataset(tmp_path / "easy", questions(10, hard=False), name="easy.jsonl")
-    hard = write_dataset(tmp_path / "hard", questions(6, hard=True), name="hard.jsonl")
+def test_a_stream_is_answered_sampled_sent_and_counted(bench: Bench) -> None:
+    easy = write_dataset(bench.folder / "easy", questions(10, hard=False), name="easy.jsonl")
+    hard = write_dataset(bench.folder / "hard", questions(6, hard=True), name="hard.jsonl")
     with hard.open("a") as file:
         file.write("nonsense\n")
     replies: list[tuple[str, str]] = []
     link = NullLink()
-    with device(link, reply=lambda q, a: replies.append((q.text, a.text))) as daemon:
+    with bench.open(link, reply=lambda q, a: replies.append((q.text, a.text))) as daemon:
         go(daemon, easy, hard)
-    rows = events(tmp_path)
+    rows = bench.events()
     assert [row["n"] for row in rows] == list(range(1, 17))
     assert [row["correct"] for row in rows] == [True] * 10 + [False] * 6
     assert [row["sent"] for row in rows] == [False] * 10 + [True] * 6
     assert [bytes.fromhex(row["sample"]) for row in rows if row["sent"]] == link.taken
     assert [question for question, _ in replies][:2] == ["what is 0?", "what is 1?"]
-    status = read_snapshot(tmp_path / "state")
+    status = read_snapshot(bench.state)
     assert (status["activity"], status["segment"], status["num_answered"]) == (
         "stopped",
         "hard",
@@ -193,81 +217,68 @@ def test_a_stream_is_answered_sampled_sent_and_counted(tmp_path: Path, device: A
     assert len(describe(status)) == 6
 
 
-def test_truth_is_in_no_sample_and_no_file(tmp_path: Path, device: Any) -> None:
+def test_truth_is_in_no_sample_and_no_file(bench: Bench) -> None:
     rows = [replace(each, answer="the hidden truth") for each in questions(6, hard=True)]
-    path = write_dataset(tmp_path / "data", rows)
-    with device(None) as daemon:
-        go(daemon, path)
-    for file in (tmp_path / "state").rglob("*"):
+    bench.run(write_dataset(bench.folder / "data", rows))
+    for file in (*bench.state.rglob("*"), bench.folder / "events.jsonl"):
         if file.is_file():
             assert b"hidden truth" not in file.read_bytes(), file
-    assert "hidden truth" not in (tmp_path / "events.jsonl").read_text()
 
 
-def test_an_update_comes_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(60, hard=True))
+def test_an_update_comes_while_the_stream_runs(bench: Bench) -> None:
     link = NullLink(make_update(adapter(skill=1.0), 1))
-    with device(link, pace=60.0) as daemon:
-        go(daemon, path)
-    rows = events(tmp_path)
+    status = bench.run(bench.write(60), link, pace=60.0)
+    rows = bench.events()
     versions = [row["version"] for row in rows]
-    assert len(rows) == 60
+    assert (len(rows), versions[-1]) == (60, 1)
     assert versions == sorted(versions)
-    assert versions[-1] == 1
     assert all(row["correct"] == (row["version"] == 1) for row in rows)
-    status = read_snapshot(tmp_path / "state")
     assert (status["version"], status["num_updates"]) == (1, 1)
     assert status["update"]["outcome"] == "applied"
     assert len(status["apply_pause_ms"]) == 1
 
 
-def test_offline_it_answers_keeps_samples_and_sends_them_later(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(8, hard=True))
+def test_offline_it_answers_keeps_samples_and_sends_them_later(bench: Bench) -> None:
     link = NullLink()
     link.offline = True
-    with device(link) as daemon:
-        go(daemon, path)
-    assert (len(events(tmp_path)), link.taken) == (8, [])
+    bench.run(bench.write(8), link)
+    assert (len(bench.events()), link.taken) == (8, [])
     online = NullLink()
-    with device(online) as daemon:
+    with bench.open(online) as daemon:
         go(daemon)
     assert len(online.taken) == 8
 
 
-def test_a_policy_is_obeyed_at_once_and_after_an_offline_start(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(8, hard=True))
-    link = NullLink()
-    none = SamplingPolicy(revision=7, max_sample_share=0.0, audit_rate=0.0)
-    with device(link) as daemon:
-        link.on_policy(none)
+@pytest.mark.parametrize(
+    ("policy", "num_sent", "revision"),
+    [
+        (SamplingPolicy(revision=7, max_sample_share=0.0, audit_rate=0.0), 0, 7),
+        (SamplingPolicy(revision=8, gate_score="tea_leaves"), 8, 0),  # cannot be obeyed
+    ],
+)
+def test_a_policy_is_obeyed_at_once_and_after_an_offline_start(
+    bench: Bench, policy: SamplingPolicy, num_sent: int, revision: int
+) -> None:
+    path, link = bench.write(8), NullLink()
+    with bench.open(link) as daemon:
+        link.on_policy(policy)
         go(daemon, path)
-        assert daemon.snapshot().policy_revision == 7
-    assert link.taken == []
-    with device(None) as daemon:
-        assert daemon.snapshot().policy_revision == 7
+        assert daemon.snapshot().policy_revision == revision
+    assert len(link.taken) == num_sent
+    with bench.open() as daemon:
+        assert daemon.snapshot().policy_revision == revision
         go(daemon, path)
-    assert not any(row["sent"] for row in events(tmp_path))
-
-
-def test_a_policy_that_cannot_be_obeyed_is_left_out(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(4, hard=True))
-    link = NullLink()
-    with device(link) as daemon:
-        link.on_policy(SamplingPolicy(revision=8, gate_score="tea_leaves"))
-        go(daemon, path)
-    assert (len(events(tmp_path)), len(link.taken)) == (4, 4)
-    with device(None) as daemon:
-        assert daemon.snapshot().policy_revision == 0
-        go(daemon, path)
-    assert len(events(tmp_path)) == 8
+    sent = [row["sent"] for row in bench.events()]
+    assert len(sent) == 16
+    assert sum(sent[:8]) == num_sent
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_policy_that_asks_for_images_needs_the_owners_word(
-    tmp_path: Path, device: Any, allowed: bool, capsys: pytest.CaptureFixture[str]
+    bench: Bench, allowed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_dataset(tmp_path / "data", questions(8, hard=True))
-    with device(None, images_may_leave=allowed) as daemon:
+    path = bench.write(8)
+    with bench.open(images_may_leave=allowed) as daemon:
         for revision in (3, 4):
             daemon.adopt_policy(
                 SamplingPolicy(
@@ -282,7 +293,7 @@ def test_a_policy_that_asks_for_images_needs_the_owners_word(
         rows = daemon._parts.spool.peek(max_bytes=1 << 20, max_samples=99)
     assert len(rows) == 16
     assert {row.sample.regions is not None for _, row in rows} == {allowed}
-    status = read_snapshot(tmp_path / "state")
+    status = read_snapshot(bench.state)
     assert status["images"] == {"allowed": allowed, "asked": True, "num_sent": 16 if allowed else 0}
     (line,) = [line for line in describe(status) if line.startswith("images")]
     assert ("may not leave" in line) is not allowed
@@ -300,43 +311,35 @@ def test_a_policy_that_asks_for_images_needs_the_owners_word(
     ],
 )
 def test_the_status_says_whether_images_leave(
-    tmp_path: Path, device: Any, images: dict[str, Any], words: str
+    bench: Bench, images: dict[str, Any], words: str
 ) -> None:
-    with device(None) as daemon:
-        daemon.stop(0.1)
-    status = read_snapshot(tmp_path / "state") | {"images": images}
+    with bench.open() as daemon:
+        status = asdict(daemon.snapshot()) | {"images": images}
     assert any(words in line for line in describe(status))
 
 
-def test_a_paused_device_only_answers_also_after_a_restart(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(8, hard=True))
-    state = tmp_path / "state"
-    StateFiles(state).pause(1_000.0)
-    StateFiles(state).pause(2_000.0)  # the first request counts
-    link = NullLink(make_update(adapter(skill=1.0), 1))
-    with device(link) as daemon:
-        go(daemon, path, settle_s=60.0)
-        assert link.held
-    status = read_snapshot(state)
-    assert (status["num_answered"], status["num_seen"], status["version"]) == (8, 0, 0)
-    assert (link.taken, status["paused_unix_s"]) == ([], 1_000.0)
-    assert "paused since" in describe(status)[0]
-    StateFiles(state).resume()
-    link = NullLink(make_update(adapter(skill=1.0), 1))
-    with device(link) as daemon:
-        go(daemon, path, settle_s=60.0)
-        assert not link.held
-    status = read_snapshot(state)
-    assert (len(link.taken), status["version"], status["paused_unix_s"]) == (8, 1, None)
+def test_a_paused_device_only_answers_also_after_a_restart(bench: Bench) -> None:
+    path, state_files = bench.write(8), StateFiles(bench.state)
+    state_files.pause(1_000.0)
+    state_files.pause(2_000.0)  # the first request counts
+    for paused in (True, False):
+        link = NullLink(make_update(adapter(skill=1.0), 1))
+        with bench.open(link) as daemon:
+            go(daemon, path, settle_s=60.0)
+            assert link.held is paused
+        status = read_snapshot(bench.state)
+        found = (len(link.taken), status["version"], status["paused_unix_s"])
+        assert found == ((0, 0, 1_000.0) if paused else (8, 1, None))
+        assert status["num_answered"] == 8
+        assert ("paused since" in describe(status)[0]) is paused
+        state_files.resume()
 
 
-def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(120, hard=True))
-    state_files = StateFiles(tmp_path / "state")
-    link = NullLink()
+def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(bench: Bench) -> None:
+    state_files, link = StateFiles(bench.state), NullLink()
 
     def reply(*_: object) -> None:
-        num = len(events(tmp_path)) if (tmp_path / "events.jsonl").exists() else 0
+        num = len(bench.events())
         if num == 20:
             state_files.pause(1.0)
             until(lambda: link.held)
@@ -344,9 +347,8 @@ def test_a_pause_is_obeyed_and_ended_while_the_stream_runs(tmp_path: Path, devic
             state_files.resume()
             until(lambda: not link.held)
 
-    with device(link, reply=reply) as daemon:
-        go(daemon, path)
-    sent = [row["sent"] for row in events(tmp_path)]
+    bench.run(bench.write(120), link, reply=reply)
+    sent = [row["sent"] for row in bench.events()]
     assert sent == [True] * 20 + [False] * 40 + [True] * 60
     assert len(link.taken) == 80
 
@@ -361,12 +363,11 @@ class Beats(Supervisor):
 
 
 def test_the_loop_beats_while_it_answers_and_holds_but_not_while_the_model_hangs(
-    tmp_path: Path, pair_dir: Path
+    bench: Bench,
 ) -> None:
-    path = write_dataset(tmp_path / "data", questions(9, hard=False))
-    config = load_config(None, {**EAGER, "state": str(tmp_path / "state"), "batch_size": 2}, {})
-    beats = Beats()
-    with open_daemon(config, load_pair(pair_dir), FakeRuntime(), supervisor=beats) as daemon:
+    path, beats = bench.write(9), Beats()
+    with bench.open(batch_size=2) as daemon:
+        daemon._supervisor = beats
         daemon.start()
         daemon.run(open_source(path))
         assert beats.num == 5
@@ -394,68 +395,62 @@ def test_a_broken_pause_file_still_counts(tmp_path: Path, text: str) -> None:
     assert state_files.paused_since() is None
 
 
-@pytest.mark.parametrize("part", ["sampler", "spool", "status"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "sampling.sampler.Sampler.consider",
+        "spool.sqlite.SqliteSpool.append",
+        "daemon.daemon.write_snapshot",
+    ],
+)
 def test_whatever_breaks_in_the_background_the_device_answers(
-    tmp_path: Path, device: Any, part: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> Any:
         raise RuntimeError("broken on purpose")
 
-    targets = {
-        "sampler": "driftline_device.sampling.sampler.Sampler.consider",
-        "spool": "driftline_device.spool.sqlite.SqliteSpool.append",
-        "status": "driftline_device.daemon.daemon.write_snapshot",
-    }
-    monkeypatch.setattr(targets[part], broken)
-    path = write_dataset(tmp_path / "data", questions(5, hard=True))
-    with device(NullLink()) as daemon:
-        go(daemon, path)
-    assert len(events(tmp_path)) == 5
+    monkeypatch.setattr(f"driftline_device.{part}", broken)
+    with bench.open(NullLink()) as daemon:
+        go(daemon, bench.write(5))
+    assert len(bench.events()) == 5
 
 
-def test_one_question_that_breaks_the_model_does_not_cost_the_others(
-    tmp_path: Path, device: Any
-) -> None:
-    class Fragile(FakeRuntime):
-        def _one(self, question: Any) -> Any:
-            if question.text == "what is 2?":
-                raise RuntimeError("cannot")
-            return super()._one(question)
+class Fragile(FakeRuntime):
+    """Raises for questions that begin with `text` while `broken` is in force.
 
-    path = write_dataset(tmp_path / "data", questions(6, hard=False))
-    with device(None, Fragile()) as daemon:
-        go(daemon, path)
-        assert (daemon.snapshot().num_answered, daemon.snapshot().num_errors) == (5, 1)
+    The probe's questions differ: only real ones show that a version crashes.
+    """
+
+    def __init__(self, text: str, broken: int) -> None:
+        super().__init__()
+        self._text, self._broken = text, broken
+
+    def _one(self, question: Question) -> Answer:
+        if self._version == self._broken and question.text.startswith(self._text):
+            raise RuntimeError("crashes in the field")
+        return super()._one(question)
 
 
-def test_a_version_that_breaks_in_the_field_is_left_while_answering(
-    tmp_path: Path, device: Any
-) -> None:
-    """The probe's questions differ: only real ones show that the new version crashes."""
+def test_one_question_that_breaks_the_model_does_not_cost_the_others(bench: Bench) -> None:
+    status = bench.run(bench.write(6, hard=False), runtime=Fragile("what is 2?", 0))
+    assert (status["num_answered"], status["num_errors"]) == (5, 1)
 
-    class Treacherous(FakeRuntime):
-        def _one(self, question: Any) -> Any:
-            if self._version == 1 and question.text.startswith("what is"):
-                raise RuntimeError("crashes in the field")
-            return super()._one(question)
 
-    path = write_dataset(tmp_path / "data", questions(40, hard=False))
+def test_a_version_that_breaks_in_the_field_is_left_while_answering(bench: Bench) -> None:
     link = NullLink(make_update(adapter(skill=1.0), 1))
-    with device(link, Treacherous(), pace=40.0) as daemon:
-        go(daemon, path)
-        assert daemon.snapshot().num_errors == 0
-    assert len(events(tmp_path)) == 40
-    status = read_snapshot(tmp_path / "state")
+    path = bench.write(40, hard=False)
+    status = bench.run(path, link, runtime=Fragile("what is", 1), pace=40.0)
+    assert (len(bench.events()), status["num_errors"]) == (40, 0)
     assert (status["version"], status["failed_versions"]) == (0, [1])
     assert status["update"]["reason"] == "watch_errors"
     assert [report.outcome for report in link.reports] == ["applied", "rolled_back"]
 
 
-def test_settling_waits_for_the_round_and_its_update(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(4, hard=True))
+def test_settling_waits_for_the_round_and_its_update(bench: Bench) -> None:
+    path = bench.write(4)
     link = NullLink()
     link.rounds = ["labelling", "distilling"]
-    with device(link, poll_s=60.0) as daemon:
+    with bench.open(link, poll_s=60.0) as daemon:
         daemon.start()
         daemon.run(open_source(path))
         update = make_update(adapter(skill=1.0), 1)
@@ -469,21 +464,19 @@ def test_settling_waits_for_the_round_and_its_update(tmp_path: Path, device: Any
         daemon.stop(1.0)
 
 
-def test_settling_gives_up_when_there_is_no_cloud(tmp_path: Path, device: Any) -> None:
+def test_settling_gives_up_when_there_is_no_cloud(bench: Bench) -> None:
     link = NullLink()
     link.offline = True
-    with device(link) as daemon:
+    with bench.open(link) as daemon:
         daemon.start()
         assert not daemon.settle(0.5)
         daemon.stop(0.1)
 
 
-def test_pauses_come_every_so_many_questions(
-    tmp_path: Path, device: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pauses_come_every_so_many_questions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[int] = []
-    path = write_dataset(tmp_path / "data", questions(20, hard=False))
-    with device(NullLink(), settle_every=6, settle_s=1.0, batch_size=4) as daemon:
+    path = bench.write(20, hard=False)
+    with bench.open(NullLink(), settle_every=6, settle_s=1.0, batch_size=4) as daemon:
         monkeypatch.setattr(
             daemon, "settle", lambda _s: pauses.append(daemon.snapshot().num_answered)
         )
@@ -491,52 +484,43 @@ def test_pauses_come_every_so_many_questions(
     assert pauses == [8, 12, 20]
 
 
-def test_a_request_to_stop_ends_the_stream_and_the_hold(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(12, hard=False))
+def test_a_request_to_stop_ends_the_stream_and_the_hold(bench: Bench) -> None:
+    path = bench.write(12, hard=False)
 
     def stop_at(question: Question, _answer: Any) -> None:
         if question.text == "what is 4?":
             daemon.request_stop()
 
-    with device(None, reply=stop_at, batch_size=4) as daemon:
+    with bench.open(reply=stop_at, batch_size=4) as daemon:
         stream(daemon, [open_source(path)], settle_s=5.0, drain_s=1.0, hold=True)
         assert daemon.snapshot().num_answered == 8
     assert not [each for each in threading.enumerate() if each.name.startswith("driftline-")]
 
 
-def test_an_operator_leaves_a_version_while_the_daemon_runs(tmp_path: Path, device: Any) -> None:
+def test_an_operator_leaves_a_version_while_the_daemon_runs(bench: Bench) -> None:
     link = NullLink(make_update(adapter(skill=1.0), 1))
-    with device(link) as daemon:
+    with bench.open(link) as daemon:
         daemon.start()
         until(lambda: daemon.snapshot().version == 1)
-        StateFiles(tmp_path / "state").request_rollback(1)
+        StateFiles(bench.state).request_rollback(1)
         until(lambda: daemon.snapshot().version == 0)
         until(lambda: link.reports[-1].reason == "operator_rollback")
         daemon.stop(1.0)
 
 
-def test_budgets_spent_survive_a_restart(tmp_path: Path, device: Any) -> None:
-    path = write_dataset(tmp_path / "data", questions(8, hard=True))
-    with device(None, **{"sampling.samples_per_hour": 2.0}) as daemon:
-        go(daemon, path)
-    sent = sum(row["sent"] for row in events(tmp_path))
-    assert 0 < sent < 8
-    with device(None, **{"sampling.samples_per_hour": 2.0}) as daemon:
-        go(daemon, path)
-    assert sum(row["sent"] for row in events(tmp_path)) == sent
+def test_budgets_spent_survive_a_restart(bench: Bench) -> None:
+    path, sent = bench.write(8), []
+    for _ in range(2):
+        bench.run(path, **{"sampling.samples_per_hour": 2.0})
+        sent.append(sum(row["sent"] for row in bench.events()))
+    assert 0 < sent[0] == sent[1] < 8
 
 
-def test_metrics_are_served(tmp_path: Path, device: Any) -> None:
-    import socket
-    import urllib.request
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    path = write_dataset(tmp_path / "data", questions(3, hard=False))
-    with device(None, **{"metrics.port": port}) as daemon:
-        go(daemon, path)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+def test_metrics_are_served(bench: Bench) -> None:
+    port = free_port()
+    with bench.open(**{"metrics.port": port}) as daemon:
+        go(daemon, bench.write(3))
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
             text = reply.read().decode()
     assert "driftline_device_answered 3.0" in text
     assert "driftline_device_adapter_version 0.0" in text
