@@ -95,13 +95,10 @@ def _write_sets(folder: Path, num_images: int) -> None:
     images = [random_image(seed) for seed in range(num_images)]
     model = load_model(folder / "student", prompt=PROMPT)
     tokens = model.encode(images).numpy()
-    rows = [
-        {"image": index, "question": QUESTIONS[k], "answer": ANSWERS[k]}
-        for index in range(num_images)
-        for k in range(len(QUESTIONS))
-    ]
+    asked = range(len(QUESTIONS))
+    rows = [_row(index, k) for index in range(num_images) for k in asked]
     save_file({"tokens": tokens.astype(np.float16)}, folder / "source.safetensors")
-    (folder / "source.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "source.jsonl").write_text("".join(rows))
     values = tokens.reshape(-1, tokens.shape[-1])
     pooled = tokens.mean(axis=1)
     space = {
@@ -118,16 +115,13 @@ def _write_sets(folder: Path, num_images: int) -> None:
     save_file({kind: scores.copy() for kind in kinds}, folder / "gate.safetensors")
     probe = folder / "probe"
     probe.mkdir()
-    lines = []
     for index, image in enumerate(images[:4]):
         Image.fromarray(image).save(probe / f"{index}.png")
-        row = {
-            "image": f"{index}.png",
-            "question": QUESTIONS[index % 3],
-            "answer": ANSWERS[index % 3],
-        }
-        lines.append(json.dumps(row) + "\n")
-    (probe / "probe.jsonl").write_text("".join(lines))
+    (probe / "probe.jsonl").write_text("".join(_row(f"{i}.png", i % 3) for i in range(4)))
+
+
+def _row(image: int | str, k: int) -> str:
+    return json.dumps({"image": image, "question": QUESTIONS[k], "answer": ANSWERS[k]}) + "\n"
 
 
 def make_tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:

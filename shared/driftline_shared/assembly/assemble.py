@@ -60,18 +60,14 @@ def is_assembled(place: Path) -> bool:
 
 
 def _make(trained_file: Path, place: Path) -> None:
-    from driftline_shared.assembly.checkpoint import (
-        read_parts,
-        read_trained,
-        write_checkpoint,
-    )
+    from driftline_shared.assembly import checkpoint
 
-    trained = read_trained(trained_file)
+    trained = checkpoint.read_trained(trained_file)
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=place.parent))
     try:
-        with _told(place):
-            write_checkpoint(scratch / "made", read_parts(), trained)
+        with _announced(place):
+            checkpoint.write_checkpoint(scratch / "made", checkpoint.read_parts(), trained)
         try:
             (scratch / "made").rename(place)
         except OSError:
@@ -83,8 +79,8 @@ def _make(trained_file: Path, place: Path) -> None:
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
-    """Says that a wait has begun: in the log of a program that keeps one, else on the terminal."""
+def _announced(place: Path) -> Iterator[None]:
+    """Says what is waited for: in the log of a program that keeps one, else on the terminal."""
     if structlog.is_configured():
         _log.info("checkpoint.assembling", folder=str(place))
         yield

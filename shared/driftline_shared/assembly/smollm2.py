@@ -6,7 +6,6 @@ The file holds 4-bit blocks (Q4_1, embeddings Q8_0); what they stand for is comp
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,11 +83,6 @@ def language_config(num_layers: int = NUM_LAYERS) -> LlamaConfig:
         eos_token_id=2,
         pad_token_id=2,
     )
-
-
-def write_tokenizer(reader: Any, folder: Path) -> None:
-    """Writes the tokenizer's files into `folder`."""
-    tokenizer(reader).save_pretrained(folder)
 
 
 def tokenizer(reader: Any) -> PreTrainedTokenizerFast:

@@ -149,15 +149,12 @@ class WrappedModel:
 
     @property
     def num_tokens(self) -> int:
-        """V, the visual tokens of one image."""
         return self.grid.num_tokens
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """See `MultimodalModel.encode`."""
         return self.wrapped.encode(images)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """See `MultimodalModel.project`."""
         return self.wrapped.project(tokens)
 
     def batch(
@@ -167,25 +164,20 @@ class WrappedModel:
         questions: Sequence[str],
         answers: Sequence[Sequence[int]] | None = None,
     ) -> LmBatch:
-        """See `MultimodalModel.batch`."""
         return self.wrapped.batch(projected, positions, questions, answers)
 
     def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
-        """See `MultimodalModel.forward`."""
         return self.wrapped.forward(batch, places)
 
     def generate(
         self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
     ) -> Generated:
-        """See `MultimodalModel.generate`."""
         return self.wrapped.generate(batch, max_new_tokens, on_token)
 
     def answer_ids(self, text: str) -> list[int]:
-        """See `MultimodalModel.answer_ids`."""
         return self.wrapped.answer_ids(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """See `MultimodalModel.decode`."""
         return self.wrapped.decode(ids)
 
 

@@ -28,8 +28,7 @@ MAX_WEIGHTS_BYTES = 1 << 31
 
 def read_adapter(path: Path) -> dict[str, Any]:
     """The adapter in one of our own .safetensors files. Raises UpdateError when it is none."""
-    held = _read(path)
-    return {name: tensor.float().numpy() for name, tensor in held.items()}
+    return {name: tensor.float().numpy() for name, tensor in _read(path).items()}
 
 
 def export_adapter(adapter: Adapter, pair: Pair, out: Path) -> None:
@@ -61,14 +60,10 @@ def import_adapter(folder: Path, pair: Pair) -> dict[str, Any]:
     Raises UpdateError when it was made for other modules, ranks or scalings than the pair's.
     """
     _check_config(folder, pair)
-    path = folder / WEIGHTS
-    tensors = _read(path)
-    model = _skeleton(pair)
-    names = _peft_names(model)
-    missing, more = (
-        sorted(set(names.values()) - tensors.keys()),
-        sorted(tensors.keys() - set(names.values())),
-    )
+    path, model = folder / WEIGHTS, _skeleton(pair)
+    tensors, names = _read(path), _peft_names(model)
+    missing = sorted(set(names.values()) - tensors.keys())
+    more = sorted(tensors.keys() - set(names.values()))
     if missing or more:
         raise UpdateError(
             f"{path} is no adapter of pair {pair.name}: lacks {missing[:2]}, has {more[:2]}"

@@ -47,10 +47,7 @@ FIT = "run `driftline models fit-token-space {pair} --images DIR --questions FIL
 POOR_TRANSLATOR = 0.5
 """Relative error above which a translator keeps less than half of what the teacher's tokens say."""
 
-_DEVICE_SETTINGS = {
-    "int8": '[student] quantization = "int8"',
-    "nf4": '[student] quantization = "nf4"',
-}
+_DEVICE_SETTINGS = {kind: f'[student] quantization = "{kind}"' for kind in ("int8", "nf4")}
 _CLOUD_SETTINGS = {"bfloat16": '[teacher] dtype = "bfloat16"'}
 
 

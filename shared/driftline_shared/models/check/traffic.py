@@ -31,8 +31,6 @@ ENTRY_BYTES = 65
 MANIFEST_BYTES = 260
 """What a tensor, and the rest of a manifest, take."""
 
-_QUESTION, _ANSWER = "q" * 64, "a" * 16
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleBytes:
@@ -68,8 +66,8 @@ def sample_bytes(grid: Grid, width: int, policy: SamplingPolicy) -> SampleBytes:
     payload = coded_size_bound(kept, space, policy.token_codec) if kept else 0
     empty = Sample(
         id=bytes(16),
-        question=_QUESTION,
-        answer=_ANSWER,
+        question="q" * 64,
+        answer="a" * 16,
         tokens=CodedTokens(codec=policy.token_codec, num_tokens=1, grid=grid, payload=b"\0"),
         scores={"entropy": 0.5, "margin": 0.5},
         created_unix_s=1_700_000_000,

@@ -404,6 +404,13 @@ class FamilyModel(ABC):
         return int(pad if pad is not None else self.end_ids()[0])
 
 
+def image_processor(model_dir: Path) -> Any:
+    """The checkpoint's own image processor, in the form that needs no torchvision."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(model_dir, local_files_only=True, backend="pil")
+
+
 def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
     """PIL images of the canvas's size: one of (H, W, 3), F of (F, H, W, 3). Bicubic.
 

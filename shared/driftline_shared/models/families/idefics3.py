@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
+from driftline_shared.models.families.base import (
+    FamilyModel,
+    ImageLayout,
+    image_processor,
+    on_canvas,
+)
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
@@ -34,11 +39,7 @@ class Idefics3Model(FamilyModel):
     """
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
-        from transformers import AutoImageProcessor
-
-        self.processor: Any = AutoImageProcessor.from_pretrained(
-            model_dir, local_files_only=True, backend="pil"
-        )
+        self.processor = image_processor(model_dir)
         if canvas is not None and canvas.frames != 1:
             raise PairError(
                 f"{model_dir}: this family reads single images here, not clips of {canvas.frames} "
@@ -63,16 +64,16 @@ class Idefics3Model(FamilyModel):
         """Each view behind the text that names its row and column, as the processor writes it."""
         from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
+        tokens = self.tokenizer
+        around = getattr(tokens, "fake_image_token", None) or "<fake_token_around_image>"
         # Both families' processors write this text; SmolVLM's class needs two more packages to be
         # built.
         text = get_image_prompt_string(
             *self._tiles,
             self.grid.rows * self.grid.cols,
-            fake_token_around_image=_named(
-                self.tokenizer, "fake_image_token", "<fake_token_around_image>"
-            ),
-            image_token=self.tokenizer.convert_ids_to_tokens(self.image_id),
-            global_image_token=_named(self.tokenizer, "global_image_token", "<global-img>"),
+            fake_token_around_image=around,
+            image_token=tokens.convert_ids_to_tokens(self.image_id),
+            global_image_token=getattr(tokens, "global_image_token", None) or "<global-img>",
         )
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ImageLayout.of_ids(ids, self.image_id)
@@ -118,7 +119,3 @@ def _own_canvas(processor: Any) -> Canvas:
     if size.longest_edge:
         return Canvas(height=int(size.longest_edge), width=int(size.longest_edge))
     return Canvas(height=int(size.height), width=int(size.width))
-
-
-def _named(tokenizer: Any, name: str, usual: str) -> str:
-    return str(getattr(tokenizer, name, None) or usual)

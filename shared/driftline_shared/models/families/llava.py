@@ -15,7 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
+from driftline_shared.models.families.base import (
+    FamilyModel,
+    ImageLayout,
+    image_processor,
+    on_canvas,
+)
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
@@ -47,11 +52,7 @@ class LlavaModel(FamilyModel):
     """LLaVA 1.5 and its kin: one square view, one position a patch."""
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
-        from transformers import AutoImageProcessor
-
-        self.processor: Any = AutoImageProcessor.from_pretrained(
-            model_dir, local_files_only=True, backend="pil"
-        )
+        self.processor = image_processor(model_dir)
         vision = self.net.config.vision_config
         side = vision.image_size // vision.patch_size
         self.grid = Grid(rows=side, cols=side)

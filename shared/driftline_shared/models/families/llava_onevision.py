@@ -25,7 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout, on_canvas
+from driftline_shared.models.families.base import (
+    LEARNED,
+    FamilyModel,
+    ImageLayout,
+    image_processor,
+    on_canvas,
+)
 from driftline_shared.models.families.llava import PatchMap, tower_states
 from driftline_shared.models.families.onevision_frames import frame_processor
 from driftline_shared.pair.pair import Canvas
@@ -57,15 +63,11 @@ class LlavaOnevisionModel(FamilyModel):
     """
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
-        from transformers import AutoImageProcessor
-
         vision = self.net.config.vision_config
         self._canvas = canvas or Canvas(height=vision.image_size, width=vision.image_size)
         self._is_clip = self._canvas.frames > 1
         self._side = vision.image_size // vision.patch_size
-        self.processor: Any = AutoImageProcessor.from_pretrained(
-            model_dir, local_files_only=True, backend="pil"
-        )
+        self.processor = image_processor(model_dir)
         if self._is_clip:
             self.processor = frame_processor(model_dir, self.processor)
             self._taps, self._weights = _pooling(self.net, self._side)
@@ -89,10 +91,7 @@ class LlavaOnevisionModel(FamilyModel):
         visual = torch.where(learned, LEARNED, (~learned).cumsum(0) - 1)
         places = torch.arange(len(learned))
         return ImageLayout(
-            ids=torch.zeros_like(places),
-            visual=visual,
-            positions=places[None],
-            span=len(learned),
+            ids=torch.zeros_like(places), visual=visual, positions=places[None], span=len(learned)
         )
 
     @property

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import FamilyModel, ImageLayout, on_canvas
+from driftline_shared.models.families.base import (
+    FamilyModel,
+    ImageLayout,
+    image_processor,
+    on_canvas,
+)
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
@@ -30,11 +35,7 @@ class QwenVlModel(FamilyModel):
     """Images of one canvas; a checkpoint's processor must leave the canvas's size as it is."""
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
-        from transformers import AutoImageProcessor
-
-        self.processor: Any = AutoImageProcessor.from_pretrained(
-            model_dir, local_files_only=True, backend="pil"
-        )
+        self.processor = image_processor(model_dir)
         self._check_processor(model_dir)
         if canvas is not None and canvas.frames != 1:
             raise PairError(
@@ -124,9 +125,9 @@ class QwenVlModel(FamilyModel):
             ("merge_size", vision.spatial_merge_size),
             ("temporal_patch_size", vision.temporal_patch_size),
         ):
-            if getattr(self.processor, key, None) != wanted:
+            found = getattr(self.processor, key, None)
+            if found != wanted:
                 raise PairError(
-                    f"{model_dir}: the image processor's {key} is"
-                    f" {getattr(self.processor, key, None)}, the tower's is {wanted}: take both"
-                    " files from the same checkpoint"
+                    f"{model_dir}: the image processor's {key} is {found}, the tower's is {wanted}:"
+                    " take both files from the same checkpoint"
                 )

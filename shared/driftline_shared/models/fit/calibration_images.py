@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -55,14 +55,11 @@ class CalibrationSet:
         found: list[int] = []
         pictures: list[NDArray[np.uint8]] = []
         for number in numbers:
-            if number >= len(self.paths):
-                break
             try:
                 pictures.append(read_picture(self.paths[number], canvas))
+                found.append(number)
             except DataError as error:
                 broken.append(str(error))
-                continue
-            found.append(number)
         return found, pictures
 
     def pictures(self, numbers: Sequence[int], canvas: Canvas | None) -> Pictures:
@@ -72,11 +69,7 @@ class CalibrationSet:
     def rows_of(self, kept: Sequence[int]) -> list[Row]:
         """The rows about the images `kept`, numbered by their place in it."""
         place = {number: index for index, number in enumerate(kept)}
-        return [
-            Row(image=place[row.image], question=row.question, answer=row.answer)
-            for row in self.rows
-            if row.image in place
-        ]
+        return [replace(row, image=place[row.image]) for row in self.rows if row.image in place]
 
 
 class Pictures(Sequence[NDArray[np.uint8]]):

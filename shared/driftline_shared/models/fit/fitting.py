@@ -78,14 +78,15 @@ def fit_images(
     kept: list[int] = []
     broken: list[str] = []
     for start in range(0, images.num_images, ENCODE_IMAGES):
-        numbers, block = images.read(range(start, start + ENCODE_IMAGES), draft.canvas, broken)
+        end = min(start + ENCODE_IMAGES, images.num_images)
+        numbers, block = images.read(range(start, end), draft.canvas, broken)
         if block:
             values = model.encode(block).cpu().numpy()
             if tokens is None:
                 tokens = _room(images.num_images, values.shape[1:])
             tokens[len(kept) : len(kept) + len(block)] = values
             kept += numbers
-        progress(min(start + ENCODE_IMAGES, images.num_images) / images.num_images)
+        progress(end / images.num_images)
     if tokens is None or len(kept) < 2:
         raise DataError(f"{len(kept)} images can be read; statistics need two at least")
     tokens = tokens[: len(kept)]

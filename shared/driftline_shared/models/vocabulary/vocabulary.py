@@ -172,11 +172,8 @@ def _same_ids(student: Vocabulary, teacher: Vocabulary) -> NDArray[np.int64]:
 def _ends(model_dir: Path, by_name: dict[str, int]) -> tuple[int, ...]:
     """Tokens that end an answer: the tokenizer's, then those of the generation config."""
     name = optional_table(model_dir / "tokenizer_config.json").get("eos_token")
-    name = (
-        name
-        if name is not None
-        else optional_table(model_dir / "special_tokens_map.json").get("eos_token")
-    )
+    if name is None:
+        name = optional_table(model_dir / "special_tokens_map.json").get("eos_token")
     text = name.get("content") if isinstance(name, dict) else name
     own = [by_name[text]] if isinstance(text, str) and text in by_name else []
     config = optional_table(model_dir / "config.json")

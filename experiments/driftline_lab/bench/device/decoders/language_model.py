@@ -23,7 +23,7 @@ def checkpoint(work: Path) -> Path:
         weights = smollm2.read_language_model(reader)
         net.model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
         net.save_pretrained(folder)
-        smollm2.write_tokenizer(reader, folder)
+        smollm2.tokenizer(reader).save_pretrained(folder)
     return folder
 
 

@@ -77,7 +77,7 @@ def built(net: Any, kind: Any, folder: Path) -> tuple[Any, Any, Decoder]:
     return session(folder / "lm.onnx"), session(folder / "head.onnx"), decoder
 
 
-def inputs(net: Any, decoder: Decoder) -> dict[str, Any]:
+def inputs(decoder: Decoder) -> dict[str, Any]:
     """Two rows, one padded on the left, positions with gaps."""
     rng = np.random.default_rng(0)
     mask = np.ones((ROWS, WIDTH), dtype=np.int64)
@@ -101,38 +101,34 @@ def logits(lm: Any, head: Any, decoder: Decoder, given: dict[str, Any]) -> Any:
     return found.reshape(ROWS, WIDTH, -1)[given["attention_mask"].astype(bool)]
 
 
-def exact(net: Any, given: dict[str, Any]) -> Any:
-    with torch.no_grad():
-        found = net(**{name: torch.from_numpy(value) for name, value in given.items()}).logits
-    return found.numpy()[given["attention_mask"].astype(bool)]
+@torch.no_grad()
+def compared(net: Any, kind: str, folder: Path) -> tuple[Any, Any]:
+    """Logits of the graphs and of the model itself, padding left out."""
+    lm, head, decoder = built(net, kind, folder)
+    given = inputs(decoder)
+    exact = net(**{name: torch.from_numpy(value) for name, value in given.items()}).logits
+    read = given["attention_mask"].astype(bool)
+    return logits(lm, head, decoder, given), exact.numpy()[read]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_fp32_is_the_model(name: str, tmp_path: Path) -> None:
-    net = made(name)
-    lm, head, decoder = built(net, "fp32", tmp_path)
-    given = inputs(net, decoder)
-    wanted = exact(net, given)
+    found, wanted = compared(made(name), "fp32", tmp_path)
     assert np.abs(wanted).max() > 0.5
-    assert np.abs(logits(lm, head, decoder, given) - wanted).max() <= TOLERANCE
+    assert np.abs(found - wanted).max() <= TOLERANCE
 
 
 @pytest.mark.parametrize(
     ("kind", "most"), [("int8", 0.001), ("int8_blocks", 0.001), ("int4", 0.05)]
 )
 def test_rounding_loses_little(kind: str, most: float, tmp_path: Path) -> None:
-    net = made("llama")
-    lm, head, decoder = built(net, kind, tmp_path)
-    given = inputs(net, decoder)
-    wanted = exact(net, given)
-    lost = np.square(logits(lm, head, decoder, given) - wanted).mean() / wanted.var()
-    assert 0.0 < lost <= most
+    found, wanted = compared(made("llama"), kind, tmp_path)
+    assert 0.0 < np.square(found - wanted).mean() / wanted.var() <= most
 
 
 def test_one_loud_token_does_not_coarsen_the_others(tmp_path: Path) -> None:
-    net = made("llama")
-    lm, head, decoder = built(net, "int8", tmp_path)
-    given = inputs(net, decoder)
+    lm, head, decoder = built(made("llama"), "int8", tmp_path)
+    given = inputs(decoder)
     before = logits(lm, head, decoder, given)
     given["inputs_embeds"][1, -1] *= 1e4
     after = logits(lm, head, decoder, given)
@@ -143,12 +139,10 @@ def test_large_weights_lie_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "EMBED_LIMIT_BYTES", 1 << 15)
-    net = made("qwen2")
-    lm, head, decoder = built(net, "fp32", tmp_path)
+    found, wanted = compared(made("qwen2"), "fp32", tmp_path)
     assert (tmp_path / "lm.onnx.data").stat().st_size > 1 << 15
     assert (tmp_path / "lm.onnx").stat().st_size < 1 << 16
-    given = inputs(net, decoder)
-    assert np.abs(logits(lm, head, decoder, given) - exact(net, given)).max() <= TOLERANCE
+    assert np.abs(found - wanted).max() <= TOLERANCE
 
 
 def test_layers_can_be_rounded_apart(tmp_path: Path) -> None:

@@ -83,9 +83,7 @@ def test_stored_tokens_give_what_was_shipped(tmp_path: Path) -> None:
 
 def test_other_towers_get_a_translator_with_its_error(tmp_path: Path) -> None:
     folder = make_unfitted_pair(tmp_path / "pair", "llava", teacher_tower=1)
-    fitted = fit_images(
-        load_draft(folder), folder_set(photos(tmp_path / "photos", 8), 20), lambda _: None
-    )
+    fitted = fitted_on(folder, 8)
     spec = load_pair(folder).spec.translator
     assert spec is not None and spec.relative_error == fitted.translator_error
     assert (folder / "translator.safetensors").is_file()
@@ -102,9 +100,7 @@ def test_tokens_that_fit_no_memory_are_refused_before_they_are_made(
     monkeypatch.setattr("driftline_shared.models.fit.fitting.MAX_SOURCE_BYTES", 2_500)
     folder = make_unfitted_pair(tmp_path / "pair", "llava")
     with pytest.raises(PairError, match="--limit 2 or less"):
-        fit_images(
-            load_draft(folder), folder_set(photos(tmp_path / "photos", 3), 10), lambda _: None
-        )
+        fitted_on(folder, 3)
 
 
 def test_images_are_spread_and_read_on_the_canvas(tmp_path: Path) -> None:
@@ -122,6 +118,4 @@ def test_images_are_spread_and_read_on_the_canvas(tmp_path: Path) -> None:
 def test_one_readable_image_is_too_few(tmp_path: Path) -> None:
     folder = make_unfitted_pair(tmp_path / "pair", "llava")
     with pytest.raises(DataError, match="two at least"):
-        fit_images(
-            load_draft(folder), folder_set(photos(tmp_path / "photos", 1), 10), lambda _: None
-        )
+        fitted_on(folder, 1)
