@@ -41,7 +41,7 @@ from driftline_lab.demo.report import (
 from driftline_lab.demo.screen import line, render
 from driftline_lab.demo.settings import write_cloud_config
 from driftline_shared.errors import DriftlineError, LinkError
-from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.pair.pair import load_pair
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import CloudStatus
 
@@ -66,7 +66,11 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     device = prepare_device(options, pair)
     console.print("[dim]writing the stream …[/]")
     data = prepare_data(options)
-    before, teacher = _measure_before(pair, device, data, console)
+    # The teacher first, since the device's runtime may leave this process with one thread.
+    with _bar(console, "teacher", data.tests) as progress:
+        teacher = teacher_answers(pair, data.tests, progress)
+    with _bar(console, "before", data.tests) as progress:
+        before = device_answers(device.runtime(None), data.tests, progress)
     start = time.monotonic()
     status, cloud = _loop(options, device, data, console)
     seconds = time.monotonic() - start
@@ -97,17 +101,6 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     for sentence in sentences(report):
         console.print(sentence, highlight=False)
     return report
-
-
-def _measure_before(
-    pair: Pair, device: DemoDevice, data: DemoData, console: Console
-) -> tuple[Answers, Answers]:
-    # First, since the device's runtime may leave this process with one thread.
-    with _bar(console, "teacher", data.tests) as progress:
-        teacher = teacher_answers(pair, data.tests, progress)
-    with _bar(console, "before", data.tests) as progress:
-        before = device_answers(device.runtime(None), data.tests, progress)
-    return before, teacher
 
 
 def _captions(

@@ -40,15 +40,10 @@ class View:
 
 def render(view: View) -> RenderableType:
     """The screen for `view`."""
-    device, cloud = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
-    for name, value in _device_rows(view):
-        device.add_row(Text(name, style="dim"), value)
-    for name, value in _cloud_rows(view):
-        cloud.add_row(Text(name, style="dim"), value)
     columns = Table.grid(expand=True)
     columns.add_column(ratio=1)
     columns.add_column(ratio=1)
-    columns.add_row(Panel(device, title="device"), Panel(cloud, title="cloud"))
+    columns.add_row(_panel("device", _device_rows(view)), _panel("cloud", _cloud_rows(view)))
     curve = Text(spark_line(view.curve), style="green")
     bar = ProgressBar(total=max(1, view.total), completed=view.answered)
     return Group(columns, Panel(curve, title="rolling accuracy, 0 to 100 %"), bar)
@@ -68,6 +63,13 @@ def spark_line(values: tuple[float, ...]) -> str:
     """Values in 0..1 as one row of blocks, the newest `CURVE_POINTS` of them."""
     top = len(SPARKS) - 1
     return "".join(SPARKS[min(top, max(0, round(v * top)))] for v in values[-CURVE_POINTS:])
+
+
+def _panel(title: str, rows: list[tuple[str, str]]) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(Text(name, style="dim"), value)
+    return Panel(grid, title=title)
 
 
 def _device_rows(view: View) -> list[tuple[str, str]]:

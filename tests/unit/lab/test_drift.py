@@ -57,10 +57,7 @@ def test_a_figure_is_found_on_its_ground() -> None:
     assert tuple(figure.ink) == (200, 10, 10)
     assert tuple(figure.ground) == (240, 240, 240)
     assert figure.cover.sum() == pytest.approx(400)
-
-
-def test_an_empty_picture_has_no_figure() -> None:
-    assert find_figure(np.full((64, 64, 3), 9, dtype=np.uint8)).cover.sum() == 0
+    assert find_figure(np.full_like(picture, 9)).cover.sum() == 0, "an empty picture has none"
 
 
 def test_a_rewording_keeps_the_thing_asked_about() -> None:

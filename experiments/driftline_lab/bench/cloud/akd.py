@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,6 @@ class Sent:
     holdout_labels: list[Label]
 
 
-@dataclass(kw_only=True)
-class Past:
-    """What earlier rounds have left."""
-
-    samples: list[Sample] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
-
-
 def run_akd(pair: str, plans: Sequence[Plan], values: Sequence[str]) -> dict[str, Any]:
     """One row for each plan and each combination of the settings that `values` name (`expand`):
     accuracies before, after and of the teacher; seconds of each round.
@@ -117,7 +109,8 @@ def _row(
     before: Mapping[str, float],
     above: Mapping[str, float],
 ) -> dict[str, Any]:
-    adapter, past, seconds = models.initial, Past(), []
+    adapter, seconds = models.initial, []
+    past: list[Sent] = []
     numbers: dict[str, float] = {}
     for number, part in enumerate(parts):
         sent = first if number == 0 else send(models, part, plan, number)
@@ -125,8 +118,7 @@ def _row(
         adapter, numbers = one_round(models, sent, past, adapter, settings, plan.seed + number)
         seconds.append(time.perf_counter() - started)
         slots.write(models.student.model, adapter)
-        past.samples += sent.train
-        past.labels += sent.train_labels
+        past.append(sent)
     after = {name: accuracy(models.student, seen) for name, seen in tests.items()}
     name = plan.domain
     gap = above[name] - before[name]
@@ -148,7 +140,7 @@ def _row(
 def one_round(
     models: Models,
     sent: Sent,
-    past: Past,
+    past: Sequence[Sent],
     start: Adapter,
     settings: Mapping[str, object],
     seed: int,
@@ -160,8 +152,8 @@ def one_round(
         start=start,
         samples=sent.train,
         labels=sent.train_labels,
-        rehearsal=past.samples,
-        rehearsal_labels=past.labels,
+        rehearsal=[sample for each in past for sample in each.train],
+        rehearsal_labels=[label for each in past for label in each.train_labels],
         settings=dict(settings),
     )
     found = trainer.distil(job, models, lambda _: None)

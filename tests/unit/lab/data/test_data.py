@@ -21,19 +21,12 @@ def test_parts_are_disjoint_and_cover_the_data_set() -> None:
     parts = [set(image_ids(part)) for part in Part]
     assert [len(part) for part in parts] == [3000, 300, 700, 1000]
     assert set.union(*parts) == set(range(5000))
-
-
-def test_the_data_set_is_whole() -> None:
     assert sum(1 for part in Part for _ in examples(part)) == 48_248
 
 
-def test_pictures_are_small_and_coloured() -> None:
+def test_pictures_are_small_and_coloured_and_facts_agree_with_the_answers() -> None:
     for part in Part:
         assert read_picture(image_ids(part)[0]).shape == (64, 64, 3)
-
-
-def test_facts_agree_with_the_answers() -> None:
-    for part in Part:
         for example in islice(examples(part), 200):
             facts = facts_of(example.image_id)
             if example.question.startswith("what"):

@@ -32,14 +32,10 @@ def test_a_stream_shows_stream_views_and_a_test_shows_test_views() -> None:
     assert max(streamed) < view_of(Use.TEST, 0) <= min(tested)
 
 
-def test_a_thing_that_comes_again_looks_new() -> None:
+def test_a_thing_that_comes_again_looks_new_and_its_questions_come_apart() -> None:
     events = list(stream(SEGMENTS[1:2]))
     views = {(event.concept.code, event.view) for event in events}
     assert len(views) > 2 * len(concepts(Role.SEEN))
-
-
-def test_questions_of_one_picture_do_not_come_in_a_row() -> None:
-    events = list(stream(SEGMENTS[1:2]))
     rows_in_a_row = sum(a.file == b.file for a, b in pairwise(events))
     assert rows_in_a_row < 0.02 * len(events)
 
