@@ -247,7 +247,7 @@ def test_wrong_arguments_are_named(pairs: tuple[Pair, Pair], fp32: OnnxRuntime) 
     with pytest.raises(ConfigError, match="passes"):
         fp32.mutual_information(ASKED[0].text, answer, passes=0, seed=0)
     with pytest.raises(DataError, match="shorter"):
-        fp32.answer([Question(image=random_image(0), text="is it red? " * 60)])
+        fp32.answer([Question(image=random_image(0), text="is it red? " * 200)])
     with fp32.trial(fp32.adapter()) as candidate:
         assert candidate.version == -1
     with pytest.raises(UpdateError, match="over"):
