@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,21 +89,29 @@ def test_a_finished_download_is_not_paid_twice(
     assert len(cloud.fetch_offsets) == 1
 
 
-def test_breaks_are_resumed_by_offset(cloud: FakeCloud, make_downlink: MakeDownlink) -> None:
-    cloud.fetches.extend(
-        [FetchPlan(break_at=2), FetchPlan(corrupt_at=1), FetchPlan(end_at=3), FetchPlan(skip_at=1)]
-    )
-    assert fetch(make_downlink()) == BLOB
-    # What came before the break, the broken chunk, the early end and the gap is kept.
-    assert cloud.fetch_offsets == [0, 2_000, 3_000, 6_000, 7_000]
+BREAKS = [
+    FetchPlan(break_at=2), FetchPlan(corrupt_at=1), FetchPlan(end_at=3), FetchPlan(skip_at=1)
+]  # fmt: skip
+REFUSED = [FetchPlan(break_at=2), FetchPlan(abort=Reason.OFFSET_INVALID)]
 
 
-def test_a_stalled_stream_ends_by_its_deadline(
-    cloud: FakeCloud, make_downlink: MakeDownlink
+@pytest.mark.parametrize(
+    ("plans", "offsets"),
+    [
+        # What came before the break, the broken chunk, the early end and the gap is kept.
+        (BREAKS, [0, 2_000, 3_000, 6_000, 7_000]),
+        ([FetchPlan(stall_at=4)], [0, 4_000]),  # ends by its deadline
+        (REFUSED, [0, 2_000, 0]),  # an offset refused begins again
+        ([FetchPlan(break_at=1)] * 9, range(0, 10_000, 1_000)),  # progress renews the tries
+    ],
+)
+def test_breaks_are_resumed_by_offset(
+    cloud: FakeCloud, make_downlink: MakeDownlink, plans: list[FetchPlan], offsets: Sequence[int]
 ) -> None:
-    cloud.fetches.append(FetchPlan(stall_at=4))
-    assert fetch(make_downlink(fetch_timeout_s=0.5)) == BLOB
-    assert cloud.fetch_offsets == [0, 4_000]
+    cloud.fetches.extend(plans)
+    timeout_s = 60.0 if plans[0].stall_at is None else 0.5
+    assert fetch(make_downlink(fetch_timeout_s=timeout_s)) == BLOB
+    assert cloud.fetch_offsets == list(offsets)
 
 
 def test_gives_up_after_tries_that_bring_nothing(
@@ -126,12 +134,6 @@ def test_waits_grow_and_begin_anew_with_progress(
     limits = [1.0, 2.0, 4.0, 1.0]
     assert len(clock.waits) == 4
     assert all(0.0 <= wait <= limit for wait, limit in zip(clock.waits, limits, strict=True))
-
-
-def test_progress_renews_the_tries(cloud: FakeCloud, make_downlink: MakeDownlink) -> None:
-    cloud.fetches.extend([FetchPlan(break_at=1)] * 9)
-    assert fetch(make_downlink()) == BLOB
-    assert len(cloud.fetch_offsets) == 10
 
 
 def test_a_partial_file_survives_a_restart(cloud: FakeCloud, make_downlink: MakeDownlink) -> None:
@@ -179,12 +181,6 @@ def test_a_blob_no_longer_offered_is_said_at_once(
         fetch(make_downlink())
     assert caught.value.reason is Reason.BLOB_UNKNOWN
     assert len(cloud.fetch_offsets) == 1
-
-
-def test_an_offset_refused_begins_again(cloud: FakeCloud, make_downlink: MakeDownlink) -> None:
-    cloud.fetches.extend([FetchPlan(break_at=2), FetchPlan(abort=Reason.OFFSET_INVALID)])
-    assert fetch(make_downlink()) == BLOB
-    assert cloud.fetch_offsets == [0, 2_000, 0]
 
 
 def test_other_downloads_do_not_pile_up(

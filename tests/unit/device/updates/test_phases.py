@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from driftline_device.updates import phases
 from driftline_device.updates.phases import Phase, UpdateState
 from driftline_shared.errors import Reason
-from driftline_shared.status import UpdateOutcome
 
 
 class KilledError(Exception):
@@ -146,26 +145,31 @@ TestDevice = Device.TestCase
 TestDevice.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
-def test_a_stop_while_probing_fails_the_version() -> None:
-    state = UpdateState(phase=Phase.PROBING, version=3, target=4)
-    found = phases.restart(state, pointer=3, failed={})
-    assert found.fail == 4
-    assert found.state.phase is Phase.FAILED
-    assert found.state.reports[-1].reason == Reason.PROBE_INTERRUPTED
-    assert found.state.reports[-1].outcome is UpdateOutcome.FAILED
-
-
-def test_a_stop_after_the_pointer_is_a_success() -> None:
-    state = UpdateState(phase=Phase.PROBING, version=3, target=4)
-    found = phases.restart(state, pointer=4, failed={})
-    assert (found.fail, found.state.phase, found.state.version) == (None, Phase.ACTIVE, 4)
-    assert found.state.watching
-
-
-@pytest.mark.parametrize("phase", [Phase.FETCHING, Phase.VERIFIED, Phase.STAGED])
-def test_a_stop_before_the_probe_begins_again(phase: Phase) -> None:
-    found = phases.restart(UpdateState(phase=phase, version=3, target=4), pointer=3, failed={})
-    assert (found.fail, found.state.phase) == (None, Phase.IDLE)
+@pytest.mark.parametrize(
+    ("phase", "pointer", "fail", "after", "reports"),
+    [
+        (Phase.FETCHING, 3, None, Phase.IDLE, []),
+        (Phase.VERIFIED, 3, None, Phase.IDLE, []),
+        (Phase.STAGED, 3, None, Phase.IDLE, []),
+        (Phase.PROBING, 3, 4, Phase.FAILED, [(4, "failed", Reason.PROBE_INTERRUPTED)]),
+        (Phase.PROBING, 4, None, Phase.ACTIVE, [(4, "applied", Reason.APPLIED)]),
+        (Phase.IDLE, 7, None, Phase.ACTIVE, []),  # the state file is older: the pointer is right
+        (Phase.IDLE, 2, None, Phase.ROLLED_BACK, [(3, "rolled_back", Reason.SLOT_CORRUPT)]),
+    ],
+)
+def test_a_start_settles_what_was_under_way(
+    phase: Phase,
+    pointer: int,
+    fail: int | None,
+    after: Phase,
+    reports: list[tuple[int, str, Reason]],
+) -> None:
+    state = UpdateState(phase=phase, version=3, target=4)
+    found = phases.restart(state, pointer=pointer, failed={})
+    assert (found.fail, found.roll_back, found.state.phase) == (fail, None, after)
+    assert found.state.version == pointer
+    assert found.state.watching is (phase is Phase.PROBING and after is Phase.ACTIVE)
+    assert [(each.version, each.outcome, each.reason) for each in found.state.reports] == reports
 
 
 def test_a_new_version_that_keeps_killing_the_device_is_left() -> None:
@@ -176,20 +180,6 @@ def test_a_new_version_that_keeps_killing_the_device_is_left() -> None:
         state = found.state
     found = phases.restart(state, pointer=4, failed={})
     assert (found.fail, found.roll_back) == (4, Reason.WATCH_ERRORS)
-
-
-def test_a_lost_state_file_believes_the_pointer() -> None:
-    found = phases.restart(UpdateState(), pointer=7, failed={})
-    assert (found.state.version, found.state.phase) == (7, Phase.ACTIVE)
-    assert found.state.reports == ()
-
-
-def test_a_broken_slot_is_reported_as_a_roll_back() -> None:
-    state = UpdateState(phase=Phase.ACTIVE, version=7, target=7)
-    found = phases.restart(state, pointer=5, failed={})
-    report = found.state.reports[-1]
-    assert (found.state.version, report.version, report.reason) == (5, 7, Reason.SLOT_CORRUPT)
-    assert found.fail is None
 
 
 def test_wrong_orders_are_refused() -> None:
