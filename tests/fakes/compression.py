@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
+from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow, TowerTokens
@@ -69,18 +69,23 @@ def tower_tokens(values: Tensor, grid: Grid, **read: Tensor) -> TowerTokens:
     )
 
 
-def random_llama(facts: ModelFacts, seed: int, *, std: float = 0.3) -> LlamaModel:
+def sizes_of(facts: ModelFacts) -> dict[str, Any]:
+    """Of a decoder's configuration in transformers."""
+    return {
+        "vocab_size": facts.vocabulary,
+        "hidden_size": facts.width,
+        "intermediate_size": facts.inner,
+        "num_hidden_layers": facts.num_layers,
+        "num_attention_heads": facts.num_heads,
+        "num_key_value_heads": facts.num_key_heads,
+    }
+
+
+def random_llama(facts: ModelFacts, seed: int, *, std: float = 0.3, qwen2: bool = False) -> Any:
     """A decoder as `facts` say, every weight drawn anew."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=facts.vocabulary,
-        hidden_size=facts.width,
-        intermediate_size=facts.inner,
-        num_hidden_layers=facts.num_layers,
-        num_attention_heads=facts.num_heads,
-        num_key_value_heads=facts.num_key_heads,
-    )
-    model = LlamaModel(config)
+    sizes = sizes_of(facts)
+    model = Qwen2Model(Qwen2Config(**sizes)) if qwen2 else LlamaModel(LlamaConfig(**sizes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=std)
     return model.eval()

@@ -11,7 +11,6 @@ from driftline_shared.models.compression.compressor import (
     Compression,
     Options,
     TokenCompressor,
-    kept_count,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow
 from driftline_shared.models.families.base import FamilyModel
@@ -32,7 +31,7 @@ class RandomCompressor(TokenCompressor):
         """The row without the tokens that were not drawn."""
         num = len(row.visual)
         order = torch.randperm(num, generator=self.generator)
-        return row.keep_visual(order[: kept_count(self.options.keep, num)].to(row.kind.device))
+        return row.keep_visual(order[: self.num_kept(num)].to(row.kind.device))
 
 
 def do_nothing(model: FamilyModel) -> CompressedModel:

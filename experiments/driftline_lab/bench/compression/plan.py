@@ -39,7 +39,7 @@ def cells(methods: str, budgets: Sequence[float], *, videos: bool) -> list[Cell]
     options name `keep`. Raises ConfigError for a name that is unknown.
     """
     found: list[Cell] = []
-    names = methods.split(",") if methods else _suitable(videos)
+    names = methods.split(",") if methods else suitable(videos)
     for entry in names:
         name, options = _parsed(entry.strip())
         if name not in METHODS:
@@ -63,10 +63,9 @@ def parse_budgets(text: str) -> list[float]:
     return sorted({share for share in shares if share < 1}, reverse=True)
 
 
-def _suitable(videos: bool) -> list[str]:
-    return [
-        name for name, method in METHODS.items() if (method.videos if videos else method.images)
-    ]
+def suitable(videos: bool) -> list[str]:
+    """Methods that read clips (`videos`), or pictures."""
+    return [name for name, each in METHODS.items() if (each.videos if videos else each.images)]
 
 
 def _parsed(entry: str) -> tuple[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ from rich.progress import track
 
 from driftline_lab.bench.compression.answering import Reading, read
 from driftline_lab.bench.compression.control import DRIVER, do_nothing
-from driftline_lab.bench.compression.plan import Cell, cells
+from driftline_lab.bench.compression.plan import Cell, cells, suitable
 from driftline_lab.bench.compression.rows import BASELINE, markdown
 from driftline_lab.bench.compression.smollm2_models import CLIP, PICTURE, QUESTION, Layout
 from driftline_lab.bench.compression.stopwatch import Stopwatch, watched, watched_parts
@@ -79,13 +79,9 @@ def run_speed(
 
 def _planned(layout: Layout, methods: str, keep: float) -> list[Cell]:
     """Methods that read such pictures. Weights that would have to be trained there are none."""
-    planned = cells(methods, [keep], videos=layout.reads_clips)
-    return [
-        cell
-        for cell in planned
-        if not METHODS[cell.method].trained
-        and (METHODS[cell.method].videos if layout.reads_clips else METHODS[cell.method].images)
-    ]
+    videos = layout.reads_clips
+    fitting = [name for name in suitable(videos) if not METHODS[name].trained]
+    return [cell for cell in cells(methods, [keep], videos=videos) if cell.method in fitting]
 
 
 def _measure(

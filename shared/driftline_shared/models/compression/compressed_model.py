@@ -148,7 +148,13 @@ class CompressedModel(WrappedModel):
             said = self._say(compressor, prefilled, number, max_new_tokens, on_token)
             steps.append(said[0])
             scores.append(said[1])
-            reports.append(_report(prefilled))
+            reports.append(
+                RowReport(
+                    survivors=prefilled.survivors.cpu().numpy().astype(np.int64),
+                    layers=tuple(prefilled.layers),
+                    prefix=tuple(prefilled.prefix),
+                )
+            )
         end = float(self.base.end_ids()[0])
         padded = torch.nn.utils.rnn.pad_sequence
         generated = self.base.generated(
@@ -213,7 +219,9 @@ class CompressedModel(WrappedModel):
 
 def facts_of(model: FamilyModel) -> ModelFacts:
     """What methods may know about a model. Raises PairError as `Decoder` does."""
-    config = Decoder(model.language).config
+    config, whole = Decoder(model.language).config, model.net.config
+    layers = getattr(whole, "vision_feature_layer", -1)
+    num_read = 1 if isinstance(layers, int) else len(layers)
     heads = int(config.num_attention_heads)
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return ModelFacts(
@@ -224,23 +232,8 @@ def facts_of(model: FamilyModel) -> ModelFacts:
         width=int(config.hidden_size),
         inner=int(config.intermediate_size),
         vocabulary=model.vocab_size,
-        tower_width=_tower_width(model),
+        tower_width=int(whole.vision_config.hidden_size) * num_read,
         grid=model.grid,
-        tower_blocks=num_blocks(model.net.config),
-        tower_heads=int(getattr(model.net.config.vision_config, "num_attention_heads", 1)),
-    )
-
-
-def _tower_width(model: FamilyModel) -> int:
-    """Channels of one tower token."""
-    config = model.net.config
-    layers = getattr(config, "vision_feature_layer", -1)
-    return int(config.vision_config.hidden_size) * (1 if isinstance(layers, int) else len(layers))
-
-
-def _report(prefilled: Prefilled) -> RowReport:
-    return RowReport(
-        survivors=prefilled.survivors.cpu().numpy().astype(np.int64),
-        layers=tuple(prefilled.layers),
-        prefix=tuple(prefilled.prefix),
+        tower_blocks=num_blocks(whole),
+        tower_heads=int(getattr(whole.vision_config, "num_attention_heads", 1)),
     )

@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    LlamaConfig,
-    LlamaModel,
-    MistralConfig,
-    MistralModel,
-    Qwen2Config,
-    Qwen2Model,
-)
+from transformers import MistralConfig, MistralModel, Qwen2Config, Qwen2Model
 
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.compression.compressor import (
@@ -29,18 +22,9 @@ from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
-from tests.fakes.compression import clip_kinds, some_facts, some_row
+from tests.fakes.compression import clip_kinds, random_llama, sizes_of, some_facts, some_row
 
 WIDTH, LAYERS, CELLS = 32, 4, 6
-SIZES: dict[str, Any] = {
-    "vocab_size": 40,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
 FACTS = some_facts(
     Grid(rows=2, cols=3), num_layers=LAYERS, num_heads=4, num_key_heads=2, width=WIDTH, inner=48
 )
@@ -50,15 +34,7 @@ KINDS = clip_kinds(FACTS.grid, 3, 4)
 @pytest.fixture(params=["llama", "qwen2"])
 def language(request: pytest.FixtureRequest) -> Any:
     """A random decoder with fewer key heads than heads, and biases where the library has them."""
-    torch.manual_seed(3)
-    model: Any
-    if request.param == "llama":
-        model = LlamaModel(LlamaConfig(**SIZES))
-    else:
-        model = Qwen2Model(Qwen2Config(**SIZES))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    return random_llama(FACTS, 3, qwen2=request.param == "qwen2")
 
 
 def _row(seed: int = 0, gaps: bool = True) -> TokenRow:
@@ -361,8 +337,8 @@ def test_rows_of_several_axes_are_refused(language: Any) -> None:
 
 def test_other_decoders_are_refused() -> None:
     with pytest.raises(PairError, match="this pair's is 'mistral'"):
-        Decoder(MistralModel(MistralConfig(**SIZES)))
-    sliding = Qwen2Config(**SIZES, use_sliding_window=True, max_window_layers=1)
+        Decoder(MistralModel(MistralConfig(**sizes_of(FACTS))))
+    sliding = Qwen2Config(**sizes_of(FACTS), use_sliding_window=True, max_window_layers=1)
     with pytest.raises(PairError, match="qwen2 has sliding_attention"):
         Decoder(Qwen2Model(sliding))
 

@@ -16,24 +16,16 @@ from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressor import LayerCount, ModelFacts
 from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import sizes_of, some_facts
 
 TEXT, VISUAL = 95, 576
 
 
 def _facts(**changes: int) -> ModelFacts:
     """LLaMA-7B."""
-    known: dict[str, Any] = {
-        "num_layers": 32,
-        "num_heads": 32,
-        "num_key_heads": 32,
-        "head_width": 128,
-        "width": 4096,
-        "inner": 11_008,
-        "vocabulary": 32_000,
-        "tower_width": 1024,
-        "grid": Grid(rows=24, cols=24),
-    }
-    return ModelFacts(**known | changes)
+    heads = {"num_layers": 32, "num_heads": 32, "num_key_heads": 32, "head_width": 128}
+    widths = {"width": 4096, "inner": 11_008, "vocabulary": 32_000, "tower_width": 1024}
+    return some_facts(Grid(rows=24, cols=24), **heads | widths | changes)
 
 
 def _layers(counts: Sequence[int]) -> list[LayerCount]:
@@ -69,33 +61,7 @@ def test_a_decoding_step_of_llama_7b() -> None:
         assert found == layers + flops.head_flops(facts)
 
 
-@pytest.mark.parametrize(
-    ("visual", "percent"),
-    [
-        ([576] * 2 + [288] * 30, 59.2),
-        ([576] * 3 + [288] * 29, 60.5),
-        ([576] * 2 + [144] * 30, 39.1),
-        ([576] * 15 + [0] * 17, 54.2),
-        ([576] * 20 + [0] * 12, 67.7),
-        ([576] * 26 + [0] * 6, 83.8),
-    ],
-    ids=["fastv-2-50", "fastv-3-50", "fastv-2-75", "vtw-15", "vtw-20", "vtw-26"],
-)
-def test_shares_that_stay_with_one_cut(visual: Sequence[int], percent: float) -> None:
-    assert _share(visual) == pytest.approx(percent, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("kept", "percent"),
-    [
-        ((300, 200, 110), 44.4),
-        ((303, 110, 36), 35.4),
-        ((238, 48, 26), 30.8),
-        ((66, 30, 17), 26.1),
-    ],
-    ids=["192", "128", "96", "64"],
-)
-def test_shares_of_the_presets_of_sparsevlm(kept: Sequence[int], percent: float) -> None:
+def _sparsevlm(*kept: int) -> list[int]:
     """Counts enter a layer; a tenth of 30 % of the deleted tokens comes back, merged."""
     entering, counts = VISUAL, []
     for layer in range(32):
@@ -103,7 +69,26 @@ def test_shares_of_the_presets_of_sparsevlm(kept: Sequence[int], percent: float)
         if layer in (2, 6, 15):
             stay = kept[(2, 6, 15).index(layer)]
             entering = stay + (int(0.3 * (entering - stay)) + 1) // 10 + 1
-    assert _share(counts) == pytest.approx(percent, abs=0.05)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("visual", "percent"),
+    [
+        ([576] * 2 + [288] * 30, 59.2),  # FastV: K = 2, half
+        ([576] * 3 + [288] * 29, 60.5),  # K = 3, half
+        ([576] * 2 + [144] * 30, 39.1),  # K = 2, a quarter
+        ([576] * 15 + [0] * 17, 54.2),  # VTW
+        ([576] * 20 + [0] * 12, 67.7),
+        ([576] * 26 + [0] * 6, 83.8),
+        (_sparsevlm(300, 200, 110), 44.4),  # 192 tokens
+        (_sparsevlm(303, 110, 36), 35.4),  # 128
+        (_sparsevlm(238, 48, 26), 30.8),  # 96
+        (_sparsevlm(66, 30, 17), 26.1),  # 64
+    ],
+)
+def test_shares_that_stay_with_the_published_cuts(visual: Sequence[int], percent: float) -> None:
+    assert _share(visual) == pytest.approx(percent, abs=0.05)
 
 
 def test_the_cache_of_576_tokens_in_half_precision() -> None:
@@ -202,33 +187,23 @@ def test_raters_are_counted_as_torch_counts_them() -> None:
 
 # -- against torch's own counter -----------------------------------------------------------------
 
-_SIZES = {
-    "vocab_size": 128,
-    "hidden_size": 96,
-    "intermediate_size": 160,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-}
+SMALL = some_facts(
+    Grid(rows=24, cols=24),
+    num_layers=3,
+    num_heads=6,
+    head_width=16,
+    width=96,
+    inner=160,
+    vocabulary=128,
+)
 
 
 def _net(kind: str) -> Any:
     torch.manual_seed(0)
+    sizes = sizes_of(SMALL)
     if kind == "llama":
-        return LlamaForCausalLM(LlamaConfig(**_SIZES, attn_implementation="sdpa")).eval()
-    return Qwen2ForCausalLM(Qwen2Config(**_SIZES, attn_implementation="sdpa")).eval()
-
-
-def _small_facts() -> ModelFacts:
-    return _facts(
-        num_layers=3,
-        num_heads=6,
-        num_key_heads=2,
-        head_width=16,
-        width=96,
-        inner=160,
-        vocabulary=128,
-    )
+        return LlamaForCausalLM(LlamaConfig(**sizes, attn_implementation="sdpa")).eval()
+    return Qwen2ForCausalLM(Qwen2Config(**sizes, attn_implementation="sdpa")).eval()
 
 
 def _counted(net: Any, ids: torch.Tensor, **more: Any) -> int:
@@ -242,29 +217,17 @@ def _counted(net: Any, ids: torch.Tensor, **more: Any) -> int:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 @pytest.mark.parametrize("places", [37, 150])
 def test_prefill_is_within_a_hundredth_of_torch_s_count(kind: str, places: int) -> None:
-    facts = _small_facts()
     counted = _counted(_net(kind), torch.arange(places)[None] % 128)
-    found = flops.prefill_flops(facts, flops.whole(facts, places))
+    found = flops.prefill_flops(SMALL, flops.whole(SMALL, places))
     assert found == pytest.approx(counted, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_decoding_is_within_a_hundredth_of_torch_s_count(kind: str) -> None:
-    facts, net = _small_facts(), _net(kind)
+    net = _net(kind)
     cache = DynamicCache(config=net.config)
     _counted(net, torch.arange(50)[None], past_key_values=cache)
     for step in (1, 2):
         counted = _counted(net, torch.tensor([[7]]), past_key_values=cache)
-        found = flops.decode_flops(facts, flops.whole(facts, 50), step)
+        found = flops.decode_flops(SMALL, flops.whole(SMALL, 50), step)
         assert found == pytest.approx(counted, rel=0.01)
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_fewer_queries_than_keys_are_within_a_hundredth_of_torch_s_count(kind: str) -> None:
-    """The second pass of a method that remembers part of a first one."""
-    facts, net = _small_facts(), _net(kind)
-    cache = DynamicCache(config=net.config)
-    _counted(net, torch.arange(40)[None], past_key_values=cache)
-    counted = _counted(net, torch.arange(21)[None], past_key_values=cache)
-    second = [LayerCount(queries=21, keys=61, cached=61, read=61)] * 3
-    assert flops.prefill_flops(facts, second) == pytest.approx(counted, rel=0.01)

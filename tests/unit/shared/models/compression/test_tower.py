@@ -15,9 +15,9 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from driftline_shared.assembly.towers import register_towers
 from driftline_shared.assembly.towers.efficientnet_lite import EfficientNetLiteConfig
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.compressor import (
     Frames,
-    ModelFacts,
     Options,
     TokenCompressor,
     kept_count,
@@ -26,30 +26,16 @@ from driftline_shared.models.compression.methods.prumerge import PrumergeCompres
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
 from driftline_shared.models.compression.rows.rows import BlockTokens, TowerTokens
-from driftline_shared.models.compression.tower import look, question_state
+from driftline_shared.models.compression.tower import Look, look, question_state
 from driftline_shared.models.compression.tower_blocks import outputs_of
 from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
+from tests.fakes.compression import some_facts
 from tests.fakes.families import FAMILIES
 from tests.fakes.tiny_pair import make_tokenizer, text_sizes
 from tests.unit.shared.models.families.test_llava import clip_llava
 
 QUESTION = "what shape is it?"
-
-
-def facts(model: Any) -> ModelFacts:
-    text = model.net.config.get_text_config()
-    return ModelFacts(
-        num_layers=text.num_hidden_layers,
-        num_heads=text.num_attention_heads,
-        num_key_heads=text.num_key_value_heads,
-        head_width=text.hidden_size // text.num_attention_heads,
-        width=text.hidden_size,
-        inner=text.intermediate_size,
-        vocabulary=text.vocab_size,
-        tower_width=model.net.config.vision_config.hidden_size,
-        grid=model.grid,
-    )
 
 
 class Everything(TokenCompressor):
@@ -104,6 +90,25 @@ def picture_for(model: Any, seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def looked(model: Any, kind: type[TokenCompressor], image: Any) -> tuple[Any, Look]:
+    """A fresh compressor, and what it left of an image."""
+    method = kind(Options(), facts_of(model))
+    return method, look(model, method, image, QUESTION)
+
+
+def class_token_llava(folder: Path, layer: int = -2) -> Any:
+    """A LLaVA whose tower has a class token, and three layers."""
+    return load_model(clip_llava(folder / "m", layers=layer), prompt="<image>{question}\n")
+
+
+def with_one_head(model: Any) -> Any:
+    """Its attention maps are then those of heads that are not split."""
+    for block in model.net.model.vision_tower.encoder.layers:
+        block.self_attn.num_heads, block.self_attn.head_dim = 1, 32
+        block.self_attn.scale = 32**-0.5
+    return model
+
+
 def eager(model: Any, pixels: Tensor) -> Any:
     """The tower's own attention maps and hidden states."""
     tower = model.net.model.vision_tower
@@ -118,43 +123,30 @@ def eager(model: Any, pixels: Tensor) -> Any:
 def test_a_look_without_a_method_is_what_the_family_encodes(name: str, tmp_path: Path) -> None:
     model = loaded(name, tmp_path)
     image = picture_for(model)
-    seen = look(model, TokenCompressor(Options(), facts(model)), image, QUESTION)
+    _, seen = looked(model, TokenCompressor, image)
     assert torch.equal(seen.tokens.values, model.encode([image])[0])
     assert seen.tokens.token.tolist() == list(range(model.num_tokens))
     assert seen.extra is None
     assert torch.isfinite(model.project(seen.tokens.values[None])).all()
 
 
-@pytest.mark.parametrize("name", ["llava", "llava_onevision"])
+@pytest.mark.parametrize("name", ["llava", "llava_onevision", "class_token"])
 def test_blocks_without_merging_are_what_the_family_encodes(name: str, tmp_path: Path) -> None:
-    model = loaded(name, tmp_path)
+    """Up to the layer that the family reads, the second of three where there is a class token."""
+    model = class_token_llava(tmp_path) if name == "class_token" else loaded(name, tmp_path)
     image = picture_for(model)
-    method = Blockwise(Options(), facts(model))
-    seen = look(model, method, image, QUESTION)
+    method, seen = looked(model, Blockwise, image)
     torch.testing.assert_close(seen.tokens.values, model.encode([image])[0], atol=1e-5, rtol=1e-5)
     assert seen.tokens.token.tolist() == list(range(model.num_tokens))
     assert method.calls == 2 * len(model.views([image]))
 
 
-def test_blocks_end_at_the_layer_the_family_reads(tmp_path: Path) -> None:
-    model: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}\n")
-    image = picture_for(model)
-    method = Blockwise(Options(), facts(model))
-    seen = look(model, method, image, QUESTION)
-    torch.testing.assert_close(seen.tokens.values, model.encode([image])[0], atol=1e-5, rtol=1e-5)
-    assert method.calls == 2
-
-
 def test_a_class_token_says_what_it_attends_to(tmp_path: Path) -> None:
     """With one head the row is the tower's own; the class token is no visual token."""
-    model: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}\n")
+    model = with_one_head(class_token_llava(tmp_path))
     image = picture_for(model)
-    for block in model.net.model.vision_tower.encoder.layers:
-        block.self_attn.num_heads, block.self_attn.head_dim = 1, 32
-        block.self_attn.scale = 32**-0.5
     read = eager(model, model.views([image]))
-    method = Everything(Options(), facts(model))
-    look(model, method, image, QUESTION)
+    method, _ = looked(model, Everything, image)
     assert method.seen.attention is not None and method.seen.keys is not None
     torch.testing.assert_close(method.seen.attention, read.attentions[-1][0, 0, 0, 1:])
     hidden = read.hidden_states
@@ -168,14 +160,10 @@ def test_a_class_token_says_what_it_attends_to(tmp_path: Path) -> None:
 
 
 def test_without_a_class_token_all_tokens_are_asked(tmp_path: Path) -> None:
-    model = loaded("llava_onevision_video", tmp_path)
+    model = with_one_head(loaded("llava_onevision_video", tmp_path))
     clip = picture_for(model)
-    for block in model.net.model.vision_tower.encoder.layers:
-        block.self_attn.num_heads, block.self_attn.head_dim = 1, 32
-        block.self_attn.scale = 32**-0.5
     read = eager(model, model.views([clip]))
-    method = Everything(Options(), facts(model))
-    look(model, method, clip, QUESTION)
+    method, _ = looked(model, Everything, clip)
     patches = read.attentions[-1][:, 0].mean(dim=1)  # (F, P)
     cells = model.net.model.apply_pooling(patches[:, :, None])[:, :, 0].flatten()
     torch.testing.assert_close(method.seen.attention, cells)
@@ -197,17 +185,16 @@ class FasterVlm(TokenCompressor):
 
 @pytest.mark.parametrize("layer", [-1, -2])
 def test_heads_are_told_apart_in_the_layer_that_made_the_tokens(layer: int, tmp_path: Path) -> None:
-    model: Any = load_model(clip_llava(tmp_path / "m", layers=layer), prompt="<image>{question}\n")
+    model = class_token_llava(tmp_path, layer)
     image = picture_for(model)
     read = eager(model, model.views([image]))
-    method = Everything(Options(), facts(model))
-    look(model, method, image, QUESTION)
+    method, _ = looked(model, Everything, image)
     wanted = read.attentions[layer][0, :, 0, 1:]  # (H, P)
     torch.testing.assert_close(method.seen.head_attention, wanted.T)
     block = model.net.model.vision_tower.encoder.layers[layer]
     keys = block.self_attn.k_proj(block.layer_norm1(read.hidden_states[layer - 1]))[0, 1:]
     torch.testing.assert_close(method.seen.head_keys, keys)
-    seen = look(model, FasterVlm(Options(keep=0.5), facts(model)), image, QUESTION).tokens
+    seen = look(model, FasterVlm(Options(keep=0.5), facts_of(model)), image, QUESTION).tokens
     best = wanted.mean(dim=0).topk(model.num_tokens // 2).indices
     assert seen.token.tolist() == best.sort().values.tolist()
 
@@ -215,8 +202,7 @@ def test_heads_are_told_apart_in_the_layer_that_made_the_tokens(layer: int, tmp_
 def test_heads_of_a_tower_without_a_class_token_are_means_over_all(tmp_path: Path) -> None:
     model = loaded("llava_onevision_video", tmp_path)
     clip = picture_for(model)
-    method = Everything(Options(), facts(model))
-    look(model, method, clip, QUESTION)
+    method, _ = looked(model, Everything, clip)
     patches = eager(model, model.views([clip])).attentions[-1].mean(dim=2).transpose(1, 2)
     cells = model.net.model.apply_pooling(patches).flatten(0, 1)
     torch.testing.assert_close(method.seen.head_attention, cells)
@@ -224,8 +210,7 @@ def test_heads_of_a_tower_without_a_class_token_are_means_over_all(tmp_path: Pat
 
 def test_the_question_is_read_alone(tmp_path: Path) -> None:
     model = loaded("llava", tmp_path)
-    method = Everything(Options(), facts(model))
-    look(model, method, picture_for(model), QUESTION)
+    method, _ = looked(model, Everything, picture_for(model))
     ids = torch.tensor([model.tokenizer(QUESTION)["input_ids"]])
     alone = model.net.model.language_model(input_ids=ids).last_hidden_state[0, -1]
     torch.testing.assert_close(method.asked, alone)
@@ -235,7 +220,7 @@ def test_the_question_is_read_alone(tmp_path: Path) -> None:
 def test_kept_frames_keep_their_tokens_and_extra_pictures_are_like_frames(tmp_path: Path) -> None:
     model = loaded("llava_onevision_video", tmp_path)
     clip = picture_for(model)
-    seen = look(model, Chooser(Options(), facts(model)), clip, QUESTION)
+    seen = look(model, Chooser(Options(), facts_of(model)), clip, QUESTION)
     whole = model.encode([clip])[0]
     cells = model.grid.rows * model.grid.cols
     kept = [*range(cells), *range(2 * cells, 3 * cells)]
@@ -245,7 +230,7 @@ def test_kept_frames_keep_their_tokens_and_extra_pictures_are_like_frames(tmp_pa
     wanted = torch.cat([whole[cells : 2 * cells], whole[:cells]])
     torch.testing.assert_close(seen.extra, wanted)
     with pytest.raises(DataError, match="2 frames"):
-        look(model, Chooser(Options(), facts(model)), clip[:2], QUESTION)
+        look(model, Chooser(Options(), facts_of(model)), clip[:2], QUESTION)
 
 
 def test_hooks_are_gone_even_after_an_error() -> None:
@@ -279,7 +264,7 @@ def efficientnet_llava(folder: Path) -> Any:
 
 def test_feature_maps_have_no_attention_keys_layers_or_blocks(tmp_path: Path) -> None:
     model = efficientnet_llava(tmp_path / "m")
-    image, known = picture_for(model), facts(model)
+    image, known = picture_for(model), facts_of(model)
     for method, options, what in (
         (PrumergeCompressor, PrumergeOptions(), "Prumerge .* efficientnet_lite, .* attention"),
         (QueccCompressor, QueccOptions(), "Quecc .* efficientnet_lite, .* several layers"),
@@ -297,19 +282,9 @@ def test_feature_maps_have_no_attention_keys_layers_or_blocks(tmp_path: Path) ->
 def test_what_a_tower_lacks_is_named(tmp_path: Path) -> None:
     clips = loaded("llava_onevision_video", tmp_path)
     with pytest.raises(ConfigError, match=r"Blockwise .* siglip_vision_model.* four"):
-        look(clips, Blockwise(Options(), facts(clips)), picture_for(clips), QUESTION)
+        look(clips, Blockwise(Options(), facts_of(clips)), picture_for(clips), QUESTION)
     other = loaded("smolvlm", tmp_path)
-    lists = ModelFacts(
-        num_layers=1,
-        num_heads=1,
-        num_key_heads=1,
-        head_width=1,
-        width=1,
-        inner=1,
-        vocabulary=1,
-        tower_width=1,
-        grid=Grid(rows=1, cols=1),
-    )
+    lists = some_facts(Grid(rows=1, cols=1))
     image = np.zeros((16, 32, 3), dtype=np.uint8)
     with pytest.raises(ConfigError, match=r"Everything reads attention, .*layers .* smolvlm"):
         look(other, Everything(Options(), lists), image, QUESTION)

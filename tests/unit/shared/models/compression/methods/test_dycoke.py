@@ -151,15 +151,6 @@ def test_stage_2_equals_the_steps_written_out(seed: int, prune: float) -> None:
     assert [each.read for each in schedule] == [len(row)] * 3 + [len(read[0])] * 3
 
 
-def test_keep_all_changes_nothing() -> None:
-    row = _row(1, 8)
-    compressor = DyCokeCompressor(DyCokeOptions(keep=1.0, merge=0.9, prune=0.9), _facts(), None)
-    assert compressor.on_embeds(row) is row
-    assert not any(compressor.decode_row_before(layer) for layer in range(6))
-    assert compressor.on_decode(0, 5, row, None) is None
-    assert {(each.cached, each.read) for each in compressor.schedule(TEXT, 120, 1)} == {(128, 128)}
-
-
 @pytest.mark.parametrize(("depth", "layer"), [(28, 3), (4, 3), (3, 2), (2, 1)])
 def test_the_layer_never_lies_past_the_last(depth: int, layer: int) -> None:
     compressor = DyCokeCompressor(DyCokeOptions(), _facts(depth), None)

@@ -41,14 +41,23 @@ def test_a_row_without_an_image_stays_whole(name: str) -> None:
     assert {(each.queries, each.read) for each in method.schedule(7, 0)} == {(7, 7)}
 
 
-@pytest.mark.parametrize("name", [*IN_ROW, "fastv", "ts_llava", "vtw"])
-def test_keeping_all_changes_nothing(name: str) -> None:
-    row, method = some_row(clip_kinds(GRID, 3, 4), GRID), made(name, keep=1.0)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[(name, {}) for name in (*IN_ROW, "fastv", "ts_llava", "vtw")],
+        ("dycoke", {"merge": 0.9, "prune": 0.9}),
+        ("sparsevlm", {"counts": "rank"}),
+        ("sparsevlm", {"shares": (0.5, 0.2, 0.1)}),
+    ],
+)
+def test_keeping_all_changes_nothing(name: str, options: dict[str, Any]) -> None:
+    row, method = some_row(clip_kinds(GRID, 3, 4), GRID), made(name, keep=1.0, **options)
     assert method.on_embeds(row) is row
     for layer in range(6):
         assert method.rows_before(layer, row) is None
         assert method.route(layer, row) is None
         assert not method.decode_row_before(layer)
+        assert method.on_decode(0, layer, row, None) is None
     assert {(each.queries, each.cached) for each in method.schedule(7, 60, 1)} == {(68, 68)}
 
 

@@ -79,31 +79,6 @@ def test_places_and_gates_are_those_of_the_steps(
     assert method.route(0, row) is None
 
 
-def test_the_gate_brings_a_gradient_to_the_router() -> None:
-    weights = {"router.1": torch.randn(WIDTH, requires_grad=True), "bias.1": torch.zeros(1)}
-    method = configured("mod", {"layers": [1]}, facts(), weights).row()
-    found = method.route(1, clip_row(0, (10, 10, 10)))
-    assert found is not None
-    found.gate.sum().backward()
-    gradient = weights["router.1"].grad
-    assert gradient is not None
-    assert float(gradient.abs().sum()) > 0
-
-
-def test_counts_are_what_is_routed() -> None:
-    row = clip_row(1, (10, 10, 10))
-    compression = configured("mod", {"keep": 0.25, "layers": [1, 4]}, facts())
-    weights = compression.kind.fresh_weights(compression.options, facts(), 0)
-    method = configured("mod", {"keep": 0.25, "layers": [1, 4]}, facts(), weights).row()
-    num_text, num_visual = len(row.text), len(row.visual)
-    counts = method.schedule(num_text, num_visual, len(row) - num_text - num_visual)
-    for layer, count in enumerate(counts):
-        found = method.route(layer, row)
-        expected = len(row) if found is None else len(found.places)
-        assert count.queries == count.keys == count.cached == count.read == expected
-    assert counts[1].queries == num_text + 3 + 3 * 2
-
-
 @pytest.mark.parametrize(
     ("num_layers", "expected"),
     [(1, (0,)), (2, (0,)), (3, (0,)), (4, (0, 2)), (32, tuple(range(0, 31, 2)))],

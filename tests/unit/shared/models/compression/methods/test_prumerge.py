@@ -12,20 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.compressor import kept_count
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
 from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
-from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import some_facts, tower_tokens
 from tests.unit.shared.models.compression.test_tower import (
     QUESTION,
-    facts,
+    class_token_llava,
     loaded,
     picture_for,
 )
-from tests.unit.shared.models.families.test_llava import clip_llava
 
 
 def drawn(seed: int, grid: Grid) -> TowerTokens:
@@ -196,19 +195,19 @@ def test_gradients_reach_the_tokens() -> None:
 
 
 def test_real_towers_with_and_without_a_class_token(tmp_path: Path) -> None:
-    with_class: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}")
+    with_class = class_token_llava(tmp_path)
     for model in (with_class, loaded("llava_onevision", tmp_path)):
         image = picture_for(model)
-        method = PrumergeCompressor(PrumergeOptions(keep=0.25), facts(model))
+        method = PrumergeCompressor(PrumergeOptions(keep=0.25), facts_of(model))
         seen = look(model, method, image, QUESTION).tokens
         assert len(seen.token) == kept_count(0.25, model.num_tokens)
         assert float(seen.size.sum()) == model.num_tokens
-        all_kept = PrumergeCompressor(PrumergeOptions(keep=1.0, adaptive=True), facts(model))
+        all_kept = PrumergeCompressor(PrumergeOptions(keep=1.0, adaptive=True), facts_of(model))
         same = look(model, all_kept, image, QUESTION).tokens
         assert torch.equal(same.values, model.encode([image])[0])
     clips = loaded("llava_onevision_video", tmp_path)
     clip = picture_for(clips)
-    half = PrumergeCompressor(PrumergeOptions(keep=0.5), facts(clips))
+    half = PrumergeCompressor(PrumergeOptions(keep=0.5), facts_of(clips))
     seen = look(clips, half, clip, QUESTION).tokens
     assert len(seen.token) == kept_count(0.5, clips.num_tokens)
     places = clips.encode([clip])[0][seen.token][:, -2:]

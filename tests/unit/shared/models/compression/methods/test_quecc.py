@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.methods.quecc import (
     QueccCompressor,
@@ -21,12 +22,7 @@ from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import some_facts, tower_tokens
-from tests.unit.shared.models.compression.test_tower import (
-    QUESTION,
-    facts,
-    loaded,
-    picture_for,
-)
+from tests.unit.shared.models.compression.test_tower import QUESTION, loaded, picture_for
 
 WIDTH, LANGUAGE = 16, 24
 
@@ -183,7 +179,7 @@ def test_grids_without_such_windows_are_refused() -> None:
 
 def test_a_real_model_and_weights_that_do_not_fit(tmp_path: Path) -> None:
     model = loaded("llava", tmp_path)
-    image, known = picture_for(model), facts(model)
+    image, known = picture_for(model), facts_of(model)
     options = QueccOptions(keep=0.25)
     weights = QueccCompressor.fresh_weights(options, known, 0)
     seen = look(model, QueccCompressor(options, known, weights), image, QUESTION).tokens

@@ -129,19 +129,6 @@ def test_equals_the_steps_written_out(seed: int, how: str) -> None:
         row = after
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4, 8, 24, 32])
-@pytest.mark.parametrize("keep", [0.1, 0.25, 0.5, 0.8, 1.0])
-def test_rows_are_as_long_as_the_schedule_says(depth: int, keep: float) -> None:
-    compressor = SparseVlmCompressor(SparseVlmOptions(keep=keep), _facts(depth), None)
-    row = _row(depth)
-    rows, _ = _run(compressor, row, depth)
-    schedule = compressor.schedule(9, 35, 5)
-    assert [len(each) for each in rows] == [each.queries for each in schedule]
-    for each in rows:
-        assert len(each.text) == 9
-        assert bool((each.positions[0].diff() > 0).all())
-
-
 @pytest.mark.parametrize("average", ["outputs", "inputs"])
 @pytest.mark.parametrize("keep", [0.15, 0.25, 0.5, 0.75, 0.95])
 @pytest.mark.parametrize(("depth", "layers"), [(32, None), (30, None), (24, None), (24, (1, 9))])
@@ -156,18 +143,17 @@ def test_keep_is_the_average_over_layers(
 
 
 @pytest.mark.parametrize(
-    ("budget", "kept", "left", "share"),
+    ("budget", "kept", "left"),
     [
-        (192, (300, 200, 110), 192.0, 0.444),
-        (128, (303, 110, 36), 128.6, 0.354),
-        (96, (238, 48, 26), 96.9, 0.308),
-        (64, (66, 30, 17), 64.8, 0.261),
+        (192, (300, 200, 110), 192.0),
+        (128, (303, 110, 36), 128.6),
+        (96, (238, 48, 26), 96.9),
+        (64, (66, 30, 17), 64.8),
     ],
 )
 def test_published_budgets_at_the_published_depth(
-    budget: int, kept: tuple[int, ...], left: float, share: float
+    budget: int, kept: tuple[int, ...], left: float
 ) -> None:
-    """Share of the prefill's multiply-accumulates 4 n d^2 + 2 n^2 d + 3 n d m with 95 text."""
     compressor = SparseVlmCompressor(SparseVlmOptions(keep=budget / 576), _facts(32), None)
     entering = [each.queries for each in compressor.schedule(0, 576)]
     again = [
@@ -177,12 +163,6 @@ def test_published_budgets_at_the_published_depth(
     assert entering == [576] * 3 + [first] * 4 + [second] * 9 + [third] * 16
     leaving = [*entering[1:], entering[-1]]
     assert sum(leaving) / 32 == pytest.approx(left, abs=0.06)
-
-    def macs(n: int, d: int = 4096, m: int = 11_008) -> int:
-        return 4 * n * d * d + 2 * n * n * d + 3 * n * d * m
-
-    total = sum(macs(95 + n) for n in entering)
-    assert total / (32 * macs(671)) == pytest.approx(share, abs=0.0006)
 
 
 def _left(kept: tuple[int, ...]) -> list[int]:
@@ -232,18 +212,6 @@ def test_renumbered_positions_have_no_gaps() -> None:
     rows, _ = _run(compressor, row, 3)
     assert len(rows[-1]) < len(row)
     assert rows[-1].positions[0].tolist() == list(range(11, 11 + len(rows[-1])))
-
-
-def test_keep_all_changes_nothing() -> None:
-    for options in (
-        SparseVlmOptions(keep=1.0),
-        SparseVlmOptions(keep=1.0, counts="rank"),
-        SparseVlmOptions(keep=1.0, shares=(0.5, 0.2, 0.1)),
-    ):
-        compressor = SparseVlmCompressor(options, _facts(8), None)
-        rows, asked = _run(compressor, _row(4), 4)
-        assert not asked
-        assert {len(each) for each in rows} == {len(_row(4))}
 
 
 def test_an_image_without_text_behind_it_is_rated_by_the_last_place() -> None:

@@ -11,20 +11,19 @@ import torch
 from torch import Tensor
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.compressor import kept_count
 from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions, matching
 from driftline_shared.models.compression.rows.rows import TowerTokens
 from driftline_shared.models.compression.tower import look
-from driftline_shared.models.loading import load_model
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import tower_tokens
 from tests.unit.shared.models.compression.test_tower import (
     QUESTION,
-    facts,
+    class_token_llava,
     loaded,
     picture_for,
 )
-from tests.unit.shared.models.families.test_llava import clip_llava
 
 
 class Token:
@@ -128,10 +127,10 @@ def assert_same(seen: TowerTokens, wanted: list[Token]) -> None:
 
 @pytest.mark.parametrize("keep", [0.9, 0.5, 0.3, 0.1])
 def test_a_tower_with_a_class_token_merges_as_the_steps_say(tmp_path: Path, keep: float) -> None:
-    model: Any = load_model(clip_llava(tmp_path / "m", layers=-2), prompt="<image>{question}\n")
+    model = class_token_llava(tmp_path)
     for seed in range(2):
         image = picture_for(model, seed)
-        method = TomeCompressor(TomeOptions(keep=keep), facts(model))
+        method = TomeCompressor(TomeOptions(keep=keep), facts_of(model))
         seen = look(model, method, image, QUESTION)
         with torch.no_grad():
             wanted = tower_by_steps(model, image, keep, num_blocks=2)
@@ -146,7 +145,7 @@ def test_a_tower_with_a_class_token_merges_as_the_steps_say(tmp_path: Path, keep
 def test_a_tower_without_one_does_too(tmp_path: Path, keep: float) -> None:
     model = loaded("llava", tmp_path)
     image = picture_for(model)
-    method = TomeCompressor(TomeOptions(keep=keep, where="tower"), facts(model))
+    method = TomeCompressor(TomeOptions(keep=keep, where="tower"), facts_of(model))
     seen = look(model, method, image, QUESTION)
     with torch.no_grad():
         assert_same(seen.tokens, tower_by_steps(model, image, keep, num_blocks=2))
@@ -161,7 +160,7 @@ def test_before_the_projector_tokens_are_merged_in_rounds(seed: int, tmp_path: P
     values = torch.randn(num, 6, generator=drawn)
     tokens = tower_tokens(values, Grid(rows=rows, cols=cols))
     for keep in (0.95, 0.5, 0.2):
-        method = TomeCompressor(TomeOptions(keep=keep, where="projector"), facts(model))
+        method = TomeCompressor(TomeOptions(keep=keep, where="projector"), facts_of(model))
         wanted = [Token(value.double(), [place], 1) for place, value in enumerate(values)]
         while len(wanted) > kept_count(keep, num):
             over = len(wanted) - kept_count(keep, num)
@@ -176,7 +175,7 @@ def test_tiles_are_merged_without_their_padding(tmp_path: Path) -> None:
     image = picture_for(model)
     assert len(model.views([image])) * 25 > model.num_tokens
     for keep in (0.8, 0.37, 0.02):
-        method = TomeCompressor(TomeOptions(keep=keep), facts(model))
+        method = TomeCompressor(TomeOptions(keep=keep), facts_of(model))
         seen = look(model, method, image, QUESTION).tokens
         assert len(seen.token) == kept_count(keep, model.num_tokens)
         assert (seen.token.diff() > 0).all()
@@ -187,32 +186,27 @@ def test_a_clip_is_merged_frame_by_frame_and_cells_keep_their_place(tmp_path: Pa
     model = loaded("llava_onevision_video", tmp_path)
     clip = picture_for(model)
     whole = model.encode([clip])[0]
-    seen = look(model, TomeCompressor(TomeOptions(keep=0.5), facts(model)), clip, QUESTION).tokens
+    seen = look(
+        model, TomeCompressor(TomeOptions(keep=0.5), facts_of(model)), clip, QUESTION
+    ).tokens
     assert len(seen.token) == kept_count(0.5, model.num_tokens)
     for frame in range(3):
         assert float(seen.size[seen.frame == frame].sum()) == 9
     torch.testing.assert_close(seen.values[:, -2:], whole[seen.token][:, -2:])
     with pytest.raises(ConfigError, match="clips pool four"):
-        look(model, TomeCompressor(TomeOptions(where="tower"), facts(model)), clip, QUESTION)
+        look(model, TomeCompressor(TomeOptions(where="tower"), facts_of(model)), clip, QUESTION)
 
 
 def test_later_blocks_merge_more_where_asked(tmp_path: Path) -> None:
     model = loaded("llava", tmp_path)
     done = []
     for slope in (-1.0, 0.0, 1.0):
-        method = TomeCompressor(TomeOptions(inflection=slope), facts(model))
+        method = TomeCompressor(TomeOptions(inflection=slope), facts_of(model))
         done.append([method._done(block, 3) for block in range(3)])
     assert done[1] == pytest.approx([1 / 3, 2 / 3, 1])
     # w = 2, 1, 0 and 0, 1, 2 of 3.
     assert done[0] == pytest.approx([2 / 3, 1, 1])
     assert done[2] == pytest.approx([0, 1 / 3, 1])
-
-
-def test_keeping_all_runs_the_tower_as_it_is(tmp_path: Path) -> None:
-    model = loaded("llava", tmp_path)
-    image = picture_for(model)
-    seen = look(model, TomeCompressor(TomeOptions(keep=1.0), facts(model)), image, QUESTION)
-    assert torch.equal(seen.tokens.values, model.encode([image])[0])
 
 
 def test_what_may_not_be_merged_is_not() -> None:

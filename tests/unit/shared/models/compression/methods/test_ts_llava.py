@@ -166,15 +166,6 @@ def test_the_papers_share_gives_the_papers_counts() -> None:
     assert int((made.kind == Kind.EXTRA).sum()) == 576
 
 
-@pytest.mark.parametrize("keep", [0.02, 0.25, 0.6, 1.0])
-def test_the_schedule_is_exact(keep: float) -> None:
-    compressor = method(keep=keep)
-    row = clip_row() if keep == 1.0 else with_thumbnail(clip_row(), 12)
-    made = compressor.on_embeds(row)
-    counts = compressor.schedule(TEXT_BEFORE + TEXT_BEHIND, GRID.num_tokens, 1)
-    assert {(each.queries, each.keys, each.cached) for each in counts} == {(len(made),) * 3}
-
-
 def test_gradients_reach_the_thumbnail_and_the_sampled_tokens() -> None:
     row = with_thumbnail(clip_row(), 4)
     states = row.states.clone().requires_grad_()

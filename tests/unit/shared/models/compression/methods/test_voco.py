@@ -163,13 +163,6 @@ def test_how_many_tokens_stand_for_an_image(
     assert VocoOptions.model_validate(given).num_tokens(num_visual) == expected
 
 
-def test_counts_are_those_of_the_second_pass() -> None:
-    counts = compressor(3).schedule(num_text=7, num_visual=9, num_other=2)
-    assert len(counts) == FACTS.num_layers
-    assert (counts[0].queries, counts[0].keys) == (7, 10)
-    assert (counts[0].cached, counts[0].read) == (10, 10)
-
-
 @pytest.mark.parametrize(
     ("weights", "said"),
     [({}, "train-compressor voco --out"), ({"tokens": torch.zeros(2, WIDTH)}, "trained with 2")],
