@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, with_config
 
 MANIFEST_FORMAT = 1
 MAX_TENSORS = 65_536
@@ -26,6 +27,11 @@ class UpdateKind(StrEnum):
     FULL = "full"
 
 
+_STORED = ConfigDict(extra="forbid", strict=True, ser_json_bytes="hex", val_json_bytes="hex")
+"""Of pydantic, where a manifest is kept as JSON."""
+
+
+@with_config(_STORED)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorEntry:
     """One tensor of an update: `offset` and `length` in bytes of the raw (decompressed) blob.
@@ -41,6 +47,7 @@ class TensorEntry:
     digest: bytes
 
 
+@with_config(_STORED)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """What an update is: versions, tensors, sizes in bytes, sha256 digests, where it came from."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter
 
 from driftline_cloud.intake.line import Line
 from driftline_cloud.release.packer import Packed
 from driftline_shared.bounds import check_manifest
 from driftline_shared.errors import Reason, UpdateError
-from driftline_shared.update import Manifest, TensorEntry, UpdateKind
+from driftline_shared.update import Manifest
 from driftline_shared.wire import dump_manifest
 
-_BYTES = frozenset({"base_digest", "target_digest", "blob_digest", "signature", "digest"})
+_MANIFEST = TypeAdapter(Manifest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,37 +64,19 @@ def update_bytes(manifest: Manifest) -> int:
 
 def manifest_to_json(manifest: Manifest) -> bytes:
     """`manifest` as JSON; bytes as hex."""
-    document = asdict(manifest)
-    document["tensors"] = [_hex(entry) for entry in document["tensors"]]
-    return json.dumps(_hex(document), indent=1, sort_keys=True, allow_nan=False).encode()
+    document = _MANIFEST.dump_python(manifest, mode="json")
+    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
 def manifest_from_json(text: bytes) -> Manifest:
     """The manifest in `text`; UpdateError (manifest_invalid) if anything is missing or too much."""
     try:
-        document = _unhex(json.loads(text), Manifest)
-        entries = [_unhex(entry, TensorEntry) for entry in document["tensors"]]
-        document["tensors"] = tuple(
-            TensorEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries
-        )
-        document["kind"] = UpdateKind(document["kind"])
-        manifest = Manifest(**document)
+        manifest = _MANIFEST.validate_json(text)
+        if json.loads(text) != _MANIFEST.dump_python(manifest, mode="json"):
+            raise ValueError("keys are missing")
         check_manifest(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise UpdateError(
             f"a stored manifest cannot be read: {error}", reason=Reason.MANIFEST_INVALID
         ) from error
     return manifest
-
-
-def _hex(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.hex() if key in _BYTES else value for key, value in document.items()}
-
-
-def _unhex(document: Mapping[str, Any], kind: type[Manifest] | type[TensorEntry]) -> dict[str, Any]:
-    known = {item.name for item in fields(kind)}
-    if set(document) != known:
-        raise ValueError(f"keys {sorted(set(document) ^ known)} are missing or unknown")
-    return {
-        key: bytes.fromhex(value) if key in _BYTES else value for key, value in document.items()
-    }

@@ -19,12 +19,12 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
-from driftline_cloud.rounds import artifacts
 from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
 from driftline_cloud.rounds.scored_gate import ScoredGate
 from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.workers import artifacts
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import DriftlineError

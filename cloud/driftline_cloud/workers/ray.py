@@ -22,7 +22,7 @@ import structlog
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
-from driftline_cloud.workers import ray_tasks, transfer
+from driftline_cloud.workers import artifacts, ray_tasks
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import DriftlineError
@@ -120,7 +120,10 @@ class RayWorkers:
                 raise
             result = outcome.result()
             with result.checkpoint.as_directory() as folder:
-                return transfer.read_distilled(Path(folder))
+                distilled = artifacts.load_distilled(Path(folder))
+        if distilled is None:
+            raise DriftlineError("distilling on Ray ended with a candidate that cannot be read")
+        return distilled
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`: an actor keeps the models between calls."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
-from driftline_cloud.workers import transfer
+from driftline_cloud.workers import artifacts, transfer
 from driftline_shared.callbacks import ignore
 from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
 from driftline_shared.tokens import Sample
@@ -110,7 +110,7 @@ def train_loop(config: Mapping[str, Any]) -> None:
     except _StoppedError:
         return
     with tempfile.TemporaryDirectory() as folder:
-        transfer.write_distilled(Path(folder), distilled)
+        artifacts.save_distilled(Path(folder), distilled)
         checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report({}, checkpoint=checkpoint)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
-from driftline_cloud.rounds.artifacts import load_distilled
+from driftline_cloud.workers.artifacts import load_distilled
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_lab.demo.evaluate import TestSet, accuracy, device_answers, read_test_set

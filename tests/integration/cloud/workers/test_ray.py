@@ -13,6 +13,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
+from driftline_shared.callbacks import ignore
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter, adapter_digest
@@ -51,22 +52,18 @@ def samples(pair: Pair) -> list[Sample]:
     return [*make_samples(pair, 10), *make_samples(pair, 3, kept=16, seed=1)]
 
 
-def _quiet(_share: float) -> None:
-    pass
-
-
 def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     pair: Pair, samples: list[Sample], ray_workers: RayWorkers
 ) -> None:
     local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
     shares: list[float] = []
-    labels = local.label(pair.dir, samples, _quiet)
+    labels = local.label(pair.dir, samples, ignore)
     assert ray_workers.label(pair.dir, samples, shares.append) == labels
     assert shares == sorted(shares) and shares[-1] == 1.0
-    assert ray_workers.label(pair.dir, [], _quiet) == []
+    assert ray_workers.label(pair.dir, [], ignore) == []
 
     job = _job(pair, samples, labels, local)
-    here, there = local.distil(job, _quiet), _distil_with_a_kill(ray_workers, job)
+    here, there = local.distil(job, ignore), _distil_with_a_kill(ray_workers, job)
     assert adapter_digest(there.adapter) == adapter_digest(here.adapter)
     assert adapter_digest(there.importance) == adapter_digest(here.importance)
     assert there.numbers == here.numbers
@@ -84,7 +81,7 @@ def test_a_cut_off_distillation_ends(
     pair: Pair, samples: list[Sample], ray_workers: RayWorkers
 ) -> None:
     local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
-    labels = local.label(pair.dir, samples, _quiet)
+    labels = local.label(pair.dir, samples, ignore)
     long: dict[str, object] = {"min_steps": 100_000, "max_steps": 100_000}
     job = replace(_job(pair, samples, labels, local), settings={**SETTINGS, **long})
 

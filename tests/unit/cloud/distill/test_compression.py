@@ -17,6 +17,7 @@ from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_cloud.service.assembly import Makers, assemble
 from driftline_cloud.state import StateFolder
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.update import adapter_digest
@@ -36,10 +37,6 @@ STEP: dict[str, object] = {
 COMPRESSORS = [("fastv", {"keep": 0.5, "layer": 1}), ("vidcom2", {"keep": 0.5})]
 
 
-def _quiet(_share: float) -> None:
-    pass
-
-
 def under(name: str, options: dict[str, object]) -> dict[str, object]:
     return {**STEP, "compressor": name, "compressor_options": options}
 
@@ -48,7 +45,7 @@ def under(name: str, options: dict[str, object]) -> dict[str, object]:
 def job(loaded: Models) -> DistillJob:
     samples = make_samples(loaded.pair, 12)
     labels = teacher.label(
-        loaded.teacher, loaded.pair, samples, DistilSettings.from_mapping(STEP), _quiet
+        loaded.teacher, loaded.pair, samples, DistilSettings.from_mapping(STEP), ignore
     )
     return DistillJob(
         pair_dir=loaded.pair.dir,
@@ -66,15 +63,15 @@ def job(loaded: Models) -> DistillJob:
 def test_a_step_changes_weights_and_does_so_through_the_compressor(
     models: Models, job: DistillJob, name: str, options: dict[str, object]
 ) -> None:
-    plain = distil(job, models, _quiet)
-    found = distil(replace(job, settings=under(name, options)), models, _quiet)
+    plain = distil(job, models, ignore)
+    found = distil(replace(job, settings=under(name, options)), models, ignore)
     assert found.numbers["finite"] == 1 and found.numbers["num_steps"] == 1
     digests = {adapter_digest(one) for one in (found.adapter, plain.adapter, job.start)}
     assert len(digests) == 3
-    again = distil(replace(job, settings=under(name, options)), models, _quiet)
+    again = distil(replace(job, settings=under(name, options)), models, ignore)
     assert adapter_digest(again.adapter) == adapter_digest(found.adapter)
     # What the teacher is asked for does not depend on it.
-    assert distil(job, models, _quiet).numbers == plain.numbers
+    assert distil(job, models, ignore).numbers == plain.numbers
 
 
 @pytest.mark.parametrize(("name", "options"), COMPRESSORS)

@@ -18,6 +18,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import Distilled, DistillJob, ScoreJob
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import PairError
 from driftline_shared.models.adapters import slots
 from driftline_shared.pair.pair import load_pair
@@ -81,7 +82,7 @@ def _case(folder: Path, **variant: Any) -> Case:
     models = load_models(make_mixed_pair(folder, **variant))
     samples = make_samples(models.pair, 16)
     settings = DistilSettings.from_mapping(SETTINGS)
-    labels = teacher.label(models.teacher, models.pair, samples, settings, _quiet)
+    labels = teacher.label(models.teacher, models.pair, samples, settings, ignore)
     job = DistillJob(
         pair_dir=models.pair.dir,
         seed=3,
@@ -90,11 +91,7 @@ def _case(folder: Path, **variant: Any) -> Case:
         labels=labels,
         settings=SETTINGS,
     )
-    return Case(models=models, job=job, found=distil(job, models, _quiet))
-
-
-def _quiet(_share: float) -> None:
-    pass
+    return Case(models=models, job=job, found=distil(job, models, ignore))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -119,7 +116,7 @@ def test_a_round_lowers_the_loss_and_raises_agreement(
 @pytest.mark.parametrize("name", ["finer", "coarser"])
 def test_same_job_same_bytes(cases: Callable[[str], Case], name: str) -> None:
     case = cases(name)
-    again = distil(case.job, case.models, _quiet)
+    again = distil(case.job, case.models, ignore)
     assert adapter_digest(again.adapter) == adapter_digest(case.found.adapter)
     assert again.numbers == case.found.numbers
 
@@ -208,9 +205,9 @@ def test_a_translated_teacher_reads_every_number_of_tokens(cases: Callable[[str]
     assert models.teacher.grid == models.pair.token_space.grid
     samples = [*make_samples(models.pair, 4, kept=5), *make_samples(models.pair, 4, kept=16)]
     settings = DistilSettings(threads=1)
-    together = teacher.label(models.teacher, models.pair, samples, settings, _quiet)
+    together = teacher.label(models.teacher, models.pair, samples, settings, ignore)
     for sample, label in zip(samples, together, strict=True):
-        [alone] = teacher.label(models.teacher, models.pair, [sample], settings, _quiet)
+        [alone] = teacher.label(models.teacher, models.pair, [sample], settings, ignore)
         assert alone.tokens == label.tokens
 
 

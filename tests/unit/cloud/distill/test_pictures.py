@@ -14,6 +14,7 @@ from driftline_cloud.distill import passes, pictures, teacher
 from driftline_cloud.distill.examples import from_samples
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
+from driftline_shared.callbacks import ignore
 from driftline_shared.codec.regions import RegionSettings
 from driftline_shared.codec.tokens import check_tokens
 from driftline_shared.errors import SampleError
@@ -100,8 +101,8 @@ def test_who_reads_what(models: Models) -> None:
     """Pictures are read by the teacher's own tower alone, tokens by what translates them."""
     pictured, plain = pictured_samples(models, 2), make_samples(models.pair, 2)
     unasked: Any = Unasked()
-    by_own = teacher.label(unasked, models.pair, pictured, SETTINGS, _ignore, own=models.teacher)
-    by_tokens = teacher.label(models.teacher, models.pair, plain, SETTINGS, _ignore, own=unasked)
+    by_own = teacher.label(unasked, models.pair, pictured, SETTINGS, ignore, own=models.teacher)
+    by_tokens = teacher.label(models.teacher, models.pair, plain, SETTINGS, ignore, own=unasked)
     assert (len(by_own), len(by_tokens)) == (2, 2)
 
 
@@ -109,8 +110,8 @@ def test_a_shared_tower_reads_tokens_and_says_that_pictures_came_in_vain(models:
     samples = pictured_samples(models, 3)
     bare = [replace(sample, regions=None) for sample in samples]
     with capture_logs() as logs:
-        labels = teacher.label(models.teacher, models.pair, samples, SETTINGS, _ignore)
-    assert labels == teacher.label(models.teacher, models.pair, bare, SETTINGS, _ignore)
+        labels = teacher.label(models.teacher, models.pair, samples, SETTINGS, ignore)
+    assert labels == teacher.label(models.teacher, models.pair, bare, SETTINGS, ignore)
     assert [(log["event"], log["num_samples"]) for log in logs] == [
         ("labels.regions_not_needed", 3)
     ]
@@ -129,7 +130,3 @@ def test_labels_of_a_picture_follow_the_picture(models: Models) -> None:
         with torch.no_grad():
             logits.append(passes.run(models.teacher, answered).logits)
     assert not torch.allclose(logits[0], logits[1], atol=1e-4)
-
-
-def _ignore(_share: float) -> None:
-    return

@@ -15,6 +15,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.trainer import distil, rate_share
 from driftline_cloud.jobs import DistillJob, ScoreJob
+from driftline_shared.callbacks import ignore
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_samples
 
@@ -35,7 +36,7 @@ def job(loaded: Models) -> DistillJob:
     samples = make_samples(loaded.pair, 24)
     older = make_samples(loaded.pair, 6, kept=16, seed=9)
     labels, older_labels = (
-        teacher.label(loaded.teacher, loaded.pair, rows, settings, lambda _: None)
+        teacher.label(loaded.teacher, loaded.pair, rows, settings, ignore)
         for rows in (samples, older)
     )
     return DistillJob(
@@ -50,19 +51,15 @@ def job(loaded: Models) -> DistillJob:
     )
 
 
-def _quiet(_share: float) -> None:
-    pass
-
-
 def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: DistillJob) -> None:
-    first = distil(job, models, _quiet)
+    first = distil(job, models, ignore)
     torch.rand(3)
-    second = distil(job, models, _quiet)
+    second = distil(job, models, ignore)
     assert adapter_digest(first.adapter) == adapter_digest(second.adapter)
     assert adapter_digest(first.importance) == adapter_digest(second.importance)
     assert first.numbers == second.numbers
     assert adapter_digest(first.adapter) != adapter_digest(job.start)
-    other = distil(replace(job, seed=8), models, _quiet)
+    other = distil(replace(job, seed=8), models, ignore)
     assert adapter_digest(other.adapter) != adapter_digest(first.adapter)
 
 
@@ -79,7 +76,7 @@ def test_numbers_say_what_was_used(models: Models, job: DistillJob) -> None:
 def test_training_moves_the_student_towards_the_teacher(models: Models, job: DistillJob) -> None:
     length: dict[str, object] = {"max_steps": 60, "min_steps": 60, "learning_rate": 2e-2}
     settings = {**FAST, **length, "a5": 0.0, "num_source_rows": 0, "trained_share": 1.0}
-    found = distil(replace(job, settings=settings), models, _quiet)
+    found = distil(replace(job, settings=settings), models, ignore)
     gate = ScoreJob(pair_dir=job.pair_dir, holdout=job.samples, labels=job.labels, settings=FAST)
     before, after = score(gate, [job.start, found.adapter], models)
     assert after.agreement > before.agreement + 0.2
@@ -94,7 +91,7 @@ def test_late_training_leaves_all_but_the_chosen_weights_at_the_start(
 
     def share_changed(trained_share: float) -> float:
         settings = {**FAST, "trained_share": trained_share, "dense_share": 0.5}
-        found = distil(replace(job, settings=settings), models, _quiet).adapter
+        found = distil(replace(job, settings=settings), models, ignore).adapter
         return sum(int((found[n] != job.start[n]).sum()) for n in found) / num_weights
 
     assert 0.05 < share_changed(0.1) <= 0.101
@@ -106,7 +103,7 @@ def test_each_term_alone_changes_the_adapter_and_off_it_is_gone(
     models: Models, job: DistillJob, term: str
 ) -> None:
     off: dict[str, object] = dict.fromkeys(("a1", "a2", "a3", "a4", "a5"), 0.0)
-    alone = distil(replace(job, settings={**FAST, **off, term: 1.0}), models, _quiet)
+    alone = distil(replace(job, settings={**FAST, **off, term: 1.0}), models, ignore)
     names = {n for n in alone.numbers if n.startswith("last_a")}
     assert names == {f"last_{term}"}
     moved = adapter_digest(alone.adapter) != adapter_digest(job.start)
@@ -115,7 +112,7 @@ def test_each_term_alone_changes_the_adapter_and_off_it_is_gone(
 
 
 def test_importance_follows_the_gradients(models: Models, job: DistillJob) -> None:
-    found = distil(job, models, _quiet)
+    found = distil(job, models, ignore)
     assert found.importance.keys() == found.adapter.keys()
     for name, array in found.importance.items():
         assert array.shape == found.adapter[name].shape
@@ -131,13 +128,13 @@ def test_labels_the_teacher_doubted_are_dropped_and_counted(
         replace(label, confidence=c) for label, c in zip(job.labels, confidences, strict=True)
     ]
     found = distil(
-        replace(job, labels=labels, settings={**FAST, "confidence_floor": 0.5}), models, _quiet
+        replace(job, labels=labels, settings={**FAST, "confidence_floor": 0.5}), models, ignore
     )
     assert found.numbers["num_samples"] == 10 and found.numbers["num_dropped"] == 14
 
 
 def test_without_a_usable_sample_nothing_changes(models: Models, job: DistillJob) -> None:
-    found = distil(replace(job, samples=(), labels=()), models, _quiet)
+    found = distil(replace(job, samples=(), labels=()), models, ignore)
     assert adapter_digest(found.adapter) == adapter_digest(job.start)
     assert found.numbers["num_steps"] == 0
 
@@ -146,14 +143,14 @@ def test_a_training_that_breaks_gives_back_the_start(models: Models, job: Distil
     start = {name: array.copy() for name, array in job.start.items()}
     name = next(name for name in start if name.endswith("layernorm"))
     start[name][0] = np.inf
-    found = distil(replace(job, start=start), models, _quiet)
+    found = distil(replace(job, start=start), models, ignore)
     assert found.numbers["finite"] == 0
     assert adapter_digest(found.adapter) == adapter_digest(start)
 
 
 def test_what_does_not_fit_the_cache_is_computed_again(models: Models, job: DistillJob) -> None:
-    small = distil(replace(job, settings={**FAST, "cache_bytes": 0}), models, _quiet)
-    large = distil(job, models, _quiet)
+    small = distil(replace(job, settings={**FAST, "cache_bytes": 0}), models, ignore)
+    large = distil(job, models, ignore)
     assert small.numbers["last_loss"] == pytest.approx(large.numbers["last_loss"], rel=1e-3)
 
 
@@ -161,11 +158,11 @@ def test_a_cut_off_training_leaves_the_models_usable(models: Models, job: Distil
     def cut(_share: float) -> None:
         raise KeyboardInterrupt
 
-    expected = adapter_digest(distil(job, models, _quiet).adapter)
+    expected = adapter_digest(distil(job, models, ignore).adapter)
     with pytest.raises(KeyboardInterrupt):
         distil(job, models, cut)
     assert not any(p.requires_grad for p in models.student.model.parameters())
-    assert adapter_digest(distil(job, models, _quiet).adapter) == expected
+    assert adapter_digest(distil(job, models, ignore).adapter) == expected
 
 
 def test_the_rate_warms_up_and_falls() -> None:

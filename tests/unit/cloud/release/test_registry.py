@@ -252,7 +252,10 @@ def test_manifests_round_trip_as_json_and_anything_else_is_refused(tmp_path: Pat
         json.dumps({**document, "blob_digest": "xyz"}).encode(),
         json.dumps({**document, "tensors": [1]}).encode(),
         json.dumps({**document, "target_version": 0}).encode(),
-        json.dumps({key: value for key, value in document.items() if key != "pair"}).encode(),
+        *(
+            json.dumps({key: value for key, value in document.items() if key != missing}).encode()
+            for missing in ("pair", "expires_unix_s")
+        ),
     ]  # fmt: skip
     for bad in spoiled:
         with pytest.raises(UpdateError) as caught:

@@ -12,41 +12,21 @@ from hypothesis import strategies as st
 
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
-from driftline_cloud.workers import ray_tasks, transfer
-from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
+from driftline_cloud.workers import artifacts, ray_tasks, transfer
+from driftline_shared.tokens import Sample
+from tests.fakes.adapters import same_bits
+from tests.wire.shared.values import SAMPLE, SAMPLE_WITH_REGIONS
 
-TEXT = st.text(max_size=20)
 SAMPLES = st.builds(
-    Sample,
+    replace,
+    st.sampled_from([SAMPLE, SAMPLE_WITH_REGIONS]),
     id=st.binary(min_size=16, max_size=16),
-    question=TEXT,
-    answer=TEXT,
-    tokens=st.builds(
-        CodedTokens,
-        codec=st.sampled_from(["int8", "int4"]),
-        num_tokens=st.integers(1, 64),
-        grid=st.builds(Grid, frames=st.integers(1, 3), rows=st.just(8), cols=st.just(8)),
-        payload=st.binary(max_size=200),
-    ),
-    scores=st.dictionaries(TEXT, st.floats(0, 1), max_size=3),
     priority=st.floats(0, 1),
-    created_unix_s=st.integers(0, 2**40),
-    adapter_version=st.integers(0, 2**40),
-    audit=st.booleans(),
-    regions=st.none()
-    | st.builds(
-        Regions,
-        layout=st.sampled_from(RegionLayout),
-        height=st.integers(1, 2048),
-        width=st.integers(1, 2048),
-        thumbnail=st.binary(max_size=50),
-        crops=st.binary(max_size=200),
-    ),
 )
 LABELS = st.builds(
     Label,
     sample_id=st.binary(min_size=16, max_size=16),
-    text=TEXT,
+    text=st.text(max_size=20),
     tokens=st.lists(st.integers(0, 2**31), max_size=6).map(tuple),
     confidence=st.floats(0, 1),
 )
@@ -87,34 +67,29 @@ def test_jobs_survive_the_journey(samples: list[Sample], labels: list[Label]) ->
 
 
 def test_tables_are_cut_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    coded = CodedTokens(codec="int8", num_tokens=1, grid=Grid(rows=1, cols=1), payload=bytes(40))
-    sample = Sample(
-        id=bytes(16), question="q", answer="", tokens=coded, created_unix_s=0, adapter_version=0
-    )
+    sample = replace(SAMPLE, tokens=replace(SAMPLE.tokens, payload=bytes(200)))
     samples = [replace(sample, created_unix_s=i) for i in range(7)]
-    monkeypatch.setattr(transfer, "MAX_TABLE_BYTES", 100)
+    monkeypatch.setattr(transfer, "MAX_TABLE_BYTES", 650)
     tables = transfer.samples_to_tables(samples)
     assert [table.num_rows for table in tables] == [2, 2, 2, 1]
     assert transfer.samples_from_tables(tables) == samples
     assert transfer.samples_to_tables([]) == []
-    regions = Regions(
-        layout=RegionLayout.MOSAIC, height=8, width=8, thumbnail=bytes(20), crops=bytes(60)
-    )
-    tables = transfer.samples_to_tables([replace(sample, regions=regions) for sample in samples])
-    assert [table.num_rows for table in tables] == [1] * 7
+    tables = transfer.samples_to_tables([SAMPLE_WITH_REGIONS] * 7)
+    assert [table.num_rows for table in tables] == [2, 2, 2, 1]
 
 
-def test_a_distillation_survives_its_folder(tmp_path: Path) -> None:
-    given_ = Distilled(
+def test_a_candidate_survives_its_folder(tmp_path: Path) -> None:
+    candidate = Distilled(
         adapter={"a": np.array([1.5, -2.0], np.float32)},
         importance={"a": np.array([0.0, 3.0], np.float32)},
         numbers={"num_steps": 4.0, "last_loss": 0.1 + 0.2},
     )
-    transfer.write_distilled(tmp_path, given_)
-    back = transfer.read_distilled(tmp_path)
-    assert back.numbers == given_.numbers
-    assert (back.adapter["a"] == given_.adapter["a"]).all()
-    assert (back.importance["a"] == given_.importance["a"]).all()
+    assert artifacts.load_distilled(tmp_path) is None
+    artifacts.save_distilled(tmp_path, candidate)
+    back = artifacts.load_distilled(tmp_path)
+    assert back is not None and back.numbers == candidate.numbers
+    assert same_bits(back.adapter, candidate.adapter)
+    assert same_bits(back.importance, candidate.importance)
 
 
 @given(

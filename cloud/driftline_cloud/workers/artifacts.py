@@ -1,7 +1,7 @@
-"""What a round keeps on disk between two states.
+"""A candidate on disk: what a round keeps between two states, and a worker of Ray hands back.
 
     <state>/rounds/<round id>/distilled.safetensors    adapter.*, importance.*, numbers
-                              packed.safetensors       see release_step.py
+                              packed.safetensors       see rounds/releases.py
 
 A file that bears its name is whole; a draft left by a kill is overwritten by the next try.
 """
