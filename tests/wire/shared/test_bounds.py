@@ -21,6 +21,7 @@ from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     MAX_TEXT_CHARS,
     MAX_TOKENS,
+    Sample,
 )
 from driftline_shared.update import MAX_RAW_BYTES, UpdateKind
 from tests.fakes.manifests import make_manifest
@@ -92,15 +93,6 @@ BROKEN_SAMPLES: list[tuple[Break, Reason]] = [
 ]
 
 
-@pytest.mark.parametrize(("breaks", "reason"), BROKEN_SAMPLES)
-def test_broken_samples_are_refused(breaks: Break, reason: Reason) -> None:
-    message = wire.to_sample(SAMPLE)
-    breaks(message)
-    with pytest.raises(SampleError) as caught:
-        wire.from_sample(message)
-    assert caught.value.reason is reason
-
-
 def put_pictures(thumbnail: bytes, crops: bytes, **changes: Any) -> Break:
     """Other pictures in the regions, with their crc32."""
 
@@ -131,28 +123,19 @@ BROKEN_REGIONS: list[tuple[Break, Reason]] = [
 ]
 
 
-@pytest.mark.parametrize(("breaks", "reason"), BROKEN_REGIONS)
-def test_broken_regions_are_refused(breaks: Break, reason: Reason) -> None:
-    message = wire.to_sample(SAMPLE_WITH_REGIONS)
+@pytest.mark.parametrize(
+    ("sample", "breaks", "reason"),
+    [
+        *((SAMPLE, *broken) for broken in BROKEN_SAMPLES),
+        *((SAMPLE_WITH_REGIONS, *broken) for broken in BROKEN_REGIONS),
+    ],
+)
+def test_broken_samples_are_refused(sample: Sample, breaks: Break, reason: Reason) -> None:
+    message = wire.to_sample(sample)
     breaks(message)
     with pytest.raises(SampleError) as caught:
         wire.from_sample(message)
     assert caught.value.reason is reason
-
-
-@pytest.mark.parametrize(
-    "breaks",
-    [
-        put_pictures(b"x", b"x" * (MAX_SAMPLE_BYTES - 41)),
-        put_pictures(b"", b"whole", regions__layout=2),
-        put(regions__height=6, regions__width=4),
-        put(regions__height=MAX_PICTURE_SIDE, regions__width=MAX_PICTURE_SIDE),
-    ],
-)
-def test_regions_at_the_bounds_are_taken(breaks: Break) -> None:
-    message = wire.to_sample(SAMPLE_WITH_REGIONS)
-    breaks(message)
-    assert wire.to_sample(wire.from_sample(message)) == message
 
 
 def test_stored_samples_have_regions_or_not() -> None:
@@ -161,19 +144,26 @@ def test_stored_samples_have_regions_or_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "breaks",
+    ("sample", "breaks"),
     [
-        put_payload(b"x" * MAX_SAMPLE_BYTES),
-        put(question="ü" * MAX_TEXT_CHARS),
-        put(answer=""),
-        put(tokens__num_tokens=24),
-        put(tokens__frames=1, tokens__rows=256, tokens__cols=256, tokens__num_tokens=MAX_TOKENS),
-        put_scores({f"score_{n}": 0.0 for n in range(16)}),
-        put_scores({}),
+        (SAMPLE, put_payload(b"x" * MAX_SAMPLE_BYTES)),
+        (SAMPLE, put(question="ü" * MAX_TEXT_CHARS)),
+        (SAMPLE, put(answer="")),
+        (SAMPLE, put(tokens__num_tokens=24)),
+        (SAMPLE, put(tokens__rows=256, tokens__cols=128, tokens__num_tokens=MAX_TOKENS)),
+        (SAMPLE, put_scores({f"score_{n}": 0.0 for n in range(16)})),
+        (SAMPLE, put_scores({})),
+        (SAMPLE_WITH_REGIONS, put_pictures(b"x", b"x" * (MAX_SAMPLE_BYTES - 41))),
+        (SAMPLE_WITH_REGIONS, put_pictures(b"", b"whole", regions__layout=2)),
+        (SAMPLE_WITH_REGIONS, put(regions__height=6, regions__width=4)),
+        (
+            SAMPLE_WITH_REGIONS,
+            put(regions__height=MAX_PICTURE_SIDE, regions__width=MAX_PICTURE_SIDE),
+        ),
     ],
 )
-def test_samples_at_the_bounds_are_taken(breaks: Break) -> None:
-    message = wire.to_sample(SAMPLE)
+def test_samples_at_the_bounds_are_taken(sample: Sample, breaks: Break) -> None:
+    message = wire.to_sample(sample)
     breaks(message)
     assert wire.to_sample(wire.from_sample(message)) == message
 
@@ -301,24 +291,36 @@ def test_broken_policies_are_refused(changes: dict[str, Any]) -> None:
         wire.to_policy(replace(POLICY, **changes))
 
 
+ENROLMENTS = (lambda: wire.to_enrolment(ENROLMENT), wire.from_enrolment)
+REPORTS = (lambda: wire.to_report("device-1", REPORT), wire.from_report)
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("kind", "changes"),
     [
-        {"device_id": ""},
-        {"device_id": "../../etc"},
-        {"device_id": "x" * 129},
-        {"device_id": "two words"},
-        {"pair": ""},
-        {"token_space": ""},
-        {"base_model": "\0"},
-        {"adapter_version": -1},
+        (ENROLMENTS, {"device_id": ""}),
+        (ENROLMENTS, {"device_id": "../../etc"}),
+        (ENROLMENTS, {"device_id": "x" * 129}),
+        (ENROLMENTS, {"device_id": "two words"}),
+        (ENROLMENTS, {"pair": ""}),
+        (ENROLMENTS, {"token_space": ""}),
+        (ENROLMENTS, {"base_model": "\0"}),
+        (ENROLMENTS, {"adapter_version": -1}),
+        (REPORTS, {"device_id": ""}),
+        (REPORTS, {"version": -1}),
+        (REPORTS, {"outcome": "exploded"}),
+        (REPORTS, {"reason": "x" * 129}),
     ],
 )
-def test_broken_enrolments_are_refused(changes: dict[str, Any]) -> None:
-    message = wire.to_enrolment(ENROLMENT)
+def test_broken_enrolments_and_reports_are_refused(
+    kind: tuple[Callable[[], Any], Callable[[Any], Any]], changes: dict[str, Any]
+) -> None:
+    make, read = kind
+    message = make()
     put(**changes)(message)
-    with pytest.raises(LinkError):
-        wire.from_enrolment(message)
+    with pytest.raises(LinkError) as caught:
+        read(message)
+    assert caught.value.reason is Reason.MESSAGE_INVALID
 
 
 def test_verdicts_we_do_not_know_are_no_guess() -> None:
@@ -357,17 +359,6 @@ def test_reports_carry_what_can_be_carried() -> None:
     report = replace(REPORT, detail="x" * 5_000, numbers={"loss": float("nan"), "share": 0.5})
     _, sent = wire.from_report(wire.to_report("device-1", report))
     assert sent == replace(report, detail="x" * bounds.MAX_DETAIL_CHARS, numbers={"share": 0.5})
-
-
-@pytest.mark.parametrize(
-    "changes", [{"device_id": ""}, {"version": -1}, {"outcome": "exploded"}, {"reason": "x" * 129}]
-)
-def test_broken_reports_are_refused(changes: dict[str, Any]) -> None:
-    message = wire.to_report("device-1", REPORT)
-    put(**changes)(message)
-    with pytest.raises(LinkError) as caught:
-        wire.from_report(message)
-    assert caught.value.reason is Reason.MESSAGE_INVALID
 
 
 def test_a_report_bound_is_the_same_for_domain_values() -> None:

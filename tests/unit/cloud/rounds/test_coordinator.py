@@ -12,12 +12,12 @@ import pytest
 from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN
-from driftline_cloud.rounds.round import RetryLimits, RoundState
+from driftline_cloud.rounds.round import RetryLimits, Round, RoundState
 from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.update_apply import apply_update
 from tests.fakes.clock import FakeClock
-from tests.fakes.cloud import ReckoningWorkers, start_adapter
+from tests.fakes.cloud import ReckoningWorkers, make_sample, start_adapter
 from tests.fakes.rounds import SETTINGS, open_cloud, released_files, run_rounds, send
 
 Open = Callable[..., Cloud]
@@ -47,9 +47,21 @@ def open_(tmp_path: Path, workers: ReckoningWorkers, clock: FakeClock) -> Iterat
         cloud.close()
 
 
-def _last(cloud: Cloud):
+def _last(cloud: Cloud) -> Round:
     (round_,) = cloud.ledger.newest(cloud.line.id)
     return round_
+
+
+def _one_round(cloud: Cloud) -> Round:
+    """What becomes of the first 40 samples."""
+    send(cloud, range(40))
+    run_rounds(cloud)
+    return _last(cloud)
+
+
+def _sample_states(cloud: Cloud) -> set[str]:
+    ids = [make_sample(number, cloud.line.token_space).id for number in range(40)]
+    return set(cloud.store.states(ids).values())
 
 
 def test_too_few_samples_start_nothing(open_: Open) -> None:
@@ -61,9 +73,7 @@ def test_too_few_samples_start_nothing(open_: Open) -> None:
 
 def test_a_round_becomes_the_version_that_devices_decode(open_: Open) -> None:
     cloud = open_()
-    samples = send(cloud, range(40))
-    run_rounds(cloud)
-    round_ = _last(cloud)
+    round_ = _one_round(cloud)
     assert (round_.state, round_.target_version) == (RoundState.DONE, 1)
     manifest = cloud.registry.offer(cloud.line.id, 0, failed_versions=())
     assert manifest is not None
@@ -76,15 +86,14 @@ def test_a_round_becomes_the_version_that_devices_decode(open_: Open) -> None:
     assert manifest.created_unix_s == round_.created_unix_s
     assert 0.5 < manifest.gate["agreement"] <= 1.0
     assert round_.numbers["update.kept_gain"] >= 0.95
-    assert set(cloud.store.states([s.id for s in samples]).values()) == {"used"}
+    assert _sample_states(cloud) == {"used"}
 
 
 def test_holdout_is_never_trained_on_and_older_rounds_are_rehearsed(
     open_: Open, workers: ReckoningWorkers
 ) -> None:
     cloud = open_()
-    send(cloud, range(40))
-    run_rounds(cloud)
+    _one_round(cloud)
     send(cloud, range(100, 140))
     run_rounds(cloud)
     first, second = workers.jobs
@@ -125,23 +134,19 @@ def test_a_candidate_that_gains_nothing_is_rejected_with_numbers(
 ) -> None:
     workers.gain = 0.0
     cloud = open_()
-    samples = send(cloud, range(40))
-    run_rounds(cloud)
-    round_ = _last(cloud)
+    round_ = _one_round(cloud)
     assert round_.state is RoundState.REJECTED
     assert "agreement with the teacher rose" in round_.reason
     assert round_.numbers["gate.base_agreement"] >= round_.numbers["gate.candidate_agreement"]
     assert cloud.registry.newest_version(cloud.line.id) == 0
     # Its samples are not tried again by themselves: the next round rehearses them.
-    assert set(cloud.store.states([s.id for s in samples]).values()) == {"used"}
+    assert _sample_states(cloud) == {"used"}
 
 
 def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
     tight = ChooseSettings(max_fp16_share=0.02, shares=(0.01,), quantizers=("linear2",))
     cloud = open_(limits=GateLimits(delta_up=0.2), dwc=tight)
-    send(cloud, range(40))
-    run_rounds(cloud)
-    round_ = _last(cloud)
+    round_ = _one_round(cloud)
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason
     assert cloud.registry.newest_version(cloud.line.id) == 0
@@ -152,9 +157,7 @@ def test_errors_are_retried_with_backoff_and_then_go_through(
 ) -> None:
     workers.errors = [RuntimeError("worker died"), DriftlineError("worker died again")]
     cloud = open_()
-    send(cloud, range(40))
-    run_rounds(cloud)
-    round_ = _last(cloud)
+    round_ = _one_round(cloud)
     assert (round_.state, round_.num_errors) == (RoundState.DISTILLING, 1)
     assert "worker died" in round_.reason
     assert not cloud.coordinator.step()
@@ -171,12 +174,10 @@ def test_a_round_that_fails_gives_its_samples_back(
 ) -> None:
     workers.errors = [PairError("teacher is broken")]
     cloud = open_()
-    samples = send(cloud, range(40))
-    run_rounds(cloud)
-    round_ = _last(cloud)
+    round_ = _one_round(cloud)
     assert (round_.state, round_.number) == (RoundState.FAILED, 1)
     assert "teacher is broken" in round_.reason
-    assert set(cloud.store.states([s.id for s in samples]).values()) == {"waiting"}
+    assert _sample_states(cloud) == {"waiting"}
     # It rests first, then the next round takes them.
     clock.advance(31.0)
     run_rounds(cloud)
