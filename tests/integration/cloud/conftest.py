@@ -23,7 +23,8 @@ from driftline_proto.v1 import (
 )
 from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
-from driftline_shared.status import Enrolment, SampleAck
+from driftline_shared.rpc.status import fetch_status
+from driftline_shared.status import Enrolment, LineStatus, SampleAck
 from tests.fakes.cloud import ReckoningWorkers, bare_pair, fake_makers
 from tests.fakes.samples import as_sent
 
@@ -58,6 +59,10 @@ class RunningCloud:
     def enrol(self, device_id: str = "d1", **changes: object) -> None:
         enrolment = replace(self.enrolment(device_id), **changes)
         self.control.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
+
+    def line(self) -> LineStatus:
+        (line,) = fetch_status(f"127.0.0.1:{self.port}", timeout_s=TIMEOUT_S).lines
+        return line
 
     def push(self, *batches: uplink_pb2.SampleBatch) -> list[SampleAck]:
         replies = self.uplink.Push(map(as_sent, batches), timeout=TIMEOUT_S)
