@@ -1,9 +1,14 @@
-"""Samples as a device would send them, made from the source images of a pair."""
+"""Samples as a device would send them, made from the source images of a pair, and their job."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from driftline_cloud.distill import teacher
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.student import Models
+from driftline_cloud.jobs import DistillJob
+from driftline_shared.callbacks import ignore
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import Sample, VisualTokens
@@ -35,3 +40,30 @@ def make_samples(pair: Pair, count: int, *, kept: int = 8, seed: int = 0) -> lis
             )
         )
     return found
+
+
+def make_job(
+    models: Models,
+    settings: dict[str, object],
+    samples: list[Sample],
+    older: list[Sample] | None = None,
+    *,
+    seed: int,
+) -> DistillJob:
+    """A distillation from version 0, with the teacher's labels; `older` are rehearsed."""
+    labels, older_labels = (
+        teacher.label(
+            models.teacher, models.pair, rows, DistilSettings.from_mapping(settings), ignore
+        )
+        for rows in (samples, older or [])
+    )
+    return DistillJob(
+        pair_dir=models.pair.dir,
+        seed=seed,
+        start=models.initial,
+        samples=samples,
+        labels=labels,
+        rehearsal=older or [],
+        rehearsal_labels=older_labels,
+        settings=settings,
+    )

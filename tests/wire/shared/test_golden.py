@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from driftline_proto.v1 import uplink_pb2
-from driftline_shared.status import SampleVerdict
+from driftline_proto.v1 import downlink_pb2, uplink_pb2
+from driftline_shared.status import BlobRequest, SampleVerdict
+from driftline_shared.tokens import CodedTokens
 from driftline_shared.update import UpdateKind
 from driftline_shared.wire import dump_sample
+from driftline_shared.wire.fields import to_message, to_value
 from tests.wire.shared.values import GOLDEN
 from tests.wire.shared.write_golden import FIELDS, FOLDER, describe
 
@@ -37,11 +39,24 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
     What was added later is set in bytes of its own: older bytes stay as they left.
     """
     message = GOLDEN[name].message.FromString((FOLDER / f"{name}.bin").read_bytes())
-    unset = {field.name for field in message.DESCRIPTOR.fields} - {
+    # No signature until updates are signed.
+    assert _unset(message) <= {"signature"} | _later(name)
+
+
+def _later(name: str) -> set[str]:
+    return {"sample": {"regions"}, "sample_batch": {"regions"}}.get(name, set())
+
+
+def _unset(message: Any) -> set[str]:
+    """Names of fields without a value, also within messages; of repeated ones if unset in all."""
+    names = {field.name for field in message.DESCRIPTOR.fields} - {
         field.name for field, _ in message.ListFields()
     }
-    later = {"sample": {"regions"}}.get(name, set())
-    assert unset <= {"signature"} | later  # no signature until updates are signed
+    for field, value in message.ListFields():
+        if field.message_type and not field.message_type.GetOptions().map_entry:
+            some = value if field.is_repeated else [value]
+            names |= set.intersection(*(_unset(one) for one in some))
+    return names
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))
@@ -75,15 +90,27 @@ def test_every_verdict_and_kind_travels() -> None:
     assert kinds == set(UpdateKind)
 
 
-def test_values_differ_from_their_defaults() -> None:
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_values_differ_from_their_defaults(name: str) -> None:
     def visit(value: Any) -> None:
-        for field in fields(value):
-            found = getattr(value, field.name)
-            if is_dataclass(found):
+        if isinstance(value, list | tuple):
+            for one in value[:1]:
+                visit(one)
+        elif is_dataclass(value):
+            for field in fields(value):
+                found = getattr(value, field.name)
                 visit(found)
-            elif field.name not in {"priority", "signature", "format", "protocol", "regions"}:
-                assert found != field.default, f"{type(value).__name__}.{field.name}"
+                if field.name not in unchanged:
+                    assert found != field.default, f"{type(value).__name__}.{field.name}"
 
-    names = ("sample", "regions", "policy", "enrolment", "manifest_delta", "chunk", "blob_request")
-    for name in names:
-        visit(GOLDEN[name].value)
+    unchanged = {"priority", "signature", "format", "protocol"} | _later(name)
+    if name == "sample_with_regions":
+        unchanged |= {"frames"}  # only a picture has regions
+    visit(GOLDEN[name].value)
+
+
+def test_what_is_given_by_hand_wins_and_a_missing_field_is_an_error() -> None:
+    made = to_message(downlink_pb2.FetchRequest, BlobRequest(device_id="d", digest=b"1"))
+    assert to_value(BlobRequest, made, device_id="e").device_id == "e"
+    with pytest.raises(TypeError, match="grid"):
+        to_value(CodedTokens, uplink_pb2.CodedTokens())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from driftline_cloud.config import load_config
-from driftline_cloud.distill import passes, teacher
+from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import from_samples
 from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
@@ -21,7 +21,7 @@ from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.update import adapter_digest
-from tests.fakes.pair_samples import make_samples
+from tests.fakes.pair_samples import make_job, make_samples
 
 STEP: dict[str, object] = {
     "threads": 1,
@@ -43,20 +43,7 @@ def under(name: str, options: dict[str, object]) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def job(loaded: Models) -> DistillJob:
-    samples = make_samples(loaded.pair, 12)
-    labels = teacher.label(
-        loaded.teacher, loaded.pair, samples, DistilSettings.from_mapping(STEP), ignore
-    )
-    return DistillJob(
-        pair_dir=loaded.pair.dir,
-        seed=3,
-        start=loaded.initial,
-        samples=samples,
-        labels=labels,
-        rehearsal=[],
-        rehearsal_labels=[],
-        settings=STEP,
-    )
+    return make_job(loaded, STEP, make_samples(loaded.pair, 12), seed=3)
 
 
 @pytest.mark.parametrize(("name", "options"), COMPRESSORS)

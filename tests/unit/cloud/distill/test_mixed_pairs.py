@@ -24,7 +24,7 @@ from driftline_shared.models.adapters import slots
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.update import adapter_digest
 from tests.fakes.mixed_pairs import byte_tokenizer, make_mixed_pair, space_tokenizer
-from tests.fakes.pair_samples import make_samples
+from tests.fakes.pair_samples import make_job, make_samples
 
 SETTINGS: dict[str, object] = {
     "threads": 1,
@@ -80,17 +80,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
 
 def _case(folder: Path, **variant: Any) -> Case:
     models = load_models(make_mixed_pair(folder, **variant))
-    samples = make_samples(models.pair, 16)
-    settings = DistilSettings.from_mapping(SETTINGS)
-    labels = teacher.label(models.teacher, models.pair, samples, settings, ignore)
-    job = DistillJob(
-        pair_dir=models.pair.dir,
-        seed=3,
-        start=models.initial,
-        samples=samples,
-        labels=labels,
-        settings=SETTINGS,
-    )
+    job = make_job(models, SETTINGS, make_samples(models.pair, 16), seed=3)
     return Case(models=models, job=job, found=distil(job, models, ignore))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from driftline_cloud.distill import teacher
 from driftline_cloud.distill.losses.alignment import ridge_fit
 from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
@@ -17,7 +16,7 @@ from driftline_cloud.distill.trainer import distil, rate_share
 from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_shared.callbacks import ignore
 from driftline_shared.update import adapter_digest
-from tests.fakes.pair_samples import make_samples
+from tests.fakes.pair_samples import make_job, make_samples
 
 FAST: dict[str, object] = {
     "threads": 1,
@@ -32,23 +31,8 @@ FAST: dict[str, object] = {
 
 @pytest.fixture(scope="module")
 def job(loaded: Models) -> DistillJob:
-    settings = DistilSettings.from_mapping(FAST)
-    samples = make_samples(loaded.pair, 24)
     older = make_samples(loaded.pair, 6, kept=16, seed=9)
-    labels, older_labels = (
-        teacher.label(loaded.teacher, loaded.pair, rows, settings, ignore)
-        for rows in (samples, older)
-    )
-    return DistillJob(
-        pair_dir=loaded.pair.dir,
-        seed=7,
-        start=loaded.initial,
-        samples=samples,
-        labels=labels,
-        rehearsal=older,
-        rehearsal_labels=older_labels,
-        settings=FAST,
-    )
+    return make_job(loaded, FAST, make_samples(loaded.pair, 24), older, seed=7)
 
 
 def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: DistillJob) -> None:
