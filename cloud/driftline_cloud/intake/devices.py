@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -78,22 +78,13 @@ class DeviceRegister:
     def of_line(self, line: str, *, limit: int = 1_000) -> tuple[DeviceStatus, ...]:
         """At most `limit` devices of a line, last seen first."""
         query = (
-            select(tables.devices)
+            select(*(tables.devices.c[field.name] for field in fields(DeviceStatus)))
             .where(tables.devices.c.line == line)
             .order_by(tables.devices.c.last_seen_unix_s.desc(), tables.devices.c.device_id)
             .limit(limit)
         )
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return tuple(
-            DeviceStatus(
-                device_id=row["device_id"],
-                adapter_version=row["adapter_version"],
-                last_seen_unix_s=row["last_seen_unix_s"],
-                last_report=row["last_report"],
-            )
-            for row in rows
-        )
+            return tuple(DeviceStatus(**row) for row in connection.execute(query).mappings())
 
     def add_report(
         self, device: Device, report: UpdateReport, *, adapter_version: int, now_unix_s: int
@@ -103,13 +94,9 @@ class DeviceRegister:
         with self._database.write() as connection:
             connection.execute(
                 insert(tables.reports).values(
+                    **_REPORT.dump_python(report, mode="json"),
                     device_id=device.device_id,
                     line=device.line,
-                    version=report.version,
-                    outcome=str(report.outcome),
-                    reason=report.reason,
-                    detail=report.detail,
-                    numbers=dict(report.numbers),
                     received_unix_s=now_unix_s,
                 )
             )
@@ -135,14 +122,6 @@ class DeviceRegister:
             return [
                 _REPORT.validate_python(dict(row)) for row in connection.execute(query).mappings()
             ]
-
-    def failed_versions(self, device_id: str) -> frozenset[int]:
-        """Versions whose update the device refused, failed or rolled back."""
-        query = select(tables.reports.c.version).where(
-            tables.reports.c.device_id == device_id, tables.reports.c.outcome != "applied"
-        )
-        with self._database.read() as connection:
-            return frozenset(connection.execute(query).scalars())
 
     def put_policy(self, line: str, policy: SamplingPolicy) -> SamplingPolicy:
         """Keep the policy of a line; its revision rises when, and only when, it differs."""

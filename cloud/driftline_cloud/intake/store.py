@@ -214,12 +214,7 @@ class SampleStore:
 
 
 def _label(sample_id: bytes, body: Mapping[str, Any]) -> Label:
-    return Label(
-        sample_id=sample_id,
-        text=body["text"],
-        tokens=tuple(body["tokens"]),
-        confidence=body["confidence"],
-    )
+    return Label(**{**body, "sample_id": sample_id, "tokens": tuple(body["tokens"])})
 
 
 def _known(connection: Connection, ids: Sequence[bytes]) -> set[bytes]:
