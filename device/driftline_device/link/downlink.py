@@ -83,11 +83,13 @@ class Downlink:
         return from_manifest(reply.manifest)
 
     def report(self, report: UpdateReport) -> None:
-        """Tell how an update went."""
+        """Report how an update went; LinkError (message_invalid) for what cannot be sent at all."""
+        try:
+            message = to_report(self._device_id(), report)
+        except ValueError as error:
+            raise LinkError(str(error), reason=Reason.MESSAGE_INVALID) from error
         with link_errors():
-            self._stub.Report(
-                to_report(self._device_id(), report), timeout=self._settings.call_timeout_s
-            )
+            self._stub.Report(message, timeout=self._settings.call_timeout_s)
 
     # -- download ---------------------------------------------------------------------------------
 

@@ -187,10 +187,15 @@ class Applier:
         return True
 
     def deliver(self, link: UpdateLink) -> None:
-        """Deliver the reports, oldest first: one may arrive twice, none is lost."""
-        while self.state.reports:
-            link.report(self.state.reports[0])
-            self._journal.save(phases.delivered(self.state))
+        """Deliver the reports, oldest first: one may arrive twice, none is lost. One that fails
+        waits for the next time, and keeps no update from coming.
+        """
+        try:
+            while self.state.reports:
+                link.report(self.state.reports[0])
+                self._journal.save(phases.delivered(self.state))
+        except LinkError as error:
+            _log.warning("report.waits", reason=error.reason, error=str(error))
 
     def act(self) -> None:
         """Do what the watch or an operator asked for."""

@@ -100,13 +100,19 @@ class Journal:
     def _take_outbox(self, path: Path) -> None:
         """Take over the reports that wait in the link's own file, which 0.1.0 wrote, one a line.
 
-        A kill before the file is gone makes the next start take them again: twice is no harm.
+        A kill before the file is gone makes the next start take them again: twice is no harm. A
+        file that cannot be read or removed is logged; the device starts all the same.
         """
         try:
-            with path.open("rb") as file:
-                lines = file.read(MAX_JSON_BYTES).splitlines()
+            self._take_lines(path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            _log.error("journal.reports_unreadable", path=str(path), error=str(error))
+
+    def _take_lines(self, path: Path) -> None:
+        with path.open("rb") as file:
+            lines = file.read(MAX_JSON_BYTES).splitlines()
         reports = []
         for line in lines:
             try:

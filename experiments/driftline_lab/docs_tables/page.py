@@ -66,7 +66,12 @@ class Page:
     def _block(self, name: str, tables: Mapping[str, Renderer]) -> str:
         if name not in tables:
             raise DataError(f"{self.file}: no table {name!r}; there are {', '.join(tables)}")
-        head, *body = tables[name](self)
+        try:
+            head, *body = tables[name](self)
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.file}: table {name!r} cannot be made of its results: {error!r}"
+            ) from error
         lines = [_line(head), "|" + "---|" * len(head), *map(_line, body)]
         return "\n".join([f"<!-- table: {name} -->", *lines, "<!-- /table -->"])
 

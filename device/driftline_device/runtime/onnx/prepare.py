@@ -6,7 +6,6 @@ answers are those of fp32, which is the cloud's twin, is what `runtime = "onnx"`
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from driftline_device.runtime.runtime import Question
 from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.host.memory import available_bytes
+from driftline_shared.host.processors import num_processors
 from driftline_shared.pair.export_file import Export, Precision, check_files, is_export
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.extras import needs_extra
@@ -194,7 +194,7 @@ def _mib(num_bytes: int) -> int:
 
 
 def _thread_counts() -> list[int]:
-    num = os.cpu_count() or 1
+    num = num_processors()
     return [1, max(1, num // 2), num]
 
 

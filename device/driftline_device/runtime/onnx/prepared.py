@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from driftline_shared.host.durable import write_json
+from driftline_shared.host.processors import num_processors
 from driftline_shared.pair.export_file import EXPORT_FILE, file_digest
 
 PREPARED_FILE = "prepared.json"
@@ -56,7 +56,7 @@ class Prepared(_Table):
 
 def this_machine() -> str:
     """What a choice depends on: kind of processor and how many there are."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    return f"{platform.system()} {platform.machine()}, {num_processors()} processors"
 
 
 def export_digest(folder: Path) -> str:

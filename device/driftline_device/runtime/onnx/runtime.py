@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from driftline_device.runtime.runtime import Session
 from driftline_device.runtime.session import TRIAL_VERSION
 from driftline_device.runtime.turns import Turns
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.host.processors import num_processors
 from driftline_shared.pair.export_file import load_version_0
 from driftline_shared.pair.pair import Pair
 from driftline_shared.update import Adapter
@@ -120,5 +120,5 @@ class OnnxRuntime(OnnxSession):
 
 def num_places(threads: int | None) -> int:
     """Calls at a time: as many as have processors of their own, on `threads` each (None: all)."""
-    processors = os.cpu_count() or 1
+    processors = num_processors()
     return max(1, processors // (threads or processors))

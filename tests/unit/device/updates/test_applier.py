@@ -225,16 +225,34 @@ def test_a_broken_link_is_not_the_versions_fault(tmp_path: Path) -> None:
     assert runtime.version == 1
 
 
-def test_a_report_that_did_not_arrive_is_told_after_a_restart(tmp_path: Path) -> None:
+def test_a_report_that_did_not_arrive_is_sent_after_a_restart(tmp_path: Path) -> None:
     applier, _ = make(tmp_path)
     link = FakeUpdateLink(make_update(adapter(harm=1.0), 1))
     link.broken_reports = 1
-    with pytest.raises(LinkError):
-        applier.poll(link)
+    assert applier.poll(link)
+    assert link.reports == []
     again, _ = make(tmp_path)
     again.poll(link)
     again.poll(link)
     assert [r.version for r in link.reports] == [1]
+
+
+def test_a_report_that_never_arrives_keeps_no_update_from_coming(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path)
+    link = FakeUpdateLink(make_update(adapter(harm=1.0), 1))
+    link.broken_reports = 1_000
+    applier.poll(link)
+    better = FakeUpdateLink(make_update(adapter(skill=1.0), 2))
+    better.broken_reports = 1_000
+    assert applier.poll(better)
+    assert runtime.version == 2
+    assert [r.version for r in applier.state.reports] == [1, 2]
+
+
+def test_reports_that_cannot_be_read_stop_no_device(tmp_path: Path) -> None:
+    (tmp_path / "link" / "reports.jsonl").mkdir(parents=True)
+    applier, _ = make(tmp_path)
+    assert applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
 
 
 def test_reports_that_an_earlier_version_kept_with_the_link_arrive_once(tmp_path: Path) -> None:
