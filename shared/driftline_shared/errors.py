@@ -153,6 +153,18 @@ class ConfigError(DriftlineError):
     reason = Reason.CONFIG_INVALID
 
 
+class MissingPackageError(ConfigError):
+    """A package is not installed; `fix` says how to get it."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self._fix = fix
+
+    @property
+    def fix(self) -> str:
+        return self._fix
+
+
 class DataError(DriftlineError):
     """A row, file or image from outside is wrong; the text names the place."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from driftline_device.runtime.onnx.prepared import read_prepared
+from driftline_device.runtime.onnx.prepared import Prepared, read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
 from driftline_shared.errors import ConfigError
 from driftline_shared.program.compressor import CompressorChoice
@@ -107,14 +107,23 @@ def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[s
 
     if pair.exported is not None and (not precision or threads is None):
         chosen = read_prepared(pair.dir)
-        precision = precision or (chosen.precision if chosen else _precision(pair.exported))
+        precision = precision or _precision(pair.exported, chosen)
         if threads is None:
             threads = chosen.threads if chosen else DEFAULT_THREADS
     return OnnxRuntime(pair, precision=precision, threads=threads or None, providers=providers)
 
 
-def _precision(export: Export) -> str:
-    """Of an export that was not prepared: int8 agrees with the twin and is fast everywhere."""
+def precision_of(pair: Pair) -> str:
+    """What the weights of `pair` are run in where no setting says it."""
+    if pair.exported is None:
+        return pair.quantization
+    return _precision(pair.exported, read_prepared(pair.dir))
+
+
+def _precision(export: Export, chosen: Prepared | None) -> str:
+    """As prepared; else int8, which agrees with the twin and is fast everywhere."""
+    if chosen is not None:
+        return chosen.precision
     return "int8" if "int8" in export.precisions else "fp32"
 
 

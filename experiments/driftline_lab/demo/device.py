@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.program.assembly import runtime_for
-from driftline_device.runtime.factory import no_compressor_on_onnx
+from driftline_device.runtime.factory import no_compressor_on_onnx, precision_of
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.updates.slots import Loaded, Slots
 from driftline_lab.demo.options import DemoOptions
@@ -39,6 +39,15 @@ class DemoDevice:
             runtime.swap(version.adapter, version.version)
         return runtime
 
+    @property
+    def described(self) -> dict[str, str]:
+        """What a result has to say of the device: `runtime`, `precision`, `compressor`."""
+        return {
+            "runtime": "torch" if self.pair.exported is None else "onnx",
+            "precision": self.config.precision or precision_of(self.pair),
+            "compressor": self.config.compressor,
+        }
+
     def version_in_force(self) -> Loaded | None:
         """What the device ended with, read from its slots; None if it is still version 0."""
         slots = Slots(self.config.state / "slots")
@@ -48,7 +57,9 @@ class DemoDevice:
         return slots.load(found.slot, found.version, base_model=self.pair.base_model)
 
 
-def prepare_device(options: DemoOptions, pair: Pair) -> DemoDevice:
+def prepare_device(
+    options: DemoOptions, pair: Pair, *, report: Callable[[str], None] = lambda _: None
+) -> DemoDevice:
     """Read the device's settings as the device will; export the pair if it is to run an export.
 
     Raises ConfigError for settings that no device runs with, or a device that runs another pair.
@@ -70,7 +81,8 @@ def prepare_device(options: DemoOptions, pair: Pair) -> DemoDevice:
         with needs_extra("exporting the pair for runtime = 'onnx'", "export"):
             from driftline_shared.models.export.pair_export import export_pair
 
-            export_pair(pair, folder, force=True, report=lambda _: None)
+            report(f"exporting {pair.name} for ONNX Runtime …")
+            export_pair(pair, folder, force=True, report=report)
         arguments += ["--pair", str(folder)]
         config = load_config(file, {**overrides, "pair": str(folder)})
         runs = load_pair(folder)

@@ -62,11 +62,13 @@ class Downlink:
 class DemoReport:
     """All of one run. `seconds`: the loop, from start of the two processes to the last answer.
 
-    `world`: the data set's name, or the folder of a user's own. `captions`: by domain, where the
+    `device`: runtime, precision and compressor that the device ran and that were scored. `world`:
+    the data set's name, or the folder of a user's own. `captions`: by domain, where the
     world has captions.
     """
 
     pair: str
+    device: dict[str, str]
     world: str
     seed: int
     seconds: float
@@ -83,8 +85,10 @@ class DemoReport:
 
 def table(report: DemoReport) -> Table:
     """The closing table, for people."""
+    device = " ".join(filter(None, report.device.values()))
     out = Table(
-        title=f"driftline demo: pair {report.pair}, world {report.world}, seed {report.seed}",
+        title=f"driftline demo: pair {report.pair} ({device}),"
+        f" world {report.world}, seed {report.seed}",
         title_justify="left",
     )
     out.add_column("domain")
@@ -128,15 +132,13 @@ def caption_table(report: DemoReport) -> Table:
 
 def sentences(report: DemoReport) -> list[str]:
     """What the table cannot hold: bytes up, bytes down, time."""
-    up, down = report.uplink, report.downlink
+    up = report.uplink
     lines = [
         f"up:   {up.sent} of {up.seen} samples sent ({100 * up.sent / max(1, up.seen):.0f} %), "
         f"{up.bytes_per_sample:,.0f} B each; the same image as JPEG-90 "
         f"{up.jpeg90_bytes_per_sample:,.0f} B, "
         f"its fp16 tokens {up.fp16_tokens_bytes_per_sample:,.0f} B",
-        f"down: {down.updates} updates of {down.bytes_per_update:,.0f} B; the adapter in fp16 is "
-        f"{down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
-        f"pause {down.apply_pause_ms:.2g} ms",
+        _down(report.downlink),
         f"time: {report.seconds:.0f} s, {report.rounds} rounds",
     ]
     if up.bytes_per_sample > up.jpeg90_bytes_per_sample:
@@ -145,3 +147,13 @@ def sentences(report: DemoReport) -> list[str]:
             "sent because no pixel leaves the device by default"
         )
     return lines
+
+
+def _down(down: Downlink) -> str:
+    if not down.updates:
+        return "down: no update was released"
+    return (
+        f"down: {down.updates} updates of {down.bytes_per_update:,.0f} B; the adapter in fp16 is "
+        f"{down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
+        f"pause {down.apply_pause_ms:.2g} ms"
+    )

@@ -63,7 +63,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     has_captions = options.world.has_captions
     if has_captions:
         check_scorers()
-    device = prepare_device(options, pair)
+    device = prepare_device(options, pair, report=lambda text: console.print(f"[dim]{text}[/]"))
     console.print("[dim]writing the stream …[/]")
     data = prepare_data(options)
     # The teacher first, since the device's runtime may leave this process with one thread.
@@ -79,6 +79,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         after = device_answers(device.runtime(version), data.tests, progress)
     report = DemoReport(
         pair=pair.name,
+        device=device.described,
         seed=options.seed,
         seconds=seconds,
         rounds=sum(each.num_rounds for each in cloud.lines),

@@ -25,7 +25,9 @@ EXIT_USAGE = 2
 
 
 def build() -> typer.Typer:
-    """The command with every sub-command whose packages this install holds."""
+    """The command with every sub-command whose module can be imported; one that is called without
+    the packages it needs says which extra holds them.
+    """
     app = typer.Typer(
         name="driftline",
         help="Keeps a small multimodal LLM on a device good while the world before it drifts.",

@@ -25,6 +25,7 @@ from driftline_lab.demo.report import (
 def report(**accuracy: Accuracy) -> DemoReport:
     return DemoReport(
         pair="tiny",
+        device={"runtime": "onnx", "precision": "int8", "compressor": ""},
         world="easyvqa",
         seed=0,
         seconds=100.0,
@@ -60,7 +61,8 @@ def test_the_document_has_the_promised_keys() -> None:
         json.dumps(report(source=Accuracy(before=0.9, after=0.9, teacher=1.0)).document())
     )
     assert document.keys() == {
-        "pair", "world", "seed", "seconds", "rounds", "accuracy", "captions", "uplink", "downlink",
+        "pair", "device", "world", "seed", "seconds", "rounds", "accuracy", "captions", "uplink",
+            "downlink",
     }  # fmt: skip
     assert document["accuracy"]["source"].keys() == {"before", "after", "teacher"}
     assert document["uplink"].keys() == {
