@@ -22,7 +22,7 @@ class Quota(Section):
 
     day_samples: int = setting(50_000, "of one device in a UTC day; 0: no limit")
     day_bytes: int = setting(1 << 30, "of one device in a UTC day; 0: no limit")
-    waiting_samples: int = setting(200_000, "in all; past it devices are told to wait; 0: no limit")
+    waiting_samples: int = setting(200_000, "in all; past it devices have to wait; 0: no limit")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,7 +98,7 @@ class SampleStore:
                     _put_usage(connection, device_id, day, used)
         except (OperationalError, IntegrityError) as error:
             # Nothing was stored: the transaction is gone. An id that another stream stored at this
-            # very moment (IntegrityError) is told apart when the device sends again.
+            # very moment (IntegrityError) is recognised when the device sends again.
             raise SampleError("the store could not be written", reason=Reason.STORE_BUSY) from error
         return verdicts
 

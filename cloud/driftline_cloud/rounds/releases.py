@@ -120,7 +120,7 @@ class Releases:
         )
 
     def _cost(self, packed: Packed, round_: Round) -> int:
-        # Any non-zero numbers: protobuf leaves out zeros, and the cost must not be told too small.
+        # Any non-zero numbers: protobuf leaves out zeros, and the cost must not come out too small.
         lineage = self._lineage(round_, {f"update.candidate_{name}": 1.0 for name in _SHOWN})
         return update_bytes(
             manifest_of(

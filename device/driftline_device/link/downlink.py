@@ -3,7 +3,7 @@
 A download is one file, `<digest>.part`, in the folder of downloads. Bytes are only ever added at
 its end, chunk by chunk, each with its crc32 checked; the sha256 of the whole decides. A kill or a
 power cut leaves a shorter or a damaged file: the first is resumed, the second is found by the
-digest and begun again. A finished file stays until another blob is fetched, so a device that stops
+digest and fetched anew. A finished file stays until another blob is fetched, so a device that stops
 before it has applied an update does not pay for it twice.
 """
 

@@ -263,7 +263,7 @@ class Link:
         return bool(self._spool.peek(max_bytes=1, max_samples=1))
 
     def _note(self, who: str, error: DriftlineError) -> None:
-        """Remember and log a failure; a cloud that does not know us is told again who we are."""
+        """Remember and log a failure; where the cloud does not know this device, enrol anew."""
         self._counters.note(error)
         if who in ("control", "uplink"):
             self._failing.add(who)

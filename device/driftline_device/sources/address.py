@@ -24,9 +24,11 @@ class SourceAddress:
 
 def without_secrets(url: str) -> str:
     """`url` without user, password and query: what may stand in logs and errors."""
+    # Whatever stands before "://", be it no scheme at all, must not hide what comes after.
+    scheme, _, rest = url.partition("://")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"//{rest}")
     except ValueError:
-        return f"{url.partition('://')[0]}://..."
+        return f"{scheme}://..."
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{scheme}://{host}{parts.path}"

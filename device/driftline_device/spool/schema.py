@@ -9,7 +9,7 @@ Layout of one file (plus SQLite's `-wal` and `-shm` beside it):
 
 Every change of `samples` changes `counts` in the same transaction, so opening reads a few rows and
 never scans. A broken file is renamed to `<name>.corrupt` (one is kept: a disk that keeps
-breaking must not fill up with wrecks) and a new one begun.
+breaking must not fill up with wrecks) and a new one is started.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def delete(
 
 
 def _count_refusals(database: sqlite3.Connection, refusal: str, num: int) -> None:
-    """Reasons come from outside: past a bound on how many are told apart, they are `other`."""
+    """Reasons come from outside: past a bound on how many are kept apart, they are `other`."""
     known = {row[0] for row in database.execute("SELECT reason FROM refused")}
     reason = refusal if refusal in known or len(known) < MAX_REASONS else "other"
     database.execute(

@@ -2,7 +2,7 @@
 
 A sample is one row, stored and evicted in one transaction; see `schema` for the file's layout.
 Recovery is SQLite's: a transaction that did not commit never happened. A row that does not decode
-is moved to `quarantine`; a file that does not read is set aside and a new one begun.
+is moved to `quarantine`; a file that does not read is set aside and a new one is started.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class Applier:
             self._load(*self._rollback.in_force())
 
     def install(self, manifest: Manifest, link: UpdateLink) -> None:
-        """One offer, to its end: active, failed, refused, or begun again later."""
+        """One offer, to its end: active, failed, refused, or started again later."""
         if not self._accept(manifest):
             return
         version = manifest.target_version

@@ -6,7 +6,7 @@
 
 A caller persists each state before it begins the work that the state names (journal.py). The
 slots' pointer is the commit point of `active`: if the device stops while `probing`, the pointer
-says whether the probe had passed. Fetching, verified and staged are simply begun again; a stop
+says whether the probe had passed. Fetching, verified and staged are simply started again; a stop
 while probing is a failure.
 """
 

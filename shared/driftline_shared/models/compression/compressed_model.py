@@ -145,9 +145,9 @@ class CompressedModel(WrappedModel):
             row = row_of(batch, number, self.grid).prompt
             compressor = self._compressor(batch, number)
             prefilled = self.driver.prefill(compressor, row)
-            said = self._say(compressor, prefilled, number, max_new_tokens, on_token)
-            steps.append(said[0])
-            scores.append(said[1])
+            ids, score = self._decode_one(compressor, prefilled, number, max_new_tokens, on_token)
+            steps.append(ids)
+            scores.append(score)
             reports.append(
                 RowReport(
                     survivors=prefilled.survivors.cpu().numpy().astype(np.int64),
@@ -163,7 +163,7 @@ class CompressedModel(WrappedModel):
         )
         return CompressedAnswers(generated=generated, rows=tuple(reports))
 
-    def _say(
+    def _decode_one(
         self,
         compressor: TokenCompressor,
         prefilled: Prefilled,
@@ -173,18 +173,18 @@ class CompressedModel(WrappedModel):
     ) -> tuple[Tensor, Tensor]:
         """Tokens (n,) and their scores (n, 3) of one row."""
         ends = set(self.base.end_ids())
-        hidden, said, scores = prefilled.last[None], [], []
+        hidden, ids, scores = prefilled.last[None], [], []
         while True:
             token, score = step_scores(self.base.head(hidden))
-            said.append(int(token))
+            ids.append(int(token))
             scores.append(score[0])
             if on_token is not None:
-                on_token(number, finished_text(self.decode(said)))
-            if said[-1] in ends or len(said) >= max_new_tokens:
+                on_token(number, finished_text(self.decode(ids)))
+            if ids[-1] in ends or len(ids) >= max_new_tokens:
                 break
             embeds = self.base.net.get_input_embeddings()(token)
             hidden = self.driver.extend(compressor, prefilled, embeds)
-        return torch.tensor(said, device=self.device), torch.stack(scores)
+        return torch.tensor(ids, device=self.device), torch.stack(scores)
 
     def _hidden(self, batch: LmBatch, number: int, asked: Tensor | None) -> Tensor:
         """(T, D) hidden states of one row of a batch, zeros where they are not known."""

@@ -60,6 +60,13 @@ def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
     assert parse_address(url).shown == shown
 
 
+@pytest.mark.parametrize("text", ["watch:rtsp://u:pw@h/a", "camera:rtsp://u:pw@h/a", "://u:pw@h"])
+def test_a_wrong_address_shows_no_secret_either(text: str) -> None:
+    with pytest.raises(DataError) as refused:
+        parse_address(text)
+    assert "pw" not in str(refused.value)
+
+
 def test_settings_show_sources_without_secrets_and_keep_them() -> None:
     config = load_config(None, {"sources": ["a/", "rtsp://me:pw@cam/1"]}, {})
     assert config.sources == ("a/", "rtsp://me:pw@cam/1")
