@@ -115,9 +115,11 @@ def _write_sets(folder: Path, num_images: int) -> None:
     save_file({kind: scores.copy() for kind in kinds}, folder / "gate.safetensors")
     probe = folder / "probe"
     probe.mkdir()
-    for index, image in enumerate(images[:4]):
+    probed = images[:4]
+    for index, image in enumerate(probed):
         Image.fromarray(image).save(probe / f"{index}.png")
-    (probe / "probe.jsonl").write_text("".join(_row(f"{i}.png", i % 3) for i in range(4)))
+    rows = [_row(f"{index}.png", index % 3) for index in range(len(probed))]
+    (probe / "probe.jsonl").write_text("".join(rows))
 
 
 def _row(image: int | str, k: int) -> str:

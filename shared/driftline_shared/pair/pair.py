@@ -239,14 +239,18 @@ class Pair:
         return SourceSet(tokens=tokens, rows=rows)
 
     def probe_set(self) -> list[ProbeItem]:
-        """The self-check set of the device."""
+        """The self-check set of the device. Raises PairError for a picture that cannot be read."""
         from PIL import Image
 
         folder = self.dir / "probe"
         items = []
         for row in _rows(folder / "probe.jsonl"):
-            with Image.open(folder / Path(row["image"]).name) as image:
-                pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            path = folder / Path(row["image"]).name
+            try:
+                with Image.open(path) as image:
+                    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            except OSError as error:
+                raise PairError(f"{path} cannot be read: {error}") from error
             items.append(ProbeItem(image=pixels, question=row["question"], answer=row["answer"]))
         return items
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel, on_canvas
+from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel
+from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.pair.export_file import (
     CenterCrop,
     ImageTable,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.callbacks import OnToken, finished_text
-from driftline_shared.errors import DataError, PairError
+from driftline_shared.errors import PairError
 from driftline_shared.models import quantize
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import (
@@ -402,32 +402,6 @@ class FamilyModel(ABC):
         """What rows are filled up with."""
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.end_ids()[0])
-
-
-def image_processor(model_dir: Path) -> Any:
-    """The checkpoint's own image processor, in the form that needs no torchvision."""
-    from transformers import AutoImageProcessor
-
-    return AutoImageProcessor.from_pretrained(model_dir, local_files_only=True, backend="pil")
-
-
-def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
-    """PIL images of the canvas's size: one of (H, W, 3), F of (F, H, W, 3). Bicubic.
-
-    Without a canvas one image as it is, for processors that give one size for any. Raises DataError
-    for another number of frames than the canvas has.
-    """
-    from PIL import Image
-
-    frames = image[None] if image.ndim == 3 else image
-    wanted = canvas.frames if canvas is not None else 1
-    if len(frames) != wanted:
-        raise DataError(f"the image has {len(frames)} frames, this pair reads {wanted}")
-    pictures = [Image.fromarray(frame) for frame in frames]
-    if canvas is None:
-        return pictures
-    size = (canvas.width, canvas.height)
-    return [p if p.size == size else p.resize(size, Image.Resampling.BICUBIC) for p in pictures]
 
 
 def _checked_prompt(prompt: str) -> str:

@@ -25,15 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import (
-    LEARNED,
-    FamilyModel,
-    ImageLayout,
-    image_processor,
-    on_canvas,
-)
+from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout
 from driftline_shared.models.families.llava import PatchMap, tower_states
 from driftline_shared.models.families.onevision_frames import frame_processor
+from driftline_shared.models.families.pictures import image_processor, on_canvas
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 

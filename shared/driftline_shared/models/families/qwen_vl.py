@@ -18,12 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import (
-    FamilyModel,
-    ImageLayout,
-    image_processor,
-    on_canvas,
-)
+from driftline_shared.models.families.base import FamilyModel, ImageLayout
+from driftline_shared.models.families.pictures import image_processor, on_canvas
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
