@@ -50,14 +50,14 @@ def test_a_trial_leaves_a_whole_pair_and_a_second_one_redoes_nothing(
     fitted = fit_stored(load_draft(out))
     assert load_pair(out).token_space.digest == fitted.digest
 
-    stages = [path for path in work.iterdir() if path.suffix == ".safetensors"]
-    before = {path.name: path.stat().st_mtime_ns for path in stages}
+    files = [path for path in work.iterdir() if path.suffix == ".safetensors"]
+    before = {path.name: path.stat().st_mtime_ns for path in files}
     assert set(before) == {
         f"{stage}.safetensors" for stage in ("student-own", "teacher", "student")
     }
     with open_stages(work, seed=0, share=0.001, num_threads=1) as stages:
         build_smol(tmp_path / "again", stages)
-    assert {path.name: path.stat().st_mtime_ns for path in stages} == before
+    assert {path.name: path.stat().st_mtime_ns for path in files} == before
     for name in ("teacher.safetensors", "student.safetensors", "source.safetensors"):
         first, second = load_file(out / name), load_file(tmp_path / "again" / name)
         assert first.keys() == second.keys()
