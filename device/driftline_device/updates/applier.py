@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -188,14 +189,12 @@ class Applier:
 
     def deliver(self, link: UpdateLink) -> None:
         """Deliver the reports, oldest first: one may arrive twice, none is lost. One that fails
-        waits for the next time, and keeps no update from coming.
+        waits for the next time, and keeps no update from coming; the link has logged why.
         """
-        try:
+        with suppress(LinkError):
             while self.state.reports:
                 link.report(self.state.reports[0])
                 self._journal.save(phases.delivered(self.state))
-        except LinkError as error:
-            _log.warning("report.waits", reason=error.reason, error=str(error))
 
     def act(self) -> None:
         """Do what the watch or an operator asked for."""
