@@ -1,0 +1,72 @@
+"""Values as canonical JSON, and back: equal values are equal bytes.
+
+Keys are sorted, a float has the one shortest text that reads back as itself (whole floats end in
+`.0`, there is no minus zero), text is UTF-8, a line ends the document. What is written was read
+back first, so nothing is written that the reader would refuse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import asdict
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from driftline_shared.errors import DataError
+
+T = TypeVar("T")
+
+
+def to_bytes(value: Any, *, indent: int | None = 1) -> bytes:
+    """A dataclass of `run.py` as its document; DataError for a value that may not be in it."""
+    kind = type(value)
+    checked = from_bytes(_text(asdict(value), None, allow_nan=True), kind, place=kind.__name__)
+    return _text(_plain(asdict(checked)), indent)
+
+
+def from_bytes(data: bytes, kind: type[T], *, place: str) -> T:
+    """The value in `data`; fields that `kind` does not have are left out.
+
+    Raises DataError that names `place` and the field that is wrong.
+    """
+    try:
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{place}: {f'{where}: ' if where else ''}{first['msg']}") from error
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(type, kind))
+
+
+def _text(document: Any, indent: int | None, *, allow_nan: bool = False) -> bytes:
+    separators = (",", ": ") if indent else (",", ":")
+    try:
+        text = json.dumps(
+            document,
+            indent=indent,
+            sort_keys=True,
+            ensure_ascii=False,
+            separators=separators,
+            allow_nan=allow_nan,
+        )
+        return text.encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise DataError(f"this cannot be kept as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The same with 0.0 for -0.0, which are equal."""
+    if isinstance(value, float):
+        return value + 0.0
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

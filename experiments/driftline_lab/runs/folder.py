@@ -1,0 +1,187 @@
+"""The run folder: written as a whole, read with checks.
+
+run.json        what it was; written last, so a folder without it is no run
+metrics.json    canonical: byte-identical for equal runs
+timings.json    what a clock decided
+timeline.jsonl  one line an answer
+pictures/       pictures.jsonl and the picture files it names; may be missing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from driftline_lab.runs.canonical import from_bytes, to_bytes
+from driftline_lab.runs.run import SCHEMA, Metrics, Picture, RunInfo, TimelineRow, Timings
+from driftline_shared.errors import DataError
+from driftline_shared.host.durable import make_folder, sync_folder, write_atomic
+
+INFO, METRICS, TIMINGS, TIMELINE = "run.json", "metrics.json", "timings.json", "timeline.jsonl"
+PICTURES = "pictures"
+PICTURE_INDEX = "pictures.jsonl"
+
+MAX_DOCUMENT_BYTES = 16 << 20
+MAX_LINE_BYTES = 64 << 10
+MAX_PICTURE_BYTES = 4 << 20
+MAX_PICTURES = 256
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A run folder that was read; its timeline is read as it is asked for."""
+
+    folder: Path
+    info: RunInfo
+    metrics: Metrics
+    timings: Timings
+    pictures: tuple[Picture, ...]
+
+    def timeline(self) -> Iterator[TimelineRow]:
+        """The answers in turn; DataError naming file and line for one that is wrong."""
+        for number, row in enumerate(_lines(self.folder / TIMELINE, TimelineRow), start=1):
+            if row.n != number:
+                raise DataError(f"{self.folder / TIMELINE}, line {number}: n is {row.n}")
+            yield row
+
+    def picture_bytes(self, picture: Picture) -> bytes:
+        """The bytes of a picture's file, at most `MAX_PICTURE_BYTES`."""
+        return _read(self.folder / PICTURES / picture.file, MAX_PICTURE_BYTES)
+
+
+def write_run(
+    folder: Path,
+    info: RunInfo,
+    metrics: Metrics,
+    timings: Timings,
+    timeline: Iterable[TimelineRow],
+    pictures: Mapping[Picture, bytes] | None = None,
+) -> None:
+    """Write a run into `folder`, in place of one that is there; other files in it stay.
+
+    `timeline` is read once, row by row. `pictures`: each with the bytes of its PNG or JPEG file.
+    Raises DataError for a value that the reader would refuse, before the run counts as one.
+    """
+    make_folder(folder)
+    (folder / INFO).unlink(missing_ok=True)
+    for name, value in ((METRICS, metrics), (TIMINGS, timings)):
+        write_atomic(folder / name, to_bytes(value))
+    _write_timeline(folder / TIMELINE, timeline)
+    _write_pictures(folder / PICTURES, pictures or {})
+    write_atomic(folder / INFO, to_bytes(info))
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`; DataError naming the file and field of the first thing that is wrong."""
+    if not (folder / INFO).is_file():
+        raise DataError(
+            f"{folder} is no run folder: it holds no {INFO}; "
+            "`driftline demo --out FOLDER` or a replay makes one"
+        )
+    data = _read(folder / INFO, MAX_DOCUMENT_BYTES)
+    _check_schema(folder / INFO, data)
+    pictures: tuple[Picture, ...] = ()
+    if (index := folder / PICTURES / PICTURE_INDEX).is_file():
+        pictures = tuple(_lines(index, Picture))
+        _check_pictures(index, pictures)
+    return Run(
+        folder=folder,
+        info=from_bytes(data, RunInfo, place=str(folder / INFO)),
+        metrics=_document(folder / METRICS, Metrics),
+        timings=_document(folder / TIMINGS, Timings),
+        pictures=pictures,
+    )
+
+
+def _write_timeline(path: Path, rows: Iterable[TimelineRow]) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    with draft.open("wb") as file:
+        for number, row in enumerate(rows, start=1):
+            if row.n != number:
+                raise DataError(f"row {number} of the timeline has n = {row.n}")
+            file.write(to_bytes(row, indent=None))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def _write_pictures(folder: Path, pictures: Mapping[Picture, bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if not pictures:
+        return
+    index = folder / PICTURE_INDEX
+    _check_pictures(index, tuple(pictures))
+    for picture, data in pictures.items():
+        if len(data) > MAX_PICTURE_BYTES:
+            raise DataError(f"picture {picture.file} has more than {MAX_PICTURE_BYTES} bytes")
+        write_atomic(folder / picture.file, data, durable=False)
+    write_atomic(index, b"".join(to_bytes(each, indent=None) for each in pictures))
+
+
+def _check_pictures(index: Path, pictures: tuple[Picture, ...]) -> None:
+    if len(pictures) > MAX_PICTURES:
+        raise DataError(f"{index}: more than {MAX_PICTURES} pictures")
+    for number, each in enumerate(pictures, start=1):
+        place = f"{index}, line {number}"
+        if not _FILE_NAME.fullmatch(each.file) or each.file == PICTURE_INDEX:
+            raise DataError(f"{place}: file: {each.file!r} is no plain file name")
+        if each.rows < 1 or each.cols < 1:
+            raise DataError(f"{place}: rows, cols: the grid is empty")
+        if any(not 0 <= place_ < each.rows * each.cols for place_ in each.kept):
+            raise DataError(f"{place}: kept: a position outside {each.rows} x {each.cols}")
+
+
+def _check_schema(path: Path, data: bytes) -> None:
+    """A newer schema is named as such, whatever else it may hold."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DataError(
+            f"{path}: schema: {schema} is of a newer driftline; this one reads up to {SCHEMA}"
+        )
+
+
+def _document(path: Path, kind: type[T]) -> T:
+    return from_bytes(_read(path, MAX_DOCUMENT_BYTES), kind, place=str(path))
+
+
+def _lines(path: Path, kind: type[T]) -> Iterator[T]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            place = f"{path}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(f"{place}: longer than {MAX_LINE_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise DataError(f"{place}: cut off")
+            yield from_bytes(line, kind, place=place)
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise DataError(f"{path} is larger than {most} bytes")
+    return data
