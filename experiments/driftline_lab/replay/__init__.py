@@ -1,0 +1,1 @@
+"""Replay: the system driven by a trace under one virtual clock."""

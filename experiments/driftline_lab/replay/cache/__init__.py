@@ -1,0 +1,1 @@
+"""What a replay has worked out before, kept by digest."""
