@@ -1,4 +1,4 @@
-"""`driftline cloud`: serve a fleet, look at a running cloud.
+"""`driftline cloud`: serve a fleet, look at a running cloud, order a round.
 
 Exit codes: 0 well, 1 failed, 2 a flag or setting is wrong.
 """
@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.round_cli import app as round_app
 from driftline_shared.status import CloudStatus, LineStatus
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(round_app, name="round")
 
 _SERVE_EXAMPLES = """
 **Examples**
@@ -114,38 +117,19 @@ def serve(
 
 @app.command(epilog=_STATUS_EXAMPLES)
 def status(
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="host:port; default: the cloud whose state is --state."),
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="State folder of a cloud on this machine.")
-    ] = None,
+    address: AddressFlag = None,
+    state: StateFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)
-    ] = 5.0,
+    timeout_s: TimeoutFlag = 5.0,
 ) -> None:
     """Show lines, rounds and devices of a running cloud."""
     from driftline_shared.rpc.status import fetch_status
 
-    found = fetch_status(address or _local_address(state), timeout_s=timeout_s)
+    found = fetch_status(address_of(address, state), timeout_s=timeout_s)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
         return
     _show(found)
-
-
-def _local_address(state: Path | None) -> str:
-    """Where the cloud of this machine listens: the port it wrote, else what is configured."""
-    from driftline_cloud.config import load_config
-    from driftline_cloud.state import read_port
-
-    settings = load_config(None, {} if state is None else {"state": state})
-    host, _, port = settings.listen.rpartition(":")
-    if host in ("0.0.0.0", "[::]"):
-        host = "127.0.0.1"  # a cloud on every address is on this one, too
-    return f"{host}:{read_port(settings.state) or port}"
 
 
 def _show(found: CloudStatus) -> None:

@@ -43,6 +43,10 @@ class Reason(StrEnum):
     BATCH_TOO_LARGE = "batch_too_large"
     QUOTA_EXCEEDED = "quota_exceeded"
     STORE_BUSY = "store_busy"
+    # rounds
+    LINE_UNKNOWN = "line_unknown"
+    ROUND_OPEN = "round_open"
+    TOO_FEW_SAMPLES = "too_few_samples"
     # updates
     BLOB_UNKNOWN = "blob_unknown"
     OFFSET_INVALID = "offset_invalid"
@@ -95,6 +99,9 @@ _FIXES: dict[Reason, str] = {
     Reason.BATCH_TOO_LARGE: "Send batches of at most 1 MiB.",
     Reason.QUOTA_EXCEEDED: "The device has used its quota; it may send again tomorrow.",
     Reason.STORE_BUSY: "The cloud could not write just now; the device sends again by itself.",
+    Reason.LINE_UNKNOWN: "Name a line that `driftline cloud status` shows, or none.",
+    Reason.ROUND_OPEN: "Wait until it has ended; `driftline cloud status` shows how far it is.",
+    Reason.TOO_FEW_SAMPLES: "Wait until devices have sent more.",
     Reason.BLOB_UNKNOWN: "Check for an update again; this one is no longer offered.",
     Reason.OFFSET_INVALID: "Start the download again from offset 0.",
     Reason.MANIFEST_INVALID: "The update is malformed; release it again from the cloud.",

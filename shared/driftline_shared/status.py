@@ -121,6 +121,10 @@ class RoundStatus:
     progress: float = 0.0
 
 
+CLOSED_ROUNDS = frozenset({"done", "rejected", "failed"})
+"""States of a round after which nothing of it is to come."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineStatus:
     """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest."""

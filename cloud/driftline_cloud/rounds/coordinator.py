@@ -26,9 +26,15 @@ from driftline_cloud.rounds.round import (
 from driftline_cloud.rounds.trigger import Waiting, why_start
 from driftline_cloud.rounds.work import RoundWork
 from driftline_shared.callbacks import ignore
-from driftline_shared.errors import ConfigError, DriftlineError, PairError
+from driftline_shared.errors import ConfigError, DriftlineError, LinkError, PairError, Reason
 
 _log = structlog.get_logger(__name__)
+
+OPERATOR = "operator"
+"""The trigger of a round that was ordered."""
+
+LEAST_SAMPLES = 2
+"""Of an ordered round: one to learn from, one to judge by."""
 
 Watch = Callable[[str, Round], None]
 """Called with `started` (state stored, work ahead), `worked` (result stored) or `changed` (state
@@ -87,10 +93,34 @@ class Coordinator:
         return True
 
     def _start(self) -> bool:
-        trigger = why_start(self._settings.trigger, self._waiting())
-        if trigger is None:
+        if not self._settings.trigger.enabled:
             return False
-        base_version = self._work.releases.registry.newest_version(self._line)
+        trigger = why_start(self._settings.trigger, self._waiting())
+        return trigger is not None and self._open(trigger) is not None
+
+    def start_by_order(self) -> Round:
+        """Open a round with what waits now, whatever the triggers say; from any thread.
+
+        The thread of `run` then carries it. Raises LinkError: `round_open`, `too_few_samples`.
+        """
+        num_waiting = self._store.counts(self._line).num_waiting
+        round_ = self._open(OPERATOR) if num_waiting >= LEAST_SAMPLES else None
+        if round_ is not None:
+            return round_
+        running = self._ledger.open_round(self._line)
+        if running is not None:
+            raise LinkError(
+                f"round {running.id} is open: {running.state}", reason=Reason.ROUND_OPEN
+            )
+        raise LinkError(
+            f"{num_waiting or 'no'} samples wait on line {self._line}, a round takes at least "
+            f"{LEAST_SAMPLES}: one to learn from, one to judge by",
+            reason=Reason.TOO_FEW_SAMPLES,
+        )
+
+    def _open(self, trigger: str) -> Round | None:
+        """Open a round; None if nothing waits or one is open already."""
+        registry = self._work.releases.registry
         round_ = self._ledger.open(
             self._line,
             most_samples=self._settings.most_samples,
@@ -99,16 +129,17 @@ class Coordinator:
                 number=number,
                 base_seed=self._settings.seed,
                 num_samples=num_samples,
-                base_version=base_version,
+                # Within the transaction: a round that ends meanwhile has released before.
+                base_version=registry.newest_version(self._line),
                 trigger=trigger,
                 now_unix_s=self._clock.now_s(),
             ),
         )
         if round_ is None:
-            return False
+            return None
         _log.info("round.opened", round=round_.id, num_samples=round_.num_samples, trigger=trigger)
         self._watch("changed", round_)
-        return True
+        return round_
 
     def _waiting(self) -> Waiting:
         now_s = self._clock.now_s()

@@ -125,7 +125,9 @@ class RoundLedger:
             return [bytes(one) for one in connection.execute(query).scalars()]
 
     def older(self, line: str, *, before: int, part: str) -> dict[str, list[bytes]]:
-        """Ids that earlier rounds held in `part` and whose bytes are still here, by round."""
+        """Ids that earlier rounds held in `part` and whose bytes are still here, by round, in order
+        of arrival.
+        """
         own, samples, rounds = tables.round_samples, tables.samples, tables.rounds
         query = (
             select(own.c.round_id, own.c.sample_id)
@@ -137,7 +139,7 @@ class RoundLedger:
                 own.c.part == part,
                 samples.c.state == USED,
             )
-            .order_by(own.c.round_id, own.c.sample_id)
+            .order_by(own.c.round_id, samples.c.sequence)
         )
         found: dict[str, list[bytes]] = {}
         with self._database.read() as connection:

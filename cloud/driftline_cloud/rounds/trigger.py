@@ -10,6 +10,7 @@ from driftline_shared.program.section import Section, setting
 class TriggerPolicy(Section):
     """When enough samples wait. Times in seconds."""
 
+    enabled: bool = setting(True, "no: a round starts only by order, `driftline cloud round start`")
     # At least 2: one to learn from, one to judge by.
     round_samples: int = setting(256, "start a round when so many wait", ge=2)
     max_age_s: float = setting(

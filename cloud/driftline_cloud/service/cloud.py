@@ -66,6 +66,17 @@ class Cloud:
         self.metrics.show_line(line)
         return CloudStatus(cloud_id=self.cloud_id, version=self.version, lines=(line,))
 
+    def start_round(self, line: str) -> RoundStatus:
+        """Open a round on `line` (empty: the only one) with what waits now.
+
+        Raises LinkError: `line_unknown`, `round_open`, `too_few_samples`.
+        """
+        if line not in ("", self.line.id):
+            raise LinkError(
+                f"there is no line {line!r} here, only {self.line.id}", reason=Reason.LINE_UNKNOWN
+            )
+        return self._round_status(self.coordinator.start_by_order())
+
     def close(self) -> None:
         """Let workers and database go."""
         self.close_workers()

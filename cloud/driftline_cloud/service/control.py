@@ -1,4 +1,6 @@
-"""The control servicer: a device introduces itself, asks for its policy; an operator looks."""
+"""The control servicer: a device introduces itself, asks for its policy; an operator looks and
+starts rounds.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,14 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     async def GetStatus(self, request: Any, context: Any) -> control_pb2.StatusReply:  # noqa: N802
         """What an operator sees."""
         return wire.to_cloud_status(await asyncio.to_thread(self._cloud.status))
+
+    async def StartRound(self, request: Any, context: Any) -> control_pb2.RoundStatus:  # noqa: N802
+        """A round by order of an operator."""
+        if request.line:
+            bounds.check_word("line", request.line)
+        round_ = await asyncio.to_thread(self._cloud.start_round, request.line)
+        _log.info("round.ordered", round=round_.round_id)
+        return wire.to_round_status(round_)
 
     def _enrol(self, enrolment: Enrolment) -> Welcome:
         check_enrolment(self._cloud, enrolment)

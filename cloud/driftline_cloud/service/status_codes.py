@@ -37,6 +37,10 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.BATCH_TOO_LARGE: _Code.INVALID_ARGUMENT,
     Reason.QUOTA_EXCEEDED: _Code.RESOURCE_EXHAUSTED,
     Reason.STORE_BUSY: _Code.UNAVAILABLE,
+    # rounds
+    Reason.LINE_UNKNOWN: _Code.NOT_FOUND,
+    Reason.ROUND_OPEN: _Code.FAILED_PRECONDITION,
+    Reason.TOO_FEW_SAMPLES: _Code.FAILED_PRECONDITION,
     # updates
     Reason.BLOB_UNKNOWN: _Code.NOT_FOUND,
     Reason.OFFSET_INVALID: _Code.OUT_OF_RANGE,

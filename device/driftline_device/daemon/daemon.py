@@ -30,6 +30,7 @@ from driftline_device.sources.source import Source
 from driftline_device.updates.phases import RESTING
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.ids import line_id
+from driftline_shared.status import CLOSED_ROUNDS
 from driftline_shared.tokens import SamplingPolicy
 
 ASKS_END_S = 30.0
@@ -37,9 +38,6 @@ ASKS_END_S = 30.0
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
-
-CLOSED_ROUNDS = frozenset({"done", "rejected", "failed"})
-"""States of a round after which nothing of it is to come."""
 
 _log = structlog.get_logger(__name__)
 

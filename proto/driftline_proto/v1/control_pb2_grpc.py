@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ControlStub:
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud.
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class ControlStub:
                 request_serializer=driftline__proto_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=driftline__proto_dot_v1_dot_control__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.StartRound = channel.unary_unary(
+                '/driftline.v1.Control/StartRound',
+                request_serializer=driftline__proto_dot_v1_dot_control__pb2.StartRoundRequest.SerializeToString,
+                response_deserializer=driftline__proto_dot_v1_dot_control__pb2.RoundStatus.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud.
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round.
     """
 
     def Enrol(self, request, context):
@@ -69,6 +74,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRound(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +103,11 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=driftline__proto_dot_v1_dot_control__pb2.StatusRequest.FromString,
                     response_serializer=driftline__proto_dot_v1_dot_control__pb2.StatusReply.SerializeToString,
             ),
+            'StartRound': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRound,
+                    request_deserializer=driftline__proto_dot_v1_dot_control__pb2.StartRoundRequest.FromString,
+                    response_serializer=driftline__proto_dot_v1_dot_control__pb2.RoundStatus.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'driftline.v1.Control', rpc_method_handlers)
@@ -101,7 +117,7 @@ def add_ControlServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Control:
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud.
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round.
     """
 
     @staticmethod
@@ -175,6 +191,33 @@ class Control:
             '/driftline.v1.Control/GetStatus',
             driftline__proto_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
             driftline__proto_dot_v1_dot_control__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRound(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/driftline.v1.Control/StartRound',
+            driftline__proto_dot_v1_dot_control__pb2.StartRoundRequest.SerializeToString,
+            driftline__proto_dot_v1_dot_control__pb2.RoundStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ControlStub:
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud."""
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,18 +36,20 @@ class ControlStub:
     Enrol: _grpc.UnaryUnaryMultiCallable[_control_pb2.EnrolRequest, _control_pb2.EnrolReply]
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_control_pb2.PolicyRequest, _control_pb2.SamplingPolicy]
     GetStatus: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]
+    StartRound: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartRoundRequest, _control_pb2.RoundStatus]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud."""
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enrol: _aio.UnaryUnaryMultiCallable[_control_pb2.EnrolRequest, _control_pb2.EnrolReply]  # type: ignore[assignment]
     GetPolicy: _aio.UnaryUnaryMultiCallable[_control_pb2.PolicyRequest, _control_pb2.SamplingPolicy]  # type: ignore[assignment]
     GetStatus: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]  # type: ignore[assignment]
+    StartRound: _aio.UnaryUnaryMultiCallable[_control_pb2.StartRoundRequest, _control_pb2.RoundStatus]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
-    """A device introduces itself, learns its sampling policy, and an operator looks at the cloud."""
+    """A device introduces itself, learns its sampling policy; an operator looks at the cloud, starts a round."""
 
     @_abc_1.abstractmethod
     def Enrol(
@@ -69,5 +71,12 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StatusReply, _abc.Awaitable[_control_pb2.StatusReply]]: ...
+
+    @_abc_1.abstractmethod
+    def StartRound(
+        self,
+        request: _control_pb2.StartRoundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RoundStatus, _abc.Awaitable[_control_pb2.RoundStatus]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,10 +12,12 @@ from driftline_shared.wire.control import (
     from_cloud_status,
     from_enrolment,
     from_policy,
+    from_round_status,
     from_welcome,
     to_cloud_status,
     to_enrolment,
     to_policy,
+    to_round_status,
     to_welcome,
 )
 from driftline_shared.wire.samples import (
@@ -67,6 +69,7 @@ __all__ = [
     "from_policy",
     "from_regions",
     "from_report",
+    "from_round_status",
     "from_sample",
     "from_update_query",
     "from_welcome",
@@ -83,6 +86,7 @@ __all__ = [
     "to_policy",
     "to_regions",
     "to_report",
+    "to_round_status",
     "to_sample",
     "to_update_query",
     "to_welcome",

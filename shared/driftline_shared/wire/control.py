@@ -71,7 +71,7 @@ def _to_line_status(line: LineStatus) -> control_pb2.LineStatus:
     return to_message(
         control_pb2.LineStatus,
         line,
-        round=None if line.round is None else to_message(control_pb2.RoundStatus, line.round),
+        round=None if line.round is None else to_round_status(line.round),
         devices=[to_message(control_pb2.DeviceStatus, device) for device in line.devices],
     )
 
@@ -80,10 +80,16 @@ def _from_line_status(message: control_pb2.LineStatus) -> LineStatus:
     return to_value(
         LineStatus,
         message,
-        round=_from_round_status(message.round) if message.HasField("round") else None,
+        round=from_round_status(message.round) if message.HasField("round") else None,
         devices=tuple(to_value(DeviceStatus, device) for device in message.devices),
     )
 
 
-def _from_round_status(message: control_pb2.RoundStatus) -> RoundStatus:
+def to_round_status(round_: RoundStatus) -> control_pb2.RoundStatus:
+    """A round as an operator sees it."""
+    return to_message(control_pb2.RoundStatus, round_)
+
+
+def from_round_status(message: control_pb2.RoundStatus) -> RoundStatus:
+    """A round as an operator sees it."""
     return to_value(RoundStatus, message, numbers=bounds.numbers(message.numbers))

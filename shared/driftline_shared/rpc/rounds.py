@@ -1,0 +1,23 @@
+"""Ordering a round: what `driftline cloud round start` and the demo ask of a cloud."""
+
+from __future__ import annotations
+
+import grpc
+
+from driftline_proto.v1 import control_pb2, control_pb2_grpc
+from driftline_shared.rpc.errors import link_errors
+from driftline_shared.status import RoundStatus
+from driftline_shared.wire import from_round_status
+
+
+def start_round(address: str, line: str = "", *, timeout_s: float = 10.0) -> RoundStatus:
+    """The round that the cloud at `address` (host:port) opened with what waited there.
+
+    `line`: empty for a cloud of one line. Raises LinkError: `round_open`, `too_few_samples`,
+    `line_unknown`, or `unreachable`.
+    """
+    with grpc.insecure_channel(address) as channel, link_errors():
+        reply = control_pb2_grpc.ControlStub(channel).StartRound(
+            control_pb2.StartRoundRequest(line=line), timeout=timeout_s
+        )
+    return from_round_status(reply)
