@@ -22,6 +22,7 @@ from driftline_device.updates.watch import uncertainty
 from driftline_shared.errors import DriftlineError, Reason
 from driftline_shared.exact_match import is_correct
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.wire import EncodedSample
 
 RETRY_PAUSES_S = (0.0, 0.2, 1.0)
 """Waits before a question is asked again while a new version is under watch: time to roll back."""
@@ -181,11 +182,11 @@ class Answering:
     def _finish(self, question: Question, answer: Answer, segment: str) -> None:
         self._parts.applier.answered(question, answer)
         with self._sampling:
-            sample_id = self._sample(question, answer)
-            self._count(question, answer, sample_id, segment)
+            sample = self._sample(question, answer)
+            self._count(question, answer, sample, segment)
 
-    def _sample(self, question: Question, answer: Answer) -> bytes | None:
-        """Consider the answer for sending; the sample's id if it lies in the spool now."""
+    def _sample(self, question: Question, answer: Answer) -> EncodedSample | None:
+        """Consider the answer for sending; the sample if it lies in the spool now."""
         if self.paused:
             return None
         try:
@@ -201,7 +202,7 @@ class Answering:
             return None
         if self._parts.link is not None:
             self._parts.link.wake()
-        return sample.id
+        return sample
 
     def _obey(self, policy: SamplingPolicy) -> None:
         try:
@@ -212,7 +213,7 @@ class Answering:
         self.log_refused_images()
 
     def _count(
-        self, question: Question, answer: Answer, sample_id: bytes | None, segment: str
+        self, question: Question, answer: Answer, sample: EncodedSample | None, segment: str
     ) -> None:
         truth = question.truth
         correct = None if truth is None else is_correct(answer.text, truth)
@@ -227,7 +228,8 @@ class Answering:
             "correct": correct,
             "version": answer.version,
             "uncertainty": round(score, 6),
-            "sent": sample_id is not None,
-            "sample": sample_id.hex() if sample_id else None,
+            "sent": sample is not None,
+            "sample": sample.id.hex() if sample else None,
+            "bytes": len(sample.body) if sample else 0,
         }
         guard("events", lambda: self._parts.events.write(**row))

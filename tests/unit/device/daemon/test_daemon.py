@@ -202,6 +202,7 @@ def test_a_stream_is_answered_sampled_sent_and_counted(bench: Bench) -> None:
     assert [row["n"] for row in rows] == list(range(1, 17))
     assert [row["correct"] for row in rows] == [True] * 10 + [False] * 6
     assert [row["sent"] for row in rows] == [False] * 10 + [True] * 6
+    assert [row["bytes"] > 0 for row in rows] == [False] * 10 + [True] * 6
     assert [bytes.fromhex(row["sample"]) for row in rows if row["sent"]] == link.taken
     assert [question for question, _ in replies][:2] == ["what is 0?", "what is 1?"]
     status = read_snapshot(bench.state)
