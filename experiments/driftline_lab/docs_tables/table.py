@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_lab.docs_tables import compression, devices, loops, settings
+from driftline_lab.docs_tables import compression, devices, loops, settings, traces
 from driftline_lab.docs_tables.page import Renderer
 
 TABLES: dict[str, Renderer] = {
@@ -17,4 +17,5 @@ TABLES: dict[str, Renderer] = {
     "compress-trained": compression.trained,
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
+    "trace-columns": traces.columns,
 }

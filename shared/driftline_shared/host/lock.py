@@ -19,17 +19,20 @@ TRY_PAUSE_S = 0.02
 
 
 @contextmanager
-def state_lock(state: Path) -> Iterator[None]:
-    """Hold `state`/lock; ConfigError (state_in_use) naming the process that holds it."""
+def state_lock(state: Path, word: str = "state folder") -> Iterator[None]:
+    """Hold `state`/lock; ConfigError (state_in_use) naming the process that holds it.
+
+    `word`: what people call the folder.
+    """
     try:
         make_folder(state)
         descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ConfigError(f"state folder {state} cannot be used: {error.strerror}") from error
+        raise ConfigError(f"{word} {state} cannot be used: {error.strerror}") from error
     try:
         if not _take(descriptor):
             raise ConfigError(
-                f"state folder {state} is in use by process {_read_pid(descriptor) or 'unknown'}",
+                f"{word} {state} is in use by process {_read_pid(descriptor) or 'unknown'}",
                 reason=Reason.STATE_IN_USE,
             )
         os.ftruncate(descriptor, 0)

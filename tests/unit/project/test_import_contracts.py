@@ -33,6 +33,7 @@ VIOLATIONS = [
     ({"Cameras"}, {"device/driftline_device/api/bad.py": "import cv2"}),
     ({"HTTP serving only"}, {"device/driftline_device/bad.py": "import fastapi"}),
     ({"ONNX Runtime"}, {"device/driftline_device/spool/bad.py": "import onnxruntime"}),
+    ({"Arrow only"}, {"device/driftline_device/spool/bad.py": "import pyarrow"}),
     ({"Ray only"}, {"cloud/driftline_cloud/service/bad.py": "import ray"}),
     (
         {"The room of pairs", "Heavy model packages"},

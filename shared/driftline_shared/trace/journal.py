@@ -1,0 +1,99 @@
+"""The journal of events that are in no part yet: `events/open.arrows`, an Arrow IPC stream.
+
+A stream that was cut anywhere gives all batches before the cut, which a Parquet file does not. Each
+batch is on disk (fsync) before its events count as written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+from driftline_shared.host.durable import make_folder, sync_folder
+from driftline_shared.trace.arrow import from_batch, to_batch, trace_schema
+from driftline_shared.trace.event import TraceEvent
+from driftline_shared.trace.manifest import EVENTS, JOURNAL
+
+
+class Journal:
+    """Appends to a new journal; there must be none. Use from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder / EVENTS)
+        self._file = (folder / EVENTS / JOURNAL).open("xb")
+        sync_folder(folder / EVENTS)
+        self._stream = pa.ipc.new_stream(self._file, trace_schema())
+        self.num_rows = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """On disk."""
+        return self._file.tell()
+
+    def append(self, events: Sequence[TraceEvent]) -> None:
+        """One batch, on disk when this returns. OSError: the disk is full or broken."""
+        self._stream.write_batch(to_batch(events))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.num_rows += len(events)
+
+    def close(self) -> None:
+        """Let the file go; what was appended stays."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def journal_of(folder: Path) -> Path | None:
+    """The journal of the trace in `folder`, if there is one."""
+    path = folder / EVENTS / JOURNAL
+    return path if path.exists() else None
+
+
+def remove_journal(folder: Path) -> None:
+    """Its events are in a part now."""
+    (folder / EVENTS / JOURNAL).unlink()
+    sync_folder(folder / EVENTS)
+
+
+def read_journal(path: Path, after: int) -> Iterator[pa.RecordBatch]:
+    """The whole batches of a journal, however it was cut, without events up to number `after`.
+
+    Ends before the first batch that does not decode or holds a row whose crc32 is wrong: what
+    comes after a write that a crash tore was never acknowledged.
+    """
+    if not path.stat().st_size:
+        return
+    with pa.memory_map(str(path)) as file:
+        try:
+            stream = pa.ipc.open_stream(file)
+            if not stream.schema.equals(trace_schema()):
+                return
+        except (pa.ArrowException, OSError):
+            return
+        while True:
+            try:
+                batch = stream.read_next_batch()
+                rows = list(from_batch(batch))
+            except (StopIteration, pa.ArrowException, OSError, UnicodeDecodeError):
+                return
+            sequences = [event.sequence for event, _ in rows]
+            if not all(whole for _, whole in rows) or sequences != sorted(set(sequences)):
+                return
+            first_new = sum(sequence <= after for sequence in sequences)
+            if first_new < len(rows):
+                yield batch.slice(first_new)
+                after = sequences[-1]
