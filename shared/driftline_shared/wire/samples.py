@@ -187,6 +187,11 @@ def sample_id(body: bytes) -> bytes:
         return b""
 
 
+def to_batch(device_id: str, token_space: str, bodies: Iterable[bytes]) -> uplink_pb2.EncodedBatch:
+    """One batch of serialised samples."""
+    return uplink_pb2.EncodedBatch(device_id=device_id, token_space=token_space, samples=bodies)
+
+
 def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:
     """One ack; a long detail is cut."""
     return uplink_pb2.SampleAck(

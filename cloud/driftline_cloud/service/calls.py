@@ -1,0 +1,106 @@
+"""What a device asks of its cloud, without gRPC: servicers convert, these answer. They block."""
+
+from __future__ import annotations
+
+import structlog
+
+from driftline_cloud.service.cloud import Cloud
+from driftline_shared.errors import LinkError, Reason
+from driftline_shared.status import (
+    PROTOCOL,
+    Enrolment,
+    UpdateOutcome,
+    UpdateQuery,
+    UpdateReport,
+    Welcome,
+)
+from driftline_shared.update import Manifest
+
+_KNOWN_REASONS = frozenset(Reason)
+
+_log = structlog.get_logger(__name__)
+
+
+def enrol(cloud: Cloud, enrolment: Enrolment) -> Welcome:
+    """Know the device from now on; `LinkError` for one that this cloud could not help."""
+    check_enrolment(cloud, enrolment)
+    now_s = int(cloud.clock.now_s())
+    cloud.devices.enrol(enrolment, cloud.line.id, now_unix_s=now_s)
+    _log.info("device.enrolled", device=enrolment.device_id, version=enrolment.adapter_version)
+    return Welcome(
+        cloud_id=cloud.cloud_id,
+        policy=cloud.policy,
+        newest_version=cloud.registry.newest_version(cloud.line.id),
+    )
+
+
+def check_enrolment(cloud: Cloud, enrolment: Enrolment) -> None:
+    """Raise `LinkError` unless the device speaks our protocol and runs our pair."""
+    line = cloud.line
+    if enrolment.protocol != PROTOCOL:
+        raise LinkError(
+            f"the device speaks protocol {enrolment.protocol}, this cloud {PROTOCOL}",
+            reason=Reason.PROTOCOL_MISMATCH,
+        )
+    if enrolment.token_space != line.token_space.digest:
+        raise LinkError(
+            f"pair {enrolment.pair} has token space {enrolment.token_space[:12]}, this cloud's "
+            f"pair {line.pair} has {line.token_space.digest[:12]}",
+            reason=Reason.TOKEN_SPACE_UNKNOWN,
+        )
+    if enrolment.base_model != line.base_model:
+        raise LinkError(
+            f"the device runs base model {enrolment.base_model[:12]}, "
+            f"this cloud adapts {line.base_model[:12]}",
+            reason=Reason.BASE_MODEL_UNKNOWN,
+        )
+
+
+def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
+    """The manifest of the update for this device; None if there is nothing for it."""
+    device = cloud.known_device(query.device_id)
+    if query.base_model != device.base_model:
+        raise LinkError(
+            f"the device enrolled with base model {device.base_model[:12]}, "
+            f"it asks for {query.base_model[:12]}",
+            reason=Reason.BASE_MODEL_UNKNOWN,
+        )
+    now_s = int(cloud.clock.now_s())
+    cloud.devices.seen(query.device_id, now_unix_s=now_s, adapter_version=query.adapter_version)
+    return cloud.registry.offer(
+        cloud.line.id,
+        query.adapter_version,
+        failed_versions=query.failed_versions,
+        full_reason=_why_full(cloud, query),
+    )
+
+
+def _why_full(cloud: Cloud, query: UpdateQuery) -> str:
+    """A device whose base is not what its version says needs every tensor once."""
+    if query.adapter_version >= cloud.registry.newest_version(cloud.line.id):
+        return ""
+    for report in cloud.devices.reports(query.device_id, limit=1):
+        refused = report.outcome is not UpdateOutcome.APPLIED
+        if refused and report.reason == Reason.BASE_MISMATCH:
+            return str(Reason.BASE_MISMATCH)
+    return ""
+
+
+def take_report(cloud: Cloud, device_id: str, report: UpdateReport) -> None:
+    """Keep how an update ended."""
+    device = cloud.known_device(device_id)
+    applied = report.outcome is UpdateOutcome.APPLIED
+    cloud.devices.add_report(
+        device,
+        report,
+        adapter_version=report.version if applied else device.adapter_version,
+        now_unix_s=int(cloud.clock.now_s()),
+    )
+    cloud.metrics.count_report(report, report.reason in _KNOWN_REASONS)
+    _log.info(
+        "update.reported",
+        device=device_id,
+        version=report.version,
+        outcome=str(report.outcome),
+        reason=report.reason,
+    )
