@@ -24,7 +24,7 @@ compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 @app.command()
 def stream(
     folder: Annotated[Path, typer.Argument(help="Folder to write stream.jsonl and tests into.")],
-    world: Annotated[str, typer.Option(help="Data set: easyvqa or openmoji.")] = "easyvqa",
+    world: Annotated[str, typer.Option(help="Data set: easyvqa, openmoji or boards.")] = "easyvqa",
     segments: Annotated[
         str | None,
         typer.Option(help="Domains in turn, by name: source, night, fog … or source, lineart …"),

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from driftline_lab.data.boards.domains import DOMAINS as BOARDS_DOMAINS
+from driftline_lab.data.boards.stream import write_boards_stream
 from driftline_lab.data.domains import DOMAINS
 from driftline_lab.data.openmoji.stream import write_openmoji_stream
 from driftline_lab.data.openmoji.views import STYLES
@@ -68,9 +70,20 @@ OPENMOJI = World(
     has_captions=True,
 )
 
-WORLDS: Mapping[str, World] = MappingProxyType({each.name: each for each in (EASYVQA, OPENMOJI)})
+BOARDS = World(
+    name="boards",
+    domains=tuple(BOARDS_DOMAINS),
+    segments=("source", "atopdown", "tomato"),
+    write=write_boards_stream,
+)
 
-WORLD_OF_PAIR: Mapping[str, World] = MappingProxyType({"tiny": EASYVQA, "smol": OPENMOJI})
+WORLDS: Mapping[str, World] = MappingProxyType(
+    {each.name: each for each in (EASYVQA, OPENMOJI, BOARDS)}
+)
+
+WORLD_OF_PAIR: Mapping[str, World] = MappingProxyType(
+    {"tiny": EASYVQA, "smol": OPENMOJI, "boards": BOARDS}
+)
 """The world a shipped pair was made for; any other pair gets easy-vqa."""
 
 

@@ -31,7 +31,8 @@ _EXAMPLES = """
 
     driftline demo --pair smol --set-cloud distil.max_steps=60
 
-Every drift is synthetic, made from the easy-vqa data set or from OpenMoji's drawings.
+Every drift is synthetic, made from the easy-vqa data set or from drawings by
+others (OpenMoji, pychess).
 Exit codes: 0 well, 1 failed, 2 usage.
 """
 
@@ -43,13 +44,15 @@ def demo(
     workers: Annotated[str, typer.Option(help="Where rounds run: local or ray.")] = "local",
     world: Annotated[
         str | None,
-        typer.Option(help="Data set of the stream: easyvqa or openmoji; by default the pair's."),
+        typer.Option(
+            help="Data set of the stream (easyvqa, openmoji, boards); by default the pair's."
+        ),
     ] = None,
     segments: Annotated[
         str | None,
         typer.Option(
             help="Domains of the stream in turn; by default source,night,sketch of easyvqa, "
-            "source,lineart of openmoji."
+            "source,lineart of openmoji, source,atopdown,tomato of boards."
         ),
     ] = None,
     questions: Annotated[

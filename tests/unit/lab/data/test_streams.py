@@ -12,12 +12,17 @@ import pytest
 from PIL import Image
 
 from driftline_lab.data import streams
+from driftline_lab.data.boards import stream as boards
 from driftline_lab.data.openmoji import stream as openmoji
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import WORLDS, World
 
-STREAMS: dict[str, Any] = {"easyvqa": streams.stream, "openmoji": openmoji.stream}
-TESTS = {"easyvqa": ["night"], "openmoji": ["lineart-seen", "lineart-unseen"]}
+STREAMS: dict[str, Any] = {
+    "easyvqa": streams.stream,
+    "openmoji": openmoji.stream,
+    "boards": boards.stream,
+}
+TESTS = {"easyvqa": ["night"], "openmoji": ["lineart-seen", "lineart-unseen"], "boards": ["ada"]}
 
 
 @pytest.fixture(params=WORLDS.values(), ids=WORLDS)

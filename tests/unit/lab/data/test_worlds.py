@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from driftline_lab.data.worlds import EASYVQA, OPENMOJI, WORLDS, World, world_named
+from driftline_lab.data.worlds import BOARDS, EASYVQA, OPENMOJI, WORLDS, World, world_named
 from driftline_shared.errors import ConfigError
 
 
@@ -13,6 +13,7 @@ from driftline_shared.errors import ConfigError
     [
         (None, "tiny", EASYVQA),
         (None, "smol", OPENMOJI),
+        (None, "boards", BOARDS),
         (None, "somebody's", EASYVQA),
         ("openmoji", "tiny", OPENMOJI),
         ("easyvqa", "smol", EASYVQA),
@@ -25,7 +26,7 @@ def test_a_pair_has_its_world_unless_another_is_named(
 
 
 def test_an_unknown_world_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="easyvqa, openmoji"):
+    with pytest.raises(ConfigError, match="easyvqa, openmoji, boards"):
         world_named("mars", pair="tiny")
 
 
