@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
 from driftline_cloud.distill import teacher
+from driftline_cloud.distill.examples import Example
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import DistillJob
@@ -67,3 +71,19 @@ def make_job(
         rehearsal_labels=older_labels,
         settings=settings,
     )
+
+
+def answered(models: Models, count: int) -> list[Example]:
+    """Source rows with all tokens and what the student itself answers to them."""
+    source = models.pair.source_set()
+    rows = [
+        Example(
+            values=source.tokens[image],
+            positions=np.arange(len(source.tokens[image]), dtype=np.int64),
+            question=question,
+        )
+        for image, question, _ in source.rows[:count]
+    ]
+    with torch.inference_mode():
+        said = teacher.answer(models.student, models.pair, rows, DistilSettings(threads=1), ignore)
+    return [replace(row, answer=one.tokens) for row, one in zip(rows, said, strict=True)]

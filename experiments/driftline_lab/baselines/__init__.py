@@ -1,0 +1,1 @@
+"""Rules to compare with: who learns, from what, and what travels for it."""

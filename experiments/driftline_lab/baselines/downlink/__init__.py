@@ -1,0 +1,1 @@
+"""Other forms in which a candidate travels to the devices."""

@@ -1,0 +1,1 @@
+"""Other rules that turn the samples of a round into an adapter."""

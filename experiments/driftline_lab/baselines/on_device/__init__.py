@@ -1,0 +1,1 @@
+"""Learning, or not, where the answers are given; nothing travels."""

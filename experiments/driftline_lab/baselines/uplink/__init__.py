@@ -1,0 +1,1 @@
+"""Other choices of what a device sends."""
