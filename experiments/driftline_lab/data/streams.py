@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from driftline_lab.data.domains import DOMAINS, SOURCE
+from driftline_lab.data.corrupted import ALL_DOMAINS
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.easyvqa import Example, Part, image_ids
 from driftline_lab.drift.base import Picture
 
@@ -66,7 +67,7 @@ class Event:
 
     def picture(self) -> Picture:
         """(64, 64, 3) uint8, drawn when asked for."""
-        return DOMAINS[self.domain].picture(self.image_id, seed=self.seed)
+        return ALL_DOMAINS[self.domain].picture(self.image_id, seed=self.seed)
 
 
 def stream(segments: Sequence[Segment], *, seed: int = 0) -> Iterator[Event]:
@@ -108,7 +109,7 @@ def write_stream(
 
 def _events(domain: str, ids: Iterable[int], segment: int, seed: int) -> list[Event]:
     rows: Iterator[Example] = (
-        row for image_id in ids for row in DOMAINS[domain].questions(image_id, seed=seed)
+        row for image_id in ids for row in ALL_DOMAINS[domain].questions(image_id, seed=seed)
     )
     return [
         Event(

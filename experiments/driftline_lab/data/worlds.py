@@ -10,7 +10,7 @@ from typing import Protocol
 
 from driftline_lab.data.boards.domains import DOMAINS as BOARDS_DOMAINS
 from driftline_lab.data.boards.stream import write_boards_stream
-from driftline_lab.data.domains import DOMAINS
+from driftline_lab.data.corrupted import ALL_DOMAINS
 from driftline_lab.data.openmoji.stream import write_openmoji_stream
 from driftline_lab.data.openmoji.views import STYLES
 from driftline_lab.data.streams import Segment, write_stream
@@ -57,7 +57,7 @@ class World:
 
 EASYVQA = World(
     name="easyvqa",
-    domains=tuple(DOMAINS),
+    domains=tuple(ALL_DOMAINS),
     segments=("source", "night", "sketch"),
     write=write_stream,
 )
