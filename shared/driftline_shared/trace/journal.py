@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -43,7 +44,9 @@ class Journal:
 
     def close(self) -> None:
         """Let the file go; what was appended stays."""
-        self._file.close()
+        # On a full disk, closing tries in vain to write what could not be written before.
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -57,7 +57,7 @@ class Trace:
         for batch in read_part(self.path(part)):
             for event, whole in from_batch(batch):
                 if not whole:
-                    raise broken_row(part.name, number, event.sequence)
+                    raise broken_row(part, number, event.sequence)
                 yield event
                 number += 1
 

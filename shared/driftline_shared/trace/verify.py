@@ -27,13 +27,16 @@ def check_part(path: Path, part: Part) -> None:
     raise DataError(f"{part.name} is not what was recorded{cut}: {_where(path, part)}")
 
 
-def broken_row(name: str, row: int, sequence: int) -> DataError:
+def broken_row(part: Part, row: int, sequence: int) -> DataError:
     """The error for a row whose crc32 is wrong; `row` counts from 0 in its part."""
-    return DataError(f"{name} is not what was recorded: {_row(row, sequence)}")
+    return DataError(f"{part.name} is not what was recorded: {_row(part, row, sequence)}")
 
 
-def _row(row: int, sequence: int) -> str:
-    return f"row {row} (event {sequence}) differs from its crc32"
+def _row(part: Part, row: int, sequence: int) -> str:
+    # The number itself may be what broke.
+    known = part.first_sequence <= sequence <= part.last_sequence
+    event = f" (event {sequence})" if known else ""
+    return f"row {row}{event} differs from its crc32"
 
 
 def _where(path: Path, part: Part) -> str:
@@ -48,7 +51,7 @@ def _where(path: Path, part: Part) -> str:
         first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
-            found = _in_group(file, group, first, rows)
+            found = _in_group(file, part, group, first, rows)
             if found:
                 return found
             first += rows
@@ -57,14 +60,14 @@ def _where(path: Path, part: Part) -> str:
     return f"rows 0 to {part.rows - 1} are whole, what stands beside them in the file was changed"
 
 
-def _in_group(file: pq.ParquetFile, group: int, first: int, rows: int) -> str:
+def _in_group(file: pq.ParquetFile, part: Part, group: int, first: int, rows: int) -> str:
     try:
         table = file.read_row_group(group, use_threads=False)
         number = first
         for batch in table.to_batches():
             for event, whole in from_batch(batch):
                 if not whole:
-                    return _row(number, event.sequence)
+                    return _row(part, number, event.sequence)
                 number += 1
     except _UNDECODABLE:
         return f"rows {first} to {first + rows - 1} do not decode ({_columns(file, group)})"

@@ -53,6 +53,7 @@ class TraceWriter:
         self._journal: Journal | None = None
         self._began_s = 0.0
         self._last = manifest.last_sequence
+        self._abandoned = False
         self.manifest = manifest
 
     @property
@@ -93,6 +94,15 @@ class TraceWriter:
         """Make what is in the journal a part."""
         self.release()
         self.manifest = roll_over(self._folder, self.manifest)
+
+    def finish(self) -> None:
+        """Make the last part, unless the writer was abandoned."""
+        if not self._abandoned:
+            self.roll()
+
+    def abandon(self) -> None:
+        """Write no more, not even the last part: the disk failed."""
+        self._abandoned = True
 
     def release(self) -> None:
         """Let the journal go as it is: the next writer makes it a part."""
@@ -136,7 +146,7 @@ def open_writer(
         writer = TraceWriter(folder, manifest, limits=limits or PartLimits(), clock=clock)
         try:
             yield writer
-            writer.roll()
+            writer.finish()
         finally:
             writer.release()
 
