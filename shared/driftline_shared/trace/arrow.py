@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def from_batch(batch: pa.RecordBatch) -> Iterator[tuple[TraceEvent, bool]]:
         try:
             event = _event(found)
             yield event, event_crc32(event) == wanted
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, struct.error):
             sequence = found["sequence"]
             yield _nothing(sequence if isinstance(sequence, int) else -1), False
 

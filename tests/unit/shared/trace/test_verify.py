@@ -60,7 +60,9 @@ def check_flips(trace: Trace, count: int | None) -> list[str]:
 def test_a_flipped_bit_is_refused_by_part_and_row(trace: Trace) -> None:
     found = check_flips(trace, 25)
     assert len(found) == 50
-    assert sum("differs from its crc32" in sentence for sentence in found) > 10
+    assert (
+        sum("differs from its crc32" in sentence for sentence in found) > 4
+    )  # of few tokens, most is beside the rows
 
 
 @pytest.mark.slow
