@@ -11,6 +11,7 @@ from driftline_lab.bench.cli import app as bench_app
 from driftline_lab.bench.compression.cli import app as compress_bench_app
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
+from driftline_lab.report.cli import REPORT_EXAMPLES, report
 from driftline_lab.runs.cli import DIFF_EXAMPLES, diff
 
 app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_help=True)
@@ -19,6 +20,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(compress_bench_app, name="compress-bench")
 train = app.command("train-compressor")(train_compressor)
 compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
+draw = app.command("report", epilog=REPORT_EXAMPLES)(report)
 
 
 @app.command()

@@ -82,6 +82,10 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result document into this file.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Leave a run folder here, for `driftline lab report` and `diff`."),
+    ] = None,
     keep_state: Annotated[
         Path | None, typer.Option(help="Keep data, state and logs of both programs here.")
     ] = None,
@@ -119,6 +123,7 @@ def demo(
                 cloud_settings=tuple(set_cloud or ()),
                 device_settings=tuple(set_device or ()),
                 state=Path(state),
+                out=out,
             )
         )
     if json_file is not None:

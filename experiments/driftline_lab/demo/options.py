@@ -22,6 +22,7 @@ class DemoOptions:
     each domain. `uplink_share`: most samples sent per sample seen. `token_share`: tokens kept of
     each. `data`: a user's own stream, instead of `segments`. `pace`: pauses and what else follows
     from the size of the pair. `cloud_settings`, `device_settings`: key=value, for either program.
+    `out`: the run folder to leave.
     """
 
     pair: str = "tiny"
@@ -38,6 +39,7 @@ class DemoOptions:
     cloud_settings: tuple[str, ...] = ()
     device_settings: tuple[str, ...] = ()
     state: Path
+    out: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ from driftline_lab.demo.report import (
     sentences,
     table,
 )
+from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import line, render
 from driftline_lab.demo.settings import write_cloud_config
 from driftline_shared.errors import DriftlineError, LinkError
@@ -101,6 +102,9 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         console.print(caption_table(report))
     for sentence in sentences(report):
         console.print(sentence, highlight=False)
+    if options.out is not None:
+        write_demo_run(options.out, options, device.config, pair, data, report)
+        console.print(f"run:  {options.out}; its page: driftline lab report {options.out}")
     return report
 
 

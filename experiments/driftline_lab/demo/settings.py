@@ -45,6 +45,7 @@ def write_device_config(options: DemoOptions) -> Path:
         options.state / "device.toml",
         {
             "state": str(options.state / "device"),
+            "events": str(options.state / "events.jsonl"),
             "pair": options.pair,
             "seed": options.seed,
             "poll_s": 0.5,

@@ -1,0 +1,44 @@
+"""`driftline lab report`: a run as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REPORT_EXAMPLES = """
+**Examples**
+
+    driftline lab report ./run
+
+    driftline lab report ./run --out page.html --screenshot page.png
+
+A screenshot needs Chromium (Debian: chromium). Exit codes: 0 well; 1 the run cannot be read, or
+there is no Chromium; 2 a flag is wrong.
+"""
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, of `driftline demo --out` say.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; by default report.html in the run.")
+    ] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Also a PNG of the page, made by headless Chromium.")
+    ] = None,
+) -> None:
+    """Write a run as one HTML page: timeline, domains, rounds, pictures, settings."""
+    from driftline_lab.report.browser import Browser
+    from driftline_lab.report.page import report_page
+    from driftline_lab.runs.folder import read_run
+    from driftline_shared.host.durable import write_atomic
+
+    page = out or run / "report.html"
+    write_atomic(page, report_page(read_run(run)).encode())
+    typer.echo(f"wrote {page}")
+    if screenshot is not None:
+        with Browser.start() as browser:
+            browser.open(page, width=1280)
+            write_atomic(screenshot, browser.screenshot())
+        typer.echo(f"wrote {screenshot}")

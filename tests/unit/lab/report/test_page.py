@@ -1,0 +1,113 @@
+"""The page of a run, as text: all is escaped, nothing is fetched, every part is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_lab.cli import app
+from driftline_lab.report.markup import VOID
+from driftline_lab.report.page import headline, in_order, report_page
+from driftline_lab.runs.folder import Run, read_run, write_run
+from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, TimelineRow, Timings
+from tests.fakes.runs import HOSTILE, write_fake_run
+
+
+class Reader(HTMLParser):
+    """Elements and text of a page; every end tag closes the element that is open."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.addresses: list[str] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return read_run(write_fake_run(tmp_path_factory.mktemp("run"), num_answers=600))
+
+
+def test_what_comes_from_data_is_text(run: Run) -> None:
+    read = Reader(report_page(run))
+    assert "script" not in read.names and "img" not in read.names
+    # The question and the answer of a picture, the reason of a round, a setting.
+    assert sum(HOSTILE in text for text in read.texts) >= 4
+
+
+def test_nothing_is_fetched(run: Run) -> None:
+    read = Reader(report_page(run))
+    assert len(read.addresses) == len(run.pictures)
+    assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
+    assert "link" not in read.names and "@import" not in report_page(run)
+
+
+def test_equal_runs_have_the_same_page(run: Run, tmp_path: Path) -> None:
+    again = write_fake_run(tmp_path, num_answers=600)
+    assert report_page(read_run(again)) == report_page(run)
+
+
+def test_every_round_update_and_domain_is_named(run: Run) -> None:
+    texts = " ".join(Reader(report_page(run)).texts)
+    for word in ("night", "sketch", "rejected", "failed", "v1", "v2", "out of memory", "73 %"):
+        assert word in texts
+
+
+def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:
+    info = RunInfo(kind="replay", pair="tiny", seed=3)
+    write_run(tmp_path, info, Metrics(), Timings(), [])
+    texts = Reader(report_page(read_run(tmp_path))).texts
+    assert "This run kept no timeline." in texts and "No round was started." in texts
+
+
+def test_one_answer_without_truth_or_score_has_a_page(tmp_path: Path) -> None:
+    write_run(
+        tmp_path,
+        RunInfo(kind="replay", pair="tiny", seed=3),
+        Metrics(),
+        Timings(),
+        [TimelineRow(n=1)],
+    )
+    assert "svg" in Reader(report_page(read_run(tmp_path))).names
+
+
+def test_the_headline_names_drifted_domains_in_the_streams_order() -> None:
+    row = DomainAccuracy(before=0.5, after=0.7, teacher=0.9)
+    metrics = Metrics(accuracy={"fog": row, "night": row, "source": row})
+    ordered = in_order(metrics, ["source", "night"])
+    assert list(ordered.accuracy) == ["source", "night", "fog"]
+    assert headline(ordered) == (
+        "The device made up 50 % on night and 50 % on fog of its distance to the teacher"
+    )
+
+
+def test_a_run_without_drift_is_told_by_its_rounds(run: Run) -> None:
+    assert headline(replace(run.metrics, accuracy={})) == "4 rounds, 2 updates"
+
+
+def test_the_command_writes_the_page(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["report", str(run.folder), "--out", str(out)])
+    assert done.exit_code == 0 and out.read_text().startswith("<!doctype html>")
+    assert str(out) in done.stdout
