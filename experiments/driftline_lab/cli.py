@@ -9,6 +9,7 @@ import typer
 
 from driftline_lab.bench.cli import app as bench_app
 from driftline_lab.bench.compression.cli import app as compress_bench_app
+from driftline_lab.data.emoji.cli import app as fetch_app
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
 from driftline_lab.report.cli import REPORT_EXAMPLES, report
@@ -16,6 +17,7 @@ from driftline_lab.runs.cli import DIFF_EXAMPLES, diff
 
 app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_help=True)
 app.add_typer(build_app, name="build-pair")
+app.add_typer(fetch_app, name="fetch")
 app.add_typer(bench_app, name="bench")
 app.add_typer(compress_bench_app, name="compress-bench")
 train = app.command("train-compressor")(train_compressor)
@@ -26,7 +28,9 @@ draw = app.command("report", epilog=REPORT_EXAMPLES)(report)
 @app.command()
 def stream(
     folder: Annotated[Path, typer.Argument(help="Folder to write stream.jsonl and tests into.")],
-    world: Annotated[str, typer.Option(help="Data set: easyvqa, openmoji or boards.")] = "easyvqa",
+    world: Annotated[
+        str, typer.Option(help="Data set: easyvqa, openmoji, emoji or boards.")
+    ] = "easyvqa",
     segments: Annotated[
         str | None,
         typer.Option(

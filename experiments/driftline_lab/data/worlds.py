@@ -11,6 +11,7 @@ from typing import Protocol
 from driftline_lab.data.boards.domains import DOMAINS as BOARDS_DOMAINS
 from driftline_lab.data.boards.stream import write_boards_stream
 from driftline_lab.data.corrupted import ALL_DOMAINS
+from driftline_lab.data.emoji.stream import DESIGNS, write_emoji_stream
 from driftline_lab.data.openmoji.stream import write_openmoji_stream
 from driftline_lab.data.openmoji.views import STYLES
 from driftline_lab.data.streams import Segment, write_stream
@@ -70,6 +71,14 @@ OPENMOJI = World(
     has_captions=True,
 )
 
+EMOJI = World(
+    name="emoji",
+    domains=DESIGNS,
+    segments=DESIGNS,
+    write=write_emoji_stream,
+    has_captions=True,
+)
+
 BOARDS = World(
     name="boards",
     domains=tuple(BOARDS_DOMAINS),
@@ -78,7 +87,7 @@ BOARDS = World(
 )
 
 WORLDS: Mapping[str, World] = MappingProxyType(
-    {each.name: each for each in (EASYVQA, OPENMOJI, BOARDS)}
+    {each.name: each for each in (EASYVQA, OPENMOJI, EMOJI, BOARDS)}
 )
 
 WORLD_OF_PAIR: Mapping[str, World] = MappingProxyType(

@@ -45,7 +45,7 @@ def demo(
     world: Annotated[
         str | None,
         typer.Option(
-            help="Data set of the stream (easyvqa, openmoji, boards); by default the pair's."
+            help="Data set of the stream (easyvqa, openmoji, emoji, boards); by default the pair's."
         ),
     ] = None,
     segments: Annotated[

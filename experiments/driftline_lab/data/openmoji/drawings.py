@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,15 @@ def drawing(concept: Concept, *, lines: bool, folder: Path | None = None) -> Ima
     `openmoji` extra is missing, or the cache cannot be written.
     """
     path = (folder or cache_folder()) / f"{concept.code}-{'lines' if lines else 'colour'}.png"
-    return _read(path) or _make(concept, lines, path)
+    return rasterized(path, lambda: _line_art(_svg(concept)) if lines else _svg(concept))
+
+
+def rasterized(path: Path, svg: Callable[[], str]) -> Image.Image:
+    """(256, 256) RGBA: the picture kept at `path`, else made of what `svg` gives and kept there.
+
+    Raises ConfigError as `drawing` does.
+    """
+    return _read(path) or _make(svg(), path)
 
 
 def cache_folder() -> Path:
@@ -69,8 +78,8 @@ def _decode(path: Path, _changed_ns: int, _size: int) -> Image.Image | None:
         return None
 
 
-def _make(concept: Concept, lines: bool, path: Path) -> Image.Image:
-    image = _rasterize(_line_art(_svg(concept)) if lines else _svg(concept))
+def _make(svg: str, path: Path) -> Image.Image:
+    image = _rasterize(svg)
     try:
         _keep(image, path)
     except OSError as error:

@@ -56,16 +56,30 @@ def render(concept: Concept, style: Style | str, *, view: int) -> Picture:
     and view alone: the styles of one view show the same thing in the same place.
     """
     style = Style(style)
-    code = int(concept.code, 16)
-    rng = np.random.default_rng([view, code, STYLES.index(style)])
-    placed = _placed(
-        drawing(concept, lines=style is Style.LINEART), np.random.default_rng([view, code])
-    )
+    art = drawing(concept, lines=style is Style.LINEART)
     if style is Style.SOURCE:
-        return np.asarray(_on(_plain_ground(rng, darkest=225), placed))
+        return on_plain_ground(art, concept, view=view)
+    rng, placed = _viewed(art, concept, view, STYLES.index(style))
     if style is Style.LINEART:
         return _grain(_on(_plain_ground(rng, darkest=236), placed), rng, sigma=3.0)
     return _photograph(_on(_busy_ground(rng), placed), rng)
+
+
+def on_plain_ground(art: Image.Image, concept: Concept, *, view: int) -> Picture:
+    """(224, 224, 3) uint8: a drawing of the concept, by whomever, as the source domain shows its
+    own: same place, scale, tilt and light ground for the same (concept, view).
+    """
+    rng, placed = _viewed(art, concept, view, STYLES.index(Style.SOURCE))
+    return np.asarray(_on(_plain_ground(rng, darkest=225), placed))
+
+
+def _viewed(
+    art: Image.Image, concept: Concept, view: int, style: int
+) -> tuple[np.random.Generator, Image.Image]:
+    """A generator for all but the place, and the art in its place."""
+    code = int(concept.code, 16)
+    placed = _placed(art, np.random.default_rng([view, code]))
+    return np.random.default_rng([view, code, style]), placed
 
 
 def _placed(art: Image.Image, rng: np.random.Generator) -> Image.Image:

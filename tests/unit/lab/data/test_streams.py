@@ -13,6 +13,7 @@ from PIL import Image
 
 from driftline_lab.data import streams
 from driftline_lab.data.boards import stream as boards
+from driftline_lab.data.emoji.stream import emoji
 from driftline_lab.data.openmoji import stream as openmoji
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import WORLDS, World
@@ -20,9 +21,15 @@ from driftline_lab.data.worlds import WORLDS, World
 STREAMS: dict[str, Any] = {
     "easyvqa": streams.stream,
     "openmoji": openmoji.stream,
+    "emoji": lambda parts, seed: openmoji.stream(parts, seed=seed, drawn=emoji()),
     "boards": boards.stream,
 }
-TESTS = {"easyvqa": ["night"], "openmoji": ["lineart-seen", "lineart-unseen"], "boards": ["ada"]}
+TESTS = {
+    "easyvqa": ["night"],
+    "openmoji": ["lineart-seen", "lineart-unseen"],
+    "emoji": ["twemoji-seen", "twemoji-unseen"],
+    "boards": ["ada"],
+}
 
 
 @pytest.fixture(params=WORLDS.values(), ids=WORLDS)

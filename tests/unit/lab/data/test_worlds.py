@@ -26,7 +26,7 @@ def test_a_pair_has_its_world_unless_another_is_named(
 
 
 def test_an_unknown_world_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="easyvqa, openmoji, boards"):
+    with pytest.raises(ConfigError, match="easyvqa, openmoji, emoji, boards"):
         world_named("mars", pair="tiny")
 
 
