@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
@@ -27,9 +28,12 @@ BUSY_TIMEOUT_MS = 10_000
 class Database:
     """Reads see one consistent moment; a write is one transaction, all or nothing."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, durable: bool = True) -> None:
+        """`durable`: what was written survives a power cut; without it SQLite need not wait for
+        the disk, which suits a replay. Raises ConfigError.
+        """
         parsed = _parse(url)
-        self._engine = _engine(parsed)
+        self._engine = _engine(parsed, durable=durable)
         # One connection holds an in-memory database: only one thread may use it at a time.
         self._lock = threading.RLock() if _in_memory(parsed) else None
         try:
@@ -94,7 +98,7 @@ def _in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, *, durable: bool) -> Engine:
     options: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
@@ -105,16 +109,16 @@ def _engine(url: URL) -> Engine:
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"no driver for {url.drivername}: {error}; install it") from error
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", partial(_configure_sqlite, durable=durable))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(connection: Any, _record: object, *, durable: bool) -> None:
     connection.isolation_level = None  # transactions are opened by _begin_sqlite alone
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

@@ -66,12 +66,15 @@ def digest_teacher(pair: Pair) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Makers:
-    """Where the heavy parts come from. `watch` is called at every step of a round."""
+    """Where the heavy parts come from. `database`: from its URL. `watch` is called at every step of
+    a round.
+    """
 
     pair: Callable[[str], Pair] = load_pair
     workers: Callable[[CloudConfig], Workers] = workers_of
     initial: Callable[[Pair], Adapter] = initial_adapter
     teacher: Callable[[Pair], str] = digest_teacher
+    database: Callable[[str], Database] = Database
     watch: Watch = ignore
     clock: Clock = field(default_factory=SystemClock)
 
@@ -86,7 +89,7 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
         base_model=pair.base_model,
         token_space=pair.token_space,
     )
-    database = Database(config.database)
+    database = makers.database(config.database)
     try:
         return _assemble(config, state, makers, pair, line, database)
     except BaseException:

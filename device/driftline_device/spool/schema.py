@@ -52,7 +52,7 @@ class ForeignDatabaseError(sqlite3.DatabaseError):
     """The file is a database, but its tables are not those of this version."""
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """A connection for all threads (the caller locks); `sqlite3.DatabaseError` if it is broken.
 
     WAL lets a status command read while the daemon writes. synchronous=FULL syncs the log at every
@@ -66,7 +66,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table
         database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
+        database.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         database.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
         _ensure_tables(database)
     except BaseException:

@@ -36,9 +36,13 @@ class SqliteSpool:
     A damaged file costs the samples in it, never the device. While the disk takes no more, appends
     fail one by one (logged once, counted) and acks are remembered until a write succeeds; should
     the process end before, those samples are sent again and the cloud knows them.
+    `durable=False`: a power cut may cost samples, which suits a replay.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, max_samples: int) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, max_samples: int, durable: bool = True
+    ) -> None:
+        self._durable = durable
         self._path = path
         self._max_bytes = max_bytes
         self._max_samples = max_samples
@@ -223,7 +227,7 @@ class SqliteSpool:
         if self._closed:
             raise sqlite3.ProgrammingError("the spool is closed")
         if self._database is None:
-            self._database = schema.open_database(self._path)
+            self._database = schema.open_database(self._path, durable=self._durable)
         return self._database
 
     def _begin_anew(self, error: sqlite3.Error) -> None:

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import structlog
+from platformdirs import user_cache_path
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import make_folder
@@ -33,6 +34,11 @@ CREATE INDEX IF NOT EXISTS results_by_use ON results (used);
 _KEYS_PER_QUERY = 500
 
 _log = structlog.get_logger(__name__)
+
+
+def default_folder() -> Path:
+    """Where this user's replays keep results, by the rules of the platform."""
+    return user_cache_path("driftline") / "replay"
 
 
 class ResultStore:

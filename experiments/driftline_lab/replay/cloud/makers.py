@@ -1,0 +1,85 @@
+"""A cloud for a replay: the real parts, with a virtual clock, and work that is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from driftline_cloud.config import CloudConfig, load_config
+from driftline_cloud.intake.database import Database
+from driftline_cloud.service.assembly import Makers, digest_teacher, workers_of
+from driftline_cloud.workers.workers import Workers
+from driftline_lab.replay.cache.store import ResultStore
+from driftline_lab.replay.cache.workers import CachedWorkers
+from driftline_shared.host.clock import Clock
+from driftline_shared.pair.pair import Pair, load_pair
+
+_SETS = (".toml", ".safetensors", ".jsonl")
+"""Kinds of the files in a pair's folder that its rounds read, beside the models."""
+
+_SOFTWARE = ("driftline", "torch", "transformers", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudPlan:
+    """What a replay's cloud is made from; plain values, so that another process can have them.
+
+    `settings`: dotted key -> value, as `--set` of `driftline cloud serve` takes them; its `state`
+    and `pair` among them. `cache`: folder of results; None: nothing is remembered.
+    """
+
+    settings: Mapping[str, object]
+    cache: Path | None
+    cache_bytes: int
+
+    def config(self) -> CloudConfig:
+        """The configuration. Raises ConfigError for a wrong key or value."""
+        return load_config(None, self.settings, environment={})
+
+
+class ReplayWorkers:
+    """Makes the workers of a replay, and says afterwards what came from the cache."""
+
+    def __init__(
+        self, plan: CloudPlan, make: Callable[[CloudConfig], Workers] = workers_of
+    ) -> None:
+        self._plan = plan
+        self._make = make
+        self._cached: CachedWorkers | None = None
+
+    def __call__(self, config: CloudConfig) -> Workers:
+        workers = self._make(config)
+        if self._plan.cache is None:
+            return workers
+        store = ResultStore(self._plan.cache, max_bytes=self._plan.cache_bytes)
+        models = models_digest(load_pair(config.pair))
+        self._cached = CachedWorkers(workers, store, models=models)
+        return self._cached
+
+    @property
+    def hits(self) -> dict[str, int]:
+        """Results that came from the cache, and those that were made, by name."""
+        return {} if self._cached is None else asdict(self._cached.hits)
+
+
+def replay_makers(workers: ReplayWorkers, clock: Clock) -> Makers:
+    """What `assemble` needs; nobody pulls the plug of a replay, so its writes wait for no disk."""
+    return Makers(workers=workers, clock=clock, database=partial(Database, durable=False))
+
+
+def models_digest(pair: Pair) -> str:
+    """Hex sha256 of a pair's models and sets, and of the software whose sums they depend on."""
+    digest = hashlib.sha256(f"{digest_teacher(pair)}\0{pair.base_model}\0".encode())
+    for package in _SOFTWARE:
+        digest.update(f"{package} {metadata.version(package)}\0".encode())
+    for path in sorted(pair.dir.iterdir()):
+        if path.suffix in _SETS and path.is_file():
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()

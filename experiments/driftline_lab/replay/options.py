@@ -1,0 +1,71 @@
+"""What a command line says, as values; every wrong one is named with what is right."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from driftline_lab.replay.settings import Answers, ComputeTimes
+from driftline_shared.errors import ConfigError
+from driftline_shared.program.config import parse_assignment
+from driftline_shared.program.policy import Policy
+from driftline_shared.program.section import read_section
+from driftline_shared.tokens import SamplingPolicy
+
+_POLICY: TypeAdapter[SamplingPolicy] = TypeAdapter(Policy)
+
+
+def policy_from(path: Path) -> SamplingPolicy:
+    """The sampling policy in a TOML file: its keys at the top, or in a table `sampling`.
+
+    Raises ConfigError that names the file and the first wrong key.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    inner = content.get("sampling", content)
+    try:
+        return _POLICY.validate_python(inner)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from error
+
+
+def answers_of(text: str) -> Answers:
+    """`recorded` or `recompute`; ConfigError for anything else."""
+    known = get_args(Answers)
+    if text not in known:
+        raise ConfigError(f"--answers {text!r}: it is {' or '.join(known)}")
+    return cast(Answers, text)
+
+
+def speed_of(text: str) -> float:
+    """Virtual seconds a second at most, 0 for `max`; ConfigError for anything else."""
+    if text == "max":
+        return 0.0
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not (math.isfinite(speed) and speed > 0):
+        raise ConfigError(f"--speed {text!r}: it is a number above 0, or max")
+    return speed
+
+
+def assignments(texts: Sequence[str] | None) -> dict[str, object]:
+    """key=value texts as settings; ConfigError for one without `=`."""
+    return dict(parse_assignment(text) for text in texts or ())
+
+
+def times_of(texts: Sequence[str] | None) -> ComputeTimes:
+    """The defaults with what the texts set; ConfigError for a wrong key or value."""
+    return read_section(ComputeTimes, assignments(texts), "times")

@@ -1,0 +1,88 @@
+"""From a trace's rows to what a replay needs of them, a row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from driftline_lab.replay.records import Recorded
+from driftline_shared.errors import DataError
+from driftline_shared.tokens import Sample, TokenSpace
+from driftline_shared.trace.event import EventKind, TraceEvent
+from driftline_shared.trace.tokens import all_tokens, coded_tokens
+from driftline_shared.wire import EncodedSample
+
+ID_BYTES = 16
+
+
+def read_records(
+    events: Iterable[TraceEvent], space: TokenSpace, *, with_tokens: bool
+) -> Iterator[Recorded]:
+    """The answers of a device's trace, the samples of a cloud's, in order; the rest is passed over.
+
+    Times count from the first one; a clock that was set back while it was recorded stands still
+    here. `with_tokens`: read all tokens, too. Raises DataError for a row that cannot be replayed.
+    """
+    start_s: float | None = None
+    at_s = 0.0
+    for event in events:
+        if event.kind not in (EventKind.ANSWER, EventKind.SAMPLE):
+            continue
+        if start_s is None:
+            start_s = event.wall_unix_s
+        at_s = max(at_s, event.wall_unix_s - start_s)
+        yield _record(event, at_s, space, with_tokens=with_tokens)
+
+
+def first_moment(events: Iterable[TraceEvent]) -> float:
+    """The wall time of the first row that is replayed; DataError without one."""
+    for event in events:
+        if event.kind in (EventKind.ANSWER, EventKind.SAMPLE):
+            return event.wall_unix_s
+    raise DataError("the trace holds neither answers nor samples: there is nothing to replay")
+
+
+def _record(event: TraceEvent, at_s: float, space: TokenSpace, *, with_tokens: bool) -> Recorded:
+    if not event.device or event.question is None or event.answer is None:
+        raise DataError(
+            f"event {event.sequence} has no device, question or answer: it cannot be replayed"
+        )
+    return Recorded(
+        at_s=at_s,
+        device=event.device,
+        question=event.question,
+        answer=event.answer,
+        scores=event.scores,
+        version=event.adapter_version or 0,
+        segment=event.segment or "",
+        domain=event.domain or event.segment or "",
+        reference=event.reference,
+        uncertainty=event.uncertainty,
+        sample=_sample(event),
+        tokens=all_tokens(event, space) if with_tokens else None,
+    )
+
+
+def _sample(event: TraceEvent) -> EncodedSample | None:
+    """The sample as it was sent, without parts of the image, which no trace holds."""
+    tokens = coded_tokens(event)
+    if tokens is None or event.sample_id is None or event.sent is False:
+        return None
+    try:
+        sample_id = bytes.fromhex(event.sample_id)
+    except ValueError:
+        sample_id = b""
+    if len(sample_id) != ID_BYTES:
+        raise DataError(f"event {event.sequence}: sample_id {event.sample_id[:40]!r} is no id")
+    return EncodedSample.of(
+        Sample(
+            id=sample_id,
+            question=event.question or "",
+            answer=event.answer or "",
+            tokens=tokens,
+            scores=event.scores,
+            priority=0.0 if event.p_value is None else 1.0 - event.p_value,
+            created_unix_s=int(event.wall_unix_s),
+            adapter_version=event.adapter_version or 0,
+            audit=bool(event.audit),
+        )
+    )
