@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.runtime import Answer, Runtime
+from driftline_device.runtime.runtime import Answer, Session
 from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
@@ -153,7 +153,7 @@ class Sampler:
         self,
         question: str,
         answer: Answer,
-        runtime: Runtime,
+        runtime: Session,
         image: NDArray[np.uint8] | None = None,
     ) -> EncodedSample | None:
         """The sample to send for this answer, or None; `runtime` is asked for passes if needed.
@@ -202,7 +202,7 @@ class Sampler:
             raise ConfigError(f"token_codec is {policy.token_codec!r}; choose one of {known}")
         return Gate(self._calibration, kind=policy.gate_score, quantile=policy.gate_quantile)
 
-    def _judge(self, question: str, answer: Answer, runtime: Runtime, seed: int) -> Uncertainty:
+    def _judge(self, question: str, answer: Answer, runtime: Session, seed: int) -> Uncertainty:
         return self._gate.judge(
             answer.scores,
             {
@@ -217,7 +217,7 @@ class Sampler:
         self,
         question: str,
         answer: Answer,
-        runtime: Runtime,
+        runtime: Session,
         uncertainty: Uncertainty,
         audit: bool,
         image: NDArray[np.uint8] | None,

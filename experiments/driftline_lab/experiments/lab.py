@@ -1,0 +1,148 @@
+"""Runs on demand: models, tokens, teacher's accuracies and results are each made once.
+
+<folder>/runs/<digest of everything a run depends on>.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from driftline_cloud.distill import passes
+from driftline_cloud.distill.student import Models, load_models
+from driftline_cloud.distill.teacher import teacher_digest
+from driftline_lab.baselines.baseline import Baseline
+from driftline_lab.experiments import material, result
+from driftline_lab.experiments.material import Material
+from driftline_lab.experiments.plan import Plan
+from driftline_lab.experiments.result import Result
+from driftline_lab.experiments.run import accuracies, run, settings_of
+from driftline_lab.replay.cache.store import ResultStore
+from driftline_shared.callbacks import Progress, ignore
+from driftline_shared.host.durable import write_atomic
+from driftline_shared.pair.pair import load_pair
+
+REVISION = 1
+"""Of what a run does; a change that moves results raises it, and kept results count no more."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Lab:
+    """One pair in memory at a time. `folder`: of results; `store`: of tokens, labels, accuracies.
+
+    `report`: gets a sentence now and then.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: ResultStore,
+        *,
+        report: Callable[[str], None] = ignore,
+        load: Callable[[Path], Models] = load_models,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._report = report
+        self._load = load
+        self._models: tuple[str, Models] | None = None
+        self._material: tuple[str, Material] | None = None
+        self.num_made = 0
+        """Runs that were not there."""
+
+    def models(self, pair: str) -> Models:
+        """The pair's models, loaded."""
+        if self._models is None or self._models[0] != pair:
+            self._models = self._material = None  # before the next is loaded
+            self._models = (pair, self._load(load_pair(pair).dir))
+        return self._models[1]
+
+    def material(self, plan: Plan) -> Material:
+        """The plan's stream and tests; the last one asked for stays."""
+        key = plan.model_dump_json(
+            include={"pair", "world", "segments", "questions", "tests", "seed"}
+        )
+        if self._material is None or self._material[0] != key:
+            models = self.models(plan.pair)
+            self._report(f"tokens of {plan.pair}, seed {plan.seed}")
+            with passes.fixed_threads(plan.distil.threads):
+                found = material.prepare(plan, models.pair, models.student, self._store)
+            self._material = (key, found)
+        return self._material[1]
+
+    def run(self, plan: Plan, baseline: Baseline, progress: Progress = ignore) -> Result:
+        """The result of `baseline` under `plan`, kept or made now."""
+        path = self._folder / "runs" / f"{self._digest(plan, baseline)}.json"
+        if path.is_file():
+            return result.from_json(path.read_bytes(), path.name)
+        self._report(f"{baseline.name}, {plan.pair}, seed {plan.seed}")
+        models, found = self.models(plan.pair), self.material(plan)
+        made = run(
+            plan, baseline, models, found, self.teacher_accuracy(plan), self._store, progress
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, result.to_json(made), durable=False)
+        self.num_made += 1
+        _log.info("experiment.made", baseline=baseline.name, seconds=round(made.seconds["all"], 1))
+        return made
+
+    def teacher_accuracy(self, plan: Plan) -> dict[str, float]:
+        """The teacher's accuracy on each domain, from all tokens; kept."""
+        models, found = self.models(plan.pair), self.material(plan)
+        key = hashlib.sha256(
+            f"accuracy\0{teacher_digest(models.pair)}\0{found.digest}\0{REVISION}".encode()
+        ).digest()
+        kept = self._store.get([key]).get(key)
+        if kept is not None:
+            return {str(name): float(value) for name, value in json.loads(kept).items()}
+        with passes.fixed_threads(plan.distil.threads):
+            made = accuracies(models.teacher, found, plan.distil)
+        self._store.put({key: json.dumps(made).encode()})
+        return made
+
+    def _digest(self, plan: Plan, baseline: Baseline) -> str:
+        pair = load_pair(plan.pair)
+        return digest_of(
+            {
+                "revision": REVISION,
+                "pair": [pair.base_model, teacher_digest(pair), pair.token_space.digest],
+                **described(plan, baseline),
+            }
+        )
+
+
+def described(plan: Plan, baseline: Baseline) -> dict[str, Any]:
+    """A run in plain values: the plan, with what the baseline makes of it."""
+    applied = plan.model_copy(
+        update={
+            "policy": baseline.policy(plan.policy),
+            "distil": settings_of(plan, baseline),
+        }
+    )
+    return {
+        "baseline": baseline.name,
+        "learn": _place(baseline.learn),
+        "pack": _place(baseline.pack),
+        "online": _place(baseline.online),
+        "filter": _place(baseline.new_filter),
+        "sends": baseline.sends,
+        "gated": baseline.gated,
+        "plan": applied.model_dump(mode="json"),
+    }
+
+
+def digest_of(values: dict[str, Any]) -> str:
+    """Short hex digest of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _place(function: object) -> str:
+    if function is None:
+        return ""
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"

@@ -1,0 +1,68 @@
+"""The cloud's workers over models that are loaded already, with any learner; labels are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from driftline_cloud.distill import scoring, teacher
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.student import Models
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
+from driftline_lab.baselines.baseline import Learner
+from driftline_lab.replay.cache.store import ResultStore
+from driftline_lab.replay.cache.workers import CachedWorkers
+from driftline_shared.callbacks import Progress
+from driftline_shared.tokens import Sample
+from driftline_shared.update import Adapter
+
+
+class LearnerWorkers:
+    """The `Workers` protocol, in this thread, for the pair of `models` alone."""
+
+    def __init__(self, models: Models, learn: Learner, settings: DistilSettings) -> None:
+        """`settings`: for labelling; jobs bring their own."""
+        self._models = models
+        self._learn = learn
+        self._settings = settings
+
+    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+        """See `Workers.label`."""
+        models = self._models
+        return teacher.label(
+            models.teacher, models.pair, samples, self._settings, progress, own=models.own
+        )
+
+    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+        """See `Workers.distil`."""
+        return self._learn(job, self._models, progress)
+
+    def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
+        """See `Workers.score`."""
+        return scoring.score(job, adapters, self._models)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class KeptLabels(LearnerWorkers):
+    """`LearnerWorkers` that asks the teacher the very same question only once."""
+
+    def __init__(
+        self, models: Models, learn: Learner, settings: DistilSettings, store: ResultStore
+    ) -> None:
+        super().__init__(models, learn, settings)
+        plain = LearnerWorkers(models, learn, settings)
+        self._labels = CachedWorkers(plain, store, models=labels_digest(models, settings))
+
+    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+        """See `Workers.label`."""
+        return self._labels.label(pair_dir, samples, progress)
+
+
+def labels_digest(models: Models, settings: DistilSettings) -> str:
+    """Everything a label depends on beside its sample."""
+    known = teacher.teacher_digest(models.pair)
+    text = f"{known}\0{settings.label_batch_size}\0{settings.threads}"
+    return hashlib.sha256(text.encode()).hexdigest()
