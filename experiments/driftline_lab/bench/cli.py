@@ -65,6 +65,46 @@ def share(
 
 
 @app.command()
+def tokens(
+    domains: Annotated[str, typer.Option(help="Domains of boards.")] = "atopdown,tomato",
+    scorers: Annotated[str, typer.Option(help="Token scorers; by default all.")] = "",
+    rounds_at: Annotated[
+        str, typer.Option(help="Shares at which a round is run.")
+    ] = "0.05,0.1,0.25",
+    questions: Annotated[int, typer.Option(help="Stream questions of a domain.", min=16)] = 600,
+    tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 400,
+    seeds: Seeds = "0",
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of distil, name=value; repeat.")
+    ] = None,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "boards",
+    work: Annotated[
+        Path | None, typer.Option(help="File of finished rows; they are not computed again.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Token scorer by share, on boards: deciding square kept, teacher right, recovered by a round.
+
+    Example: driftline lab bench tokens --domains ada --set extra_questions=0 --out rows.json
+    """
+    from driftline_device.sampling.scorers import TOKEN_SCORERS
+    from driftline_lab.bench.cloud.akd import expand
+    from driftline_lab.bench.tokens.run import TokensPlan, run_tokens, split
+
+    plan = TokensPlan(
+        pair=pair,
+        domains=tuple(domains.split(",")),
+        scorers=tuple(scorers.split(",")) if scorers else TOKEN_SCORERS,
+        round_shares=tuple(split(rounds_at)),
+        num_questions=questions,
+        num_tests=tests,
+        seeds=tuple(int(seed) for seed in seeds.split(",")),
+        settings=expand(values or [])[0],
+    )
+    finish(run_tokens(plan, work), out)
+
+
+@app.command()
 def dwc(
     states: Annotated[list[Path], typer.Argument(help="Folders of `driftline demo --keep-state`.")],
     out: Out = None,

@@ -47,6 +47,18 @@ def smol(
         build_smol(out, stages)
 
 
+@app.command("boards")
+def boards(
+    out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
+) -> None:
+    """Build the pair `boards` from drawn positions (about half an hour on two CPU cores)."""
+    from driftline_lab.recipes.boards.build import build_boards
+    from driftline_lab.recipes.stages import open_stages
+
+    with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
+        build_boards(out, stages)
+
+
 @app.command("tiny-video")
 def tiny_video(
     out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_device.sampling.selector import num_kept
 from driftline_lab.data.domains import SOURCE
-from driftline_lab.data.streams import Event, Segment, held_out, stream
+from driftline_lab.data.streams import Interaction, Segment, held_out, stream
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
@@ -44,8 +45,8 @@ console = Console(stderr=True)
 class Seen:
     """Events with their tower tokens (V, D), each picture encoded once."""
 
-    events: list[Event]
-    tokens: list[np.ndarray[Any, np.dtype[np.float32]]]
+    events: Sequence[Interaction]
+    tokens: Sequence[np.ndarray[Any, np.dtype[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,19 +237,18 @@ def accuracy(model: MultimodalModel, seen: Seen) -> float:
     return float(np.mean(right))
 
 
-def look(model: MultimodalModel, events: Sequence[Event]) -> Seen:
+def look(model: MultimodalModel, events: Sequence[Interaction]) -> Seen:
     """Encode each picture of `events` once."""
-    first: dict[tuple[str, int], Event] = {}
+    first: dict[Path, Interaction] = {}
     for event in events:
-        first.setdefault((event.domain, event.image_id), event)
-    known: dict[tuple[str, int], np.ndarray[Any, np.dtype[np.float32]]] = {}
-    keys = list(first)
-    for start in range(0, len(keys), BATCH):
-        part = keys[start : start + BATCH]
-        encoded = model.encode([first[key].picture() for key in part]).cpu().numpy()
+        first.setdefault(event.file, event)
+    known: dict[Path, np.ndarray[Any, np.dtype[np.float32]]] = {}
+    files = list(first)
+    for start in range(0, len(files), BATCH):
+        part = files[start : start + BATCH]
+        encoded = model.encode([first[file].picture() for file in part]).cpu().numpy()
         known |= dict(zip(part, encoded, strict=True))
-    tokens = [known[event.domain, event.image_id] for event in events]
-    return Seen(events=list(events), tokens=tokens)
+    return Seen(events=list(events), tokens=[known[event.file] for event in events])
 
 
 def _sets(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:

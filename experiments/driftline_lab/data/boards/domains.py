@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+SOURCE = "source"
+
 
 class Role(StrEnum):
     """What a domain is for, fixed before anything was measured on it.
@@ -36,7 +38,7 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
         each.name: each
         for each in (
             Domain(
-                name="source",
+                name=SOURCE,
                 role=Role.SOURCE,
                 sets=("merida", "green", "kaneo"),
                 boards=("blue", "brown", "green", "ice"),

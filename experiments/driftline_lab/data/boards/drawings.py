@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from driftline_lab.data.boards.sets import BOARDS, EMPTY, PIECES, SETS
+from driftline_lab.data.boards.sets import EMPTY, PIECES, PLAIN_BOARDS, SETS, WOODEN_BOARDS
 from driftline_lab.drift.base import Picture
 from driftline_shared.errors import ConfigError, DataError
 
@@ -48,12 +48,13 @@ def sprites(name: str, size: int = SQUARE) -> NDArray[np.float32]:
 @cache
 def ground(name: str) -> Picture:
     """(128, 128, 3) uint8: the board of that name without pieces."""
-    file = BOARDS[name]
-    path = _package() / "board" / file
     size = (PICTURE_SIZE, PICTURE_SIZE)
-    if file.endswith(".svg"):
-        return np.asarray(_rasterize(_text(path), PICTURE_SIZE).convert("RGB"))
-    with Image.open(io.BytesIO(path.read_bytes()), formats=["JPEG", "PNG"]) as image:
+    if name in PLAIN_BOARDS:
+        dark = np.indices((8, 8)).sum(axis=0) % 2
+        squares = np.asarray(PLAIN_BOARDS[name], dtype=np.uint8)[dark]
+        return squares.repeat(SQUARE, axis=0).repeat(SQUARE, axis=1)
+    path = _package() / "board" / WOODEN_BOARDS[name]
+    with Image.open(io.BytesIO(path.read_bytes()), formats=["JPEG"]) as image:
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
 
 

@@ -107,17 +107,25 @@ SETS: Mapping[str, PieceSet] = MappingProxyType(
 )
 """The sets by name."""
 
-BOARDS: Mapping[str, str] = MappingProxyType(
+Tone = tuple[int, int, int]
+
+PLAIN_BOARDS: Mapping[str, tuple[Tone, Tone]] = MappingProxyType(
     {
-        "blue": "8x8blue.svg",
-        "brown": "8x8brown.svg",
-        "green": "8x8green.svg",
-        "ice": "8x8ic.svg",
-        "purple": "8x8purple.svg",
+        "blue": ((222, 227, 230), (140, 162, 173)),
+        "brown": ((240, 217, 181), (181, 136, 99)),
+        "green": ((255, 255, 221), (134, 166, 102)),
+        "ice": ((236, 236, 236), (193, 193, 142)),
+        "purple": ((159, 144, 176), (125, 74, 141)),
+    }
+)
+"""Boards drawn here, name -> RGB of light and dark squares."""
+
+WOODEN_BOARDS: Mapping[str, str] = MappingProxyType(
+    {
         "maple": "8x8maple.jpg",
         "olive": "8x8olive.jpg",
         "walnut": "8x8wood2.jpg",
         "plank": "8x8wood4.jpg",
     }
 )
-"""Boards of 8 x 8 squares, name -> file; pychess-variants contributors, AGPL-3.0-or-later."""
+"""Boards of the package, name -> file; pychess-variants contributors, AGPL-3.0-or-later."""

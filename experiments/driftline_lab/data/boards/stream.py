@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from driftline_lab.data.boards.domains import DOMAINS
+from driftline_lab.data.boards.domains import DOMAINS, SOURCE
 from driftline_lab.data.boards.drawings import sprites
 from driftline_lab.data.boards.questions import Asked, Kind
 from driftline_lab.data.boards.views import VIEWS_PER_USE, Use, asked_of, view, view_of
 from driftline_lab.data.streams import Segment, write_rows
 from driftline_lab.drift.base import Picture
 
-SOURCE = "source"
 QUESTIONS_PER_VIEW = 3
 _VIEWS_PER_PASS = 200
 

@@ -17,8 +17,6 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from driftline_lab.recipes.tiny.tower import tower_config
-
 NUM_VISUAL = 64
 MAX_ANSWER_TOKENS = 8
 
@@ -45,6 +43,7 @@ def build_llava(
 ) -> LlavaForConditionalGeneration:
     """A LLaVA with the given frozen tower and fresh projector and language model."""
     torch.manual_seed(seed)
+    vision = tower.config
     text = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 8) * 8,
         hidden_size=size.width,
@@ -59,10 +58,10 @@ def build_llava(
         pad_token_id=tokenizer.pad_token_id,
     )
     config = LlavaConfig(
-        vision_config=tower_config(),
+        vision_config=vision,
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=NUM_VISUAL,
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         tie_word_embeddings=False,
@@ -78,8 +77,9 @@ def save_checkpoint(
     folder: Path, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Writes a complete Hugging Face folder; weights fp16, in which cached tokens were read too."""
+    side = model.config.vision_config.image_size
     processor = SiglipImageProcessor(
-        size={"height": 64, "width": 64},
+        size={"height": side, "width": side},
         do_rescale=True,
         rescale_factor=1 / 255,
         do_normalize=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from driftline_lab.data.easyvqa import Part, examples
@@ -31,14 +31,31 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def byte_level_bpe(
-    texts: Iterable[str], visual_tokens: Mapping[str, str], *, max_length: int
+    texts: Iterable[str],
+    visual_tokens: Mapping[str, str],
+    *,
+    max_length: int,
+    word: str | None = None,
+    size: int = VOCABULARY_SIZE,
 ) -> PreTrainedTokenizerFast:
-    """Learnt from `texts`; pad, start and end are ids 0-2, before `visual_tokens`, name -> text."""
+    """Learnt from `texts`; pad, start and end are ids 0-2, before `visual_tokens`, name -> text.
+
+    `word`: a regular expression of what is merged at most, by default GPT-2's words, which part
+    letters from digits.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if word is None:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(word), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=size,
         special_tokens=[PAD, START, END, *visual_tokens.values()],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

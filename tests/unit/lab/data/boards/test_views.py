@@ -10,7 +10,7 @@ import pytest
 from driftline_lab.data.boards.domains import DOMAINS, TAUGHT, Role, domains_of, taught_sets
 from driftline_lab.data.boards.drawings import PICTURE_SIZE, SQUARE
 from driftline_lab.data.boards.positions import SQUARES
-from driftline_lab.data.boards.sets import BOARDS, SETS, piece_code
+from driftline_lab.data.boards.sets import PLAIN_BOARDS, SETS, WOODEN_BOARDS, piece_code
 from driftline_lab.data.boards.views import (
     VIEWS_PER_USE,
     Use,
@@ -62,7 +62,7 @@ def test_no_set_is_in_two_domains_and_the_limit_is_taught_to_nobody() -> None:
     names = [name for each in DOMAINS.values() for name in each.sets]
     assert sorted(names) == sorted(SETS)
     boards = {board for each in DOMAINS.values() for board in each.boards}
-    assert boards <= set(BOARDS)
+    assert boards == {*PLAIN_BOARDS, *WOODEN_BOARDS}
     (limit,) = domains_of(Role.LIMIT)
     assert limit not in TAUGHT
     assert not set(DOMAINS[limit].sets) & set(taught_sets())

@@ -1,0 +1,174 @@
+"""Scorer by share of tokens on the world `boards`: is the deciding square kept, is the teacher
+right, what does one round recover.
+
+Everything is chosen from stream views and measured on test views. A row that is in the `work` file
+is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.student import Models, load_models
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.sampling.scorers import TOKEN_SCORERS, check_scorer
+from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
+from driftline_lab.bench.tokens.samples import (
+    Uncertain,
+    coded,
+    find_uncertain,
+    kept_positions,
+    labelled,
+    scores_of,
+    shares_of,
+)
+from driftline_lab.data.boards.domains import DOMAINS
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.pair.pair import load_pair
+
+SHARES = (0.02, 0.05, 0.10, 0.25, 0.50, 1.0)
+ROUND_SHARES = (0.05, 0.10, 0.25)
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokensPlan:
+    """What is measured. `settings`: of the rounds, beside the product's defaults."""
+
+    pair: str = "boards"
+    domains: tuple[str, ...] = ("atopdown", "tomato")
+    scorers: tuple[str, ...] = TOKEN_SCORERS
+    shares: tuple[float, ...] = SHARES
+    round_shares: tuple[float, ...] = ROUND_SHARES
+    num_questions: int = 600
+    num_tests: int = 400
+    seeds: tuple[int, ...] = (0,)
+    settings: Mapping[str, object]
+
+
+def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
+    """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
+    for scorer in plan.scorers:
+        check_scorer(scorer)
+    if unknown := [name for name in plan.domains if name not in DOMAINS]:
+        raise ConfigError(f"domains {unknown}; those of boards are {', '.join(DOMAINS)}")
+    pair = load_pair(plan.pair)
+    rows = Rows(work)
+    models = load_models(pair.dir)
+    runtime = TorchRuntime(pair, threads=torch.get_num_threads())
+    found = []
+    for domain in plan.domains:
+        for seed in plan.seeds:
+            found.append(_domain(plan, models, runtime, rows, domain, seed))
+    return {
+        "bench": "tokens",
+        **asdict(plan),
+        "distil": DistilSettings.from_mapping(plan.settings).to_mapping(),
+        "domains": [{"domain": domain, **one} for domain, one in found],
+    }
+
+
+class Rows:
+    """Finished rows by key, in a file of JSON lines or in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises DataError for a file that does not read."""
+        self._path = path
+        self._rows: dict[str, dict[str, Any]] = {}
+        if path is not None and path.exists():
+            try:
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    row = json.loads(line)
+                    self._rows[row["key"]] = row["row"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path} holds a line that is no row: remove it ({error})"
+                ) from error
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The row, where it is there."""
+        return self._rows.get(key)
+
+    def put(self, key: str, row: dict[str, Any]) -> None:
+        """Keep a row."""
+        self._rows[key] = row
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "row": row}) + "\n")
+
+
+def _domain(
+    plan: TokensPlan, models: Models, runtime: TorchRuntime, rows: Rows, domain: str, seed: int
+) -> tuple[str, dict[str, Any]]:
+    uncertain = find_uncertain(runtime, models, domain, plan.num_questions, seed)
+    tests = prepare_tests(models, domain, plan.num_tests, seed)
+    console.print(
+        f"{domain}, seed {seed}: {len(uncertain.events)} of {uncertain.num_seen} uncertain, "
+        f"student {tests.before['one_square']:.3f}, teacher {tests.teacher['one_square']:.3f}"
+    )
+    made = []
+    for scorer in plan.scorers:
+        made += _scorer(plan, models, runtime, rows, uncertain, tests, (domain, seed, scorer))
+    return domain, {
+        "role": DOMAINS[domain].role.value,
+        "seed": seed,
+        "num_uncertain": len(uncertain.events),
+        "before": dict(tests.before),
+        "teacher": dict(tests.teacher),
+        "source_before": dict(tests.source_before),
+        "rows": made,
+    }
+
+
+def _scorer(
+    plan: TokensPlan,
+    models: Models,
+    runtime: TorchRuntime,
+    rows: Rows,
+    uncertain: Uncertain,
+    tests: Tests,
+    names: tuple[str, int, str],
+) -> list[dict[str, Any]]:
+    domain, seed, scorer = names
+    floor = DistilSettings.from_mapping(plan.settings).confidence_floor
+    sizes = (plan.num_questions, plan.num_tests, sorted(plan.settings.items()))
+    scores = None
+    made = []
+    for share in plan.shares:
+        rounds = share in plan.round_shares
+        key = json.dumps([plan.pair, domain, seed, scorer, share, rounds, sizes])
+        row = rows.get(key)
+        if row is None:
+            scores = scores or scores_of(runtime, scorer, uncertain, seed)
+            kept = kept_positions(uncertain, scores, share)
+            samples = coded(uncertain, kept, models.pair.token_space)
+            labels = labelled(models, samples)
+            row = {"scorer": scorer, "share": share, "num_tokens": len(kept[0])}
+            row |= shares_of(uncertain, kept, samples, labels, floor)
+            if rounds:
+                row |= run_round(models, samples, labels, tests, plan.settings, seed)
+            rows.put(key, row)
+        made.append(row)
+        recovered = row.get("recovered_one_square")
+        console.print(
+            f"{scorer} {share:g}: square kept {row['square_kept']:.2f}, teacher right "
+            f"{row['teacher_right']:.2f}" + ("" if recovered is None else f", {recovered:.2f} back")
+        )
+    return made
+
+
+def split(text: str) -> Sequence[float]:
+    """Numbers, comma-separated. Raises ConfigError."""
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no list of numbers") from error
