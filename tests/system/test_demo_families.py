@@ -31,8 +31,6 @@ CLOUD = (
     "sampling.gate_quantile=0.0",
 )
 DEVICE = (
-    "settle_every=40",
-    "settle_s=90.0",
     "probe.latency_ratio=1000.0",
     "probe.agreement_tolerance=1.0",
 )

@@ -1,4 +1,4 @@
-"""Commands that leave an operator's request for the daemon: rollback, pause, resume."""
+"""Commands that leave an operator's request for the daemon: rollback, pause, resume, step."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ Exit codes: 0 well; 1 no daemon has run there; 2 a setting is wrong.
 """
 
 
+_STEP_EXAMPLES = """
+**Examples**
+
+    driftline device run --source day.jsonl --cloud 127.0.0.1:7443 --set step_questions=500
+
+    driftline device step
+
+A device with `step_questions` waits before its first question, after so many, and at the end: its
+samples have left, no update is applied. Let go on, it first takes what the cloud has released until
+then. Exit codes: 0 well; 1 no daemon waits there; 2 a setting is wrong.
+"""
+
+
 @app.command(epilog=_ROLLBACK_EXAMPLES)
 def rollback(
     version: Annotated[int, typer.Argument(help="Version to leave, as `status` shows it.", min=1)],
@@ -80,6 +93,21 @@ def resume(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag
     state_files = _state_files(state, config)
     state_files.resume()
     _say({"paused_unix_s": None}, "the device samples, sends and takes updates again", as_json)
+
+
+@app.command(epilog=_STEP_EXAMPLES)
+def step(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+    """Let a device that waits at a step go on to the next."""
+    from driftline_device.daemon.snapshot import read_snapshot
+    from driftline_shared.errors import DataError
+
+    state_files = _state_files(state, config)
+    snapshot = read_snapshot(load(config, None, {"state": state}).state)
+    number = snapshot.get("step")
+    if not isinstance(number, int) or snapshot.get("activity") != "waiting":
+        raise DataError(f"the device does not wait at a step: it is {snapshot.get('activity')}")
+    state_files.let_go_on(number)
+    _say({"step": number}, f"the device goes on from step {number}", as_json)
 
 
 def _state_files(state: Path | None, config: Path | None) -> StateFiles:

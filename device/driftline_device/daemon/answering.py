@@ -45,8 +45,12 @@ def guard(what: str, call: Callable[[], None]) -> None:
 class Answering:
     """The answers of one device. `paused`: they are neither sampled nor sent."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, between_tries: Callable[[], None] | None = None) -> None:
+        """`between_tries`: of a device with steps, whose updates have no thread of their own: gives
+        a version under watch the time to be left. A new policy then waits for `obey`.
+        """
         self._parts = parts
+        self._between_tries = between_tries
         self._sampling = threading.Lock()
         self._asks = threading.Condition()
         self._unsampled = Turns(places=MOST_UNSAMPLED)
@@ -127,6 +131,12 @@ class Answering:
         """Obeyed from the next answer on."""
         self._policies.append(policy)
 
+    def obey(self) -> None:
+        """Obey a policy that came, now rather than at the next answer."""
+        with self._sampling:
+            if self._policies:
+                self._obey(self._policies.popleft())
+
     def log_refused_images(self) -> None:
         """Say once that the cloud asks for images which the owner does not let leave."""
         if self._parts.sampler.images_refused and not self._logged_refused_images:
@@ -166,7 +176,9 @@ class Answering:
         for pause_s in pauses_s:
             if pause_s and not self._parts.applier.state.watching:
                 break
-            if pause_s:  # sleeping for no time gives the processor away
+            if pause_s and self._between_tries is not None:
+                self._between_tries()
+            elif pause_s:  # sleeping for no time gives the processor away
                 self._parts.clock.sleep(pause_s)
             try:
                 if listener is not None:
@@ -190,7 +202,7 @@ class Answering:
         if self.paused:
             return None
         try:
-            if self._policies:
+            if self._policies and self._between_tries is None:
                 self._obey(self._policies.popleft())
             sample = self._parts.sampler.consider(
                 question.text, answer, self._parts.runtime, question.image

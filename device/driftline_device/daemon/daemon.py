@@ -3,18 +3,21 @@ requests.
 
 Threads: the caller of `run`, and whoever calls `ask`, answers and samples; `driftline-updates`
 asks for updates, applies and watches them; `driftline-status` writes the snapshot and what a
-restart must not forget; the link has its own. Whatever goes wrong in the background is logged and
-tried again: the device always answers.
+restart must not forget; the link has its own. A device with steps (`step_questions`) has no thread
+for updates: the caller of `run` does their work while it waits at a step. Whatever goes wrong in
+the background is logged and tried again: the device always answers.
 
 State folder: device_id, lock, spool.sqlite, slots/, update.json, failed.json, link/, policy.json
-(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json and
-paused.json (an operator's requests).
+(the cloud's newest), sampling.json (budgets spent), status.json (for people), rollback.json,
+paused.json and step.json (an operator's requests).
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import structlog
 
@@ -24,6 +27,7 @@ from driftline_device.daemon.pacing import Pacer, batch_size, batches
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snapshot
+from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
@@ -35,6 +39,9 @@ from driftline_shared.tokens import SamplingPolicy
 
 ASKS_END_S = 30.0
 """Most seconds that questions under way may take when the daemon stops."""
+
+STEP_SLICE_S = 0.1
+"""How often a device that waits at a step looks whether it may go on."""
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
@@ -50,7 +57,9 @@ class Daemon:
     ) -> None:
         self._parts = parts
         self._settings = settings
-        self._answering = Answering(parts)
+        self._steps = Steps(settings.step_questions)
+        self._applying = threading.Lock()
+        self._answering = Answering(parts, between_tries=self._act if self._steps.on else None)
         self._supervisor = supervisor or Supervisor()
         self._paused_unix_s: float | None = None
         self._started = False
@@ -60,8 +69,7 @@ class Daemon:
         self._segment = ""
         self._num_broken_rows = 0
         self._threads = [
-            threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True),
-            threading.Thread(target=self._run_status, name="driftline-status", daemon=True),
+            threading.Thread(target=self._run_status, name="driftline-status", daemon=True)
         ]
 
     # -- life -------------------------------------------------------------------------------------
@@ -70,11 +78,14 @@ class Daemon:
         """Load what is in force and begin the background work; the cloud need not be there."""
         self._answering.log_refused_images()
         self._take_pause()
+        self._parts.state_files.forget_steps()
         self._parts.applier.recover()
         if self._parts.link is not None:
             self._parts.link.start()
         for thread in self._threads:
             thread.start()
+        if not self._steps.on:
+            self._start_updates()
         self._answering.open()
         self._started = True
 
@@ -97,6 +108,7 @@ class Daemon:
 
     def run(self, source: Source) -> int:
         """Answer everything `source` gives, unless stopped; how many were answered."""
+        self._step()
         self._activity, self._segment = "answering", source.name
         self._parts.meter.new_segment(source.name)
         before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
@@ -111,7 +123,9 @@ class Daemon:
                     self._answering.handle(
                         batch, segment=self._segment, keep_every_s=self._settings.status_s
                     )
+                    self._steps.count(len(batch))
                 self._supervisor.beat()
+                self._step()
                 every = self._settings.settle_every
                 if every and num_read // every > (num_read - len(batch)) // every:
                     self.settle(self._settings.settle_s)
@@ -148,9 +162,18 @@ class Daemon:
             clock.sleep(SLICE_S)
         return False
 
+    def end_steps(self) -> None:
+        """The sources are over: a device with steps waits once more, where there was a question
+        since the last one.
+        """
+        self._steps.end()
+        self._step()
+
     def hold(self) -> None:
         """Stay in touch with the cloud, without questions, until somebody asks to stop."""
         self._activity = "holding"
+        if self._steps.on and not self._stop_asked:
+            self._start_updates()  # the last step is behind it
         turns, num_done = self._parts.runtime.turns, -1
         while not self._stop_asked:
             # Other threads may be asking: a model that hangs must stop the beat, too.
@@ -205,7 +228,7 @@ class Daemon:
     # -- answering --------------------------------------------------------------------------------
 
     def _batch_size(self) -> int:
-        return batch_size(self._settings.batch_size, self._settings.pace)
+        return self._steps.most(batch_size(self._settings.batch_size, self._settings.pace))
 
     def _keep_pace(self, pacer: Pacer, num_more: int) -> bool:
         """Wait until `num_more` questions are due; False if stopped before."""
@@ -233,19 +256,94 @@ class Daemon:
             keep_every_s=self._settings.status_s,
         )
 
+    # -- steps ------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Between two batches of a device with steps: do what the watch asked for; wait at a step
+        that is reached, until it is let go on or somebody asks to stop.
+        """
+        if not self._steps.on:
+            return
+        guard("watch", self._act)
+        if self._steps.due:
+            before, number = self._activity, self._steps.number or 0
+            for wait in (self._is_in_touch, self._is_drained, partial(self._is_let_go, number)):
+                self._until(wait)
+            self._activity = "updating"
+            self._until(self._is_up_to_date, every_s=self._settings.poll_s)
+            self._activity = before
+            self._steps.passed()
+
+    def _until(self, done: Callable[[], bool], *, every_s: float = STEP_SLICE_S) -> None:
+        """Ask `done` again and again; what a rollback or the watch asks for is done meanwhile."""
+        while not self._stop_asked and not done():
+            self._supervisor.beat()
+            guard("watch", self._act)
+            self._parts.clock.sleep(min(every_s, SLICE_S))
+
+    def _is_in_touch(self) -> bool:
+        """Whether the cloud has welcomed the device and its policy is obeyed."""
+        link = self._parts.link
+        if link is not None and not link.stats().connected:
+            return False
+        self._answering.obey()
+        return True
+
+    def _is_drained(self) -> bool:
+        if self._parts.link is None or self._paused_unix_s is not None:
+            return True
+        self._activity = "draining"
+        self._parts.link.wake()
+        return not self._parts.spool.stats().num_samples
+
+    def _is_let_go(self, number: int) -> bool:
+        self._activity = "waiting"
+        return self._parts.state_files.goes_on_from() >= number
+
+    def _is_up_to_date(self) -> bool:
+        """Take what the cloud has released until now; whether all of it, and the cloud knows."""
+        applier, link = self._parts.applier, self._parts.link
+        if link is None or self._paused_unix_s is not None:
+            return True
+        try:
+            with self._applying:
+                before = None
+                # One that is refused for no fault of its own is offered again and again.
+                while applier.poll(link) and before != applier.state.version:
+                    before = applier.state.version
+        except LinkError as error:
+            _log.info("updates.waiting", reason=error.reason, error=str(error))
+            return False
+        except Exception:
+            _log.exception("updates.raised")
+            return False
+        self._answering.obey()
+        return not applier.state.reports
+
+    def _act(self) -> None:
+        with self._applying:
+            self._parts.applier.act()
+
     # -- background -------------------------------------------------------------------------------
+
+    def _start_updates(self) -> None:
+        thread = threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _run_updates(self) -> None:
         applier, link, clock = self._parts.applier, self._parts.link, self._parts.clock
         due_s = clock.monotonic_s()
         while not self._ending.is_set():
             try:
-                applier.act()
+                self._act()
                 settling = self._activity == "settling"
                 due = clock.monotonic_s() >= due_s or settling
                 if link is not None and due and self._paused_unix_s is None:
                     due_s = clock.monotonic_s() + self._settings.poll_s
-                    if applier.poll(link):
+                    with self._applying:
+                        offered = applier.poll(link)
+                    if offered:
                         due_s = 0.0  # there may be the next version already
             except LinkError as error:
                 _log.info("updates.waiting", reason=error.reason, error=str(error))
@@ -306,6 +404,7 @@ class Daemon:
         return take_snapshot(
             self._parts,
             activity=self._activity,
+            step=self._steps.number,
             segment=self._segment,
             num_broken_rows=self._num_broken_rows,
             paused_unix_s=self._paused_unix_s,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
 from driftline_device.updates.settings import UpdateSettings
 from driftline_shared.program.policy import Policy
 from driftline_shared.program.section import setting
@@ -22,4 +26,19 @@ class DaemonSettings(UpdateSettings):
     quiet_s: float = setting(
         2.0, "nothing must happen so long to count as settled", ge=0, live=True
     )
+    step_questions: int = setting(
+        0,
+        "wait after so many questions until `driftline device step`, and take updates and policies "
+        "only then; 0: do not",
+        ge=0,
+    )
     sampling: Policy = setting(SamplingPolicy(), "until the cloud gives a policy", live=True)
+
+    @model_validator(mode="after")
+    def _one_way_to_wait(self) -> Self:
+        if self.step_questions and (self.settle_every or self.settle_s):
+            raise ValueError(
+                "a device with step_questions waits at its steps: leave settle_every and settle_s "
+                "at 0"
+            )
+        return self

@@ -19,7 +19,8 @@ FILE = "status.json"
 class Snapshot:
     """The daemon at one moment. Shares lie in 0..1; None where nothing is known yet.
 
-    `activity`: starting, answering, settling, holding, draining or stopped. `accuracy` and
+    `activity`: starting, answering, settling, draining, waiting or updating (at a step), holding
+    or stopped. `step`: the one reached last; None for a device without steps. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
     start.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
@@ -36,6 +37,7 @@ class Snapshot:
     pair: str
     base_model: str
     version: int
+    step: int | None = None
     paused_unix_s: float | None = None
     segment: str = ""
     domain: str | None = None
@@ -61,7 +63,13 @@ class Snapshot:
 
 
 def take_snapshot(
-    parts: Parts, *, activity: str, segment: str, num_broken_rows: int, paused_unix_s: float | None
+    parts: Parts,
+    *,
+    activity: str,
+    step: int | None,
+    segment: str,
+    num_broken_rows: int,
+    paused_unix_s: float | None,
 ) -> Snapshot:
     """A daemon of `parts` at this moment."""
     reading = parts.meter.read()
@@ -78,6 +86,7 @@ def take_snapshot(
         pair=parts.pair_name,
         base_model=parts.runtime.base_model,
         version=parts.runtime.version,
+        step=step,
         paused_unix_s=paused_unix_s,
         segment=segment,
         domain=reading.domain,

@@ -5,6 +5,7 @@ request.
     sampling.json    budgets spent, written about once a second: a kill forgets a second of spending
     rollback.json    {"leave_version"}: written by the operator's command, removed when taken
     paused.json      {"since_unix_s"}: there as long as an operator wants the device to pause
+    step.json        {"go_on_from"}: the newest step that a waiting device may leave
 """
 
 from __future__ import annotations
@@ -100,6 +101,19 @@ class StateFiles:
             return None
         since = (self._read("paused.json") or {}).get("since_unix_s")
         return float(since) if isinstance(since, int | float) else 0.0
+
+    def let_go_on(self, step: int) -> None:
+        """Let a daemon on this state that waits at `step`, or at one before it, go on."""
+        write_json(self._state / "step.json", {"go_on_from": step})
+
+    def goes_on_from(self) -> int:
+        """The newest step that the daemon may leave; -1: none."""
+        step = (self._read("step.json") or {}).get("go_on_from")
+        return step if isinstance(step, int) else -1
+
+    def forget_steps(self) -> None:
+        """Steps are counted from each start: what an earlier run was told holds no more."""
+        (self._state / "step.json").unlink(missing_ok=True)
 
     def _read(self, name: str) -> dict[str, object] | None:
         try:

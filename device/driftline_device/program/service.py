@@ -89,6 +89,7 @@ def stream(
             if settle_s and not daemon.stopping:
                 settled = daemon.settle(settle_s)
                 _log.info("source.settled", source=source.name, settled=settled)
+        daemon.end_steps()
         if hold and not daemon.stopping:
             daemon.hold()
     finally:

@@ -25,6 +25,8 @@ _EXAMPLES = """
 
     driftline demo --segments source,fog --seed 1 --json result.json
 
+    driftline demo --seed 0 --out run-a && driftline demo --seed 0 --out run-b
+
     driftline demo --data ./my-stream --keep-state ./state
 
     driftline demo --world openmoji --segments source,lineart,photo

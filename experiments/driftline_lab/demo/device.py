@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from driftline_device.config import DeviceConfig, load_config
@@ -11,7 +11,7 @@ from driftline_device.runtime.factory import no_compressor_on_onnx, precision_of
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.updates.slots import Loaded, Slots
 from driftline_lab.demo.options import DemoOptions
-from driftline_lab.demo.settings import write_device_config
+from driftline_lab.demo.settings import assigned, write_device_config
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.config import parse_assignment
@@ -87,8 +87,3 @@ def prepare_device(
         config = load_config(file, {**overrides, "pair": str(folder)})
         runs = load_pair(folder)
     return DemoDevice(arguments=tuple(arguments), config=config, pair=runs)
-
-
-def assigned(settings: Sequence[str]) -> list[str]:
-    """key=value settings as flags of a program."""
-    return [word for setting in settings for word in ("--set", setting)]

@@ -20,9 +20,9 @@ class DemoOptions:
     `world`: the data set of the stream, `segments` its domains in turn. `questions`: per segment;
     the source segment takes half, since nothing is learnt there. `tests`: held-out questions of
     each domain. `uplink_share`: most samples sent per sample seen. `token_share`: tokens kept of
-    each. `data`: a user's own stream, instead of `segments`. `pace`: pauses and what else follows
+    each. `data`: a user's own stream, instead of `segments`. `pace`: steps and what else follows
     from the size of the pair. `cloud_settings`, `device_settings`: key=value, for either program.
-    `out`: the run folder to leave.
+    `state`: a folder no demo has used. `out`: of the run folder, if one is wanted.
     """
 
     pair: str = "tiny"

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 class Pace:
     """What fits a demo on two cores.
 
-    `questions` of a drifted segment, `tests` held-out questions of each domain, `settle_every`
-    questions between two pauses in which device and cloud catch up (a demo streams a day in
-    minutes; without pauses it would be over before the first round is), `settle_s` the longest
-    pause. `cloud`: settings of the cloud beside its defaults.
+    `questions` of a drifted segment, `tests` held-out questions of each domain, `step_questions`
+    of one step: device and cloud take turns, the cloud makes a round between two steps. `cloud`:
+    settings of the cloud beside its defaults.
     """
 
     questions: int = 1200
     tests: int = 500
-    settle_every: int = 600
-    settle_s: float = 120.0
+    step_questions: int = 600
     cloud: dict[str, object] = field(default_factory=dict)
 
 
@@ -27,8 +25,7 @@ PACES: dict[str, Pace] = {
     "smol": Pace(
         questions=900,
         tests=240,
-        settle_every=450,
-        settle_s=600.0,
+        step_questions=450,
         cloud={
             # Two rounds: one before the middle of the drifted segment, one at its end.
             "rounds.trigger.round_samples": 120,

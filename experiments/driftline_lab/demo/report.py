@@ -8,6 +8,7 @@ from rich.table import Table
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.openmoji.captions import CaptionScores
+from driftline_lab.runs.run import RunRound, RunUpdate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,8 @@ class DemoReport:
     uplink: Uplink
     downlink: Downlink
     captions: dict[str, Captions] = field(default_factory=dict)
+    rounds_made: tuple[RunRound, ...] = ()
+    updates_made: tuple[RunUpdate, ...] = ()
 
     def document(self) -> dict[str, object]:
         """The JSON document of `driftline demo --json`."""

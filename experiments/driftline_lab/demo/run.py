@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from driftline_lab.data.openmoji.captions import check_scorers
-from driftline_lab.demo.device import DemoDevice, assigned, prepare_device
+from driftline_lab.demo.cloud import DemoCloud, prepare_cloud
+from driftline_lab.demo.device import DemoDevice, prepare_device
 from driftline_lab.demo.evaluate import (
     Answers,
     TestSet,
@@ -22,8 +23,10 @@ from driftline_lab.demo.evaluate import (
     device_answers,
     teacher_answers,
 )
+from driftline_lab.demo.history import history_of
+from driftline_lab.demo.lockstep import Lockstep, Show
 from driftline_lab.demo.options import DemoData, DemoOptions, prepare_data
-from driftline_lab.demo.processes import Program, program, wait_for_file
+from driftline_lab.demo.processes import program, wait_for_file
 from driftline_lab.demo.readings import (
     downlink_of,
     read_status,
@@ -40,15 +43,12 @@ from driftline_lab.demo.report import (
 )
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import line, render
-from driftline_lab.demo.settings import write_cloud_config
-from driftline_shared.errors import DriftlineError, LinkError
+from driftline_shared.errors import DataError
+from driftline_shared.ids import line_id
 from driftline_shared.pair.pair import load_pair
-from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import CloudStatus
 
 READY_S = 120.0
-LOOP_S = 1800.0
-"""A loop that takes longer than this is stuck: the demo says so and ends."""
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
 
@@ -59,12 +59,13 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     Raises DriftlineError when one of the two programs fails, with the end of its log.
     """
     console = console or Console()
-    options.state.mkdir(parents=True, exist_ok=True)
+    _check_state(options.state)
     pair = load_pair(options.pair)
     has_captions = options.world.has_captions
     if has_captions:
         check_scorers()
     device = prepare_device(options, pair, report=lambda text: console.print(f"[dim]{text}[/]"))
+    cloud = prepare_cloud(options)
     console.print("[dim]writing the stream …[/]")
     data = prepare_data(options)
     # The teacher first, since the device's runtime may leave this process with one thread.
@@ -73,9 +74,11 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     with _bar(console, "before", data.tests) as progress:
         before = device_answers(device.runtime(None), data.tests, progress)
     start = time.monotonic()
-    status, cloud = _loop(options, device, data, console)
+    status = _loop(options, cloud, device, data, console)
     seconds = time.monotonic() - start
     version = device.version_in_force()
+    line_of_pair = line_id(pair.name, pair.base_model)
+    rounds, updates = history_of(cloud.config, line_of_pair, device.config.events)
     with _bar(console, "after", data.tests) as progress:
         after = device_answers(device.runtime(version), data.tests, progress)
     report = DemoReport(
@@ -83,7 +86,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         device=device.described,
         seed=options.seed,
         seconds=seconds,
-        rounds=sum(each.num_rounds for each in cloud.lines),
+        rounds=len(rounds),
         world=options.world.name if options.data is None else options.data.resolve().name,
         accuracy={
             each.domain: Accuracy(
@@ -96,6 +99,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         captions=_captions(data.tests, before, after, teacher) if has_captions else {},
         uplink=uplink_of(status, pair, data),
         downlink=downlink_of(status, pair, version.adapter if version else None),
+        rounds_made=rounds,
+        updates_made=updates,
     )
     console.print(table(report))
     if report.captions:
@@ -106,6 +111,13 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         write_demo_run(options.out, options, device.config, pair, data, report)
         console.print(f"run:  {options.out}; its page: driftline lab report {options.out}")
     return report
+
+
+def _check_state(state: Path) -> None:
+    """A demo starts from nothing: what another one has left would be gone on with."""
+    if (state / "device").exists() or (state / "cloud").exists():
+        raise DataError(f"{state} holds the state of another demo: name a new folder")
+    state.mkdir(parents=True, exist_ok=True)
 
 
 def _captions(
@@ -120,61 +132,52 @@ def _captions(
 
 
 def _loop(
-    options: DemoOptions, device: DemoDevice, data: DemoData, console: Console
-) -> tuple[dict[str, Any], CloudStatus]:
-    """Cloud and device as two processes, until the stream is over and nothing is under way."""
+    options: DemoOptions, cloud: DemoCloud, device: DemoDevice, data: DemoData, console: Console
+) -> dict[str, Any]:
+    """Cloud and device as two processes in lockstep, until the stream is over; the device's last
+    status.
+    """
     state = options.state
-    cloud_config = write_cloud_config(options)
-    paced = [f"{key}={value}" for key, value in options.pace.cloud.items()]
-    serve = ["cloud", "serve", "--config", str(cloud_config)]
-    serve += assigned((*paced, *options.cloud_settings))
-    with program("cloud", serve, state / "cloud.log") as cloud:
-        port = wait_for_file(state / "cloud" / "port", cloud, READY_S)
+    with program("cloud", cloud.arguments, state / "cloud.log") as serving:
+        port = wait_for_file(cloud.config.state / "port", serving, READY_S)
         address = f"127.0.0.1:{port}"
         run = ["device", "run", *device.arguments, "--cloud", address]
         run += ["--source", str(data.stream)]
-        with program("device", run, state / "device.log") as running:
-            _watch(device.config.state, data, console, cloud, running, address)
-        found = fetch_status(address, timeout_s=10.0)
-    return read_status(device.config.state), found
+        with (
+            program("device", run, state / "device.log") as running,
+            _screen(console, device.config.state, data) as show,
+        ):
+            Lockstep(
+                cloud=serving,
+                device=running,
+                address=address,
+                device_state=device.config.state,
+                round_samples=cloud.config.rounds.trigger.round_samples,
+                show=show,
+            ).run()
+    return read_status(device.config.state)
 
 
-def _watch(
-    device_state: Path,
-    data: DemoData,
-    console: Console,
-    cloud: Program,
-    device: Program,
-    address: str,
-) -> None:
-    """Show both sides until the device has ended by itself."""
-    deadline = time.monotonic() + LOOP_S
-    printed = 0.0
+@contextmanager
+def _screen(console: Console, device_state: Path, data: DemoData) -> Iterator[Show]:
+    """Shows both sides: a screen that is redrawn, or a line now and then where there is none."""
     curve: list[float] = []
-    status: CloudStatus | None = None
+    shown = 0.0
     live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def show(cloud: CloudStatus | None) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < (REFRESH_S if console.is_terminal else LINE_EVERY_S):
+            return
+        shown = time.monotonic()
+        view = view_of(read_status(device_state), cloud, data.num_rows, curve)
+        if console.is_terminal:
+            live.update(render(view))
+        else:
+            console.print(line(view), highlight=False)
+
     with live if console.is_terminal else nullcontext():
-        while device.running():
-            cloud.check()
-            if time.monotonic() > deadline:
-                raise DriftlineError(f"the loop did not end within {LOOP_S:.0f} s")
-            status = _ask(address) or status
-            view = view_of(read_status(device_state), status, data.num_rows, curve)
-            if console.is_terminal:
-                live.update(render(view))
-            elif time.monotonic() - printed >= LINE_EVERY_S:
-                printed = time.monotonic()
-                console.print(line(view), highlight=False)
-            time.sleep(REFRESH_S)
-    device.check()
-
-
-def _ask(address: str) -> CloudStatus | None:
-    try:
-        return fetch_status(address, timeout_s=2.0)
-    except LinkError:
-        # A busy cloud answers the next time; a dead one is noticed by its process.
-        return None
+        yield show
 
 
 @contextmanager

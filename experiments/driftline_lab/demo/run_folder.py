@@ -18,7 +18,7 @@ from driftline_lab.demo.options import DemoData, DemoOptions
 from driftline_lab.demo.readings import read_status
 from driftline_lab.demo.report import DemoReport
 from driftline_lab.machine import conditions
-from driftline_lab.runs.cloud_state import labelled_samples, rounds_of, updates_of
+from driftline_lab.runs.cloud_state import labelled_samples
 from driftline_lab.runs.device_events import Answered, read_events
 from driftline_lab.runs.folder import write_run
 from driftline_lab.runs.pictures import choose_answers, draw_pictures
@@ -29,7 +29,6 @@ from driftline_lab.runs.run import (
     Timings,
     UplinkTotals,
 )
-from driftline_shared.ids import line_id
 from driftline_shared.pair.pair import Pair
 from driftline_shared.program.config import parse_assignment
 
@@ -48,10 +47,8 @@ def write_demo_run(
     answers = list(read_events(device.events)) if device.events is not None else []
     timeline = [answer.row for answer in answers]
     chosen = choose_answers(answers, each_domain=PICTURES_EACH_DOMAIN)
-    line, cloud = line_id(pair.name, pair.base_model), StateFolder(options.state / "cloud")
-    numbers = {answer.sample_id: answer.row.n for answer in answers if answer.sample_id}
+    cloud = StateFolder(options.state / "cloud")
     with closing(Database(f"sqlite:///{(cloud.path / 'cloud.sqlite').resolve()}")) as database:
-        rounds = rounds_of(database, line, numbers)
         stored = labelled_samples(database, [each.sample_id for each in chosen if each.sample_id])
     write_run(
         folder,
@@ -59,8 +56,8 @@ def write_demo_run(
         Metrics(
             accuracy=_accuracy(report, data),
             uplink=_uplink(report, answers),
-            rounds=rounds,
-            updates=updates_of(cloud.releases, line, timeline),
+            rounds=report.rounds_made,
+            updates=report.updates_made,
             numbers=_numbers(report),
         ),
         Timings(seconds={"loop": report.seconds}, apply_pause_ms=_pauses_ms(device)),

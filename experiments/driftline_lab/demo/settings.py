@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import tomlkit
 
 from driftline_lab.demo.options import DemoOptions
 
+EVENTS = "events.jsonl"
+"""The device's file of events, below the demo's state."""
+
 
 def write_cloud_config(options: DemoOptions) -> Path:
     """The cloud's settings; the path of the file."""
-    samples_sent = options.uplink_share * options.pace.settle_every
+    samples_sent = options.uplink_share * options.pace.step_questions
     return _write(
         options.state / "cloud.toml",
         {
@@ -24,11 +27,8 @@ def write_cloud_config(options: DemoOptions) -> Path:
             "rounds": {
                 "seed": options.seed,
                 "poll_s": 0.2,
-                "trigger": {
-                    "round_samples": max(2, int(samples_sent)),
-                    "drift_share": 0.0,
-                    "max_age_s": 0.0,
-                },
+                # By order of the demo alone, which asks for it when `round_samples` wait at a step.
+                "trigger": {"enabled": False, "round_samples": max(2, int(samples_sent))},
             },
             "sampling": {
                 "revision": 1,
@@ -45,17 +45,23 @@ def write_device_config(options: DemoOptions) -> Path:
         options.state / "device.toml",
         {
             "state": str(options.state / "device"),
-            "events": str(options.state / "events.jsonl"),
+            "events": str(options.state / EVENTS),
             "pair": options.pair,
             "seed": options.seed,
             "poll_s": 0.5,
-            "status_s": 0.5,
-            "settle_s": options.pace.settle_s,
-            "settle_every": options.pace.settle_every,
+            "status_s": 0.2,
+            "step_questions": options.pace.step_questions,
+            # No answer may depend on how busy this machine is.
+            "probe": {"latency_slack_ms": 60_000.0},
             "window": 150,
             "drain_s": 60.0,
         },
     )
+
+
+def assigned(settings: Sequence[str]) -> list[str]:
+    """key=value settings as flags of a program."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _write(path: Path, settings: Mapping[str, Any]) -> Path:

@@ -20,8 +20,8 @@ from rich.progress import Progress
 from driftline_lab.bench.device.load import load
 from driftline_lab.bench.memory import resident_bytes
 from driftline_lab.data.streams import Segment, stream
-from driftline_lab.demo.device import assigned
 from driftline_lab.demo.processes import Program, program
+from driftline_lab.demo.settings import assigned
 from driftline_shared.errors import DriftlineError
 
 NUM_QUESTIONS = 64

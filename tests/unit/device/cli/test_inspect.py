@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_device.cli import app
+from driftline_device.daemon.snapshot import read_snapshot
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.phases import UpdateState, activate, begin, probe, stage, verify
 from driftline_device.updates.slots import Slots
@@ -132,6 +133,16 @@ def test_requests_answer_in_json_and_are_written(state: Path) -> None:
     done = run("rollback", "2", "--state", state, "--json")
     assert json.loads(done.stdout) == {"leave_version": 2}
     assert json.loads((state / "rollback.json").read_text()) == {"leave_version": 2}
+
+
+def test_step_lets_a_waiting_device_go_on(state: Path) -> None:
+    done = run("step", "--state", state)
+    assert isinstance(done.exception, DataError)
+    assert "it is answering" in str(done.exception)
+    snapshot = read_snapshot(state)
+    write_json(state / "status.json", {**snapshot, "step": 3, "activity": "waiting"})
+    assert json.loads(run("step", "--state", state, "--json").stdout) == {"step": 3}
+    assert json.loads((state / "step.json").read_text()) == {"go_on_from": 3}
 
 
 def test_logs_reads_the_file_that_is_set(state: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -483,6 +484,102 @@ def test_pauses_come_every_so_many_questions(bench: Bench, monkeypatch: pytest.M
         )
         go(daemon, path)
     assert pauses == [8, 12, 20]
+
+
+class Stepped:
+    """A daemon with steps that runs in a thread of its own."""
+
+    def __init__(self, bench: Bench, daemon: Daemon, path: Path) -> None:
+        self.daemon, self.state_files = daemon, StateFiles(bench.state)
+        self.thread = threading.Thread(target=go, args=(daemon, path), daemon=True)
+        self.thread.start()
+
+    def wait_at(self, step: int) -> tuple[int, int]:
+        """(answers given, version in force) at `step`."""
+
+        def waits() -> bool:
+            found = self.daemon.snapshot()
+            return (found.step, found.activity) == (step, "waiting")
+
+        until(waits)
+        found = self.daemon.snapshot()
+        return found.num_answered, found.version
+
+    def let_go_on(self, step: int) -> None:
+        self.state_files.let_go_on(step)
+
+    def end(self) -> None:
+        self.thread.join(60.0)
+        assert not self.thread.is_alive()
+
+
+def test_a_device_with_steps_takes_updates_only_when_it_is_let_go_on(bench: Bench) -> None:
+    first, second = adapter(slow_ms=0.1), adapter(skill=1.0)
+    link = NullLink(make_update(first, 1))
+    StateFiles(bench.state).let_go_on(9)  # of a run before: it holds no more
+    with bench.open(link, step_questions=6, batch_size=4) as daemon:
+        run = Stepped(bench, daemon, bench.write(20))
+        assert run.wait_at(0) == (0, 0)
+        run.let_go_on(0)
+        assert run.wait_at(1) == (6, 1)
+        assert len(link.taken) == link.stats().num_acked > 0
+        assert not daemon.snapshot().spool["num_samples"]
+        link.offers.append(make_update(second, 2, base=first, base_version=1))
+        run.let_go_on(1)
+        assert run.wait_at(2) == (12, 2)
+        assert [report.version for report in link.reports] == [1, 2]
+        run.let_go_on(3)  # two at once
+        assert run.wait_at(4) == (20, 2)
+        run.let_go_on(4)
+        run.end()
+    assert [row["version"] for row in bench.events()] == [1] * 6 + [2] * 14
+
+
+def test_a_policy_comes_into_force_at_a_step(bench: Bench) -> None:
+    link = NullLink()
+
+    def reply(*_: object) -> None:
+        link.on_policy(SamplingPolicy(revision=7, max_sample_share=0.0))
+
+    with bench.open(link, reply=reply, step_questions=6, batch_size=4) as daemon:
+        run = Stepped(bench, daemon, bench.write(12))
+        run.wait_at(0)
+        run.let_go_on(0)
+        run.wait_at(1)
+        run.let_go_on(2)
+        run.end()
+        assert daemon.snapshot().policy_revision == 7
+    sent = [row["sent"] for row in bench.events()]
+    assert any(sent[:6])
+    assert not any(sent[6:])
+
+
+def test_the_watch_leaves_a_version_at_the_same_question_each_time(bench: Bench) -> None:
+    for _ in range(2):
+        shutil.rmtree(bench.state, ignore_errors=True)
+        (bench.folder / "events.jsonl").unlink(missing_ok=True)
+        link = NullLink()
+        limits = {"watch.num_answers": 8, "watch.slack": 0.0}
+        with bench.open(link, step_questions=10, batch_size=4, **limits) as daemon:
+            run = Stepped(bench, daemon, bench.write(40, hard=False))
+            run.wait_at(0)
+            run.let_go_on(0)
+            run.wait_at(1)
+            link.offers.append(make_update(adapter(unsure=1.0), 1))
+            run.let_go_on(9)
+            run.end()
+        versions = [row["version"] for row in bench.events()]
+        assert versions == [0] * 10 + [1] * 8 + [0] * 22
+        assert [report.reason for report in link.reports] == ["applied", "watch_unsure"]
+
+
+def test_a_device_that_waits_at_a_step_can_be_stopped(bench: Bench) -> None:
+    with bench.open(NullLink(), step_questions=6) as daemon:
+        run = Stepped(bench, daemon, bench.write(12))
+        run.wait_at(0)
+        daemon.request_stop()
+        run.end()
+    assert not bench.events()
 
 
 def test_a_request_to_stop_ends_the_stream_and_the_hold(bench: Bench) -> None:

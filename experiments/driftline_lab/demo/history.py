@@ -1,0 +1,25 @@
+"""What a demo that is over went through: the rounds of its cloud, the updates of its device."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from driftline_cloud.config import CloudConfig
+from driftline_cloud.intake.database import Database
+from driftline_cloud.state import StateFolder
+from driftline_lab.runs.cloud_state import rounds_of, updates_of
+from driftline_lab.runs.device_events import read_events
+from driftline_lab.runs.run import RunRound, RunUpdate
+
+
+def history_of(
+    cloud: CloudConfig, line: str, events: Path | None
+) -> tuple[tuple[RunRound, ...], tuple[RunUpdate, ...]]:
+    """(rounds, updates) of `line`. `events`: the device's file, if it wrote one."""
+    answers = list(read_events(events)) if events is not None else []
+    numbers = {answer.sample_id: answer.row.n for answer in answers if answer.sample_id}
+    with closing(Database(cloud.database)) as database:
+        rounds = rounds_of(database, line, numbers)
+    timeline = [answer.row for answer in answers]
+    return rounds, updates_of(StateFolder(cloud.state).releases, line, timeline)
