@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from driftline_cloud.config import CloudConfig
@@ -13,13 +14,24 @@ from driftline_lab.runs.device_events import read_events
 from driftline_lab.runs.run import RunRound, RunUpdate
 
 
-def history_of(
-    cloud: CloudConfig, line: str, events: Path | None
-) -> tuple[tuple[RunRound, ...], tuple[RunUpdate, ...]]:
-    """(rounds, updates) of `line`. `events`: the device's file, if it wrote one."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """`sample_bytes`: of all samples that were sent, as they were coded."""
+
+    rounds: tuple[RunRound, ...]
+    updates: tuple[RunUpdate, ...]
+    sample_bytes: int
+
+
+def history_of(cloud: CloudConfig, line: str, events: Path | None) -> History:
+    """Of `line`. `events`: the device's file, if it wrote one."""
     answers = list(read_events(events)) if events is not None else []
     numbers = {answer.sample_id: answer.row.n for answer in answers if answer.sample_id}
     with closing(Database(cloud.database)) as database:
         rounds = rounds_of(database, line, numbers)
     timeline = [answer.row for answer in answers]
-    return rounds, updates_of(StateFolder(cloud.state).releases, line, timeline)
+    return History(
+        rounds=rounds,
+        updates=updates_of(StateFolder(cloud.state).releases, line, timeline),
+        sample_bytes=sum(row.bytes for row in timeline),
+    )

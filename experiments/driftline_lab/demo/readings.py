@@ -49,14 +49,15 @@ def view_of(
     )
 
 
-def uplink_of(device: dict[str, Any], pair: Pair, data: DemoData) -> Uplink:
-    """What went up. fp16 tokens: all V tokens of an image, uncoded."""
+def uplink_of(device: dict[str, Any], pair: Pair, data: DemoData, sample_bytes: int) -> Uplink:
+    """What went up. `sample_bytes`: of all samples; what the stream adds to them (some bytes a
+    batch) depends on when they left. fp16 tokens: all V tokens of an image, uncoded."""
     space = pair.token_space
     sent = int(device["num_sent"])
     return Uplink(
         seen=int(device["num_seen"]),
         sent=sent,
-        bytes_per_sample=int(device["bytes_up"]) / max(1, sent),
+        bytes_per_sample=sample_bytes / max(1, sent),
         jpeg90_bytes_per_sample=jpeg90_bytes(data.tests[-1].rows),
         fp16_tokens_bytes_per_sample=2.0 * space.grid.num_tokens * space.width,
     )

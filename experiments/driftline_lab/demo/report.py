@@ -37,7 +37,7 @@ class Captions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uplink:
-    """Samples seen and sent; mean bytes a sample on the wire beside its JPEG-90 and its fp16
+    """Samples seen and sent; mean bytes of a coded sample beside its JPEG-90 and its fp16
     tokens.
     """
 
@@ -65,7 +65,7 @@ class DemoReport:
 
     `device`: runtime, precision and compressor that the device ran and that were scored. `world`:
     the data set's name, or the folder of a user's own. `captions`: by domain, where the
-    world has captions.
+    world has captions. `rounds_made`, `updates_made`: each round and version, with its digest.
     """
 
     pair: str

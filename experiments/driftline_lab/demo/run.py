@@ -78,7 +78,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     seconds = time.monotonic() - start
     version = device.version_in_force()
     line_of_pair = line_id(pair.name, pair.base_model)
-    rounds, updates = history_of(cloud.config, line_of_pair, device.config.events)
+    history = history_of(cloud.config, line_of_pair, device.config.events)
     with _bar(console, "after", data.tests) as progress:
         after = device_answers(device.runtime(version), data.tests, progress)
     report = DemoReport(
@@ -86,7 +86,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         device=device.described,
         seed=options.seed,
         seconds=seconds,
-        rounds=len(rounds),
+        rounds=len(history.rounds),
         world=options.world.name if options.data is None else options.data.resolve().name,
         accuracy={
             each.domain: Accuracy(
@@ -97,10 +97,10 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
             for each in data.tests
         },
         captions=_captions(data.tests, before, after, teacher) if has_captions else {},
-        uplink=uplink_of(status, pair, data),
+        uplink=uplink_of(status, pair, data, history.sample_bytes),
         downlink=downlink_of(status, pair, version.adapter if version else None),
-        rounds_made=rounds,
-        updates_made=updates,
+        rounds_made=history.rounds,
+        updates_made=history.updates,
     )
     console.print(table(report))
     if report.captions:

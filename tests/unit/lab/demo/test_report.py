@@ -62,7 +62,7 @@ def test_the_document_has_the_promised_keys() -> None:
     )
     assert document.keys() == {
         "pair", "device", "world", "seed", "seconds", "rounds", "accuracy", "captions", "uplink",
-            "downlink",
+            "downlink", "rounds_made", "updates_made",
     }  # fmt: skip
     assert document["accuracy"]["source"].keys() == {"before", "after", "teacher"}
     assert document["uplink"].keys() == {
