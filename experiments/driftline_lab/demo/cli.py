@@ -27,6 +27,8 @@ _EXAMPLES = """
 
     driftline demo --seed 0 --out run-a && driftline demo --seed 0 --out run-b
 
+    driftline demo --out ./run --report page.html
+
     driftline demo --data ./my-stream --keep-state ./state
 
     driftline demo --world openmoji --segments source,lineart,photo
@@ -88,6 +90,10 @@ def demo(
         Path | None,
         typer.Option(help="Leave a run folder here, for `driftline lab report` and `diff`."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write the run as one HTML page into this file."),
+    ] = None,
     keep_state: Annotated[
         Path | None, typer.Option(help="Keep data, state and logs of both programs here.")
     ] = None,
@@ -125,9 +131,14 @@ def demo(
                 cloud_settings=tuple(set_cloud or ()),
                 device_settings=tuple(set_device or ()),
                 state=Path(state),
-                out=out,
+                out=out if out is not None or page is None else Path(state) / "run",
             )
         )
+        if page is not None:
+            from driftline_lab.report.page import write_page
+
+            write_page(out or Path(state) / "run", page)
+            typer.echo(f"page: {page}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report.document(), indent=1) + "\n")

@@ -62,7 +62,7 @@ def write_demo_run(
         ),
         Timings(seconds={"loop": report.seconds}, apply_pause_ms=_pauses_ms(device)),
         timeline,
-        draw_pictures(data.stream, chosen, stored, pair),
+        draw_pictures(data.stream, chosen, stored, pair.token_space),
     )
 
 

@@ -26,6 +26,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "chromium-he
 ANSWER_S = 60.0
 """A browser that says nothing for this long hangs."""
 
+MOST_HEIGHT = 16_000
+"""Pixels of a picture: more than a browser can draw at once."""
+
 FLAGS = (
     "--headless=new",
     "--remote-debugging-pipe",
@@ -116,10 +119,11 @@ class Browser:
             raise DriftlineError(f"the page's script raised: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def screenshot(self) -> bytes:
-        """The whole page as PNG."""
+    def screenshot(self, most_height: int = MOST_HEIGHT) -> bytes:
+        """The page from its top on as PNG, at most `most_height` pixels high."""
         size = self._ask("Page.getLayoutMetrics", {})["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        height = min(size["height"], most_height)
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1}
         asked = {"format": "png", "captureBeyondViewport": True, "clip": clip}
         return base64.b64decode(self._ask("Page.captureScreenshot", asked)["data"])
 

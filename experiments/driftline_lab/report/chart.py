@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from driftline_lab.report.markup import Markup, tag
-from driftline_lab.report.numbers import percent, size, ticks
+from driftline_lab.report.numbers import count, percent, size, ticks
 from driftline_lab.report.series import Band, Point, Series
 from driftline_lab.runs.run import Metrics, RunRound, RunUpdate
 
@@ -123,6 +123,8 @@ def _panels(series: Series, *, narrow: bool) -> list[Panel]:
         ("bytes down, in all", "down", lambda point: float(point.bytes_down)),
     ):
         most = max((value(point) for point in points), default=0.0)
+        if not most and name == "down":
+            continue
         panels.append(
             Panel(
                 title=title,
@@ -279,7 +281,13 @@ def round_text(round_: RunRound) -> str:
     """A round in one sentence."""
     why = f" by {round_.trigger}" if round_.trigger else ""
     end = f": {round_.reason}" if round_.reason else ""
-    return f"round {round_.number}{why}, {round_.num_samples} samples, {round_.state}{end}"
+    return f"round {round_.number}{why}, {round_.num_samples} samples, {how_it_ended(round_)}{end}"
+
+
+def how_it_ended(round_: RunRound) -> str:
+    """Its state, and that it was not over if it was not."""
+    over = round_.state in ("done", "rejected", "failed")
+    return round_.state if over else f"still {round_.state} when the run ended"
 
 
 def _described(series: Series, metrics: Metrics) -> str:
@@ -287,5 +295,5 @@ def _described(series: Series, metrics: Metrics) -> str:
     rounds = "; ".join(round_text(each) for each in metrics.rounds) or "no round"
     return (
         f"{series.num_answers} answers: {domains[:2000]}. {rounds[:4000]}. "
-        f"{len(metrics.updates)} updates."
+        f"{count(len(metrics.updates), 'update')}."
     )

@@ -12,7 +12,7 @@ REPORT_EXAMPLES = """
 
     driftline lab report ./run
 
-    driftline lab report ./run --out page.html --screenshot page.png
+    driftline lab report ./run --out page.html --screenshot page.png --height 1500
 
 A screenshot needs Chromium (Debian: chromium). Exit codes: 0 well; 1 the run cannot be read, or
 there is no Chromium; 2 a flag is wrong.
@@ -27,18 +27,20 @@ def report(
     screenshot: Annotated[
         Path | None, typer.Option(help="Also a PNG of the page, made by headless Chromium.")
     ] = None,
+    height: Annotated[
+        int, typer.Option(help="Most pixels of its height; the width is 1280.", min=100)
+    ] = 16_000,
 ) -> None:
     """Write a run as one HTML page: timeline, domains, rounds, pictures, settings."""
     from driftline_lab.report.browser import Browser
-    from driftline_lab.report.page import report_page
-    from driftline_lab.runs.folder import read_run
+    from driftline_lab.report.page import write_page
     from driftline_shared.host.durable import write_atomic
 
     page = out or run / "report.html"
-    write_atomic(page, report_page(read_run(run)).encode())
+    write_page(run, page)
     typer.echo(f"wrote {page}")
     if screenshot is not None:
         with Browser.start() as browser:
             browser.open(page, width=1280)
-            write_atomic(screenshot, browser.screenshot())
+            write_atomic(screenshot, browser.screenshot(height))
         typer.echo(f"wrote {screenshot}")

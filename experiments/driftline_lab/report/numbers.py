@@ -12,6 +12,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def count(number: int, what: str) -> str:
+    """`1 round`, `2 rounds`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def size(num_bytes: float) -> str:
     """Bytes in units of 1,000."""
     for unit, name in _UNITS:

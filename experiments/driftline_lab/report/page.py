@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from itertools import islice
+from pathlib import Path
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.report.chart import timeline_chart
 from driftline_lab.report.figure import figure
 from driftline_lab.report.markup import Markup, tag
-from driftline_lab.report.numbers import percent, size
+from driftline_lab.report.numbers import count, percent, size
 from driftline_lab.report.series import Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
-from driftline_lab.runs.folder import Run
+from driftline_lab.runs.folder import Run, read_run
 from driftline_lab.runs.run import Metrics
+from driftline_shared.host.durable import write_atomic
 
 WIDE, NARROW = 1054.0, 332.0
 """The chart is drawn twice, for a desk and for a phone: scaled text would not be readable."""
@@ -24,6 +26,11 @@ MOST_PICTURES = 24
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Content security policy: even what slipped through the escaping could not run or be fetched."""
+
+
+def write_page(run: Path, page: Path) -> None:
+    """Write the page of the run folder `run` into the file `page`; DataError for a wrong run."""
+    write_atomic(page, report_page(read_run(run)).encode())
 
 
 def report_page(run: Run) -> str:
@@ -42,13 +49,14 @@ def report_page(run: Run) -> str:
         tag("title", f"Driftline {run.info.kind}: {run.info.pair}, seed {run.info.seed}"),
         tag("style", Markup(style)),
     )
+    domains = domains_table(run.metrics, run.info.kind)
     body = tag(
         "body",
         tag("header", *_header(run, num_answers)),
         tag(
             "main",
             *_timeline(series, run.metrics),
-            *_section("Domains", tag("div", domains_table(run.metrics), class_="card wide")),
+            *_section("Domains", tag("div", domains, class_="card wide")),
             *_section("Rounds", rounds_table(run.metrics)),
             *_section("Up and down", _transfers(run.metrics)),
             *_pictures(run),
@@ -66,7 +74,7 @@ def headline(metrics: Metrics) -> str:
         if domain != SOURCE and row.recovered is not None
     ]
     if not drifted:
-        return f"{len(metrics.rounds)} rounds, {len(metrics.updates)} updates"
+        return f"{count(len(metrics.rounds), 'round')}, {count(len(metrics.updates), 'update')}"
     parts = [f"{percent(share)} on {domain}" for domain, share in islice(drifted, 4)]
     more = f" and {len(drifted) - 4} more domains" if len(drifted) > 4 else ""
     return f"The device made up {_listed(parts)}{more} of its distance to the teacher"
@@ -90,6 +98,7 @@ def _header(run: Run, num_answers: int) -> list[Markup]:
     named = [f"Driftline {info.kind}", f"pair {info.pair}", info.world, f"seed {info.seed}"]
     if info.link:
         named.append(f"link {info.link}")
+    rounds = count(len(metrics.rounds), "round")
     done = sum(each.state == "done" for each in metrics.rounds)
     before_after = [
         (row.before, row.after) for domain, row in metrics.accuracy.items() if domain != SOURCE
@@ -107,7 +116,11 @@ def _header(run: Run, num_answers: int) -> list[Markup]:
             f"{up.sent:,} of {up.seen or num_answers:,} answers",
         ),
         ("up", size(up.bytes), f"{size(up.bytes / up.sent) if up.sent else '–'} a sample"),
-        ("down", size(down), f"{len(updates)} updates of {len(metrics.rounds)} rounds"),
+        (
+            "down",
+            size(down),
+            f"{count(len(updates), 'update')} of {rounds}",
+        ),
     ]
     return [
         tag("p", " · ".join(filter(None, named)), class_="eyebrow"),
@@ -115,7 +128,7 @@ def _header(run: Run, num_answers: int) -> list[Markup]:
         tag(
             "p",
             f"{num_answers:,} questions; {up.sent:,} uncertain answers were sent as a part of "
-            f"their visual tokens; {done} of {len(metrics.rounds)} rounds released an update.",
+            f"their visual tokens; {done} of {rounds} released an update.",
             class_="lead",
         ),
         tag(

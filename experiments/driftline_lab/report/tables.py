@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from driftline_lab.data.domains import SOURCE
-from driftline_lab.report.chart import round_text
+from driftline_lab.report.chart import how_it_ended, round_text
 from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import percent, plain, size
 from driftline_lab.runs.folder import Run
-from driftline_lab.runs.run import DomainAccuracy, Metrics, RunRound
+from driftline_lab.runs.run import DomainAccuracy, Metrics, RunKind, RunRound
 
 TRACK = 260.0
 """Width of the small picture in a row of the domains, before it is scaled."""
@@ -26,7 +26,7 @@ _GATE = (
 """The gate's numbers that have a column of their own: heading, base, candidate."""
 
 
-def domains_table(metrics: Metrics) -> Markup:
+def domains_table(metrics: Metrics, kind: RunKind) -> Markup:
     """Accuracy by domain: before, after, the teacher, and how much of the gap came back."""
     heads = [("domain", ""), ("", "track"), ("before", "number"), ("after", "number")]
     heads += [("teacher", "number"), ("recovered", "number")]
@@ -44,13 +44,21 @@ def domains_table(metrics: Metrics) -> Markup:
         )
         for domain, row in metrics.accuracy.items()
     ]
+    return table(_about(metrics, kind), heads, rows)
+
+
+def _about(metrics: Metrics, kind: RunKind) -> str:
+    if kind == "replay":
+        return (
+            "Right answers of the trace, by domain: before as they were recorded, after as the "
+            "replay gave them."
+        )
     counts = sorted({row.num_questions for row in metrics.accuracy.values() if row.num_questions})
     asked = f" of {' or '.join(f'{count:,}' for count in counts)} questions" if counts else ""
-    caption = (
+    return (
         f"Right answers on held-out test sets{asked}, by domain. Recovered: what came back of the "
         "distance between the device before and the teacher."
     )
-    return table(caption, heads, rows)
 
 
 def rounds_table(metrics: Metrics) -> Markup:
@@ -188,7 +196,7 @@ def _update_size(round_: RunRound) -> str:
 
 
 def _ended(round_: RunRound) -> Markup:
-    kind = {"done": "good", "rejected": "bad", "failed": "bad"}.get(round_.state)
+    kind = {"done": "good", "rejected": "bad", "failed": "bad"}.get(round_.state, "open")
     by = f", started by {round_.trigger}" if round_.trigger else ""
     why = f": {round_.reason}" if round_.reason else ""
-    return join(tag("span", round_.state, class_=f"strong {kind or ''}"), f"{by}{why}")
+    return join(tag("span", how_it_ended(round_), class_=f"strong {kind}"), f"{by}{why}")

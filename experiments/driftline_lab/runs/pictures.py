@@ -17,7 +17,7 @@ from driftline_lab.runs.cloud_state import Labelled
 from driftline_lab.runs.device_events import Answered
 from driftline_lab.runs.run import Picture
 from driftline_shared.codec.tokens import check_tokens
-from driftline_shared.pair.pair import Pair
+from driftline_shared.tokens import TokenSpace
 
 MOST_SIDE = 256
 """Pixels of a picture's longer side in a run folder."""
@@ -37,11 +37,15 @@ def choose_answers(answers: Sequence[Answered], *, each_domain: int) -> list[Ans
 
 
 def draw_pictures(
-    stream: Path, chosen: Sequence[Answered], samples: Mapping[bytes, Labelled], pair: Pair
+    stream: Path,
+    chosen: Sequence[Answered],
+    samples: Mapping[bytes, Labelled],
+    space: TokenSpace,
 ) -> dict[Picture, bytes]:
     """A picture of each chosen answer whose sample is there: what it was, and its PNG.
 
     `stream`: the JSONL file that the device answered from its first row on. Clips are left out.
+    A chosen answer's number counts the rows that the device could read, and so does this.
     """
     wanted = {answer.row.n: answer for answer in chosen}
     questions = enumerate(islice(DatasetSource(stream), max(wanted, default=0)), start=1)
@@ -51,13 +55,13 @@ def draw_pictures(
         stored = samples.get(answer.sample_id or b"") if answer else None
         if answer is None or stored is None or question.image.ndim != 3:
             continue
-        found[_picture(answer, question, stored, pair)] = _png(question.image)
+        found[_picture(answer, question, stored, space)] = _png(question.image)
     return found
 
 
-def _picture(answer: Answered, question: Question, stored: Labelled, pair: Pair) -> Picture:
+def _picture(answer: Answered, question: Question, stored: Labelled, space: TokenSpace) -> Picture:
     sample, row = stored.sample, answer.row
-    kept = check_tokens(sample.tokens, pair.token_space)
+    kept = check_tokens(sample.tokens, space)
     return Picture(
         file=f"{row.n:06d}.png",
         question=question.text,
