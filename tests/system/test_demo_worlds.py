@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from driftline_device.sources.dataset import DatasetSource
 from driftline_lab.data.streams import Event, Segment, held_out, stream
 from driftline_lab.demo.processes import command
+from driftline_lab.runs.folder import read_run
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -43,7 +45,11 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
     rows[10] = "this is not JSON"
     (data / "stream.jsonl").write_text("\n".join(rows) + "\n")
 
-    done = demo("--data", str(data), "--json", str(out), "--keep-state", str(tmp_path / "state"))
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    done = demo(
+        "--data", str(data), "--json", str(out), "--keep-state", str(tmp_path / "state"),
+        "--out", str(run), "--report", str(page),
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     document = json.loads(out.read_text())
@@ -52,6 +58,18 @@ def test_a_users_own_stream_runs_and_a_broken_row_is_named(tmp_path: Path) -> No
     log = (tmp_path / "state" / "device.log").read_text()
     assert "stream.jsonl:7" in log
     assert "stream.jsonl:11" in log
+
+    left = read_run(run)
+    timeline = list(left.timeline())
+    assert (left.info.kind, left.info.world, len(timeline)) == ("demo", "my-world", 38)
+    assert set(left.metrics.accuracy) == {"source", "my-world"}
+    assert left.metrics.uplink.bytes == sum(row.bytes for row in timeline)
+    assert left.info.policy["token_share"] == 0.5
+    # Broken rows shift the stream's lines, not the answers: each picture is of its own question.
+    asked = list(DatasetSource(data / "stream.jsonl"))
+    assert len(left.pictures) == min(6, left.metrics.uplink.sent) > 0
+    assert all(each.question == asked[each.n - 1].text for each in left.pictures)
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path) -> None:
