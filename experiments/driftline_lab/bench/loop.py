@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.demo.processes import command
+from driftline_lab.intervals import summary
 from driftline_shared.errors import DataError, DriftlineError
 
 DEMO_TIMEOUT_S = 2700.0
 
 
 def run_loop(seeds: Sequence[int], *, pair: str = "tiny", segments: str = "") -> dict[str, Any]:
-    """The documents of `driftline demo`, and mean and spread (sample standard deviation) over
-    seeds; no `segments`: those of the pair's world.
+    """The documents of `driftline demo`, and what the seeds say together: mean, its 95 % interval
+    (Student's t), spread and extremes. No `segments`: those of the pair's world.
     """
     return summarise([_demo(seed, pair, segments) for seed in seeds])
 
@@ -43,7 +46,9 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the documents of several seeds say together."""
     drifted = [name for name in documents[0]["accuracy"] if name != SOURCE]
     recovered = {name: [_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
-    means = [statistics.mean(recovered[name][i] for name in drifted) for i in range(len(documents))]
+    means = [
+        statistics.fmean(recovered[name][i] for name in drifted) for i in range(len(documents))
+    ]
     source = [d["accuracy"][SOURCE] for d in documents]
     per_sample = [d["uplink"]["bytes_per_sample"] for d in documents]
     tokens = [d["uplink"]["fp16_tokens_bytes_per_sample"] for d in documents]
@@ -88,10 +93,10 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "mean": statistics.mean(values),
-        "spread": statistics.stdev(values) if len(values) > 1 else 0.0,
-        "min": min(values),
-        "max": max(values),
-    }
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """As JSON has it: no interval where there is one seed, nothing where no seed has a gap."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return dict.fromkeys(("mean", "low", "high", "spread", "min", "max"))
+    found = asdict(summary(finite))
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from driftline_lab.data.openmoji.captions import check_scorers
 from driftline_lab.demo.cloud import DemoCloud, prepare_cloud
+from driftline_lab.demo.committed import beside_committed
 from driftline_lab.demo.device import DemoDevice, prepare_device
 from driftline_lab.demo.evaluate import (
     Answers,
@@ -105,7 +106,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     console.print(table(report))
     if report.captions:
         console.print(caption_table(report))
-    for sentence in sentences(report):
+    for sentence in (*sentences(report), *beside_committed(report, options)):
         console.print(sentence, highlight=False)
     if options.out is not None:
         write_demo_run(options.out, options, device.config, pair, data, report)

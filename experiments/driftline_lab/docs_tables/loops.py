@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
+from driftline_lab.intervals import summary
 
 _DOMAINS = {
     "lineart-seen": "line art, seen concepts",
@@ -15,18 +15,13 @@ _DOMAINS = {
 
 
 def accuracy(page: Page) -> Rows:
-    """The pair `tiny`: each domain before and after, mean and deviation over the seeds."""
-    result = page.result("loop")["result"]
-    return [["domain", *_HEAD, "recovered"], *_accuracy(result, "source", _deviation)]
+    """The pair `tiny`: each domain before and after, means over the seeds; the share recovered."""
+    return _accuracy(page.result("loop")["result"], "source")
 
 
 def smol_accuracy(page: Page) -> Rows:
-    """The pair `smol`, the share recovered by seed."""
-    result = page.result("smol")["result"]
-    return [
-        ["domain", *_HEAD, "recovered (by seed)"],
-        *_accuracy(result, "colour (source)", _by_seed),
-    ]
+    """The pair `smol`, the same."""
+    return _accuracy(page.result("smol")["result"], "colour (source)")
 
 
 def traffic(page: Page) -> Rows:
@@ -47,27 +42,42 @@ def smol_traffic(page: Page) -> Rows:
     return _traffic(page.result("smol")["result"])
 
 
-_HEAD = ("before, %", "after, %", "teacher, %")
-_Share = Callable[[dict[str, float], list[dict[str, float]]], str]
-
-
-def _accuracy(result: dict[str, Any], source: str, recovered: _Share) -> list[list[str]]:
+def _accuracy(result: dict[str, Any], source: str) -> list[list[str]]:
     documents = result["documents"]
-    rows = []
+    seeds = ", ".join(str(seed) for seed in result["seeds"])
+    rows = [
+        [
+            "domain",
+            "before, %",
+            "after, %",
+            "teacher, %",
+            f"recovered, % (seeds {seeds})",
+            "mean, its 95 % interval",
+            "worst seed",
+        ]
+    ]
     for domain in documents[0]["accuracy"]:
-        seeds = [document["accuracy"][domain] for document in documents]
-        cells = [_mean([row[name] for row in seeds]) for name in ("before", "after", "teacher")]
+        found = [document["accuracy"][domain] for document in documents]
+        cells = [_mean([row[name] for row in found]) for name in ("before", "after", "teacher")]
         name = source if domain == "source" else _DOMAINS.get(domain, domain)
-        share = (
-            "" if domain == "source" else recovered(result["recovered_by_domain"][domain], seeds)
-        )
-        rows.append([name, *cells, share])
+        shares = ["", "", ""] if domain == "source" else _shares([_recovered(row) for row in found])
+        rows.append([name, *cells, *shares])
     return rows
+
+
+def _shares(by_seed: list[float]) -> list[str]:
+    found = summary(by_seed)
+    return [
+        _slashed(by_seed),
+        f"**{100 * found.mean:.0f} %**, {100 * found.low:.0f} to {100 * found.high:.0f}",
+        f"{100 * found.min:.0f} %",
+    ]
 
 
 def _traffic(result: dict[str, Any]) -> list[list[str]]:
     documents = result["documents"]
     by_seed = [_recovered_mean(document["accuracy"]) for document in documents]
+    all_seeds = summary(by_seed)
     sample, update = result["bytes_per_sample"]["mean"], result["bytes_per_update"]["mean"]
     of_tokens = result["bytes_per_sample_of_fp16_tokens"]["mean"]
     jpeg = statistics.mean(d["uplink"]["jpeg90_bytes_per_sample"] for d in documents)
@@ -76,7 +86,9 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
         ["", ""],
         [
             "recovered, mean of both drifts, by seed",
-            f"{_slashed(by_seed)} %; mean {100 * result['recovered']['mean']:.0f} %",
+            f"{_slashed(by_seed)} %; mean {100 * all_seeds.mean:.0f} %, its 95 % interval "
+            f"{100 * all_seeds.low:.0f} to {100 * all_seeds.high:.0f}, "
+            f"worst {100 * all_seeds.min:.0f}",
         ],
         ["samples sent of seen", f"{100 * result['uplink_share']['mean']:.1f} %"],
         [
@@ -104,17 +116,10 @@ def _recovered(row: dict[str, float]) -> float:
     return (row["after"] - row["before"]) / (row["teacher"] - row["before"])
 
 
-def _deviation(spread: dict[str, float], seeds: list[dict[str, float]]) -> str:
-    return f"{100 * spread['mean']:.0f} ± {100 * spread['spread']:.0f} %"
-
-
-def _by_seed(spread: dict[str, float], seeds: list[dict[str, float]]) -> str:
-    return f"{100 * spread['mean']:.0f} % ({_slashed([_recovered(row) for row in seeds])})"
-
-
 def _slashed(shares: list[float]) -> str:
     return " / ".join(f"{100 * share:.0f}" for share in shares)
 
 
 def _mean(values: list[float]) -> str:
-    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+    found = summary(values)
+    return f"{100 * found.mean:.1f} ± {100 * found.half:.1f}"

@@ -1,0 +1,66 @@
+"""`driftline demo` twice with one seed: the same answers, rounds, updates and table; with another
+seed, others.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from driftline_lab.demo.processes import command
+from driftline_lab.runs.folder import METRICS, TIMELINE, read_run
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+SHORT = (
+    *("--segments", "source,night", "--questions", "160", "--tests", "32"),
+    *("--set-device", "step_questions=80"),
+    *("--set-cloud", "rounds.trigger.round_samples=20"),
+    *("--set-cloud", "distil.max_steps=8", "--set-cloud", "distil.min_steps=8"),
+    *("--set-cloud", "distil.num_source_rows=64", "--set-cloud", "distil.gate_source_rows=32"),
+    *("--set-cloud", "distil.threads=1"),
+    # Every candidate that passes at all becomes a version.
+    *("--set-cloud", "gate.delta_up=-1.0", "--set-cloud", "gate.delta_down=1.0"),
+    *("--set-cloud", "gate.delta_rehearsal=1.0"),
+)
+
+
+def demo(folder: Path, seed: int) -> dict[str, object]:
+    """The document of a short run; its run folder is `folder`."""
+    out = folder / "demo.json"
+    words = command("demo", *SHORT, "--seed", str(seed), "--out", str(folder), "--json", str(out))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    document: dict[str, object] = json.loads(out.read_text())
+    return document
+
+
+def timeless(document: dict[str, object]) -> dict[str, object]:
+    """Without what a clock decides."""
+    downlink = {**document["downlink"], "apply_pause_ms": 0.0}  # type: ignore[dict-item]
+    return {**document, "seconds": 0.0, "downlink": downlink}
+
+
+def test_one_seed_gives_the_same_numbers_each_time(tmp_path: Path) -> None:
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    documents = [demo(first, 0), demo(again, 0), demo(other, 1)]
+    for name in (METRICS, TIMELINE):
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+        assert (first / name).read_bytes() != (other / name).read_bytes(), name
+    assert timeless(documents[0]) == timeless(documents[1])
+
+    found = read_run(first)
+    assert len(found.metrics.rounds) >= 2, "the second rehearses the first"
+    assert found.metrics.updates, "an update came into force"
+    digests = [each.digest for each in found.metrics.updates]
+    assert [each["digest"] for each in documents[0]["updates_made"]] == digests  # type: ignore[index]
+    assert digests != [each.digest for each in read_run(other).metrics.updates]
+    versions = [row.version for row in found.timeline()]
+    assert versions == sorted(versions)
+    assert [n for n, one in enumerate(versions) if one != versions[n - 1] and n][:1] in (
+        [80],
+        [160],
+    )
