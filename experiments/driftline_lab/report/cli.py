@@ -14,8 +14,8 @@ REPORT_EXAMPLES = """
 
     driftline lab report ./run --out page.html --screenshot page.png --height 1500
 
-A screenshot needs Chromium (Debian: chromium). Exit codes: 0 well; 1 the run cannot be read, or
-there is no Chromium; 2 a flag is wrong.
+A screenshot needs Chromium (Debian: chromium). Exit codes: 0 well; 1 the run cannot be read; 2 a
+flag is wrong, or there is no Chromium.
 """
 
 

@@ -56,7 +56,11 @@ def _show(found: Difference, run_a: Path, run_b: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    for title, pairs in (("settings that differ", found.info), ("metrics", found.metrics)):
+    for title, pairs in (
+        ("settings that differ", found.info),
+        ("metrics", found.summary),
+        ("metrics that differ, one by one", found.metrics),
+    ):
         if not pairs:
             console.print(f"{title}: none")
             continue

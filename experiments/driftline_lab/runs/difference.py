@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.runs.canonical import to_bytes
 from driftline_lab.runs.folder import Run
-from driftline_lab.runs.run import TimelineRow
+from driftline_lab.runs.run import DomainAccuracy, Metrics, TimelineRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,13 +28,15 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """`info`: what differs in run.json. `metrics`: all metrics, equal ones too.
+    """`info`: what differs in run.json. `summary`: the metrics in few lines, as texts, equal ones
+    too. `metrics`: every single one that differs.
 
     `same_metrics`: whether the metrics are the same bytes. `first`: the first answer that differs,
     as either timeline has it (None where one has ended); None if the timelines are equal.
     """
 
     info: tuple[Pair, ...]
+    summary: tuple[Pair, ...]
     metrics: tuple[Pair, ...]
     same_metrics: bool
     first: tuple[TimelineRow | None, TimelineRow | None] | None
@@ -43,7 +46,8 @@ class Difference:
         return {
             "same_metrics": self.same_metrics,
             "info": [asdict(pair) for pair in self.info],
-            "metrics": [asdict(pair) for pair in self.metrics if not pair.same],
+            "metrics": [asdict(pair) for pair in self.metrics],
+            "summary": [asdict(pair) for pair in self.summary],
             "first_answer": None
             if self.first is None
             else [None if row is None else asdict(row) for row in self.first],
@@ -53,13 +57,39 @@ class Difference:
 def compare(a: Run, b: Run) -> Difference:
     """What differs between `a` and `b`; reads both timelines up to the first differing answer."""
     return Difference(
-        info=tuple(pair for pair in _pairs(asdict(a.info), asdict(b.info)) if not pair.same),
-        metrics=tuple(_pairs(asdict(a.metrics), asdict(b.metrics))),
+        info=_differing(asdict(a.info), asdict(b.info)),
+        summary=tuple(_pairs(_summary(a.metrics), _summary(b.metrics))),
+        metrics=_differing(asdict(a.metrics), asdict(b.metrics)),
         same_metrics=to_bytes(a.metrics) == to_bytes(b.metrics),
         first=next(
             (rows for rows in zip_longest(a.timeline(), b.timeline()) if rows[0] != rows[1]), None
         ),
     )
+
+
+def _summary(metrics: Metrics) -> dict[str, str]:
+    """The metrics as a few lines, by name."""
+    found = {name: _accuracy(name, row) for name, row in metrics.accuracy.items()}
+    up, updates = metrics.uplink, metrics.updates
+    found["sent"] = f"{up.sent:,} of {up.seen:,}, {up.bytes:,} B"
+    found["rounds"] = ", ".join(each.state for each in metrics.rounds) or "none"
+    num_bytes = sum(each.bytes for each in updates)
+    found["updates"] = f"{len(updates)}, {num_bytes:,} B" if updates else "none"
+    return found
+
+
+def _accuracy(domain: str, row: DomainAccuracy) -> str:
+    text = f"{100 * row.before:.1f} % to {100 * row.after:.1f} %"
+    if row.teacher is not None:
+        text += f" of {100 * row.teacher:.1f} %"
+    # Nothing was lost where the device learnt: a share of that gap says nothing.
+    if domain == SOURCE or row.recovered is None:
+        return text
+    return f"{text}, {100 * row.recovered:.0f} % recovered"
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> tuple[Pair, ...]:
+    return tuple(pair for pair in _pairs(a, b) if not pair.same)
 
 
 def _pairs(a: Any, b: Any) -> Iterator[Pair]:

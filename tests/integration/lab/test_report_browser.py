@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
+from driftline_lab.cli import app
 from driftline_lab.report.browser import Browser, find_browser
 from driftline_lab.report.page import report_page
 from driftline_lab.runs.folder import read_run
@@ -104,6 +107,15 @@ def test_the_chart_shows_the_rounds_the_versions_and_every_point(
     assert chart["versions"] == ["v1", "v2"]
     assert len(chart["hovers"]) > 100 and "uncertainty" in chart["hovers"][0]
     assert chart["curves"] == ["accuracy", "uncertainty", "up", "down"]
+
+
+def test_the_command_takes_a_picture(page: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.png"
+    words = ["report", str(page.parent), "--screenshot", str(out), "--height", "700"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    with Image.open(out) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1280, 700))
 
 
 def test_every_check_finds_what_it_looks_for(browser: Browser, tmp_path: Path) -> None:

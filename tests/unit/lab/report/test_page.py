@@ -14,6 +14,7 @@ from driftline_lab.report.markup import VOID
 from driftline_lab.report.page import headline, in_order, report_page
 from driftline_lab.runs.folder import Run, read_run, write_run
 from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, TimelineRow, Timings
+from driftline_shared.errors import MissingPackageError
 from tests.fakes.runs import HOSTILE, write_fake_run
 
 
@@ -111,3 +112,22 @@ def test_the_command_writes_the_page(run: Run, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(run.folder), "--out", str(out)])
     assert done.exit_code == 0 and out.read_text().startswith("<!doctype html>")
     assert str(out) in done.stdout
+
+
+def test_a_replay_says_what_before_and_after_are(tmp_path: Path) -> None:
+    row = DomainAccuracy(before=0.5, after=0.6)
+    info = RunInfo(kind="replay", pair="tiny", seed=0, link="lte")
+    write_run(tmp_path, info, Metrics(accuracy={"night": row}), Timings(), [])
+    texts = " ".join(Reader(report_page(read_run(tmp_path))).texts)
+    assert "before as they were recorded" in texts and "link lte" in texts
+    assert "+10.0 points" in texts
+
+
+def test_a_picture_of_the_page_needs_a_browser(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingPackageError, match="no Chromium") as caught:
+        words = ["report", str(run.folder), "--screenshot", str(tmp_path / "page.png")]
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "apt-get install chromium" in caught.value.fix

@@ -14,7 +14,7 @@ from PIL import Image
 from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.database import Database
 from driftline_cloud.release.manifests import update_bytes
-from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_lab.runs.cloud_state import labelled_samples, rounds_of, updates_of
 from driftline_lab.runs.device_events import Answered, read_events
 from driftline_lab.runs.pictures import choose_answers, draw_pictures
@@ -27,9 +27,9 @@ from tests.fakes.cloud import ReckoningWorkers
 from tests.fakes.rounds import open_cloud, run_rounds, send
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cloud") / "state"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def database(state: Path) -> Iterator[Database]:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def samples(state: Path) -> list[Sample]:
     """Two rounds: of 40 samples, which released version 1, and of 40, which was refused."""
     with closing(open_cloud(state, ReckoningWorkers(), FakeClock())) as cloud:
@@ -81,15 +81,9 @@ def test_an_update_is_in_force_from_the_first_answer_it_gave(
     assert (update.version, update.at) == (1, 2)
     (unused,) = updates_of(state / "releases", line_of(state), rows[:2])
     assert unused.at is None
-    with closing(open_cloud(state, ReckoningWorkers(), FakeClock())) as cloud:
-        manifest = newest(cloud)
+    manifest = ReleaseRegistry(state / "releases").manifest(line_of(state), 1)
     assert update.digest == manifest.target_digest.hex()
     assert update.bytes == update_bytes(manifest)
-
-
-def newest(cloud: Cloud):  # type: ignore[no-untyped-def]
-    registry = cloud.coordinator._work.releases.registry
-    return registry.manifest(cloud.line.id, 1)
 
 
 def test_a_picture_has_the_tokens_that_were_sent(

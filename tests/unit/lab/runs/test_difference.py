@@ -43,8 +43,13 @@ def names(pairs: tuple[object, ...]) -> list[str]:
 def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     found = compare(read_run(run(tmp_path / "a")), read_run(run(tmp_path / "longer")))
     assert found.info == () and found.same_metrics and found.first is None
-    assert all(pair.same for pair in found.metrics)
-    assert "accuracy.night.recovered" in names(found.metrics)
+    assert found.metrics == () and all(pair.same for pair in found.summary)
+    assert [(pair.name, pair.a) for pair in found.summary] == [
+        ("night", "50.0 % to 70.0 % of 90.0 %, 50 % recovered"),
+        ("sent", "0 of 0, 0 B"),
+        ("rounds", "done"),
+        ("updates", "none"),
+    ]
 
 
 def test_what_was_set_otherwise_is_named(tmp_path: Path) -> None:
@@ -81,3 +86,5 @@ def test_the_exit_code_says_whether_metrics_differ(tmp_path: Path, flags: tuple[
         pairs = json.loads(different.stdout)["metrics"]
         assert {"name": "rounds.2.number", "a": None, "b": 2} in pairs
         assert all(pair["a"] != pair["b"] for pair in pairs)
+    else:
+        assert "done, done" in different.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline_lab.runs.canonical import from_bytes, to_bytes
 from driftline_lab.runs.folder import Run, read_run, write_run
 from driftline_lab.runs.run import (
     SCHEMA,
@@ -51,20 +53,18 @@ METRICS = st.builds(
     ).map(tuple),
     numbers=NUMBERS,
 )
-ROWS = st.lists(
-    st.builds(
-        TimelineRow,
-        n=st.just(0),
-        domain=TEXTS,
-        correct=st.none() | st.booleans(),
-        uncertainty=st.none() | FLOATS,
-        version=COUNTS,
-        sent=st.booleans(),
-        bytes=COUNTS,
-        text=TEXTS,
-    ),
-    max_size=4,
+ROW = st.builds(
+    TimelineRow,
+    n=st.just(0),
+    domain=TEXTS,
+    correct=st.none() | st.booleans(),
+    uncertainty=st.none() | FLOATS,
+    version=COUNTS,
+    sent=st.booleans(),
+    bytes=COUNTS,
+    text=TEXTS,
 )
+ROWS = st.lists(ROW, max_size=4)
 TREES = st.recursive(
     st.none() | st.booleans() | COUNTS | FLOATS | TEXTS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
@@ -86,7 +86,15 @@ def write_again(run: Run, folder: Path) -> None:
     write_run(folder, run.info, run.metrics, run.timings, run.timeline(), pictures)
 
 
-@settings(max_examples=40, deadline=None)
+@given(value=METRICS | ROW | st.builds(Timings, seconds=NUMBERS))
+def test_equal_values_are_equal_bytes_and_come_back(value: Any) -> None:
+    data = to_bytes(value)
+    read = from_bytes(data, type(value), place="here")
+    assert read == value
+    assert to_bytes(read) == data == to_bytes(copy.deepcopy(value))
+
+
+@settings(max_examples=4, deadline=None)
 @given(metrics=METRICS, rows=ROWS, tree=st.dictionaries(TEXTS, TREES, max_size=2), seconds=NUMBERS)
 def test_written_read_and_written_is_the_same(
     metrics: Metrics, rows: list[TimelineRow], tree: dict[str, Any], seconds: dict[str, float]
