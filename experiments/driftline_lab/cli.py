@@ -10,6 +10,7 @@ import typer
 from driftline_lab.bench.cli import app as bench_app
 from driftline_lab.bench.compression.cli import app as compress_bench_app
 from driftline_lab.data.emoji.cli import app as fetch_app
+from driftline_lab.experiments.cli import TABLES_EXAMPLES, tables
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
 from driftline_lab.replay.cli import EXAMPLES as REPLAY_EXAMPLES
@@ -23,6 +24,7 @@ app.add_typer(fetch_app, name="fetch")
 app.add_typer(bench_app, name="bench")
 app.add_typer(compress_bench_app, name="compress-bench")
 train = app.command("train-compressor")(train_compressor)
+make_tables = app.command("tables", epilog=TABLES_EXAMPLES)(tables)
 rerun = app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
 compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 draw = app.command("report", epilog=REPORT_EXAMPLES)(report)

@@ -53,6 +53,7 @@ class Lab:
         self._load = load
         self._models: tuple[str, Models] | None = None
         self._material: tuple[str, Material] | None = None
+        self._digests: tuple[str, dict[str, str]] | None = None
         self.num_made = 0
         """Runs that were not there."""
 
@@ -106,15 +107,21 @@ class Lab:
         self._store.put({key: json.dumps(made).encode()})
         return made
 
-    def _digest(self, plan: Plan, baseline: Baseline) -> str:
-        pair = load_pair(plan.pair)
-        return digest_of(
-            {
-                "revision": REVISION,
-                "pair": [pair.base_model, teacher_digest(pair), pair.token_space.digest],
-                **described(plan, baseline),
+    def pair_digests(self, pair: str) -> dict[str, str]:
+        """Hex digests of everything of a pair that a run depends on."""
+        if self._digests is None or self._digests[0] != pair:
+            found = load_pair(pair)
+            values = {
+                "student": found.base_model,
+                "teacher": teacher_digest(found),
+                "token_space": found.token_space.digest,
             }
-        )
+            self._digests = (pair, values)
+        return self._digests[1]
+
+    def _digest(self, plan: Plan, baseline: Baseline) -> str:
+        pair = self.pair_digests(plan.pair)
+        return digest_of({"revision": REVISION, "digests": pair, **described(plan, baseline)})
 
 
 def described(plan: Plan, baseline: Baseline) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""`driftline lab tables`: the tables of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftline_shared.errors import ConfigError, DriftlineError
+
+EXIT_WRONG_SETTING = 2
+
+TABLES_EXAMPLES = """
+**Examples**
+
+    driftline lab tables --quick
+
+    driftline lab tables --only accuracy --only pareto --seeds 0,1,2 --out ./tables
+"""
+
+
+def tables(
+    out: Annotated[Path, typer.Option(help="Folder of a folder a table, and of kept runs.")] = Path(
+        "tables"
+    ),
+    only: Annotated[list[str] | None, typer.Option(help="This table; repeat for more.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small runs, minutes in all: to try a change.")
+    ] = False,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds, comma-separated; by default five, or one with --quick.")
+    ] = "",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of kept tokens and labels; the user's by default.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print which tables were made, as JSON.")
+    ] = False,
+) -> None:
+    """Make the tables that compare Driftline with its baselines; what is there is kept."""
+    import platformdirs
+
+    from driftline_lab.experiments.lab import Lab
+    from driftline_lab.experiments.tables.folder import write_table
+    from driftline_lab.experiments.tables.listed import TABLES, table_named
+    from driftline_lab.experiments.tables.scale import full_scale, quick_scale
+    from driftline_lab.replay.cache.store import ResultStore
+
+    try:
+        chosen = [table_named(name) for name in only or TABLES]
+        make = quick_scale if quick else full_scale
+        scale = make(pair, numbers) if (numbers := _seeds(seeds)) else make(pair)
+        folder = cache or platformdirs.user_cache_path("driftline", appauthor=False) / "lab"
+        store = ResultStore(folder)
+        lab = Lab(out, store, report=lambda text: typer.echo(f"  {text}", err=True))
+        made = {}
+        for table in chosen:
+            typer.echo(f"{table.name}: {table.title}", err=True)
+            made[table.name] = write_table(table, lab, scale, out)
+        store.close()
+    except ConfigError as error:
+        _fail(error, EXIT_WRONG_SETTING)
+    except DriftlineError as error:
+        _fail(error, 1)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "made": made}))
+        return
+    for name, new in made.items():
+        typer.echo(f"{out / name / 'table.md'}: {'made' if new else 'was there'}")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"--seeds: {text!r} is not a list of whole numbers like 0,1,2") from error
+    if any(seed < 0 for seed in found):
+        raise ConfigError("--seeds: a seed is 0 or more")
+    return found
+
+
+def _fail(error: DriftlineError, code: int) -> None:
+    typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
+    raise typer.Exit(code) from error

@@ -1,0 +1,1 @@
+"""The tables of runs: one file each, written as config, result, text and plot."""

@@ -1,0 +1,81 @@
+"""A table on disk: one folder, whose result counts as long as its configuration is the same.
+
+<out>/<name>/config.json    what it is made of, and the digest of that
+             result.json    rows; the digest of the configuration they belong to
+             table.md       the rows as text
+             plot.png
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from driftline_lab.experiments.lab import REVISION, Lab, described, digest_of
+from driftline_lab.experiments.result import dumped
+from driftline_lab.experiments.tables.scale import Scale
+from driftline_lab.experiments.tables.table import Table
+from driftline_shared.host.durable import write_atomic
+
+
+def write_table(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
+    """Write the folder of `table`; whether its result had to be made."""
+    folder = out / table.name
+    config = configuration(table, lab, scale)
+    digest = digest_of(config)
+    result = _kept(folder / "result.json", digest)
+    made = result is None
+    if result is None:
+        result = table.measure(lab, scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "config.json", {"digest": digest, **config})
+    _write(folder / "result.json", {"config": digest, "result": result})
+    lines = [f"# {table.title}", "", *table.text(result)]
+    if scale.quick:
+        lines += ["", "Made with `--quick`: it shows that the table works, and no more."]
+    write_atomic(folder / "table.md", ("\n".join(lines) + "\n").encode(), durable=False)
+    _draw(table, result, folder / "plot.png")
+    return made
+
+
+def configuration(table: Table, lab: Lab, scale: Scale) -> dict[str, Any]:
+    """Everything the rows depend on, in plain values."""
+    return {
+        "table": table.name,
+        "revision": REVISION,
+        "quick": scale.quick,
+        "pair": lab.pair_digests(scale.plan.pair),
+        "arms": [
+            {
+                "label": each.label,
+                "group": each.group,
+                "runs": [described(plan, each.baseline) for plan in each.plans],
+            }
+            for each in table.arms(scale)
+        ],
+    }
+
+
+def _kept(path: Path, digest: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+        if document["config"] == digest and isinstance(document["result"], dict):
+            return dict(document["result"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_atomic(path, dumped(values), durable=False)
+
+
+def _draw(table: Table, result: dict[str, Any], path: Path) -> None:
+    # The object interface: pyplot would keep figures and a backend of its own.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5))
+    table.draw(result, figure)
+    # Without a date of its own, so that equal tables are equal files.
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})

@@ -1,0 +1,107 @@
+"""Every table on a random pair: made once, kept, told apart by its configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from driftline_cloud.distill.student import Models
+from driftline_lab.baselines.table import BASELINES
+from driftline_lab.experiments.lab import Lab, described, digest_of
+from driftline_lab.experiments.tables import ablation, accuracy, forgetting
+from driftline_lab.experiments.tables.folder import write_table
+from driftline_lab.experiments.tables.listed import TABLES, table_named
+from driftline_lab.experiments.tables.scale import Scale, full_scale, quick_scale
+from driftline_lab.replay.cache.store import ResultStore
+from driftline_shared.errors import ConfigError
+from tests.fakes.material import random_plan
+
+FEW = ("driftline", "source-only", "full-fp16-down")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_arms() -> Iterator[None]:
+    """Every baseline has runs of its own elsewhere: here, tables are made of three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accuracy, "BASELINES", {name: BASELINES[name] for name in FEW})
+        patch.setattr(ablation, "AKD", {})
+        patch.setattr(forgetting, "COMPARED", FEW[1:2])
+        yield
+
+
+@pytest.fixture(scope="session")
+def scale(loaded: Models) -> Scale:
+    """Two short segments of the real world, seen by a random pair."""
+    plan = random_plan(pair=str(loaded.pair.dir), segments=("source", "night"))
+    return replace(
+        quick_scale(),
+        plan=plan,
+        long_segments=("source", "night", "fog"),
+        drops=(0.0, 0.5),
+        scorers=("random",),
+        sample_shares=(0.5,),
+    )
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture
+def lab(loaded: Models, store: ResultStore, out: Path) -> Iterator[Lab]:
+    yield Lab(out, store, load=lambda _: loaded)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_made_once(lab: Lab, scale: Scale, out: Path, name: str) -> None:
+    folder = out / name
+    assert write_table(TABLES[name], lab, scale, out)
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(first) == ["config.json", "plot.png", "result.json", "table.md"]
+    assert first["table.md"].startswith(f"# {TABLES[name].title}\n".encode())
+    with Image.open(folder / "plot.png") as plot:
+        assert plot.width > 100
+    made = lab.num_made
+    assert not write_table(TABLES[name], lab, scale, out)
+    assert lab.num_made == made
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+def test_another_seed_is_another_table(lab: Lab, scale: Scale, out: Path) -> None:
+    table = TABLES["gate-scores"]
+    write_table(table, lab, scale, out)
+    before = (out / table.name / "result.json").read_bytes()
+    assert write_table(table, lab, replace(scale, seeds=(1,)), out)
+    assert (out / table.name / "result.json").read_bytes() != before
+
+
+def test_a_broken_result_is_made_again(lab: Lab, scale: Scale, out: Path) -> None:
+    table = TABLES["captions"]
+    write_table(table, lab, scale, out)
+    (out / table.name / "result.json").write_text("{")
+    assert write_table(table, lab, scale, out)
+    assert json.loads((out / table.name / "result.json").read_text())["result"]["gap"]
+
+
+def test_no_two_arms_of_a_table_are_the_same_runs() -> None:
+    for scale in (full_scale(), quick_scale()):
+        for table in TABLES.values():
+            if table.name == "pareto":  # its sweeps meet the product's own share, under two labels
+                continue
+            digests = [
+                digest_of(described(plan, each.baseline))
+                for each in table.arms(scale)
+                for plan in each.plans
+            ]
+            assert len(digests) == len(set(digests)), table.name
+
+
+def test_an_unknown_table_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="accuracy, captions"):
+        table_named("speed")

@@ -1,0 +1,37 @@
+"""`driftline lab tables`: wrong words are told before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_lab.cli import app
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "speed"], "there are accuracy"),
+        (["--seeds", "0,x"], "0,1,2"),
+        (["--seeds", "-1"], "0 or more"),
+    ],
+)
+def test_a_wrong_word_ends_with_two(tmp_path: Path, words: list[str], said: str) -> None:
+    found = CliRunner().invoke(
+        app, ["tables", "--out", str(tmp_path), "--cache", str(tmp_path / "cache"), *words]
+    )
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.split())
+
+
+def test_json_says_what_was_made_and_then_what_was_there(tmp_path: Path) -> None:
+    words = ["tables", "--quick", "--only", "captions", "--json", "--out", str(tmp_path)]
+    words += ["--cache", str(tmp_path / "cache")]
+    for made in (True, False):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 0, found.output
+        document = json.loads(found.stdout.splitlines()[-1])
+        assert document == {"out": str(tmp_path), "made": {"captions": made}}
