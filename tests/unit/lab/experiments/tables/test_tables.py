@@ -58,7 +58,11 @@ def lab(loaded: Models, store: ResultStore, out: Path) -> Iterator[Lab]:
     yield Lab(out, store, load=lambda _: loaded)
 
 
-@pytest.mark.parametrize("name", TABLES)
+SLOW = ("ablation", "forgetting", "token-share")
+EACH = [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in TABLES]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_table_is_made_once(lab: Lab, scale: Scale, out: Path, name: str) -> None:
     folder = out / name
     assert write_table(TABLES[name], lab, scale, out)
