@@ -36,6 +36,8 @@ _SERVE_EXAMPLES = """
 
     driftline cloud serve --config cloud.toml --set rounds.trigger.round_samples=128
 
+    driftline cloud serve --trace trace/
+
     driftline cloud serve --workers ray --print-config
 
 Every setting is also an environment variable: DRIFTLINE_CLOUD_ROUNDS__SEED=7. Flags win over the
@@ -79,6 +81,9 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
     ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Record a trace in this folder.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of all rounds.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -101,6 +106,7 @@ def serve(
         "workers.kind": workers,
         "workers.ray_address": ray_address,
         "metrics.port": metrics_port,
+        "trace.folder": trace,
         "rounds.seed": seed,
     }
     overrides |= {key: value for key, value in flags.items() if value is not None}

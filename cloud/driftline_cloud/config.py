@@ -32,6 +32,7 @@ from driftline_shared.program.config import (
 from driftline_shared.program.policy import Policy
 from driftline_shared.program.section import Section, setting
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.trace.settings import TraceSettings
 
 ENV_PREFIX = "DRIFTLINE_CLOUD_"
 
@@ -62,6 +63,7 @@ class CloudConfig(ProgramSettings):
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
+    trace: TraceSettings = TraceSettings()
     sampling: Policy = SamplingPolicy()
     quota: Quota = Quota()
     rounds: RoundSettings = RoundSettings()

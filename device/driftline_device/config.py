@@ -19,6 +19,7 @@ from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
 from driftline_device.daemon.settings import DaemonSettings
+from driftline_device.recording.settings import DeviceTraceSettings
 from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
 from driftline_device.runtime.runtime import UploadFrom
 from driftline_device.sources.address import without_secrets
@@ -119,6 +120,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     api: ApiConfig = ApiConfig()
     log: DeviceLogConfig = DeviceLogConfig()
     regions: RegionSettings = RegionSettings()
+    trace: DeviceTraceSettings = DeviceTraceSettings()
     frames: FrameSettings = FrameSettings()
     folder: FolderSettings = FolderSettings()
 

@@ -19,6 +19,7 @@ from driftline_cloud.workers.workers import Workers
 from driftline_shared.callbacks import ignore
 from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import Sample
+from driftline_shared.trace.settings import TraceSettings
 from driftline_shared.wire import EncodedSample
 from tests.fakes.cloud import bare_pair, fake_makers, make_sample
 
@@ -41,10 +42,17 @@ def open_cloud(
     limits: GateLimits | None = None,
     dwc: ChooseSettings = DWC,
     watch: Watch = ignore,
+    trace: TraceSettings | None = None,
 ) -> Cloud:
     """A cloud with its state in `folder`; opening it again is a restart."""
     folder.mkdir(exist_ok=True)
-    config = CloudConfig(state=folder, rounds=settings, gate=limits or GateLimits(), dwc=dwc)
+    config = CloudConfig(
+        state=folder,
+        rounds=settings,
+        gate=limits or GateLimits(),
+        dwc=dwc,
+        trace=trace or TraceSettings(),
+    )
     pair = bare_pair(folder.parent / "pair")
     makers = fake_makers(workers, lambda _name: pair, watch=watch, clock=clock)
     return assemble(config, StateFolder(folder), makers)

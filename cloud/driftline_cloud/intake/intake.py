@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -11,10 +11,14 @@ from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import SampleAck
 from driftline_shared.wire import EncodedSample, sample_id
+
+SampleWatch = Callable[[str, bytes, EncodedSample | None, SampleAck], None]
+"""Called with the device's id, the bytes that came, the sample if they were one, and its ack."""
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +39,9 @@ class Intake:
         gate_score: str,
         clock: Clock,
         images_may_leave: bool = False,
+        watch: SampleWatch = ignore,
     ) -> None:
+        """`watch` is called with every sample and the word it got; it must raise nothing."""
         self._line = line
         self._devices = devices
         self._store = store
@@ -43,6 +49,7 @@ class Intake:
         self._gate_score = gate_score
         self._clock = clock
         self._images_may_leave = images_may_leave
+        self._watch = watch
 
     def take(self, device_id: str, token_space: str, bodies: Sequence[bytes]) -> list[SampleAck]:
         """One ack per serialised sample, in order.
@@ -62,6 +69,8 @@ class Intake:
                 acks.append(admission.turned_down(one, verdict))
             else:
                 acks.append(admission.stored(one) if verdict else admission.duplicate(one))
+            sample = found if isinstance(found, EncodedSample) else None
+            self._watch(device_id, body, sample, acks[-1])
         return acks
 
     def _check(self, token_space: str, body: bytes) -> EncodedSample | DriftlineError:

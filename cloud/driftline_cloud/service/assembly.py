@@ -23,6 +23,7 @@ from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.metrics import CloudMetrics
+from driftline_cloud.service.recording import CloudTrace, open_cloud_trace
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
@@ -129,10 +130,18 @@ def _assemble(
         folder=state.rounds,
         clock=makers.clock,
     )
+    trace = open_cloud_trace(
+        config.trace,
+        line,
+        seed=config.rounds.seed,
+        policy=policy,
+        registry=releases.registry,
+        clock=makers.clock,
+    )
     coordinator = Coordinator(
         work,
         drift_threshold=drift_threshold(pair, config),
-        watch=_counting(makers.watch, metrics),
+        watch=_counting(_recording(makers.watch, trace), metrics),
     )
     intake = Intake(
         line=line,
@@ -142,6 +151,7 @@ def _assemble(
         gate_score=policy.gate_score,
         clock=makers.clock,
         images_may_leave=policy.images_may_leave,
+        watch=ignore if trace is None else trace.sample,
     )
     return Cloud(
         line=line,
@@ -157,6 +167,7 @@ def _assemble(
         clock=makers.clock,
         version=metadata.version("driftline"),
         close_workers=workers.close,
+        close_trace=ignore if trace is None else trace.close,
     )
 
 
@@ -186,6 +197,17 @@ def drift_threshold(pair: Pair, config: CloudConfig) -> float:
     if scores is None or len(scores) == 0:
         return float("inf")
     return float(np.quantile(scores, config.rounds.trigger.drift_quantile))
+
+
+def _recording(watch: Watch, trace: CloudTrace | None) -> Watch:
+    if trace is None:
+        return watch
+
+    def record_and_watch(event: str, round_: Round) -> None:
+        trace.round_step(event, round_)
+        watch(event, round_)
+
+    return record_and_watch
 
 
 def _counting(watch: Watch, metrics: CloudMetrics) -> Watch:

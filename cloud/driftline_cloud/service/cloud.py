@@ -15,6 +15,7 @@ from driftline_cloud.rounds.coordinator import Coordinator
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.metrics import CloudMetrics
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
@@ -38,6 +39,7 @@ class Cloud:
     clock: Clock
     version: str
     close_workers: Callable[[], None]
+    close_trace: Callable[[], None] = ignore
 
     @property
     def cloud_id(self) -> str:
@@ -78,8 +80,9 @@ class Cloud:
         return self._round_status(self.coordinator.start_by_order())
 
     def close(self) -> None:
-        """Let workers and database go."""
+        """Let workers, trace and database go."""
         self.close_workers()
+        self.close_trace()
         self.database.close()
 
     def _round_status(self, round_: Round) -> RoundStatus:

@@ -32,6 +32,8 @@ _RUN_EXAMPLES = """
 
     driftline device run --source day.jsonl --source night.jsonl --settle 60 --events run.jsonl
 
+    driftline device run --source stream.jsonl --trace trace/ --set trace.all_tokens=int8
+
     driftline device run --api-port 8000
 
     driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
@@ -104,6 +106,9 @@ def run(
     events: Annotated[
         Path | None, typer.Option("--events", help="Append one JSON line per answer here.")
     ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Record a trace in this folder.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampling.")] = None,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
@@ -127,6 +132,7 @@ def run(
         "settle_s": settle,
         "drain_s": drain,
         "events": events,
+        "trace.folder": trace,
         "seed": seed,
         "metrics.port": metrics_port,
         "api.port": api_port,

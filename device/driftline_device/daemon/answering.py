@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
+from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.updates.watch import uncertainty
 from driftline_shared.errors import DriftlineError, Reason
 from driftline_shared.exact_match import is_correct
@@ -194,27 +196,33 @@ class Answering:
     def _finish(self, question: Question, answer: Answer, segment: str) -> None:
         self._parts.applier.answered(question, answer)
         with self._sampling:
-            sample = self._sample(question, answer)
+            sample, decision = self._sample(question, answer)
             self._count(question, answer, sample, segment)
+            trace = self._parts.trace
+            if trace is not None:
+                record = partial(trace.answered, question, answer, segment=segment)
+                policy = self._parts.sampler.policy
+                guard("trace", partial(record, decision=decision, sample=sample, policy=policy))
 
-    def _sample(self, question: Question, answer: Answer) -> EncodedSample | None:
-        """Consider the answer for sending; the sample if it lies in the spool now."""
+    def _sample(self, question: Question, answer: Answer) -> tuple[EncodedSample | None, Decision]:
+        """Consider the answer for sending; the sample if it lies in the spool now, and why."""
         if self.paused:
-            return None
+            return None, Decision(outcome=Outcome.PAUSED)
+        sampler = self._parts.sampler
         try:
             if self._policies and self._between_tries is None:
                 self._obey(self._policies.popleft())
-            sample = self._parts.sampler.consider(
-                question.text, answer, self._parts.runtime, question.image
-            )
-            if sample is None or not self._parts.spool.append(sample):
-                return None
+            sample = sampler.consider(question.text, answer, self._parts.runtime, question.image)
+            if sample is None:
+                return None, sampler.last
+            if not self._parts.spool.append(sample):
+                return None, replace(sampler.last, outcome=Outcome.NOT_KEPT)
         except Exception:
             _log.exception("sample.raised")
-            return None
+            return None, Decision(outcome=Outcome.ERROR)
         if self._parts.link is not None:
             self._parts.link.wake()
-        return sample
+        return sample, sampler.last
 
     def _obey(self, policy: SamplingPolicy) -> None:
         try:

@@ -15,8 +15,8 @@ paused.json and step.json (an operator's requests).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 
 import structlog
@@ -29,6 +29,7 @@ from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snapshot
 from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.daemon.update_notes import note_update
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
 from driftline_device.updates.phases import RESTING
@@ -79,7 +80,8 @@ class Daemon:
         self._answering.log_refused_images()
         self._take_pause()
         self._parts.state_files.forget_steps()
-        self._parts.applier.recover()
+        with self._at_updates():
+            self._parts.applier.recover()
         if self._parts.link is not None:
             self._parts.link.start()
         for thread in self._threads:
@@ -306,11 +308,12 @@ class Daemon:
         if link is None or self._paused_unix_s is not None:
             return True
         try:
-            with self._applying:
+            with self._at_updates():
                 before = None
                 # One that is refused for no fault of its own is offered again and again.
                 while applier.poll(link) and before != applier.state.version:
                     before = applier.state.version
+                    self._note_update()
         except LinkError as error:
             _log.info("updates.waiting", reason=error.reason, error=str(error))
             return False
@@ -320,8 +323,21 @@ class Daemon:
         self._answering.obey()
         return not applier.state.reports
 
-    def _act(self) -> None:
+    @contextmanager
+    def _at_updates(self) -> Iterator[None]:
+        """One thread at the updates at a time; how one ended is recorded."""
         with self._applying:
+            self._note_update()
+            try:
+                yield
+            finally:
+                self._note_update()
+
+    def _note_update(self) -> None:
+        guard("trace", partial(note_update, self._parts))
+
+    def _act(self) -> None:
+        with self._at_updates():
             self._parts.applier.act()
 
     # -- background -------------------------------------------------------------------------------
@@ -341,7 +357,7 @@ class Daemon:
                 due = clock.monotonic_s() >= due_s or settling
                 if link is not None and due and self._paused_unix_s is None:
                     due_s = clock.monotonic_s() + self._settings.poll_s
-                    with self._applying:
+                    with self._at_updates():
                         offered = applier.poll(link)
                     if offered:
                         due_s = 0.0  # there may be the next version already

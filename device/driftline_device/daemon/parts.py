@@ -10,6 +10,7 @@ from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.link.settings import LinkStats
+from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.spool.spool import Spool
@@ -45,7 +46,9 @@ class DeviceLink(UpdateLink, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a daemon ties together; `link` is None for a device that works alone."""
+    """What a daemon ties together; `link` is None for a device that works alone, `trace` for one
+    that records nothing.
+    """
 
     state: Path
     device_id: str
@@ -59,3 +62,4 @@ class Parts:
     events: EventLog
     clock: Clock
     link: DeviceLink | None = None
+    trace: DeviceTrace | None = None

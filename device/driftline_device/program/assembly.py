@@ -20,6 +20,7 @@ from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
+from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import ImagePermission, Sampler
@@ -36,6 +37,8 @@ from driftline_shared.ids import load_device_id, new_sample_id
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.trace.manifest import Subject
+from driftline_shared.trace.recorder import open_recorder
 
 _log = structlog.get_logger(__name__)
 
@@ -76,8 +79,12 @@ def open_daemon(
     supervisor: Supervisor | None = None,
     key: Key | None = None,
     clock: Clock | None = None,
+    source: str = "",
 ) -> Iterator[Daemon]:
-    """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`."""
+    """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`.
+
+    `source`: what it reads, for its trace.
+    """
     clock = clock or SystemClock()
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state))
@@ -114,6 +121,9 @@ def open_daemon(
                 on_policy=adopt,
                 clock=clock,
             )
+        trace = stack.enter_context(
+            open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
+        )
         parts = Parts(
             state=config.state,
             device_id=device_id,
@@ -135,6 +145,7 @@ def open_daemon(
             events=events,
             clock=clock,
             link=link,
+            trace=trace,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)
         stack.enter_context(
@@ -142,6 +153,40 @@ def open_daemon(
         )
         stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
         yield daemon
+
+
+@contextmanager
+def open_trace(
+    config: DeviceConfig,
+    pair: Pair,
+    runtime: Runtime,
+    *,
+    device_id: str,
+    source: str,
+    clock: Clock,
+) -> Iterator[DeviceTrace | None]:
+    """The trace that `config` asks for; None where it asks for none."""
+    if config.trace.folder is None:
+        yield None
+        return
+    subject = Subject(
+        pair=pair.name,
+        base_model=runtime.base_model,
+        token_space=pair.token_space.digest,
+        token_width=pair.token_space.width,
+        recorder="device",
+        source=source,
+    )
+    seed = config.seed if config.seed >= 0 else None
+    with open_recorder(config.trace, subject, clock=clock, seed=seed) as sink:
+        yield DeviceTrace(
+            sink,
+            device_id=device_id,
+            space=pair.token_space,
+            clock=clock,
+            new_id=lambda: new_sample_id(clock),
+            settings=config.trace,
+        )
 
 
 def make_sampler(

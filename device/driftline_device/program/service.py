@@ -51,7 +51,14 @@ def run_device(
     runtime = runtime_for(config, pair)
     supervisor, key = ServiceSupervisor(notifier or Notifier()), Key(config.api)
     with (
-        open_daemon(config, pair, runtime, supervisor=supervisor, key=key) as daemon,
+        open_daemon(
+            config,
+            pair,
+            runtime,
+            supervisor=supervisor,
+            key=key,
+            source=", ".join(source.name for source in sources) or "api",
+        ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
     ):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Session
 from driftline_device.sampling.budget import Budget
+from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, select
@@ -104,6 +105,8 @@ class Sampler:
         self.counts = SamplerCounts()
         self.last_refusal = ""
         """Why the last sample that counts as invalid could not be coded."""
+        self.last = Decision(outcome=Outcome.CONFIDENT)
+        """What became of the answer considered last."""
         self._gate = self._check(policy)
         self._budget = Budget.of(policy, clock, state)
         self._policy = policy
@@ -166,19 +169,23 @@ class Sampler:
         lot = float(self._rng.random())
         if not _sendable(question, answer):
             self.counts.invalid += 1
+            self._decided(Outcome.INVALID)
             return None
         uncertainty = self._judge(question, answer, runtime, seed)
         if not np.isfinite(uncertainty.score):
             self.counts.invalid += 1
+            self._decided(Outcome.INVALID, uncertainty)
             return None
         worth = self._budget.see(uncertainty.score)
         audit = not uncertainty.uncertain and lot < self._policy.audit_rate
         self.counts.uncertain += uncertainty.uncertain
         self.counts.audit += audit
         if not (audit or uncertainty.uncertain):
+            self._decided(Outcome.CONFIDENT, uncertainty)
             return None
         if not (audit or worth):
             self.counts.held_back += 1
+            self._decided(Outcome.HELD_BACK, uncertainty)
             return None
         try:
             sample = self._sample(question, answer, runtime, uncertainty, audit, image)
@@ -186,13 +193,21 @@ class Sampler:
         except SampleError as error:
             self.counts.invalid += 1
             self.last_refusal = str(error)
+            self._decided(Outcome.INVALID, uncertainty, audit)
             return None
         if sample is None or not fits:
             self.counts.over_budget += 1
+            self._decided(Outcome.OVER_BUDGET, uncertainty, audit)
             return None
+        self._decided(Outcome.SENT, uncertainty, audit)
         self.counts.sent += 1
         self.counts.with_regions += sample.sample.regions is not None
         return sample
+
+    def _decided(
+        self, outcome: Outcome, uncertainty: Uncertainty | None = None, audit: bool = False
+    ) -> None:
+        self.last = Decision(outcome=outcome, uncertainty=uncertainty, audit=audit)
 
     def _check(self, policy: SamplingPolicy) -> Gate:
         check_policy(policy)

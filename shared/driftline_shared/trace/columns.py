@@ -46,9 +46,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("uncertain", "bool", "whether it lay over the gate"),
     Column("audit", "bool", "confident, picked by lot all the same"),
     Column("sent", "bool", "whether a sample of it was put into the spool"),
-    Column("outcome", "text", "what sampling made of it, see below"),
+    Column("outcome", "text", "what sampling made of it, see above"),
     Column("model_s", "float", "seconds the model worked on the batch that held this question"),
-    Column("adapter_version", "int", "that answered; of an update: that it led to"),
+    Column("adapter_version", "int", "that answered; of an update: in force after it"),
     Column("policy_revision", "int", "of the sampling policy in force"),
     Column("policy_digest", "text", "hex sha256 of that policy as canonical JSON"),
     Column("grid", "ints", "frames, rows, columns of the image's tokens"),
@@ -59,8 +59,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("all_codec", "text", "of `all_tokens`: `int8` (as `coded`) or `fp16` (plain)"),
     Column("all_kept", "ints", "positions of `all_tokens` in the grid; null: every place"),
     Column("all_tokens", "bytes", "all tokens the answer was made from, where recorded"),
-    Column("verdict", "text", "`sample`: the cloud's word; `update`: `applied`, `rolled_back`, "
-           "`refused`; `round`: the state it ended in"),
+    Column("verdict", "text", "`sample`: the cloud's word; `update`: `applied`, `failed`, "
+           "`rolled_back`; `round`: the state it ended in"),
     Column("reason", "text", "stable code of the verdict"),
     Column("detail", "text", "more of it: a sentence, or JSON (a round's numbers)"),
     Column("from_version", "int", "of an update: in force before"),
