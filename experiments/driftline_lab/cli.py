@@ -17,12 +17,14 @@ from driftline_lab.replay.cli import EXAMPLES as REPLAY_EXAMPLES
 from driftline_lab.replay.cli import replay
 from driftline_lab.report.cli import REPORT_EXAMPLES, report
 from driftline_lab.runs.cli import DIFF_EXAMPLES, diff
+from driftline_lab.trace.cli import app as trace_app
 
 app = typer.Typer(help="Recipes, data sets with drift, benches.", no_args_is_help=True)
 app.add_typer(build_app, name="build-pair")
 app.add_typer(fetch_app, name="fetch")
 app.add_typer(bench_app, name="bench")
 app.add_typer(compress_bench_app, name="compress-bench")
+app.add_typer(trace_app, name="trace")
 train = app.command("train-compressor")(train_compressor)
 make_tables = app.command("tables", epilog=TABLES_EXAMPLES)(tables)
 rerun = app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
