@@ -357,3 +357,32 @@ def everything(out: Out = None) -> None:
         "loop": run_loop(range(5)),
     }
     finish(result, out)
+
+
+@app.command()
+def trace(
+    kills: Annotated[int, typer.Option(help="Recorders to kill.", min=0)] = 20,
+    flips: Annotated[int, typer.Option(help="Bits to flip, one at a time.", min=0)] = 500,
+    events: Annotated[int, typer.Option(help="Events to record for speed.", min=2)] = 5_000,
+    pair: Annotated[str, typer.Option(help="Whose answers are timed with a recorder.")] = "tiny",
+    blocks: Annotated[int, typer.Option(help="Blocks of 16 answers each.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of moments and bits.")] = 0,
+    out: Out = None,
+) -> None:
+    """Kill recorders at random moments, flip bits of parts, measure what recording costs.
+
+    Example: driftline lab bench trace --kills 20 --out trace.json
+    """
+    from driftline_lab.bench.trace.run import run_trace
+
+    finish(
+        run_trace(
+            num_kills=kills,
+            num_flips=flips,
+            num_events=events,
+            pair=pair,
+            num_blocks=blocks,
+            seed=seed,
+        ),
+        out,
+    )
