@@ -5,13 +5,17 @@ seed, others.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from driftline_cloud.state import hold_state
 from driftline_lab.demo.processes import command
 from driftline_lab.runs.folder import METRICS, TIMELINE, read_run
+from driftline_shared.host.lock import state_lock
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -64,3 +68,21 @@ def test_one_seed_gives_the_same_numbers_each_time(tmp_path: Path) -> None:
         [80],
         [160],
     )
+
+
+def test_ctrl_c_ends_the_demo_and_both_programs(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    words = command("demo", *SHORT, "--keep-state", str(state))
+    with (tmp_path / "out").open("wb") as out:
+        running = subprocess.Popen(words, stdout=out, stderr=out)
+    try:
+        until(lambda: (state / "device" / "status.json").exists(), 300.0)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(120.0) not in (0, -signal.SIGINT)
+    finally:
+        running.terminate()
+        running.wait(120.0)
+    assert "Traceback" not in (tmp_path / "out").read_text()
+    # Whoever still ran would hold its state.
+    with state_lock(state / "device"), hold_state(state / "cloud"):
+        pass

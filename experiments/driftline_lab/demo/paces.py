@@ -27,8 +27,6 @@ PACES: dict[str, Pace] = {
         tests=240,
         step_questions=450,
         cloud={
-            # Two rounds: one before the middle of the drifted segment, one at its end.
-            "rounds.trigger.round_samples": 120,
             "distil.max_steps": 60,
             "distil.extra_questions": 5,
             # At the rates that suit `tiny` it forgets its source and the gate says no.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +66,12 @@ def program(name: str, arguments: Sequence[str], log: Path) -> Iterator[Program]
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_S)
+            finally:  # a second Ctrl-C must not leave it behind
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
 
 
 def wait_for_file(path: Path, owner: Program, timeout_s: float) -> str:
