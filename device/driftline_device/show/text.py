@@ -26,7 +26,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
     if snapshot.get("running") is False and activity != "stopped":
         activity = f"not running (it ended while {activity})"
     return [
-        f"device    {snapshot['device_id']}, {activity}{_paused(snapshot)},"
+        f"device    {snapshot['device_id']}, {activity}{_step(snapshot)}{_paused(snapshot)},"
         f" pair {snapshot['pair']}",
         f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
         f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
@@ -38,6 +38,14 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" {snapshot['bytes_down']} bytes down",
         f"link      {linked}",
     ]
+
+
+def _step(snapshot: dict[str, Any]) -> str:
+    step = snapshot.get("step")
+    if step is None:
+        return ""
+    fix = " (`driftline device step` lets it go on)" if snapshot["activity"] == "waiting" else ""
+    return f" at step {step}{fix}"
 
 
 def _paused(snapshot: dict[str, Any]) -> str:

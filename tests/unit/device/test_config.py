@@ -44,6 +44,7 @@ def test_flags_win_over_environment_over_file(
         ({"regions.thumbnail_side": 1_000}, "thumbnail_side"),
         ({"regions.side": 10}, "side"),
         ({"images_may_leave": "perhaps"}, "images_may_leave"),
+        ({"step_questions": 5, "settle_every": 5}, "leave settle_every and settle_s at 0"),
     ],
 )
 def test_a_wrong_setting_is_named(overrides: dict[str, object], word: str) -> None:

@@ -486,6 +486,11 @@ def test_pauses_come_every_so_many_questions(bench: Bench, monkeypatch: pytest.M
     assert pauses == [8, 12, 20]
 
 
+def told(bench: Bench) -> str:
+    """What `status` says first."""
+    return describe(read_snapshot(bench.state))[0]
+
+
 class Stepped:
     """A daemon with steps that runs in a thread of its own."""
 
@@ -522,6 +527,7 @@ def test_a_device_with_steps_takes_updates_only_when_it_is_let_go_on(bench: Benc
         assert run.wait_at(0) == (0, 0)
         run.let_go_on(0)
         assert run.wait_at(1) == (6, 1)
+        until(lambda: "waiting at step 1 (`driftline device step`" in told(bench))
         assert len(link.taken) == link.stats().num_acked > 0
         assert not daemon.snapshot().spool["num_samples"]
         link.offers.append(make_update(second, 2, base=first, base_version=1))
