@@ -220,10 +220,9 @@ def _lane(metrics: Metrics, across: Across, top: float) -> list[Markup]:
         parts.append(tag("path", tag("title", round_text(round_)), d=shape, class_=f"round {kind}"))
     last_x = -100.0
     for update in metrics.updates:
-        if update.at is None:
-            continue
-        x = across.x(update.at)
-        about = f"version {update.version} in force after answer {update.at}: {size(update.bytes)}"
+        x = across.x(across.num_answers if update.at is None else update.at)
+        when = "the last answer" if update.at is None else f"answer {update.at:,}"
+        about = f"version {update.version}, {size(update.bytes)}, came after {when}"
         if x - last_x >= 22:
             parts.append(
                 tag(

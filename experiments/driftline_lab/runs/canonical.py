@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -23,8 +23,8 @@ T = TypeVar("T")
 def to_bytes(value: Any, *, indent: int | None = 1) -> bytes:
     """A dataclass of `run.py` as its document; DataError for a value that may not be in it."""
     kind = type(value)
-    checked = from_bytes(_text(asdict(value), None, allow_nan=True), kind, place=kind.__name__)
-    return _text(_plain(asdict(checked)), indent)
+    checked = from_bytes(_text(_document(value), None, allow_nan=True), kind, place=kind.__name__)
+    return _text(_document(checked), indent)
 
 
 def from_bytes(data: bytes, kind: type[T], *, place: str) -> T:
@@ -61,12 +61,19 @@ def _text(document: Any, indent: int | None, *, allow_nan: bool = False) -> byte
         raise DataError(f"this cannot be kept as JSON: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """The same with 0.0 for -0.0, which are equal."""
+def _document(value: Any) -> Any:
+    """Dataclasses as objects of JSON, and 0.0 for -0.0, which are equal."""
     if isinstance(value, float):
         return value + 0.0
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _document(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_document(each) for each in value]
+    if (names := _field_names(cast(Hashable, type(value)))) is not None:
+        return {name: _document(getattr(value, name)) for name in names}
     return value
+
+
+@cache
+def _field_names(kind: Hashable) -> tuple[str, ...] | None:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None

@@ -13,7 +13,7 @@ from driftline_lab.cli import app
 from driftline_lab.report.markup import VOID
 from driftline_lab.report.page import headline, in_order, report_page
 from driftline_lab.runs.folder import Run, read_run, write_run
-from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, TimelineRow, Timings
+from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, RunUpdate, TimelineRow, Timings
 from driftline_shared.errors import MissingPackageError
 from tests.fakes.runs import HOSTILE, write_fake_run
 
@@ -73,6 +73,15 @@ def test_every_round_update_and_domain_is_named(run: Run) -> None:
     texts = " ".join(Reader(report_page(run)).texts)
     for word in ("night", "sketch", "rejected", "failed", "v1", "v2", "out of memory", "73 %"):
         assert word in texts
+
+
+def test_an_update_that_never_answered_is_shown_at_the_end(tmp_path: Path) -> None:
+    update = RunUpdate(version=7, digest="ab", bytes=1200)
+    info = RunInfo(kind="demo", pair="tiny", seed=0)
+    rows = [TimelineRow(n=n) for n in range(1, 30)]
+    write_run(tmp_path, info, Metrics(updates=(update,)), Timings(), rows)
+    texts = Reader(report_page(read_run(tmp_path))).texts
+    assert "version 7, 1.2 kB, came after the last answer" in texts
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:
