@@ -15,7 +15,7 @@ paused.json and step.json (an operator's requests).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 
@@ -27,6 +27,7 @@ from driftline_device.daemon.pacing import Pacer, batch_size, batches
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snapshot
+from driftline_device.daemon.step_wait import StepWait
 from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.daemon.update_notes import note_update
@@ -40,9 +41,6 @@ from driftline_shared.tokens import SamplingPolicy
 
 ASKS_END_S = 30.0
 """Most seconds that questions under way may take when the daemon stops."""
-
-STEP_SLICE_S = 0.1
-"""How often a device that waits at a step looks whether it may go on."""
 
 SLICE_S = 0.2
 """Longest wait of the answering thread before it looks whether it should stop."""
@@ -61,6 +59,14 @@ class Daemon:
         self._steps = Steps(settings.step_questions)
         self._applying = threading.Lock()
         self._answering = Answering(parts, between_tries=self._act if self._steps.on else None)
+        self._step_wait = StepWait(
+            parts,
+            self._answering,
+            at_updates=self._at_updates,
+            turn=self._turn,
+            is_paused=lambda: self._paused_unix_s is not None,
+            show=self._show,
+        )
         self._supervisor = supervisor or Supervisor()
         self._paused_unix_s: float | None = None
         self._started = False
@@ -268,60 +274,19 @@ class Daemon:
             return
         guard("watch", self._act)
         if self._steps.due:
-            before, number = self._activity, self._steps.number or 0
-            for wait in (self._is_in_touch, self._is_drained, partial(self._is_let_go, number)):
-                self._until(wait)
-            self._activity = "updating"
-            self._until(self._is_up_to_date, every_s=self._settings.poll_s)
+            before = self._activity
+            self._step_wait.go_through(self._steps.number or 0, retry_s=self._settings.poll_s)
             self._activity = before
             self._steps.passed()
 
-    def _until(self, done: Callable[[], bool], *, every_s: float = STEP_SLICE_S) -> None:
-        """Ask `done` again and again; what a rollback or the watch asks for is done meanwhile."""
-        while not self._stop_asked and not done():
-            self._supervisor.beat()
-            guard("watch", self._act)
-            self._parts.clock.sleep(min(every_s, SLICE_S))
+    def _turn(self) -> bool:
+        """Between two looks of a device that waits at a step; False when somebody asked to stop."""
+        self._supervisor.beat()
+        guard("watch", self._act)
+        return not self._stop_asked
 
-    def _is_in_touch(self) -> bool:
-        """Whether the cloud has welcomed the device and its policy is obeyed."""
-        link = self._parts.link
-        if link is not None and not link.stats().connected:
-            return False
-        self._answering.obey()
-        return True
-
-    def _is_drained(self) -> bool:
-        if self._parts.link is None or self._paused_unix_s is not None:
-            return True
-        self._activity = "draining"
-        self._parts.link.wake()
-        return not self._parts.spool.stats().num_samples
-
-    def _is_let_go(self, number: int) -> bool:
-        self._activity = "waiting"
-        return self._parts.state_files.goes_on_from() >= number
-
-    def _is_up_to_date(self) -> bool:
-        """Take what the cloud has released until now; whether all of it, and the cloud knows."""
-        applier, link = self._parts.applier, self._parts.link
-        if link is None or self._paused_unix_s is not None:
-            return True
-        try:
-            with self._at_updates():
-                before = None
-                # One that is refused for no fault of its own is offered again and again.
-                while applier.poll(link) and before != applier.state.version:
-                    before = applier.state.version
-                    self._note_update()
-        except LinkError as error:
-            _log.info("updates.waiting", reason=error.reason, error=str(error))
-            return False
-        except Exception:
-            _log.exception("updates.raised")
-            return False
-        self._answering.obey()
-        return not applier.state.reports
+    def _show(self, activity: str) -> None:
+        self._activity = activity
 
     @contextmanager
     def _at_updates(self) -> Iterator[None]:
