@@ -13,6 +13,8 @@ from driftline_lab.data.emoji.cli import app as fetch_app
 from driftline_lab.experiments.cli import TABLES_EXAMPLES, tables
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
+from driftline_lab.recording.cli import EXAMPLES as MAKE_EXAMPLES
+from driftline_lab.recording.cli import make
 from driftline_lab.replay.cli import EXAMPLES as REPLAY_EXAMPLES
 from driftline_lab.replay.cli import replay
 from driftline_lab.report.cli import REPORT_EXAMPLES, report
@@ -27,6 +29,7 @@ app.add_typer(compress_bench_app, name="compress-bench")
 app.add_typer(trace_app, name="trace")
 train = app.command("train-compressor")(train_compressor)
 make_tables = app.command("tables", epilog=TABLES_EXAMPLES)(tables)
+make_trace = trace_app.command("make", epilog=MAKE_EXAMPLES)(make)
 rerun = app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
 compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 draw = app.command("report", epilog=REPORT_EXAMPLES)(report)

@@ -386,3 +386,33 @@ def trace(
         ),
         out,
     )
+
+
+@app.command()
+def replay(
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    samples: Annotated[int, typer.Option(help="Samples of the trace.", min=30)] = 10_000,
+    rate: Annotated[float, typer.Option(help="Answers a second, in the trace.")] = 2.0,
+    link: Annotated[str, typer.Option(help="Link profile.")] = "lte",
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Also replay once as two processes.")
+    ] = False,
+    out: Out = None,
+) -> None:
+    """Replay a made trace twice: times real time, memory along the way, equality of the metrics.
+
+    Example: driftline lab bench replay --samples 1000
+    """
+    from driftline_lab.bench.cloud.replay import run_replay_bench
+
+    finish(
+        run_replay_bench(
+            pair,
+            num_samples=samples,
+            rate=rate,
+            link=link,
+            processes=processes,
+            say=lambda text: typer.echo(text, err=True),
+        ),
+        out,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_lab.docs_tables import compression, devices, loops, settings, traces
+from driftline_lab.docs_tables import compression, devices, loops, replays, settings, traces
 from driftline_lab.docs_tables.page import Renderer
 
 TABLES: dict[str, Renderer] = {
@@ -18,4 +18,6 @@ TABLES: dict[str, Renderer] = {
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
     "trace-columns": traces.columns,
+    "replay-links": replays.links,
+    "replay-times": replays.times,
 }

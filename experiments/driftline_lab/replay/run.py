@@ -13,7 +13,7 @@ from pathlib import Path
 from driftline_device.config import load_config as load_device_config
 from driftline_lab.replay.clock import OnAdvance, VirtualClock
 from driftline_lab.replay.cloud.local import LocalCloud
-from driftline_lab.replay.cloud.makers import CloudPlan
+from driftline_lab.replay.cloud.makers import CloudPlan, Remembered
 from driftline_lab.replay.cloud.process import ProcessCloud
 from driftline_lab.replay.cloud.side import CloudSide
 from driftline_lab.replay.device.device import Given
@@ -90,6 +90,7 @@ def run_replay(
             folder=state,
             on_stored=rounds.samples_came,
             num_answers=lambda: tally.num_answers,
+            initial=Remembered(plan).initial,
         )
 
         def count(record: Recorded, given: Given) -> None:

@@ -21,7 +21,7 @@ from driftline_cloud.service.server import GrpcServer
 from driftline_cloud.state import StateFolder
 from driftline_lab.replay.clock import VirtualClock
 from driftline_lab.replay.cloud import side
-from driftline_lab.replay.cloud.makers import CloudPlan, ReplayWorkers, replay_makers
+from driftline_lab.replay.cloud.makers import CloudPlan, Remembered, replay_makers
 from driftline_shared.errors import DriftlineError
 from driftline_shared.program.logs import setup_logs
 
@@ -46,17 +46,17 @@ async def _serve(values: dict[str, Any], orders: IO[str], answers: IO[str]) -> N
         cache_bytes=values["cache_bytes"],
     )
     clock = VirtualClock(values["start_unix_s"])
-    config, workers = plan.config(), ReplayWorkers(plan)
+    config, remembered = plan.config(), Remembered(plan)
     config.state.mkdir(parents=True, exist_ok=True)
     cloud = await asyncio.to_thread(
-        assemble, config, StateFolder(config.state), replay_makers(workers, clock)
+        assemble, config, StateFolder(config.state), replay_makers(remembered, clock)
     )
     server = GrpcServer(cloud)
     try:
         port = await server.open("127.0.0.1:0")
         _answer(answers, {"port": port})
         while order := await asyncio.to_thread(orders.readline):
-            await asyncio.to_thread(_obey, json.loads(order), cloud, workers, clock, answers)
+            await asyncio.to_thread(_obey, json.loads(order), cloud, remembered, clock, answers)
     finally:
         await server.close(0.0)
         await asyncio.to_thread(cloud.close)
@@ -65,7 +65,7 @@ async def _serve(values: dict[str, Any], orders: IO[str], answers: IO[str]) -> N
 def _obey(
     order: dict[str, Any],
     cloud: Cloud,
-    workers: ReplayWorkers,
+    remembered: Remembered,
     clock: VirtualClock,
     answers: IO[str],
 ) -> None:
@@ -74,7 +74,7 @@ def _obey(
         case "step":
             _answer(answers, asdict(side.step(cloud)))
         case "summary":
-            _answer(answers, asdict(side.summary(cloud, workers.hits)))
+            _answer(answers, asdict(side.summary(cloud, remembered.hits)))
         case _:
             _answer(answers, {})
 

@@ -10,7 +10,7 @@ from driftline_cloud.service.assembly import assemble
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.state import StateFolder
 from driftline_lab.replay.cloud import side
-from driftline_lab.replay.cloud.makers import CloudPlan, ReplayWorkers, replay_makers
+from driftline_lab.replay.cloud.makers import CloudPlan, Remembered, replay_makers
 from driftline_lab.replay.cloud.side import CloudSummary, StepDone
 from driftline_shared import wire
 from driftline_shared.bounds import MAX_CHUNK_BYTES
@@ -26,9 +26,9 @@ class LocalCloud:
         """Raises ConfigError or PairError for settings that no cloud runs with."""
         config = plan.config()
         Path(config.state).mkdir(parents=True, exist_ok=True)
-        self._workers = ReplayWorkers(plan)
+        self._remembered = Remembered(plan)
         self._cloud: Cloud = assemble(
-            config, StateFolder(config.state), replay_makers(self._workers, clock)
+            config, StateFolder(config.state), replay_makers(self._remembered, clock)
         )
 
     def enrol(self, enrolment: Enrolment) -> Welcome:
@@ -69,7 +69,7 @@ class LocalCloud:
 
     def summary(self) -> CloudSummary:
         """See `CloudSide`."""
-        return side.summary(self._cloud, self._workers.hits)
+        return side.summary(self._cloud, self._remembered.hits)
 
     def close(self) -> None:
         """See `CloudSide`."""

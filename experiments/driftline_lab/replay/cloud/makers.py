@@ -11,12 +11,19 @@ from pathlib import Path
 
 from driftline_cloud.config import CloudConfig, load_config
 from driftline_cloud.intake.database import Database
-from driftline_cloud.service.assembly import Makers, digest_teacher, workers_of
+from driftline_cloud.service.assembly import (
+    Makers,
+    digest_teacher,
+    initial_adapter,
+    workers_of,
+)
 from driftline_cloud.workers.workers import Workers
+from driftline_lab.replay.cache.candidates import kept_adapter
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_lab.replay.cache.workers import CachedWorkers
 from driftline_shared.host.clock import Clock
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.update import Adapter
 
 _SETS = (".toml", ".safetensors", ".jsonl")
 """Kinds of the files in a pair's folder that its rounds read, beside the models."""
@@ -41,8 +48,8 @@ class CloudPlan:
         return load_config(None, self.settings, environment={})
 
 
-class ReplayWorkers:
-    """Makes the workers of a replay, and says afterwards what came from the cache."""
+class Remembered:
+    """What a replay works out, through its cache: workers, version 0. `hits`: what came from it."""
 
     def __init__(
         self, plan: CloudPlan, make: Callable[[CloudConfig], Workers] = workers_of
@@ -51,24 +58,42 @@ class ReplayWorkers:
         self._make = make
         self._cached: CachedWorkers | None = None
 
-    def __call__(self, config: CloudConfig) -> Workers:
+    def workers(self, config: CloudConfig) -> Workers:
+        """The workers of a cloud; they let the cache go when they are closed."""
         workers = self._make(config)
         if self._plan.cache is None:
             return workers
-        store = ResultStore(self._plan.cache, max_bytes=self._plan.cache_bytes)
         models = models_digest(load_pair(config.pair))
-        self._cached = CachedWorkers(workers, store, models=models)
+        self._cached = CachedWorkers(workers, self._open(self._plan.cache), models=models)
         return self._cached
+
+    def initial(self, pair: Pair) -> Adapter:
+        """Version 0 of `pair`: what the model would have to be loaded for."""
+        if self._plan.cache is None:
+            return initial_adapter(pair)
+        store = self._open(self._plan.cache)
+        try:
+            return kept_adapter(store, models_digest(pair), lambda: initial_adapter(pair))
+        finally:
+            store.close()
 
     @property
     def hits(self) -> dict[str, int]:
         """Results that came from the cache, and those that were made, by name."""
         return {} if self._cached is None else asdict(self._cached.hits)
 
+    def _open(self, folder: Path) -> ResultStore:
+        return ResultStore(folder, max_bytes=self._plan.cache_bytes)
 
-def replay_makers(workers: ReplayWorkers, clock: Clock) -> Makers:
+
+def replay_makers(remembered: Remembered, clock: Clock) -> Makers:
     """What `assemble` needs; nobody pulls the plug of a replay, so its writes wait for no disk."""
-    return Makers(workers=workers, clock=clock, database=partial(Database, durable=False))
+    return Makers(
+        workers=remembered.workers,
+        initial=remembered.initial,
+        clock=clock,
+        database=partial(Database, durable=False),
+    )
 
 
 def models_digest(pair: Pair) -> str:

@@ -23,6 +23,7 @@ class StepDone:
 
     The rest is of the round that is open now: `state` is empty without one. `reason` is its
     trigger, as long as nothing went wrong. `not_before_unix_s`: it rests until then.
+    `num_waiting`: samples that no round has, where nothing was done.
     """
 
     busy: bool
@@ -31,6 +32,7 @@ class StepDone:
     num_samples: int = 0
     reason: str = ""
     not_before_unix_s: float = 0.0
+    num_waiting: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,8 @@ def step(cloud: Cloud) -> StepDone:
     busy = cloud.coordinator.step()
     round_ = cloud.ledger.open_round(cloud.line.id)
     if round_ is None:
-        return StepDone(busy=busy)
+        num_waiting = 0 if busy else cloud.store.counts(cloud.line.id).num_waiting
+        return StepDone(busy=busy, num_waiting=num_waiting)
     return StepDone(
         busy=busy,
         number=round_.number,

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from driftline_cloud.service.assembly import initial_adapter
 from driftline_device.config import DeviceConfig
 from driftline_device.link.settings import LinkSettings
 from driftline_device.program.assembly import runtime_for
 from driftline_device.runtime.runtime import Runtime
-from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.sampling.scorers import LOCAL_SCORERS
 from driftline_device.spool.sqlite import SqliteSpool
@@ -38,7 +36,7 @@ from driftline_shared.update import Adapter
 
 @dataclass(kw_only=True)
 class DeviceMaker:
-    """Makes the devices of a replay, each when it is first seen."""
+    """Makes the devices of a replay, each when it is first seen. `initial`: version 0 of a pair."""
 
     options: ReplayOptions
     config: DeviceConfig
@@ -46,8 +44,9 @@ class DeviceMaker:
     cloud: CloudSide
     clock: VirtualClock
     folder: Path
-    on_stored: Callable[[], None]
+    on_stored: Callable[[int], None]
     num_answers: Callable[[], int]
+    initial: Callable[[Pair], Adapter]
 
     def __post_init__(self) -> None:
         self._num_made = 0
@@ -140,8 +139,10 @@ class DeviceMaker:
     def _runtime(self) -> Runtime:
         if not self._needs_model:
             if self._initial is None:
-                self._initial = initial_adapter(self.pair)
+                self._initial = self.initial(self.pair)
             return VersionHolder(self._initial, self.pair.base_model)
+        from driftline_device.runtime.torch.runtime import TorchRuntime
+
         runtime = runtime_for(self.config, self.pair)
         if not isinstance(runtime, TorchRuntime):
             raise ConfigError(

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Question, Session
-from driftline_device.runtime.torch.runtime import TorchRuntime
-from driftline_device.runtime.torch.session import TorchSession
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
+
+if TYPE_CHECKING:
+    from driftline_device.runtime.torch.runtime import TorchRuntime
+    from driftline_device.runtime.torch.session import TorchSession
 
 _NO_IMAGE = np.zeros((1, 1, 3), dtype=np.uint8)
 
@@ -156,8 +159,7 @@ class TokenRuntime(TokenSession):
     def trial(self, adapter: Adapter) -> Iterator[Session]:
         """A session of `adapter` in the spare slot."""
         with self._runtime.trial(adapter) as session:
-            assert isinstance(session, TorchSession)
-            yield TokenSession(session)
+            yield TokenSession(cast("TorchSession", session))
 
     def swap(self, adapter: Adapter, version: int) -> float:
         """Make `adapter` the active one; the pause counts as none."""

@@ -42,7 +42,7 @@ class UplinkCounts:
 
 
 class VirtualUplink:
-    """Sends what lies in `spool`. `on_stored` is called when the cloud has taken something."""
+    """Sends what lies in `spool`. `on_stored` is called with how many the cloud has taken."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class VirtualUplink:
         link: Link,
         clock: VirtualClock,
         settings: LinkSettings,
-        on_stored: Callable[[], None],
+        on_stored: Callable[[int], None],
         seed: int,
     ) -> None:
         self._device_id = device_id
@@ -99,8 +99,9 @@ class VirtualUplink:
 
     def _arrive(self, bodies: Sequence[bytes], start_s: float) -> None:
         acks = self._cloud.push(self._device_id, self._token_space, bodies)
-        if any(ack.verdict is SampleVerdict.STORED for ack in acks):
-            self._on_stored()
+        num_stored = sum(ack.verdict is SampleVerdict.STORED for ack in acks)
+        if num_stored:
+            self._on_stored(num_stored)
         back = self._link.send(
             ack_bytes(acks),
             start_s=self._clock.monotonic_s(),

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from driftline_cloud.config import load_config
+from driftline_cloud.rounds.trigger import TriggerPolicy, Waiting, why_start
 from driftline_device.link.settings import LinkSettings
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_lab.replay.clock import VirtualClock
@@ -17,7 +20,7 @@ from driftline_lab.replay.device.updates import VirtualDownlink
 from driftline_lab.replay.device.uplink import VirtualUplink
 from driftline_lab.replay.links import Link, LinkProfile, Outages
 from driftline_lab.replay.reading import first_moment, read_records
-from driftline_lab.replay.rounds import RoundDriver
+from driftline_lab.replay.rounds import RoundDriver, may_fire
 from driftline_lab.replay.settings import ComputeTimes
 from driftline_shared.errors import DataError, LinkError
 from driftline_shared.status import SampleAck, SampleVerdict
@@ -70,8 +73,8 @@ class Up:
             on_stored=self._count, seed=0,
         )  # fmt: skip
 
-    def _count(self) -> None:
-        self.stored += 1
+    def _count(self, count: int) -> None:
+        self.stored += count
 
     def append(self, number: int) -> None:
         self.spool.append(EncodedSample.of(make_sample(number, self.space)))
@@ -96,7 +99,7 @@ def test_what_comes_while_a_batch_is_under_way_goes_together_in_the_next(tmp_pat
         up.append(number)
     up.clock.run_until(60.0)
     assert [count for _, count in up.cloud.pushes] == [1, 3]
-    assert up.uplink.counts.num_stored == 4 and up.stored == 2
+    assert up.uplink.counts.num_stored == up.stored == 4
     up.spool.close()
 
 
@@ -146,7 +149,7 @@ def test_each_state_of_a_round_ends_when_its_work_would(tmp_path: Path) -> None:
     rounds = driver(cloud, clock, times)
     rounds.start()
     clock.run_until(10.2)
-    rounds.samples_came()
+    rounds.samples_came(400)
     assert not rounds.is_quiet
     clock.run_until(70.6)
     # 17 of 20 samples are trained on: the fewest steps, 40, of 1 s.
@@ -162,7 +165,7 @@ def test_a_round_that_went_wrong_is_tried_again_when_it_may_be(tmp_path: Path) -
     )
     cloud = FakeCloud(clock, steps=[resting])
     rounds = driver(cloud, clock)
-    rounds.samples_came()
+    rounds.samples_came(400)
     clock.run_until(60.0)
     assert cloud.stepped_s[:2] == pytest.approx([0.5, 40.0])
 
@@ -172,9 +175,43 @@ def test_many_samples_of_one_moment_are_looked_at_once(tmp_path: Path) -> None:
     cloud = FakeCloud(clock)
     rounds = driver(cloud, clock)
     for _ in range(5):
-        rounds.samples_came()
+        rounds.samples_came(100)
     clock.run_until(1.0)
     assert cloud.stepped_s == [0.5]
+
+
+def test_too_few_samples_are_not_looked_at_until_they_are_old(tmp_path: Path) -> None:
+    clock = VirtualClock(0.0)
+    cloud = FakeCloud(clock)
+    rounds = driver(cloud, clock)
+    rounds.start()
+    rounds.samples_came(63)
+    clock.run_until(4_000.0)
+    assert cloud.stepped_s == [] and rounds.is_quiet
+    rounds.samples_came(1)
+    clock.run_until(4_001.0)
+    assert cloud.stepped_s == [4_000.5]
+
+
+@given(
+    st.integers(0, 400),
+    st.floats(0, 5_000),
+    st.floats(0, 1),
+    st.builds(
+        TriggerPolicy,
+        round_samples=st.integers(2, 300),
+        max_age_s=st.sampled_from([0.0, 100.0]),
+        age_min_samples=st.integers(0, 300),
+        drift_share=st.sampled_from([0.0, 0.6]),
+        drift_min_samples=st.integers(0, 300),
+    ),
+)
+def test_no_look_is_left_out_that_would_start_a_round(
+    num: int, age_s: float, drift: float, policy: TriggerPolicy
+) -> None:
+    waiting = Waiting(num_samples=num, oldest_age_s=age_s, drift_score=drift, rested_s=None)
+    if why_start(policy, waiting) is not None:
+        assert may_fire(policy, num, age_s)
 
 
 def test_samples_are_what_was_sent_and_a_clock_set_back_stands_still(tmp_path: Path) -> None:
