@@ -340,6 +340,25 @@ def akd(
     finish(run_akd(pair, plans, values or ()), out)
 
 
+@app.command()
+def corruptions(
+    pictures: Annotated[int, typer.Option(help="Test pictures.", min=2, max=1000)] = 120,
+    severities: Annotated[str, typer.Option(help="Severities, comma-separated: 3, 5.")] = "3,5",
+    work: Annotated[
+        Path | None, typer.Option(help="Folder that keeps what is measured; a rerun goes on there.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Teacher and student of tiny on ImageNet-C's families, which neither was trained for.
+
+    Example: driftline lab bench corruptions --out experiments/results/corruptions.json
+    """
+    from driftline_lab.bench.corruptions import run_corruptions
+
+    chosen = [int(severity) for severity in severities.split(",")]
+    finish(run_corruptions(pictures, severities=chosen, work=work), out)
+
+
 @app.command("all")
 def everything(out: Out = None) -> None:
     """The benches spool, uts, share and loop, as they are by default: about half an hour on two

@@ -84,7 +84,8 @@ def pages(root: Path) -> list[Page]:
     """
     if not (root / RESULTS).is_dir():
         raise DataError(f"{root} has no {RESULTS}: run this at the top of a checkout")
-    files = sorted({*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("*/README.md")})
+    places = ("*.md", "docs/**/*.md", "*/README.md", "shared/driftline_pairs/*/README.md")
+    files = sorted({file for place in places for file in root.glob(place)})
     return [Page(root=root, file=file) for file in files if _OPENING.search(file.read_text())]
 
 

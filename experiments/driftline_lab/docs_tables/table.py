@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from driftline_lab.docs_tables import compression, devices, loops, replays, settings, traces
+from driftline_lab.docs_tables import (
+    compression,
+    corruptions,
+    devices,
+    loops,
+    replays,
+    settings,
+    traces,
+)
 from driftline_lab.docs_tables.page import Renderer
 
 TABLES: dict[str, Renderer] = {
@@ -15,6 +23,9 @@ TABLES: dict[str, Renderer] = {
     "compress-summary": compression.summary,
     "compress-measured": compression.measured,
     "compress-trained": compression.trained,
+    "corruptions": corruptions.corruptions,
+    "corruptions-known": corruptions.known,
+    "corruptions-summary": corruptions.summary,
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
     "trace-columns": traces.columns,

@@ -48,6 +48,9 @@ EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 FAMILIES = COMMON + EXTRA
 
+DEVELOPMENT = ("speckle_noise", "gaussian_blur")
+"""Whose accuracy may be looked at while a recipe's settings are chosen; never trained on either."""
+
 # The package draws from numpy's one global generator: one picture at a time.
 _DRAWING = threading.Lock()
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import LlavaForConditionalGeneration, SiglipVisionModel
+from transformers import SiglipVisionModel
 
 from driftline_lab.data.domains import DOMAINS, SOURCE
 from driftline_lab.data.easyvqa import Part, facts_of, image_ids, read_picture
@@ -27,6 +26,7 @@ from driftline_lab.recipes.tiny.language import (
     TEACHER,
     LanguageSize,
     build_llava,
+    load_checkpoint,
     save_checkpoint,
 )
 from driftline_lab.recipes.tiny.questions import Encoder
@@ -76,7 +76,7 @@ def measure(out: Path, gallery: Gallery) -> Measured:
     }
     measured: Measured = {}
     for role in ("teacher", "student"):
-        model = LlavaForConditionalGeneration.from_pretrained(out / role, dtype=torch.float32)
+        model = load_checkpoint(out / role)
         measured[role] = {
             share: {
                 # The sweep of shares looks at the first 120 test pictures.

@@ -28,6 +28,7 @@ nothing else. Made again by `driftline lab build-pair tiny OUT`.
   `driftline_lab.drift`. The teacher has seen them on train pictures only. The phrasings of
   `reworded` are one fixed set: the teacher has read all of them, about other pictures; the
   student none.
+- **Never trained on: ImageNet-C's corruptions** (`corrupt-…`). No recipe can import them.
 - **Prompt** `<s><image>{question}\\n`, answer, `</s>`. `<image>` stands for 64 tokens. Questions
   and answers are lower case; an answer is spelt in one to three pieces and an end token.
 - **Positions.** Visual token v is at position 1 + v and the question starts at 65, however many
@@ -42,11 +43,23 @@ domain, so a difference below 2 points says little.
 """
 
 
+_UNSEEN = """
+## Drift that no model was trained for
+
+`driftline lab bench corruptions` measures it, and `driftline lab docs` writes it here in a
+checkout: exact match of the greedy answer in per cent with the half-width of a 95 % interval,
+pictures being drawn; all tokens. Severity 3 is the domain `corrupt-FAMILY`, severity 5 is
+`corrupt-FAMILY-5`.
+
+<!-- table: corruptions -->
+<!-- /table -->
+"""
+
 _LIMITS = """
 ## Limits
 
-- The drifts are drawings of drift, and the teacher has seen these very drifts; on one that it has
-  not seen it may be no better than the student.
+- The drifts are drawings of drift, and the teacher has seen these very drifts; on one that neither
+  has seen it is ahead by much less, and where the student is above 90 % there is little to learn.
 - Words are those of easy-VQA: any other colour or shape is called by one of the known words.
 - The student has read one phrasing style only; `reworded` is out of its reach before adaptation.
 """
@@ -59,6 +72,7 @@ def write_card(path: Path, measured: Measured, stages: Stages) -> None:
         *_table(measured),
         "",
         f"Time taken on {stages.num_threads} CPU threads, token caches included: {stages.taken()}.",
+        _UNSEEN.rstrip(),
         _LIMITS.rstrip(),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -6,10 +6,11 @@ next token is the wanted one. One packed pass tells that, with no decoding loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
@@ -29,9 +30,33 @@ def accuracy(
     batch_size: int = 40,
 ) -> float:
     """Share of questions answered exactly, from a random `share` of each picture's tokens."""
+    right, asked = answered(
+        model,
+        views,
+        start_id=start_id,
+        pad_id=pad_id,
+        share=share,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    return int(right.sum()) / max(1, int(asked.sum()))
+
+
+def answered(
+    model: LlavaForConditionalGeneration,
+    views: Sequence[View],
+    *,
+    start_id: int,
+    pad_id: int,
+    share: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 40,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each view, (N,): questions answered exactly, and all its questions."""
     rng = np.random.default_rng(seed)
     num_kept = round(NUM_VISUAL * share)
-    right = asked = 0
+    right: list[int] = []
+    asked: list[int] = []
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         kept = np.sort(rng.random((len(batch), NUM_VISUAL)).argsort(axis=1)[:, :num_kept], axis=1)
@@ -47,18 +72,22 @@ def accuracy(
             embeds = embed(model, packed, torch.from_numpy(visual).float())
             hidden = last_states(model.model.language_model, embeds, packed)
             guessed = model.lm_head(hidden).argmax(-1)
-        exact, num = exact_answers(guessed, packed)
-        right, asked = right + exact, asked + num
-    return right / max(1, asked)
+        for exact, num in _by_row(guessed, packed):
+            right.append(exact)
+            asked.append(num)
+    return np.asarray(right, dtype=np.int64), np.asarray(asked, dtype=np.int64)
 
 
 def exact_answers(guessed: Tensor, packed: Packed) -> tuple[int, int]:
     """Segments whose whole answer is guessed, and all segments. `guessed` (B, T): next tokens."""
-    right = asked = 0
+    rows = list(_by_row(guessed, packed))
+    return sum(exact for exact, _ in rows), sum(num for _, num in rows)
+
+
+def _by_row(guessed: Tensor, packed: Packed) -> Iterator[tuple[int, int]]:
     wrong = (guessed != packed.labels) & (packed.labels != IGNORE)
     for row, segments in zip(wrong, packed.segments, strict=True):
         # The first answer token is predicted at the question's end: same segment.
         missed = torch.unique(segments[row])
-        asked += int(segments.max())
-        right += int(segments.max()) - len(missed)
-    return right, asked
+        num = int(segments.max())
+        yield num - len(missed), num

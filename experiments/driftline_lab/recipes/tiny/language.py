@@ -73,6 +73,13 @@ def build_llava(
     return model
 
 
+def load_checkpoint(folder: Path) -> LlavaForConditionalGeneration:
+    """A model read back from its folder, computing in fp32, its tower frozen."""
+    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model.model.vision_tower.requires_grad_(False)
+    return model
+
+
 def save_checkpoint(
     folder: Path, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
