@@ -25,7 +25,7 @@ def read_records(
     start_s: float | None = None
     at_s = 0.0
     for event in events:
-        if event.kind not in (EventKind.ANSWER, EventKind.SAMPLE):
+        if not _is_replayed(event):
             continue
         if start_s is None:
             start_s = event.wall_unix_s
@@ -36,9 +36,15 @@ def read_records(
 def first_moment(events: Iterable[TraceEvent]) -> float:
     """The wall time of the first row that is replayed; DataError without one."""
     for event in events:
-        if event.kind in (EventKind.ANSWER, EventKind.SAMPLE):
+        if _is_replayed(event):
             return event.wall_unix_s
     raise DataError("the trace holds neither answers nor samples: there is nothing to replay")
+
+
+def _is_replayed(event: TraceEvent) -> bool:
+    """Every answer, and every sample of which the cloud could read what it holds."""
+    readable = event.question is not None and event.coded is not None
+    return event.kind is EventKind.ANSWER or (event.kind is EventKind.SAMPLE and readable)
 
 
 def _record(event: TraceEvent, at_s: float, space: TokenSpace, *, with_tokens: bool) -> Recorded:

@@ -231,6 +231,14 @@ def test_samples_are_what_was_sent_and_a_clock_set_back_stands_still(tmp_path: P
     assert first_moment(events) == event.wall_unix_s
 
 
+def test_samples_of_a_cloud_go_up_again_but_for_those_it_could_not_read(tmp_path: Path) -> None:
+    space = bare_pair(tmp_path / "pair").token_space
+    good = answer_event(7, kind=EventKind.SAMPLE, verdict="stored", sent=None)
+    bad = answer_event(8, kind=EventKind.SAMPLE, verdict="refused", question=None, answer=None)
+    found = list(read_records([bad, good], space, with_tokens=False))
+    assert len(found) == 1 and found[0].sample is not None and found[0].at_s == 0.0
+
+
 def test_rows_that_cannot_be_replayed_are_named(tmp_path: Path) -> None:
     space = bare_pair(tmp_path / "pair").token_space
     with pytest.raises(DataError, match="event 3 has no device"):
