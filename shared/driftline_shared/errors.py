@@ -74,7 +74,7 @@ class Reason(StrEnum):
 _FIXES: dict[Reason, str] = {
     Reason.INTERNAL: "This is a fault of ours: look at the log of the side that reported it.",
     Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
-    Reason.STATE_IN_USE: "Stop the other daemon or give this one its own --state folder.",
+    Reason.STATE_IN_USE: "Stop the other process, or give this one a folder of its own.",
     Reason.STOPPING: "Ask again in a moment: the device starts or ends just now.",
     Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
     Reason.PAIR_INVALID: (

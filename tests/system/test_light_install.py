@@ -122,3 +122,15 @@ def test_what_needs_more_says_which_extra(binaries: Path, tmp_path: Path) -> Non
     error = run(binaries / "driftline", "demo", cwd=tmp_path, code=2)
     assert "driftline[lab]" in error
     assert "Traceback" not in error
+
+
+def test_recording_a_trace_says_which_extra(binaries: Path, tmp_path: Path) -> None:
+    _, export = make_tiny_export(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(random_image(0)).save(tmp_path / "photos" / "image.png")
+    error = run(
+        binaries / "driftline", "device", "run", "--source", "photos", "--question", QUESTIONS[0],
+        "--pair", export.dir, "--state", "state", "--trace", "trace", cwd=tmp_path, code=2,
+    )  # fmt: skip
+    assert "recording a trace needs pyarrow: pip install 'driftline[trace]'" in error
+    assert "Traceback" not in error

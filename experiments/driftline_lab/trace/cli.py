@@ -29,7 +29,10 @@ def info(trace: Folder, as_json: Json = False) -> None:
     from driftline_lab.trace.summary import summarize
     from driftline_shared.trace.reader import open_trace
 
-    show(summarize(open_trace(trace)), as_json)
+    found = summarize(open_trace(trace))
+    if not as_json:
+        found = {**found.pop("manifest")["subject"], **found}
+    show(found, as_json)
 
 
 @app.command()

@@ -29,7 +29,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("sequence", "int", "number of the event in its trace, rising; a gap: lost or cut", True),
     Column("kind", "text", "`answer`, `sample`, `update` or `round`", True),
     Column("wall_unix_s", "float", "seconds since 1970", True),
-    Column("monotonic_s", "float", "seconds of the recorder's monotonic clock", True),
+    Column("monotonic_s", "float", "seconds of the recorder's own monotonic clock", True),
     Column("device", "text", "the device's id"),
     Column("segment", "text", "name of the source that was read"),
     Column("domain", "text", "where the image comes from, as far as its source says"),

@@ -66,6 +66,7 @@ def test_a_flipped_bit_is_refused_by_part_and_row(trace: Trace) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_flipped_bit_of_any_byte_is_refused_by_part_and_row(tmp_path: Path) -> None:
     write_trace(tmp_path, 15)
     found = check_flips(open_trace(tmp_path), None)
