@@ -31,4 +31,5 @@ TABLES: dict[str, Renderer] = {
     "trace-columns": traces.columns,
     "replay-links": replays.links,
     "replay-times": replays.times,
+    "trace-measured": traces.measured,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,11 @@ def run_trace(
 ) -> dict[str, Any]:
     """Every measurement in a folder of its own that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="driftline-trace-") as name:
-        root = Path(name)
+        root, load = Path(name), os.getloadavg()[0]
         kills = kill_recorders(root / "killed", num_kills, seed)
         return {
             "seed": seed,
+            "load_before": round(load, 1),
             "kills": {
                 "num_killed": len(kills),
                 "num_lost": 0,
