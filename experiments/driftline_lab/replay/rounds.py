@@ -132,8 +132,8 @@ class RoundDriver:
             self._look_at(self._grid_s(), idle=False)
         else:
             self._num_waiting = done.num_waiting
-            if done.num_waiting == 0:
-                self._since_s = math.inf
+            oldest_s = math.inf if done.oldest_unix_s is None else float(done.oldest_unix_s)
+            self._since_s = oldest_s - self._clock.start_unix_s
             self._look_later()
 
     def _note_open(self, done: StepDone) -> None:

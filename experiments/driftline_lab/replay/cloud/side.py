@@ -23,7 +23,7 @@ class StepDone:
 
     The rest is of the round that is open now: `state` is empty without one. `reason` is its
     trigger, as long as nothing went wrong. `not_before_unix_s`: it rests until then.
-    `num_waiting`: samples that no round has, where nothing was done.
+    `num_waiting`, `oldest_unix_s`: of the samples that no round has, where nothing was done.
     """
 
     busy: bool
@@ -33,6 +33,7 @@ class StepDone:
     reason: str = ""
     not_before_unix_s: float = 0.0
     num_waiting: int = 0
+    oldest_unix_s: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +92,14 @@ def step(cloud: Cloud) -> StepDone:
     busy = cloud.coordinator.step()
     round_ = cloud.ledger.open_round(cloud.line.id)
     if round_ is None:
-        num_waiting = 0 if busy else cloud.store.counts(cloud.line.id).num_waiting
-        return StepDone(busy=busy, num_waiting=num_waiting)
+        if busy:
+            return StepDone(busy=True)
+        counts = cloud.store.counts(cloud.line.id)
+        return StepDone(
+            busy=False,
+            num_waiting=counts.num_waiting,
+            oldest_unix_s=counts.oldest_waiting_unix_s,
+        )
     return StepDone(
         busy=busy,
         number=round_.number,

@@ -193,6 +193,20 @@ def test_too_few_samples_are_not_looked_at_until_they_are_old(tmp_path: Path) ->
     assert cloud.stepped_s == [4_000.5]
 
 
+def test_after_a_look_the_age_is_that_of_what_waits(tmp_path: Path) -> None:
+    clock = VirtualClock(1_000.0)
+    cloud = FakeCloud(clock, steps=[StepDone(busy=False, num_waiting=70, oldest_unix_s=1_000)])
+    rounds = driver(cloud, clock)
+    rounds.start()
+    rounds.samples_came(400)
+    clock.run_until(1.0)
+    rounds.samples_came(1)
+    clock.run_until(3_500.0)
+    assert cloud.stepped_s == [0.5]
+    clock.run_until(3_700.0)
+    assert len(cloud.stepped_s) == 2 and 3_600.0 <= cloud.stepped_s[1] <= 3_630.0
+
+
 @given(
     st.integers(0, 400),
     st.floats(0, 5_000),
