@@ -22,6 +22,7 @@ class Pace:
 
 PACES: dict[str, Pace] = {
     "tiny": Pace(),
+    "boards": Pace(questions=900, tests=400, step_questions=450),
     "smol": Pace(
         questions=900,
         tests=240,

@@ -101,7 +101,7 @@ def test_the_other_wheel_holds_the_weights_and_their_notice(weights: zipfile.Zip
     names = {name for name in weights.namelist() if ".dist-info/" not in name}
     here = {
         f"driftline_pairs/{path.relative_to(PAIRS)}"
-        for folder in ("tiny", "smol", "tiny_video")
+        for folder in ("boards", "tiny", "smol", "tiny_video")
         for path in (PAIRS / folder).rglob("*")
         if path.is_file()
     }

@@ -30,7 +30,9 @@ square decides nine answers in ten. Made again by `driftline lab build-pair boar
   any number of tokens and every question. The first layer's queries began fitted, so that the word
   of a square asks for what the tokens of that square have in common; without that, rotary positions
   did not learn the look-up in 250 steps. So the word finds its square in the **first** layer, by
-  construction, and the answer reads the word: who scores tokens by attention should know.
+  construction, and the answer reads the word: who scores tokens by attention should know. A head
+  that was dropped read the piece from the word, half-way through the layers: with it 200 steps did
+  what 400 had not done.
 - **Prompt** `<s><image>{question}\\n`, answer, `</s>`. `<image>` stands for 64 tokens. The
   tokenizer spells each square's name as **one token**.
 - **Positions.** Visual token v is at position 1 + v and the question starts at 65, however many

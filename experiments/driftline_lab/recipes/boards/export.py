@@ -13,7 +13,7 @@ from driftline_lab.drift.base import Picture
 from driftline_lab.recipes.boards.token_cache import read_boards
 from driftline_lab.recipes.exporting import Asked, write_probe, write_source
 
-NUM_SOURCE_VIEWS = 120
+NUM_SOURCE_VIEWS = 80
 SOURCE_QUESTIONS = 8
 NUM_PROBE_VIEWS = 16
 PROBE_QUESTIONS = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def build_llava(
 ) -> LlavaForConditionalGeneration:
     """A LLaVA with the given frozen tower and fresh projector and language model."""
     torch.manual_seed(seed)
-    vision = tower.config
+    vision = deepcopy(tower.config)
+    vision.name_or_path = ""  # a folder of this machine
     text = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 8) * 8,
         hidden_size=size.width,

@@ -19,5 +19,5 @@ def test_a_shipped_name_without_the_weights_says_what_to_install(
 
 
 def test_a_name_that_is_not_shipped_is_told_which_are() -> None:
-    with pytest.raises(PairError, match=r"\['smol', 'tiny'\]"):
+    with pytest.raises(PairError, match=r"\['boards', 'smol', 'tiny'\]"):
         find_pair("huge")

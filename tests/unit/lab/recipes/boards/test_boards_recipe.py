@@ -60,7 +60,8 @@ def test_the_first_phase_asks_about_squares_that_are_shown(
 ) -> None:
     names = {f" {name}": square for square, name in enumerate(SQUARES)}
     for step in range(PLAN.first_steps):
-        packed, visual = draw_batch([boards], PLAN, step, encoder)
+        batch = draw_batch([boards], PLAN, step, encoder)
+        packed, visual = batch.packed, batch.visual
         assert visual.shape[1] < 32
         for row in range(PLAN.pictures_per_step):
             shown = set((packed.position_ids[row, 1 : 1 + visual.shape[1]] - 1).tolist())
@@ -68,17 +69,14 @@ def test_the_first_phase_asks_about_squares_that_are_shown(
             asked = [names[word] for word in words if word in names]
             assert len(asked) == PLAN.questions_per_picture
             assert set(asked) <= shown
+        assert len(batch.holds) == PLAN.pictures_per_step * PLAN.questions_per_picture
 
 
 def test_a_step_is_the_same_whenever_it_is_drawn(boards: Boards, encoder: Encoder) -> None:
-    first, tokens = draw_batch([boards], PLAN, 3, encoder)
-    again, same = draw_batch([boards], PLAN, 3, encoder)
-    other, _ = draw_batch([boards], PLAN, 2, encoder)
-    assert torch.equal(first.input_ids, again.input_ids)
-    assert torch.equal(tokens, same)
-    assert first.input_ids.shape != other.input_ids.shape or not torch.equal(
-        first.input_ids, other.input_ids
-    )
+    first, again, other = (draw_batch([boards], PLAN, step, encoder) for step in (3, 3, 2))
+    assert torch.equal(first.packed.input_ids, again.packed.input_ids)
+    assert torch.equal(first.visual, again.visual)
+    assert not torch.equal(first.holds, other.holds)
 
 
 def test_a_word_begins_by_looking_at_its_square(
