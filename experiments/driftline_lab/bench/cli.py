@@ -70,6 +70,7 @@ def share(
 def tokens(
     domains: Annotated[str, typer.Option(help="Domains of boards.")] = "atopdown,tomato",
     scorers: Annotated[str, typer.Option(help="Token scorers; by default all.")] = "",
+    round_scorers: Annotated[str, typer.Option(help="Those with rounds; by default all.")] = "",
     rounds_at: Annotated[
         str, typer.Option(help="Shares at which a round is run.")
     ] = "0.05,0.1,0.25",
@@ -98,6 +99,7 @@ def tokens(
         domains=tuple(domains.split(",")),
         scorers=tuple(scorers.split(",")) if scorers else TOKEN_SCORERS,
         round_shares=tuple(split(rounds_at)),
+        round_scorers=tuple(round_scorers.split(",")) if round_scorers else TOKEN_SCORERS,
         num_questions=questions,
         num_tests=tests,
         seeds=tuple(int(seed) for seed in seeds.split(",")),

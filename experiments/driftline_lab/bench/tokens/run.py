@@ -48,6 +48,7 @@ class TokensPlan:
     scorers: tuple[str, ...] = TOKEN_SCORERS
     shares: tuple[float, ...] = SHARES
     round_shares: tuple[float, ...] = ROUND_SHARES
+    round_scorers: tuple[str, ...] = TOKEN_SCORERS
     num_questions: int = 600
     num_tests: int = 400
     seeds: tuple[int, ...] = (0,)
@@ -56,7 +57,7 @@ class TokensPlan:
 
 def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
-    for scorer in plan.scorers:
+    for scorer in (*plan.scorers, *plan.round_scorers):
         check_scorer(scorer)
     if unknown := [name for name in plan.domains if name not in DOMAINS]:
         raise ConfigError(f"domains {unknown}; those of boards are {', '.join(DOMAINS)}")
@@ -144,9 +145,13 @@ def _scorer(
     scores = None
     made = []
     for share in plan.shares:
-        rounds = share in plan.round_shares
-        key = json.dumps([plan.pair, domain, seed, scorer, share, rounds, sizes])
-        row = rows.get(key)
+        rounds = share in plan.round_shares and scorer in plan.round_scorers
+        with_round, without = (
+            json.dumps([plan.pair, domain, seed, scorer, share, each, sizes])
+            for each in (True, False)
+        )
+        key = with_round if rounds else without
+        row = rows.get(with_round) or rows.get(key)
         if row is None:
             scores = scores or scores_of(runtime, scorer, uncertain, seed)
             kept = kept_positions(uncertain, scores, share)
