@@ -418,6 +418,9 @@ def replay(
     processes: Annotated[
         bool, typer.Option("--processes", help="Also replay once as two processes.")
     ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of results to keep; by default none is kept.")
+    ] = None,
     out: Out = None,
 ) -> None:
     """Replay a made trace twice: times real time, memory along the way, equality of the metrics.
@@ -433,6 +436,7 @@ def replay(
             rate=rate,
             link=link,
             processes=processes,
+            cache=cache,
             say=lambda text: typer.echo(text, err=True),
         ),
         out,

@@ -8,9 +8,9 @@ from driftline_lab.replay.settings import ComputeTimes
 from driftline_shared.program.section import entries
 
 _RUNS = {
-    "first": "nothing known before",
-    "again": "labels and candidates from the cache",
-    "two_processes": "the same, the cloud in a process of its own",
+    "first": "first",
+    "again": "again",
+    "two_processes": "again, the cloud in a process of its own",
 }
 
 

@@ -31,5 +31,6 @@ TABLES: dict[str, Renderer] = {
     "trace-columns": traces.columns,
     "replay-links": replays.links,
     "replay-times": replays.times,
+    "replay-speed": replays.speed,
     "trace-measured": traces.measured,
 }

@@ -48,17 +48,28 @@ SETTINGS: dict[str, object] = {
 
 
 def run_replay_bench(
-    pair_name: str, *, num_samples: int, rate: float, link: str, processes: bool, say: Any
+    pair_name: str,
+    *,
+    num_samples: int,
+    rate: float,
+    link: str,
+    processes: bool,
+    say: Any,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Make a trace of `num_samples`, replay it twice on one cache, and once more as two processes.
 
-    `first` works everything out, `again` finds labels and candidates in the cache.
+    `first` works out what `cache` does not hold (None: everything), `again` finds all of it there.
     """
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as scratch:
         folder = Path(scratch)
         say(f"making a trace of {num_samples} samples …")
         record_source(folder / "trace", load_pair(pair_name), count=num_samples, seed=0, rate=rate)
-        given: dict[str, Any] = {"pair": pair_name, "link": link, "cache": str(folder / "cache")}
+        given: dict[str, Any] = {
+            "pair": pair_name,
+            "link": link,
+            "cache": str(cache or folder / "cache"),
+        }
         runs = {"first": given, "again": given}
         if processes:
             runs["two_processes"] = {**given, "processes": True}
