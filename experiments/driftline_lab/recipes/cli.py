@@ -24,7 +24,15 @@ Share = Annotated[
 
 @app.command("tiny")
 def tiny(
-    out: Out, work: Work = None, seed: Seed = 0, threads: Threads = 2, share: Share = 1.0
+    out: Out,
+    work: Work = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    share: Share = 1.0,
+    broad: Annotated[
+        bool,
+        typer.Option("--broad-teacher", help="Train the teacher on with augmented pictures."),
+    ] = False,
 ) -> None:
     """Build the reference pair `tiny` (about an hour on two CPU cores)."""
     # Torch is heavy: only this command needs it, not the help text.
@@ -32,7 +40,7 @@ def tiny(
     from driftline_lab.recipes.tiny.build import build_tiny
 
     with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
-        build_tiny(out, stages)
+        build_tiny(out, stages, broad=broad)
 
 
 @app.command("smol")

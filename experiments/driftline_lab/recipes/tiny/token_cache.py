@@ -1,12 +1,13 @@
 """Tokens of every picture in every domain, computed once and kept as fp16 files.
 
 One file per (domain, seed), mirrored pictures apart: `<domain>-<seed>.safetensors` with `ids` (N,)
-int64 and `tokens` (N, V, D) fp16. Training reads these and never runs the tower.
+int64 and `tokens` (N, V, D) fp16, 16 KB a picture; `augmented` stands for a domain. Training reads
+these and never runs the tower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from safetensors.numpy import load_file, save_file
 from transformers import SiglipVisionModel
 
 from driftline_lab.data.domains import DOMAINS
+from driftline_lab.data.easyvqa import read_picture
 from driftline_lab.drift.base import Picture
+from driftline_lab.recipes.tiny.augmentation.mixture import augmented
 from driftline_lab.recipes.tiny.tower import encode, normalize_pixels
 
 
@@ -43,16 +46,38 @@ def cache_tokens(
     mirrored: bool = False,
 ) -> NDArray[np.float16]:
     """(N, V, D) tokens of `image_ids` in `domain`, from the folder or made and written there."""
+
+    def draw(image_id: int) -> Picture:
+        picture = DOMAINS[domain].picture(image_id, seed=seed)
+        return picture[:, ::-1] if mirrored else picture
+
     path = folder / f"{domain}-{seed}{'-mirrored' if mirrored else ''}.safetensors"
+    return _cached(path, tower, image_ids, draw)
+
+
+def cache_augmented(
+    folder: Path, tower: SiglipVisionModel, image_ids: Iterable[int], *, seed: int
+) -> NDArray[np.float16]:
+    """(N, V, D) tokens of `image_ids`, each augmented once; from the folder or written there."""
+
+    def draw(image_id: int) -> Picture:
+        return augmented(read_picture(image_id), seed=seed, image_id=image_id)
+
+    return _cached(folder / f"augmented-{seed}.safetensors", tower, image_ids, draw)
+
+
+def _cached(
+    path: Path,
+    tower: SiglipVisionModel,
+    image_ids: Iterable[int],
+    draw: Callable[[int], Picture],
+) -> NDArray[np.float16]:
     ids = np.asarray(list(image_ids), dtype=np.int64)
     if path.exists():
         stored = load_file(path)
         if np.array_equal(stored["ids"], ids):
             return stored["tokens"]
-    pictures = (DOMAINS[domain].picture(int(i), seed=seed) for i in ids)
-    if mirrored:
-        pictures = (picture[:, ::-1] for picture in pictures)
-    tokens = encode_pictures(tower, pictures)
-    folder.mkdir(parents=True, exist_ok=True)
+    tokens = encode_pictures(tower, (draw(int(i)) for i in ids))
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"ids": ids, "tokens": tokens}, path)
     return tokens

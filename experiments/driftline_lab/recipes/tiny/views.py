@@ -14,7 +14,7 @@ from driftline_lab.data.easyvqa import Facts, Part, facts_of, image_ids
 from driftline_lab.drift.reworded import COLOURS, SHAPES
 from driftline_lab.recipes.packing import Segment
 from driftline_lab.recipes.tiny.questions import Encoder, worded
-from driftline_lab.recipes.tiny.token_cache import cache_tokens
+from driftline_lab.recipes.tiny.token_cache import cache_augmented, cache_tokens
 from driftline_lab.recipes.tiny.tower import UNKNOWN
 from driftline_lab.recipes.tiny.training import View
 
@@ -45,6 +45,16 @@ class Gallery:
     ) -> list[View]:
         """One view per train picture in `domain`, with every question its facts answer."""
         tokens = self._tokens(domain, Part.TRAIN, drift_seed=drift_seed, mirrored=mirrored)
+        return self._asked(tokens, domain)
+
+    def augmented_views(self, draw: int) -> list[View]:
+        """One view per train picture, augmented; another `draw` draws all changes anew."""
+        folder = self.folder / Part.TRAIN
+        tokens = cache_augmented(folder, self.tower, image_ids(Part.TRAIN), seed=draw)
+        return self._asked(tokens, SOURCE)
+
+    def _asked(self, tokens: Tokens, domain: str) -> list[View]:
+        """Views of the train pictures with every question that their facts answer."""
         segments: dict[Facts, tuple[Segment, ...]] = {}
         views = []
         for row, image_id in enumerate(image_ids(Part.TRAIN)):
