@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftline_lab.docs_tables import (
+    boards,
     compression,
     corruptions,
     devices,
@@ -26,6 +27,8 @@ TABLES: dict[str, Renderer] = {
     "corruptions": corruptions.corruptions,
     "corruptions-known": corruptions.known,
     "corruptions-summary": corruptions.summary,
+    "boards-tokens": boards.tokens,
+    "boards-rounds": boards.rounds,
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
     "trace-columns": traces.columns,
