@@ -92,9 +92,13 @@ class Call:
         self._put(spoken)
 
     def _put(self, what: str | Spoken | ApiError) -> None:
-        self._later(partial(self._replies.put_nowait, what))
+        self._later(partial(self._give, what))
+
+    def _give(self, what: str | Spoken | ApiError) -> None:
+        self._replies.put_nowait(what)
         if not isinstance(what, str):
-            self._later(self._on_end)
+            # In one step: whoever has the last word asks again at once and must find room.
+            self._on_end()
 
     def _later(self, call: Callable[[], None]) -> None:
         try:
