@@ -264,6 +264,10 @@ class Link:
 
     def _note(self, who: str, error: DriftlineError) -> None:
         """Remember and log a failure; where the cloud does not know this device, enrol anew."""
+        if error.reason is Reason.UNKNOWN_DEVICE and not self._enrolled.is_set():
+            # Said to a call that was quicker than the enrolment which is under way: no failure.
+            _log.debug("link.not_enrolled_yet", who=who)
+            return
         self._counters.note(error)
         if who in ("control", "uplink"):
             self._failing.add(who)

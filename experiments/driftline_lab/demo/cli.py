@@ -35,8 +35,12 @@ _EXAMPLES = """
 
     driftline demo --pair smol --set-cloud distil.max_steps=60
 
+    driftline demo --pair boards --segments source,ada
+
+    driftline demo --segments source,corrupt-fog-5 --questions 600 --tests 100
+
 Every drift is synthetic, made from the easy-vqa data set or from drawings by
-others (OpenMoji, pychess).
+others (OpenMoji and three more sets of emoji, pychess).
 Exit codes: 0 well, 1 failed, 2 usage.
 """
 
@@ -56,11 +60,16 @@ def demo(
         str | None,
         typer.Option(
             help="Domains of the stream in turn; by default source,night,sketch of easyvqa, "
-            "source,lineart of openmoji, source,atopdown,tomato of boards."
+            "source,lineart of openmoji, all six of emoji, source,atopdown,tomato of boards. A "
+            "name that is not known is answered with the list."
         ),
     ] = None,
     questions: Annotated[
-        int | None, typer.Option(help="Questions of a drifted segment; by default the pair's.")
+        int | None,
+        typer.Option(
+            help="Questions of a drifted segment, half as many of the source; by default the "
+            "pair's."
+        ),
     ] = None,
     tests: Annotated[
         int | None, typer.Option(help="Held-out questions of each domain; by default the pair's.")

@@ -17,7 +17,13 @@ TABLES_EXAMPLES = """
 
     driftline lab tables --quick
 
+    driftline lab tables --quick --only token-share --out ./quick
+
     driftline lab tables --only accuracy --only pareto --seeds 0,1,2 --out ./tables
+
+Tables: accuracy, captions, ablation, token-share, links, gate-scores, pareto, forgetting,
+round-cost. Each is a folder of --out: table.md, plot.png, result.json, config.json. Exit codes: 0
+well, 1 failed, 2 a flag or setting is wrong.
 """
 
 
@@ -25,9 +31,14 @@ def tables(
     out: Annotated[Path, typer.Option(help="Folder of a folder a table, and of kept runs.")] = Path(
         "tables"
     ),
-    only: Annotated[list[str] | None, typer.Option(help="This table; repeat for more.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="This table (see below); repeat for more.")
+    ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small runs, minutes in all: to try a change.")
+        bool,
+        typer.Option(
+            "--quick", help="Small runs that show that a table works; their numbers say nothing."
+        ),
     ] = False,
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
     seeds: Annotated[

@@ -38,7 +38,10 @@ def make(
     rate: Annotated[float, typer.Option(help="Questions a second, in the trace.")] = 2.0,
     policy: Annotated[
         Path | None,
-        typer.Option(help="TOML of a sampling policy: which answers are recorded as samples, too."),
+        typer.Option(
+            help="TOML of a sampling policy: which answers are recorded as samples, too; without "
+            "it none is, and a replay needs a policy of its own."
+        ),
     ] = None,
     all_tokens: Annotated[
         str, typer.Option(help="How all tokens are kept.", metavar="fp16|int8|none")

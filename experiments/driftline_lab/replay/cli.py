@@ -36,7 +36,7 @@ def replay(
         Path | None,
         typer.Option(
             help="TOML file of a sampling policy: samples and tokens are chosen anew under it. "
-            "Needs a trace with all tokens."
+            "Needs a trace with all tokens. An empty file: the defaults."
         ),
     ] = None,
     link: Annotated[
@@ -74,7 +74,10 @@ def replay(
     ] = None,
     set_times: Annotated[
         list[str] | None,
-        typer.Option(help="How long work takes in virtual seconds: label_s=0.01; may repeat."),
+        typer.Option(
+            help="How long work takes in virtual seconds: label_s=0.01; may repeat. Keys: label_s, "
+            "step_s, gate_s, compress_s, release_s, probe_s."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -170,6 +173,11 @@ def _show(result: ReplayResult, out: Path | None) -> None:
                 escape(each.reason),
             )
         console.print(table)
+    if up.seen and not up.sent:
+        console.print(
+            "[yellow]no sample went up: the trace holds none, or the policy chose none; with all "
+            "tokens in the trace --policy FILE chooses anew[/]"
+        )
     if not numbers["settled"]:
         console.print("[yellow]what was under way at the end did not come to rest[/]")
     if out is not None:

@@ -19,7 +19,8 @@ Answers = Literal["recorded", "recompute"]
 class ComputeTimes(Section):
     """How long the cloud works, in virtual seconds; the wall clock has no say in a replay.
 
-    The defaults are of the pair `tiny` on two cores, rounded.
+    The defaults are guesses in the order of the pair `tiny` on two cores; none was fitted to a
+    measurement.
     """
 
     label_s: float = setting(0.005, "the teacher, for each sample of a round", ge=0)

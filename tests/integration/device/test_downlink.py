@@ -277,6 +277,19 @@ def test_a_cloud_that_forgot_us_gets_an_enrolment_and_then_answers(
     assert link.check(adapter_version=0, failed_versions=()) is None
 
 
+def test_a_call_quicker_than_the_enrolment_is_no_failure_of_the_link(
+    cloud: FakeCloud, make_link: Callable[[], Link]
+) -> None:
+    del cloud.devices["device-1"]
+    cloud.enrol_errors.extend([Reason.STORE_BUSY] * 1_000)
+    link = make_link()
+    until(lambda: link.stats().last_error.startswith("store_busy"))
+    with pytest.raises(LinkError) as caught:
+        link.report(report(1))
+    assert caught.value.reason is Reason.UNKNOWN_DEVICE
+    assert link.stats().last_error.startswith("store_busy")
+
+
 def test_offline_calls_end_with_a_clear_error(
     cloud: FakeCloud, make_link: Callable[[], Link]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_lab.cli import app
+from driftline_lab.experiments.tables.listed import TABLES
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ def test_a_wrong_word_ends_with_two(tmp_path: Path, words: list[str], said: str)
     )
     assert found.exit_code == 2
     assert said in " ".join(found.output.split())
+
+
+def test_help_names_every_table() -> None:
+    said = " ".join(CliRunner().invoke(app, ["tables", "--help"]).output.split())
+    assert all(f"{name}," in said or f"{name}." in said for name in TABLES)
 
 
 def test_json_says_what_was_made_and_then_what_was_there(tmp_path: Path) -> None:
