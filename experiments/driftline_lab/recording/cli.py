@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+MOST = 1_000_000
+SLOWEST_RATE, FASTEST_RATE = 0.001, 1e6
+
 EXAMPLES = """
 **Examples**
 
@@ -22,7 +25,7 @@ may choose samples, tokens and answers anew.
 
 
 def make(
-    folder: Annotated[Path, typer.Argument(help="Folder of the trace to write.")],
+    folder: Annotated[Path, typer.Argument(help="New folder of the trace to write.")],
     world: Annotated[
         str | None, typer.Option(help="Data set of the stream; by default the pair's.")
     ] = None,
@@ -30,11 +33,13 @@ def make(
     segments: Annotated[
         str | None, typer.Option(help="Domains of the stream in turn; by default the demo's.")
     ] = None,
-    questions: Annotated[int, typer.Option(help="Questions in each segment.", min=1)] = 600,
+    questions: Annotated[
+        int, typer.Option(help="Questions in each segment.", min=1, max=MOST)
+    ] = 600,
     passes: Annotated[
-        int, typer.Option(help="Streams in a row, each of the next seed.", min=1)
+        int, typer.Option(help="Streams in a row, each of the next seed.", min=1, max=MOST)
     ] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of stream, drifts and sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of stream, drifts and sampling.", min=0)] = 0,
     rate: Annotated[float, typer.Option(help="Questions a second, in the trace.")] = 2.0,
     policy: Annotated[
         Path | None,
@@ -56,6 +61,7 @@ def make(
     from driftline_lab.recording.record import RecordingPlan, record
     from driftline_lab.recording.world import Stream, num_questions, world_questions
     from driftline_lab.replay.options import policy_from
+    from driftline_lab.trace.rewriting import new_folder
     from driftline_shared.errors import ConfigError
     from driftline_shared.pair.pair import load_pair
     from driftline_shared.program.logs import setup_logs
@@ -63,8 +69,12 @@ def make(
     setup_logs(level="warning")
     if all_tokens not in ("fp16", "int8", "none"):
         raise ConfigError(f"--all-tokens {all_tokens!r}: it is fp16, int8 or none")
-    if rate <= 0:
-        raise ConfigError(f"--rate {rate}: it is a number of questions a second above 0")
+    if not SLOWEST_RATE <= rate <= FASTEST_RATE:
+        raise ConfigError(
+            f"--rate {rate}: it is a number of questions a second in "
+            f"{SLOWEST_RATE}..{FASTEST_RATE:.0f}"
+        )
+    new_folder(folder)
     loaded = load_pair(pair)
     chosen = world_named(world, pair=loaded.name)
     stream = Stream(

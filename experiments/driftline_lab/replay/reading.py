@@ -12,6 +12,8 @@ from driftline_shared.trace.tokens import all_tokens, coded_tokens
 from driftline_shared.wire import EncodedSample
 
 ID_BYTES = 16
+MOST_GAP_S = 30 * 86_400.0
+"""A clock that was set (from 1970, say) while a device recorded leaves a gap of years."""
 
 
 def read_records(
@@ -20,7 +22,8 @@ def read_records(
     """The answers of a device's trace, the samples of a cloud's, in order; the rest is passed over.
 
     Times count from the first one; a clock that was set back while it was recorded stands still
-    here. `with_tokens`: read all tokens, too. Raises DataError for a row that cannot be replayed.
+    here. `with_tokens`: read all tokens, too. Raises DataError for a row that cannot be replayed
+    and a gap of more than `MOST_GAP_S`.
     """
     start_s: float | None = None
     at_s = 0.0
@@ -29,7 +32,14 @@ def read_records(
             continue
         if start_s is None:
             start_s = event.wall_unix_s
-        at_s = max(at_s, event.wall_unix_s - start_s)
+        next_s = max(at_s, event.wall_unix_s - start_s)
+        if next_s - at_s > MOST_GAP_S:
+            raise DataError(
+                f"event {event.sequence} is {(next_s - at_s) / 86_400:.3g} days after the one "
+                "before it, as if a clock had been set; a replay bridges up to 30: cut the trace "
+                "in two there (`driftline lab trace cut --since` or `--until`)"
+            )
+        at_s = next_s
         yield _record(event, at_s, space, with_tokens=with_tokens)
 
 

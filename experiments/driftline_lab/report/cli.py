@@ -34,9 +34,12 @@ def report(
     """Write a run as one HTML page: timeline, domains, rounds, pictures, settings."""
     from driftline_lab.report.browser import Browser
     from driftline_lab.report.page import write_page
+    from driftline_shared.errors import ConfigError
     from driftline_shared.host.durable import write_atomic
 
     page = out or run / "report.html"
+    if screenshot is not None and screenshot.is_dir():
+        raise ConfigError(f"--screenshot {screenshot} is a folder: name a file")
     write_page(run, page)
     typer.echo(f"wrote {page}")
     if screenshot is not None:

@@ -17,6 +17,7 @@ from driftline_lab.report.series import Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
 from driftline_lab.runs.folder import Run, read_run
 from driftline_lab.runs.run import Metrics
+from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import write_atomic
 
 WIDE, NARROW = 1054.0, 332.0
@@ -29,8 +30,19 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write_page(run: Path, page: Path) -> None:
-    """Write the page of the run folder `run` into the file `page`; DataError for a wrong run."""
-    write_atomic(page, report_page(read_run(run)).encode())
+    """Write the page of the run folder `run` into the file `page`.
+
+    DataError for a wrong run, ConfigError for a `page` that cannot be written.
+    """
+    if page.is_dir():
+        raise ConfigError(f"page {page} is a folder: name a file, for example {page / 'page.html'}")
+    text = report_page(read_run(run))
+    try:
+        write_atomic(page, text.encode())
+    except OSError as error:
+        raise ConfigError(
+            f"page {page} cannot be written: {error.strerror}; name another file with --out"
+        ) from error
 
 
 def report_page(run: Run) -> str:

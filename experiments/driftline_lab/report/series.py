@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftline_lab.runs.run import RunUpdate, TimelineRow
 
 MOST_POINTS = 240
+MOST_BANDS = 500
 SMALLEST_WINDOW, LARGEST_WINDOW = 10, 150
 
 
@@ -29,7 +30,9 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
-    """Answers `first` to `last` were of one domain."""
+    """Answers `first` to `last` were of one domain; of "…": of whatever came after
+    `MOST_BANDS` changes, of which no chart shows more.
+    """
 
     domain: str
     first: int
@@ -74,8 +77,10 @@ def read_series(
         uncertainty.add(row.uncertainty)
         bytes_up += row.bytes
         domain = row.domain or row.segment
-        if bands and bands[-1].domain == domain:
-            bands[-1] = Band(domain=domain, first=bands[-1].first, last=row.n)
+        if bands and (bands[-1].domain == domain or len(bands) > MOST_BANDS):
+            bands[-1] = replace(bands[-1], last=row.n)
+        elif len(bands) == MOST_BANDS:
+            bands.append(Band(domain="…", first=row.n, last=row.n))
         else:
             bands.append(Band(domain=domain, first=row.n, last=row.n))
         # A mean of the first few answers is noise: the curve begins later.

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from driftline_lab.runs.canonical import from_bytes, to_bytes
 from driftline_lab.runs.run import SCHEMA, Metrics, Picture, RunInfo, TimelineRow, Timings
-from driftline_shared.errors import DataError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.durable import make_folder, sync_folder, write_atomic
 
 INFO, METRICS, TIMINGS, TIMELINE = "run.json", "metrics.json", "timings.json", "timeline.jsonl"
@@ -31,8 +31,12 @@ MAX_DOCUMENT_BYTES = 16 << 20
 MAX_LINE_BYTES = 64 << 10
 MAX_PICTURE_BYTES = 4 << 20
 MAX_PICTURES = 256
+MAX_CELLS = 1 << 14
+"""Most places of a picture's grid: the largest of our pairs have hundreds."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+_PICTURE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 T = TypeVar("T")
 
@@ -55,8 +59,34 @@ class Run:
             yield row
 
     def picture_bytes(self, picture: Picture) -> bytes:
-        """The bytes of a picture's file, at most `MAX_PICTURE_BYTES`."""
-        return _read(self.folder / PICTURES / picture.file, MAX_PICTURE_BYTES)
+        """The bytes of a picture's file, at most `MAX_PICTURE_BYTES`.
+
+        DataError for what is no PNG or JPEG and for a link: a page that is passed on would hold
+        the file it leads to.
+        """
+        path = self.folder / PICTURES / picture.file
+        if path.is_symlink():
+            raise DataError(f"{path} is a link: put the picture itself there")
+        data = _read(path, MAX_PICTURE_BYTES)
+        if not data.startswith(_PICTURE_STARTS):
+            raise DataError(f"{path} is neither a PNG nor a JPEG")
+        return data
+
+
+def need_run_folder(folder: Path) -> None:
+    """Make `folder` if need be: who works long for a run asks first whether it can be kept.
+
+    ConfigError if it cannot be written to.
+    """
+    probe = folder / f".{INFO}.new"
+    try:
+        make_folder(folder)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"run folder {folder} cannot be written: {error.strerror}; name another with --out"
+        ) from error
 
 
 def write_run(
@@ -70,15 +100,21 @@ def write_run(
     """Write a run into `folder`, in place of one that is there; other files in it stay.
 
     `timeline` is read once, row by row. `pictures`: each with the bytes of its PNG or JPEG file.
-    Raises DataError for a value that the reader would refuse, before the run counts as one.
+    Raises DataError for a value that the reader would refuse, before the run counts as one, and
+    ConfigError for a folder that cannot be written.
     """
-    make_folder(folder)
-    (folder / INFO).unlink(missing_ok=True)
-    for name, value in ((METRICS, metrics), (TIMINGS, timings)):
-        write_atomic(folder / name, to_bytes(value))
-    _write_timeline(folder / TIMELINE, timeline)
-    _write_pictures(folder / PICTURES, pictures or {})
-    write_atomic(folder / INFO, to_bytes(info))
+    need_run_folder(folder)
+    try:
+        (folder / INFO).unlink(missing_ok=True)
+        for name, value in ((METRICS, metrics), (TIMINGS, timings)):
+            write_atomic(folder / name, to_bytes(value))
+        _write_timeline(folder / TIMELINE, timeline)
+        _write_pictures(folder / PICTURES, pictures or {})
+        write_atomic(folder / INFO, to_bytes(info))
+    except OSError as error:
+        raise ConfigError(
+            f"run folder {folder} cannot be written: {error.strerror}; it holds no whole run now"
+        ) from error
 
 
 def read_run(folder: Path) -> Run:
@@ -125,6 +161,8 @@ def _write_pictures(folder: Path, pictures: Mapping[Picture, bytes]) -> None:
     for picture, data in pictures.items():
         if len(data) > MAX_PICTURE_BYTES:
             raise DataError(f"picture {picture.file} has more than {MAX_PICTURE_BYTES} bytes")
+        if not data.startswith(_PICTURE_STARTS):
+            raise DataError(f"picture {picture.file} is neither a PNG nor a JPEG")
         write_atomic(folder / picture.file, data, durable=False)
     write_atomic(index, b"".join(to_bytes(each, indent=None) for each in pictures))
 
@@ -138,6 +176,8 @@ def _check_pictures(index: Path, pictures: tuple[Picture, ...]) -> None:
             raise DataError(f"{place}: file: {each.file!r} is no plain file name")
         if each.rows < 1 or each.cols < 1:
             raise DataError(f"{place}: rows, cols: the grid is empty")
+        if each.rows * each.cols > MAX_CELLS:
+            raise DataError(f"{place}: rows, cols: the grid has more than {MAX_CELLS} places")
         if any(not 0 <= place_ < each.rows * each.cols for place_ in each.kept):
             raise DataError(f"{place}: kept: a position outside {each.rows} x {each.cols}")
 

@@ -74,7 +74,7 @@ def cut(
 
     Example: driftline lab trace cut trace/ night/ --segment night --rows :5000
     """
-    from driftline_lab.trace.cutting import Cut, parse_rows, parse_time
+    from driftline_lab.trace.cutting import Cut, parse_kinds, parse_rows, parse_time
     from driftline_lab.trace.rewriting import without_tokens, write_events
     from driftline_shared.trace.reader import open_trace
 
@@ -85,7 +85,7 @@ def cut(
         until=None if until is None else parse_time(until),
         segments=frozenset(segment or ()),
         devices=frozenset(device or ()),
-        kinds=frozenset(kind or ()),
+        kinds=parse_kinds(kind or ()),
     )
     events = chosen.of(source.events())
     if not all_tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from driftline_lab.trace.rewriting import write_events
 from driftline_shared.errors import ConfigError, DataError
-from driftline_shared.trace.event import TraceEvent
+from driftline_shared.trace.event import EventKind, TraceEvent
 from driftline_shared.trace.manifest import Manifest, Subject
 from driftline_shared.trace.reader import Trace, open_trace
 
@@ -55,12 +56,24 @@ def parse_rows(text: str) -> tuple[int, int | None]:
     return int(first or 0), int(end) if end.strip() else None
 
 
+def parse_kinds(texts: Sequence[str]) -> frozenset[str]:
+    """Kinds of events; ConfigError for one there is not."""
+    known = [str(kind) for kind in EventKind]
+    for text in texts:
+        if text not in known:
+            raise ConfigError(f"--kind {text!r}; known kinds are {', '.join(known)}")
+    return frozenset(texts)
+
+
 def parse_time(text: str) -> float:
     """Seconds since 1970 of a number or an ISO 8601 time (UTC if it names no zone)."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        if math.isfinite(seconds):
+            return seconds
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -73,8 +86,11 @@ def parse_time(text: str) -> float:
 def merge(folders: Sequence[Path], out: Path) -> Manifest:
     """One trace of several, in order of wall time; events are numbered anew.
 
-    DataError if they are of different token spaces, pairs or base models.
+    DataError if they are of different token spaces, pairs or base models, ConfigError if one is
+    named twice: its events would be doubled.
     """
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise ConfigError("merge needs two or more different traces, each named once")
     traces = [open_trace(folder) for folder in folders]
     subject = _common(traces)
     events = heapq.merge(*(trace.events() for trace in traces), key=lambda event: event.wall_unix_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.trace.event import TraceEvent
-from driftline_shared.trace.manifest import Manifest, Subject
+from driftline_shared.trace.manifest import EVENTS, FILE, Manifest, Subject
 from driftline_shared.trace.writer import PartLimits, open_writer
 
 BATCH_ROWS = 256
@@ -45,7 +45,10 @@ def write_events(
 
 
 def new_folder(folder: Path) -> None:
-    """ConfigError if `folder` holds anything: nothing is written over."""
+    """ConfigError if `folder` holds anything or lies in a trace: nothing is written over."""
+    for parent in folder.absolute().parents:
+        if (parent / FILE).is_file() and (parent / EVENTS).is_dir():
+            raise ConfigError(f"{folder} lies in the trace {parent}: give a folder outside of it")
     try:
         taken = folder.exists() and any(folder.iterdir())
     except NotADirectoryError:

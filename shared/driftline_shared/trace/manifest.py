@@ -141,6 +141,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in `folder`; None if there is none. DataError if it is not what was written."""
+    if (folder / FILE).exists() and not (folder / FILE).is_file():
+        raise DataError(f"{folder / FILE} is no file: a trace's manifest is one")
     try:
         found = read_json(folder / FILE)
     except (OSError, ValueError) as error:
@@ -148,7 +150,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     if found is None:
         return None
     schema = found.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
+    if type(schema) is not int or schema < 1:
+        raise DataError(f"{folder / FILE}: schema is {schema!r}, not a whole number from 1 on")
+    if schema > SCHEMA:
         raise DataError(
             f"{folder / FILE} has schema {schema}, this driftline reads up to {SCHEMA}: update it"
         )

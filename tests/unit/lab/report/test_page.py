@@ -14,7 +14,7 @@ from driftline_lab.report.markup import VOID
 from driftline_lab.report.page import headline, in_order, report_page
 from driftline_lab.runs.folder import Run, read_run, write_run
 from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, RunUpdate, TimelineRow, Timings
-from driftline_shared.errors import MissingPackageError
+from driftline_shared.errors import ConfigError, MissingPackageError
 from tests.fakes.runs import HOSTILE, write_fake_run
 
 
@@ -114,6 +114,18 @@ def test_the_headline_names_drifted_domains_in_the_streams_order() -> None:
 
 def test_a_run_without_drift_is_told_by_its_rounds(run: Run) -> None:
     assert headline(replace(run.metrics, accuracy={})) == "4 rounds, 2 updates"
+
+
+@pytest.mark.parametrize("flag", ["--out", "--screenshot"])
+def test_a_folder_is_no_page(run: Run, tmp_path: Path, flag: str) -> None:
+    done = CliRunner().invoke(app, ["report", str(run.folder), flag, str(tmp_path)])
+    assert isinstance(done.exception, ConfigError) and "is a folder" in str(done.exception)
+
+
+def test_a_page_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["report", str(run.folder), "--out", str(tmp_path / "file/x")])
+    assert isinstance(done.exception, ConfigError) and "cannot be written" in str(done.exception)
 
 
 def test_the_command_writes_the_page(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import percent, plain, size, ticks
-from driftline_lab.report.series import MOST_POINTS, read_series
+from driftline_lab.report.series import MOST_BANDS, MOST_POINTS, read_series
 from driftline_lab.runs.run import RunUpdate, TimelineRow
 
 
@@ -24,6 +24,14 @@ def rows(count: int, right: int) -> list[TimelineRow]:
         )
         for n in range(1, count + 1)
     ]
+
+
+def test_bands_are_few_however_often_the_domain_changes() -> None:
+    count = 3 * MOST_BANDS
+    found = read_series((TimelineRow(n=n, domain=str(n % 7)) for n in range(1, count + 1)), count)
+    assert len(found.bands) == MOST_BANDS + 1
+    last = found.bands[-1]
+    assert (last.domain, last.first, last.last) == ("…", MOST_BANDS + 1, count)
 
 
 def test_means_are_of_the_last_answers_and_sums_of_all() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_lab.runs.canonical import from_bytes, to_bytes
-from driftline_lab.runs.folder import Run, read_run, write_run
+from driftline_lab.runs.folder import Run, need_run_folder, read_run, write_run
 from driftline_lab.runs.run import (
     SCHEMA,
     DomainAccuracy,
@@ -27,8 +27,9 @@ from driftline_lab.runs.run import (
     Timings,
     UplinkTotals,
 )
-from driftline_shared.errors import DataError
+from driftline_shared.errors import ConfigError, DataError
 
+PNG = b"\x89PNG\r\n\x1a\n"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 SHARES = st.floats(0.0, 1.0)
@@ -104,7 +105,7 @@ def test_written_read_and_written_is_the_same(
     with tempfile.TemporaryDirectory() as name:
         first, second = Path(name) / "first", Path(name) / "second"
         timings = Timings(seconds=seconds)
-        write_run(first, info(settings=tree), metrics, timings, numbered, {picture: b"png"})
+        write_run(first, info(settings=tree), metrics, timings, numbered, {picture: PNG})
         run = read_run(first)
         assert (run.metrics, run.info.settings, run.timings) == (metrics, tree, timings)
         assert list(run.timeline()) == numbered
@@ -125,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
         Metrics(accuracy={"night": DomainAccuracy(before=0.5, after=0.7, teacher=0.9)}),
         Timings(),
         [TimelineRow(n=1, uncertainty=0.25), TimelineRow(n=2)],
-        {Picture(file="a.png", question="q", answer="a", rows=2, cols=2, kept=(3,)): b"png"},
+        {Picture(file="a.png", question="q", answer="a", rows=2, cols=2, kept=(3,)): PNG},
     )
     return tmp_path
 
@@ -193,7 +194,13 @@ def test_a_wrong_line_of_the_timeline_is_named(folder: Path, text: str, named: s
 
 @pytest.mark.parametrize(
     ("name", "value", "named"),
-    [("kept", [4], "kept"), ("file", "../x", "file"), ("rows", 0, "rows"), ("file", "", "file")],
+    [
+        ("rows", 2**40, "rows, cols: the grid has more"),
+        ("kept", [4], "kept"),
+        ("file", "../x", "file"),
+        ("rows", 0, "rows"),
+        ("file", "", "file"),
+    ],
 )
 def test_a_wrong_picture_is_named(folder: Path, name: str, value: Any, named: str) -> None:
     change(folder / "pictures" / "pictures.jsonl", lambda found: found.update({name: value}))
@@ -201,6 +208,28 @@ def test_a_wrong_picture_is_named(folder: Path, name: str, value: Any, named: st
     index.write_text(index.read_text() + "\n")
     with pytest.raises(DataError, match=f"line 1: {named}"):
         read_run(folder)
+
+
+def test_a_picture_is_neither_a_link_nor_another_kind_of_file(folder: Path) -> None:
+    run, file = read_run(folder), folder / "pictures" / "a.png"
+    file.write_bytes(b"root:x:0:0")
+    with pytest.raises(DataError, match=r"a\.png is neither a PNG nor a JPEG"):
+        run.picture_bytes(run.pictures[0])
+    file.rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+    with pytest.raises(DataError, match=r"a\.png is a link"):
+        run.picture_bytes(run.pictures[0])
+
+
+def test_where_no_folder_can_be_is_said_before_and_while_writing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match=r"cannot be written: .*; name another with --out"):
+            need_run_folder(place)
+    (tmp_path / "run" / "metrics.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="it holds no whole run now"):
+        write_run(tmp_path / "run", info(), Metrics(), Timings(), [])
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.json", "timings.json"])

@@ -208,6 +208,11 @@ def test_recover_makes_the_journal_a_part(trace: Path) -> None:
         (["cut", "TRACE", "TRACE"], ConfigError, "is there already"),
         (["cut", "TRACE", "OUT", "--rows", "5"], ConfigError, "FIRST:END"),
         (["cut", "TRACE", "OUT", "--since", "noon"], ConfigError, "is no time"),
+        (["cut", "TRACE", "OUT", "--since", "nan"], ConfigError, "is no time"),
+        (["cut", "TRACE", "OUT", "--kind", "answers"], ConfigError, "known kinds are answer"),
+        (["cut", "TRACE", "TRACE/events/x"], ConfigError, "lies in the trace"),
+        (["merge", "TRACE", "--out", "OUT"], ConfigError, "two or more"),
+        (["merge", "TRACE", "TRACE/../trace", "--out", "OUT"], ConfigError, "each named once"),
         (["anonymize", "TRACE", "OUT", "--texts", "blur"], ConfigError, "hash, drop, keep"),
         (["export", "TRACE", "OUT", "--to", "csv"], ConfigError, "known are huggingface"),
         (["export", "TRACE", "TRACE", "--to", "mcap"], ConfigError, "is there already"),
@@ -217,9 +222,9 @@ def test_recover_makes_the_journal_a_part(trace: Path) -> None:
 def test_what_is_wrong_is_said(
     trace: Path, tmp_path: Path, arguments: list[str], kind: type[DriftlineError], word: str
 ) -> None:
-    places = {"TRACE": str(trace), "OUT": str(tmp_path / "out")}
+    out = str(tmp_path / "out")
     with pytest.raises(kind, match=word):
-        run(*(places.get(one, one) for one in arguments))
+        run(*(one.replace("TRACE", str(trace)).replace("OUT", out) for one in arguments))
 
 
 def test_times_without_a_zone_are_utc() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,11 +109,19 @@ def test_a_folder_without_a_manifest_is_no_trace(tmp_path: Path) -> None:
             attempt(tmp_path)
 
 
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE)
+    with pytest.raises(DataError, match="is no file"):
+        open_trace(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [
         ('"rows": 10', '"rows": 9', "was changed"),
         ('"schema": 1', '"schema": 2', "update it"),
+        ('"schema": 1', '"schema": "1"', "schema is '1', not a whole number"),
+        ('"schema": 1', '"schema": -1', "schema is -1, not a whole number"),
         ("{", "", "cannot be read"),
     ],
 )
