@@ -59,11 +59,13 @@ def tables(
     from driftline_lab.experiments.tables.listed import TABLES, table_named
     from driftline_lab.experiments.tables.scale import full_scale, quick_scale
     from driftline_lab.replay.cache.store import ResultStore
+    from driftline_lab.runs.folder import need_run_folder
 
     try:
         chosen = [table_named(name) for name in only or TABLES]
         make = quick_scale if quick else full_scale
         scale = make(pair, numbers) if (numbers := _seeds(seeds)) else make(pair)
+        need_run_folder(out)
         folder = cache or platformdirs.user_cache_path("driftline", appauthor=False) / "lab"
         store = ResultStore(folder)
         lab = Lab(out, store, report=lambda text: typer.echo(f"  {text}", err=True))
@@ -88,6 +90,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         found = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ConfigError(f"--seeds: {text!r} is not a list of whole numbers like 0,1,2") from error
+    if text and not found:
+        raise ConfigError(f"--seeds: {text!r} names no seed; give whole numbers like 0,1,2")
     if any(seed < 0 for seed in found):
         raise ConfigError("--seeds: a seed is 0 or more")
     return found

@@ -85,7 +85,7 @@ def need_run_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(
-            f"run folder {folder} cannot be written: {error.strerror}; name another with --out"
+            f"folder {folder} cannot be written: {error.strerror}; name another with --out"
         ) from error
 
 

@@ -18,6 +18,8 @@ from driftline_lab.experiments.tables.listed import TABLES
         (["--only", "speed"], "there are accuracy"),
         (["--seeds", "0,x"], "0,1,2"),
         (["--seeds", "-1"], "0 or more"),
+        (["--seeds", ","], "names no seed"),
+        (["--out", __file__], "cannot be written"),
     ],
 )
 def test_a_wrong_word_ends_with_two(tmp_path: Path, words: list[str], said: str) -> None:
