@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -17,6 +18,14 @@ GROUP = "driftline.commands"
 
 EXTRAS = {"cloud": "cloud", "demo": "lab", "device": "device", "lab": "lab", "models": "export"}
 """The extra that holds all that a sub-command may import."""
+
+DISK_ERRORS = {
+    errno.ENOSPC: "make room there, remove what was begun, and run it again",
+    errno.EDQUOT: "make room in your quota, remove what was begun, and run it again",
+    errno.EROFS: "name a folder of a disk that can be written",
+    errno.EACCES: "name a place that you may read and write, or change its owner",
+}
+"""What any command may meet on any disk, and what to do: no fault of the program."""
 
 EXIT_FAILED = 1
 """Something of the outside was wrong: data, link, pair."""
@@ -65,6 +74,12 @@ def main() -> None:
     except DriftlineError as error:
         typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+    except OSError as error:
+        if (fix := DISK_ERRORS.get(error.errno or 0)) is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(f"error: {error.strerror}{where}\n  fix: {fix}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

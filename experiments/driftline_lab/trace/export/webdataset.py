@@ -21,6 +21,8 @@ from driftline_shared.trace.reader import Trace
 
 SHARD_EVENTS = 10_000
 SHARD_BYTES = 256 << 20
+MOST_MTIME = 8**11 - 1
+"""Seconds since 1970: the eleven octal digits of a USTAR header, of the year 2242."""
 
 
 def export(trace: Trace, out: Path, shard_events: int = SHARD_EVENTS) -> int:
@@ -41,7 +43,7 @@ def export(trace: Trace, out: Path, shard_events: int = SHARD_EVENTS) -> int:
             for name, data in _files(event):
                 entry = tarfile.TarInfo(f"{event.sequence:012d}.{name}")
                 entry.size = len(data)
-                entry.mtime = int(max(0.0, event.wall_unix_s))
+                entry.mtime = int(min(max(0.0, event.wall_unix_s), MOST_MTIME))
                 shard.addfile(entry, io.BytesIO(data))
                 size += len(data)
             held += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from importlib import metadata
@@ -37,6 +38,31 @@ def test_an_error_of_ours_is_cause_fix_and_code(
     assert str(error) in told
     assert error.fix in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("place", [None, "/far/file"])
+def test_a_full_disk_is_cause_and_fix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str | None
+) -> None:
+    def fails() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", place)
+
+    monkeypatch.setattr(cli, "build", lambda: fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "No space left on device" in told and (place or "") in told
+    assert "make room" in told and "Traceback" not in told
+
+
+def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(cli, "build", lambda: fails)
+    with pytest.raises(OSError, match="Bad file"):
+        cli.main()
 
 
 def test_a_package_that_this_install_lacks_is_named_with_its_extra(

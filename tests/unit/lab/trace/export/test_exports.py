@@ -88,6 +88,15 @@ def test_webdataset_shards_hold_one_sample_a_key(trace: Trace, tmp_path: Path) -
     assert json.loads(plain["json"])["scores"] == answer_event(3).scores
 
 
+def test_webdataset_takes_a_clock_that_is_far_off(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "far", SUBJECT) as writer:
+        writer.write_next([answer_event(1, wall_unix_s=time) for time in (-5.0, 9e9, 1e300)])
+    assert webdataset.export(open_trace(tmp_path / "far"), tmp_path / "out") == 3
+    with tarfile.open(tmp_path / "out" / "trace-000000.tar") as shard:
+        times = {member.name[:12]: member.mtime for member in shard}
+    assert list(times.values()) == [0, webdataset.MOST_MTIME, webdataset.MOST_MTIME]
+
+
 def test_webdataset_gives_the_same_bytes_twice(trace: Trace, tmp_path: Path) -> None:
     for name in ("one", "two"):
         webdataset.export(trace, tmp_path / name)
