@@ -92,7 +92,7 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
         ],
         ["samples sent of seen", f"{100 * result['uplink_share']['mean']:.1f} %"],
         [
-            "bytes per sample, envelope included",
+            "bytes per sample",
             f"{sample:,.0f} ({100 * of_tokens:.0f} % of all its tokens in fp16; the picture as "
             f"JPEG-90: {jpeg:,.0f})",
         ],
@@ -102,7 +102,7 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
             f"the fp16 adapter, {100 * update / model:.2f} % of the fp16 model",
         ],
         [
-            "seconds of the loop",
+            "seconds of the loop (longer where other work ran beside it)",
             f"{result['seconds']['min']:,.0f} to {result['seconds']['max']:,.0f}",
         ],
     ]
