@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from driftline_shared.errors import ConfigError
+
 AddressFlag = Annotated[
     str | None,
     typer.Option("--address", help="host:port; default: the cloud whose state is --state."),
@@ -22,8 +24,14 @@ TimeoutFlag = Annotated[
 def address_of(address: str | None, state: Path | None) -> str:
     """`address`, else where the cloud of this machine listens: the port it wrote, else what is
     configured.
+
+    Raises ConfigError for what is no address, and for a `state` that was named and on which no
+    cloud runs: an order must not go to another one.
     """
     if address:
+        host, _, number = address.rpartition(":")
+        if not host or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65_536:
+            raise ConfigError(f"--address {address!r} is not host:port, as in 127.0.0.1:7443")
         return address
     from driftline_cloud.config import load_config
     from driftline_cloud.state import read_port
@@ -32,4 +40,9 @@ def address_of(address: str | None, state: Path | None) -> str:
     host, _, port = settings.listen.rpartition(":")
     if host in ("0.0.0.0", "[::]"):
         host = "127.0.0.1"  # a cloud on every address is on this one, too
-    return f"{host}:{read_port(settings.state) or port}"
+    written = read_port(settings.state)
+    if written is None and state is not None:
+        raise ConfigError(
+            f"no cloud runs on {state}: name the folder that it was started with, or --address"
+        )
+    return f"{host}:{written or port}"
