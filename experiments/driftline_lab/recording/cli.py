@@ -61,7 +61,7 @@ def make(
     from driftline_lab.recording.record import RecordingPlan, record
     from driftline_lab.recording.world import Stream, num_questions, world_questions
     from driftline_lab.replay.options import policy_from
-    from driftline_lab.trace.rewriting import new_folder
+    from driftline_lab.trace.whole import new_folder
     from driftline_shared.errors import ConfigError
     from driftline_shared.pair.pair import load_pair
     from driftline_shared.program.logs import setup_logs

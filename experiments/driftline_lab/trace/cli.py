@@ -196,14 +196,14 @@ def export(
     Example: driftline lab trace export trace/ hub/ --to huggingface
     """
     from driftline_lab.trace.export.table import EXPORTERS
-    from driftline_lab.trace.rewriting import new_folder
+    from driftline_lab.trace.whole import whole_folder
     from driftline_shared.errors import ConfigError
     from driftline_shared.trace.reader import open_trace
 
     if to not in EXPORTERS:
         raise ConfigError(f"--to {to!r} is no format; known are {', '.join(EXPORTERS)}")
-    new_folder(out)
-    num_events = EXPORTERS[to](open_trace(trace), out)
+    with whole_folder(out) as draft:
+        num_events = EXPORTERS[to](open_trace(trace), draft)
     show({"folder": str(out), "format": to, "num_events": num_events}, as_json)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from driftline_shared.errors import ConfigError
+from driftline_lab.trace.whole import whole_folder
 from driftline_shared.trace.event import TraceEvent
-from driftline_shared.trace.manifest import EVENTS, FILE, Manifest, Subject
+from driftline_shared.trace.manifest import Manifest, Subject
 from driftline_shared.trace.writer import PartLimits, open_writer
 
 BATCH_ROWS = 256
@@ -27,34 +27,23 @@ def write_events(
     """Write `events` as a new trace in `folder`; its manifest.
 
     Seed, licence and, if none is given, subject are those of `like`; `derived`: what was done.
-    ConfigError if the folder holds anything.
+    It appears whole or not at all. ConfigError if the folder holds anything.
     """
-    new_folder(folder)
-    with open_writer(
-        folder,
-        subject or like.subject,
-        seed=like.seed,
-        licence=like.licence,
-        derived=(*like.derived, derived),
-        limits=PartLimits(seconds=float("inf")),
-    ) as writer:
+    with (
+        whole_folder(folder) as draft,
+        open_writer(
+            draft,
+            subject or like.subject,
+            seed=like.seed,
+            licence=like.licence,
+            derived=(*like.derived, derived),
+            limits=PartLimits(seconds=float("inf")),
+        ) as writer,
+    ):
         for batch in _batches(events):
             write = writer.write_next if renumber else writer.write
             write(batch)
     return writer.manifest
-
-
-def new_folder(folder: Path) -> None:
-    """ConfigError if `folder` holds anything or lies in a trace: nothing is written over."""
-    for parent in folder.absolute().parents:
-        if (parent / FILE).is_file() and (parent / EVENTS).is_dir():
-            raise ConfigError(f"{folder} lies in the trace {parent}: give a folder outside of it")
-    try:
-        taken = folder.exists() and any(folder.iterdir())
-    except NotADirectoryError:
-        taken = True
-    if taken:
-        raise ConfigError(f"{folder} is there already: give a new or an empty folder")
 
 
 def without_tokens(event: TraceEvent, *, all_only: bool) -> TraceEvent:
