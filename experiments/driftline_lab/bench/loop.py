@@ -16,6 +16,7 @@ from typing import Any
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.demo.processes import command
 from driftline_lab.intervals import summary
+from driftline_lab.recovered import row_recovered
 from driftline_shared.errors import DataError, DriftlineError
 
 DEMO_TIMEOUT_S = 2700.0
@@ -45,7 +46,7 @@ def read_documents(files: Sequence[Path]) -> dict[str, Any]:
 def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the documents of several seeds say together."""
     drifted = [name for name in documents[0]["accuracy"] if name != SOURCE]
-    recovered = {name: [_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
+    recovered = {name: [row_recovered(d["accuracy"][name]) for d in documents] for name in drifted}
     means = [
         statistics.fmean(recovered[name][i] for name in drifted) for i in range(len(documents))
     ]
@@ -82,11 +83,6 @@ def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
             raise DriftlineError(f"the demo with seed {seed} ended with {done.returncode}")
         document: dict[str, Any] = json.loads(out.read_text())
     return document
-
-
-def _recovered(row: dict[str, float]) -> float:
-    gap = row["teacher"] - row["before"]
-    return (row["after"] - row["before"]) / gap if gap > 0 else float("nan")
 
 
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:

@@ -6,6 +6,7 @@ experiments/results/loop.json, smol.json    several seeds of `driftline lab benc
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from driftline_lab.demo.options import DemoOptions
 from driftline_lab.demo.paces import pace_of
 from driftline_lab.demo.report import DemoReport
 from driftline_lab.intervals import Summary, summary
+from driftline_lab.recovered import row_recovered
 
 RESULTS = Path(__file__).parents[2] / "results"
 """Only a checkout has it."""
@@ -65,9 +67,8 @@ def _recovered_by_seed(result: dict[str, Any], domain: str) -> dict[int, float]:
     found = {}
     for document in result["documents"]:
         row = document["accuracy"].get(domain)
-        if row is not None and row["teacher"] > row["before"]:
-            gap = row["teacher"] - row["before"]
-            found[int(document["seed"])] = (row["after"] - row["before"]) / gap
+        if row is not None and math.isfinite(share := row_recovered(row)):
+            found[int(document["seed"])] = share
     return found
 
 

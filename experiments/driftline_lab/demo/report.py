@@ -8,6 +8,7 @@ from rich.table import Table
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.openmoji.captions import CaptionScores
+from driftline_lab.recovered import share_recovered
 from driftline_lab.runs.run import RunRound, RunUpdate
 
 
@@ -21,9 +22,8 @@ class Accuracy:
 
     @property
     def recovered(self) -> float | None:
-        """(after - before) / (teacher - before); None where there was no gap."""
-        gap = self.teacher - self.before
-        return (self.after - self.before) / gap if gap > 0 else None
+        """See `share_recovered`; None where there was no gap."""
+        return share_recovered(before=self.before, after=self.after, teacher=self.teacher)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
 from driftline_lab.intervals import summary
+from driftline_lab.recovered import row_recovered
 
 _DOMAINS = {
     "lineart-seen": "line art, seen concepts",
@@ -60,7 +61,9 @@ def _accuracy(result: dict[str, Any], source: str) -> list[list[str]]:
         found = [document["accuracy"][domain] for document in documents]
         cells = [_mean([row[name] for row in found]) for name in ("before", "after", "teacher")]
         name = source if domain == "source" else _DOMAINS.get(domain, domain)
-        shares = ["", "", ""] if domain == "source" else _shares([_recovered(row) for row in found])
+        shares = (
+            ["", "", ""] if domain == "source" else _shares([row_recovered(row) for row in found])
+        )
         rows.append([name, *cells, *shares])
     return rows
 
@@ -109,11 +112,9 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
 
 
 def _recovered_mean(by_domain: dict[str, dict[str, float]]) -> float:
-    return statistics.mean(_recovered(row) for name, row in by_domain.items() if name != "source")
-
-
-def _recovered(row: dict[str, float]) -> float:
-    return (row["after"] - row["before"]) / (row["teacher"] - row["before"])
+    return statistics.mean(
+        row_recovered(row) for name, row in by_domain.items() if name != "source"
+    )
 
 
 def _slashed(shares: list[float]) -> str:

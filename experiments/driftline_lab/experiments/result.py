@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from driftline_lab.recovered import share_recovered
 from driftline_shared.errors import DataError
 
 START, ROUND, SEGMENT = "start", "round", "segment"
@@ -72,11 +73,12 @@ class Result:
         return [row for row in self.rows if row.kind == ROUND]
 
     def recovered(self, domain: str) -> float | None:
-        """(after - before) / (teacher - before); None where the teacher is no better."""
-        before, above = self.first.accuracy[domain], self.teacher[domain]
-        if above <= before:
-            return None
-        return (self.last.accuracy[domain] - before) / (above - before)
+        """See `share_recovered`, from the first row to the last."""
+        return share_recovered(
+            before=self.first.accuracy[domain],
+            after=self.last.accuracy[domain],
+            teacher=self.teacher[domain],
+        )
 
 
 _RESULT = TypeAdapter(Result)

@@ -77,8 +77,7 @@ class Link:
 
     def is_up(self, at_s: float) -> bool:
         """Whether the link carries anything at `at_s`."""
-        outage = self._outage_at(at_s)
-        return outage is None
+        return self._outage_at(at_s) is None
 
     def up_from(self, at_s: float) -> float:
         """The first moment from `at_s` on at which the link is up."""

@@ -8,24 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from driftline_lab.intervals import summary
+
 BINS = 15
 
 
 def spread(values: Sequence[float], *, higher_is_better: bool = True) -> dict[str, float | int]:
-    """Mean, half width of the 95 % interval of the mean (Student's t; 0 of one value), the worst
+    """Mean, half width of the 95 % interval of the mean (`intervals`; 0 of one value), the worst
     value, and how many.
     """
-    found = np.asarray(values, np.float64)
-    half = 0.0
-    if len(found) > 1:
-        error = float(found.std(ddof=1)) / np.sqrt(len(found))
-        half = float(stats.t.ppf(0.975, len(found) - 1)) * error
-    worst = found.min() if higher_is_better else found.max()
+    found = summary(values)
     return {
-        "mean": float(found.mean()),
-        "interval": float(half),
-        "worst": float(worst),
-        "num": len(found),
+        "mean": found.mean,
+        "interval": found.half if len(values) > 1 else 0.0,
+        "worst": found.min if higher_is_better else found.max,
+        "num": len(values),
     }
 
 
