@@ -11,6 +11,7 @@ import typer
 from driftline_shared.errors import ConfigError, DriftlineError
 
 EXIT_WRONG_SETTING = 2
+MOST_QUESTIONS = 1_000_000
 
 TABLES_EXAMPLES = """
 **Examples**
@@ -20,6 +21,8 @@ TABLES_EXAMPLES = """
     driftline lab tables --quick --only token-share --out ./quick
 
     driftline lab tables --only accuracy --only pareto --seeds 0,1,2 --out ./tables
+
+    driftline lab tables --pair smol --only accuracy --baselines logit-kd --questions 300
 
 Tables: accuracy, captions, ablation, token-share, links, gate-scores, pareto, forgetting,
 round-cost. Each is a folder of --out: table.md, plot.png, result.json, config.json. Exit codes: 0
@@ -44,6 +47,22 @@ def tables(
     seeds: Annotated[
         str, typer.Option(help="Seeds, comma-separated; by default five, or one with --quick.")
     ] = "",
+    baselines: Annotated[
+        str,
+        typer.Option(
+            help="Compare the product with these alone, comma-separated; a table names the others."
+        ),
+    ] = "",
+    questions: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_QUESTIONS, help="Questions of a segment; 600, or 60 quick."),
+    ] = None,
+    tests: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_QUESTIONS, help="Held-out questions of a domain; 300, or 24 quick."
+        ),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of kept tokens and labels; the user's by default.")
     ] = None,
@@ -65,6 +84,7 @@ def tables(
         chosen = [table_named(name) for name in only or TABLES]
         make = quick_scale if quick else full_scale
         scale = make(pair, numbers) if (numbers := _seeds(seeds)) else make(pair)
+        scale = scale.only(_names(baselines)).sized(questions=questions, tests=tests)
         need_run_folder(out)
         folder = cache or platformdirs.user_cache_path("driftline", appauthor=False) / "lab"
         store = ResultStore(folder)
@@ -94,6 +114,13 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--seeds: {text!r} names no seed; give whole numbers like 0,1,2")
     if any(seed < 0 for seed in found):
         raise ConfigError("--seeds: a seed is 0 or more")
+    return found
+
+
+def _names(text: str) -> list[str]:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if text and not found:
+        raise ConfigError(f"--baselines: {text!r} names no baseline")
     return found
 
 

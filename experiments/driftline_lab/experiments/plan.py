@@ -22,7 +22,7 @@ class Plan(Section):
     answer_batch: int = setting(
         30, "questions answered at once; a round starts between two of these", ge=1, le=4096
     )
-    round_samples: int = setting(240, "samples of a round", ge=2, le=1_000_000)
+    round_samples: int = setting(150, "samples of a round", ge=2, le=1_000_000)
     holdout_share: float = setting(0.15, "of a round's samples: judged by", gt=0, lt=1)
     rehearsal_samples: int = setting(256, "older samples mixed into training", ge=0)
     recall_samples: int = setting(128, "older held-out samples the gate looks at", ge=0)

@@ -18,8 +18,12 @@ from driftline_lab.experiments.tables.table import Arm, Table, arm, results
 
 
 def arms(scale: Scale) -> list[Arm]:
-    """Every baseline on every seed."""
-    return [arm(scale, each, group=each.kind.value) for each in BASELINES.values()]
+    """Every baseline of the scale on every seed."""
+    return [
+        arm(scale, each, group=each.kind.value)
+        for each in BASELINES.values()
+        if scale.compares(each.name)
+    ]
 
 
 def measure(lab: Lab, scale: Scale) -> dict[str, Any]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,20 @@ def write_table(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
     _write(folder / "config.json", {"digest": digest, **config})
     _write(folder / "result.json", {"config": digest, "result": result})
     lines = [f"# {table.title}", "", *table.text(result)]
+    if absent := left_out(table, scale):
+        lines += ["", f"Left out with `--baselines`: {', '.join(absent)}."]
     if scale.quick:
         lines += ["", "Made with `--quick`: it shows that the table works, and no more."]
     write_atomic(folder / "table.md", ("\n".join(lines) + "\n").encode(), durable=False)
     _draw(table, result, folder / "plot.png")
     return made
+
+
+def left_out(table: Table, scale: Scale) -> list[str]:
+    """Labels of the arms that the scale's choice of baselines leaves out."""
+    there = {each.label for each in table.arms(scale)}
+    every = table.arms(replace(scale, baselines=()))
+    return [each.label for each in every if each.label not in there]
 
 
 def configuration(table: Table, lab: Lab, scale: Scale) -> dict[str, Any]:
@@ -45,6 +55,7 @@ def configuration(table: Table, lab: Lab, scale: Scale) -> dict[str, Any]:
         "table": table.name,
         "revision": REVISION,
         "quick": scale.quick,
+        "left_out": left_out(table, scale),
         "pair": lab.pair_digests(scale.plan.pair),
         "arms": [
             {

@@ -22,9 +22,9 @@ COMPARED = ("source-only", "tent", "cotta", "pseudo-label", "logit-kd", "cema-st
 
 def arms(scale: Scale) -> list[Arm]:
     """The product, without its memory, and some baselines."""
-    names = scale.long_segments
+    names, compared = scale.long_segments, filter(scale.compares, COMPARED)
     without = replace(REFERENCE, name="no memory rows", distil=AKD["no memory rows"])
-    chosen = [REFERENCE, without, *(BASELINES[name] for name in COMPARED)]
+    chosen = [REFERENCE, without, *(BASELINES[name] for name in compared)]
     return [arm(scale, each, segments=names) for each in chosen]
 
 

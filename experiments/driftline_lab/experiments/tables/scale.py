@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.choose import ChooseSettings
+from driftline_lab.baselines.reference import REFERENCE
+from driftline_lab.baselines.table import baseline_named
 from driftline_lab.data.worlds import world_named
+from driftline_lab.demo.paces import pace_of
 from driftline_lab.experiments.plan import Plan
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -15,7 +19,9 @@ SEEDS = (0, 1, 2, 3, 4)
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """`plan`: what every run begins with. `long_segments`: of the stream of six."""
+    """`plan`: what every run begins with. `long_segments`: of the stream of six. `baselines`: the
+    only ones that the product is compared with; none: all.
+    """
 
     quick: bool
     seeds: tuple[int, ...]
@@ -24,6 +30,21 @@ class Scale:
     drops: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
     scorers: tuple[str, ...] = ("mc_dropout", "random", "magnitude")
     sample_shares: tuple[float, ...] = (0.05, 0.1, 0.2)
+    baselines: tuple[str, ...] = ()
+
+    def compares(self, name: str) -> bool:
+        """Whether tables of baselines have that one; the product is in all of them."""
+        return not self.baselines or name == REFERENCE.name or name in self.baselines
+
+    def only(self, names: Sequence[str]) -> Scale:
+        """With these baselines alone. Raises ConfigError for an unknown one."""
+        return replace(self, baselines=tuple(baseline_named(name).name for name in names))
+
+    def sized(self, *, questions: int | None, tests: int | None) -> Scale:
+        """With so many questions of a segment, and held-out ones of a domain; None: as it is."""
+        asked = {"questions": questions, "tests": tests}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return replace(self, plan=self.plan.model_copy(update=changes))
 
 
 LONG = ("source", "night", "sketch", "fog", "inverted", "texture")
@@ -32,7 +53,8 @@ LONG = ("source", "night", "sketch", "fog", "inverted", "texture")
 
 def full_scale(pair: str = "tiny", seeds: tuple[int, ...] = SEEDS) -> Scale:
     """As the committed tables are made."""
-    return Scale(quick=False, seeds=seeds, plan=Plan(pair=pair), long_segments=_long(pair))
+    plan = Plan(pair=pair, distil=_distil(pair))
+    return Scale(quick=False, seeds=seeds, plan=plan, long_segments=_long(pair))
 
 
 def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
@@ -67,6 +89,13 @@ def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
         scorers=("mc_dropout", "random"),
         sample_shares=(0.1,),
     )
+
+
+def _distil(pair: str) -> DistilSettings:
+    """The learner's settings that the pair's demo has: no pair learns well at those of another."""
+    paced = pace_of(pair).cloud
+    mine = {k.removeprefix("distil."): v for k, v in paced.items() if k.startswith("distil.")}
+    return DistilSettings.from_mapping({**mine, "threads": 1})
 
 
 def _long(pair: str) -> tuple[str, ...]:

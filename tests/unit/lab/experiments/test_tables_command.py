@@ -20,6 +20,9 @@ from driftline_lab.experiments.tables.listed import TABLES
         (["--seeds", "-1"], "0 or more"),
         (["--seeds", ","], "names no seed"),
         (["--out", __file__], "cannot be written"),
+        (["--baselines", "tent,best"], "there are driftline, source-only"),
+        (["--baselines", ","], "names no baseline"),
+        (["--questions", "0"], "--questions"),
     ],
 )
 def test_a_wrong_word_ends_with_two(tmp_path: Path, words: list[str], said: str) -> None:

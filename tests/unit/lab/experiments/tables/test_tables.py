@@ -13,6 +13,7 @@ from PIL import Image
 from driftline_cloud.distill.student import Models
 from driftline_lab.baselines.table import BASELINES
 from driftline_lab.experiments.lab import Lab, described, digest_of
+from driftline_lab.experiments.plan import Plan
 from driftline_lab.experiments.tables import ablation, accuracy, forgetting
 from driftline_lab.experiments.tables.folder import write_table
 from driftline_lab.experiments.tables.listed import TABLES, table_named
@@ -104,6 +105,37 @@ def test_no_two_arms_of_a_table_are_the_same_runs() -> None:
                 for plan in each.plans
             ]
             assert len(digests) == len(set(digests)), table.name
+
+
+def test_a_table_of_some_baselines_names_the_others(lab: Lab, scale: Scale, out: Path) -> None:
+    some = scale.only(["source-only"])
+    assert write_table(TABLES["accuracy"], lab, some, out)
+    assert "`--baselines`: full-fp16-down." in (out / "accuracy" / "table.md").read_text()
+    config = json.loads((out / "accuracy" / "config.json").read_text())
+    assert config["left_out"] == ["full-fp16-down"]
+    assert [each["label"] for each in config["arms"]] == ["driftline", "source-only"]
+
+
+def test_what_is_no_baseline_is_in_every_choice() -> None:
+    some = full_scale().only(["source-only"])
+    arms = {name: [each.label for each in table.arms(some)] for name, table in TABLES.items()}
+    assert arms["accuracy"] == ["driftline", "source-only"]
+    assert arms["links"] == ["driftline"]
+    assert arms["forgetting"][:2] == ["driftline", "no memory rows"]
+    for name in ("ablation", "token-share", "gate-scores"):
+        assert arms[name] == [each.label for each in TABLES[name].arms(full_scale())]
+
+
+def test_a_pair_learns_at_the_rate_of_its_demo_and_in_one_thread() -> None:
+    plans = {pair: full_scale(pair).plan for pair in ("tiny", "smol")}
+    assert plans["tiny"].distil == Plan().distil
+    assert plans["smol"].distil.learning_rate == 1.5e-3
+    assert {plan.distil.threads for plan in plans.values()} == {1}
+
+
+def test_a_size_that_is_not_given_stays() -> None:
+    plan = full_scale().sized(questions=90, tests=None).plan
+    assert (plan.questions, plan.tests) == (90, Plan().tests)
 
 
 def test_an_unknown_table_is_refused_by_name() -> None:
