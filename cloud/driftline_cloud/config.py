@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 from pydantic_settings import SettingsConfigDict
@@ -48,6 +48,8 @@ class WorkersConfig(Section):
 
 class CloudConfig(ProgramSettings):
     """Everything `driftline cloud serve` reads. Times in seconds."""
+
+    shown_by: ClassVar[str] = "driftline cloud serve --print-config"
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from platformdirs import user_state_path
 from pydantic import Field, field_serializer, field_validator
@@ -63,6 +64,8 @@ class DeviceLogConfig(LogConfig):
 
 class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     """Everything `driftline device` reads. Times in seconds."""
+
+    shown_by: ClassVar[str] = "driftline device run --print-config"
 
     model_config = SettingsConfigDict(
         env_prefix="DRIFTLINE_DEVICE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True

@@ -73,10 +73,10 @@ class Reason(StrEnum):
 
 _FIXES: dict[Reason, str] = {
     Reason.INTERNAL: "This is a fault of ours: look at the log of the side that reported it.",
-    Reason.CONFIG_INVALID: "Correct the named setting; --print-config shows what is in force.",
+    Reason.CONFIG_INVALID: "Correct the setting or flag that is named; --help lists what there is.",
     Reason.STATE_IN_USE: "Stop the other process, or give this one a folder of its own.",
     Reason.STOPPING: "Ask again in a moment: the device starts or ends just now.",
-    Reason.DATA_INVALID: "Correct the named row or file; the rest was used.",
+    Reason.DATA_INVALID: "Correct or replace what is named.",
     Reason.PAIR_INVALID: (
         "Point to a complete pair folder; `driftline models check` says what it lacks."
     ),
@@ -139,19 +139,23 @@ def explain(reason: Reason) -> str:
 
 
 class DriftlineError(Exception):
-    """Any error of ours: `reason` is its stable code, the text names the cause."""
+    """Any error of ours: `reason` is its stable code, the text names the cause.
+
+    `fix`: what to do, where it is known better than the reason alone tells.
+    """
 
     reason: Reason = Reason.INTERNAL
 
-    def __init__(self, message: str, *, reason: Reason | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason | None = None, fix: str = "") -> None:
         super().__init__(message)
         if reason is not None:
             self.reason = reason
+        self._fix = fix
 
     @property
     def fix(self) -> str:
         """What the user can do about it."""
-        return explain(self.reason)
+        return self._fix or explain(self.reason)
 
 
 class ConfigError(DriftlineError):
@@ -164,12 +168,7 @@ class MissingPackageError(ConfigError):
     """A package is not installed; `fix` says how to get it."""
 
     def __init__(self, message: str, fix: str) -> None:
-        super().__init__(message)
-        self._fix = fix
-
-    @property
-    def fix(self) -> str:
-        return self._fix
+        super().__init__(message, fix=fix)
 
 
 class DataError(DriftlineError):

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.sources.source import MAX_PIXELS, read_image
+from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
@@ -60,7 +60,7 @@ class DatasetSource:
                     question = self._read(line, number)
                 except DataError as error:
                     self.num_broken += 1
-                    _log.warning("source.row_malformed", error=str(error), fix=error.fix)
+                    _log.warning("source.row_malformed", error=str(error), fix=BROKEN_FIX)
                     continue
                 yield question
 

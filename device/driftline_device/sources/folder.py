@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from driftline_device.runtime.runtime import Question
-from driftline_device.sources.source import MAX_PIXELS, read_image
+from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.pictures import SUFFIXES
 
@@ -43,6 +43,6 @@ class FolderSource:
                 image = read_image(path, place=place, max_pixels=self._max_pixels)
             except DataError as error:
                 self.num_broken += 1
-                _log.warning("source.image_broken", place=place, error=str(error), fix=error.fix)
+                _log.warning("source.image_broken", place=place, error=str(error), fix=BROKEN_FIX)
                 continue
             yield Question(image=image, text=self._question, domain=self.name, place=place)

@@ -12,6 +12,9 @@ from driftline_shared.pictures import read_image as read_image
 IDLE_S = 0.1
 """Longest time for which a live source keeps its reader waiting."""
 
+BROKEN_FIX = "Correct or replace what is named; the rest is used."
+"""What to do about a row or an image that a source left out."""
+
 
 class Source(Protocol):
     """A named stream of questions; broken rows are logged and left out."""

@@ -12,7 +12,7 @@ import structlog
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources.capture import Capture, open_video
 from driftline_device.sources.frames import FrameSampler, FrameSettings
-from driftline_device.sources.source import MAX_PIXELS
+from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS
 from driftline_shared.errors import DataError
 
 SILENCE_S = 0.5
@@ -107,7 +107,7 @@ class VideoSource:
                 raise DataError(f"{place}: the frame cannot be decoded")
         except DataError as error:
             self.num_broken += 1
-            _log.warning("source.frame_broken", place=place, error=str(error), fix=error.fix)
+            _log.warning("source.frame_broken", place=place, error=str(error), fix=BROKEN_FIX)
             return None
         if not sampler.keep(image, at_s):
             return None

@@ -10,7 +10,7 @@ import structlog
 
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources.arrivals import Arrivals, FolderSettings
-from driftline_device.sources.source import IDLE_S, MAX_PIXELS, read_image
+from driftline_device.sources.source import BROKEN_FIX, IDLE_S, MAX_PIXELS, read_image
 from driftline_shared.errors import DataError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pictures import SUFFIXES
@@ -66,6 +66,6 @@ class WatchedFolderSource:
         except DataError as error:
             if path.exists():
                 self.num_broken += 1
-                _log.warning("source.image_broken", place=place, error=str(error), fix=error.fix)
+                _log.warning("source.image_broken", place=place, error=str(error), fix=BROKEN_FIX)
             return None
         return Question(image=image, text=self._question, domain=self.name, place=place)

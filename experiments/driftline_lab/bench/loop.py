@@ -73,6 +73,9 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+SAID_ABOVE = "What it said itself stands above."
+
+
 def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo.json"
@@ -80,7 +83,9 @@ def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
         words += ["--segments", segments] if segments else []
         done = subprocess.run(words, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
         if done.returncode != 0:
-            raise DriftlineError(f"the demo with seed {seed} ended with {done.returncode}")
+            raise DriftlineError(
+                f"the demo with seed {seed} ended with {done.returncode}", fix=SAID_ABOVE
+            )
         document: dict[str, Any] = json.loads(out.read_text())
     return document
 

@@ -117,5 +117,6 @@ class Lockstep:
         if time.monotonic() - self._heard_s > STUCK_S:
             raise DriftlineError(
                 f"nothing has changed for {STUCK_S:.0f} s: {self._heard}; the device's log ends:\n"
-                f"{self._device.tail()}\nthe cloud's:\n{self._cloud.tail()}"
+                f"{self._device.tail()}\nthe cloud's:\n{self._cloud.tail()}",
+                fix=f"What the logs say; all of them: {self._device.log}, {self._cloud.log}.",
             )

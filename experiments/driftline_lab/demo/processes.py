@@ -35,7 +35,8 @@ class Program:
         code = self.process.poll()
         if code not in (None, 0):
             raise DriftlineError(
-                f"the {self.name} process ended with {code}; its log ends:\n{self.tail()}"
+                f"the {self.name} process ended with {code}; its log ends:\n{self.tail()}",
+                fix=f"What its log says; all of it: {self.log}.",
             )
 
     def tail(self, lines: int = 15) -> str:
@@ -84,5 +85,6 @@ def wait_for_file(path: Path, owner: Program, timeout_s: float) -> str:
         time.sleep(POLL_S)
     raise DriftlineError(
         f"the {owner.name} process was not ready after {timeout_s:.0f} s; "
-        f"its log ends:\n{owner.tail()}"
+        f"its log ends:\n{owner.tail()}",
+        fix=f"What its log says, or try again on an idle machine; all of it: {owner.log}.",
     )

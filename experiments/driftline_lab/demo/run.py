@@ -45,7 +45,7 @@ from driftline_lab.demo.report import (
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import line, render
 from driftline_lab.runs.folder import need_run_folder
-from driftline_shared.errors import DataError
+from driftline_shared.errors import ConfigError
 from driftline_shared.ids import line_id
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.status import CloudStatus
@@ -120,7 +120,10 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
 def _check_state(state: Path) -> None:
     """A demo starts from nothing: what another one has left would be gone on with."""
     if (state / "device").exists() or (state / "cloud").exists():
-        raise DataError(f"{state} holds the state of another demo: name a new folder")
+        raise ConfigError(
+            f"{state} holds the state of another demo",
+            fix="Name a new folder with --state, or remove this one.",
+        )
     state.mkdir(parents=True, exist_ok=True)
 
 

@@ -17,7 +17,7 @@ from types import MappingProxyType, ModuleType
 import numpy as np
 
 from driftline_lab.drift.base import Drift, Picture
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import MissingPackageError
 
 PREFIX = "corrupt-"
 SEVERITY = 3
@@ -109,8 +109,8 @@ def _package() -> ModuleType:
     try:
         import corrupt_tta
     except ImportError as error:
-        raise ConfigError(
-            f"the {PREFIX}* domains need one more package: pip install 'driftline[corruptions]', "
-            "then pip install --no-deps corrupt-tta==0.1.7"
+        fix = "pip install 'driftline[corruptions]', then pip install --no-deps corrupt-tta==0.1.7"
+        raise MissingPackageError(
+            f"the {PREFIX}* domains need one more package: {fix}", f"{fix}."
         ) from error
     return corrupt_tta

@@ -93,12 +93,13 @@ def replay(
     )
     from driftline_lab.replay.run import run_replay
     from driftline_lab.replay.settings import ReplayOptions
+    from driftline_lab.trace.opening import open_to_read
     from driftline_shared.program.logs import setup_logs
-    from driftline_shared.trace.manifest import need_manifest
 
     setup_logs(level="warning")
+    subject = open_to_read(trace, lambda note: typer.echo(note, err=True)).manifest.subject
     options = ReplayOptions(
-        pair=pair or need_manifest(trace).subject.pair,
+        pair=pair or subject.pair,
         seed=seed,
         link=profile_named(link),
         policy=None if policy is None else policy_from(policy),

@@ -48,7 +48,10 @@ def first_moment(events: Iterable[TraceEvent]) -> float:
     for event in events:
         if _is_replayed(event):
             return event.wall_unix_s
-    raise DataError("the trace holds neither answers nor samples: there is nothing to replay")
+    raise DataError(
+        "the trace holds neither answers nor samples: there is nothing to replay",
+        fix="Name another; `driftline lab trace info` shows what one holds.",
+    )
 
 
 def _is_replayed(event: TraceEvent) -> bool:

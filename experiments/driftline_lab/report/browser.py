@@ -27,6 +27,7 @@ ANSWER_S = 60.0
 """A browser that says nothing for this long hangs."""
 
 MOST_HEIGHT = 16_000
+ANOTHER_BROWSER = "The page is written; take the picture with another Chromium, or without one."
 """Pixels of a picture: more than a browser can draw at once."""
 
 FLAGS = (
@@ -116,7 +117,7 @@ class Browser:
         asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
         found = self._ask("Runtime.evaluate", asked)
         if "exceptionDetails" in found:
-            raise DriftlineError(f"the page's script raised: {found['exceptionDetails']}")
+            raise DriftlineError(f"the browser's script raised: {found['exceptionDetails']}")
         return found["result"].get("value")
 
     def screenshot(self, most_height: int = MOST_HEIGHT) -> bytes:
@@ -139,7 +140,9 @@ class Browser:
             found = self._next()
             if found.get("id") == self._number:
                 if "error" in found:
-                    raise DriftlineError(f"the browser refused {method}: {found['error']}")
+                    raise DriftlineError(
+                        f"the browser refused {method}: {found['error']}", fix=ANOTHER_BROWSER
+                    )
                 return found["result"]
             self.events.append(found)
 
@@ -154,7 +157,7 @@ class Browser:
             ready, _, _ = select.select([self._read], [], [], wait_s)
             more = os.read(self._read, 1 << 16) if ready else b""
             if not more:
-                raise DriftlineError("the browser ended or hangs")
+                raise DriftlineError("the browser ended or hangs", fix=ANOTHER_BROWSER)
             self._pending += more
         line, _, self._pending = self._pending.partition(b"\0")
         found: dict[str, Any] = json.loads(line)

@@ -121,8 +121,8 @@ def read_run(folder: Path) -> Run:
     """The run in `folder`; DataError naming the file and field of the first thing that is wrong."""
     if not (folder / INFO).is_file():
         raise DataError(
-            f"{folder} is no run folder: it holds no {INFO}; "
-            "`driftline demo --out FOLDER` or a replay makes one"
+            f"{folder} is no run folder: it holds no {INFO}",
+            fix="Name a folder that --out of `driftline demo` or `driftline lab replay` wrote.",
         )
     data = _read(folder / INFO, MAX_DOCUMENT_BYTES)
     _check_schema(folder / INFO, data)
@@ -191,7 +191,8 @@ def _check_schema(path: Path, data: bytes) -> None:
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise DataError(
-            f"{path}: schema: {schema} is of a newer driftline; this one reads up to {SCHEMA}"
+            f"{path}: schema: {schema} is of a newer driftline; this one reads up to {SCHEMA}",
+            fix="Update driftline.",
         )
 
 

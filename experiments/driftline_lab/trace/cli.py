@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from driftline_shared.callbacks import ignore
+
 app = typer.Typer(
     help="Look at recorded traces, cut, merge, check, recover and export them.",
     no_args_is_help=True,
@@ -17,6 +19,7 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a trace.", metavar="TRACE")]
 Out = Annotated[Path, typer.Argument(help="New folder to write.", metavar="OUT")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Of this kind; repeat.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
@@ -26,10 +29,10 @@ def info(trace: Folder, as_json: Json = False) -> None:
 
     Example: driftline lab trace info trace/ --json
     """
+    from driftline_lab.trace.opening import open_to_read
     from driftline_lab.trace.summary import summarize
-    from driftline_shared.trace.reader import open_trace
 
-    found = summarize(open_trace(trace))
+    found = summarize(open_to_read(trace, ignore))
     if not as_json:
         found = {**found.pop("manifest")["subject"], **found}
     show(found, as_json)
@@ -39,17 +42,21 @@ def info(trace: Folder, as_json: Json = False) -> None:
 def head(
     trace: Folder,
     count: Annotated[int, typer.Option("-n", help="How many events.", min=0)] = 10,
+    kind: Kinds = None,
 ) -> None:
     """The first events, one JSON line each; bytes are left out.
 
-    Example: driftline lab trace head trace/ -n 3
+    Example: driftline lab trace head trace/ -n 3 --kind update
     """
     from itertools import islice
 
+    from driftline_lab.trace.cutting import Cut, parse_kinds
     from driftline_lab.trace.export.rows import plain
-    from driftline_shared.trace.reader import open_trace
+    from driftline_lab.trace.opening import need_values, open_to_read
 
-    for event in islice(open_trace(trace).events(), count):
+    source = open_to_read(trace, noted)
+    chosen = Cut(kinds=need_values(source, "kind", parse_kinds(kind or ())))
+    for event in islice(chosen.of(source.events()), count):
         typer.echo(json.dumps(plain(event), ensure_ascii=False))
 
 
@@ -64,7 +71,8 @@ def cut(
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
     segment: Annotated[list[str] | None, typer.Option(help="Of this segment; repeat.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Of this device; repeat.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Of this kind; repeat.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="Of this domain; repeat.")] = None,
+    kind: Kinds = None,
     all_tokens: Annotated[
         bool, typer.Option("--all-tokens/--no-all-tokens", help="Keep all tokens of answers.")
     ] = True,
@@ -75,17 +83,20 @@ def cut(
     Example: driftline lab trace cut trace/ night/ --segment night --rows :5000
     """
     from driftline_lab.trace.cutting import Cut, parse_kinds, parse_rows, parse_time
+    from driftline_lab.trace.opening import need_values, open_to_read
     from driftline_lab.trace.rewriting import without_tokens, write_events
-    from driftline_shared.trace.reader import open_trace
+    from driftline_lab.trace.whole import new_folder
 
-    source = open_trace(trace)
+    new_folder(out)
+    source = open_to_read(trace, noted)
     chosen = Cut(
         rows=parse_rows(rows),
         since=None if since is None else parse_time(since),
         until=None if until is None else parse_time(until),
-        segments=frozenset(segment or ()),
-        devices=frozenset(device or ()),
-        kinds=parse_kinds(kind or ()),
+        segments=need_values(source, "segment", segment or ()),
+        devices=need_values(source, "device", device or ()),
+        domains=need_values(source, "domain", domain or ()),
+        kinds=need_values(source, "kind", parse_kinds(kind or ())),
     )
     events = chosen.of(source.events())
     if not all_tokens:
@@ -105,7 +116,12 @@ def merge(
     Example: driftline lab trace merge device1/ device2/ cloud/ --out all/
     """
     from driftline_lab.trace.cutting import merge as merge_traces
+    from driftline_lab.trace.opening import open_to_read
+    from driftline_lab.trace.whole import new_folder
 
+    new_folder(out)
+    for folder in traces:
+        open_to_read(folder, noted)
     made = merge_traces(traces, out)
     show({"folder": str(out), "num_events": made.num_rows}, as_json)
 
@@ -151,6 +167,8 @@ def anonymize(
     Example: driftline lab trace anonymize trace/ public/ --drop-tokens
     """
     from driftline_lab.trace.anonymity import Anonymizer, anonymize_trace, texts_named
+    from driftline_lab.trace.opening import open_to_read
+    from driftline_lab.trace.whole import new_folder
 
     anonymizer = Anonymizer(
         salt=salt.encode() or secrets.token_bytes(32),
@@ -158,20 +176,24 @@ def anonymize(
         shift_times=times,
         drop_tokens=not tokens,
     )
+    new_folder(out)
+    open_to_read(trace, noted)
     made = anonymize_trace(trace, out, anonymizer)
     show({"folder": str(out), "num_events": made.num_rows}, as_json)
 
 
 @app.command()
 def recover(trace: Folder, as_json: Json = False) -> None:
-    """Make the journal that a crash left a part; a second time changes nothing.
+    """Make the journal that a crash left a part; a second time changes nothing. A journal of which
+    nothing can be read is set aside under another name.
 
     Example: driftline lab trace recover trace/
     """
+    from driftline_shared.trace.journal import names_set_aside
     from driftline_shared.trace.reader import open_trace
     from driftline_shared.trace.writer import recover as recover_trace
 
-    before = open_trace(trace).manifest
+    before, aside = open_trace(trace).manifest, set(names_set_aside(trace))
     after = recover_trace(trace)
     show(
         {
@@ -179,6 +201,7 @@ def recover(trace: Folder, as_json: Json = False) -> None:
             "num_recovered": after.num_rows - before.num_rows,
             "num_events": after.num_rows,
             "num_parts": len(after.parts),
+            "set_aside": sorted(set(names_set_aside(trace)) - aside),
         },
         as_json,
     )
@@ -196,15 +219,20 @@ def export(
     Example: driftline lab trace export trace/ hub/ --to huggingface
     """
     from driftline_lab.trace.export.table import EXPORTERS
+    from driftline_lab.trace.opening import open_to_read
     from driftline_lab.trace.whole import whole_folder
     from driftline_shared.errors import ConfigError
-    from driftline_shared.trace.reader import open_trace
 
     if to not in EXPORTERS:
         raise ConfigError(f"--to {to!r} is no format; known are {', '.join(EXPORTERS)}")
     with whole_folder(out) as draft:
-        num_events = EXPORTERS[to](open_trace(trace), draft)
+        num_events = EXPORTERS[to](open_to_read(trace, noted), draft)
     show({"folder": str(out), "format": to, "num_events": num_events}, as_json)
+
+
+def noted(sentence: str) -> None:
+    """Say it beside what the command prints."""
+    typer.echo(sentence, err=True)
 
 
 def show(document: dict[str, Any], as_json: bool) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from driftline_lab.trace.rewriting import write_events
@@ -27,15 +28,15 @@ class Cut:
     until: float | None = None
     segments: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
 
     def of(self, events: Iterator[TraceEvent]) -> Iterator[TraceEvent]:
         """The events that stay, with the numbers they have."""
         first, end = self.rows
-        for row, event in enumerate(events):
-            if end is not None and row >= end:
-                return
-            if row >= first and self._keeps(event):
+        # No event behind `end` is asked for: it may lie in a part that is broken.
+        for event in islice(events, first, max(first, end) if end is not None else None):
+            if self._keeps(event):
                 yield event
 
     def _keeps(self, event: TraceEvent) -> bool:
@@ -44,6 +45,7 @@ class Cut:
             and (self.until is None or event.wall_unix_s < self.until)
             and (not self.segments or event.segment in self.segments)
             and (not self.devices or event.device in self.devices)
+            and (not self.domains or event.domain in self.domains)
             and (not self.kinds or event.kind in self.kinds)
         )
 

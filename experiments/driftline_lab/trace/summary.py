@@ -11,6 +11,7 @@ from driftline_shared.pair.pair import load_pair
 from driftline_shared.tokens import TokenSpace
 from driftline_shared.trace.checks import what_is_wrong
 from driftline_shared.trace.event import TraceEvent
+from driftline_shared.trace.journal import names_set_aside
 from driftline_shared.trace.manifest import as_json
 from driftline_shared.trace.reader import Trace
 from driftline_shared.trace.tokens import all_tokens, coded_tokens
@@ -56,6 +57,7 @@ def summarize(trace: Trace) -> dict[str, Any]:
         "num_missing": missing,
         "part_bytes": sum(part["bytes"] for part in parts),
         "unfinished": trace.unfinished,
+        "num_unfinished": trace.num_unfinished(),
         "first_unix_s": first,
         "last_unix_s": last,
         **{f"by_{name}": dict(sorted(counts[name].items())) for name in _COUNTED},
@@ -71,9 +73,11 @@ def summarize(trace: Trace) -> dict[str, Any]:
 def validate(trace: Trace, pair: str = "") -> dict[str, Any]:
     """Check every part, row and value; with `pair`, that all tokens decode, too.
 
-    DataError names the first part and row that is wrong.
+    DataError names the first part and row that is wrong, or a journal that cannot be read. One that
+    was cut at its end is no fault.
     """
     space = None if not pair else _space_of(trace, pair)
+    trace.check_journal()
     for part in trace.manifest.parts:
         last, row = part.first_sequence - 1, -1
         for row, event in enumerate(trace.events_of(part)):
@@ -97,7 +101,8 @@ def validate(trace: Trace, pair: str = "") -> dict[str, Any]:
         "num_parts": len(named),
         "num_events": trace.manifest.num_rows,
         "unfinished": trace.unfinished,
-        "not_of_the_trace": sorted(found - named),
+        "num_unfinished": trace.num_unfinished(),
+        "not_of_the_trace": sorted(found - named) + names_set_aside(trace.folder),
         "tokens_checked": space is not None,
     }
 

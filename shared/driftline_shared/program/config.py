@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
@@ -50,6 +50,9 @@ class LogConfig(Section):
 class ProgramSettings(BaseSettings):
     """Base of a program's settings: flags win over environment, environment over file."""
 
+    shown_by: ClassVar[str] = ""
+    """The command that shows every setting with its value, where there is one."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -82,9 +85,26 @@ def load_settings(
 
     `overrides`: dotted key -> value, as flags give them.
     """
-    _refuse_unknown_environment(kind, os.environ if environment is None else environment)
+    try:
+        return _load(
+            kind, file, overrides or {}, os.environ if environment is None else environment
+        )
+    except ConfigError as error:
+        if not kind.shown_by:
+            raise
+        fix = f"Correct what is named; `{kind.shown_by}` shows every setting and what is in force."
+        raise ConfigError(str(error), reason=error.reason, fix=fix) from error
+
+
+def _load(
+    kind: type[Settings],
+    file: Path | None,
+    overrides: Mapping[str, object],
+    environment: Mapping[str, str],
+) -> Settings:
+    _refuse_unknown_environment(kind, environment)
     given: dict[str, Any] = {_FILE: _read(kind, file) if file else {}}
-    for key, value in (overrides or {}).items():
+    for key, value in overrides.items():
         _put(given, key.split("."), value)
     try:
         return kind(**given)

@@ -2,6 +2,9 @@
 
 A stream that was cut anywhere gives all batches before the cut, which a Parquet file does not. Each
 batch is on disk (fsync) before its events count as written.
+
+A file that does not even begin like a journal is no journal that a crash has cut: whoever would
+make it a part sets it aside instead, `events/unreadable-000.arrows`, and removes nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from driftline_shared.errors import DataError
 from driftline_shared.host.durable import make_folder, sync_folder
 from driftline_shared.trace.arrow import from_batch, to_batch, trace_schema
 from driftline_shared.trace.event import TraceEvent
 from driftline_shared.trace.manifest import EVENTS, JOURNAL
+
+_ASIDE = "unreadable-"
 
 
 class Journal:
@@ -66,6 +72,59 @@ def journal_of(folder: Path) -> Path | None:
     return path if path.exists() else None
 
 
+def is_readable(journal: Path) -> bool:
+    """Whether it begins as a journal does, so that its events can be read up to where it was cut.
+
+    OSError if the file cannot be read.
+    """
+    if not journal.is_file() or not journal.stat().st_size:
+        return False
+    with pa.memory_map(str(journal)) as file:
+        return _open_stream(file) is not None
+
+
+def held_nothing(journal: Path) -> bool:
+    """Whether a crash cut it before its first event: it is empty, or a piece of its own header."""
+    if not journal.is_file():
+        return False
+    header = trace_schema().serialize().to_pybytes()
+    with journal.open("rb") as file:
+        begun = file.read(len(header) + 1)
+    return bool(header.startswith(begun))
+
+
+def check_journal(folder: Path) -> None:
+    """DataError if the trace in `folder` has a journal of which no event can be read."""
+    journal = journal_of(folder)
+    if journal is None or is_readable(journal):
+        return
+    if held_nothing(journal):
+        raise DataError(
+            f"{journal} was cut before its first event",
+            fix="`driftline lab trace recover` removes it; no event is lost.",
+        )
+    raise DataError(
+        f"{journal} is no journal of this driftline: none of its events can be read",
+        fix="Put a whole copy of it there, or let `driftline lab trace recover` set it aside; "
+        "the events in parts are whole.",
+    )
+
+
+def set_aside(folder: Path) -> None:
+    """Rename the journal, of which nothing can be read, to a name that no reader looks at."""
+    events = folder / EVENTS
+    number = 0
+    while (path := events / f"{_ASIDE}{number:03d}.arrows").exists():
+        number += 1
+    (events / JOURNAL).rename(path)
+    sync_folder(events)
+
+
+def names_set_aside(folder: Path) -> list[str]:
+    """Files of `events/` that were journals once, and unreadable."""
+    return sorted(path.name for path in (folder / EVENTS).glob(f"{_ASIDE}*.arrows"))
+
+
 def remove_journal(folder: Path) -> None:
     """Its events are in a part now."""
     (folder / EVENTS / JOURNAL).unlink()
@@ -81,13 +140,8 @@ def read_journal(path: Path, after: int) -> Iterator[pa.RecordBatch]:
     if not path.stat().st_size:
         return
     with pa.memory_map(str(path)) as file:
-        try:
-            stream = pa.ipc.open_stream(file)
-            if not stream.schema.equals(trace_schema()):
-                return
-        except (pa.ArrowException, OSError):
-            return
-        while True:
+        stream = _open_stream(file)
+        while stream is not None:
             try:
                 batch = stream.read_next_batch()
                 rows = list(from_batch(batch))
@@ -100,3 +154,12 @@ def read_journal(path: Path, after: int) -> Iterator[pa.RecordBatch]:
             if first_new < len(rows):
                 yield batch.slice(first_new)
                 after = sequences[-1]
+
+
+def _open_stream(file: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader | None:
+    """The stream behind a whole header of ours, or None."""
+    try:
+        stream = pa.ipc.open_stream(file)
+    except (pa.ArrowException, OSError, MemoryError):
+        return None
+    return stream if stream.schema.equals(trace_schema()) else None

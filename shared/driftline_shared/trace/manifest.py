@@ -154,11 +154,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise DataError(f"{folder / FILE}: schema is {schema!r}, not a whole number from 1 on")
     if schema > SCHEMA:
         raise DataError(
-            f"{folder / FILE} has schema {schema}, this driftline reads up to {SCHEMA}: update it"
+            f"{folder / FILE} has schema {schema}, this driftline reads up to {SCHEMA}",
+            fix="Update driftline.",
         )
     digest = found.pop("digest", None)
     if digest != _digest(found):
-        raise DataError(f"{folder / FILE} was changed: its digest is not that of its content")
+        raise DataError(
+            f"{folder / FILE} was changed: its digest is not that of its content",
+            fix="Put a whole copy of the manifest there.",
+        )
     try:
         manifest = _KIND.validate_json(json.dumps(found))
     except ValidationError as error:
@@ -173,7 +177,10 @@ def need_manifest(folder: Path) -> Manifest:
     """The manifest in `folder`. DataError if it is no trace."""
     manifest = read_manifest(folder)
     if manifest is None:
-        raise DataError(f"{folder} is no trace: it holds no {FILE}")
+        raise DataError(
+            f"{folder} is no trace: it holds no {FILE}",
+            fix="Name one that a device or a cloud with --trace, or `driftline lab trace`, wrote.",
+        )
     return manifest
 
 

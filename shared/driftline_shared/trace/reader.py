@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from driftline_shared.trace.arrow import from_batch
 from driftline_shared.trace.event import TraceEvent
-from driftline_shared.trace.journal import journal_of
+from driftline_shared.trace.journal import check_journal, journal_of, read_journal
 from driftline_shared.trace.manifest import EVENTS, Manifest, Part, need_manifest
 from driftline_shared.trace.parts import read_part
 from driftline_shared.trace.verify import broken_row, check_part
@@ -32,8 +32,20 @@ class Trace:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a journal holds events that are in no part: `recover` makes them one."""
+        """Whether there is a journal, of events that are in no part: `recover` makes them one."""
         return journal_of(self.folder) is not None
+
+    def check_journal(self) -> None:
+        """DataError if there is a journal of which no event can be read."""
+        check_journal(self.folder)
+
+    def num_unfinished(self) -> int:
+        """How many events of the journal can be read, and are in no part."""
+        journal = journal_of(self.folder)
+        if journal is None:
+            return 0
+        batches = read_journal(journal, after=self.manifest.last_sequence)
+        return sum(batch.num_rows for batch in batches)
 
     def path(self, part: Part) -> Path:
         """The file of a part."""

@@ -13,7 +13,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from driftline_shared.host.durable import remove_drafts
-from driftline_shared.trace.journal import journal_of, read_journal, remove_journal
+from driftline_shared.trace.journal import (
+    held_nothing,
+    is_readable,
+    journal_of,
+    read_journal,
+    remove_journal,
+    set_aside,
+)
 from driftline_shared.trace.manifest import Manifest, write_manifest
 from driftline_shared.trace.parts import write_part
 
@@ -21,10 +28,14 @@ from driftline_shared.trace.parts import write_part
 def roll_over(folder: Path, manifest: Manifest) -> Manifest:
     """Make the journal of the trace in `folder`, if there is one, its next part.
 
-    The caller holds the folder's lock and has closed the journal. Gives the manifest in force.
+    The caller holds the folder's lock and has closed the journal. Gives the manifest in force. One
+    of which nothing can be read is set aside.
     """
     journal = journal_of(folder)
     if journal is None:
+        return manifest
+    if not is_readable(journal) and not held_nothing(journal):
+        set_aside(folder)
         return manifest
     part = write_part(
         folder, manifest.next_part, read_journal(journal, after=manifest.last_sequence)

@@ -12,6 +12,11 @@ from driftline_shared.trace.arrow import from_batch, trace_schema
 from driftline_shared.trace.manifest import Part
 from driftline_shared.trace.parts import digest_file
 
+BROKEN_FIX = (
+    "Put a whole copy of the part there; parts before it can be had with "
+    "`driftline lab trace cut --rows`."
+)
+
 _UNDECODABLE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError)
 
 
@@ -20,16 +25,20 @@ def check_part(path: Path, part: Part) -> None:
     try:
         sha256, size = digest_file(path)
     except OSError as error:
-        raise DataError(f"{part.name} cannot be read: {error.strerror}") from error
+        raise DataError(f"{part.name} cannot be read: {error.strerror}", fix=BROKEN_FIX) from error
     if (sha256, size) == (part.sha256, part.bytes):
         return
     cut = f" ({size} bytes, not {part.bytes})" if size != part.bytes else ""
-    raise DataError(f"{part.name} is not what was recorded{cut}: {_where(path, part)}")
+    raise DataError(
+        f"{part.name} is not what was recorded{cut}: {_where(path, part)}", fix=BROKEN_FIX
+    )
 
 
 def broken_row(part: Part, row: int, sequence: int) -> DataError:
     """The error for a row whose crc32 is wrong; `row` counts from 0 in its part."""
-    return DataError(f"{part.name} is not what was recorded: {_row(part, row, sequence)}")
+    return DataError(
+        f"{part.name} is not what was recorded: {_row(part, row, sequence)}", fix=BROKEN_FIX
+    )
 
 
 def _row(part: Part, row: int, sequence: int) -> str:

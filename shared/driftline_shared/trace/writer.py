@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import structlog
+
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.lock import state_lock
 from driftline_shared.trace.event import TraceEvent
-from driftline_shared.trace.journal import Journal
+from driftline_shared.trace.journal import Journal, names_set_aside
 from driftline_shared.trace.manifest import (
     Manifest,
     Subject,
@@ -30,6 +32,8 @@ from driftline_shared.trace.manifest import (
     write_manifest,
 )
 from driftline_shared.trace.recovery import roll_over, tidy
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +146,10 @@ def open_writer(
             )
             write_manifest(folder, manifest)
         check_subject(folder, manifest.subject, subject)
+        before = names_set_aside(folder)
         manifest = roll_over(folder, manifest)
+        for name in sorted(set(names_set_aside(folder)) - set(before)):
+            _log.warning("trace.journal_set_aside", trace=str(folder), file=name)
         writer = TraceWriter(folder, manifest, limits=limits or PartLimits(), clock=clock)
         try:
             yield writer

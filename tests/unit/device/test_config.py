@@ -52,6 +52,14 @@ def test_a_wrong_setting_is_named(overrides: dict[str, object], word: str) -> No
         load_config(None, overrides, {})
 
 
+def test_a_wrong_setting_is_answered_with_the_command_that_shows_them() -> None:
+    with pytest.raises(ConfigError, match="window") as caught:
+        load_config(None, {"window": "wide"}, {})
+    assert "`driftline device run --print-config`" in caught.value.fix
+    # Other commands have no such flag.
+    assert "print-config" not in ConfigError("--rows '5' is not FIRST:END").fix
+
+
 def test_no_image_leaves_unless_the_owner_says_so() -> None:
     assert load_config(None, None, {}).images_may_leave is False
     # The policy's flag of the same name asks; it is not the owner's word.

@@ -68,7 +68,10 @@ def _first_answer(pair: str, runtime: str, state: Path, source: Path) -> tuple[f
     try:
         while not (events.exists() and events.stat().st_size):
             if process.poll() is not None and not events.exists():
-                raise DriftlineError(f"the device ended with {process.returncode}")
+                raise DriftlineError(
+                    f"the device ended with {process.returncode}",
+                    fix="Run `driftline device doctor`, which says what it lacks.",
+                )
             time.sleep(0.005)
         return time.perf_counter() - start, peak_bytes(process.pid)
     finally:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from driftline_shared.errors import DataError
+from driftline_shared.errors import DriftlineError
 from driftline_shared.trace.reader import open_trace
 
 _SAID = (
@@ -23,7 +23,7 @@ _SAID = (
 def flip_bits(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Flip one bit at `count` random places of the trace's parts, one after the other.
 
-    How each was refused. DataError if one was not, or not by the part's name.
+    How each was refused. DriftlineError if one was not, or not by the part's name.
     """
     rng, said = random.Random(seed), Counter[str]()
     trace = open_trace(folder)
@@ -37,14 +37,16 @@ def flip_bits(folder: Path, count: int, seed: int) -> dict[str, Any]:
         try:
             for _event in trace.events_of(part):
                 pass
-        except DataError as error:
+        except DriftlineError as error:
             sentence = str(error)
         else:
-            raise DataError(f"{part.name}: bit {bit} of byte {place} was not noticed")
+            raise DriftlineError(f"{part.name}: bit {bit} of byte {place} was not noticed")
         finally:
             path.write_bytes(whole)
         kind = next((name for name, found in _SAID if found.search(sentence)), "")
         if not kind or not sentence.startswith(part.name):
-            raise DataError(f"byte {place} of {part.name} was refused without a row: {sentence}")
+            raise DriftlineError(
+                f"byte {place} of {part.name} was refused without a row: {sentence}"
+            )
         said[kind] += 1
     return {"num_flipped": count, "num_refused": said.total(), "named_by": dict(said)}

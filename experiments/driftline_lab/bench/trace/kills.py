@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftline_shared.errors import DataError
+from driftline_shared.errors import DriftlineError
 from driftline_shared.trace.journal import journal_of
 from driftline_shared.trace.manifest import need_manifest
 from driftline_shared.trace.reader import open_trace
@@ -35,7 +35,7 @@ class Kill:
 def kill_recorders(folder: Path, count: int, seed: int) -> list[Kill]:
     """Let `count` processes record into one trace, one after the other, and kill each (SIGKILL).
 
-    DataError if an event is lost, doubled or changed.
+    DriftlineError if an event is lost, doubled or changed.
     """
     rng, kills, runs = random.Random(seed), [], []
     for run in range(count):
@@ -46,9 +46,11 @@ def kill_recorders(folder: Path, count: int, seed: int) -> list[Kill]:
         before = need_manifest(folder).last_sequence
         recovered = recover(folder).last_sequence
         if recover(folder).last_sequence != recovered:
-            raise DataError(f"run {run}: a second recovery found other events than the first")
+            raise DriftlineError(f"run {run}: a second recovery found other events than the first")
         if recovered < acknowledged or recovered < before:
-            raise DataError(f"run {run}: event {acknowledged} was on disk, {recovered} is the last")
+            raise DriftlineError(
+                f"run {run}: event {acknowledged} was on disk, {recovered} is the last"
+            )
         runs.append(recovered)
         kills.append(Kill(acknowledged=acknowledged, recovered=recovered, had_journal=had_journal))
     check_events(folder, runs)
@@ -58,7 +60,7 @@ def kill_recorders(folder: Path, count: int, seed: int) -> list[Kill]:
 def record_and_kill(folder: Path, run: int, *, num_lines: int, pause_s: float) -> int:
     """Start a recorder, kill it `pause_s` after its `num_lines`th batch; the last number it said.
 
-    DataError if it ends by itself.
+    DriftlineError if it ends by itself.
     """
     command = [sys.executable, "-m", "driftline_lab.bench.trace.worker", str(folder), str(run)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -73,14 +75,14 @@ def record_and_kill(folder: Path, run: int, *, num_lines: int, pause_s: float) -
         os.kill(process.pid, signal.SIGKILL)
         lines.extend(output)
     if process.wait(30) != -signal.SIGKILL:
-        raise DataError(f"the recorder ended by itself, with {process.returncode}")
+        raise DriftlineError(f"the recorder ended by itself, with {process.returncode}")
     # The kill may have cut the last line.
     said = [line for line in lines if line.startswith(b"written ") and line.endswith(b"\n")]
     return max(int(line.split()[1]) for line in said)
 
 
 def check_events(folder: Path, last_of_run: list[int]) -> None:
-    """DataError unless the trace holds, run by run, the events 0, 1, 2 … and no other."""
+    """DriftlineError unless the trace holds, run by run, the events 0, 1, 2 … and no other."""
     expected = iter(
         (sequence, f"{run}:{sequence - first}")
         for run, (first, last) in enumerate(
@@ -91,6 +93,6 @@ def check_events(folder: Path, last_of_run: list[int]) -> None:
     for event in open_trace(folder).events():
         wanted = next(expected, None)
         if (event.sequence, event.question) != wanted:
-            raise DataError(f"event {event.sequence} is {event.question}, wanted was {wanted}")
+            raise DriftlineError(f"event {event.sequence} is {event.question}, wanted was {wanted}")
     if next(expected, None) is not None:
-        raise DataError("events are missing at the end")
+        raise DriftlineError("events are missing at the end")

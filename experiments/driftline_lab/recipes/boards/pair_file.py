@@ -8,7 +8,7 @@ from driftline_device.runtime.factory import make_runtime
 from driftline_device.sampling.calibration import Calibrated, TokenRuntime, calibrate
 from driftline_lab.recipes.tiny.tokenizer import prompt
 from driftline_shared.callbacks import Progress
-from driftline_shared.errors import PairError
+from driftline_shared.errors import DriftlineError
 from driftline_shared.models.fit.fitting import fit_stored
 from driftline_shared.pair.pair import load_draft, load_pair
 
@@ -42,5 +42,5 @@ def fit(folder: Path, progress: Progress) -> Calibrated:
     pair = load_pair(str(folder))
     runtime = make_runtime(pair, name="torch")
     if not isinstance(runtime, TokenRuntime):
-        raise PairError("the torch runtime does not answer from tokens")
+        raise DriftlineError("the torch runtime does not answer from tokens")
     return calibrate(pair, runtime, progress)

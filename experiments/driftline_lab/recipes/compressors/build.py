@@ -44,7 +44,7 @@ from driftline_lab.recipes.compressors.voco import VocoReading
 from driftline_lab.recipes.tiny.language import save_checkpoint
 from driftline_lab.recipes.tiny.training import LanguagePlan
 from driftline_lab.recipes.training import Report
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import Compression
 from driftline_shared.models.compression.table import configured
 from driftline_shared.pair.pair import load_pair
@@ -198,19 +198,19 @@ def train_and_measure(
 
 
 def read_start(folder: Path, pair: str, compression: Compression) -> Start:
-    """An earlier training of the same method, options and pair. Raises PairError otherwise."""
+    """An earlier training of the same method, options and pair. Raises ConfigError otherwise."""
     path = folder / TRAINING
     try:
         trained = Trained(**json.loads(path.read_text(encoding="utf-8")))
         weights = load_file(load_pair(folder).student_dir / weights_file(compression.name))
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise PairError(
+        raise ConfigError(
             f"{folder} holds no training to go on with ({error}): name what "
             "`driftline lab train-compressor` wrote"
         ) from error
     wanted = (compression.name, _plain(compression), pair)
     if (trained.method, trained.options, trained.pair) != wanted:
-        raise PairError(
+        raise ConfigError(
             f"{path} is of {trained.method} with {trained.options} on {trained.pair}, not of "
             f"{wanted[0]} with {wanted[1]} on {wanted[2]}"
         )

@@ -21,14 +21,16 @@ from torch import Tensor
 
 from driftline_lab.recipes.compressors.student import Student
 from driftline_lab.recipes.tiny.language import save_checkpoint
-from driftline_shared.errors import PairError
+from driftline_shared.errors import ConfigError, DriftlineError, PairError
 from driftline_shared.pair.digest import token_space_digest
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.pair_file import write_name
 
 
 def check_copyable(pair: Pair, out: Path) -> None:
-    """Raises PairError where the pair's checkpoints lie elsewhere, or `out` holds files."""
+    """Raises PairError where the pair's checkpoints lie elsewhere, ConfigError where `out` holds
+    files.
+    """
     for checkpoint in (pair.teacher, pair.student):
         if checkpoint.dir.parent.resolve() != pair.dir.resolve():
             raise PairError(
@@ -36,13 +38,13 @@ def check_copyable(pair: Pair, out: Path) -> None:
                 "folder, so a copy of the pair would miss it"
             )
     if out.exists() and any(out.iterdir()):
-        raise PairError(f"{out} is not empty: name a new folder")
+        raise ConfigError(f"{out} is not empty: name a new folder")
 
 
 def write_pair(
     pair: Pair, out: Path, name: str, method: str, student: Student, weights: Mapping[str, Tensor]
 ) -> None:
-    """Write the copy of `pair` under `name`. Raises PairError as `check_copyable` does."""
+    """Write the copy of `pair` under `name`. Raises as `check_copyable` does."""
     check_copyable(pair, out)
     left_out = shutil.ignore_patterns("gate.safetensors", "README.md", "model.safetensors")
     shutil.copytree(pair.dir, out, ignore=left_out, dirs_exist_ok=True)
@@ -55,7 +57,7 @@ def write_pair(
     write_name(out / "pair.toml", name)
     found = token_space_digest(place)
     if found != pair.token_space.digest:
-        raise PairError(f"{out}: the tower has changed in training, its digest is {found} now")
+        raise DriftlineError(f"{out}: the tower has changed in training, its digest is {found} now")
 
 
 def weights_file(method: str) -> str:

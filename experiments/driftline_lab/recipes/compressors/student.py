@@ -16,7 +16,7 @@ from driftline_lab.recipes.tiny.questions import Encoder
 from driftline_lab.recipes.tiny.tokenizer import load_tokenizer, prompt
 from driftline_lab.recipes.tiny.training import View
 from driftline_lab.recipes.tiny.views import Gallery
-from driftline_shared.errors import PairError
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.tower import num_blocks
 from driftline_shared.pair.pair import Pair
@@ -44,12 +44,12 @@ class Lessons:
 
 
 def load_student(pair: Pair) -> Student:
-    """The student of a pair made by `driftline lab build-pair tiny`. Raises PairError for others:
+    """The student of a pair made by `driftline lab build-pair tiny`. Raises ConfigError for others:
     the packed rows of this recipe know one prompt and one grid.
     """
     same_prompt = pair.prompt == prompt("{question}")
     if not same_prompt or pair.token_space.grid.num_tokens != NUM_VISUAL:
-        raise PairError(
+        raise ConfigError(
             f"{pair.name}: compressors are trained on the pair `tiny` and copies of it: prompt "
             f"{prompt('{question}')!r} and {NUM_VISUAL} visual tokens, not {pair.prompt!r} and "
             f"{pair.token_space.grid.num_tokens}"

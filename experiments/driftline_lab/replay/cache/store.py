@@ -53,7 +53,10 @@ class ResultStore:
             make_folder(folder)
             self._database = self._open()
         except (OSError, sqlite3.OperationalError) as error:
-            raise ConfigError(f"cache {folder} cannot be used: {error}") from error
+            raise ConfigError(
+                f"cache {folder} cannot be used: {error}",
+                fix="Name another folder with --cache, or mend or remove this one.",
+            ) from error
         self._use = int(self._scalar("SELECT coalesce(max(used), 0) FROM results"))
         self._num_bytes = int(self._scalar("SELECT coalesce(sum(num_bytes), 0) FROM results"))
 

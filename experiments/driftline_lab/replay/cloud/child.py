@@ -22,7 +22,7 @@ from driftline_cloud.state import StateFolder
 from driftline_lab.replay.clock import VirtualClock
 from driftline_lab.replay.cloud import side
 from driftline_lab.replay.cloud.makers import CloudPlan, Remembered, replay_makers
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.program.logs import setup_logs
 
 
@@ -33,7 +33,8 @@ def main(orders: IO[str], answers: IO[str]) -> int:
     try:
         asyncio.run(_serve(plan, orders, answers))
     except DriftlineError as error:
-        _answer(answers, {"error": str(error)})
+        usage = isinstance(error, ConfigError)
+        _answer(answers, {"error": str(error), "fix": error.fix, "usage": usage})
         return 1
     return 0
 

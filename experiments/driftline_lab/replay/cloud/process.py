@@ -23,7 +23,7 @@ from driftline_device.link.push import push
 from driftline_device.link.settings import LinkSettings
 from driftline_lab.replay.cloud.makers import CloudPlan
 from driftline_lab.replay.cloud.side import CloudSummary, StepDone
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.status import Enrolment, SampleAck, UpdateQuery, UpdateReport, Welcome
 from driftline_shared.update import Manifest
@@ -146,10 +146,14 @@ class ProcessCloud:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise DriftlineError(f"the cloud's process ended; its log ends:\n{self._tail()}")
+            raise DriftlineError(
+                f"the cloud's process ended; its log ends:\n{self._tail()}",
+                fix="What its log says; `--processes` left out, the cloud runs in this process.",
+            )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise DriftlineError(f"the cloud's process: {answer['error']}")
+            kind = ConfigError if answer["usage"] else DriftlineError
+            raise kind(f"the cloud's process: {answer['error']}", fix=answer["fix"])
         return answer
 
     def _end(self) -> None:

@@ -23,6 +23,7 @@ class FakeProgram:
 
     name: str
     code: int | None = None
+    log: Path = Path("its.log")
 
     def running(self) -> bool:
         return self.code is None

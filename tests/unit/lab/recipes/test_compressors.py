@@ -37,7 +37,7 @@ from driftline_lab.recipes.tiny.token_cache import encode_pictures
 from driftline_lab.recipes.tiny.tower import UNKNOWN
 from driftline_lab.recipes.tiny.training import LanguagePlan, View
 from driftline_lab.recipes.training import Report
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import table
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
 from driftline_shared.models.compression.compressor import Compression
@@ -233,9 +233,9 @@ def test_a_training_goes_on_from_what_an_earlier_one_wrote(
     assert not torch.equal(later.weights["tokens"], reading.weights["tokens"])
 
     other = configured("voco", {"tokens": 3}, student.facts)
-    with pytest.raises(PairError, match="not of voco with"):
+    with pytest.raises(ConfigError, match="not of voco with"):
         read_start(out, "tiny", other)
-    with pytest.raises(PairError, match="no training to go on with"):
+    with pytest.raises(ConfigError, match="no training to go on with"):
         read_start(tmp_path / "nothing", "tiny", compression)
 
 
@@ -286,9 +286,9 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
 
 def test_a_folder_in_use_and_another_pair_are_refused(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("mine")
-    with pytest.raises(PairError, match="not empty"):
+    with pytest.raises(ConfigError, match="not empty"):
         train("voco", "tiny", tmp_path)
-    with pytest.raises(PairError, match="trained on the pair `tiny`"):
+    with pytest.raises(ConfigError, match="trained on the pair `tiny`"):
         train("voco", str(make_tiny_pair(tmp_path / "pair")), tmp_path / "new")
 
 

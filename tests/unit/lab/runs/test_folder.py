@@ -241,8 +241,9 @@ def test_a_broken_document_is_named(folder: Path, name: str, text: str) -> None:
 
 
 def test_a_folder_without_a_run_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no run\.json; `driftline demo --out"):
+    with pytest.raises(DataError, match=r"holds no run\.json") as caught:
         read_run(tmp_path)
+    assert "`driftline demo`" in caught.value.fix
 
 
 def test_a_run_that_could_not_be_written_is_none(folder: Path) -> None:

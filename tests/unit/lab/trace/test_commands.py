@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def test_head_shows_the_first_events(trace: Path) -> None:
         (["--device", "device-1", "--rows", ":10"], range(1, 10, 2)),
         (["--since", "1700000090", "--until", "1700000095"], range(90, 95)),
         (["--until", "2023-11-14T22:13:23"], range(3)),
-        (["--kind", "update"], range(0)),
+        (["--kind", "answer", "--domain", "source", "--rows", ":3"], range(3)),
     ],
 )
 def test_cut_keeps_what_was_asked_for(
@@ -193,6 +195,97 @@ def test_anonymize_can_keep_and_drop(trace: Path, tmp_path: Path) -> None:
     assert all(event.coded is None and event.kept is None for event in bare)
 
 
+def test_head_shows_one_kind(trace: Path) -> None:
+    with open_writer(trace, SUBJECT) as writer:
+        writer.write_next([answer_event(0, kind=EventKind.UPDATE, verdict="applied")])
+    rows = [json.loads(line) for line in run("head", trace, "--kind", "update").splitlines()]
+    assert [row["sequence"] for row in rows] == [100]
+
+
+def test_rows_before_a_broken_part_can_be_cut(trace: Path, tmp_path: Path) -> None:
+    parts = open_trace(trace).manifest.parts
+    (trace / "events" / parts[1].name).write_bytes(b"broken")
+    assert run_json("cut", trace, tmp_path / "cut", "--rows", ":50")["num_events"] == 50
+    with pytest.raises(DataError, match=r"part-000001.parquet") as caught:
+        run("cut", trace, tmp_path / "more", "--rows", ":51")
+    assert "lab trace cut --rows" in caught.value.fix
+
+
+def journal_bytes(trace: Path) -> bytes:
+    """Three events in a journal, which is left there."""
+    with Journal(trace) as journal:
+        journal.append([answer_event(n, sequence=n) for n in range(100, 103)])
+    return (trace / "events" / "open.arrows").read_bytes()
+
+
+READING: list[list[str]] = [
+    ["validate", "TRACE"],
+    ["info", "TRACE"],
+    ["head", "TRACE"],
+    ["cut", "TRACE", "OUT"],
+    ["merge", "TRACE", "OTHER", "--out", "OUT"],
+    ["anonymize", "TRACE", "OUT"],
+    ["export", "TRACE", "OUT", "--to", "webdataset"],
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("content", "fix"),
+    [
+        (lambda whole: random.Random(1).randbytes(3000), "set it aside"),
+        (lambda whole: bytes(3000), "set it aside"),
+        (lambda whole: whole[8:], "set it aside"),
+        (lambda whole: whole[:700], "removes it"),
+        (lambda whole: b"", "removes it"),
+    ],
+    ids=["random", "zeros", "no start", "cut header", "empty"],
+)
+def test_a_journal_of_which_nothing_can_be_read_is_refused(
+    trace: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    content: Callable[[bytes], bytes],
+    fix: str,
+) -> None:
+    write_trace(tmp_path / "other", 5)
+    (trace / "events" / "open.arrows").write_bytes(content(journal_bytes(trace)))
+    places = {"TRACE": trace, "OTHER": tmp_path / "other", "OUT": tmp_path / "out"}
+    with pytest.raises(DataError, match=r"open\.arrows") as caught:
+        run(*(places.get(word, word) for word in arguments))
+    assert fix in caught.value.fix and "lab trace recover" in caught.value.fix
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("cut", "num_left"), [(0, 3), (1, 0), (2000, 0)])
+def test_a_journal_cut_at_its_end_is_unfinished(trace: Path, cut: int, num_left: int) -> None:
+    whole = journal_bytes(trace)
+    (trace / "events" / "open.arrows").write_bytes(whole[: len(whole) - cut])
+    for command in ("validate", "info"):
+        found = run_json(command, trace)
+        assert (found["unfinished"], found["num_unfinished"]) == (True, num_left)
+    assert run_json("recover", trace)["num_recovered"] == num_left
+    assert not run_json("validate", trace)["unfinished"]
+
+
+def test_a_trace_made_of_an_unfinished_one_says_what_it_leaves_out(
+    trace: Path, tmp_path: Path
+) -> None:
+    journal_bytes(trace)
+    result = CliRunner().invoke(app, ["cut", str(trace), str(tmp_path / "out")])
+    assert "note: 3 events" in result.stderr and "recover" in result.stderr
+    assert len(events_of(tmp_path / "out")) == 100
+
+
+def test_recover_sets_aside_what_is_no_journal(trace: Path) -> None:
+    for content in (b"\xff" * 99, b"no journal"):
+        (trace / "events" / "open.arrows").write_bytes(content)
+        assert run_json("recover", trace)["num_recovered"] == 0
+    names = ["unreadable-000.arrows", "unreadable-001.arrows"]
+    assert run_json("validate", trace)["not_of_the_trace"] == names
+    assert (trace / "events" / names[1]).read_bytes() == b"no journal"
+
+
 def test_recover_makes_the_journal_a_part(trace: Path) -> None:
     with Journal(trace) as journal:
         journal.append([answer_event(n, sequence=n) for n in range(100, 103)])
@@ -210,6 +303,12 @@ def test_recover_makes_the_journal_a_part(trace: Path) -> None:
         (["cut", "TRACE", "OUT", "--since", "noon"], ConfigError, "is no time"),
         (["cut", "TRACE", "OUT", "--since", "nan"], ConfigError, "is no time"),
         (["cut", "TRACE", "OUT", "--kind", "answers"], ConfigError, "known kinds are answer"),
+        (["cut", "TRACE", "OUT", "--kind", "round"], ConfigError, "there are answer"),
+        (["cut", "TRACE", "OUT", "--domain", "fog"], ConfigError, "there are source"),
+        (["cut", "TRACE", "OUT", "--segment", "dawn"], ConfigError, "there are day, night"),
+        (["cut", "TRACE", "OUT", "--device", "x"], ConfigError, "are device-0, device-1"),
+        (["head", "TRACE", "--kind", "answers"], ConfigError, "known kinds are answer"),
+        (["head", "TRACE", "--kind", "update"], ConfigError, "there are answer"),
         (["cut", "TRACE", "TRACE/events/x"], ConfigError, "lies in the trace"),
         (["merge", "TRACE", "--out", "OUT"], ConfigError, "two or more"),
         (["merge", "TRACE", "TRACE/../trace", "--out", "OUT"], ConfigError, "each named once"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from driftline_shared.trace.arrow import to_batch
 from driftline_shared.trace.event import TraceEvent
@@ -18,8 +19,8 @@ from driftline_shared.trace.journal import Journal, read_journal
 from driftline_shared.trace.manifest import EVENTS, FILE, JOURNAL, need_manifest
 from driftline_shared.trace.reader import open_trace
 from driftline_shared.trace.recovery import roll_over
-from driftline_shared.trace.writer import recover
-from tests.fakes.traces import answer_event, write_trace
+from driftline_shared.trace.writer import open_writer, recover
+from tests.fakes.traces import SUBJECT, answer_event, write_trace
 
 NUM_ROLLED, NUM_OPEN = 30, 20
 
@@ -143,6 +144,26 @@ def test_an_empty_journal_is_no_part(tmp_path: Path) -> None:
     (tmp_path / EVENTS / JOURNAL).write_bytes(b"")
     assert len(recover(tmp_path).parts) == 1
     assert not open_trace(tmp_path).unfinished
+
+
+@pytest.mark.parametrize("left", [0, 1, 500])
+def test_a_journal_cut_in_its_header_held_nothing_and_goes(folder: Path, left: int) -> None:
+    path = folder / EVENTS / JOURNAL
+    path.write_bytes(path.read_bytes()[:left])
+    recover(folder)
+    assert [each.name for each in (folder / EVENTS).iterdir()] == ["part-000000.parquet"]
+
+
+def test_who_writes_next_sets_aside_a_journal_that_is_none(folder: Path) -> None:
+    strange = b"of another driftline" + (folder / EVENTS / JOURNAL).read_bytes()
+    (folder / EVENTS / JOURNAL).write_bytes(strange)
+    with capture_logs() as logs, open_writer(folder, SUBJECT) as writer:
+        writer.write_next([answer_event(30)])
+    assert (folder / EVENTS / "unreadable-000.arrows").read_bytes() == strange
+    assert [(row["event"], row["file"]) for row in logs] == [
+        ("trace.journal_set_aside", "unreadable-000.arrows")
+    ]
+    assert numbers(folder) == list(range(31))
 
 
 def test_events_of_a_batch_keep_their_order(folder: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     ("old", "new", "word"),
     [
         ('"rows": 10', '"rows": 9', "was changed"),
-        ('"schema": 1', '"schema": 2', "update it"),
+        ('"schema": 1', '"schema": 2', "reads up to 1"),
         ('"schema": 1', '"schema": "1"', "schema is '1', not a whole number"),
         ('"schema": 1', '"schema": -1', "schema is -1, not a whole number"),
         ("{", "", "cannot be read"),

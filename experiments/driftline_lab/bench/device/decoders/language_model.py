@@ -36,7 +36,10 @@ def genai_folder(work: Path) -> Path:
         command += ["-c", str(work / "genai-cache")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode != 0:
-            raise DriftlineError(f"onnxruntime-genai's builder failed: {done.stderr[-2000:]}")
+            raise DriftlineError(
+                f"onnxruntime-genai's builder failed: {done.stderr[-2000:]}",
+                fix="What it says; or leave its runtime out with --runtimes.",
+            )
     return folder
 
 

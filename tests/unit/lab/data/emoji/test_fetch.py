@@ -11,7 +11,7 @@ import pytest
 from driftline_lab.data.emoji import fetch
 from driftline_lab.data.emoji.fetch import copied_from, fetch_packages, npm_pack
 from driftline_lab.data.emoji.packages import PACKAGES, Package
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import ConfigError, DataError, LinkError, MissingPackageError
 
 CONTENTS = {"one": b"first", "two": b"second"}
 
@@ -61,8 +61,9 @@ def test_files_may_come_from_a_folder(tmp_path: Path) -> None:
     source, place = tmp_path / "there", tmp_path / "here"
     source.mkdir()
     (source / BOTH[0].file).write_bytes(CONTENTS["one"])
-    with pytest.raises(ConfigError, match=r"npm pack @icons/two@1\.0"):
+    with pytest.raises(ConfigError, match="cannot read") as caught:
         fetch_packages(BOTH, place, copied_from(source))
+    assert "npm pack @icons/two@1.0" in caught.value.fix
     assert (place / BOTH[0].file).read_bytes() == CONTENTS["one"]
 
 
@@ -70,8 +71,9 @@ def test_without_npm_the_way_round_it_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(fetch.shutil, "which", lambda name: None)
-    with pytest.raises(ConfigError, match="--from"):
+    with pytest.raises(MissingPackageError, match="npm is not installed") as caught:
         npm_pack(BOTH[0], tmp_path)
+    assert "--from" in caught.value.fix
 
 
 def test_an_npm_that_fails_is_told_in_its_words(
@@ -81,8 +83,9 @@ def test_an_npm_that_fails_is_told_in_its_words(
     npm.write_text("#!/bin/sh\necho 'npm error 404 not there' >&2\nexit 1\n")
     npm.chmod(0o755)
     monkeypatch.setattr(fetch.shutil, "which", lambda name: str(npm))
-    with pytest.raises(ConfigError, match="404 not there"):
+    with pytest.raises(LinkError, match="404 not there") as caught:
         npm_pack(BOTH[0], tmp_path)
+    assert "--from" in caught.value.fix
 
 
 def test_every_fixed_digest_is_a_sha512_of_its_own() -> None:
