@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from driftline_lab.demo.evaluate import jpeg90_bytes
 from driftline_lab.demo.options import DemoData
 from driftline_lab.demo.report import Downlink, Uplink
 from driftline_lab.demo.screen import View
+from driftline_lab.runs.run import RunUpdate
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import CloudStatus
 from driftline_shared.update import Adapter, adapter_fp16_bytes
@@ -63,13 +65,20 @@ def uplink_of(device: dict[str, Any], pair: Pair, data: DemoData, sample_bytes: 
     )
 
 
-def downlink_of(device: dict[str, Any], pair: Pair, adapter: Adapter | None) -> Downlink:
-    """What came down; the pause is the median over updates."""
+def downlink_of(
+    device: dict[str, Any], pair: Pair, adapter: Adapter | None, updates_made: Sequence[RunUpdate]
+) -> Downlink:
+    """What came down; the pause is the median over updates.
+
+    Bytes are those of `updates_made`, as in the run folder: what messages add to an update depends
+    on how often it was asked for.
+    """
     pauses = [float(pause) for pause in device.get("apply_pause_ms", [])]
     updates = int(device.get("num_updates", 0))
+    sizes = [each.bytes for each in updates_made]
     return Downlink(
         updates=updates,
-        bytes_per_update=int(device["link"]["update_bytes"]) / updates if updates else 0.0,
+        bytes_per_update=statistics.fmean(sizes) if updates and sizes else 0.0,
         fp16_adapter_bytes=adapter_fp16_bytes(adapter) if adapter is not None else 0,
         fp16_model_bytes=_model_bytes(pair),
         apply_pause_ms=statistics.median(pauses) if pauses else 0.0,

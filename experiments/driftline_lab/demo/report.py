@@ -50,7 +50,7 @@ class Uplink:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Downlink:
-    """Updates applied; mean bytes each, manifest included, beside the plain adapter and model."""
+    """Updates applied; mean bytes each (manifest and blob), beside the plain adapter and model."""
 
     updates: int
     bytes_per_update: float

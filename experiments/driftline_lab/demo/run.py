@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from driftline_lab.demo.report import (
     table,
 )
 from driftline_lab.demo.run_folder import write_demo_run
-from driftline_lab.demo.screen import line, render
+from driftline_lab.demo.screen import Lines, render
 from driftline_lab.runs.folder import need_run_folder
 from driftline_shared.errors import ConfigError
 from driftline_shared.ids import line_id
@@ -102,7 +103,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         },
         captions=_captions(data.tests, before, after, teacher) if has_captions else {},
         uplink=uplink_of(status, pair, data, history.sample_bytes),
-        downlink=downlink_of(status, pair, version.adapter if version else None),
+        downlink=downlink_of(status, pair, version.adapter if version else None, history.updates),
         rounds_made=history.rounds,
         updates_made=history.updates,
     )
@@ -167,21 +168,22 @@ def _loop(
 
 @contextmanager
 def _screen(console: Console, device_state: Path, data: DemoData) -> Iterator[Show]:
-    """Shows both sides: a screen that is redrawn, or a line now and then where there is none."""
+    """Shows both sides: a screen that is redrawn, or lines of what is new where there is none."""
     curve: list[float] = []
     shown = 0.0
+    lines = Lines(partial(console.print, highlight=False, soft_wrap=True), LINE_EVERY_S)
     live = Live(console=console, refresh_per_second=4, transient=True)
 
     def show(cloud: CloudStatus | None) -> None:
         nonlocal shown
-        if time.monotonic() - shown < (REFRESH_S if console.is_terminal else LINE_EVERY_S):
+        if time.monotonic() - shown < REFRESH_S:
             return
         shown = time.monotonic()
         view = view_of(read_status(device_state), cloud, data.num_rows, curve)
         if console.is_terminal:
             live.update(render(view))
         else:
-            console.print(line(view), highlight=False)
+            lines.show(view)
 
     with live if console.is_terminal else nullcontext():
         yield show

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
@@ -57,6 +60,29 @@ def line(view: View) -> str:
         f"sent {view.sent}  up {view.bytes_up:,} B  round {view.round_state}  "
         f"version {view.version}  down {view.bytes_down:,} B"
     )
+
+
+class Lines:
+    """Lines for a log: one where it says something new, and never two within `every_s`."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        every_s: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._every_s = every_s
+        self._now = now
+        self._written = ""
+        self._written_s = -math.inf
+
+    def show(self, view: View) -> None:
+        """Write the line of `view`, if it is time for one and it is not the one before."""
+        text, now_s = line(view), self._now()
+        if text != self._written and now_s - self._written_s >= self._every_s:
+            self._written, self._written_s = text, now_s
+            self._write(text)
 
 
 def spark_line(values: tuple[float, ...]) -> str:

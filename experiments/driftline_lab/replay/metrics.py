@@ -13,6 +13,7 @@ from driftline_lab.replay.device.device import Given, ReplayDevice
 from driftline_lab.replay.records import Recorded
 from driftline_lab.replay.rounds import Opened
 from driftline_lab.runs.canonical import from_bytes, to_bytes
+from driftline_lab.runs.domains import in_order
 from driftline_lab.runs.run import (
     DomainAccuracy,
     Metrics,
@@ -59,14 +60,16 @@ class Tally:
         self._file.write(to_bytes(row, indent=None))
 
     def accuracy(self) -> dict[str, DomainAccuracy]:
-        """By domain: `before` of the recorded answers, `after` of the replay's own."""
+        """By domain as the trace met them: `before` of the recorded answers, `after` of the
+        replay's own.
+        """
         return {
             domain: DomainAccuracy(
                 before=self._right_before[domain] / known,
                 after=self._right_after[domain] / known,
                 num_questions=known,
             )
-            for domain, known in sorted(self._known.items())
+            for domain, known in self._known.items()
         }
 
     def close(self) -> None:
@@ -111,7 +114,7 @@ def metrics_of(
         "wait_s",
     ):
         numbers[f"uplink.{name}"] = float(sum(getattr(each, name) for each in counts))
-    return Metrics(
+    metrics = Metrics(
         accuracy=tally.accuracy(),
         uplink=UplinkTotals(
             seen=tally.num_answers,
@@ -136,3 +139,4 @@ def metrics_of(
         ),
         numbers=numbers,
     )
+    return in_order(metrics, list(metrics.accuracy))

@@ -15,6 +15,7 @@ from driftline_lab.report.markup import Markup, tag
 from driftline_lab.report.numbers import count, percent, size
 from driftline_lab.report.series import Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
+from driftline_lab.runs.domains import in_order
 from driftline_lab.runs.folder import Run, read_run
 from driftline_lab.runs.run import Metrics
 from driftline_shared.errors import ConfigError
@@ -50,8 +51,7 @@ def report_page(run: Run) -> str:
     num_answers = sum(1 for _ in run.timeline())
     series = read_series(run.timeline(), num_answers, run.metrics.updates)
     # The file has the domains by name; people expect them as they came.
-    order = [SOURCE, *(band.domain for band in series.bands)]
-    run = replace(run, metrics=in_order(run.metrics, order))
+    run = replace(run, metrics=in_order(run.metrics, [band.domain for band in series.bands]))
     style = resources.files("driftline_lab.report").joinpath("page.css").read_text("utf-8")
     head = tag(
         "head",
@@ -90,13 +90,6 @@ def headline(metrics: Metrics) -> str:
     parts = [f"{percent(share)} on {domain}" for domain, share in islice(drifted, 4)]
     more = f" and {len(drifted) - 4} more domains" if len(drifted) > 4 else ""
     return f"The device made up {_listed(parts)}{more} of its distance to the teacher"
-
-
-def in_order(metrics: Metrics, domains: Sequence[str]) -> Metrics:
-    """`metrics` with the accuracy of `domains` first, in that order."""
-    names = [name for name in dict.fromkeys(domains) if name in metrics.accuracy]
-    names += [name for name in metrics.accuracy if name not in names]
-    return replace(metrics, accuracy={name: metrics.accuracy[name] for name in names})
 
 
 def _listed(parts: Sequence[str]) -> str:

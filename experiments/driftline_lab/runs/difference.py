@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.runs.canonical import to_bytes
+from driftline_lab.runs.domains import domains_met, in_order
 from driftline_lab.runs.folder import Run
 from driftline_lab.runs.run import DomainAccuracy, Metrics, TimelineRow
 
@@ -55,7 +56,11 @@ class Difference:
 
 
 def compare(a: Run, b: Run) -> Difference:
-    """What differs between `a` and `b`; reads both timelines up to the first differing answer."""
+    """What differs between `a` and `b`; reads both timelines up to the first differing answer, and
+    that of `a` until it has met every domain.
+    """
+    met = domains_met(a.timeline(), a.metrics.accuracy)
+    a, b = (replace(run, metrics=in_order(run.metrics, met)) for run in (a, b))
     return Difference(
         info=_differing(asdict(a.info), asdict(b.info)),
         summary=tuple(_pairs(_summary(a.metrics), _summary(b.metrics))),

@@ -101,7 +101,8 @@ class RunRound:
 class RunUpdate:
     """An update that came into force. `digest`: sha256 of the target adapter, hex.
 
-    `bytes`: all that came down for it, manifest included. `at`: answers given before it was in
+    `bytes`: of its manifest and its blob; what messages add to them (some bytes each) is only in a
+    device's own counters. `at`: answers given before it was in
     force, where known.
     """
 

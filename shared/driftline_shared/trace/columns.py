@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("detail", "text", "more of it: a sentence, or JSON (a round's numbers)"),
     Column("from_version", "int", "of an update: in force before"),
     Column("target_digest", "text", "hex sha256 of the adapter that came into force or was made"),
-    Column("update_bytes", "int", "of an update: on the wire"),
+    Column("update_bytes", "int", "of an update: on the wire, with what messages add"),
     Column("round_id", "text", "of a round, and of the update that it made where known"),
     Column("num_samples", "int", "of a round"),
     Column("picture", "bytes", "a JPEG thumbnail, where the owner lets pictures be recorded"),

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from driftline_lab.demo.screen import CURVE_POINTS, View, line, render, spark_line
+from driftline_lab.demo.screen import CURVE_POINTS, Lines, View, line, render, spark_line
 
 
 def drawn(view: View) -> str:
@@ -26,6 +26,16 @@ def test_a_full_view_shows_both_sides() -> None:
     assert "night" in text
     assert "distilling" in text
     assert "50.0 %" in text
+
+
+def test_a_log_gets_a_line_where_something_is_new_and_not_too_often() -> None:
+    written: list[str] = []
+    said = [(0.0, 1), (1.0, 2), (5.0, 3), (11.0, 3), (60.0, 3), (61.0, 4)]
+    times = iter([at_s for at_s, _ in said])
+    lines = Lines(written.append, every_s=5.0, now=lambda: next(times))
+    for _, answered in said:
+        lines.show(View(answered=answered))
+    assert written == [line(View(answered=answered)) for answered in (1, 3, 4)]
 
 
 def test_the_curve_keeps_its_bounds() -> None:

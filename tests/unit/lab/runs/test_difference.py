@@ -52,6 +52,16 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     ]
 
 
+def test_domains_are_in_the_order_the_stream_met_them(tmp_path: Path) -> None:
+    row = DomainAccuracy(before=0.5, after=0.7)
+    metrics = Metrics(accuracy=dict.fromkeys(("art", "fog", "night", "source"), row))
+    rows = [TimelineRow(n=n, domain=name) for n, name in enumerate(["night", "source", "fog"], 1)]
+    other = replace(metrics, accuracy={**metrics.accuracy, "art": replace(row, after=0.8)})
+    a, b = run(tmp_path / "a", metrics=metrics, rows=rows), run(tmp_path / "b", metrics=other)
+    found = compare(read_run(a), read_run(b))
+    assert names(found.summary)[:4] == ["source", "night", "fog", "art"]
+
+
 def test_what_was_set_otherwise_is_named(tmp_path: Path) -> None:
     other = replace(INFO, seed=1, settings={"cloud": {"a": 1.0, "b": [1, 3], "c": None}})
     found = compare(read_run(run(tmp_path / "a")), read_run(run(tmp_path / "b", info=other)))
