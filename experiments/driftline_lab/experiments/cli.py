@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +15,7 @@ from driftline_shared.errors import ConfigError, DriftlineError
 
 EXIT_WRONG_SETTING = 2
 MOST_QUESTIONS = 1_000_000
+MOST_JOBS = 256
 
 TABLES_EXAMPLES = """
 **Examples**
@@ -21,6 +25,8 @@ TABLES_EXAMPLES = """
     driftline lab tables --quick --only token-share --out ./quick
 
     driftline lab tables --only accuracy --only pareto --seeds 0,1,2 --out ./tables
+
+    driftline lab tables --jobs 8 --out ./tables
 
     driftline lab tables --pair smol --only accuracy --baselines logit-kd --questions 300
 
@@ -66,6 +72,14 @@ def tables(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of kept tokens and labels; the user's by default.")
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_JOBS,
+            help="Processes that make runs side by side, each with the pair in memory.",
+        ),
+    ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print which tables were made, as JSON.")
     ] = False,
@@ -74,35 +88,59 @@ def tables(
     import platformdirs
 
     from driftline_lab.experiments.lab import Lab
-    from driftline_lab.experiments.tables.folder import write_table
+    from driftline_lab.experiments.making.child import Workplace
+    from driftline_lab.experiments.making.here import Here
+    from driftline_lab.experiments.making.makers import Makers, make_tables
+    from driftline_lab.experiments.making.orders import Order
+    from driftline_lab.experiments.making.processes import SideBySide
     from driftline_lab.experiments.tables.listed import TABLES, table_named
-    from driftline_lab.experiments.tables.scale import full_scale, quick_scale
+    from driftline_lab.experiments.tables.scale import Choice
     from driftline_lab.replay.cache.store import ResultStore
     from driftline_lab.runs.folder import need_run_folder
 
+    one_line = threading.Lock()
+
+    def report(text: str) -> None:
+        with one_line:  # runs side by side have a thread each
+            typer.echo(f"  {text}", err=True)
+
+    def begin(ordered: Sequence[Order]) -> Makers:
+        if jobs == 1:
+            return Here(lab, ordered, report)
+        names = tuple(table.name for table in chosen)
+        place = Workplace(folder=out, cache=folder, choice=choice, tables=names)
+        return SideBySide(place, [each for each in ordered if not lab.has(each.key)], jobs, report)
+
     try:
         chosen = [table_named(name) for name in only or TABLES]
-        make = quick_scale if quick else full_scale
-        scale = make(pair, numbers) if (numbers := _seeds(seeds)) else make(pair)
-        scale = scale.only(_names(baselines)).sized(questions=questions, tests=tests)
+        choice = Choice(
+            pair=pair,
+            quick=quick,
+            seeds=_seeds(seeds),
+            baselines=_names(baselines),
+            questions=questions,
+            tests=tests,
+        )
+        scale = choice.scale()
         need_run_folder(out)
         folder = cache or platformdirs.user_cache_path("driftline", appauthor=False) / "lab"
-        store = ResultStore(folder)
-        lab = Lab(out, store, report=lambda text: typer.echo(f"  {text}", err=True))
-        made = {}
-        for table in chosen:
-            typer.echo(f"{table.name}: {table.title}", err=True)
-            made[table.name] = write_table(table, lab, scale, out)
-        store.close()
+        with closing(ResultStore(folder)) as store:
+            lab = Lab(out, store, report=report)
+            made = make_tables(chosen, lab, scale, out, begin, report)
     except ConfigError as error:
         _fail(error, EXIT_WRONG_SETTING)
     except DriftlineError as error:
         _fail(error, 1)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "made": made}))
-        return
-    for name, new in made.items():
-        typer.echo(f"{out / name / 'table.md'}: {'made' if new else 'was there'}")
+        typer.echo(json.dumps({"out": str(out), "made": made.tables, "failed": made.failed}))
+    else:
+        for name, new in made.tables.items():
+            typer.echo(f"{out / name / 'table.md'}: {'made' if new else 'was there'}")
+    for name, runs in made.failed.items():
+        for run in runs:
+            typer.echo(f"error: {name} was not made: {run}", err=True)
+    if made.failed:
+        raise typer.Exit(1)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -117,8 +155,8 @@ def _seeds(text: str) -> tuple[int, ...]:
     return found
 
 
-def _names(text: str) -> list[str]:
-    found = [part.strip() for part in text.split(",") if part.strip()]
+def _names(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
     if text and not found:
         raise ConfigError(f"--baselines: {text!r} names no baseline")
     return found

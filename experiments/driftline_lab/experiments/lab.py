@@ -27,7 +27,7 @@ from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.host.durable import write_atomic
 from driftline_shared.pair.pair import load_pair
 
-REVISION = 1
+REVISION = 2
 """Of what a run does; a change that moves results raises it, and kept results count no more."""
 
 _log = structlog.get_logger(__name__)
@@ -66,9 +66,7 @@ class Lab:
 
     def material(self, plan: Plan) -> Material:
         """The plan's stream and tests; the last one asked for stays."""
-        key = plan.model_dump_json(
-            include={"pair", "world", "segments", "questions", "tests", "seed"}
-        )
+        key = self.material_key(plan)
         if self._material is None or self._material[0] != key:
             models = self.models(plan.pair)
             self._report(f"tokens of {plan.pair}, seed {plan.seed}")
@@ -77,12 +75,17 @@ class Lab:
             self._material = (key, found)
         return self._material[1]
 
+    def material_key(self, plan: Plan) -> str:
+        """Equal where two plans have the same stream and tests."""
+        return plan.model_dump_json(
+            include={"pair", "world", "segments", "questions", "tests", "seed"}
+        )
+
     def run(self, plan: Plan, baseline: Baseline, progress: Progress = ignore) -> Result:
         """The result of `baseline` under `plan`, kept or made now."""
-        path = self._folder / "runs" / f"{self._digest(plan, baseline)}.json"
+        path = self._path(self.key(plan, baseline))
         if path.is_file():
             return result.from_json(path.read_bytes(), path.name)
-        self._report(f"{baseline.name}, {plan.pair}, seed {plan.seed}")
         models, found = self.models(plan.pair), self.material(plan)
         made = run(
             plan, baseline, models, found, self.teacher_accuracy(plan), self._store, progress
@@ -92,6 +95,15 @@ class Lab:
         self.num_made += 1
         _log.info("experiment.made", baseline=baseline.name, seconds=round(made.seconds["all"], 1))
         return made
+
+    def key(self, plan: Plan, baseline: Baseline) -> str:
+        """Digest of everything a run depends on; its result's name."""
+        pair = self.pair_digests(plan.pair)
+        return digest_of({"revision": REVISION, "digests": pair, **described(plan, baseline)})
+
+    def has(self, key: str) -> bool:
+        """Whether that run's result is there."""
+        return self._path(key).is_file()
 
     def teacher_accuracy(self, plan: Plan) -> dict[str, float]:
         """The teacher's accuracy on each domain, from all tokens; kept."""
@@ -119,9 +131,8 @@ class Lab:
             self._digests = (pair, values)
         return self._digests[1]
 
-    def _digest(self, plan: Plan, baseline: Baseline) -> str:
-        pair = self.pair_digests(plan.pair)
-        return digest_of({"revision": REVISION, "digests": pair, **described(plan, baseline)})
+    def _path(self, key: str) -> Path:
+        return self._folder / "runs" / f"{key}.json"
 
 
 def described(plan: Plan, baseline: Baseline) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def run(
     settings = settings_of(plan, baseline)
     started = time.perf_counter()
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
+        # Whatever ran before in this process has drawn numbers or none.
+        torch.manual_seed(plan.seed)
         slots.write(models.student.model, models.initial)
         found = _Run(plan, baseline, models, material, settings, store)
         rows = found.all(progress)

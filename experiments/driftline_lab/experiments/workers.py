@@ -47,14 +47,19 @@ class LearnerWorkers:
 
 
 class KeptLabels(LearnerWorkers):
-    """`LearnerWorkers` that asks the teacher the very same question only once."""
+    """`LearnerWorkers` that asks the teacher the very same question only once.
+
+    Samples are labelled one by one: a label then does not depend on what was asked beside it, and
+    so not on which run came first.
+    """
 
     def __init__(
         self, models: Models, learn: Learner, settings: DistilSettings, store: ResultStore
     ) -> None:
         super().__init__(models, learn, settings)
-        plain = LearnerWorkers(models, learn, settings)
-        self._labels = CachedWorkers(plain, store, models=labels_digest(models, settings))
+        alone = settings.model_copy(update={"label_batch_size": 1})
+        plain = LearnerWorkers(models, learn, alone)
+        self._labels = CachedWorkers(plain, store, models=labels_digest(models, alone))
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """See `Workers.label`."""

@@ -20,6 +20,12 @@ from driftline_lab.experiments.tables.table import Table
 from driftline_shared.host.durable import write_atomic
 
 
+def is_there(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
+    """Whether the folder holds the result of this very configuration."""
+    digest = digest_of(configuration(table, lab, scale))
+    return _kept(out / table.name / "result.json", digest) is not None
+
+
 def write_table(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
     """Write the folder of `table`; whether its result had to be made."""
     folder = out / table.name

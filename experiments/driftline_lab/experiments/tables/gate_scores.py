@@ -170,4 +170,5 @@ GATE_SCORES = Table(
     measure=measure,
     text=text,
     draw=draw,
+    streams=False,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from driftline_cloud.distill.gate import GateLimits
@@ -35,16 +34,6 @@ class Scale:
     def compares(self, name: str) -> bool:
         """Whether tables of baselines have that one; the product is in all of them."""
         return not self.baselines or name == REFERENCE.name or name in self.baselines
-
-    def only(self, names: Sequence[str]) -> Scale:
-        """With these baselines alone. Raises ConfigError for an unknown one."""
-        return replace(self, baselines=tuple(baseline_named(name).name for name in names))
-
-    def sized(self, *, questions: int | None, tests: int | None) -> Scale:
-        """With so many questions of a segment, and held-out ones of a domain; None: as it is."""
-        asked = {"questions": questions, "tests": tests}
-        changes = {name: value for name, value in asked.items() if value is not None}
-        return replace(self, plan=self.plan.model_copy(update=changes))
 
 
 LONG = ("source", "night", "sketch", "fog", "inverted", "texture")
@@ -102,3 +91,31 @@ def _long(pair: str) -> tuple[str, ...]:
     """The stream of six segments, or as many as the pair's world has."""
     world = world_named(None, pair=pair)
     return LONG if set(LONG) <= set(world.domains) else world.domains[:6]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What a user asks of a scale, in plain values: of equal choices two processes make one scale.
+
+    `seeds`, `baselines`: none means the scale's own. `questions` of a segment and `tests`, held-out
+    ones of a domain: None means the scale's own.
+    """
+
+    pair: str = "tiny"
+    quick: bool = False
+    seeds: tuple[int, ...] = ()
+    baselines: tuple[str, ...] = ()
+    questions: int | None = None
+    tests: int | None = None
+
+    def scale(self) -> Scale:
+        """Raises ConfigError for an unknown baseline."""
+        make = quick_scale if self.quick else full_scale
+        scale = make(self.pair, self.seeds) if self.seeds else make(self.pair)
+        sizes = {"questions": self.questions, "tests": self.tests}
+        changes = {name: size for name, size in sizes.items() if size is not None}
+        return replace(
+            scale,
+            baselines=tuple(baseline_named(name).name for name in self.baselines),
+            plan=scale.plan.model_copy(update=changes),
+        )

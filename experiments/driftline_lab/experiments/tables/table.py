@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Arm:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """`arms`: the runs it is about; with the scale they are its configuration. `measure`: its rows
-    as plain values. `text`: Markdown lines of them. `draw`: onto a matplotlib figure.
+    as plain values. `text`: Markdown lines of them. `draw`: onto a matplotlib figure. `streams`:
+    whether its arms are run at all; else only their plans count.
     """
 
     name: str
@@ -35,6 +36,14 @@ class Table:
     measure: Callable[[Lab, Scale], dict[str, Any]]
     text: Callable[[dict[str, Any]], list[str]]
     draw: Callable[[dict[str, Any], Any], None]
+    streams: bool = True
+
+
+def runs(table: Table, scale: Scale) -> Iterator[tuple[Arm, Plan]]:
+    """Every run of `table`; those of one seed come together, for their tokens."""
+    listed = table.arms(scale) if table.streams else []
+    for number in range(max((len(each.plans) for each in listed), default=0)):
+        yield from ((each, each.plans[number]) for each in listed)
 
 
 def arm(
@@ -46,10 +55,5 @@ def arm(
 
 
 def results(lab: Lab, arms: Iterable[Arm]) -> list[tuple[Arm, list[Result]]]:
-    """Every arm with its results by seed; runs of one seed come together, for their tokens."""
-    listed = list(arms)
-    found: list[list[Result]] = [[] for _ in listed]
-    for number in range(max((len(each.plans) for each in listed), default=0)):
-        for place, each in enumerate(listed):
-            found[place].append(lab.run(each.plans[number], each.baseline))
-    return list(zip(listed, found, strict=True))
+    """Every arm with its results by seed, kept or made now."""
+    return [(each, [lab.run(plan, each.baseline) for plan in each.plans]) for each in arms]

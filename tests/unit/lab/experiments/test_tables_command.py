@@ -45,4 +45,4 @@ def test_json_says_what_was_made_and_then_what_was_there(tmp_path: Path) -> None
         found = CliRunner().invoke(app, words)
         assert found.exit_code == 0, found.output
         document = json.loads(found.stdout.splitlines()[-1])
-        assert document == {"out": str(tmp_path), "made": {"captions": made}}
+        assert document == {"out": str(tmp_path), "made": {"captions": made}, "failed": {}}

@@ -17,7 +17,7 @@ from driftline_lab.experiments.plan import Plan
 from driftline_lab.experiments.tables import ablation, accuracy, forgetting
 from driftline_lab.experiments.tables.folder import write_table
 from driftline_lab.experiments.tables.listed import TABLES, table_named
-from driftline_lab.experiments.tables.scale import Scale, full_scale, quick_scale
+from driftline_lab.experiments.tables.scale import Choice, Scale, full_scale, quick_scale
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_shared.errors import ConfigError
 from tests.fakes.material import random_plan
@@ -25,7 +25,7 @@ from tests.fakes.material import random_plan
 FEW = ("driftline", "source-only", "full-fp16-down")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_arms() -> Iterator[None]:
     """Every baseline has runs of its own elsewhere: here, tables are made of three."""
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +108,7 @@ def test_no_two_arms_of_a_table_are_the_same_runs() -> None:
 
 
 def test_a_table_of_some_baselines_names_the_others(lab: Lab, scale: Scale, out: Path) -> None:
-    some = scale.only(["source-only"])
+    some = replace(scale, baselines=("source-only",))
     assert write_table(TABLES["accuracy"], lab, some, out)
     assert "`--baselines`: full-fp16-down." in (out / "accuracy" / "table.md").read_text()
     config = json.loads((out / "accuracy" / "config.json").read_text())
@@ -117,7 +117,7 @@ def test_a_table_of_some_baselines_names_the_others(lab: Lab, scale: Scale, out:
 
 
 def test_what_is_no_baseline_is_in_every_choice() -> None:
-    some = full_scale().only(["source-only"])
+    some = Choice(baselines=("source-only",)).scale()
     arms = {name: [each.label for each in table.arms(some)] for name, table in TABLES.items()}
     assert arms["accuracy"] == ["driftline", "source-only"]
     assert arms["links"] == ["driftline"]
@@ -134,7 +134,7 @@ def test_a_pair_learns_at_the_rate_of_its_demo_and_in_one_thread() -> None:
 
 
 def test_a_size_that_is_not_given_stays() -> None:
-    plan = full_scale().sized(questions=90, tests=None).plan
+    plan = Choice(questions=90).scale().plan
     assert (plan.questions, plan.tests) == (90, Plan().tests)
 
 
