@@ -16,8 +16,7 @@ from PIL import Image
 
 from driftline_device.runtime.runtime import Question, Runtime
 from driftline_device.sources.dataset import DatasetSource
-from driftline_lab.data.openmoji.captions import CaptionScores, references_of, score_captions
-from driftline_lab.data.openmoji.questions import CAPTION_QUESTION
+from driftline_lab.data.openmoji.captions import CaptionScores, scores_of
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DataError
 from driftline_shared.exact_match import is_correct
@@ -60,14 +59,8 @@ def accuracy(test: TestSet, answers: Sequence[str]) -> float:
 
 def caption_scores(test: TestSet, answers: Sequence[str]) -> CaptionScores | None:
     """Scores of the answers to the caption question; None where the set does not ask it."""
-    captions = [
-        (text, references_of(row.truth or ""))
-        for row, text in zip(test.rows, answers, strict=True)
-        if row.text == CAPTION_QUESTION
-    ]
-    if not captions:
-        return None
-    return score_captions([text for text, _ in captions], [right for _, right in captions])
+    rows = zip(test.rows, answers, strict=True)
+    return scores_of((row.text, row.truth or "", text) for row, text in rows)
 
 
 def device_answers(runtime: Runtime, sets: Sequence[TestSet], progress: Progress) -> Answers:

@@ -9,15 +9,17 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from pydantic import TypeAdapter
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.distill.teacher import teacher_digest
 from driftline_lab.baselines.baseline import Baseline
 from driftline_lab.experiments import material, result
+from driftline_lab.experiments.captions import Captions, captions
 from driftline_lab.experiments.material import Material
 from driftline_lab.experiments.plan import Plan
 from driftline_lab.experiments.result import Result
@@ -29,6 +31,9 @@ from driftline_shared.pair.pair import load_pair
 
 REVISION = 2
 """Of what a run does; a change that moves results raises it, and kept results count no more."""
+
+_ACCURACY, _CAPTIONS = TypeAdapter(dict[str, float]), TypeAdapter(Captions)
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +93,14 @@ class Lab:
             return result.from_json(path.read_bytes(), path.name)
         models, found = self.models(plan.pair), self.material(plan)
         made = run(
-            plan, baseline, models, found, self.teacher_accuracy(plan), self._store, progress
+            plan,
+            baseline,
+            models,
+            found,
+            self.teacher_accuracy(plan),
+            self._store,
+            progress,
+            self.teacher_captions(plan),
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, result.to_json(made), durable=False)
@@ -108,15 +120,30 @@ class Lab:
     def teacher_accuracy(self, plan: Plan) -> dict[str, float]:
         """The teacher's accuracy on each domain, from all tokens; kept."""
         models, found = self.models(plan.pair), self.material(plan)
-        key = hashlib.sha256(
-            f"accuracy\0{teacher_digest(models.pair)}\0{found.digest}\0{REVISION}".encode()
-        ).digest()
+        return self._of_teacher(
+            "accuracy", _ACCURACY, plan, lambda: accuracies(models.teacher, found, plan.distil)
+        )
+
+    def teacher_captions(self, plan: Plan) -> Captions:
+        """Scores of the teacher's captions, by domain, from all tokens; kept."""
+        models, found = self.models(plan.pair), self.material(plan)
+        return self._of_teacher(
+            "captions",
+            _CAPTIONS,
+            plan,
+            lambda: captions(models.teacher, models.pair, found, plan.distil),
+        )
+
+    def _of_teacher(self, what: str, form: TypeAdapter[T], plan: Plan, make: Callable[[], T]) -> T:
+        """Kept, or made now."""
+        digests = f"{teacher_digest(self.models(plan.pair).pair)}\0{self.material(plan).digest}"
+        key = hashlib.sha256(f"{what}\0{digests}\0{REVISION}".encode()).digest()
         kept = self._store.get([key]).get(key)
         if kept is not None:
-            return {str(name): float(value) for name, value in json.loads(kept).items()}
+            return form.validate_json(kept)
         with passes.fixed_threads(plan.distil.threads):
-            made = accuracies(models.teacher, found, plan.distil)
-        self._store.put({key: json.dumps(made).encode()})
+            made = make()
+        self._store.put({key: form.dump_json(made)})
         return made
 
     def pair_digests(self, pair: str) -> dict[str, str]:

@@ -21,7 +21,6 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.sources.dataset import DatasetSource
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Segment
-from driftline_lab.data.worlds import world_named
 from driftline_lab.experiments.plan import Plan
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_shared.callbacks import Progress, ignore
@@ -64,7 +63,7 @@ def prepare(
     """The material of `plan`. Raises ConfigError for unknown names, DataError for a world that has
     fewer questions than are asked for.
     """
-    world = world_named(plan.world or None, pair=plan.pair)
+    world = plan.data
     names = world.domains_of(",".join(plan.segments) or None)
     parts = [Segment(domain=name, num_questions=plan.questions) for name in names]
     with tempfile.TemporaryDirectory(prefix="driftline-stream-") as place:

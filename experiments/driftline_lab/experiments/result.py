@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from driftline_lab.data.openmoji.captions import CaptionScores
 from driftline_lab.recovered import share_recovered
 from driftline_shared.errors import DataError
 
@@ -22,7 +23,7 @@ class Row:
     `seen`, `sent`, `bytes_up`, `bytes_down` and `steps` count from the start of the stream.
     `accuracy`: on each domain's test set. `answered`: share of right answers in the stream since
     the segment began. `state`, `reason`, `samples`: of the round. `digest`: of the adapter in
-    force, hex.
+    force, hex. `captions`: by domain, at the start and at the end, where test sets ask for some.
     """
 
     kind: str
@@ -40,11 +41,13 @@ class Row:
     reason: str = ""
     samples: int = 0
     digest: str = ""
+    captions: dict[str, CaptionScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A run of one baseline. `teacher`: accuracy on each domain, all tokens.
+    """A run of one baseline. `teacher`: accuracy on each domain, all tokens; `teacher_captions`:
+    as a row's.
 
     `seconds`: of the run's parts, by the machine's clock; the only thing that differs between two
     equal runs.
@@ -55,6 +58,7 @@ class Result:
     teacher: dict[str, float]
     rows: tuple[Row, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    teacher_captions: dict[str, CaptionScores] = field(default_factory=dict)
 
     @property
     def first(self) -> Row:

@@ -21,6 +21,7 @@ from driftline_cloud.distill.student import Models
 from driftline_device.runtime.runtime import Answer
 from driftline_device.sampling.sampler import BATCH_BYTES, Sampler
 from driftline_lab.baselines.baseline import Baseline, Online, SampleFilter
+from driftline_lab.experiments.captions import Captions, captions
 from driftline_lab.experiments.line import MemoryLine, Outcome
 from driftline_lab.experiments.material import Asked, Material
 from driftline_lab.experiments.plan import Plan
@@ -49,8 +50,11 @@ def run(
     teacher: dict[str, float],
     store: ResultStore,
     progress: Progress = ignore,
+    teacher_captions: Captions | None = None,
 ) -> Result:
-    """The whole stream under `baseline`. `teacher`: its accuracy on each domain of the material."""
+    """The whole stream under `baseline`. `teacher`: its accuracy on each domain of the material;
+    `teacher_captions`: what it writes there, for the result to have beside the student's.
+    """
     settings = settings_of(plan, baseline)
     started = time.perf_counter()
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
@@ -62,7 +66,12 @@ def run(
         slots.write(models.student.model, models.initial)
     seconds = {**found.seconds, "all": time.perf_counter() - started}
     return Result(
-        baseline=baseline.name, seed=plan.seed, teacher=teacher, rows=tuple(rows), seconds=seconds
+        baseline=baseline.name,
+        seed=plan.seed,
+        teacher=teacher,
+        rows=tuple(rows),
+        seconds=seconds,
+        teacher_captions=teacher_captions or {},
     )
 
 
@@ -119,12 +128,14 @@ class _Run:
         self._counts = _Counts()
         self._waiting: list[Sample] = []
         self._tested: tuple[bytes, dict[str, float]] | None = None
+        self._captioned: tuple[str, Captions] | None = None
         self.seconds: dict[str, float] = {}
 
     def all(self, progress: Progress) -> list[Row]:
         """Rows from the start to the end of the last segment."""
         segments, size = self._material.segments, self._plan.answer_batch
-        rows = [self._row(START, 0, segments[0][0].domain)]
+        first = self._row(START, 0, segments[0][0].domain)
+        rows = [replace(first, captions=self._captions(first.digest))]
         for number, segment in enumerate(segments):
             domain, right = segment[0].domain, 0
             for start in range(0, len(segment), size):
@@ -143,6 +154,7 @@ class _Run:
                     )
                 progress(self._counts.seen / self._material.num_questions)
             rows.append(replace(self._row(SEGMENT, number, domain), answered=right / len(segment)))
+        rows[-1] = replace(rows[-1], captions=self._captions(rows[-1].digest))
         return rows
 
     def _answer(self, asked: Sequence[Asked]) -> int:
@@ -212,6 +224,16 @@ class _Run:
                 found = accuracies(self._models.student, self._material, self._settings)
             self._tested = (digest, found)
         return self._tested[1]
+
+    def _captions(self, digest: str) -> Captions:
+        """Of the adapter in the model, whose digest is given."""
+        if self._captioned is None or self._captioned[0] != digest:
+            with self._timed("captions"):
+                found = captions(
+                    self._models.student, self._models.pair, self._material, self._settings
+                )
+            self._captioned = (digest, found)
+        return self._captioned[1]
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

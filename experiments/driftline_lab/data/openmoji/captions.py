@@ -6,12 +6,12 @@ The package's other scorers need Java; these two need numpy. Captions are tokeni
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from driftline_lab.data.openmoji.concepts import concepts
-from driftline_lab.data.openmoji.questions import caption, reference_captions
+from driftline_lab.data.openmoji.questions import CAPTION_QUESTION, caption, reference_captions
 from driftline_shared.errors import MissingPackageError
 
 MAX_ORDER = 4
@@ -56,6 +56,14 @@ def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]])
         bleu=tuple(float(each) for each in bleu(order).compute_score(right, given, verbose=0)[0]),
         name_match=sum(_name(text[0]) in names[i] for i, text in given.items()) / len(captions),
     )
+
+
+def scores_of(rows: Iterable[tuple[str, str, str]]) -> CaptionScores | None:
+    """Scores over the rows (question, true answer, answer) that ask for a caption; None if none."""
+    found = [(said, truth) for question, truth, said in rows if question == CAPTION_QUESTION]
+    if not found:
+        return None
+    return score_captions([said for said, _ in found], [references_of(right) for _, right in found])
 
 
 def references_of(truth: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from driftline_lab.data.openmoji.captions import check_scorers
 from driftline_lab.experiments.lab import Lab
 from driftline_lab.experiments.making.orders import Order, orders
 from driftline_lab.experiments.tables.folder import is_there, write_table
@@ -45,8 +46,13 @@ def make_tables(
     begin: Begin,
     report: Callable[[str], None],
 ) -> Made:
-    """Write the folder of each of `tables` whose runs are well; the others' runs are made too."""
+    """Write the folder of each of `tables` whose runs are well; the others' runs are made too.
+
+    Raises ConfigError where the world asks for captions and their scorers are not installed.
+    """
     missing = {each.name for each in tables if not is_there(each, lab, scale, out)}
+    if missing and scale.plan.data.has_captions:
+        check_scorers()
     makers = begin(orders((each for each in tables if each.name in missing), lab, scale))
     found = Made()
     try:

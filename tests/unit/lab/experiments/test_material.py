@@ -12,7 +12,6 @@ import pytest
 from driftline_cloud.distill.student import Models
 from driftline_lab.data.streams import Segment, write_stream
 from driftline_lab.data.worlds import EASYVQA
-from driftline_lab.experiments import material
 from driftline_lab.experiments.material import prepare
 from driftline_lab.experiments.plan import Plan
 from driftline_lab.replay.cache.store import ResultStore
@@ -70,7 +69,7 @@ def test_a_stream_that_ends_early_is_refused(
         write_stream(folder, short, seed=seed, num_test=num_test)
 
     few = replace(EASYVQA, write=write)
-    monkeypatch.setattr(material, "world_named", lambda *_, **__: few)
+    monkeypatch.setattr("driftline_lab.experiments.plan.world_named", lambda *_, **__: few)
     with pytest.raises(DataError, match="segment source has 3 questions, 10 are wanted"):
         prepare(plan_of(models), models.pair, models.student, store)
 

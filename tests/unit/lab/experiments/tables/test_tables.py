@@ -91,7 +91,7 @@ def test_a_broken_result_is_made_again(lab: Lab, scale: Scale, out: Path) -> Non
     write_table(table, lab, scale, out)
     (out / table.name / "result.json").write_text("{")
     assert write_table(table, lab, scale, out)
-    assert json.loads((out / table.name / "result.json").read_text())["result"]["gap"]
+    assert json.loads((out / table.name / "result.json").read_text())["result"]["world"]
 
 
 def test_no_two_arms_of_a_table_are_the_same_runs() -> None:
