@@ -97,7 +97,9 @@ def tables(
     from driftline_lab.experiments.tables.scale import Choice
     from driftline_lab.replay.cache.store import ResultStore
     from driftline_lab.runs.folder import need_run_folder
+    from driftline_shared.program.logs import setup_logs
 
+    setup_logs(level="warning")
     one_line = threading.Lock()
 
     def report(text: str) -> None:

@@ -8,6 +8,7 @@ import errno
 import sys
 from importlib import metadata
 from importlib.util import find_spec
+from typing import NoReturn
 
 import typer
 
@@ -31,6 +32,8 @@ EXIT_FAILED = 1
 """Something of the outside was wrong: data, link, pair."""
 EXIT_USAGE = 2
 """A flag or a setting was wrong."""
+EXIT_STOPPED = 130
+"""Ctrl-C, as shells count it: 128 and the signal's number."""
 
 
 def build() -> typer.Typer:
@@ -71,6 +74,14 @@ def main() -> None:
     try:
         with needs_extra(f"driftline {name}", EXTRAS.get(name, name)):
             build()()
+    except KeyboardInterrupt:
+        _stopped()
+    except SystemExit as ended:
+        # Typer's own end of a command that Ctrl-C has reached; one that takes it for a wish to
+        # end well (a cloud, a device) ends with 0.
+        if ended.code == EXIT_STOPPED:
+            _stopped()
+        raise
     except DriftlineError as error:
         typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
@@ -80,6 +91,11 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         typer.echo(f"error: {error.strerror}{where}\n  fix: {fix}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _stopped() -> NoReturn:
+    typer.echo("stopped: Ctrl-C (SIGINT)", err=True)
+    sys.exit(EXIT_STOPPED)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,23 @@ def test_of_what_fails_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_draft_of_one_that_was_killed_goes_and_others_stay(tmp_path: Path) -> None:
+    killed, strange = tmp_path / ".new.0123abcd.draft", tmp_path / ".new.mine.draft"
+    for folder in (killed, strange):
+        folder.mkdir()
+        (folder / "part").write_text("half")
+    with whole_folder(tmp_path / "new") as first:
+        assert not killed.exists()
+        with pytest.raises(OSError), whole_folder(tmp_path / "new") as second:
+            (second / "two").write_text("2")
+            assert first.is_dir(), "it is being written"
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new" / "theirs").write_text("3")
+        (tmp_path / "new" / "theirs").unlink()
+        (first / "one").write_text("1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [strange.name, "new"]
+
+
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("1")
     with pytest.raises(ConfigError, match="is there already"), whole_folder(tmp_path):

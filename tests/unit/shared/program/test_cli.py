@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from driftline_shared.errors import ConfigError, DataError
@@ -54,6 +55,27 @@ def test_a_full_disk_is_cause_and_fix(
     told = capsys.readouterr().err
     assert "No space left on device" in told and (place or "") in told
     assert "make room" in told and "Traceback" not in told
+
+
+def test_a_command_that_ctrl_c_ended_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def works() -> None:
+        raise KeyboardInterrupt
+
+    def interrupted() -> typer.Typer:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["driftline"])
+    for build in (lambda: app, interrupted):
+        monkeypatch.setattr(cli, "build", build)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 130
+        assert capsys.readouterr().err == "stopped: Ctrl-C (SIGINT)\n"
 
 
 def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
