@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.lock import lock_holder
 
 AddressFlag = Annotated[
     str | None,
@@ -19,6 +20,11 @@ StateFlag = Annotated[
 TimeoutFlag = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)
 ]
+
+
+def _was_left(state: Path) -> bool:
+    """Whether the cloud on `state` was killed: its port is there, nobody holds its lock."""
+    return (state / "lock").is_file() and lock_holder(state) is None
 
 
 def address_of(address: str | None, state: Path | None) -> str:
@@ -41,8 +47,9 @@ def address_of(address: str | None, state: Path | None) -> str:
     if host in ("0.0.0.0", "[::]"):
         host = "127.0.0.1"  # a cloud on every address is on this one, too
     written = read_port(settings.state)
-    if written is None and state is not None:
+    if state is not None and (written is None or _was_left(state)):
         raise ConfigError(
-            f"no cloud runs on {state}: name the folder that it was started with, or --address"
+            f"no cloud runs on {state}",
+            fix="Start it, or name the folder that it was started with, or --address.",
         )
     return f"{host}:{written or port}"

@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 
 POLL_S = 0.5
+SILENT_S = 60.0
+"""Time without an answer after which a cloud counts as gone: under its rounds it may be busy."""
 
 _START_EXAMPLES = """
 **Examples**
@@ -69,17 +71,21 @@ def start(
 
 
 def _ended(address: str, round_: RoundStatus, timeout_s: float) -> RoundStatus:
-    """The round once it is over; says each new state on standard error."""
+    """The round once it is over; says each new state on standard error. LinkError where the cloud
+    is silent for `SILENT_S`.
+    """
     from driftline_shared.rpc.status import fetch_status
 
+    heard_s = time.monotonic()
     while round_.state not in CLOSED_ROUNDS:
         time.sleep(POLL_S)
         try:
             lines = fetch_status(address, timeout_s=timeout_s).lines
         except LinkError as error:
-            if error.reason is not Reason.UNREACHABLE:
+            if error.reason is not Reason.UNREACHABLE or time.monotonic() - heard_s > SILENT_S:
                 raise
             continue  # a busy cloud answers the next time
+        heard_s = time.monotonic()
         newest = [each.round for each in lines if each.round is not None]
         found = next((each for each in newest if each.round_id == round_.round_id), None)
         if found is None:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 import grpc
 
-from driftline_shared.errors import LinkError, Reason
+from driftline_shared.errors import LinkError, Reason, explain
 from driftline_shared.wire import REASON_KEY
+
+ASK_FIX = "See that the cloud runs, that this is its address, and that the network gets there."
+"""What to do where somebody asked a cloud that does not answer."""
 
 CALL_ERRORS = (grpc.RpcError, ValueError)
 """What a call may raise; ValueError stands for a channel that another thread has closed."""
@@ -31,7 +34,15 @@ def as_link_error(error: Exception) -> LinkError:
     if reason is None:
         name = code.name if code is not None else "UNKNOWN"
         return LinkError(f"{name}: {details[:500]}", reason=Reason.UNREACHABLE)
-    return LinkError(details[:500], reason=reason)
+    # A cloud says what to do behind what is wrong; whoever shows the error shows its fix, too.
+    told = details[:500].removesuffix(f". {explain(reason)}")
+    return LinkError(told, reason=reason)
+
+
+def asked(address: str, error: LinkError) -> LinkError:
+    """`error` for whoever asked the cloud at `address`."""
+    fix = ASK_FIX if error.reason is Reason.UNREACHABLE else error.fix
+    return LinkError(f"the cloud at {address}: {error}", reason=error.reason, fix=fix)
 
 
 def _reason(error: Exception) -> Reason | None:

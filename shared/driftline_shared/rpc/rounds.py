@@ -5,7 +5,8 @@ from __future__ import annotations
 import grpc
 
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
-from driftline_shared.rpc.errors import link_errors
+from driftline_shared.errors import LinkError
+from driftline_shared.rpc.errors import asked, link_errors
 from driftline_shared.status import RoundStatus
 from driftline_shared.wire import from_round_status
 
@@ -16,8 +17,11 @@ def start_round(address: str, line: str = "", *, timeout_s: float = 10.0) -> Rou
     `line`: empty for a cloud of one line. Raises LinkError: `round_open`, `too_few_samples`,
     `line_unknown`, or `unreachable`.
     """
-    with grpc.insecure_channel(address) as channel, link_errors():
-        reply = control_pb2_grpc.ControlStub(channel).StartRound(
-            control_pb2.StartRoundRequest(line=line), timeout=timeout_s
-        )
+    request = control_pb2.StartRoundRequest(line=line)
+    with grpc.insecure_channel(address) as channel:
+        try:
+            with link_errors():
+                reply = control_pb2_grpc.ControlStub(channel).StartRound(request, timeout=timeout_s)
+        except LinkError as error:
+            raise asked(address, error) from error
     return from_round_status(reply)

@@ -6,7 +6,7 @@ import grpc
 
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
 from driftline_shared.errors import LinkError
-from driftline_shared.rpc.errors import link_errors
+from driftline_shared.rpc.errors import asked, link_errors
 from driftline_shared.status import CloudStatus
 from driftline_shared.wire import from_cloud_status
 
@@ -26,4 +26,4 @@ def fetch_status(address: str, *, timeout_s: float = 5.0) -> CloudStatus:
         try:
             return get_status(channel, timeout_s=timeout_s)
         except LinkError as error:
-            raise LinkError(f"the cloud at {address}: {error}", reason=error.reason) from error
+            raise asked(address, error) from error

@@ -82,4 +82,6 @@ def test_a_second_order_finds_the_round_open(cloud: RunningCloud) -> None:
     finally:
         go_on.set()
     assert caught.value.reason is Reason.ROUND_OPEN
+    assert "Wait until it has ended" in caught.value.fix
+    assert "Wait until it has ended" not in str(caught.value), "it is shown as the fix"
     assert (cloud.line().num_rounds, cloud.line().num_waiting) == (1, 20)

@@ -8,6 +8,7 @@ import pytest
 
 from driftline_cloud.addresses import address_of
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.lock import state_lock
 
 
 def test_a_cloud_on_this_machine_is_found_by_its_folder(tmp_path: Path) -> None:
@@ -18,6 +19,14 @@ def test_a_cloud_on_this_machine_is_found_by_its_folder(tmp_path: Path) -> None:
 def test_a_folder_that_no_cloud_runs_on_is_not_another_cloud(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no cloud runs on .*empty"):
         address_of(None, tmp_path / "empty")
+
+
+def test_a_cloud_that_was_killed_is_none(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("4711\n")
+    with state_lock(tmp_path):
+        assert address_of(None, tmp_path) == "127.0.0.1:4711"
+    with pytest.raises(ConfigError, match="no cloud runs on"):
+        address_of(None, tmp_path)
 
 
 def test_without_a_word_it_is_the_configured_one(
