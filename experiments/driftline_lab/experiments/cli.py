@@ -6,12 +6,16 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline_shared.errors import ConfigError, DriftlineError
+
+if TYPE_CHECKING:
+    from driftline_lab.experiments.making.makers import Stock
 
 EXIT_WRONG_SETTING = 2
 MOST_QUESTIONS = 1_000_000
@@ -25,6 +29,8 @@ TABLES_EXAMPLES = """
     driftline lab tables --quick --only token-share --out ./quick
 
     driftline lab tables --only accuracy --only pareto --seeds 0,1,2 --out ./tables
+
+    driftline lab tables --list --out ./tables
 
     driftline lab tables --jobs 8 --out ./tables
 
@@ -80,8 +86,12 @@ def tables(
             help="Processes that make runs side by side, each with the pair in memory.",
         ),
     ] = 1,
+    as_list: Annotated[
+        bool,
+        typer.Option("--list", help="Make nothing; say how many runs each needs and has there."),
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print which tables were made, as JSON.")
+        bool, typer.Option("--json", help="Print which tables were made, or the list, as JSON.")
     ] = False,
 ) -> None:
     """Make the tables that compare Driftline with its baselines; what is there is kept."""
@@ -90,7 +100,7 @@ def tables(
     from driftline_lab.experiments.lab import Lab
     from driftline_lab.experiments.making.child import Workplace
     from driftline_lab.experiments.making.here import Here
-    from driftline_lab.experiments.making.makers import Makers, make_tables
+    from driftline_lab.experiments.making.makers import Makers, make_tables, stock
     from driftline_lab.experiments.making.orders import Order
     from driftline_lab.experiments.making.processes import SideBySide
     from driftline_lab.experiments.tables.listed import TABLES, table_named
@@ -124,10 +134,14 @@ def tables(
             tests=tests,
         )
         scale = choice.scale()
-        need_run_folder(out)
+        if not as_list:
+            need_run_folder(out)
         folder = cache or platformdirs.user_cache_path("driftline", appauthor=False) / "lab"
         with closing(ResultStore(folder)) as store:
             lab = Lab(out, store, report=report)
+            if as_list:
+                _list(stock(chosen, lab, scale, out), as_json=as_json)
+                return
             made = make_tables(chosen, lab, scale, out, begin, report)
     except ConfigError as error:
         _fail(error, EXIT_WRONG_SETTING)
@@ -143,6 +157,15 @@ def tables(
             typer.echo(f"error: {name} was not made: {run}", err=True)
     if made.failed:
         raise typer.Exit(1)
+
+
+def _list(found: Sequence[Stock], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found]))
+        return
+    for each in found:
+        made = "made" if each.made else "not made"
+        typer.echo(f"{each.table:12} {each.runs:4} runs, {each.there:4} there; {made}")
 
 
 def _seeds(text: str) -> tuple[int, ...]:

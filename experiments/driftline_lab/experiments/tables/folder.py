@@ -1,7 +1,7 @@
 """A table on disk: one folder, whose result counts as long as its configuration is the same.
 
 <out>/<name>/config.json    what it is made of, and the digest of that
-             result.json    rows; the digest of the configuration they belong to
+             result.json    rows; the digest of the configuration they belong to; machine time
              table.md       the rows as text
              plot.png
 """
@@ -9,15 +9,42 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from driftline_lab.experiments.lab import REVISION, Lab, described, digest_of
 from driftline_lab.experiments.result import dumped
 from driftline_lab.experiments.tables.scale import Scale
-from driftline_lab.experiments.tables.table import Table
+from driftline_lab.experiments.tables.showing import duration
+from driftline_lab.experiments.tables.table import Table, runs
 from driftline_shared.host.durable import write_atomic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Took:
+    """Machine time of a table: of its runs, or, where it has none, of what it measures itself."""
+
+    seconds: float
+    num_runs: int = 0
+
+    @classmethod
+    def of_runs(cls, table: Table, lab: Lab, scale: Scale) -> Took | None:
+        """Each run once; None where the table has none."""
+        found = {lab.key(plan, arm.baseline): (plan, arm) for arm, plan in runs(table, scale)}
+        parts = [lab.run(plan, arm.baseline).seconds for plan, arm in found.values()]
+        if not parts:
+            return None
+        return cls(seconds=sum(part.get("all", 0.0) for part in parts), num_runs=len(parts))
+
+    def text(self) -> str:
+        """As a sentence."""
+        if not self.num_runs:
+            return f"Machine time: {duration(self.seconds)}."
+        each = "run" if self.num_runs == 1 else "runs"
+        shared = "those that other tables share among them"
+        return f"Machine time: {duration(self.seconds)} in {self.num_runs} {each}, {shared}."
 
 
 def is_there(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
@@ -31,16 +58,21 @@ def write_table(table: Table, lab: Lab, scale: Scale, out: Path) -> bool:
     folder = out / table.name
     config = configuration(table, lab, scale)
     digest = digest_of(config)
-    result = _kept(folder / "result.json", digest)
-    made = result is None
-    if result is None:
+    found = _kept(folder / "result.json", digest)
+    made = found is None
+    if found is None:
+        started = time.perf_counter()
         result = table.measure(lab, scale)
+        took = Took.of_runs(table, lab, scale) or Took(seconds=time.perf_counter() - started)
+    else:
+        result, took = found
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "config.json", {"digest": digest, **config})
-    _write(folder / "result.json", {"config": digest, "result": result})
+    _write(folder / "result.json", {"config": digest, "took": asdict(took), "result": result})
     lines = [f"# {table.title}", "", *table.text(result)]
     if absent := left_out(table, scale):
         lines += ["", f"Left out with `--baselines`: {', '.join(absent)}."]
+    lines += ["", took.text()]
     if scale.quick:
         lines += ["", "Made with `--quick`: it shows that the table works, and no more."]
     write_atomic(folder / "table.md", ("\n".join(lines) + "\n").encode(), durable=False)
@@ -74,11 +106,11 @@ def configuration(table: Table, lab: Lab, scale: Scale) -> dict[str, Any]:
     }
 
 
-def _kept(path: Path, digest: str) -> dict[str, Any] | None:
+def _kept(path: Path, digest: str) -> tuple[dict[str, Any], Took] | None:
     try:
         document = json.loads(path.read_bytes())
         if document["config"] == digest and isinstance(document["result"], dict):
-            return dict(document["result"])
+            return dict(document["result"]), Took(**document["took"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None

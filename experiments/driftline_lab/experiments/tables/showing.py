@@ -35,4 +35,11 @@ def kilobytes(value: float) -> str:
     return f"{value / 1000:.1f}"
 
 
+def duration(seconds: float) -> str:
+    """As people say it: "85 s", "12 min", "3.4 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 HOW = "Mean over seeds, ± half the 95 % interval, the worst seed in brackets."

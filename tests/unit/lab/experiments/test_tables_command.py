@@ -46,3 +46,18 @@ def test_json_says_what_was_made_and_then_what_was_there(tmp_path: Path) -> None
         assert found.exit_code == 0, found.output
         document = json.loads(found.stdout.splitlines()[-1])
         assert document == {"out": str(tmp_path), "made": {"captions": made}, "failed": {}}
+
+
+def test_a_list_says_what_each_table_needs_and_makes_nothing(tmp_path: Path) -> None:
+    words = ["tables", "--list", "--only", "accuracy", "--only", "gate-scores", "--seeds", "0,1"]
+    words += ["--baselines", "tent", "--out", str(tmp_path / "out")]
+    words += ["--cache", str(tmp_path / "cache")]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 0, found.output
+    assert [line.split() for line in found.stdout.splitlines()] == [
+        ["accuracy", "4", "runs,", "0", "there;", "not", "made"],
+        ["gate-scores", "0", "runs,", "0", "there;", "not", "made"],
+    ]
+    (first, _) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert first["runs"] == 4 and not first["made"]
+    assert not (tmp_path / "out").exists()

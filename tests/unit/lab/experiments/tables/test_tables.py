@@ -18,6 +18,7 @@ from driftline_lab.experiments.tables import ablation, accuracy, forgetting
 from driftline_lab.experiments.tables.folder import write_table
 from driftline_lab.experiments.tables.listed import TABLES, table_named
 from driftline_lab.experiments.tables.scale import Choice, Scale, full_scale, quick_scale
+from driftline_lab.experiments.tables.showing import duration
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_shared.errors import ConfigError
 from tests.fakes.material import random_plan
@@ -76,6 +77,29 @@ def test_a_table_is_made_once(lab: Lab, scale: Scale, out: Path, name: str) -> N
     assert not write_table(TABLES[name], lab, scale, out)
     assert lab.num_made == made
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+def test_a_table_says_what_its_runs_took(lab: Lab, scale: Scale, out: Path) -> None:
+    write_table(TABLES["links"], lab, scale, out)
+    plans = [(plan, each) for each in TABLES["links"].arms(scale) for plan in each.plans]
+    seconds = [lab.run(plan, each.baseline).seconds["all"] for plan, each in plans]
+    took = json.loads((out / "links" / "result.json").read_text())["took"]
+    assert took == {"num_runs": len(seconds), "seconds": pytest.approx(sum(seconds))}
+    assert f" in {len(seconds)} runs, " in (out / "links" / "table.md").read_text()
+    # What streams nothing took what its own measuring took.
+    write_table(TABLES["gate-scores"], lab, scale, out)
+    took = json.loads((out / "gate-scores" / "result.json").read_text())["took"]
+    assert took["num_runs"] == 0 and took["seconds"] > 0
+
+
+def test_a_duration_is_in_the_unit_that_people_use() -> None:
+    assert [duration(each) for each in (0.4, 119, 720, 7199, 12_240)] == [
+        "0 s",
+        "119 s",
+        "12 min",
+        "120 min",
+        "3.4 h",
+    ]
 
 
 def test_another_seed_is_another_table(lab: Lab, scale: Scale, out: Path) -> None:
