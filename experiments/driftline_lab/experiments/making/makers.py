@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,8 @@ from driftline_lab.experiments.making.orders import Order, orders
 from driftline_lab.experiments.tables.folder import is_there, write_table
 from driftline_lab.experiments.tables.scale import Scale
 from driftline_lab.experiments.tables.table import Table
+
+ALL = "all"
 
 
 class Makers(Protocol):
@@ -82,18 +84,18 @@ class Stock:
     made: bool
 
 
-def stock(tables: Iterable[Table], lab: Lab, scale: Scale, out: Path) -> list[Stock]:
-    """What each of `tables` needs and has."""
-    found = []
-    for table in tables:
-        mine = orders([table], lab, scale)
-        found.append(
-            Stock(
-                table=table.name,
-                title=table.title,
-                runs=len(mine),
-                there=sum(lab.has(each.key) for each in mine),
-                made=is_there(table, lab, scale, out),
-            )
+def stock(tables: Sequence[Table], lab: Lab, scale: Scale, out: Path) -> list[Stock]:
+    """What each of `tables` needs and has; then all of them, which share runs."""
+
+    def needs(name: str, title: str, some: Sequence[Table]) -> Stock:
+        mine = orders(some, lab, scale)
+        return Stock(
+            table=name,
+            title=title,
+            runs=len(mine),
+            there=sum(lab.has(each.key) for each in mine),
+            made=all(is_there(each, lab, scale, out) for each in some),
         )
-    return found
+
+    each_one = [needs(table.name, table.title, [table]) for table in tables]
+    return [*each_one, needs(ALL, "All of these, each run once", tables)]

@@ -64,7 +64,8 @@ class SideBySide:
 
     def _work(self, number: int) -> None:
         def say(text: str) -> None:
-            self._report(f"{number}: {text}")
+            if not self._closing:
+                self._report(f"{number}: {text}")
 
         child: Child | None = None
         while (order := self._take(number)) is not None:
@@ -110,7 +111,8 @@ class SideBySide:
             if why:
                 self._failed[order.key] = why
             # Said before anyone who waits for this run goes on.
-            self._report(f"{self._total - len(self._open)} of {self._total} runs are done")
+            if not self._closing:
+                self._report(f"{self._total - len(self._open)} of {self._total} runs are done")
             self._changed.notify_all()
 
 
@@ -124,6 +126,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C is for the program that started it, which then stops it.
+            start_new_session=True,
         )
         self._begin = WORKPLACE.dump_json(place).decode()
         self.ended = False

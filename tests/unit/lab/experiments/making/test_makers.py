@@ -94,7 +94,7 @@ def test_the_others_are_made(
         each.table: (each.runs, each.there, each.made)
         for each in stock([both, one], lab, scale, tmp_path)
     }
-    assert needs == {"both": (2, 1, False), "one": (1, 1, True)}
+    assert needs == {"both": (2, 1, False), "one": (1, 1, True), "all": (2, 1, False)}
 
 
 def test_what_a_table_has_is_not_ordered_again(lab: Lab, scale: Scale, tmp_path: Path) -> None:
