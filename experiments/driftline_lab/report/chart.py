@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from driftline_lab.report.markup import Markup, tag
 from driftline_lab.report.numbers import count, percent, size, ticks
-from driftline_lab.report.series import Band, Point, Series
+from driftline_lab.report.series import MOST_MARKS, Band, Point, Series
 from driftline_lab.runs.run import Metrics, RunRound, RunUpdate
 
 Value = Callable[[Point], float | None]
@@ -65,7 +65,7 @@ def timeline_chart(series: Series, metrics: Metrics, *, width: float, name: str)
     bottom = top - GAP
     lane_top = tops[0] + panels[0].height + 8
     parts += _bands(series.bands, across, TOP, bottom)
-    parts += _update_lines(metrics.updates, across, bottom)
+    parts += _update_lines(metrics.updates[:MOST_MARKS], across, bottom)
     for panel, panel_top in zip(panels, tops, strict=True):
         parts += _axis(panel, panel_top, width)
         if panel.name == "accuracy":
@@ -209,7 +209,7 @@ def _update_lines(updates: Sequence[RunUpdate], across: Across, bottom: float) -
 def _lane(metrics: Metrics, across: Across, top: float) -> list[Markup]:
     """Rounds as diamonds where their last sample was answered, updates as labelled flags."""
     parts, last_x, shift = [], -NEAR, 0.0
-    for round_ in metrics.rounds:
+    for round_ in metrics.rounds[:MOST_MARKS]:
         if round_.at is None:
             continue
         x = across.x(round_.at)
@@ -219,7 +219,7 @@ def _lane(metrics: Metrics, across: Across, top: float) -> list[Markup]:
         kind = "done" if round_.state == "done" else "refused"
         parts.append(tag("path", tag("title", round_text(round_)), d=shape, class_=f"round {kind}"))
     last_x = -100.0
-    for update in metrics.updates:
+    for update in metrics.updates[:MOST_MARKS]:
         x = across.x(across.num_answers if update.at is None else update.at)
         when = "the last answer" if update.at is None else f"answer {update.at:,}"
         about = f"version {update.version}, {size(update.bytes)}, came after {when}"
@@ -291,7 +291,7 @@ def how_it_ended(round_: RunRound) -> str:
 
 def _described(series: Series, metrics: Metrics) -> str:
     domains = ", ".join(f"{each.domain} ({each.first} to {each.last})" for each in series.bands)
-    rounds = "; ".join(round_text(each) for each in metrics.rounds) or "no round"
+    rounds = "; ".join(round_text(each) for each in metrics.rounds[:MOST_MARKS]) or "no round"
     return (
         f"{series.num_answers} answers: {domains[:2000]}. {rounds[:4000]}. "
         f"{count(len(metrics.updates), 'update')}."

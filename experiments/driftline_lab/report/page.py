@@ -13,7 +13,7 @@ from driftline_lab.report.chart import timeline_chart
 from driftline_lab.report.figure import figure
 from driftline_lab.report.markup import Markup, tag
 from driftline_lab.report.numbers import count, percent, size
-from driftline_lab.report.series import Series, read_series
+from driftline_lab.report.series import MOST_BANDS, MOST_MARKS, Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
 from driftline_lab.runs.domains import in_order
 from driftline_lab.runs.folder import Run, read_run
@@ -174,9 +174,25 @@ def _timeline(series: Series, metrics: Metrics) -> list[Markup]:
                 for kind, width in (("desk", WIDE), ("phone", NARROW))
             ),
             _key(),
+            *(tag("p", sentence, class_="note") for sentence in left_out(series, metrics)),
             class_="card",
         ),
     )
+
+
+def left_out(series: Series, metrics: Metrics) -> list[str]:
+    """What the charts of a long run do not show."""
+    found = []
+    if series.step > 1:
+        found.append(f"The curves have a point every {series.step:,} answers.")
+    if len(series.bands) > MOST_BANDS:
+        found.append(
+            f"The domain changes more often than {MOST_BANDS} times; what comes after is one band."
+        )
+    most = max(len(metrics.rounds), len(metrics.updates))
+    if most > MOST_MARKS:
+        found.append(f"Of rounds and of updates the first {MOST_MARKS} are marked.")
+    return found
 
 
 def _key() -> Markup:

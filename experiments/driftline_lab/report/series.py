@@ -10,6 +10,8 @@ from driftline_lab.runs.run import RunUpdate, TimelineRow
 
 MOST_POINTS = 240
 MOST_BANDS = 500
+MOST_MARKS = 200
+"""Rounds, and updates, that a page shows one by one."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 10, 150
 
 
@@ -41,11 +43,14 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """`window`: answers in a rolling mean. `num_answers`: in all."""
+    """`window`: answers in a rolling mean. `step`: from one point to the next. `num_answers`: in
+    all.
+    """
 
     points: tuple[Point, ...]
     bands: tuple[Band, ...]
     window: int
+    step: int
     num_answers: int
 
 
@@ -96,4 +101,10 @@ def read_series(
                     bytes_down=sum(size for at, size in steps_down if at < row.n),
                 )
             )
-    return Series(points=tuple(points), bands=tuple(bands), window=window, num_answers=num_rows)
+    return Series(
+        points=tuple(points),
+        bands=tuple(bands),
+        window=window,
+        step=step,
+        num_answers=num_rows,
+    )

@@ -10,6 +10,7 @@ from driftline_lab.data.domains import SOURCE
 from driftline_lab.report.chart import how_it_ended, round_text
 from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import percent, plain, size
+from driftline_lab.report.series import MOST_MARKS
 from driftline_lab.runs.folder import Run
 from driftline_lab.runs.run import DomainAccuracy, Metrics, RunKind, RunRound
 
@@ -68,6 +69,7 @@ def rounds_table(metrics: Metrics) -> Markup:
     heads = [("round", ""), ("after answer", "number"), ("samples", "number")]
     heads += [(head, "number") for head, _, _ in _GATE]
     heads += [("update", "number"), ("ended", "")]
+    shown = metrics.rounds[:MOST_MARKS]
     rows = [
         tag(
             "tr",
@@ -78,12 +80,14 @@ def rounds_table(metrics: Metrics) -> Markup:
             tag("td", _update_size(each), class_="number"),
             tag("td", _ended(each), class_="ended"),
         )
-        for each in metrics.rounds
+        for each in shown
     ]
     caption = "Gate numbers go from the version in force to the candidate."
+    if len(metrics.rounds) > len(shown):
+        caption += f" These are the first {len(shown)} of {len(metrics.rounds):,} rounds."
     details = [
         tag("details", tag("summary", round_text(each)), _numbers_table(each.numbers))
-        for each in metrics.rounds
+        for each in shown
         if each.numbers
     ]
     return join(

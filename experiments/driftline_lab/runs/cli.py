@@ -56,6 +56,8 @@ def _show(found: Difference, run_a: Path, run_b: Path) -> None:
     from rich.table import Table
 
     console = Console()
+    if found.note:
+        console.print(f"note: {found.note}", markup=False, highlight=False)
     for title, pairs in (
         ("settings that differ", found.info),
         ("metrics", found.summary),

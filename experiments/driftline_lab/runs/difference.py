@@ -11,7 +11,7 @@ from driftline_lab.data.domains import SOURCE
 from driftline_lab.runs.canonical import to_bytes
 from driftline_lab.runs.domains import domains_met, in_order
 from driftline_lab.runs.folder import Run
-from driftline_lab.runs.run import DomainAccuracy, Metrics, TimelineRow
+from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, TimelineRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,8 @@ class Pair:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """`info`: what differs in run.json. `summary`: the metrics in few lines, as texts, equal ones
-    too. `metrics`: every single one that differs.
+    too. `metrics`: every single one that differs. `note`: why the two can hardly be compared, empty
+    where they can.
 
     `same_metrics`: whether the metrics are the same bytes. `first`: the first answer that differs,
     as either timeline has it (None where one has ended); None if the timelines are equal.
@@ -40,12 +41,14 @@ class Difference:
     summary: tuple[Pair, ...]
     metrics: tuple[Pair, ...]
     same_metrics: bool
+    note: str
     first: tuple[TimelineRow | None, TimelineRow | None] | None
 
     def document(self) -> dict[str, object]:
         """The JSON document of `driftline lab diff --json`."""
         return {
             "same_metrics": self.same_metrics,
+            "note": self.note,
             "info": [asdict(pair) for pair in self.info],
             "metrics": [asdict(pair) for pair in self.metrics],
             "summary": [asdict(pair) for pair in self.summary],
@@ -66,10 +69,23 @@ def compare(a: Run, b: Run) -> Difference:
         summary=tuple(_pairs(_summary(a.metrics), _summary(b.metrics))),
         metrics=_differing(asdict(a.metrics), asdict(b.metrics)),
         same_metrics=to_bytes(a.metrics) == to_bytes(b.metrics),
+        note=_note(a.info, b.info),
         first=next(
             (rows for rows in zip_longest(a.timeline(), b.timeline()) if rows[0] != rows[1]), None
         ),
     )
+
+
+def _note(a: RunInfo, b: RunInfo) -> str:
+    if a.kind == b.kind:
+        return ""
+    note = f"a {a.kind} and a {b.kind}: their numbers are of different questions"
+    if "replay" in (a.kind, b.kind):
+        note += (
+            "; a replay's accuracy is of the trace's own answers, as recorded and as replayed, all "
+            "others' of held-out test sets, before and after"
+        )
+    return note
 
 
 def _summary(metrics: Metrics) -> dict[str, str]:

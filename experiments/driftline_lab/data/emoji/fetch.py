@@ -16,6 +16,9 @@ from driftline_shared.errors import ConfigError, DataError, LinkError, MissingPa
 MAX_PACKAGE_BYTES = 16 * 1024 * 1024
 NPM_TIMEOUT_S = 300.0
 
+_KEY_WORDS = 4
+"""`npm error code ECONNREFUSED`: a line of a key has so many."""
+
 Pack = Callable[[Package, Path], None]
 """Writes the package's file into a folder."""
 
@@ -27,7 +30,7 @@ def npm_pack(package: Package, folder: Path) -> None:
         raise MissingPackageError(
             "npm is not installed", f"Install Node.js, or {_elsewhere(package)}."
         )
-    words = [npm, "pack", "--silent", package.spec, "--pack-destination", str(folder)]
+    words = [npm, "pack", "--loglevel=error", package.spec, "--pack-destination", str(folder)]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False
@@ -37,8 +40,16 @@ def npm_pack(package: Package, folder: Path) -> None:
             f"npm pack {package.spec} took over {NPM_TIMEOUT_S:.0f} s", fix=_reach(package)
         ) from error
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LinkError(f"npm pack {package.spec} failed: {said}", fix=_reach(package))
+        raise LinkError(
+            f"npm pack {package.spec} failed: {cause(done.stderr)}", fix=_reach(package)
+        )
+
+
+def cause(said: str) -> str:
+    """What npm says went wrong: its first line that is a sentence, not a code by its key."""
+    lines = [line.strip() for line in said.splitlines()]
+    sentences = (line for line in lines if len(line.split()) > _KEY_WORDS)
+    return next(sentences, lines[0] if lines else "no message")
 
 
 def _reach(package: Package) -> str:
@@ -82,6 +93,7 @@ def fetch_packages(
         if place.is_file() and digest(place) == package.sha512:
             told(f"{package.spec}: is there")
             continue
+        told(f"{package.spec}: fetching …")
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
             pack(package, Path(scratch))
             written = Path(scratch) / package.file

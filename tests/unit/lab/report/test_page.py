@@ -11,9 +11,19 @@ from typer.testing import CliRunner
 
 from driftline_lab.cli import app
 from driftline_lab.report.markup import VOID
-from driftline_lab.report.page import headline, in_order, report_page
+from driftline_lab.report.page import headline, report_page
+from driftline_lab.report.series import MOST_BANDS, MOST_MARKS
+from driftline_lab.runs.domains import in_order
 from driftline_lab.runs.folder import Run, read_run, write_run
-from driftline_lab.runs.run import DomainAccuracy, Metrics, RunInfo, RunUpdate, TimelineRow, Timings
+from driftline_lab.runs.run import (
+    DomainAccuracy,
+    Metrics,
+    RunInfo,
+    RunRound,
+    RunUpdate,
+    TimelineRow,
+    Timings,
+)
 from driftline_shared.errors import ConfigError, MissingPackageError
 from tests.fakes.runs import HOSTILE, write_fake_run
 
@@ -82,6 +92,40 @@ def test_an_update_that_never_answered_is_shown_at_the_end(tmp_path: Path) -> No
     write_run(tmp_path, info, Metrics(updates=(update,)), Timings(), rows)
     texts = Reader(report_page(read_run(tmp_path))).texts
     assert "version 7, 1.2 kB, came after the last answer" in texts
+
+
+def test_a_long_run_has_a_page_that_says_what_it_leaves_out(tmp_path: Path) -> None:
+    count = 5 * MOST_BANDS
+    rounds = tuple(
+        RunRound(number=n, state="done", num_samples=9, at=n, numbers={"x": 1.0})
+        for n in range(1, count + 1)
+    )
+    updates = tuple(RunUpdate(version=n, digest="", bytes=9, at=n) for n in range(1, count + 1))
+    write_run(
+        tmp_path,
+        RunInfo(kind="demo", pair="tiny", seed=0),
+        Metrics(rounds=rounds, updates=updates),
+        Timings(),
+        (TimelineRow(n=n, domain=str(n % 7), correct=True) for n in range(1, count + 1)),
+    )
+    page = report_page(read_run(tmp_path))
+    texts = " ".join(Reader(page).texts)
+    for words in (
+        "a point every 11 answers",
+        f"more often than {MOST_BANDS} times",
+        f"the first {MOST_MARKS} are marked",
+        f"the first {MOST_MARKS} of 2,500 rounds",
+    ):
+        assert words in texts
+    assert len(page) < 1_000_000
+    assert "a point every" not in " ".join(Reader(report_page(read_run(short(tmp_path)))).texts)
+
+
+def short(folder: Path) -> Path:
+    rows = [TimelineRow(n=n) for n in range(1, 30)]
+    info = RunInfo(kind="demo", pair="tiny", seed=0)
+    write_run(folder / "short", info, Metrics(), Timings(), rows)
+    return folder / "short"
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_domains_are_in_the_order_the_stream_met_them(tmp_path: Path) -> None:
     assert names(found.summary)[:4] == ["source", "night", "fog", "art"]
 
 
+def test_a_demo_and_a_replay_are_of_different_questions(tmp_path: Path) -> None:
+    replay = replace(INFO, kind="replay")
+    a, b = run(tmp_path / "a"), run(tmp_path / "b", info=replay)
+    found = compare(read_run(a), read_run(b))
+    assert "held-out test sets" in found.note and found.document()["note"] == found.note
+    assert compare(read_run(a), read_run(a)).note == ""
+    shown = CliRunner().invoke(app, ["diff", str(a), str(b)])
+    assert "note: a demo and a replay" in " ".join(shown.stdout.split())
+
+
 def test_what_was_set_otherwise_is_named(tmp_path: Path) -> None:
     other = replace(INFO, seed=1, settings={"cloud": {"a": 1.0, "b": [1, 3], "c": None}})
     found = compare(read_run(run(tmp_path / "a")), read_run(run(tmp_path / "b", info=other)))

@@ -41,7 +41,9 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(tmp_path: Path) -
     fetch_packages(BOTH[:1], tmp_path, registry)
     fetch_packages(BOTH, tmp_path, registry, lines.append)
     assert registry.asked == ["@icons/one@1.0", "@icons/two@1.0"]
-    assert [line.partition(":")[2].split(",")[0] for line in lines] == [" is there", " fetched"]
+    assert [line.partition(":")[2].split(",")[0] for line in lines] == [
+        " is there", " fetching …", " fetched",
+    ]  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == {each.file for each in BOTH}
 
 
@@ -80,7 +82,8 @@ def test_an_npm_that_fails_is_told_in_its_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     npm = tmp_path / "npm"
-    npm.write_text("#!/bin/sh\necho 'npm error 404 not there' >&2\nexit 1\n")
+    said = "npm error code E404\nnpm error 404 not there\nnpm error A complete log is in ./log\n"
+    npm.write_text(f"#!/bin/sh\nprintf '{said}' >&2\nexit 1\n")
     npm.chmod(0o755)
     monkeypatch.setattr(fetch.shutil, "which", lambda name: str(npm))
     with pytest.raises(LinkError, match="404 not there") as caught:
