@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from driftline_lab.experiments.tables.scale import Scale
 from driftline_lab.experiments.tables.showing import HOW, MARKERS, grid, kilobytes, spread_text
 from driftline_lab.experiments.tables.statistics import spread
 from driftline_lab.experiments.tables.table import Arm, Table, arm, results
+from driftline_lab.experiments.tables.tested import sets_of
 
 
 def arms(scale: Scale) -> list[Arm]:
@@ -76,9 +77,13 @@ def summary(runs: Sequence[Result]) -> dict[str, Any]:
 
 
 def drifted_domains(run: Result) -> list[str]:
-    """The domains of the stream but for the source, in order of name."""
-    met = {row.domain for row in run.rows} - {SOURCE}
-    return sorted(met & run.teacher.keys())
+    """The test sets of what the stream showed but for the source, in order of name."""
+    return _drifted((row.domain for row in run.rows), run.teacher)
+
+
+def _drifted(met: Iterable[str], tests: Iterable[str]) -> list[str]:
+    names = list(tests)
+    return sorted({name for domain in set(met) - {SOURCE} for name in sets_of(domain, names)})
 
 
 def mean_accuracy(run: Result, domains: Sequence[str]) -> float:
@@ -143,7 +148,7 @@ def draw(result: dict[str, Any], figure: Any) -> None:
     for number, row in enumerate(result["rows"]):
         seed = row["rounds"][0]["seed"]
         mine = [each for each in row["rounds"] if each["seed"] == seed]
-        drifted = sorted({each["domain"] for each in mine} - {SOURCE})
+        drifted = _drifted((each["domain"] for each in mine), result["domains"])
         axes.plot(
             [each["seen"] for each in mine],
             [100 * float(np.mean([each["accuracy"][n] for n in drifted])) for each in mine],

@@ -148,7 +148,7 @@ def draw(result: dict[str, Any], figure: Any) -> None:
         [domain["name"] for domain in domains],
     )
     axes.set_ylabel("captions that name the thing, %")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
 
 
 CAPTIONS = Table(

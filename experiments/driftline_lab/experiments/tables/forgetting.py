@@ -16,6 +16,7 @@ from driftline_lab.experiments.tables.scale import Scale
 from driftline_lab.experiments.tables.showing import HOW, grid, spread_text
 from driftline_lab.experiments.tables.statistics import spread
 from driftline_lab.experiments.tables.table import Arm, Table, arm, results
+from driftline_lab.experiments.tables.tested import by_domain
 
 COMPARED = ("source-only", "tent", "cotta", "pseudo-label", "logit-kd", "cema-style")
 
@@ -32,8 +33,8 @@ def measure(lab: Lab, scale: Scale) -> dict[str, Any]:
     """A row an arm, with its accuracies after each segment (mean over seeds)."""
     rows = []
     for each, runs in results(lab, arms(scale)):
-        ends = [[row.accuracy for row in run.segment_ends] for run in runs]
         domains = [row.domain for row in runs[0].segment_ends]
+        ends = [[by_domain(row.accuracy, domains) for row in run.segment_ends] for run in runs]
         final = [float(np.mean([e[-1][name] for name in dict.fromkeys(domains)])) for e in ends]
         rows.append(
             {
