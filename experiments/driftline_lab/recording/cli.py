@@ -61,7 +61,7 @@ def make(
     from driftline_lab.recording.record import RecordingPlan, record
     from driftline_lab.recording.world import Stream, num_questions, world_questions
     from driftline_lab.replay.options import policy_from
-    from driftline_lab.trace.whole import new_folder
+    from driftline_lab.trace.whole import new_folder, whole_folder
     from driftline_shared.errors import ConfigError
     from driftline_shared.pair.pair import load_pair
     from driftline_shared.program.logs import setup_logs
@@ -93,11 +93,12 @@ def make(
     )
     with (
         tempfile.TemporaryDirectory(prefix="driftline-stream-") as scratch,
+        whole_folder(folder) as draft,
         Progress(console=Console(stderr=True), transient=True) as bar,
     ):
         task = bar.add_task("recording", total=1.0)
         manifest = record(
-            folder,
+            draft,
             loaded,
             world_questions(stream, Path(scratch)),
             plan,

@@ -92,7 +92,7 @@ def load_settings(
     except ConfigError as error:
         if not kind.shown_by:
             raise
-        fix = f"Correct what is named; `{kind.shown_by}` shows every setting and what is in force."
+        fix = f"Correct what is named; `{kind.shown_by}` shows every setting."
         raise ConfigError(str(error), reason=error.reason, fix=fix) from error
 
 

@@ -29,6 +29,18 @@ def test_a_number_out_of_bounds_is_usage(tmp_path: Path, flag: str) -> None:
     assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True)
 
 
+def test_a_recording_that_was_stopped_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(folder: Path, *_: object, **__: object) -> None:
+        write_trace(folder, 5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("driftline_lab.recording.record.record", record)
+    CliRunner().invoke(APP, [str(tmp_path / "new"), "--segments", "source", "--questions", "2"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_trace_that_is_there_gets_no_second_stream(tmp_path: Path) -> None:
     write_trace(tmp_path / "old", 5)
     result = CliRunner().invoke(APP, [str(tmp_path / "old"), "--questions", "2"])
