@@ -29,18 +29,14 @@ def tiny(
     seed: Seed = 0,
     threads: Threads = 2,
     share: Share = 1.0,
-    broad: Annotated[
-        bool,
-        typer.Option("--broad-teacher", help="Train the teacher on with augmented pictures."),
-    ] = False,
 ) -> None:
-    """Build the reference pair `tiny` (about an hour on two CPU cores)."""
+    """Build the reference pair `tiny` (about 90 minutes on two CPU cores)."""
     # Torch is heavy: only this command needs it, not the help text.
     from driftline_lab.recipes.stages import open_stages
     from driftline_lab.recipes.tiny.build import build_tiny
 
     with open_stages(work, seed=seed, share=share, num_threads=threads) as stages:
-        build_tiny(out, stages, broad=broad)
+        build_tiny(out, stages)
 
 
 @app.command("smol")

@@ -6,7 +6,7 @@ square second: drawn by square, "nothing" would win.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,12 +65,17 @@ def rank_question(squares: Position, colour: str, kind: str, rank: int) -> Asked
     )
 
 
-def questions(squares: Position, number: int, rng: np.random.Generator) -> list[Asked]:
-    """`number` drawn questions, kinds by `KIND_SHARES`; the same one may come twice.
+def questions(
+    squares: Position,
+    number: int,
+    rng: np.random.Generator,
+    shares: Mapping[Kind, float] = KIND_SHARES,
+) -> list[Asked]:
+    """`number` drawn questions, kinds by `shares`; the same one may come twice.
 
     The first ones are the same for every number.
     """
-    return [_draw(squares, _draw_kind(rng), rng) for _ in range(number)]
+    return [_draw(squares, _draw_kind(rng, shares), rng) for _ in range(number)]
 
 
 def all_questions() -> tuple[str, ...]:
@@ -87,9 +92,9 @@ def all_questions() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _draw_kind(rng: np.random.Generator) -> Kind:
+def _draw_kind(rng: np.random.Generator, shares: Mapping[Kind, float]) -> Kind:
     drawn = rng.random()
-    for kind, share in KIND_SHARES.items():
+    for kind, share in shares.items():
         drawn -= share
         if drawn < 0:
             return kind

@@ -30,8 +30,8 @@ from driftline_lab.recipes.tiny.language import LanguageSize, save_checkpoint
 from driftline_lab.recipes.tiny.tower import TowerPlan, load_tower
 
 TOWER_PLAN = TowerPlan(num_steps=600, batch_size=32)
-STUDENT_PLAN = BoardsPlan(num_steps=320, learning_rate=2.5e-3, seed=21)
-TEACHER_PLAN = BoardsPlan(num_steps=500, learning_rate=2e-3, seed=22)
+STUDENT_PLAN = BoardsPlan(num_steps=900, learning_rate=2.5e-3, first_steps=120, seed=21)
+TEACHER_PLAN = BoardsPlan(num_steps=1_600, learning_rate=2e-3, first_steps=200, seed=22)
 STUDENT_VIEWS = 3_000
 TEACHER_VIEWS = 1_200
 """Train views of each domain."""

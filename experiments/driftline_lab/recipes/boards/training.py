@@ -33,6 +33,8 @@ from driftline_lab.recipes.training import Optimizer, Report, Schedule
 
 FIRST_TOKENS = (2, 3, 5, 8, 12, 20)
 LATER_TOKENS = (64, 64, 64, 64, 32, 16, 6, 3)
+TAUGHT_SHARES = {Kind.PIECE: 0.45, Kind.COLOUR: 0.15, Kind.COUNT: 0.2, Kind.RANK: 0.2}
+"""Of questions about all tokens: counts and ranks are learnt late at the shares of the world."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +198,7 @@ def _ask(
     if first:
         return _about(squares, kept, number, rng)
     if len(kept) == NUM_VISUAL:
-        return questions(squares, number, rng)
+        return questions(squares, number, rng, TAUGHT_SHARES)
     half = number // 2
     return _about(squares, kept, half, rng) + questions(squares, number - half, rng)
 
