@@ -18,7 +18,7 @@ nothing else. Made again by `driftline lab build-pair tiny OUT`.
 | | teacher | student |
 |---|---|---|
 | language model | Llama, 4 layers, width 256, 3.4 M | Llama, 2 layers, width 192, 1.1 M |
-| trained on | source and all drifts, train pictures | source only, train pictures |
+| trained on | source, all drifts, then augmented pictures too; train pictures | source only, train pictures |
 | vision tower | SigLIP, 4 layers, width 128, source only, frozen | the same, bit for bit |
 
 - **Data.** [easy-VQA](https://github.com/vzhou842/easy-VQA) (Victor Zhou, MIT): 5,000 pictures,
@@ -28,7 +28,11 @@ nothing else. Made again by `driftline lab build-pair tiny OUT`.
   `driftline_lab.drift`. The teacher has seen them on train pictures only. The phrasings of
   `reworded` are one fixed set: the teacher has read all of them, about other pictures; the
   student none.
-- **Never trained on: ImageNet-C's corruptions** (`corrupt-…`). No recipe can import them.
+- **A teacher in two stages**: source and drifts, then these among augmented pictures (drawing
+  styles, tone, blurs along random walks, noise of a random spectrum, covers;
+  `driftline_lab.recipes.tiny.augmentation`), seven draws in thirteen being of what it knows.
+- **Never trained on: ImageNet-C's corruptions** (`corrupt-…`). No recipe can import them; the
+  augmentations are none of them. Two families chose the second stage's settings (*development*).
 - **Prompt** `<s><image>{question}\\n`, answer, `</s>`. `<image>` stands for 64 tokens. Questions
   and answers are lower case; an answer is spelt in one to three pieces and an end token.
 - **Positions.** Visual token v is at position 1 + v and the question starts at 65, however many
