@@ -18,7 +18,7 @@ nothing else. Made again by `driftline lab build-pair tiny OUT`.
 | | teacher | student |
 |---|---|---|
 | language model | Llama, 4 layers, width 256, 3.4 M | Llama, 2 layers, width 192, 1.1 M |
-| trained on | source, all drifts, then augmented pictures too; train pictures | source only, train pictures |
+| trained on | source and all drifts, then augmented, too | source only |
 | vision tower | SigLIP, 4 layers, width 128, source only, frozen | the same, bit for bit |
 
 - **Data.** [easy-VQA](https://github.com/vzhou842/easy-VQA) (Victor Zhou, MIT): 5,000 pictures,
