@@ -10,14 +10,17 @@ from typing import Annotated
 import typer
 
 from driftline_device.runtime.factory import RuntimeName
-from driftline_lab.bench.report import finish
+from driftline_lab.bench.report import finish, writable
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
     no_args_is_help=True,
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="Also write the JSON into this file.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Also write the JSON into this file.", callback=writable),
+]
 Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]
 
 

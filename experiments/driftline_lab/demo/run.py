@@ -123,7 +123,7 @@ def _check_state(state: Path) -> None:
     if (state / "device").exists() or (state / "cloud").exists():
         raise ConfigError(
             f"{state} holds the state of another demo",
-            fix="Name a new folder with --state, or remove this one.",
+            fix="Name a new folder with --keep-state, or remove this one.",
         )
     state.mkdir(parents=True, exist_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,24 @@ from typer.testing import CliRunner
 
 from driftline_lab.bench.cli import app
 from driftline_lab.bench.cloud import akd
+from driftline_lab.bench.report import writable
+from driftline_shared.errors import ConfigError
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(akd, "run_akd", lambda *_: {"rows": []})
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path, tmp_path / "file" / "out.json"):
+        done = CliRunner().invoke(app, ["akd", "--out", str(out)])
+        assert isinstance(done.exception, ConfigError) and "cannot be written" in str(
+            done.exception
+        )
+    with pytest.raises(ConfigError):
+        writable(tmp_path)
+    assert writable(tmp_path / "file") and (tmp_path / "file").read_text() == "kept"
+    assert writable(tmp_path / "new") and not (tmp_path / "new").exists()
 
 
 def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
