@@ -11,7 +11,7 @@ import pytest
 
 from driftline_lab.bench.trace.damage import flip_bits
 from driftline_lab.bench.trace.kills import check_events, kill_recorders
-from driftline_shared.errors import DataError
+from driftline_shared.errors import DriftlineError
 from driftline_shared.trace.reader import open_trace
 from driftline_shared.trace.writer import recover
 
@@ -36,7 +36,7 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
 def test_the_check_of_the_kills_sees_a_lost_event(tmp_path: Path) -> None:
     (kill,) = kill_recorders(tmp_path, 1, seed=3)
     for wrong in ([kill.recovered + 1], [kill.recovered - 1], [0, kill.recovered]):
-        with pytest.raises(DataError):
+        with pytest.raises(DriftlineError):
             check_events(tmp_path, wrong)
 
 
