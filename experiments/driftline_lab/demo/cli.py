@@ -37,7 +37,7 @@ _EXAMPLES = """
 
     driftline demo --pair boards --segments source,ada
 
-    driftline demo --segments source,corrupt-fog-5 --questions 600 --tests 100
+    driftline demo --segments source,corrupt-spatter-5 --questions 600 --tests 100
 
 Every drift is synthetic, made from the easy-vqa data set or from drawings by
 others (OpenMoji and three more sets of emoji, pychess).

@@ -66,7 +66,7 @@ def exported(page: Page) -> Rows:
             *_two(lambda kind: _slashed(starts["seconds_to_first_answer"][kind])),
         ],
         [
-            "peak memory of the device's process",
+            "peak memory of the device's process up to its first answers",
             *_two(lambda kind: f"{starts['peak_bytes'][kind] / 1e6:.0f} MB"),
         ],
         [

