@@ -101,9 +101,9 @@ def _failures(candidate: GateScores, base: GateScores, limits: GateLimits) -> li
     found = []
     rise = candidate.agreement - base.agreement
     if rise < limits.delta_up - _SLACK:
-        found.append(
-            f"agreement with the teacher rose by {rise:.3f}, {limits.delta_up:.3f} is asked"
-        )
+        went = f"fell by {-rise:.3f}" if rise < 0 else f"rose by {rise:.3f}"
+        asked = f"a rise of {limits.delta_up:.3f} is asked"
+        found.append(f"agreement with the teacher {went}, {asked}")
     # One sample of a small set weighs more than any limit: a single other answer is no evidence.
     one_sample = 1.0 / max(candidate.num_rehearsal, 1)
     for what, fall, allowed in (

@@ -16,6 +16,7 @@ from driftline_lab.data.openmoji.stream import write_openmoji_stream
 from driftline_lab.data.openmoji.views import STYLES
 from driftline_lab.data.streams import Segment, write_stream
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.nearest import nearest
 
 
 class WriteStream(Protocol):
@@ -49,8 +50,9 @@ class World:
         names = tuple(name.strip() for name in segments.split(",") if name.strip())
         unknown = [name for name in names if name not in self.domains]
         if unknown or not names:
+            hint = nearest(unknown[0], self.domains) if unknown else ""
             raise ConfigError(
-                f"segments: {unknown or segments!r}; the domains of {self.name} are "
+                f"segments: {unknown or segments!r}{hint or ';'} the domains of {self.name} are "
                 f"{', '.join(self.domains)}"
             )
         return names

@@ -97,7 +97,7 @@ def demo(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Leave a run folder here, for `driftline lab report` and `diff`."),
+        typer.Option(help="Leave a run in this new folder, for `driftline lab report` and `diff`."),
     ] = None,
     page: Annotated[
         Path | None,

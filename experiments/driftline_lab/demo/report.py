@@ -9,6 +9,7 @@ from rich.table import Table
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.openmoji.captions import CaptionScores
 from driftline_lab.recovered import share_recovered
+from driftline_lab.report.numbers import count
 from driftline_lab.runs.run import RunRound, RunUpdate
 
 
@@ -142,7 +143,7 @@ def sentences(report: DemoReport) -> list[str]:
         f"{up.jpeg90_bytes_per_sample:,.0f} B, "
         f"its fp16 tokens {up.fp16_tokens_bytes_per_sample:,.0f} B",
         _down(report.downlink),
-        f"time: {report.seconds:.0f} s, {report.rounds} rounds",
+        f"time: {report.seconds:.0f} s, {count(report.rounds, 'round')}",
     ]
     if up.bytes_per_sample > up.jpeg90_bytes_per_sample:
         lines.append(
@@ -156,7 +157,7 @@ def _down(down: Downlink) -> str:
     if not down.updates:
         return "down: no update was released"
     return (
-        f"down: {down.updates} updates of {down.bytes_per_update:,.0f} B; the adapter in fp16 is "
-        f"{down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
+        f"down: {count(down.updates, 'update')} of {down.bytes_per_update:,.0f} B; the adapter in "
+        f"fp16 is {down.fp16_adapter_bytes:,} B, the model {down.fp16_model_bytes:,} B; "
         f"pause {down.apply_pause_ms:.2g} ms"
     )

@@ -45,7 +45,7 @@ from driftline_lab.demo.report import (
 )
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import Lines, render
-from driftline_lab.runs.folder import need_run_folder
+from driftline_lab.runs.folder import need_new_run_folder
 from driftline_shared.errors import ConfigError
 from driftline_shared.ids import line_id
 from driftline_shared.pair.pair import load_pair
@@ -64,7 +64,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     console = console or Console()
     _check_state(options.state)
     if options.out is not None:
-        need_run_folder(options.out)
+        need_new_run_folder(options.out)
     pair = load_pair(options.pair)
     has_captions = options.world.has_captions
     if has_captions:

@@ -60,7 +60,7 @@ def replay(
     pair: Annotated[
         str | None, typer.Option(help="Pair of the trace; by default the shipped one of its name.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New run folder to write.")] = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder of labels and candidates by digest; by default the user's."),
@@ -145,11 +145,13 @@ def _show(result: ReplayResult, out: Path | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from driftline_lab.report.numbers import count
+
     console, metrics = Console(), result.metrics
     up, numbers = metrics.uplink, metrics.numbers
     console.print(
-        f"{up.seen} answers, {up.sent} samples, {up.bytes} bytes up; "
-        f"{len(metrics.updates)} updates, {numbers['updates.bytes']:.0f} bytes down; "
+        f"{count(up.seen, 'answer')}, {count(up.sent, 'sample')}, {up.bytes:,} bytes up; "
+        f"{count(len(metrics.updates), 'update')}, {numbers['updates.bytes']:,.0f} bytes down; "
         f"{numbers['virtual_s']:.0f} s in {result.wall_s:.1f} s ({result.times_real:.0f} x)"
     )
     if metrics.accuracy:
@@ -163,13 +165,13 @@ def _show(result: ReplayResult, out: Path | None) -> None:
             )
         console.print(table)
     if metrics.rounds:
-        table = Table("round", "at answer", "samples", "trigger", "ended", "why")
+        table = Table("round", "at answer", "samples", "started", "ended", "why")
         for each in metrics.rounds:
             table.add_row(
                 str(each.number),
                 str(each.at),
                 str(each.num_samples),
-                each.trigger,
+                each.started,
                 each.state,
                 escape(each.reason),
             )

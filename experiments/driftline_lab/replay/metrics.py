@@ -127,7 +127,10 @@ def metrics_of(
                 state=each.state,
                 num_samples=each.num_samples,
                 trigger=opened[each.number].trigger if each.number in opened else "",
-                reason=each.reason,
+                # Until a round ends otherwise, its reason is what triggered it.
+                reason=""
+                if each.number in opened and each.reason == opened[each.number].trigger
+                else each.reason,
                 at=opened[each.number].at if each.number in opened else None,
                 numbers=each.numbers,
             )

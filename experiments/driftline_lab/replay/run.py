@@ -24,7 +24,7 @@ from driftline_lab.replay.reading import first_moment, read_records
 from driftline_lab.replay.records import Recorded
 from driftline_lab.replay.rounds import RoundDriver
 from driftline_lab.replay.settings import ReplayOptions
-from driftline_lab.runs.folder import need_run_folder, write_run
+from driftline_lab.runs.folder import need_new_run_folder, write_run
 from driftline_lab.runs.run import Metrics, RunInfo, Timings
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
@@ -60,10 +60,10 @@ def run_replay(
     """Replay the trace in `trace_folder`; a run folder `out` if one is named.
 
     Raises DataError for a trace that is broken or of another pair, ConfigError for settings that
-    do not fit it or an `out` that cannot be written.
+    do not fit it or an `out` that cannot be written or holds anything.
     """
     if out is not None:
-        need_run_folder(out)
+        need_new_run_folder(out)
     started_unix_s, start_s = time.time(), time.perf_counter()
     trace, pair = open_trace(trace_folder), load_pair(options.pair)
     _check_pair(trace.manifest, pair)

@@ -278,9 +278,10 @@ def _point_text(point: Point) -> str:
 
 def round_text(round_: RunRound) -> str:
     """A round in one sentence."""
-    why = f" by {round_.trigger}" if round_.trigger else ""
+    why = f" {round_.started}" if round_.trigger else ""
     end = f": {round_.reason}" if round_.reason else ""
-    return f"round {round_.number}{why}, {round_.num_samples} samples, {how_it_ended(round_)}{end}"
+    samples = count(round_.num_samples, "sample")
+    return f"round {round_.number}{why}, {samples}, {how_it_ended(round_)}{end}"
 
 
 def how_it_ended(round_: RunRound) -> str:

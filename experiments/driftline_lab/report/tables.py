@@ -201,6 +201,6 @@ def _update_size(round_: RunRound) -> str:
 
 def _ended(round_: RunRound) -> Markup:
     kind = {"done": "good", "rejected": "bad", "failed": "bad"}.get(round_.state, "open")
-    by = f", started by {round_.trigger}" if round_.trigger else ""
+    by = f", started {round_.started}" if round_.trigger else ""
     why = f": {round_.reason}" if round_.reason else ""
     return join(tag("span", how_it_ended(round_), class_=f"strong {kind}"), f"{by}{why}")

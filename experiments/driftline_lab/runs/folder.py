@@ -89,6 +89,17 @@ def need_run_folder(folder: Path) -> None:
         ) from error
 
 
+def need_new_run_folder(folder: Path) -> None:
+    """As `need_run_folder`, for a run of its own: nothing of an earlier one stays beside it.
+
+    ConfigError if `folder` holds anything, or cannot be written to.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        what = "another run" if (folder / INFO).is_file() else "something"
+        raise ConfigError(f"{folder} holds {what} already: give a new or an empty folder")
+    need_run_folder(folder)
+
+
 def write_run(
     folder: Path,
     info: RunInfo,

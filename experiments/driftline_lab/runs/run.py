@@ -96,6 +96,11 @@ class RunRound:
     at: Count | None = None
     numbers: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def started(self) -> str:
+        """What started it, for people: `by order`, `by count`; "" where unknown."""
+        return {"": "", "operator": "by order"}.get(self.trigger, f"by {self.trigger}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUpdate:

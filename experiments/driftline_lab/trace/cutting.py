@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from driftline_lab.trace.rewriting import write_events
@@ -88,14 +88,14 @@ def parse_time(text: str) -> float:
 def merge(folders: Sequence[Path], out: Path) -> Manifest:
     """One trace of several, in order of wall time; events are numbered anew.
 
-    DataError if they are of different token spaces, pairs or base models, ConfigError if one is
-    named twice: its events would be doubled.
+    DataError if they are of different token spaces, pairs or base models or an event is in two of
+    them, ConfigError if one is named twice.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ConfigError("merge needs two or more different traces, each named once")
     traces = [open_trace(folder) for folder in folders]
     subject = _common(traces)
-    events = heapq.merge(*(trace.events() for trace in traces), key=lambda event: event.wall_unix_s)
+    events = _in_order(traces)
     first = replace(traces[0].manifest, derived=())
     licences = {trace.manifest.licence for trace in traces}
     if len(licences) > 1:
@@ -106,6 +106,27 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
         out, events, like=first, subject=subject, renumber=True,
         derived=f"merge of {len(traces)} traces",
     )  # fmt: skip
+
+
+def _in_order(traces: Sequence[Trace]) -> Iterator[TraceEvent]:
+    """The events of all by wall time; DataError for one that two of them hold."""
+    numbered = (
+        zip(repeat(number), trace.events(), strict=False) for number, trace in enumerate(traces)
+    )
+    met: dict[tuple[object, ...], int] = {}
+    moment = math.nan
+    for number, event in heapq.merge(*numbered, key=lambda pair: pair[1].wall_unix_s):
+        if event.wall_unix_s != moment:  # doubles have one time: they come one after the other
+            met.clear()
+            moment = event.wall_unix_s
+        key = (event.kind, event.device, event.trace_id, event.sample_id, event.monotonic_s)
+        if (other := met.setdefault(key, number)) != number:
+            raise DataError(
+                f"{traces[number].folder} holds events of {traces[other].folder}: first the "
+                f"{event.kind} at {event.wall_unix_s:.3f} s (event {event.sequence})",
+                fix="Leave out the trace that the other was cut from, or cut what both hold.",
+            )
+        yield event
 
 
 def _common(traces: Sequence[Trace]) -> Subject:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.nearest import nearest
 from driftline_shared.trace.reader import Trace, open_trace
 
 
@@ -34,9 +35,11 @@ def need_values(trace: Trace, column: str, wanted: Iterable[str]) -> frozenset[s
         there |= set(batch.column(column).to_pylist())
         if asked <= there:
             return asked
-    found = ", ".join(sorted(value for value in there if value is not None)) or "none"
+    values = sorted(value for value in there if value is not None)
+    found = ", ".join(values) or "none"
     (first, *_) = sorted(asked - there)
+    hint = nearest(first, values)
     raise ConfigError(
-        f"--{column} {first!r}: no event of {trace.folder} has it; there are {found}",
+        f"--{column} {first!r}: no event of {trace.folder} has it{hint or ';'} there are {found}",
         fix="`driftline lab trace info` shows what a trace holds.",
     )

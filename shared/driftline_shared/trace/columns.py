@@ -46,7 +46,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("uncertain", "bool", "whether it lay over the gate"),
     Column("audit", "bool", "confident, picked by lot all the same"),
     Column("sent", "bool", "whether a sample of it was put into the spool"),
-    Column("outcome", "text", "what sampling made of it, see above"),
+    Column("outcome", "text", "what sampling made of it: `sent`, `confident`, or why not sent"),
     Column("model_s", "float", "seconds the model worked on the batch that held this question"),
     Column("adapter_version", "int", "that answered; of an update: in force after it"),
     Column("policy_revision", "int", "of the sampling policy in force"),

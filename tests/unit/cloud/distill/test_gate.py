@@ -36,7 +36,11 @@ def test_a_better_candidate_passes_and_the_numbers_are_all_there() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"agreement": 0.605}, "agreement with the teacher"),
+        (
+            {"agreement": 0.605},
+            "agreement with the teacher rose by 0.005, a rise of 0.010 is asked",
+        ),
+        ({"agreement": 0.4}, "agreement with the teacher fell by 0.200, a rise"),
         ({"source_accuracy": 0.92}, "source accuracy"),
         ({"rehearsal_agreement": 0.7}, "rehearsal"),
         ({"num_steps": 4.0}, "steps"),

@@ -43,5 +43,7 @@ def test_domains_are_those_of_the_world() -> None:
     assert OPENMOJI.domains_of("source, photo") == ("source", "photo")
     with pytest.raises(ConfigError, match=r"night.*openmoji.*lineart"):
         OPENMOJI.domains_of("source,night")
+    with pytest.raises(ConfigError, match=r"did you mean 'night'. the domains"):
+        EASYVQA.domains_of("source,nigth")
     with pytest.raises(ConfigError, match="segments"):
         EASYVQA.domains_of(",")

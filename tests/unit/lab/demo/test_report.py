@@ -102,3 +102,9 @@ def test_captions_are_shown_by_domain_and_written_whole() -> None:
         "num_captions": 40, "cider": 3.21, "cider_best": 5.5, "bleu": [0.9, 0.8, 0.7],
         "name_match": 0.5,
     }  # fmt: skip
+
+
+def test_one_of_a_thing_is_not_told_as_many() -> None:
+    found = replace(report(), rounds=1, downlink=replace(report().downlink, updates=1))
+    said = " ".join(sentences(found))
+    assert "1 update of" in said and said.count("1 round") == 1 and "1 rounds" not in said

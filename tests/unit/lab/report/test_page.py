@@ -94,6 +94,16 @@ def test_an_update_that_never_answered_is_shown_at_the_end(tmp_path: Path) -> No
     assert "version 7, 1.2 kB, came after the last answer" in texts
 
 
+def test_a_round_by_order_is_told_so(tmp_path: Path) -> None:
+    rounds = (RunRound(number=1, state="done", num_samples=1, trigger="operator", at=1),)
+    info = RunInfo(kind="demo", pair="tiny", seed=0)
+    rows = [TimelineRow(n=n) for n in range(1, 30)]
+    write_run(tmp_path, info, Metrics(rounds=rounds), Timings(), rows)
+    texts = " ".join(Reader(report_page(read_run(tmp_path))).texts)
+    assert ", started by order" in texts and "round 1 by order, 1 sample, done" in texts
+    assert "operator" not in texts
+
+
 def test_a_long_run_has_a_page_that_says_what_it_leaves_out(tmp_path: Path) -> None:
     count = 5 * MOST_BANDS
     rounds = tuple(

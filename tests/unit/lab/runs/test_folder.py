@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_lab.runs.canonical import from_bytes, to_bytes
-from driftline_lab.runs.folder import Run, need_run_folder, read_run, write_run
+from driftline_lab.runs.folder import (
+    Run,
+    need_new_run_folder,
+    need_run_folder,
+    read_run,
+    write_run,
+)
 from driftline_lab.runs.run import (
     SCHEMA,
     DomainAccuracy,
@@ -230,6 +236,19 @@ def test_where_no_folder_can_be_is_said_before_and_while_writing(tmp_path: Path)
     with pytest.raises(ConfigError, match="it holds no whole run now"):
         write_run(tmp_path / "run", info(), Metrics(), Timings(), [])
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_new_run_is_not_put_over_another(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "new"):
+        need_new_run_folder(place)
+    before = sorted(folder.iterdir())
+    with pytest.raises(ConfigError, match="holds another run already: give a new or an empty"):
+        need_new_run_folder(folder)
+    assert sorted(folder.iterdir()) == before
+    (tmp_path / "new" / "note").write_text("")
+    with pytest.raises(ConfigError, match="holds something already"):
+        need_new_run_folder(tmp_path / "new")
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.json", "timings.json"])

@@ -98,7 +98,7 @@ def test_cut_can_leave_all_tokens_out(tmp_path: Path) -> None:
 def test_merge_is_in_order_of_time(tmp_path: Path) -> None:
     later = replace(SUBJECT, source="camera:1")
     write_trace(tmp_path / "one", 20)
-    write_trace(tmp_path / "two", 20, first=10, subject=later)
+    write_trace(tmp_path / "two", 20, first=10, subject=later, device="device-2")
     found = run_json("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
     assert found["num_events"] == 40
     events = events_of(tmp_path / "all")
@@ -107,6 +107,13 @@ def test_merge_is_in_order_of_time(tmp_path: Path) -> None:
     assert times == sorted(times)
     subject = open_trace(tmp_path / "all").manifest.subject
     assert (subject.source, subject.recorder) == ("camera:0, camera:1", "device")
+
+
+def test_merge_refuses_a_trace_and_its_cut(trace: Path, tmp_path: Path) -> None:
+    run("cut", trace, tmp_path / "cut", "--rows", "40:60")
+    with pytest.raises(DataError, match=r"cut holds events of .*trace: .* \(event 40\)"):
+        run("merge", trace, tmp_path / "cut", "--out", tmp_path / "all")
+    assert not (tmp_path / "all").exists()
 
 
 @pytest.mark.parametrize("key", ["token_space", "pair", "base_model"])
@@ -306,6 +313,7 @@ def test_recover_makes_the_journal_a_part(trace: Path) -> None:
         (["cut", "TRACE", "OUT", "--kind", "round"], ConfigError, "there are answer"),
         (["cut", "TRACE", "OUT", "--domain", "fog"], ConfigError, "there are source"),
         (["cut", "TRACE", "OUT", "--segment", "dawn"], ConfigError, "there are day, night"),
+        (["cut", "TRACE", "OUT", "--segment", "nigth"], ConfigError, "did you mean 'night'. there"),
         (["cut", "TRACE", "OUT", "--device", "x"], ConfigError, "are device-0, device-1"),
         (["head", "TRACE", "--kind", "answers"], ConfigError, "known kinds are answer"),
         (["head", "TRACE", "--kind", "update"], ConfigError, "there are answer"),
