@@ -114,6 +114,12 @@ def replay(
     result = _with_progress(
         lambda on_progress: run_replay(trace, options, out=out, on_progress=on_progress)
     )
+    if repeated := int(result.metrics.numbers["samples.repeated"]):
+        typer.echo(
+            f"passed over {repeated} of the cloud's rows: of samples that are in the trace as "
+            "their device's answer, or that came again",
+            err=True,
+        )
     if as_json:
         document = {
             "metrics": asdict(result.metrics),

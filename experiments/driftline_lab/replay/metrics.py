@@ -36,6 +36,11 @@ class Tally:
         self._right_after: Counter[str] = Counter()
         self.num_answers = 0
         self.num_sent = 0
+        self.num_repeated = 0
+
+    def repeated(self) -> None:
+        """Count a row that was passed over: a cloud's, of a sample that is replayed once."""
+        self.num_repeated += 1
 
     def answered(self, record: Recorded, given: Given) -> None:
         """Count one answer of the replay."""
@@ -99,6 +104,7 @@ def metrics_of(
         "virtual_s": virtual_s,
         "settled": float(settled),
         "devices": float(len(devices)),
+        "samples.repeated": float(tally.num_repeated),
         "samples.stored": float(cloud.num_samples),
         "samples.waiting": float(cloud.num_waiting),
         "samples.evicted": float(sum(device.num_evicted for device in devices)),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from typing import Any
 
 from driftline_lab.replay.records import Recorded
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DataError
+from driftline_shared.status import SampleVerdict
 from driftline_shared.tokens import Sample, TokenSpace
+from driftline_shared.trace.checks import what_is_wrong
 from driftline_shared.trace.event import EventKind, TraceEvent
 from driftline_shared.trace.tokens import all_tokens, coded_tokens
 from driftline_shared.wire import EncodedSample
@@ -16,10 +20,40 @@ MOST_GAP_S = 30 * 86_400.0
 """A clock that was set (from 1970, say) while a device recorded leaves a gap of years."""
 
 
+ANSWERED_COLUMNS = ("kind", "sample_id")
+"""What `answered_ids` reads of a row."""
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+def answered_ids(rows: Iterable[Mapping[str, Any]]) -> frozenset[bytes]:
+    """The ids of samples that devices' answers tell of; empty for a trace without a cloud's rows.
+
+    `rows`: the columns `ANSWERED_COLUMNS`. A merged trace holds a sample as its device's answer and
+    as its cloud's row, in whichever order their clocks say, so this is known before the first row
+    is replayed. 16 bytes an id (about 100 in memory) are all that is kept of a row.
+    """
+    found: set[bytes] = set()
+    of_cloud = False
+    for row in rows:
+        of_cloud = of_cloud or row["kind"] == EventKind.SAMPLE
+        if row["kind"] == EventKind.ANSWER and (id_ := _id(row["sample_id"])):
+            found.add(id_)
+    return frozenset(found) if of_cloud else _NOTHING
+
+
 def read_records(
-    events: Iterable[TraceEvent], space: TokenSpace, *, with_tokens: bool
+    events: Iterable[TraceEvent],
+    space: TokenSpace,
+    *,
+    with_tokens: bool,
+    answered: Set[bytes] = _NOTHING,
+    on_repeated: Callable[[], None] = ignore,
 ) -> Iterator[Recorded]:
     """The answers of a device's trace, the samples of a cloud's, in order; the rest is passed over.
+
+    A cloud's sample that came before, or that is a device's answer too (`answered`), is replayed
+    once; `on_repeated` is called for each such row.
 
     Times count from the first one; a clock that was set back while it was recorded stands still
     here. `with_tokens`: read all tokens, too. Raises DataError for a row that cannot be replayed
@@ -28,8 +62,12 @@ def read_records(
     start_s: float | None = None
     at_s = 0.0
     for event in events:
-        if not _is_replayed(event):
+        if not _is_readable(event):
             continue
+        if _is_repeated(event, answered):
+            on_repeated()
+            continue
+        _check(event)
         if start_s is None:
             start_s = event.wall_unix_s
         next_s = max(at_s, event.wall_unix_s - start_s)
@@ -43,10 +81,11 @@ def read_records(
         yield _record(event, at_s, space, with_tokens=with_tokens)
 
 
-def first_moment(events: Iterable[TraceEvent]) -> float:
+def first_moment(events: Iterable[TraceEvent], answered: Set[bytes] = _NOTHING) -> float:
     """The wall time of the first row that is replayed; DataError without one."""
     for event in events:
-        if _is_replayed(event):
+        if _is_readable(event) and not _is_repeated(event, answered):
+            _check(event)
             return event.wall_unix_s
     raise DataError(
         "the trace holds neither answers nor samples: there is nothing to replay",
@@ -54,10 +93,37 @@ def first_moment(events: Iterable[TraceEvent]) -> float:
     )
 
 
-def _is_replayed(event: TraceEvent) -> bool:
+def _check(event: TraceEvent) -> None:
+    if wrong := what_is_wrong(event):
+        raise DataError(
+            f"event {event.sequence}: {wrong}",
+            fix="`driftline lab trace validate` names the part and row; leave it out with `cut`.",
+        )
+
+
+def _is_readable(event: TraceEvent) -> bool:
     """Every answer, and every sample of which the cloud could read what it holds."""
     readable = event.question is not None and event.coded is not None
     return event.kind is EventKind.ANSWER or (event.kind is EventKind.SAMPLE and readable)
+
+
+def _is_repeated(event: TraceEvent, answered: Set[bytes]) -> bool:
+    """A sample that its device's answer stands for, or that the cloud had or asked for again."""
+    return event.kind is EventKind.SAMPLE and (
+        event.verdict in _AGAIN or _id(event.sample_id) in answered
+    )
+
+
+_AGAIN = (SampleVerdict.DUPLICATE, SampleVerdict.RETRY)
+
+
+def _id(text: str | None) -> bytes:
+    """The 16 bytes of an id in hex; none where it is no id."""
+    try:
+        id_ = bytes.fromhex(text or "")
+    except ValueError:
+        return b""
+    return id_ if len(id_) == ID_BYTES else b""
 
 
 def _record(event: TraceEvent, at_s: float, space: TokenSpace, *, with_tokens: bool) -> Recorded:
@@ -86,11 +152,8 @@ def _sample(event: TraceEvent) -> EncodedSample | None:
     tokens = coded_tokens(event)
     if tokens is None or event.sample_id is None or event.sent is False:
         return None
-    try:
-        sample_id = bytes.fromhex(event.sample_id)
-    except ValueError:
-        sample_id = b""
-    if len(sample_id) != ID_BYTES:
+    sample_id = _id(event.sample_id)
+    if not sample_id:
         raise DataError(f"event {event.sequence}: sample_id {event.sample_id[:40]!r} is no id")
     return EncodedSample.of(
         Sample(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from driftline_device.config import load_config as load_device_config
 from driftline_lab.replay.clock import OnAdvance, VirtualClock
@@ -20,7 +21,12 @@ from driftline_lab.replay.device.device import Given
 from driftline_lab.replay.device.makers import DeviceMaker
 from driftline_lab.replay.engine import Replay
 from driftline_lab.replay.metrics import Tally, metrics_of
-from driftline_lab.replay.reading import first_moment, read_records
+from driftline_lab.replay.reading import (
+    ANSWERED_COLUMNS,
+    answered_ids,
+    first_moment,
+    read_records,
+)
 from driftline_lab.replay.records import Recorded
 from driftline_lab.replay.rounds import RoundDriver
 from driftline_lab.replay.settings import ReplayOptions
@@ -30,7 +36,7 @@ from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.trace.manifest import Manifest, as_json
-from driftline_shared.trace.reader import open_trace
+from driftline_shared.trace.reader import Trace, open_trace
 
 OnProgress = Callable[[int, int], None]
 """Called with the answers that were replayed, and the rows of the trace."""
@@ -67,10 +73,10 @@ def run_replay(
     started_unix_s, start_s = time.time(), time.perf_counter()
     trace, pair = open_trace(trace_folder), load_pair(options.pair)
     _check_pair(trace.manifest, pair)
-    start_unix_s = first_moment(trace.events())
+    answered = answered_ids(_rows(trace, ANSWERED_COLUMNS))
+    start_unix_s = first_moment(trace.events(), answered)
     num_rows = trace.manifest.num_rows
     chosen_anew = options.policy is not None or options.answers == "recompute"
-    records = read_records(trace.events(), pair.token_space, with_tokens=chosen_anew)
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftline-replay-")))
         clock = VirtualClock(start_unix_s, on_advance=_pace(options.speed))
@@ -78,6 +84,13 @@ def run_replay(
         cloud = stack.enter_context(closing(_open_cloud(plan, clock, options, start_unix_s, state)))
         tally = Tally(state / "timeline.jsonl")
         stack.callback(tally.close)
+        records = read_records(
+            trace.events(),
+            pair.token_space,
+            with_tokens=chosen_anew,
+            answered=answered,
+            on_repeated=tally.repeated,
+        )
         rounds = RoundDriver(
             clock, cloud, plan.config(), options.times, num_answers=lambda: tally.num_answers
         )
@@ -118,6 +131,12 @@ def run_replay(
             timings = Timings(started_unix_s=started_unix_s, seconds={"replay": wall_s})
             write_run(out, info, metrics, timings, tally.timeline())
     return ReplayResult(metrics=metrics, hits=summary.hits, wall_s=wall_s)
+
+
+def _rows(trace: Trace, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of some columns, a batch of a part at a time."""
+    for batch in trace.batches(columns):
+        yield from batch.to_pylist()
 
 
 def _check_pair(manifest: Manifest, pair: Pair) -> None:

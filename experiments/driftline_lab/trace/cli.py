@@ -51,13 +51,13 @@ def head(
     from itertools import islice
 
     from driftline_lab.trace.cutting import Cut, parse_kinds
-    from driftline_lab.trace.export.rows import plain
+    from driftline_lab.trace.export.rows import json_text, plain
     from driftline_lab.trace.opening import need_values, open_to_read
 
     source = open_to_read(trace, noted)
     chosen = Cut(kinds=need_values(source, "kind", parse_kinds(kind or ())))
     for event in islice(chosen.of(source.events()), count):
-        typer.echo(json.dumps(plain(event), ensure_ascii=False))
+        typer.echo(json_text(plain(event), event, ascii_only=False))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from driftline_lab.replay.links import PROFILES
 from driftline_lab.replay.run import run_replay
 from driftline_lab.runs.folder import read_run
+from driftline_lab.trace.cutting import merge
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.trace.event import EventKind
 from driftline_shared.trace.reader import open_trace
+from driftline_shared.trace.writer import open_writer
 from tests.fakes.replays import EVERYTHING, NO_ROUNDS, quick_options, record_small
 from tests.fakes.tiny_pair import make_tiny_pair
 
@@ -108,6 +112,32 @@ def test_a_second_device_is_replayed_as_recorded_but_not_anew(tmp_path: Path, pa
     assert metrics.numbers["devices"] == 2.0
     with pytest.raises(ConfigError, match="several devices"):
         run_replay(folder, quick_options(pair, answers="recompute"))
+
+
+def test_a_merged_trace_of_device_and_cloud_counts_a_sample_once(
+    tmp_path: Path, pair: Path, trace: Path
+) -> None:
+    recorded = open_trace(trace)
+    subject = replace(recorded.manifest.subject, recorder="cloud")
+    with open_writer(tmp_path / "cloud", subject) as writer:
+        writer.write_next(
+            [
+                replace(
+                    event,
+                    kind=EventKind.SAMPLE,
+                    verdict=verdict,
+                    wall_unix_s=event.wall_unix_s + 0.1,
+                )
+                for event in recorded.events()
+                if event.sent
+                for verdict in ("stored", "duplicate")
+            ]
+        )
+    merge([trace, tmp_path / "cloud"], tmp_path / "all")
+    options = quick_options(pair, cloud_settings=NO_ROUNDS)
+    alone, merged = (run_replay(each, options).metrics for each in (trace, tmp_path / "all"))
+    assert merged.numbers["samples.repeated"] == 60.0 and merged.uplink == alone.uplink
+    assert merged.numbers["samples.stored"] == alone.numbers["samples.stored"] == 30.0
 
 
 def test_the_command_says_it_as_json(

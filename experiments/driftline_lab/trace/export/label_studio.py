@@ -10,11 +10,10 @@ Studio's "prediction score" order shows the least sure answers first, too.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from driftline_lab.trace.export.rows import picture_uri
+from driftline_lab.trace.export.rows import json_text, picture_uri
 from driftline_shared.trace.event import EventKind, TraceEvent
 from driftline_shared.trace.reader import Trace
 
@@ -46,7 +45,7 @@ def export(trace: Trace, out: Path) -> int:
             if event.kind is not EventKind.ANSWER:
                 continue
             file.write(",\n" if num_tasks else "\n")
-            json.dump(_task(event), file, ensure_ascii=False, allow_nan=False)
+            file.write(json_text(_task(event), event, ascii_only=False))
             pictures = pictures or event.picture is not None
             num_tasks += 1
         file.write("\n]\n")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from driftline_lab.trace.export.rows import plain
+from driftline_lab.trace.export.rows import json_text, plain
 from driftline_shared.errors import DataError
 from driftline_shared.program.extras import needs_extra
 from driftline_shared.trace.columns import COLUMNS
@@ -93,7 +93,7 @@ def export(trace: Trace, out: Path) -> int:
                     log_time=time_ns,
                     publish_time=time_ns,
                     sequence=event.sequence & 0xFFFF_FFFF,
-                    data=json.dumps(message, sort_keys=True).encode(),
+                    data=json_text(message, event).encode(),
                 )
             num_events += 1
         writer.finish()

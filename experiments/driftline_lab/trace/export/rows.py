@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
+from driftline_shared.errors import DataError
 from driftline_shared.trace.columns import COLUMNS
 from driftline_shared.trace.event import TraceEvent
 
@@ -24,6 +26,19 @@ def plain(event: TraceEvent, *, with_bytes: bool = False) -> dict[str, Any]:
         else:
             found[column.name] = list(value) if column.type == "ints" else value
     return found
+
+
+def json_text(document: Any, event: TraceEvent, *, ascii_only: bool = True) -> str:
+    """`document`, of `event`, as JSON with sorted keys; DataError for a NaN or an infinity, of
+    which JSON has none.
+    """
+    try:
+        return json.dumps(document, sort_keys=True, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError as error:
+        raise DataError(
+            f"event {event.sequence} cannot be JSON: {error}",
+            fix="`driftline lab trace validate` names what is wrong in it.",
+        ) from error
 
 
 def picture_uri(event: TraceEvent) -> str | None:

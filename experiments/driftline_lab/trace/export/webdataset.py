@@ -9,13 +9,12 @@ Keys and extensions as WebDataset splits them, at the first dot
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from driftline_lab.trace.export.rows import plain
+from driftline_lab.trace.export.rows import json_text, plain
 from driftline_shared.trace.event import TraceEvent
 from driftline_shared.trace.reader import Trace
 
@@ -52,7 +51,7 @@ def export(trace: Trace, out: Path, shard_events: int = SHARD_EVENTS) -> int:
 
 
 def _files(event: TraceEvent) -> Iterator[tuple[str, bytes]]:
-    yield "json", json.dumps(plain(event), sort_keys=True).encode()
+    yield "json", json_text(plain(event), event).encode()
     for name, data in (
         ("coded.bin", event.coded),
         ("all.bin", event.all_tokens),

@@ -171,3 +171,11 @@ def test_a_broken_part_is_not_exported(trace: Trace, tmp_path: Path, name: str) 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match=r"part-000001"):
         EXPORTERS[name](trace, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["webdataset", "mcap", "label-studio"])
+def test_a_score_that_is_no_number_is_no_json(tmp_path: Path, name: str) -> None:
+    with open_writer(tmp_path / "trace", SUBJECT) as writer:
+        writer.write_next([answer_event(0), answer_event(1, scores={"margin": float("nan")})])
+    with pytest.raises(DataError, match="event 1 cannot be JSON"):
+        EXPORTERS[name](open_trace(tmp_path / "trace"), tmp_path / "out")
