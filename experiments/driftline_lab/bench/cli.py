@@ -11,6 +11,7 @@ import typer
 
 from driftline_device.runtime.factory import RuntimeName
 from driftline_lab.bench.report import finish, writable
+from driftline_lab.seeds import seeds_of
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
@@ -50,8 +51,7 @@ def loop(
     if documents:
         finish(read_documents(documents), out)
     else:
-        chosen = [int(seed) for seed in seeds.split(",")]
-        finish(run_loop(chosen, pair=pair, segments=segments), out)
+        finish(run_loop(seeds_of(seeds), pair=pair, segments=segments), out)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def tokens(
         round_scorers=tuple(round_scorers.split(",")) if round_scorers else TOKEN_SCORERS,
         num_questions=questions,
         num_tests=tests,
-        seeds=tuple(int(seed) for seed in seeds.split(",")),
+        seeds=seeds_of(seeds),
         settings=expand(values or [])[0],
     )
     finish(run_tokens(plan, work), out)
@@ -336,11 +336,11 @@ def akd(
             rounds=rounds,
             share=share,
             sample_share=sample_share,
-            seed=int(seed),
+            seed=seed,
             final=final,
             num_test=tests,
         )
-        for domain, seed in itertools.product(domains.split(","), seeds.split(","))
+        for domain, seed in itertools.product(domains.split(","), seeds_of(seeds))
     ]
     finish(run_akd(pair, plans, values or ()), out)
 

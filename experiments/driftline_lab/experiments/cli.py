@@ -107,6 +107,7 @@ def tables(
     from driftline_lab.experiments.tables.scale import Choice
     from driftline_lab.replay.cache.store import ResultStore
     from driftline_lab.runs.folder import need_run_folder
+    from driftline_lab.seeds import seeds_of
     from driftline_shared.program.logs import setup_logs
 
     setup_logs(level="warning")
@@ -128,7 +129,7 @@ def tables(
         choice = Choice(
             pair=pair,
             quick=quick,
-            seeds=_seeds(seeds),
+            seeds=seeds_of(seeds) if seeds else (),
             baselines=_names(baselines),
             questions=questions,
             tests=tests,
@@ -166,18 +167,6 @@ def _list(found: Sequence[Stock], *, as_json: bool) -> None:
     for each in found:
         made = "made" if each.made else "not made"
         typer.echo(f"{each.table:12} {each.runs:4} runs, {each.there:4} there; {made}")
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        found = tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise ConfigError(f"--seeds: {text!r} is not a list of whole numbers like 0,1,2") from error
-    if text and not found:
-        raise ConfigError(f"--seeds: {text!r} names no seed; give whole numbers like 0,1,2")
-    if any(seed < 0 for seed in found):
-        raise ConfigError("--seeds: a seed is 0 or more")
-    return found
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Sequence
@@ -32,12 +33,23 @@ def policy_from(path: Path) -> SamplingPolicy:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     inner = content.get("sampling", content)
+    beside = sorted(content.keys() - {"sampling"}) if inner is not content else []
+    if beside:
+        raise ConfigError(
+            f"{path}: {beside[0]!r} stands beside [sampling]; a policy file holds that table alone"
+        )
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{path}: sampling is a table of settings, [sampling]")
     try:
-        return _POLICY.validate_python(inner)
+        # As JSON: a value of TOML has a type already, and a mapping is no policy in strict Python.
+        return _POLICY.validate_json(json.dumps(inner, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from error
+        given = f", not {json.dumps(first['input'], default=str)}" if where else ""
+        raise ConfigError(
+            f"{path}: {f'{where}: ' if where else ''}{first['msg']}{given}"
+        ) from error
 
 
 def answers_of(text: str) -> Answers:

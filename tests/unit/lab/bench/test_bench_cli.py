@@ -32,6 +32,15 @@ def test_a_file_that_cannot_be_written_is_refused_before_work(
     assert writable(tmp_path / "new") and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("bench", ["loop", "tokens", "akd"])
+@pytest.mark.parametrize(
+    ("seeds", "said"), [("0,0", "named twice"), ("0,x", "whole numbers"), ("", "names no seed")]
+)
+def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) -> None:
+    done = CliRunner().invoke(app, [bench, "--seeds", seeds])
+    assert isinstance(done.exception, ConfigError) and said in str(done.exception)
+
+
 def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Sequence[akd.Plan], Sequence[str]]] = []
 

@@ -14,6 +14,8 @@ def test_a_policy_is_read_with_and_without_its_table(tmp_path: Path) -> None:
     for text in ("token_share = 0.25\n", "[sampling]\ntoken_share = 0.25\n"):
         (tmp_path / "p.toml").write_text(text)
         assert policy_from(tmp_path / "p.toml").token_share == 0.25
+    (tmp_path / "p.toml").write_text("token_share = 1\nimages_may_leave = true\n")
+    assert policy_from(tmp_path / "p.toml").token_share == 1.0
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,15 @@ def test_a_policy_is_read_with_and_without_its_table(tmp_path: Path) -> None:
         ("tokenshare = 1\n", "unknown key 'tokenshare'"),
         ("token_share = 2.0\n", "token_share"),
         ("token_share = [", "is not TOML"),
+        ("[sampling]\ntoken_share = 0.5\n[gate]\nx = 1\n", "'gate' stands beside"),
+        ("token_share = 0.5\n[sampling]\n", "'token_share' stands beside"),
+        ("sampling = 3\n", "sampling is a table"),
+        ("gate_quantile = true\n", "gate_quantile: .* valid number, not true"),
+        ('gate_quantile = "0.5"\n', 'gate_quantile: .* valid number, not "0.5"'),
+        ('images_may_leave = "yes"\n', 'images_may_leave: .* valid boolean, not "yes"'),
+        ("sample_bytes = 1.0\n", "sample_bytes: .* valid integer, not 1.0"),
+        ("day_bytes = 1979-05-27\n", "day_bytes: .* valid integer"),
+        ("audit_rate = nan\n", "audit_rate"),
     ],
 )
 def test_a_wrong_policy_is_named(tmp_path: Path, text: str, message: str) -> None:
