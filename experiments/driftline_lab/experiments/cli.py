@@ -122,7 +122,8 @@ def tables(
             return Here(lab, ordered, report)
         names = tuple(table.name for table in chosen)
         place = Workplace(folder=out, cache=folder, choice=choice, tables=names)
-        return SideBySide(place, [each for each in ordered if not lab.has(each.key)], jobs, report)
+        missing = [each for each in ordered if not lab.has(each.plan, each.baseline)]
+        return SideBySide(place, missing, jobs, report)
 
     try:
         chosen = [table_named(name) for name in only or TABLES]

@@ -18,15 +18,16 @@ from driftline_cloud.distill import passes
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.distill.teacher import teacher_digest
 from driftline_lab.baselines.baseline import Baseline
-from driftline_lab.experiments import material, result
+from driftline_lab.experiments import kept, material
 from driftline_lab.experiments.captions import Captions, captions
 from driftline_lab.experiments.material import Material
 from driftline_lab.experiments.plan import Plan
 from driftline_lab.experiments.result import Result
 from driftline_lab.experiments.run import accuracies, run, settings_of
+from driftline_lab.replay.cache.models import models_digest
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_shared.callbacks import Progress, ignore
-from driftline_shared.host.durable import write_atomic
+from driftline_shared.errors import DataError
 from driftline_shared.pair.pair import load_pair
 
 REVISION = 2
@@ -59,6 +60,7 @@ class Lab:
         self._models: tuple[str, Models] | None = None
         self._material: tuple[str, Material] | None = None
         self._digests: tuple[str, dict[str, str]] | None = None
+        self._doubted: set[Path] = set()
         self.num_made = 0
         """Runs that were not there."""
 
@@ -88,9 +90,9 @@ class Lab:
 
     def run(self, plan: Plan, baseline: Baseline, progress: Progress = ignore) -> Result:
         """The result of `baseline` under `plan`, kept or made now."""
-        path = self._path(self.key(plan, baseline))
-        if path.is_file():
-            return result.from_json(path.read_bytes(), path.name)
+        there = self.kept(plan, baseline)
+        if there is not None:
+            return there
         models, found = self.models(plan.pair), self.material(plan)
         made = run(
             plan,
@@ -102,8 +104,10 @@ class Lab:
             progress,
             self.teacher_captions(plan),
         )
+        key = self.key(plan, baseline)
+        path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, result.to_json(made), durable=False)
+        kept.write(path, made, key)
         self.num_made += 1
         _log.info("experiment.made", baseline=baseline.name, seconds=round(made.seconds["all"], 1))
         return made
@@ -113,9 +117,21 @@ class Lab:
         pair = self.pair_digests(plan.pair)
         return digest_of({"revision": REVISION, "digests": pair, **described(plan, baseline)})
 
-    def has(self, key: str) -> bool:
+    def kept(self, plan: Plan, baseline: Baseline) -> Result | None:
+        """The result that is there, if any; a file that holds something else is named once."""
+        key = self.key(plan, baseline)
+        path = self._path(key)
+        try:
+            return kept.read(path, key, baseline=baseline.name, seed=plan.seed)
+        except DataError as error:
+            if path not in self._doubted:
+                self._doubted.add(path)
+                self._report(f"{path} does not count, its run is to be made anew: {error}")
+        return None
+
+    def has(self, plan: Plan, baseline: Baseline) -> bool:
         """Whether that run's result is there."""
-        return self._path(key).is_file()
+        return self.kept(plan, baseline) is not None
 
     def teacher_accuracy(self, plan: Plan) -> dict[str, float]:
         """The teacher's accuracy on each domain, from all tokens; kept."""
@@ -138,22 +154,23 @@ class Lab:
         """Kept, or made now."""
         digests = f"{teacher_digest(self.models(plan.pair).pair)}\0{self.material(plan).digest}"
         key = hashlib.sha256(f"{what}\0{digests}\0{REVISION}".encode()).digest()
-        kept = self._store.get([key]).get(key)
-        if kept is not None:
-            return form.validate_json(kept)
+        found = self._store.get([key]).get(key)
+        if found is not None:
+            return form.validate_json(found)
         with passes.fixed_threads(plan.distil.threads):
             made = make()
         self._store.put({key: form.dump_json(made)})
         return made
 
     def pair_digests(self, pair: str) -> dict[str, str]:
-        """Hex digests of everything of a pair that a run depends on."""
+        """Hex digests of all of a pair that a run depends on, and of the software it runs with."""
         if self._digests is None or self._digests[0] != pair:
             found = load_pair(pair)
             values = {
                 "student": found.base_model,
                 "teacher": teacher_digest(found),
                 "token_space": found.token_space.digest,
+                "sets_and_software": models_digest(found),
             }
             self._digests = (pair, values)
         return self._digests[1]

@@ -26,7 +26,7 @@ class Here:
         """See `Makers.settle`."""
         for key in keys:
             order = self._orders[key]
-            if key not in self._failed and not self._lab.has(key):
+            if key not in self._failed and not self._lab.has(order.plan, order.baseline):
                 _, why = attempt(self._lab, order, self._report)
                 if why:
                     self._failed[key] = why

@@ -93,7 +93,7 @@ def stock(tables: Sequence[Table], lab: Lab, scale: Scale, out: Path) -> list[St
             table=name,
             title=title,
             runs=len(mine),
-            there=sum(lab.has(each.key) for each in mine),
+            there=sum(lab.has(each.plan, each.baseline) for each in mine),
             made=all(is_there(each, lab, scale, out) for each in some),
         )
 

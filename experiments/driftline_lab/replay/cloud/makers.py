@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 from driftline_cloud.config import CloudConfig, load_config
 from driftline_cloud.intake.database import Database
 from driftline_cloud.service.assembly import (
     Makers,
-    digest_teacher,
     initial_adapter,
     workers_of,
 )
 from driftline_cloud.workers.workers import Workers
 from driftline_lab.replay.cache.candidates import kept_adapter
+from driftline_lab.replay.cache.models import models_digest
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_lab.replay.cache.workers import CachedWorkers
 from driftline_shared.host.clock import Clock
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
-
-_SETS = (".toml", ".safetensors", ".jsonl")
-"""Kinds of the files in a pair's folder that its rounds read, beside the models."""
-
-_SOFTWARE = ("driftline", "torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,17 +87,3 @@ def replay_makers(remembered: Remembered, clock: Clock) -> Makers:
         clock=clock,
         database=partial(Database, durable=False),
     )
-
-
-def models_digest(pair: Pair) -> str:
-    """Hex sha256 of a pair's models and sets, and of the software whose sums they depend on."""
-    digest = hashlib.sha256(f"{digest_teacher(pair)}\0{pair.base_model}\0".encode())
-    for package in _SOFTWARE:
-        digest.update(f"{package} {metadata.version(package)}\0".encode())
-    for path in sorted(pair.dir.iterdir()):
-        if path.suffix in _SETS and path.is_file():
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
