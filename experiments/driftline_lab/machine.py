@@ -26,6 +26,13 @@ def conditions() -> dict[str, object]:
     }
 
 
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on, where they are installed."""
+    found = {name: _installed(name) for name in (*PACKAGES, *COMPARED)}
+    installed = {name: version for name, version in found.items() if version}
+    return {"python": platform.python_version(), **installed}
+
+
 def _installed(package: str) -> str:
     try:
         return metadata.version(package)

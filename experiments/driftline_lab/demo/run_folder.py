@@ -17,7 +17,7 @@ from driftline_lab.data.openmoji.captions import CaptionScores
 from driftline_lab.demo.options import DemoData, DemoOptions
 from driftline_lab.demo.readings import read_status
 from driftline_lab.demo.report import DemoReport
-from driftline_lab.machine import conditions
+from driftline_lab.machine import versions
 from driftline_lab.runs.cloud_state import labelled_samples
 from driftline_lab.runs.device_events import Answered, read_events
 from driftline_lab.runs.folder import write_run
@@ -68,7 +68,6 @@ def write_demo_run(
 
 def _info(options: DemoOptions, device: DeviceConfig, pair: Pair, report: DemoReport) -> RunInfo:
     policy = StateFiles(device.state).policy()
-    found = conditions()
     return RunInfo(
         kind="demo",
         pair=pair.name,
@@ -88,7 +87,7 @@ def _info(options: DemoOptions, device: DeviceConfig, pair: Pair, report: DemoRe
             "device": _parsed(options.device_settings),
         },
         policy=asdict(policy) if policy is not None else {},
-        versions={"python": str(found["python"]), **found["packages"]},  # type: ignore[dict-item]
+        versions=versions(),
     )
 
 

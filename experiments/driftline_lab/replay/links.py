@@ -11,6 +11,7 @@ docs/replay.md says where the numbers come from.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Link:
 
     def __init__(self, profile: LinkProfile, *, seed: int) -> None:
         self.profile = profile
-        self._seed = seed
+        self._seed = _words(seed)
 
     def is_up(self, at_s: float) -> bool:
         """Whether the link carries anything at `at_s`."""
@@ -133,7 +134,7 @@ class Link:
         """The one outage of period `number`: it begins and ends within the period."""
         outages = self.profile.outages
         assert outages is not None
-        rng = np.random.default_rng([self._seed & 0xFFFF_FFFF, 1, max(0, number)])
+        rng = np.random.default_rng([*self._seed, 1, max(0, number)])
         length_s = float(rng.uniform(outages.least_s, outages.most_s))
         start_s = number * outages.every_s + float(rng.uniform(0, outages.every_s - length_s))
         return start_s, start_s + length_s
@@ -143,7 +144,7 @@ class Link:
         if self.profile.loss <= 0.0 or num_bytes == 0:
             return 0, 0
         way = 2 if direction == "up" else 3
-        rng = np.random.default_rng([self._seed & 0xFFFF_FFFF, way, key])
+        rng = np.random.default_rng([*self._seed, way, key])
         packets = math.ceil(num_bytes / PACKET_BYTES)
         # A message of one short packet sends again no more than it has.
         packet_bytes = min(PACKET_BYTES, num_bytes)
@@ -155,6 +156,14 @@ class Link:
             resent += packets * packet_bytes
             rounds += 1
         return resent, rounds
+
+
+def _words(seed: int) -> tuple[int, ...]:
+    """What numpy is seeded with: the seed itself where it is 32 bits, else a hash of all of it."""
+    if 0 <= seed < 1 << 32:
+        return (seed,)
+    digest = hashlib.sha256(str(seed).encode()).digest()
+    return tuple(int.from_bytes(digest[at : at + 4], "big") for at in range(0, len(digest), 4))
 
 
 _MOST_OUTAGES = 1_000_000

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftline_device.config import load_config as load_device_config
+from driftline_lab.machine import versions
 from driftline_lab.replay.clock import OnAdvance, VirtualClock
 from driftline_lab.replay.cloud.local import LocalCloud
 from driftline_lab.replay.cloud.makers import CloudPlan, Remembered
@@ -19,6 +20,7 @@ from driftline_lab.replay.cloud.process import ProcessCloud
 from driftline_lab.replay.cloud.side import CloudSide
 from driftline_lab.replay.device.device import Given
 from driftline_lab.replay.device.makers import DeviceMaker
+from driftline_lab.replay.effect import refuse_without_effect
 from driftline_lab.replay.engine import Replay
 from driftline_lab.replay.metrics import Tally, metrics_of
 from driftline_lab.replay.reading import (
@@ -68,6 +70,7 @@ def run_replay(
     Raises DataError for a trace that is broken or of another pair, ConfigError for settings that
     do not fit it or an `out` that cannot be written or holds anything.
     """
+    refuse_without_effect(options)
     if out is not None:
         need_new_run_folder(out)
     started_unix_s, start_s = time.time(), time.perf_counter()
@@ -127,7 +130,7 @@ def run_replay(
         tally.close()
         wall_s = time.perf_counter() - start_s
         if out is not None:
-            info = _info(options, trace.manifest)
+            info = _info(options, trace.manifest, pair)
             timings = Timings(started_unix_s=started_unix_s, seconds={"replay": wall_s})
             write_run(out, info, metrics, timings, tally.timeline())
     return ReplayResult(metrics=metrics, hits=summary.hits, wall_s=wall_s)
@@ -190,12 +193,12 @@ def _pace(speed: float) -> OnAdvance:
     return hold_back
 
 
-def _info(options: ReplayOptions, manifest: Manifest) -> RunInfo:
+def _info(options: ReplayOptions, manifest: Manifest, pair: Pair) -> RunInfo:
     subject = manifest.subject
     digest = hashlib.sha256(repr(sorted(as_json(manifest).items())).encode()).hexdigest()
     return RunInfo(
         kind="replay",
-        pair=subject.pair,
+        pair=pair.name,
         seed=options.seed,
         base_model=subject.base_model,
         token_space=subject.token_space,
@@ -209,5 +212,5 @@ def _info(options: ReplayOptions, manifest: Manifest) -> RunInfo:
             "processes": options.processes,
         },
         policy={} if options.policy is None else asdict(options.policy),
-        versions=dict(manifest.software),
+        versions=versions(),
     )

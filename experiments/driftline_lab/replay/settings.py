@@ -15,6 +15,9 @@ from driftline_shared.tokens import SamplingPolicy
 Answers = Literal["recorded", "recompute"]
 """Whether the device's answers are those of the trace, or made anew under the version in force."""
 
+MOST_S = 86_400.0
+"""No work of a cloud takes longer than a day."""
+
 
 class ComputeTimes(Section):
     """How long the cloud works, in virtual seconds; the wall clock has no say in a replay.
@@ -23,12 +26,14 @@ class ComputeTimes(Section):
     measurement.
     """
 
-    label_s: float = setting(0.005, "the teacher, for each sample of a round", ge=0)
-    step_s: float = setting(0.25, "one optimizer step of a distillation", ge=0)
-    gate_s: float = setting(2.0, "judging a candidate", ge=0)
-    compress_s: float = setting(5.0, "finding the smallest update", ge=0)
-    release_s: float = setting(0.1, "making a version public", ge=0)
-    probe_s: float = setting(1.0, "a device, checking a new version before it swaps", ge=0)
+    label_s: float = setting(0.005, "the teacher, for each sample of a round", ge=0, le=MOST_S)
+    step_s: float = setting(0.25, "one optimizer step of a distillation", ge=0, le=MOST_S)
+    gate_s: float = setting(2.0, "judging a candidate", ge=0, le=MOST_S)
+    compress_s: float = setting(5.0, "finding the smallest update", ge=0, le=MOST_S)
+    release_s: float = setting(0.1, "making a version public", ge=0, le=MOST_S)
+    probe_s: float = setting(
+        1.0, "a device, checking a new version before it swaps", ge=0, le=MOST_S
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

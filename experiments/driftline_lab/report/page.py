@@ -16,9 +16,9 @@ from driftline_lab.report.numbers import count, percent, size
 from driftline_lab.report.series import MOST_BANDS, MOST_MARKS, Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
 from driftline_lab.runs.domains import in_order
-from driftline_lab.runs.folder import Run, read_run
+from driftline_lab.runs.folder import METRICS, TIMELINE, Run, read_run
 from driftline_lab.runs.run import Metrics
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.durable import write_atomic
 
 WIDE, NARROW = 1054.0, 332.0
@@ -48,7 +48,12 @@ def write_page(run: Path, page: Path) -> None:
 
 def report_page(run: Run) -> str:
     """The whole page of `run`. Reads its timeline twice; DataError for what is wrong in it."""
-    num_answers = sum(1 for _ in run.timeline())
+    num_answers, seen = sum(1 for _ in run.timeline()), run.metrics.uplink.seen
+    if num_answers < seen:
+        raise DataError(
+            f"{run.folder / TIMELINE} has {num_answers} lines, {METRICS} tells of {seen} answers "
+            "(uplink.seen): the end of the timeline is missing"
+        )
     series = read_series(run.timeline(), num_answers, run.metrics.updates)
     # The file has the domains by name; people expect them as they came.
     run = replace(run, metrics=in_order(run.metrics, [band.domain for band in series.bands]))

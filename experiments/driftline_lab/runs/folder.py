@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,7 +66,7 @@ class Run:
         the file it leads to.
         """
         path = self.folder / PICTURES / picture.file
-        if path.is_symlink():
+        if path.is_symlink() or path.parent.is_symlink():
             raise DataError(f"{path} is a link: put the picture itself there")
         data = _read(path, MAX_PICTURE_BYTES)
         if not data.startswith(_PICTURE_STARTS):
@@ -137,17 +138,34 @@ def read_run(folder: Path) -> Run:
         )
     data = _read(folder / INFO, MAX_DOCUMENT_BYTES)
     _check_schema(folder / INFO, data)
-    pictures: tuple[Picture, ...] = ()
-    if (index := folder / PICTURES / PICTURE_INDEX).is_file():
-        pictures = tuple(_lines(index, Picture))
-        _check_pictures(index, pictures)
+    metrics = _document(folder / METRICS, Metrics)
+    if metrics.uplink.sent > metrics.uplink.seen:
+        raise DataError(
+            f"{folder / METRICS}: uplink.sent: {metrics.uplink.sent} samples of "
+            f"{metrics.uplink.seen} answers"
+        )
     return Run(
         folder=folder,
         info=from_bytes(data, RunInfo, place=str(folder / INFO)),
-        metrics=_document(folder / METRICS, Metrics),
+        metrics=metrics,
         timings=_document(folder / TIMINGS, Timings),
-        pictures=pictures,
+        pictures=_read_pictures(folder / PICTURES),
     )
+
+
+def _read_pictures(folder: Path) -> tuple[Picture, ...]:
+    """What the index in `folder` names. DataError for a link on the way, for the same reason as
+    `picture_bytes`.
+    """
+    index = folder / PICTURE_INDEX
+    for path in (folder, index):
+        if path.is_symlink():
+            raise DataError(f"{path} is a link: put what it leads to there")
+    if not index.is_file():
+        return ()
+    pictures = tuple(islice(_lines(index, Picture), MAX_PICTURES + 1))
+    _check_pictures(index, pictures)
+    return pictures
 
 
 def _write_timeline(path: Path, rows: Iterable[TimelineRow]) -> None:
@@ -164,6 +182,8 @@ def _write_timeline(path: Path, rows: Iterable[TimelineRow]) -> None:
 
 
 def _write_pictures(folder: Path, pictures: Mapping[Picture, bytes]) -> None:
+    if folder.is_symlink():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     if not pictures:
         return

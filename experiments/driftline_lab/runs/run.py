@@ -17,7 +17,9 @@ SCHEMA = 1
 RunKind = Literal["demo", "replay", "experiment"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+"""Room to draw it: means and percentages of such numbers are still finite."""
 
 _SMALLEST_GAP = 1e-9
 """Test sets have far fewer than a billion questions: less is rounding."""
@@ -94,7 +96,7 @@ class RunRound:
     trigger: str = ""
     reason: str = ""
     at: Count | None = None
-    numbers: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, Number] = field(default_factory=dict)
 
     @property
     def started(self) -> str:
@@ -127,7 +129,7 @@ class Metrics:
     uplink: UplinkTotals = field(default_factory=UplinkTotals)
     rounds: tuple[RunRound, ...] = ()
     updates: tuple[RunUpdate, ...] = ()
-    numbers: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +161,7 @@ class TimelineRow:
     segment: str = ""
     domain: str = ""
     correct: bool | None = None
-    uncertainty: float | None = None
+    uncertainty: Number | None = None
     version: Count = 0
     sent: bool = False
     bytes: Count = 0

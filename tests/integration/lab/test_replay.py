@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from driftline_lab.machine import versions
 from driftline_lab.replay.links import PROFILES
 from driftline_lab.replay.run import run_replay
 from driftline_lab.runs.folder import read_run
@@ -55,6 +56,7 @@ def test_a_trace_as_it_was_in_one_process_again_and_in_two(
     assert [each.state for each in metrics.rounds] == ["done", "done"]
     assert [each.version for each in metrics.updates] == [1, 2]
     run = read_run(tmp_path / "first")
+    assert run.info.pair == load_pair(pair).name and run.info.versions == versions()
     assert run.info.link == "lte" and run.metrics == metrics
     assert sum(row.sent for row in run.timeline()) == metrics.uplink.sent == 30
 

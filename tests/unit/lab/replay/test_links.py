@@ -125,3 +125,10 @@ def test_every_profile_is_sound_and_an_unknown_one_is_named() -> None:
             assert 0 < profile.outages.least_s <= profile.outages.most_s < profile.outages.every_s
     with pytest.raises(ConfigError, match="known links are ideal, wifi"):
         profile_named("pigeon")
+
+
+def test_every_bit_of_a_seed_counts() -> None:
+    seeds = (0, 1, 2**32, 2**32 + 1, 2**64, 2**200, -1)
+    links = [Link(SHAKY, seed=seed) for seed in seeds]
+    outages = {tuple(link.up_from(at) for at in range(100)) for link in links}
+    assert len(outages) == len(seeds)

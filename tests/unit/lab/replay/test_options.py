@@ -54,5 +54,8 @@ def test_speed_and_answers() -> None:
 
 def test_times_are_settings() -> None:
     assert times_of(["step_s=0.5"]).step_s == 0.5
+    for value in ("inf", "nan", "-1", "86401"):
+        with pytest.raises(ConfigError, match=r"times\.step_s"):
+            times_of([f"step_s={value}"])
     with pytest.raises(ConfigError, match=r"times\.step: unknown key"):
         times_of(["step=1"])

@@ -23,8 +23,9 @@ from driftline_lab.runs.run import (
     RunUpdate,
     TimelineRow,
     Timings,
+    UplinkTotals,
 )
-from driftline_shared.errors import ConfigError, MissingPackageError
+from driftline_shared.errors import ConfigError, DataError, MissingPackageError
 from tests.fakes.runs import HOSTILE, write_fake_run
 
 
@@ -136,6 +137,31 @@ def short(folder: Path) -> Path:
     info = RunInfo(kind="demo", pair="tiny", seed=0)
     write_run(folder / "short", info, Metrics(), Timings(), rows)
     return folder / "short"
+
+
+def test_a_timeline_without_its_end_is_named(tmp_path: Path) -> None:
+    run = write_fake_run(tmp_path, num_answers=30)
+    lines = (run / "timeline.jsonl").read_text().splitlines(keepends=True)
+    (run / "timeline.jsonl").write_text("".join(lines[:20]))
+    with pytest.raises(DataError, match=r"timeline\.jsonl has 20 lines, .* 30 answers"):
+        report_page(read_run(run))
+
+
+def test_the_largest_numbers_have_a_page(tmp_path: Path) -> None:
+    most = (1 << 63) - 1
+    write_run(
+        tmp_path,
+        RunInfo(kind="replay", pair="tiny", seed=3),
+        Metrics(
+            uplink=UplinkTotals(seen=20, sent=20, bytes=most),
+            updates=(RunUpdate(version=most, digest="", bytes=most, at=1),),
+            rounds=(RunRound(number=1, state="done", num_samples=most, numbers={"x": 1e300}),),
+            numbers={"uplink.jpeg90_bytes_per_sample": 1e300},
+        ),
+        Timings(),
+        [TimelineRow(n=n, uncertainty=1e300, bytes=most) for n in range(1, 21)],
+    )
+    assert "inf" not in report_page(read_run(tmp_path)).replace("information", "")
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from driftline_shared.errors import ConfigError, DataError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(-1e300, 1e300)
 SHARES = st.floats(0.0, 1.0)
 COUNTS = st.integers(0, 2**40)
 NUMBERS = st.dictionaries(TEXTS, FLOATS | st.integers(-9, 9), max_size=3)
@@ -48,7 +48,9 @@ METRICS = st.builds(
         st.builds(DomainAccuracy, before=SHARES, after=SHARES, teacher=st.none() | SHARES),
         max_size=3,
     ),
-    uplink=st.builds(UplinkTotals, seen=COUNTS, sent=COUNTS, bytes=COUNTS),
+    uplink=st.builds(
+        UplinkTotals, seen=st.integers(2**20, 2**40), sent=st.integers(0, 2**20), bytes=COUNTS
+    ),
     rounds=st.lists(
         st.builds(
             RunRound, number=COUNTS, state=TEXTS, num_samples=COUNTS, reason=TEXTS, numbers=NUMBERS
@@ -172,6 +174,10 @@ def change(path: Path, edit: Callable[[Any], object]) -> None:
         ("metrics.json", lambda found: found["accuracy"]["night"].update(after="1"), "night.after"),
         ("metrics.json", lambda found: found["accuracy"]["night"].update(after=7.0), "night.after"),
         ("metrics.json", lambda found: found["uplink"].update(sent=-1), "uplink.sent"),
+        ("metrics.json", lambda found: found["uplink"].update(bytes=10**400), "uplink.bytes"),
+        ("metrics.json", lambda found: found["uplink"].update(sent=5), "uplink.sent: 5 samples"),
+        ("metrics.json", lambda found: found["numbers"].update(x=1.7e308), "numbers.x"),
+        ("metrics.json", lambda found: found["numbers"].update(x=10**400), "numbers.x"),
     ],
 )
 def test_a_wrong_field_is_named(
@@ -189,6 +195,8 @@ def test_a_wrong_field_is_named(
         ('{"n": 1}\n{"n": 3}\n', "line 2: n is 3"),
         ('{"n": 1}\n{"n": 2, "sent": 1}\n', "line 2: sent"),
         ('{"n": 1}\n{"n": 2', "line 2: cut off"),
+        ('{"n": 1, "bytes": 1' + "0" * 400 + "}\n", "line 1: bytes"),
+        ('{"n": 1, "uncertainty": 1.7e308}\n', "line 1: uncertainty"),
         ('{"n": 1, "text": "' + "x" * (64 << 10) + '"}\n', "line 1: longer"),
     ],
 )
@@ -225,6 +233,26 @@ def test_a_picture_is_neither_a_link_nor_another_kind_of_file(folder: Path) -> N
     file.symlink_to(folder / "elsewhere")
     with pytest.raises(DataError, match=r"a\.png is a link"):
         run.picture_bytes(run.pictures[0])
+
+
+def test_pictures_behind_a_link_are_not_read_nor_written_over(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside, pictures = tmp_path_factory.mktemp("outside") / "p", folder / "pictures"
+    run = read_run(folder)
+    pictures.rename(outside)
+    pictures.symlink_to(outside)
+    with pytest.raises(DataError, match="pictures is a link"):
+        read_run(folder)
+    with pytest.raises(DataError, match="is a link"):
+        run.picture_bytes(run.pictures[0])
+    write_run(folder, run.info, run.metrics, run.timings, [], {run.pictures[0]: PNG + b"new"})
+    assert (outside / "a.png").read_bytes() == PNG
+    index = pictures / "pictures.jsonl"
+    index.unlink()
+    index.symlink_to(outside / "pictures.jsonl")
+    with pytest.raises(DataError, match=r"pictures\.jsonl is a link"):
+        read_run(folder)
 
 
 def test_where_no_folder_can_be_is_said_before_and_while_writing(tmp_path: Path) -> None:
