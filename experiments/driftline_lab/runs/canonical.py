@@ -8,6 +8,7 @@ back first, so nothing is written that the reader would refuse.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -18,6 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from driftline_shared.errors import DataError
 
 T = TypeVar("T")
+
+_DIGITS = re.compile(r"\d{20,308}")
+"""A bound such as 1e300, written out."""
 
 
 def to_bytes(value: Any, *, indent: int | None = 1) -> bytes:
@@ -37,7 +41,8 @@ def from_bytes(data: bytes, kind: type[T], *, place: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{place}: {f'{where}: ' if where else ''}{first['msg']}") from error
+        said = _DIGITS.sub(lambda bound: f"{float(bound[0]):g}", first["msg"])
+        raise DataError(f"{place}: {f'{where}: ' if where else ''}{said}") from error
 
 
 @cache
