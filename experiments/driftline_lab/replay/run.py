@@ -20,9 +20,9 @@ from driftline_lab.replay.cloud.process import ProcessCloud
 from driftline_lab.replay.cloud.side import CloudSide
 from driftline_lab.replay.device.device import Given
 from driftline_lab.replay.device.makers import DeviceMaker
-from driftline_lab.replay.effect import refuse_without_effect
 from driftline_lab.replay.engine import Replay
 from driftline_lab.replay.metrics import Tally, metrics_of
+from driftline_lab.replay.options import refuse_without_effect
 from driftline_lab.replay.reading import (
     ANSWERED_COLUMNS,
     answered_ids,
