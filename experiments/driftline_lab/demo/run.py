@@ -112,6 +112,9 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         console.print(caption_table(report))
     for sentence in (*sentences(report), *beside_committed(report, options)):
         console.print(sentence, highlight=False)
+    if not history.rounds:
+        needed = cloud.config.rounds.trigger.round_samples
+        console.print(f"no round: {report.uplink.sent} samples came, {needed} have to wait for one")
     if options.out is not None:
         write_demo_run(options.out, options, device.config, pair, data, report)
         console.print(f"run:  {options.out}; its page: driftline lab report {options.out}")

@@ -57,8 +57,8 @@ def line(view: View) -> str:
     accuracy = "-" if view.accuracy is None else f"{100 * view.accuracy:.0f} %"
     return (
         f"{view.segment:>10}  answered {view.answered}/{view.total}  accuracy {accuracy}  "
-        f"sent {view.sent}  up {view.bytes_up:,} B  round {view.round_state}  "
-        f"version {view.version}  down {view.bytes_down:,} B"
+        f"sent {view.sent}  up {view.bytes_up:,} B with framing  round {view.round_state}  "
+        f"version {view.version}  down {view.bytes_down:,} B with framing"
     )
 
 
@@ -116,6 +116,6 @@ def _cloud_rows(view: View) -> list[tuple[str, str]]:
     return [
         ("round", state),
         ("rounds ended", str(view.num_rounds)),
-        ("bytes up", f"{view.bytes_up:,}"),
-        ("bytes down", f"{view.bytes_down:,}"),
+        ("bytes up, with framing", f"{view.bytes_up:,}"),
+        ("bytes down, with framing", f"{view.bytes_down:,}"),
     ]

@@ -167,7 +167,8 @@ def _list(found: Sequence[Stock], *, as_json: bool) -> None:
         return
     for each in found:
         made = "made" if each.made else "not made"
-        typer.echo(f"{each.table:12} {each.runs:4} runs, {each.there:4} there; {made}")
+        note = f"; {each.note}" if each.note else ""
+        typer.echo(f"{each.table:12} {each.runs:4} runs, {each.there:4} there; {made}{note}")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def replay(
         }
         typer.echo(json.dumps(document))
         return
-    _show(result, out)
+    _show(result, out, answers)
 
 
 def _with_progress(run: Callable[[Callable[[int, int], None]], ReplayResult]) -> ReplayResult:
@@ -146,12 +146,13 @@ def _with_progress(run: Callable[[Callable[[int, int], None]], ReplayResult]) ->
         return run(on_progress)
 
 
-def _show(result: ReplayResult, out: Path | None) -> None:
+def _show(result: ReplayResult, out: Path | None, answers: str) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from driftline_lab.report.numbers import count
+    from driftline_lab.runs.run import AS_RECORDED
 
     console, metrics = Console(), result.metrics
     up, numbers = metrics.uplink, metrics.numbers
@@ -170,7 +171,11 @@ def _show(result: ReplayResult, out: Path | None) -> None:
                 f"{found.after:.1%}",
             )
         console.print(table)
-    if metrics.rounds:
+    if metrics.accuracy and answers == "recorded":
+        console.print(AS_RECORDED)
+    if not metrics.rounds:
+        console.print(f"no round was started: {count(up.sent, 'sample')} came")
+    else:
         table = Table("round", "at answer", "samples", "started", "ended", "why")
         for each in metrics.rounds:
             table.add_row(

@@ -66,7 +66,7 @@ def report_page(run: Run) -> str:
         tag("title", f"Driftline {run.info.kind}: {run.info.pair}, seed {run.info.seed}"),
         tag("style", Markup(style)),
     )
-    domains = domains_table(run.metrics, run.info.kind)
+    domains = domains_table(run.metrics, run.info.kind, as_recorded=run.info.as_recorded)
     body = tag(
         "body",
         tag("header", *_header(run, num_answers)),
@@ -114,7 +114,7 @@ def _header(run: Run, num_answers: int) -> list[Markup]:
         (row.before, row.after) for domain, row in metrics.accuracy.items() if domain != SOURCE
     ]
     tiles = []
-    if before_after:
+    if before_after and not info.as_recorded:
         before, after = (
             sum(values) / len(before_after) for values in zip(*before_after, strict=True)
         )
@@ -125,11 +125,15 @@ def _header(run: Run, num_answers: int) -> list[Markup]:
             percent(up.sent / up.seen if up.seen else None),
             f"{up.sent:,} of {up.seen or num_answers:,} answers",
         ),
-        ("up", size(up.bytes), f"{size(up.bytes / up.sent) if up.sent else '–'} a sample"),
+        (
+            "up",
+            size(up.bytes),
+            f"of samples alone, {size(up.bytes / up.sent) if up.sent else '–'} each",
+        ),
         (
             "down",
             size(down),
-            f"{count(len(updates), 'update')} of {rounds}",
+            f"of {count(len(updates), 'update')} with manifests; {rounds}",
         ),
     ]
     return [
@@ -197,6 +201,12 @@ def left_out(series: Series, metrics: Metrics) -> list[str]:
     most = max(len(metrics.rounds), len(metrics.updates))
     if most > MOST_MARKS:
         found.append(f"Of rounds and of updates the first {MOST_MARKS} are marked.")
+    if late := [each for each in metrics.updates if each.at is None]:
+        versions = ", ".join(f"v{each.version}" for each in late[:MOST_MARKS])
+        found.append(
+            f"{versions} ({size(sum(each.bytes for each in late))}) came after the last answer: "
+            "the curve of bytes down ends without it."
+        )
     return found
 
 

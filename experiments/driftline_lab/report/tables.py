@@ -9,10 +9,10 @@ from typing import Any
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.report.chart import how_it_ended, round_text
 from driftline_lab.report.markup import Markup, join, tag
-from driftline_lab.report.numbers import percent, plain, size
+from driftline_lab.report.numbers import count, percent, plain, size
 from driftline_lab.report.series import MOST_MARKS
 from driftline_lab.runs.folder import Run
-from driftline_lab.runs.run import DomainAccuracy, Metrics, RunKind, RunRound
+from driftline_lab.runs.run import AS_RECORDED, DomainAccuracy, Metrics, RunKind, RunRound
 
 TRACK = 260.0
 """Width of the small picture in a row of the domains, before it is scaled."""
@@ -27,10 +27,12 @@ _GATE = (
 """The gate's numbers that have a column of their own: heading, base, candidate."""
 
 
-def domains_table(metrics: Metrics, kind: RunKind) -> Markup:
+def domains_table(metrics: Metrics, kind: RunKind, *, as_recorded: bool = False) -> Markup:
     """Accuracy by domain: before, after, the teacher, and how much of the gap came back."""
     heads = [("domain", ""), ("", "track"), ("before", "number"), ("after", "number")]
-    heads += [("teacher", "number"), ("recovered", "number")]
+    heads += [("teacher", "number")]
+    if not as_recorded:
+        heads += [("recovered", "number")]
     low = min((min(row.before, row.after) for row in metrics.accuracy.values()), default=0.0)
     low = max(0.0, (low * 10 // 1) / 10 - 0.05)
     rows = [
@@ -41,11 +43,12 @@ def domains_table(metrics: Metrics, kind: RunKind) -> Markup:
             tag("td", percent(row.before, 1), class_="number"),
             tag("td", percent(row.after, 1), class_="number strong"),
             tag("td", percent(row.teacher, 1), class_="number"),
-            tag("td", _recovered(domain, row), class_="number strong"),
+            *([] if as_recorded else [tag("td", _recovered(domain, row), class_="number strong")]),
         )
         for domain, row in metrics.accuracy.items()
     ]
-    return table(_about(metrics, kind), heads, rows)
+    about = f"{_about(metrics, kind)} {AS_RECORDED}" if as_recorded else _about(metrics, kind)
+    return table(about, heads, rows)
 
 
 def _about(metrics: Metrics, kind: RunKind) -> str:
@@ -65,10 +68,11 @@ def _about(metrics: Metrics, kind: RunKind) -> str:
 def rounds_table(metrics: Metrics) -> Markup:
     """Every round: when, why, what the gate saw, how it ended."""
     if not metrics.rounds:
-        return tag("p", "No round was started.", class_="note")
+        came = count(metrics.uplink.sent, "sample")
+        return tag("p", f"No round was started. {came} came.", class_="note")
     heads = [("round", ""), ("after answer", "number"), ("samples", "number")]
     heads += [(head, "number") for head, _, _ in _GATE]
-    heads += [("update", "number"), ("ended", "")]
+    heads += [("update's blob", "number"), ("ended", "")]
     shown = metrics.rounds[:MOST_MARKS]
     rows = [
         tag(
@@ -191,7 +195,11 @@ def _recovered(domain: str, row: DomainAccuracy) -> Markup:
 def _change(round_: RunRound, base: str, candidate: str) -> str:
     if base not in round_.numbers or candidate not in round_.numbers:
         return "–"
-    return f"{percent(round_.numbers[base])} → {percent(round_.numbers[candidate])}"
+    change = f"{percent(round_.numbers[base])} → {percent(round_.numbers[candidate])}"
+    held_out = round_.numbers.get("gate.candidate_num_holdout")
+    if not held_out or not candidate.endswith("_agreement"):
+        return change
+    return f"{change} of {count(int(held_out), 'held-out sample')}"
 
 
 def _update_size(round_: RunRound) -> str:

@@ -52,6 +52,14 @@ class RunInfo:
     policy: dict[str, JsonValue] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def as_recorded(self) -> bool:
+        """Whether it is a replay of recorded answers, which no update can change."""
+        return self.kind == "replay" and self.settings.get("answers") == "recorded"
+
+
+AS_RECORDED = "Answers are as recorded: no update can change them (--answers recompute does)."
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DomainAccuracy:

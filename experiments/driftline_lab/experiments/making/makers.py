@@ -82,6 +82,13 @@ class Stock:
     runs: int
     there: int
     made: bool
+    note: str = ""
+
+
+def _without_runs(tables: Sequence[Table], scale: Scale) -> str:
+    if not any(each.streams for each in tables):
+        return "no runs needed"
+    return f"world {scale.plan.data.name} has nothing for it"
 
 
 def stock(tables: Sequence[Table], lab: Lab, scale: Scale, out: Path) -> list[Stock]:
@@ -95,6 +102,7 @@ def stock(tables: Sequence[Table], lab: Lab, scale: Scale, out: Path) -> list[St
             runs=len(mine),
             there=sum(lab.has(each.plan, each.baseline) for each in mine),
             made=all(is_there(each, lab, scale, out) for each in some),
+            note=_without_runs(some, scale) if not mine else "",
         )
 
     each_one = [needs(table.name, table.title, [table]) for table in tables]

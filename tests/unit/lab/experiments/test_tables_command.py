@@ -57,7 +57,7 @@ def test_a_list_says_what_each_table_needs_and_makes_nothing(tmp_path: Path) -> 
     assert found.exit_code == 0, found.output
     assert [line.split() for line in found.stdout.splitlines()] == [
         ["accuracy", "4", "runs,", "0", "there;", "not", "made"],
-        ["gate-scores", "0", "runs,", "0", "there;", "not", "made"],
+        ["gate-scores", "0", "runs,", "0", "there;", "not", "made;", "no", "runs", "needed"],
         ["all", "4", "runs,", "0", "there;", "not", "made"],
     ]
     (first, *_) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)

@@ -93,16 +93,20 @@ def test_an_update_that_never_answered_is_shown_at_the_end(tmp_path: Path) -> No
     write_run(tmp_path, info, Metrics(updates=(update,)), Timings(), rows)
     texts = Reader(report_page(read_run(tmp_path))).texts
     assert "version 7, 1.2 kB, came after the last answer" in texts
+    assert any("v7 (1.2 kB) came after the last answer: the curve" in text for text in texts)
 
 
 def test_a_round_by_order_is_told_so(tmp_path: Path) -> None:
     rounds = (RunRound(number=1, state="done", num_samples=1, trigger="operator", at=1),)
+    gate = {"base_agreement": 1.0, "candidate_agreement": 0.4, "candidate_num_holdout": 5.0}
+    numbers = {f"gate.{name}": value for name, value in gate.items()}
+    rounds = (replace(rounds[0], numbers=numbers),)
     info = RunInfo(kind="demo", pair="tiny", seed=0)
     rows = [TimelineRow(n=n) for n in range(1, 30)]
     write_run(tmp_path, info, Metrics(rounds=rounds), Timings(), rows)
     texts = " ".join(Reader(report_page(read_run(tmp_path))).texts)
     assert ", started by order" in texts and "round 1 by order, 1 sample, done" in texts
-    assert "operator" not in texts
+    assert "operator" not in texts and "100 % → 40 % of 5 held-out samples" in texts
 
 
 def test_a_long_run_has_a_page_that_says_what_it_leaves_out(tmp_path: Path) -> None:
@@ -168,7 +172,9 @@ def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:
     info = RunInfo(kind="replay", pair="tiny", seed=3)
     write_run(tmp_path, info, Metrics(), Timings(), [])
     texts = Reader(report_page(read_run(tmp_path))).texts
-    assert "This run kept no timeline." in texts and "No round was started." in texts
+    assert (
+        "This run kept no timeline." in texts and "No round was started. 0 samples came." in texts
+    )
 
 
 def test_one_answer_without_truth_or_score_has_a_page(tmp_path: Path) -> None:
@@ -222,6 +228,15 @@ def test_a_replay_says_what_before_and_after_are(tmp_path: Path) -> None:
     texts = " ".join(Reader(report_page(read_run(tmp_path))).texts)
     assert "before as they were recorded" in texts and "link lte" in texts
     assert "+10.0 points" in texts
+
+
+def test_a_replay_of_recorded_answers_shows_nothing_recovered(tmp_path: Path) -> None:
+    row = DomainAccuracy(before=0.5, after=0.5)
+    info = RunInfo(kind="replay", pair="tiny", seed=0, settings={"answers": "recorded"})
+    write_run(tmp_path, info, Metrics(accuracy={"night": row}), Timings(), [])
+    texts = " ".join(Reader(report_page(read_run(tmp_path))).texts)
+    assert "Answers are as recorded" in texts
+    assert "recovered" not in texts and "+0.0" not in texts and "drifted domains" not in texts
 
 
 def test_a_picture_of_the_page_needs_a_browser(
