@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from driftline_lab.docs_tables import (
     boards,
+    comparisons,
     compression,
     corruptions,
     devices,
@@ -27,6 +28,7 @@ TABLES: dict[str, Renderer] = {
     "corruptions": corruptions.corruptions,
     "corruptions-known": corruptions.known,
     "corruptions-summary": corruptions.summary,
+    "beside-tiny": comparisons.beside("tiny"),
     "boards-tokens": boards.tokens,
     "boards-rounds": boards.rounds,
     "settings-cloud": settings.cloud,
