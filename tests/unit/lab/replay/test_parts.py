@@ -257,7 +257,7 @@ def test_rows_that_cannot_be_replayed_are_named(tmp_path: Path) -> None:
     space = bare_pair(tmp_path / "pair").token_space
     with pytest.raises(DataError, match="event 3 has no device"):
         list(read_records([answer_event(1, sequence=3, device=None)], space, with_tokens=False))
-    with pytest.raises(DataError, match="'xyz' is no id"):
+    with pytest.raises(DataError, match="'xyz', not 32 hex digits"):
         list(read_records([answer_event(7, sample_id="xyz")], space, with_tokens=False))
     with pytest.raises(DataError, match="nothing to replay"):
         first_moment([answer_event(1, kind=EventKind.ROUND)])
