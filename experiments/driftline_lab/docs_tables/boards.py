@@ -28,11 +28,12 @@ def tokens(page: Page) -> Rows:
     ]
 
 
-def rounds(page: Page) -> Rows:
+def rounds(page: Page, results: str = "boards_tokens") -> Rows:
     """Scorer by share: what one round recovers of one-square questions, %, by domain."""
-    domains = page.result("boards_tokens")["result"]["domains"]
+    found = page.result(results)["result"]
+    domains = found["domains"]
     names = list(dict.fromkeys(each["domain"] for each in domains))
-    shares = sorted({row["share"] for each in domains for row in each["rows"] if _RECOVERED in row})
+    shares = sorted(float(share) for share in found["round_shares"])
     head = [f"{name}, {100 * share:g} %" for name in names for share in shares]
     return [
         ["scorer", *head],
@@ -48,6 +49,11 @@ def rounds(page: Page) -> Rows:
             for scorer in _scorers(domains)
         ),
     ]
+
+
+def rounds_at_the_ends(page: Page) -> Rows:
+    """`rounds` at the other shares, of one seed."""
+    return rounds(page, "boards_tokens_ends")
 
 
 _RECOVERED = "recovered_one_square"

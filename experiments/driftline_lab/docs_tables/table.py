@@ -31,6 +31,7 @@ TABLES: dict[str, Renderer] = {
     "beside-tiny": comparisons.beside("tiny"),
     "boards-tokens": boards.tokens,
     "boards-rounds": boards.rounds,
+    "boards-rounds-ends": boards.rounds_at_the_ends,
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
     "trace-columns": traces.columns,
