@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from driftline_lab.replay.records import Recorded
@@ -20,26 +20,22 @@ MOST_GAP_S = 30 * 86_400.0
 """A clock that was set (from 1970, say) while a device recorded leaves a gap of years."""
 
 
-ANSWERED_COLUMNS = ("kind", "sample_id")
-"""What `answered_ids` reads of a row."""
-
+_ANSWERED = ("kind", "sample_id")
 _NOTHING: frozenset[bytes] = frozenset()
 
 
-def answered_ids(rows: Iterable[Mapping[str, Any]]) -> frozenset[bytes]:
+def answered_ids(read: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]]) -> frozenset[bytes]:
     """The ids of samples that devices' answers tell of; empty for a trace without a cloud's rows.
 
-    `rows`: the columns `ANSWERED_COLUMNS`. A merged trace holds a sample as its device's answer and
-    as its cloud's row, in whichever order their clocks say, so this is known before the first row
-    is replayed. 16 bytes an id (about 100 in memory) are all that is kept of a row.
+    `read`: gives the rows of some columns, each time from the first. A merged trace holds a sample
+    as its device's answer and as its cloud's row, in whichever order their clocks say, so this is
+    known before the first row is replayed. 16 bytes an id (about 100 in memory) are all that is
+    kept of a row, and nothing of a device's own trace, however long it is.
     """
-    found: set[bytes] = set()
-    of_cloud = False
-    for row in rows:
-        of_cloud = of_cloud or row["kind"] == EventKind.SAMPLE
-        if row["kind"] == EventKind.ANSWER and (id_ := _id(row["sample_id"])):
-            found.add(id_)
-    return frozenset(found) if of_cloud else _NOTHING
+    if not any(row["kind"] == EventKind.SAMPLE for row in read(("kind",))):
+        return _NOTHING
+    ids = (_id(row["sample_id"]) for row in read(_ANSWERED) if row["kind"] == EventKind.ANSWER)
+    return frozenset(ids) - {b""}
 
 
 def read_records(
@@ -152,12 +148,9 @@ def _sample(event: TraceEvent) -> EncodedSample | None:
     tokens = coded_tokens(event)
     if tokens is None or event.sample_id is None or event.sent is False:
         return None
-    sample_id = _id(event.sample_id)
-    if not sample_id:
-        raise DataError(f"event {event.sequence}: sample_id {event.sample_id[:40]!r} is no id")
     return EncodedSample.of(
         Sample(
-            id=sample_id,
+            id=bytes.fromhex(event.sample_id),
             question=event.question or "",
             answer=event.answer or "",
             tokens=tokens,

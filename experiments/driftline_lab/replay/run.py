@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,7 @@ from driftline_lab.replay.device.makers import DeviceMaker
 from driftline_lab.replay.engine import Replay
 from driftline_lab.replay.metrics import Tally, metrics_of
 from driftline_lab.replay.options import refuse_without_effect
-from driftline_lab.replay.reading import (
-    ANSWERED_COLUMNS,
-    answered_ids,
-    first_moment,
-    read_records,
-)
+from driftline_lab.replay.reading import answered_ids, first_moment, read_records
 from driftline_lab.replay.records import Recorded
 from driftline_lab.replay.rounds import RoundDriver
 from driftline_lab.replay.settings import ReplayOptions
@@ -76,7 +72,7 @@ def run_replay(
     started_unix_s, start_s = time.time(), time.perf_counter()
     trace, pair = open_trace(trace_folder), load_pair(options.pair)
     _check_pair(trace.manifest, pair)
-    answered = answered_ids(_rows(trace, ANSWERED_COLUMNS))
+    answered = answered_ids(partial(_rows, trace))
     start_unix_s = first_moment(trace.events(), answered)
     num_rows = trace.manifest.num_rows
     chosen_anew = options.policy is not None or options.answers == "recompute"

@@ -42,7 +42,7 @@ def test_a_sample_in_a_trace_of_device_and_cloud_is_replayed_once() -> None:
     ]
     own = answer_event(70, kind=EventKind.SAMPLE, verdict="stored")
     merged = sorted([*answers, *cloud, own], key=lambda event: event.wall_unix_s)
-    answered = answered_ids(rows_of(merged))
+    answered = answered_ids(lambda _columns: rows_of(merged))
     counts: Counter[str] = Counter()
     records = list(
         read_records(
@@ -62,7 +62,7 @@ def test_a_sample_in_a_trace_of_device_and_cloud_is_replayed_once() -> None:
     assert [record.question for record in alone] == [
         f"what is number {number}?" for number in (0, 7, 14, 70)
     ]
-    assert answered_ids(rows_of(answers)) == frozenset()
+    assert answered_ids(lambda _columns: rows_of(answers)) == frozenset()
 
 
 @pytest.mark.parametrize(
