@@ -45,6 +45,7 @@ from driftline_lab.demo.report import (
 )
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import Lines, render
+from driftline_lab.report.numbers import count
 from driftline_lab.runs.folder import need_new_run_folder
 from driftline_shared.errors import ConfigError
 from driftline_shared.ids import line_id
@@ -114,7 +115,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         console.print(sentence, highlight=False)
     if not history.rounds:
         needed = cloud.config.rounds.trigger.round_samples
-        console.print(f"no round: {report.uplink.sent} samples came, {needed} have to wait for one")
+        came = count(report.uplink.sent, "sample")
+        console.print(f"no round: {came} came, {needed} have to wait for one")
     if options.out is not None:
         write_demo_run(options.out, options, device.config, pair, data, report)
         console.print(f"run:  {options.out}; its page: driftline lab report {options.out}")

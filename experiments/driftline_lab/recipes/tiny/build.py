@@ -65,7 +65,8 @@ def build_tiny(out: Path, stages: Stages) -> Measured:
         _language(stages, "student", STUDENT, STUDENT_PLAN, gallery, _own_views)
     with stages.timed("teacher"):
         _language(stages, DRIFTS_ONLY, TEACHER, TEACHER_PLAN, gallery, _drift_views)
-    _broad(stages, gallery)
+    with stages.timed("broad teacher"):
+        _language(stages, BROAD, TEACHER, BROAD_PLAN, gallery, _broad_views, start=DRIFTS_ONLY)
     out.mkdir(parents=True, exist_ok=True)
     export_source(out, tower)
     export_probe(out)
@@ -136,12 +137,6 @@ def _drift_views(gallery: Gallery) -> dict[str, list[View]]:
         for name in DRIFTS
     }
     return {SOURCE: plain + mirrored} | drifted
-
-
-def _broad(stages: Stages, gallery: Gallery) -> None:
-    """The teacher goes on, with augmented pictures among those that it knows."""
-    with stages.timed("broad teacher"):
-        _language(stages, BROAD, TEACHER, BROAD_PLAN, gallery, _broad_views, start=DRIFTS_ONLY)
 
 
 def _language(
