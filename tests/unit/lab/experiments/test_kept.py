@@ -11,21 +11,11 @@ from typing import Any
 import pytest
 
 from driftline_lab.experiments import kept
-from driftline_lab.experiments.result import SEGMENT, START, Result, Row
+from driftline_lab.experiments.result import SEGMENT, START, Result
 from driftline_shared.errors import DataError
+from tests.fakes.results import some_row
 
-ROW = Row(
-    kind=START,
-    segment=0,
-    domain="source",
-    round=0,
-    seen=0,
-    sent=0,
-    bytes_up=0,
-    bytes_down=0,
-    steps=0,
-    accuracy={"source": 0.5, "night": 1 / 3},
-)
+ROW = some_row(START, "source", {"source": 0.5, "night": 1 / 3})
 RESULT = Result(
     baseline="tent",
     seed=3,

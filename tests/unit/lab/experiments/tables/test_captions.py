@@ -15,6 +15,7 @@ from driftline_lab.experiments.result import Result, Row
 from driftline_lab.experiments.tables import captions
 from driftline_lab.experiments.tables.captions import CAPTIONS
 from driftline_lab.experiments.tables.scale import Choice, full_scale
+from tests.fakes.results import some_row
 
 SMOL = Choice(pair="smol", seeds=(0, 1), baselines=("logit-kd", "tent")).scale()
 
@@ -26,19 +27,7 @@ def scores(name_match: float, cider: float, *bleu: float) -> CaptionScores:
 
 
 def row(kind: str, found: dict[str, CaptionScores]) -> Row:
-    return Row(
-        kind=kind,
-        segment=0,
-        domain="lineart",
-        round=0,
-        seen=0,
-        sent=0,
-        bytes_up=0,
-        bytes_down=0,
-        steps=0,
-        accuracy={"source": 0.5},
-        captions=found,
-    )
+    return some_row(kind, "lineart", {"source": 0.5}, captions=found)
 
 
 AFTER = {"driftline": (0.5, 0.75), "logit-kd": (0.25, 0.5)}

@@ -14,6 +14,7 @@ from driftline_lab.experiments.result import Result, Row
 from driftline_lab.experiments.tables import accuracy, forgetting
 from driftline_lab.experiments.tables.scale import Choice
 from driftline_lab.experiments.tables.tested import by_domain, sets_of
+from tests.fakes.results import some_row
 
 TESTS = ["source", "lineart-seen", "lineart-unseen"]
 SMOL = Choice(pair="smol", seeds=(0,), baselines=("source-only",)).scale()
@@ -33,19 +34,8 @@ class Results:
 
     def run(self, plan: Plan, baseline: Baseline) -> Result:
         def row(kind: str, segment: int, domain: str, *values: float) -> Row:
-            return Row(
-                kind=kind,
-                segment=segment,
-                domain=domain,
-                round=0,
-                seen=1 + segment,
-                sent=0,
-                bytes_up=0,
-                bytes_down=0,
-                steps=0,
-                accuracy=dict(zip(TESTS, values, strict=True)),
-                answered=0.5,
-            )
+            found = dict(zip(TESTS, values, strict=True))
+            return some_row(kind, domain, found, segment=segment, seen=1 + segment, answered=0.5)
 
         return Result(
             baseline=baseline.name,
