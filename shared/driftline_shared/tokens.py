@@ -173,7 +173,8 @@ class SamplingPolicy:
     )
     token_scorer: str = _setting(
         "mc_dropout",
-        "`mc_dropout`, `vocabulary_entropy`, `answer_attribution`, `random`, `magnitude`",
+        "`mc_dropout`, `vocabulary_entropy`, `answer_attribution`, `question_attention`, `random`, "
+        "`magnitude`",
     )
     token_share: float = _setting(0.5, "share of an image's tokens that leaves")
     token_codec: str = _setting("int8", "`int8` or `int4`")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import UpdateError
 from driftline_shared.pair.pair import Pair, load_pair
@@ -137,7 +138,7 @@ def test_uncertainty_has_a_shape_and_repeats(subject: Subject, runtime: Runtime)
     doubt = runtime.mutual_information(question.text, answer, passes=4, seed=3)
     assert 0.0 <= doubt <= 1.0
     assert doubt == runtime.mutual_information(question.text, answer, passes=4, seed=3)
-    for scorer in ("mc_dropout", "vocabulary_entropy", "answer_attribution"):
+    for scorer in SCORERS:
         scores = runtime.score_tokens(scorer, question.text, answer, passes=4, seed=3)
         assert scores.shape == (answer.tokens.num_tokens,)
         assert scores.dtype == np.float32

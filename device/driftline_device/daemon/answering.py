@@ -63,6 +63,7 @@ class Answering:
         # At most one waits; a deque, since it comes from another thread.
         self._policies: deque[SamplingPolicy] = deque(maxlen=1)
         self._logged_refused_images = False
+        self._logged_refused_scorer = False
         self.paused = False
 
     # -- a source's questions ---------------------------------------------------------------------
@@ -139,14 +140,25 @@ class Answering:
             if self._policies:
                 self._obey(self._policies.popleft())
 
-    def log_refused_images(self) -> None:
-        """Say once that the cloud asks for images which the owner does not let leave."""
-        if self._parts.sampler.images_refused and not self._logged_refused_images:
+    def log_refusals(self) -> None:
+        """Say once what of the policy this device does not do: images that the owner does not let
+        leave, a token scorer that the model has nothing for.
+        """
+        sampler = self._parts.sampler
+        if sampler.images_refused and not self._logged_refused_images:
             self._logged_refused_images = True
             _log.warning(
                 "policy.images_stay",
-                revision=self._parts.sampler.policy.revision,
+                revision=sampler.policy.revision,
                 fix="Nothing to do, or set images_may_leave = true to let parts of images leave.",
+            )
+        if sampler.scorer_refused and not self._logged_refused_scorer:
+            self._logged_refused_scorer = True
+            _log.error(
+                "policy.scorer_missing",
+                revision=sampler.policy.revision,
+                error=sampler.scorer_refused,
+                used=sampler.scorer,
             )
 
     def keep(self) -> None:
@@ -230,7 +242,7 @@ class Answering:
             _log.info("policy.obeyed", revision=policy.revision)
         except DriftlineError as error:
             _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)
-        self.log_refused_images()
+        self.log_refusals()
 
     def _count(
         self, question: Question, answer: Answer, sample: EncodedSample | None, segment: str

@@ -83,7 +83,7 @@ class Daemon:
 
     def start(self) -> None:
         """Load what is in force and begin the background work; the cloud need not be there."""
-        self._answering.log_refused_images()
+        self._answering.log_refusals()
         self._take_pause()
         self._parts.state_files.forget_steps()
         with self._at_updates():

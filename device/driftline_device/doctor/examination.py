@@ -13,6 +13,7 @@ from driftline_device.doctor.machine import (
     check_disk,
     check_memory,
     check_runtime,
+    check_scorer,
     runtime_name,
 )
 from driftline_device.doctor.state import (
@@ -20,6 +21,7 @@ from driftline_device.doctor.state import (
     check_spool,
     check_update,
     check_versions,
+    read_policy,
     read_status,
 )
 from driftline_device.link.control import check_health
@@ -37,6 +39,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     is_running = lock_holder(config.state) is not None
     newest_unix_s = float((status or {}).get("unix_s", 0.0))
     runtime = runtime_name(config, pair)
+    scorer = check_scorer(read_policy(config), pair) if pair is not None else None
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("runtime", lambda: check_runtime(runtime)),
@@ -54,6 +57,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     return [
         ok("configuration", f"reads; state in {config.state}"),
         found,
+        *([scorer] if scorer is not None else []),
         *(_guarded(name, check) for name, check in checks),
     ]
 

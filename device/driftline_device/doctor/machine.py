@@ -13,10 +13,13 @@ from importlib.util import find_spec
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.runtime.factory import no_compressor_on_onnx
+from driftline_device.runtime.scores import missing_scorers
+from driftline_device.sampling.scorers import STAND_IN
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.memory import available_bytes
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
+from driftline_shared.tokens import SamplingPolicy
 
 PACKAGES = {"torch": ("torch", "transformers", "peft"), "onnx": ("onnxruntime", "tokenizers")}
 """Runtime -> the modules it imports."""
@@ -105,6 +108,15 @@ def _versioned(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return package  # onnxruntime-gpu and its like have another name than their module
+
+
+def check_scorer(policy: SamplingPolicy, pair: Pair) -> Check | None:
+    """What is wrong with the policy's token scorer for `pair`; None where it can be computed."""
+    why = missing_scorers(pair.exported).get(policy.token_scorer)
+    if why is None:
+        return None
+    found = f"{policy.token_scorer} is asked for, tokens are chosen by {STAND_IN}: {why}"
+    return warn("scorer", found, "Export the pair again and copy it here.")
 
 
 def check_camera() -> Check:

@@ -8,12 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from driftline_device.config import DeviceConfig
 from driftline_device.daemon.snapshot import FILE, read_snapshot
+from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.spool.schema import read_counts
 from driftline_device.updates.versions import read_versions
 from driftline_shared.errors import DataError
 from driftline_shared.host.lock import lock_holder
+from driftline_shared.tokens import SamplingPolicy
 
 STALE_S = 60.0
 """A running daemon that wrote no status for so long hangs."""
@@ -25,6 +28,12 @@ def read_status(state: Path) -> dict[str, Any] | None:
         return read_snapshot(state)
     except DataError:
         return None
+
+
+def read_policy(config: DeviceConfig) -> SamplingPolicy:
+    """The policy that a start obeys: the cloud's newest, else the configuration's."""
+    known = (config.state / "policy.json").exists()
+    return (StateFiles(config.state).policy() if known else None) or config.sampling
 
 
 def check_daemon(state: Path, status: dict[str, Any] | None) -> Check:

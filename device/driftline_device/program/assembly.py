@@ -23,6 +23,7 @@ from driftline_device.link.settings import LinkSettings
 from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
+from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
 from driftline_device.sources.source import Source
@@ -204,6 +205,7 @@ def make_sampler(
         rng=np.random.default_rng(config.seed if config.seed >= 0 else None),
         new_id=lambda: new_sample_id(clock),
         clock=clock,
+        missing_scorers=missing_scorers(pair.exported),
         images=ImagePermission(
             may_leave=config.images_may_leave,
             regions=config.regions,

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.pair.export_file import Export
+
 Floats = NDArray[np.float32]
 
 _CHUNK = 1 << 24
@@ -48,6 +50,11 @@ class Passes(Protocol):
     def answer_attention(self) -> tuple[Floats, Floats]:
         """One pass without dropout: (n, vocabulary) logits at those steps, and (L, H, n, V)
         attention weights from them to the visual tokens in the middle third of the layers.
+        """
+
+    def question_attention(self) -> Floats:
+        """One pass over the prompt, without dropout: (L, V) in each of all layers the largest
+        attention weight, over heads, that a place of the question's own words gives to each token.
         """
 
 
@@ -89,12 +96,37 @@ def answer_attribution(passes: Passes) -> Floats:
     return np.asarray((entropy @ attention.mean(axis=(0, 1))) / entropy.sum())
 
 
+def question_attention(passes: Passes) -> Floats:
+    """(V,) max over layers l, heads h and places q of the question's own words of a_lh(q, v), the
+    attention weight from q to the visual token v. No dropout, no generation.
+
+    A model fetches what a question asks for at the question's words, often early and in one head,
+    and its answer reads it from there: the answer's own attention, or a mean, hardly shows it. What
+    the template writes behind the question does not count: it asks nothing.
+    """
+    return np.asarray(passes.question_attention().max(axis=0))
+
+
 SCORERS: dict[str, Callable[[Passes], Floats]] = {
     "mc_dropout": mc_dropout,
     "vocabulary_entropy": vocabulary_entropy,
     "answer_attribution": answer_attribution,
+    "question_attention": question_attention,
 }
 """Token scorers that need the model, by the name a policy uses."""
+
+
+def missing_scorers(export: Export | None) -> dict[str, str]:
+    """Scorers that this export's graphs have nothing for, each with why and what to do; None: a
+    pair that is no export has all.
+    """
+    if export is None or len(export.model.query_layers) == export.model.num_layers:
+        return {}
+    return {
+        "question_attention": "this export was made before token_scorer question_attention: its "
+        "graphs give the queries of some layers only; export the pair again with "
+        "`driftline models export PAIR --out DIR`"
+    }
 
 
 def log_softmax(logits: Floats) -> Floats:

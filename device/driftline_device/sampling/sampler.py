@@ -13,7 +13,7 @@ from driftline_device.runtime.runtime import Answer, Session
 from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
-from driftline_device.sampling.scorers import check_scorer, score_tokens
+from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, select
 from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
@@ -87,10 +87,12 @@ class Sampler:
         clock: Clock,
         passes: int = PASSES,
         images: ImagePermission | None = None,
+        missing_scorers: Mapping[str, str] | None = None,
         state: Mapping[str, object] | None = None,
     ) -> None:
         """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
-        `state`: as `state()` gave it.
+        `missing_scorers`: those that the runtime cannot compute, each with why: `STAND_IN` chooses
+        instead. `state`: as `state()` gave it.
 
         Raises ConfigError, LinkError or PairError for a policy that cannot be obeyed, DataError
         for a bad state.
@@ -102,6 +104,7 @@ class Sampler:
         self._clock = clock
         self._passes = passes
         self._images = images or ImagePermission()
+        self._missing_scorers = missing_scorers or {}
         self.counts = SamplerCounts()
         self.last_refusal = ""
         """Why the last sample that counts as invalid could not be coded."""
@@ -117,6 +120,17 @@ class Sampler:
     def policy(self) -> SamplingPolicy:
         """The policy in force; `set_policy` changes it."""
         return self._policy
+
+    @property
+    def scorer(self) -> str:
+        """What scores tokens: the policy's scorer, or `STAND_IN` where the runtime lacks that."""
+        wanted = self._policy.token_scorer
+        return STAND_IN if wanted in self._missing_scorers else wanted
+
+    @property
+    def scorer_refused(self) -> str:
+        """Why the policy's scorer is not in use; empty where it is."""
+        return self._missing_scorers.get(self._policy.token_scorer, "")
 
     @property
     def images_allowed(self) -> bool:
@@ -240,9 +254,8 @@ class Sampler:
         """The coded sample; None if a limit is reached. Asked first, since scoring tokens costs."""
         if not self._budget.admits():
             return None
-        policy = self._policy
         scores = score_tokens(
-            policy.token_scorer, question, answer, runtime, passes=self._passes, rng=self._rng
+            self.scorer, question, answer, runtime, passes=self._passes, rng=self._rng
         )
         coded = self._code(answer.tokens, scores, image)
         if coded is None:

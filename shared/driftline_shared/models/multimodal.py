@@ -39,7 +39,8 @@ class LmBatch:
     `IGNORED` off the answer. `visual` (B, K) int64: where in the row each visual token lies.
     `extra`: what else the family's language model reads with these rows. `holds` (B, T) int64: the
     flat grid index of the visual token at a place, or one of `TEXT_PLACE` (padding, too),
-    `SEPARATOR_PLACE`, `EXTRA_PLACE`; None: not known.
+    `SEPARATOR_PLACE`, `EXTRA_PLACE`; None: not known. `words` (B, T) bool: places of the question's
+    own words, without the template's; None: not known.
     """
 
     inputs_embeds: Tensor
@@ -49,6 +50,7 @@ class LmBatch:
     visual: Tensor
     extra: dict[str, Any] = field(default_factory=dict)
     holds: Tensor | None = None
+    words: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

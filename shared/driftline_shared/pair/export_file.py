@@ -8,8 +8,9 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
     lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
                norm, present_key.{i}, present_value.{i} (B, H_kv, P + T, d), and query.{i}
-               (B, H, T, d) after rotary embedding of each layer in `query_layers`. Several places
-               at once on a cache that is not empty (T > 1, P > 0) take one row only: B = 1
+               (B, H, T, d) after rotary embedding of each layer in `query_layers`: all, in
+               older exports the middle third. Several places at once on a cache that is not empty
+               (T > 1, P > 0) take one row only: B = 1
     head       hidden (N, D) -> logits (N, vocabulary), final norm included
 
 All float32 where nothing else is said. Letters: B batch, T places, P places in the cache, K kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from driftline_device.runtime.onnx.generation import Cache, LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
 from driftline_device.runtime.onnx.prompts import Prompts, Row
-from driftline_device.runtime.scores import Floats, log_softmax
+from driftline_device.runtime.scores import Floats, log_softmax, missing_scorers
 from driftline_shared.dropout import DropoutMasks
-from driftline_shared.pair.export_file import Export
+from driftline_shared.errors import ConfigError
+from driftline_shared.pair.export_file import Export, middle_third
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +68,8 @@ class OnnxPasses:
     def answer_attention(self) -> tuple[Floats, Floats]:
         """See `Passes`: from queries of those layers, which the graphs give, and cached keys."""
         projected = self.graphs.run("projector", {"tokens": self.tokens[None]}, self.adapter)
-        row, layers = self._row(), self.export.model.query_layers
-        hidden, cache, queries = self._forced(
-            [row], projected, also=[f"query.{layer}" for layer in layers]
-        )
+        row, layers = self._row(), middle_third(self.export.model.num_layers)
+        hidden, cache, queries = self._forced([row], projected, also=_queries(layers))
         steps = _steps(row)
         attention = [
             _attention(
@@ -79,6 +78,24 @@ class OnnxPasses:
             for i in layers
         ]
         return self.token_logits(hidden[0, steps]), np.stack(attention)
+
+    def question_attention(self) -> Floats:
+        """See `Passes`. Raises ConfigError for an export of before this score."""
+        if missing := missing_scorers(self.export):
+            raise ConfigError(missing["question_attention"])
+        projected = self.graphs.run("projector", {"tokens": self.tokens[None]}, self.adapter)
+        row = self.prompts.row(self.question, self.positions)
+        layers = range(self.export.model.num_layers)
+        _, cache, queries = self._forced([row], projected, also=_queries(layers))
+        words = np.asarray(row.words, dtype=np.int64)
+        return np.stack(
+            [
+                _attention(
+                    queries[f"query.{i}"][0], cache[f"past_key.{i}"].numpy()[0], words, row.visual
+                ).max(axis=(0, 1))
+                for i in layers
+            ]
+        )
 
     def _row(self) -> Row:
         return self.prompts.row(self.question, self.positions, self.ids)
@@ -110,6 +127,11 @@ class OnnxPasses:
             for one in self.export.dropout
             if one.part == part
         }
+
+
+def _queries(layers: Iterable[int]) -> list[str]:
+    """Names of the outputs that hold the queries of these layers."""
+    return [f"query.{layer}" for layer in layers]
 
 
 def _steps(row: Row) -> NDArray[np.int64]:

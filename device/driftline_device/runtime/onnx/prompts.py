@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from driftline_shared.errors import PairError
 from driftline_shared.pair.export_file import EMBEDDINGS, Export
+from driftline_shared.pair.question_words import QuestionWords
 from driftline_shared.pair.weights import file_headers
 
 _DTYPES = {"F16": "<f2", "F32": "<f4"}
@@ -22,14 +23,15 @@ _DTYPES = {"F16": "<f2", "F32": "<f4"}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One sequence of T places: `ids` and `positions` (T,) int64; `visual` (K,) places of the kept
-    tokens in the order given; `text_from`: the first place behind the image; `num_answer` answer
-    tokens at the end.
+    tokens in the order given; `text_from`: the first place behind the image; `words`: the places of
+    the question's own words; `num_answer` answer tokens at the end.
     """
 
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
     visual: NDArray[np.int64]
     text_from: int
+    words: range
     num_answer: int
 
 
@@ -64,6 +66,7 @@ class Prompts:
         # Place in the layout of each flat grid index.
         self._place_of = np.empty(len(slots), dtype=np.int64)
         self._place_of[visual[slots]] = slots
+        self._words = QuestionWords.of_template(lambda question: self.ids_around(question)[1])
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(...,) token ids -> (..., D)."""
@@ -93,12 +96,14 @@ class Prompts:
         stays[places] = True
         new_place = np.cumsum(stays) - 1
         behind = start + self._span + np.arange(len(after))
+        text_from = start + int(stays.sum())
         image_positions = start + self._layout_positions[stays]
         return Row(
             ids=np.concatenate([before, self._layout_ids[stays], after]).astype(np.int64),
             positions=np.concatenate([np.arange(start), image_positions, behind]),
             visual=start + new_place[places],
-            text_from=start + int(stays.sum()),
+            text_from=text_from,
+            words=self._words.places(text_from, text_from + len(after) - len(answer)),
             num_answer=len(answer),
         )
 

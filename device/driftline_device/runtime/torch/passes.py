@@ -67,9 +67,25 @@ class TorchPasses:
         def keep(weights: Tensor) -> None:  # (1, H, T, T)
             layers.append(_array(weights[0][:, steps][:, :, visual]))
 
-        with _attention(self.model, keep):
+        with _attention(self.model, middle_third, keep):
             logits = self._logits(batch)[0]
         return _array(logits), np.stack(layers)
+
+    def question_attention(self) -> Floats:
+        """See `Passes`."""
+        batch = self._batch(self._project(1), answered=False)
+        assert batch.words is not None, "a family's batch says where its words are"
+        words, visual = batch.words[0].nonzero()[:, 0], batch.visual[0]
+        layers: list[Floats] = []
+
+        def keep(weights: Tensor) -> None:  # (1, H, T, T)
+            layers.append(_array(weights[0][:, words][:, :, visual].amax(dim=(0, 1))))
+
+        last = torch.zeros_like(batch.attention_mask, dtype=torch.bool)
+        last[:, -1] = True
+        with _attention(self.model, range, keep):
+            self.model.forward(batch, last)
+        return np.stack(layers)
 
     @contextmanager
     def _dropout(self) -> Iterator[None]:
@@ -81,11 +97,14 @@ class TorchPasses:
         values = torch.tensor(self.tokens.values, device=self.model.device)
         return self.model.project(values[None].expand(rows, -1, -1))
 
-    def _batch(self, projected: Tensor) -> LmBatch:
-        """The question as often as `projected` (K, V, D) has rows, its answer forced."""
+    def _batch(self, projected: Tensor, *, answered: bool = True) -> LmBatch:
+        """The question as often as `projected` (K, V, D) has rows, with its answer forced or as it
+        was asked.
+        """
         rows = projected.shape[0]
+        answers = [self.ids] * rows if answered else None
         positions = torch.tensor(self.tokens.positions, dtype=torch.long)[None].expand(rows, -1)
-        return self.model.batch(projected, positions, [self.question] * rows, [self.ids] * rows)
+        return self.model.batch(projected, positions, [self.question] * rows, answers)
 
     def _logits(self, batch: LmBatch) -> Tensor:
         """(B, n, vocabulary) at the answer steps."""
@@ -95,8 +114,11 @@ class TorchPasses:
 
 
 @contextmanager
-def _attention(model: MultimodalModel, keep: Callable[[Tensor], None]) -> Iterator[None]:
-    """Inside, `keep` gets the attention weights (B, H, T, T) of each middle layer as it runs.
+def _attention(
+    model: MultimodalModel, layers_of: Callable[[int], range], keep: Callable[[Tensor], None]
+) -> Iterator[None]:
+    """Inside, `keep` gets the attention weights (B, H, T, T) of each layer that `layers_of` the
+    number of layers names, as it runs.
 
     Only the eager implementation has weights to give. They are handed on layer by layer and freed,
     where `output_attentions` would hold those of all layers at once.
@@ -110,7 +132,7 @@ def _attention(model: MultimodalModel, keep: Callable[[Tensor], None]) -> Iterat
 
     handles = [
         decoder.layers[index].self_attn.register_forward_hook(hook)
-        for index in middle_third(len(decoder.layers))
+        for index in layers_of(len(decoder.layers))
     ]
     decoder.set_attn_implementation("eager")
     try:

@@ -15,13 +15,13 @@ from scipy.stats import spearmanr
 
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.scores import SCORERS
 from driftline_device.sampling.calibration import TokenRuntime
 from driftline_lab.data.streams import Segment, stream
 from driftline_shared.pair.pair import load_pair
 
 DOMAINS = ("source", "night", "sketch")
 PASSES = 4
-SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
 TWIN = "fp32"
 
 Runtimes = Mapping[str, TokenRuntime]

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.torch.runtime import TorchRuntime
-from driftline_device.sampling.scorers import score_tokens
+from driftline_device.sampling.scorers import TOKEN_SCORERS, score_tokens
 from driftline_device.sampling.selector import num_kept, top_positions
 from driftline_lab.data.streams import Event, Segment, stream
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
@@ -27,7 +27,6 @@ from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import VisualTokens
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
-SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution", "random", "magnitude")
 CODECS = ("int8", "int4")
 PASSES = 4
 
@@ -42,12 +41,12 @@ def run_share(
     rows = []
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(
-            "sweeping", total=len(domains) * len(SCORERS) * len(CODECS) * len(SHARES)
+            "sweeping", total=len(domains) * len(TOKEN_SCORERS) * len(CODECS) * len(SHARES)
         )
         for domain in domains:
             events = list(stream([Segment(domain=domain, num_questions=num_questions)], seed=17))
             answers = runtime.answer([Question(image=e.picture(), text=e.question) for e in events])
-            for scorer in SCORERS:
+            for scorer in TOKEN_SCORERS:
                 scores = _scores(runtime, scorer, events, answers)
                 for codec in CODECS:
                     for share in SHARES:

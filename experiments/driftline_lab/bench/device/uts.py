@@ -20,6 +20,7 @@ from driftline_device.daemon.state_files import StateFiles
 from driftline_device.program.assembly import make_sampler
 from driftline_device.runtime.factory import RuntimeName, make_runtime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.scores import SCORERS
 from driftline_device.sampling.gate import ood_score
 from driftline_lab.data.streams import Segment, stream
 from driftline_shared.codec.tokens import encode_tokens
@@ -29,7 +30,6 @@ from driftline_shared.pair.pair import Pair, load_pair
 T = TypeVar("T")
 
 DOMAINS = ("source", "night")
-SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
 PASSES = 4
 RUNS = 5
 

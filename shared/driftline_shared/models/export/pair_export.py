@@ -41,7 +41,6 @@ from driftline_shared.pair.export_file import (
     Precision,
     file_digest,
     load_export,
-    middle_third,
 )
 from driftline_shared.pair.families import read_config
 from driftline_shared.pair.image_steps import pixels_of
@@ -214,7 +213,7 @@ class _Work:
         )
         graph.save(self.folder / "projector.onnx")
         self.inputs.join(inputs)
-        layers = middle_third(self.decoder.num_layers)
+        layers = range(self.decoder.num_layers)
         for name in LANGUAGE_KINDS:
             self.report(f"writing the language model in {name}")
             graph, inputs = language_graph(
@@ -296,7 +295,7 @@ class _Work:
             num_key_heads=decoder.num_key_heads,
             head_width=decoder.head_width,
             max_positions=decoder.max_positions,
-            query_layers=tuple(middle_third(decoder.num_layers)),
+            query_layers=tuple(range(decoder.num_layers)),
             max_new_tokens=self.pair.max_new_tokens,
         )
 

@@ -33,6 +33,7 @@ from driftline_shared.models.multimodal import (
     LmOutput,
 )
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
+from driftline_shared.pair.question_words import QuestionWords
 from driftline_shared.tokens import Grid
 
 IMAGE = "<image>"
@@ -81,7 +82,7 @@ class _Row:
 
     `ids` (T,), `positions` (A, T), `visual` (K,) places of the kept tokens in the order given,
     `learned` places of learned separators, `answer` number of answer tokens at the end, `holds`
-    (T,) as in `LmBatch`.
+    (T,) as in `LmBatch`, `words` places of the question's own words.
     """
 
     ids: Tensor
@@ -90,6 +91,7 @@ class _Row:
     learned: Tensor
     answer: int
     holds: Tensor
+    words: range
 
 
 class FamilyModel(ABC):
@@ -211,6 +213,7 @@ class FamilyModel(ABC):
         labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
         visual = torch.zeros((len(rows), projected.shape[1]), dtype=torch.long)
         holds = torch.full((len(rows), width), TEXT_PLACE, dtype=torch.long)
+        words = torch.zeros((len(rows), width), dtype=torch.bool)
         for number, row in enumerate(rows):
             at = width - len(row.ids) if answers is None else 0
             end = at + len(row.ids)
@@ -220,6 +223,7 @@ class FamilyModel(ABC):
             labels[number, end - row.answer : end] = row.ids[len(row.ids) - row.answer :]
             visual[number] = at + row.visual
             holds[number, at:end] = row.holds
+            words[number, at + row.words.start : at + row.words.stop] = True
         embeds = self.net.get_input_embeddings()(ids.to(self.device))
         visual = visual.to(self.device)
         tokens, extra = self.visual_inputs(projected, visual, embeds.shape)
@@ -234,6 +238,7 @@ class FamilyModel(ABC):
             visual=visual,
             extra=extra,
             holds=holds.to(self.device),
+            words=words.to(self.device),
         )
 
     def forward(self, batch: LmBatch, places: Tensor | None = None) -> LmOutput:
@@ -329,6 +334,10 @@ class FamilyModel(ABC):
         first = self.tokenizer.tokenize("a")[:1]
         return "" if marked or spaced or (first and first[0].startswith("▁")) else " "
 
+    @cached_property
+    def _question_words(self) -> QuestionWords:
+        return QuestionWords.of_template(lambda question: self.prompt_ids(question)[1])
+
     def _row(self, question: str, kept: Tensor, answer: list[int]) -> _Row:
         before, after = self.prompt_ids(question)
         after = after + answer
@@ -352,6 +361,7 @@ class FamilyModel(ABC):
             learned=start + new_place[layout.visual == LEARNED],
             answer=len(answer),
             holds=holds,
+            words=self._question_words.places(len(holds) - len(after), len(holds) - len(answer)),
         )
 
     def _separated(self, embeds: Tensor, rows: Sequence[_Row], width: int | None) -> Tensor:

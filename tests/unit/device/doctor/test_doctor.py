@@ -24,12 +24,19 @@ from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor import machine
 from driftline_device.doctor.check import Check
 from driftline_device.doctor.examination import check_cloud, check_pair, examine
-from driftline_device.doctor.machine import check_clock, check_disk, check_memory, check_runtime
+from driftline_device.doctor.machine import (
+    check_clock,
+    check_disk,
+    check_memory,
+    check_runtime,
+    check_scorer,
+)
 from driftline_device.doctor.state import (
     check_daemon,
     check_spool,
     check_update,
     check_versions,
+    read_policy,
     read_status,
 )
 from driftline_device.program.assembly import open_daemon
@@ -38,6 +45,7 @@ from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.slots import Slots
 from driftline_shared.host.lock import lock_holder, state_lock
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.tokens import SamplingPolicy
 from tests.fakes.runtime import BASE_MODEL, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.samples import encoded
@@ -195,6 +203,27 @@ def test_memory_that_does_not_suffice_fails_before_a_start_only(
     assert check_memory(pair, is_running=False).verdict == "fail"
     assert check_memory(pair, is_running=True).verdict == "ok"
     assert check_memory(None, is_running=False).verdict == "ok"
+
+
+def test_a_scorer_that_an_older_export_lacks_is_named_where_it_is_asked_for(
+    pair_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, policy = load_pair(pair_dir), SamplingPolicy(token_scorer="question_attention")
+    assert check_scorer(policy, pair) is None
+    monkeypatch.setattr(machine, "missing_scorers", lambda export: {"question_attention": "old"})
+    found = check_scorer(policy, pair)
+    assert found is not None
+    assert (found.verdict, "random" in found.found) == ("warn", True)
+    assert check_scorer(SamplingPolicy(token_scorer="mc_dropout"), pair) is None
+
+
+def test_the_policy_of_the_next_start_is_the_clouds_newest(tmp_path: Path) -> None:
+    config = load_config(None, {"state": str(tmp_path / "state")}, {})
+    assert read_policy(config) == config.sampling
+    assert not config.state.exists()
+    newest = SamplingPolicy(revision=4, token_scorer="random")
+    StateFiles(config.state).keep_policy(newest)
+    assert read_policy(config) == newest
 
 
 def test_weights_are_weighed() -> None:

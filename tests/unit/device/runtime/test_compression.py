@@ -19,6 +19,7 @@ from driftline_device.doctor.machine import check_compressor
 from driftline_device.program.assembly import runtime_for
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
+from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.calibration import calibrate
 from driftline_device.sampling.sampler import Sampler
@@ -149,7 +150,7 @@ def test_doubt_is_that_of_the_model_that_answers(
     )
     (again,) = other.answer(ASKED[:1])
     assert other.mutual_information(question, again, passes=4, seed=3) == doubt
-    for scorer in ("mc_dropout", "vocabulary_entropy", "answer_attribution"):
+    for scorer in SCORERS:
         scores = runtime.score_tokens(scorer, question, answer, passes=4, seed=3)
         assert scores.shape == (answer.tokens.num_tokens,)
         assert np.isfinite(scores).all() and (scores >= 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from driftline_device.runtime.onnx.graphs import choose_providers
 from driftline_device.runtime.onnx.prompts import Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.scores import SCORERS, missing_scorers
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
 from driftline_shared.pair.pair import Pair, load_pair
@@ -26,7 +28,6 @@ from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import QUESTIONS, random_image
 
 ASKED = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(5)]
-SCORERS = ("mc_dropout", "vocabulary_entropy", "answer_attribution")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,10 @@ def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pai
     np.testing.assert_array_equal(ours.mask, wanted.attention_mask.numpy())
     np.testing.assert_array_equal(ours.positions, wanted.position_ids.numpy())
     np.testing.assert_array_equal(ours.visual, wanted.visual.numpy())
+    for number, question in enumerate(asked):
+        row = prompts.row(question, kept[number])
+        theirs = wanted.words[number].nonzero()[:, 0].numpy() - ours.starts[number]
+        assert list(row.words) == theirs.tolist()
     np.testing.assert_allclose(ours.embeds, wanted.inputs_embeds.numpy(), atol=1e-6)
     forced = prompts.row(asked[0], kept[0], answers[0])
     alone = family.batch(
@@ -137,6 +142,23 @@ def test_stochastic_scores_are_the_twins_mask_by_mask(
                 for runtime in (fp32, twin)
             )
             np.testing.assert_allclose(got, expected, rtol=5e-3, atol=2e-5, err_msg=scorer)
+
+
+def test_an_export_of_before_all_queries_answers_and_names_the_way_out(
+    pairs: tuple[Pair, Pair],
+) -> None:
+    exported = pairs[1]
+    assert exported.exported is not None
+    shapes = exported.exported.model
+    fewer = shapes.model_copy(update={"query_layers": shapes.query_layers[:-1]})
+    before = replace(exported, exported=exported.exported.model_copy(update={"model": fewer}))
+    runtime = OnnxRuntime(before, precision="fp32")
+    (answer,) = runtime.answer(ASKED[:1])
+    assert missing_scorers(pairs[0].exported) == missing_scorers(exported.exported) == {}
+    assert list(missing_scorers(before.exported)) == ["question_attention"]
+    with pytest.raises(ConfigError, match=r"driftline models export"):
+        runtime.score_tokens("question_attention", ASKED[0].text, answer, passes=1, seed=0)
+    assert runtime.score_tokens("mc_dropout", ASKED[0].text, answer, passes=2, seed=0).size
 
 
 def test_some_tokens_answer_as_under_torch(both: tuple[TorchRuntime, OnnxRuntime]) -> None:

@@ -117,6 +117,38 @@ def test_attribution_is_entropy_weighted_attention(runtime: TorchRuntime, answer
     np.testing.assert_allclose(got, sums / weight, rtol=1e-3, atol=1e-6)
 
 
+def test_question_attention_is_the_largest_weight_of_the_questions_words(
+    runtime: TorchRuntime, answer: Answer
+) -> None:
+    got = runtime.score_tokens("question_attention", QUESTION, answer, passes=1, seed=0)
+    model: Any = runtime._model
+    decoder = model.model.get_decoder()
+    with torch.no_grad():
+        projected = model.project(torch.from_numpy(answer.tokens.values)[None])
+        positions = torch.from_numpy(answer.tokens.positions.astype(np.int64))[None]
+        batch = model.batch(projected, positions, [QUESTION])
+        decoder.set_attn_implementation("eager")
+        out = decoder(
+            inputs_embeds=batch.inputs_embeds,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            output_attentions=True,
+        )
+        decoder.set_attn_implementation("sdpa")
+    visual = batch.visual[0].tolist()
+    # The template is "<s><image>{question}\n": its last token is no word of the question.
+    words = range(max(visual) + 1, batch.inputs_embeds.shape[1] - 1)
+    assert len(words) == len(model.tokenizer.tokenize(QUESTION))
+    for at, v in enumerate(visual):
+        literal = max(
+            float(head[q, v]) for layer in out.attentions for head in layer[0] for q in words
+        )
+        assert got[at] == pytest.approx(literal, rel=1e-4)
+    assert (
+        got != runtime.score_tokens("answer_attribution", QUESTION, answer, passes=1, seed=0)
+    ).any()
+
+
 def test_mutual_information_is_bald_one_pass_at_a_time(
     runtime: TorchRuntime, answer: Answer
 ) -> None:
@@ -155,7 +187,7 @@ def test_scoring_leaves_no_trace(runtime: TorchRuntime, answer: Answer) -> None:
     state, before = torch.random.get_rng_state(), hooks()
     usual = runtime._model.model.get_decoder().config._attn_implementation
     runtime.mutual_information(QUESTION, answer, passes=2, seed=1)
-    for scorer in ("mc_dropout", "answer_attribution"):
+    for scorer in ("mc_dropout", "answer_attribution", "question_attention"):
         runtime.score_tokens(scorer, QUESTION, answer, passes=2, seed=1)
     assert torch.equal(state, torch.random.get_rng_state())
     assert runtime._model.model.get_decoder().config._attn_implementation == usual

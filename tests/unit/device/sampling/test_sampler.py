@@ -58,6 +58,7 @@ def sampler(
     state: dict[str, object] | None = None,
     seed: int = 0,
     images: ImagePermission | None = None,
+    missing: dict[str, str] | None = None,
     **changes: object,
 ) -> Sampler:
     made = ids()
@@ -72,6 +73,7 @@ def sampler(
         new_id=lambda: next(made),
         clock=FakeClock(),
         images=images,
+        missing_scorers=missing,
         state=state,
     )
 
@@ -112,6 +114,17 @@ def test_an_uncertain_answer_leaves_as_its_best_tokens() -> None:
     assert sample.created_unix_s == 1_700_000_000
     assert not sample.audit
     assert made.statistics()["sent"] == 1
+
+
+def test_a_scorer_that_the_model_lacks_is_stood_in_for_and_named() -> None:
+    made = sampler(missing={"question_attention": "why"}, token_scorer="question_attention")
+    runtime = Scripted()
+    sent = consider(made, answer(2.0), runtime)
+    assert sent is not None
+    assert (made.scorer, made.scorer_refused, runtime.scored) == ("random", "why", [])
+    made.set_policy(replace(made.policy, token_scorer="mc_dropout"))
+    consider(made, answer(2.0), runtime)
+    assert (made.scorer, made.scorer_refused, runtime.scored) == ("mc_dropout", "", ["mc_dropout"])
 
 
 def test_a_confident_answer_stays_and_costs_no_pass() -> None:
