@@ -131,6 +131,9 @@ def check_policy(policy: SamplingPolicy) -> None:
     shares = {
         "gate_quantile": policy.gate_quantile,
         "token_share": policy.token_share,
+        "token_spread": policy.token_spread,
+        "token_mass": policy.token_mass,
+        "token_floor": policy.token_floor,
         "audit_rate": policy.audit_rate,
         "max_sample_share": policy.max_sample_share,
     }

@@ -177,6 +177,18 @@ class SamplingPolicy:
         "`magnitude`",
     )
     token_share: float = _setting(0.5, "share of an image's tokens that leaves")
+    token_spread: float = _setting(
+        0.0,
+        "share of the leaving tokens that is drawn evenly over the image, not by score",
+    )
+    token_mass: float = _setting(
+        0.0,
+        "as few tokens leave as hold this share of the squared scores, `token_share` at most; 0: "
+        "always `token_share`",
+    )
+    token_floor: float = _setting(
+        0.0, "share of an image's tokens that leaves at least, where `token_mass` chooses"
+    )
     token_codec: str = _setting("int8", "`int8` or `int4`")
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Session
 from driftline_device.sampling.budget import Budget
+from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
@@ -284,11 +285,13 @@ class Sampler:
         tokens go alone, since the student learns from nothing else.
         """
         policy = self._policy
+        choice = TokenChoice.of(policy)
         pick = partial(
             select,
             tokens,
             scores,
-            share=policy.token_share,
+            choice=choice,
+            lots=self._rng.random(tokens.num_tokens) if choice.draws else None,
             max_bytes=min(policy.sample_bytes or MAX_SAMPLE_BYTES, MAX_SAMPLE_BYTES),
         )
 

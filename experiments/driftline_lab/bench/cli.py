@@ -72,7 +72,9 @@ def share(
 @app.command()
 def tokens(
     domains: Annotated[str, typer.Option(help="Domains of boards.")] = "atopdown,tomato",
-    scorers: Annotated[str, typer.Option(help="Token scorers; by default all.")] = "",
+    scorers: Annotated[
+        str, typer.Option(help="Token scorers, SCORER[+spread=S][+mass=M]; by default all.")
+    ] = "",
     round_scorers: Annotated[str, typer.Option(help="Those with rounds; by default all.")] = "",
     rounds_at: Annotated[
         str, typer.Option(help="Shares at which a round is run.")

@@ -117,6 +117,9 @@ class SamplingPolicy(_message.Message):
     AUDIT_RATE_FIELD_NUMBER: _builtins.int
     IMAGES_MAY_LEAVE_FIELD_NUMBER: _builtins.int
     MAX_SAMPLE_SHARE_FIELD_NUMBER: _builtins.int
+    TOKEN_SPREAD_FIELD_NUMBER: _builtins.int
+    TOKEN_MASS_FIELD_NUMBER: _builtins.int
+    TOKEN_FLOOR_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     gate_score: _builtins.str
     """entropy | margin | mutual_information | ood"""
@@ -139,6 +142,12 @@ class SamplingPolicy(_message.Message):
     """false: no pixel leaves the device"""
     max_sample_share: _builtins.float
     """most samples sent per sample seen, 0..1"""
+    token_spread: _builtins.float
+    """of the tokens sent, drawn evenly instead of by score, 0..1"""
+    token_mass: _builtins.float
+    """of the squared scores, held by the fewest tokens; 0: token_share"""
+    token_floor: _builtins.float
+    """of the V tokens, sent at least where token_mass chooses, 0..1"""
     def __init__(
         self,
         *,
@@ -154,10 +163,13 @@ class SamplingPolicy(_message.Message):
         audit_rate: _builtins.float = ...,
         images_may_leave: _builtins.bool = ...,
         max_sample_share: _builtins.float = ...,
+        token_spread: _builtins.float = ...,
+        token_mass: _builtins.float = ...,
+        token_floor: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_scorer", b"token_scorer", "token_share", b"token_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_floor", b"token_floor", "token_mass", b"token_mass", "token_scorer", b"token_scorer", "token_share", b"token_share", "token_spread", b"token_spread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,7 +44,13 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
 
 
 def _later(name: str) -> set[str]:
-    return {"sample": {"regions"}, "sample_batch": {"regions"}}.get(name, set())
+    choice = {"token_spread", "token_mass", "token_floor"}
+    return {
+        "sample": {"regions"},
+        "sample_batch": {"regions"},
+        "policy": choice,
+        "welcome": choice,
+    }.get(name, set())
 
 
 def _unset(message: Any) -> set[str]:

@@ -25,7 +25,7 @@ from driftline_cloud.distill.examples import Example, by_size
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
-from driftline_device.sampling.selector import num_kept
+from driftline_device.sampling.choice import num_kept
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Interaction, Segment, held_out, stream
 from driftline_shared.codec.tokens import encode_tokens

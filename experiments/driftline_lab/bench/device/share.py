@@ -16,8 +16,8 @@ from rich.progress import Progress
 
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.sampling.choice import num_kept, top_positions
 from driftline_device.sampling.scorers import TOKEN_SCORERS, score_tokens
-from driftline_device.sampling.selector import num_kept, top_positions
 from driftline_lab.data.streams import Event, Segment, stream
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
 from driftline_shared.exact_match import is_correct

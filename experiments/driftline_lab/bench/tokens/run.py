@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_device.runtime.torch.runtime import TorchRuntime
-from driftline_device.sampling.scorers import TOKEN_SCORERS, check_scorer
+from driftline_device.sampling.scorers import TOKEN_SCORERS
+from driftline_lab.bench.tokens.arms import arm
 from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
 from driftline_lab.bench.tokens.samples import (
     Uncertain,
@@ -41,7 +44,9 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokensPlan:
-    """What is measured. `settings`: of the rounds, beside the product's defaults."""
+    """What is measured. `scorers`: see `arms.arm`. `settings`: of the rounds, beside the product's
+    defaults.
+    """
 
     pair: str = "boards"
     domains: tuple[str, ...] = ("atopdown", "tomato")
@@ -57,8 +62,8 @@ class TokensPlan:
 
 def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
-    for scorer in (*plan.scorers, *plan.round_scorers):
-        check_scorer(scorer)
+    for text in (*plan.scorers, *plan.round_scorers):
+        arm(text)
     if unknown := [name for name in plan.domains if name not in DOMAINS]:
         raise ConfigError(f"domains {unknown}; those of boards are {', '.join(DOMAINS)}")
     pair = load_pair(plan.pair)
@@ -140,6 +145,7 @@ def _scorer(
     names: tuple[str, int, str],
 ) -> list[dict[str, Any]]:
     domain, seed, scorer = names
+    asked = arm(scorer)
     floor = DistilSettings.from_mapping(plan.settings).confidence_floor
     sizes = (plan.num_questions, plan.num_tests, sorted(plan.settings.items()))
     scores = None
@@ -153,11 +159,11 @@ def _scorer(
         key = with_round if rounds else without
         row = rows.get(with_round) or rows.get(key)
         if row is None:
-            scores = scores or scores_of(runtime, scorer, uncertain, seed)
-            kept = kept_positions(uncertain, scores, share)
+            scores = scores or scores_of(runtime, asked.scorer, uncertain, seed)
+            kept = kept_positions(uncertain, scores, asked.at(share), seed)
             samples = coded(uncertain, kept, models.pair.token_space)
             labels = labelled(models, samples)
-            row = {"scorer": scorer, "share": share, "num_tokens": len(kept[0])}
+            row = {"scorer": scorer, "share": share, "num_tokens": mean_count(kept)}
             row |= shares_of(uncertain, kept, samples, labels, floor)
             if rounds:
                 row |= run_round(models, samples, labels, tests, plan.settings, seed)
@@ -169,6 +175,11 @@ def _scorer(
             f"{row['teacher_right']:.2f}" + ("" if recovered is None else f", {recovered:.2f} back")
         )
     return made
+
+
+def mean_count(kept: Sequence[NDArray[np.int32]]) -> float:
+    """Tokens of a sample; a whole number where all have equally many."""
+    return float(np.mean([len(places) for places in kept]))
 
 
 def split(text: str) -> Sequence[float]:

@@ -15,9 +15,9 @@ from driftline_cloud.distill.teacher import label
 from driftline_cloud.jobs import Label
 from driftline_device.runtime.runtime import Answer
 from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.gate import Gate
 from driftline_device.sampling.scorers import score_tokens
-from driftline_device.sampling.selector import num_kept, top_positions
 from driftline_lab.bench.cloud.akd import look
 from driftline_lab.data.boards.questions import ONE_SQUARE
 from driftline_lab.data.boards.stream import Event, stream
@@ -80,11 +80,17 @@ def scores_of(
 
 
 def kept_positions(
-    found: Uncertain, scores: Sequence[NDArray[np.float32]], share: float
+    found: Uncertain, scores: Sequence[NDArray[np.float32]], choice: TokenChoice, seed: int = 0
 ) -> list[NDArray[np.int32]]:
     """The positions that leave of each sample."""
+    rng = np.random.default_rng([seed, 9])
     return [
-        top_positions(score, answer.tokens.positions, num_kept(answer.tokens.num_tokens, share))
+        choice.positions(
+            score,
+            answer.tokens.positions,
+            choice.count(score),
+            rng.random(answer.tokens.num_tokens) if choice.draws else None,
+        )
         for score, answer in zip(scores, found.answers, strict=True)
     ]
 

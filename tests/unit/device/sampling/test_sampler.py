@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from typing import cast
 
 import numpy as np
@@ -114,6 +114,34 @@ def test_an_uncertain_answer_leaves_as_its_best_tokens() -> None:
     assert sample.created_unix_s == 1_700_000_000
     assert not sample.audit
     assert made.statistics()["sent"] == 1
+
+
+def test_each_sample_has_its_own_number_of_tokens_by_mass() -> None:
+    def flat_or_peaked(flat: bool) -> int:
+        runtime = Scripted()
+        scores = np.ones(16, np.float32)
+        scores[5] = 1.0 if flat else 50.0
+        runtime.score_tokens = lambda *_, **__: scores  # type: ignore[method-assign,assignment]
+        sent = consider(sampler(token_mass=0.4, token_share=0.75), answer(2.0), runtime)
+        assert sent is not None
+        return sent.tokens.num_tokens
+
+    assert (flat_or_peaked(True), flat_or_peaked(False)) == (8, 1)
+
+
+def test_a_share_of_the_tokens_is_drawn_evenly_and_repeats() -> None:
+    def kept(**changes: object) -> list[int]:
+        sent = consider(sampler(token_share=0.5, **changes), answer(2.0))
+        assert sent is not None
+        return decode_tokens(sent.tokens, SPACE).positions.tolist()
+
+    # The scripted scores rise with the position.
+    assert kept() == list(range(8, 16))
+    mixed = kept(token_spread=0.5)
+    assert mixed == kept(token_spread=0.5)
+    assert len(mixed) == 8
+    assert mixed[-4:] == [12, 13, 14, 15]
+    assert mixed[0] < 3 and all(b - a <= 5 for a, b in pairwise(mixed))
 
 
 def test_a_scorer_that_the_model_lacks_is_stood_in_for_and_named() -> None:

@@ -6,13 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_device.sampling.selector import Coded, num_kept, select, top_positions
+from driftline_device.sampling.choice import TokenChoice, top_positions
+from driftline_device.sampling.selector import Coded, select
 from driftline_shared.codec.tokens import decode_tokens, encode_tokens
 from driftline_shared.tokens import Grid, RegionLayout, Regions, TokenSpace, VisualTokens
 
 GRID = Grid(rows=4, cols=4)
 WIDTH = 8
 ONES = np.ones(WIDTH, np.float32)
+ALL = TokenChoice(share=1.0)
 SPACE = TokenSpace(
     digest="0" * 64,
     grid=GRID,
@@ -33,29 +35,9 @@ def int8(tokens: VisualTokens) -> Coded:
     return Coded(tokens=encode_tokens(tokens, SPACE, "int8"))
 
 
-@given(
-    st.lists(st.sampled_from([0.0, 1.0, 2.0, float("nan")]), min_size=1, max_size=30),
-    st.integers(0, 30),
-)
-def test_top_positions_is_the_literal_choice(scores: list[float], count: int) -> None:
-    positions = np.arange(len(scores), dtype=np.int32) * 3
-    kept = top_positions(np.asarray(scores), positions, count)
-    ranked = [-np.inf if np.isnan(s) else s for s in scores]
-    literal = sorted(range(len(scores)), key=lambda i: (-ranked[i], i))[:count]
-    assert kept.tolist() == sorted(int(positions[i]) for i in literal)
-    assert kept.dtype == np.int32
-
-
-def test_share_rounds_and_keeps_one_at_least() -> None:
-    assert num_kept(64, 0.5) == 32
-    assert num_kept(5, 0.5) == 3
-    assert num_kept(64, 0.001) == 1
-    assert num_kept(64, 1.0) == 64
-
-
 def test_select_sends_the_kept_tokens_and_nothing_else() -> None:
     tokens, scores = image(), np.arange(16.0)
-    coded = select(tokens, scores, int8, share=0.25, max_bytes=10_000)
+    coded = select(tokens, scores, int8, choice=TokenChoice(share=0.25), max_bytes=10_000)
     assert coded is not None
     got = decode_tokens(coded.tokens, SPACE)
     assert got.positions.tolist() == [12, 13, 14, 15]
@@ -66,7 +48,7 @@ def test_bytes_fall_with_the_share() -> None:
     tokens, scores = image(), np.arange(16.0)
     sizes = []
     for share in (0.1, 0.25, 0.5, 1.0):
-        coded = select(tokens, scores, int8, share=share, max_bytes=10_000)
+        coded = select(tokens, scores, int8, choice=TokenChoice(share=share), max_bytes=10_000)
         assert coded is not None
         sizes.append(coded.num_bytes)
     assert sizes == sorted(sizes)
@@ -76,7 +58,7 @@ def test_bytes_fall_with_the_share() -> None:
 @given(st.integers(0, 200), st.integers(0, 50))
 def test_select_never_exceeds_the_byte_budget(max_bytes: int, seed: int) -> None:
     scores = np.random.default_rng(seed).random(16)
-    coded = select(image(seed), scores, int8, share=1.0, max_bytes=max_bytes)
+    coded = select(image(seed), scores, int8, choice=TokenChoice(share=1.0), max_bytes=max_bytes)
     if coded is None:
         # Truly nothing fits: even the single best token is too large.
         best = image(seed).keep(top_positions(scores, image().positions, 1))
@@ -98,8 +80,13 @@ def test_select_gives_up_below_the_least_and_in_few_steps() -> None:
 
     scores = np.arange(16.0)
     limits: dict[str, int] = {"max_bytes": 9_000, "least": 8}
-    assert select(image(), scores, stubborn, share=1.0, step=3, **limits) is None
+    assert select(image(), scores, stubborn, choice=ALL, step=3, **limits) is None
     assert tried == [16, 13, 10]
-    assert select(image(), scores, stubborn, share=0.25, max_bytes=20_000, least=8) is None
-    found = select(image(), scores, stubborn, share=0.5, max_bytes=20_000, least=8)
+    assert (
+        select(image(), scores, stubborn, choice=TokenChoice(share=0.25), max_bytes=20_000, least=8)
+        is None
+    )
+    found = select(
+        image(), scores, stubborn, choice=TokenChoice(share=0.5), max_bytes=20_000, least=8
+    )
     assert found is not None and found.tokens.num_tokens == 8

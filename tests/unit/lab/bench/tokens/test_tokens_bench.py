@@ -9,6 +9,8 @@ import pytest
 
 from driftline_cloud.jobs import Label
 from driftline_device.runtime.runtime import Answer
+from driftline_device.sampling.choice import TokenChoice
+from driftline_lab.bench.tokens.arms import arm
 from driftline_lab.bench.tokens.run import Rows, split
 from driftline_lab.bench.tokens.samples import Uncertain, coded, kept_positions, shares_of
 from driftline_lab.data.boards.questions import Asked, Kind
@@ -51,7 +53,7 @@ def found() -> Uncertain:
 
 def test_the_deciding_square_counts_where_one_decides(found: Uncertain) -> None:
     scores = [-np.arange(64, dtype=np.float32)] * 3  # the first squares are kept
-    kept = kept_positions(found, scores, 0.1)
+    kept = kept_positions(found, scores, TokenChoice(share=0.1))
     assert [each.tolist() for each in kept] == [list(range(6))] * 3
     samples = coded(found, kept, SPACE)
     words = ("white king", "nothing", "3")
@@ -68,6 +70,18 @@ def test_the_deciding_square_counts_where_one_decides(found: Uncertain) -> None:
     assert row["num_samples"] == 3
     assert row["num_one_square"] == 2
     assert row["bytes"] > 0
+
+
+def test_an_arm_is_a_scorer_with_a_choice() -> None:
+    made = arm("question_attention+spread=0.5+floor=0.05")
+    assert (made.scorer, made.text) == (
+        "question_attention",
+        "question_attention+spread=0.5+floor=0.05",
+    )
+    assert made.at(0.25) == TokenChoice(share=0.25, spread=0.5, floor=0.05)
+    for wrong in ("nothing", "random+half=0.5", "random+mass=2", "random+mass=x"):
+        with pytest.raises(ConfigError):
+            arm(wrong)
 
 
 def test_finished_rows_are_there_again(tmp_path: Path) -> None:
