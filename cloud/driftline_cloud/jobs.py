@@ -71,24 +71,44 @@ class ScoreJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GateScores:
-    """What one adapter does on the gate's three sets; shares and probabilities in 0..1.
+class Marks:
+    """What one adapter does on one set of n samples, sample by sample.
 
-    `agreement`: share of held-out samples answered exactly as the teacher did. `probability`:
-    mean over the same samples of the geometric mean probability of the teacher's answer; it moves
-    before `agreement` does. `source_accuracy`, `source_probability`: the same on held-out source
-    rows, all tokens, against true answers. `rehearsal_agreement`: as `agreement`, on older
-    samples; 1 when there are none. `num_steps`: mean generated tokens of an answer to a source
-    row. `finite`: no NaN or infinity anywhere.
+    The samples and their questions are the same for every adapter, so that two adapters are
+    compared in pairs. `right`: (n,) share of the questions put to a sample that are answered
+    exactly as the teacher (or the truth, on source rows) does. `probability`: (n,) mean over them
+    of the geometric mean probability of that answer's tokens; it moves before `right` does.
     """
 
-    agreement: float
-    probability: float
-    source_accuracy: float
-    source_probability: float
-    rehearsal_agreement: float = 1.0
+    right: tuple[float, ...] = ()
+    probability: tuple[float, ...] = ()
+
+    @property
+    def num(self) -> int:
+        return len(self.right)
+
+    @property
+    def share(self) -> float:
+        """Mean of `right`; 0 of an empty set."""
+        return sum(self.right) / max(len(self.right), 1)
+
+    @property
+    def mean_probability(self) -> float:
+        """Mean of `probability`; 0 of an empty set."""
+        return sum(self.probability) / max(len(self.probability), 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateScores:
+    """What one adapter does on the gate's three sets.
+
+    `holdout`: samples no training has seen, against the teacher. `rehearsal`: the same of earlier
+    rounds. `source`: held-out source rows, all tokens, against true answers. `num_steps`: mean
+    generated tokens of an answer to a source row. `finite`: no NaN or infinity anywhere.
+    """
+
+    holdout: Marks
+    source: Marks
+    rehearsal: Marks = Marks()
     num_steps: float
     finite: bool = True
-    num_holdout: int
-    num_source: int
-    num_rehearsal: int = 0

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.service.assembly import Makers
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.callbacks import Progress, ignore
@@ -161,15 +161,37 @@ def _scores(adapter: Adapter, job: ScoreJob) -> GateScores:
     goal = _goal()
     error = sum(float(np.square(adapter[name] - goal[name]).sum()) for name in goal)
     size = sum(float(np.square(start_adapter()[name] - goal[name]).sum()) for name in goal)
-    near = float(np.clip(1.0 - error / size, 0.0, 1.0))
-    return GateScores(
-        agreement=0.5 + near / 2,
-        probability=0.5 + near / 2,
-        source_accuracy=0.95,
-        source_probability=0.9,
-        rehearsal_agreement=0.9,
-        num_steps=2.0,
+    near = float(np.clip(1.0 - error / size, -1.0, 1.0))
+    return make_scores(
+        0.5 + near / 2,
         num_holdout=len(job.holdout),
-        num_source=100,
+        rehearsal=0.9,
         num_rehearsal=len(job.rehearsal),
+    )
+
+
+def make_scores(
+    right: float = 0.6,
+    probability: float | None = None,
+    *,
+    source: float = 0.95,
+    rehearsal: float = 0.8,
+    num_holdout: int = 100,
+    num_source: int = 256,
+    num_rehearsal: int = 50,
+    num_steps: float = 2.0,
+    finite: bool = True,
+) -> GateScores:
+    """Scores in which every sample of a set has the same share and probability; `probability`: of
+    the held-out ones, as `right` where None.
+    """
+    probability = right if probability is None else probability
+    return GateScores(
+        holdout=Marks(right=(right,) * num_holdout, probability=(probability,) * num_holdout),
+        source=Marks(right=(source,) * num_source, probability=(source,) * num_source),
+        rehearsal=Marks(
+            right=(rehearsal,) * num_rehearsal, probability=(rehearsal,) * num_rehearsal
+        ),
+        num_steps=num_steps,
+        finite=finite,
     )

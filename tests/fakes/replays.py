@@ -30,9 +30,8 @@ QUICK_CLOUD: dict[str, object] = {
     "distil.batch_size": 4,
     "distil.memory_batch_size": 4,
     "distil.confidence_floor": 0.0,
-    "gate.delta_up": -1.0,
-    "gate.delta_down": 1.0,
-    "gate.delta_rehearsal": 1.0,
+    "gate.sure_of_gain": 0.0,
+    "gate.sure_of_harm": 1.0,
     "gate.max_step_ratio": 100.0,
 }
 """Rounds of two steps whose candidates always pass."""

@@ -19,9 +19,8 @@ from tests.fakes.family_pair import make_family_pair
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 CLOUD = (
-    "gate.delta_up=-1.0",
-    "gate.delta_down=1.0",
-    "gate.delta_rehearsal=1.0",
+    "gate.sure_of_gain=0.0",
+    "gate.sure_of_harm=1.0",
     "gate.max_step_ratio=100.0",
     "rounds.trigger.round_samples=16",
     "distil.min_steps=4",

@@ -27,8 +27,7 @@ SHORT = (
     *("--set-cloud", "distil.num_source_rows=64", "--set-cloud", "distil.gate_source_rows=32"),
     *("--set-cloud", "distil.threads=1"),
     # Every candidate that passes at all becomes a version.
-    *("--set-cloud", "gate.delta_up=-1.0", "--set-cloud", "gate.delta_down=1.0"),
-    *("--set-cloud", "gate.delta_rehearsal=1.0"),
+    *("--set-cloud", "gate.sure_of_gain=0.0", "--set-cloud", "gate.sure_of_harm=1.0"),
 )
 
 

@@ -25,9 +25,8 @@ OPEN_GATE = """
 [rounds.trigger]
 round_samples = 24
 [gate]
-delta_up = -1.0
-delta_down = 1.0
-delta_rehearsal = 1.0
+sure_of_gain = 0.0
+sure_of_harm = 1.0
 max_step_ratio = 100.0
 [distil]
 min_steps = 6

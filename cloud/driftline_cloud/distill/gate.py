@@ -1,28 +1,59 @@
 """The gate: whether a candidate becomes a version. Pure: scores in, verdict out; needs no torch.
 
-algorithms.md, section 2: agreement with the teacher on held-out samples must rise by `delta_up`,
-accuracy on the source calibration set may fall by `delta_down`, agreement on the rehearsal of
-earlier domains by `delta_rehearsal`, nothing may be NaN, and answers may not get longer. Widths
-and ranks are fixed by the base, so one step costs what it did: the number of steps an answer
+Two adapters answer the same questions about the same held-out samples, so they are compared in
+pairs. The difference of a sample is half of what exact answers rose by and half of what the
+probability of the teacher's answer rose by, over all questions put to it:
+
+    d_i = [s_i(candidate) - s_i(other)] / 2        s_i = right_i + probability_i
+
+and what is known of the true mean m of d is a normal law around the mean of the d_i
+
+    m | d ~ N(mean d, s^2 / n)        s^2 = (sum (d_i - mean d)^2 + k s0^2) / (n - 1 + k)
+
+with k samples' worth of belief that differences spread by s0: a set in which nothing changed is not
+certain knowledge. A candidate passes if it is likelier than `sure_of_gain` that held-out samples
+got better, and of no older set it is likelier than `sure_of_harm` that it fell by more than that
+set may. What falls is counted against the version in use on rehearsal, against version 0 on source:
+small falls of many rounds must not add up unseen. docs/algorithms.md, section 2, has the measured
+operating curve.
+
+Widths and ranks are fixed by the base, so one step costs what it did: the number of steps an answer
 takes is what latency can still lose.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from statistics import NormalDist
 
-from driftline_cloud.jobs import GateScores
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_cloud.jobs import GateScores, Marks
 from driftline_shared.program.section import Section, setting
+
+PRIOR_SAMPLES, PRIOR_SPREAD = 4.0, 0.1
+"""k and s0 of the module's formula."""
 
 
 class GateLimits(Section):
-    """How much must rise, and how much may fall, against the version in use; shares in 0..1."""
+    """How sure the gate must be, and what may fall; shares and probabilities in 0..1."""
 
-    delta_up: float = setting(0.01, "agreement with the teacher must rise by this", ge=-1, le=1)
-    delta_down: float = setting(0.02, "source accuracy may fall by this", ge=-1, le=1)
-    delta_rehearsal: float = setting(
-        0.05, "agreement on earlier rounds may fall by this", ge=-1, le=1
+    sure_of_gain: float = setting(
+        0.5,
+        "probability that held-out samples got better, from which a candidate passes; 0: no matter",
+        ge=0,
+        le=1,
+    )
+    sure_of_harm: float = setting(
+        0.8, "probability of a fall beyond its limit, above which a candidate fails", gt=0, le=1
+    )
+    source_fall: float = setting(
+        0.01, "may be lost on source rows against version 0, over all rounds together", ge=0, le=1
+    )
+    rehearsal_fall: float = setting(
+        0.02, "may be lost on held-out samples of earlier rounds, a round", ge=0, le=1
     )
     max_step_ratio: float = setting(1.25, "answers may get longer by this factor", ge=1)
 
@@ -36,19 +67,61 @@ class GateVerdict:
     numbers: dict[str, float]
 
 
-def judge(candidate: GateScores, base: GateScores, limits: GateLimits | None = None) -> GateVerdict:
-    """Hold `candidate` against `base` (the adapter in use, scored on the same sets)."""
-    limits = limits or GateLimits()
-    numbers = {
-        **{f"candidate_{name}": float(value) for name, value in asdict(candidate).items()},
-        **{f"base_{name}": float(value) for name, value in asdict(base).items()},
-    }
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """What is known of the mean paired difference of a set: `mean`, with standard error `error`."""
+
+    mean: float
+    error: float
+
+    @staticmethod
+    def of(candidate: Marks, other: Marks) -> Difference:
+        """Of two adapters on one set. Raises ValueError for sets of unlike size."""
+        if candidate.num != other.num:
+            raise ValueError(f"a set of {candidate.num} samples and one of {other.num}")
+        if candidate.num == 0:
+            return Difference(mean=0.0, error=PRIOR_SPREAD)
+        each = (_array(candidate) - _array(other)) / 2.0
+        mean, num = float(each.mean()), len(each)
+        squares = float(np.square(each - mean).sum()) + PRIOR_SAMPLES * PRIOR_SPREAD**2
+        variance = squares / (num - 1 + PRIOR_SAMPLES)
+        return Difference(mean=mean, error=math.sqrt(variance / num))
+
+    def sure_above(self, bound: float) -> float:
+        """Probability that the true mean is above `bound`, 0..1."""
+        return NormalDist().cdf((self.mean - bound) / self.error)
+
+
+def judge(
+    candidate: GateScores,
+    base: GateScores,
+    origin: GateScores | None = None,
+    limits: GateLimits | None = None,
+) -> GateVerdict:
+    """Hold `candidate` against `base`, the adapter in use, and against `origin`, version 0 (None:
+    `base` is version 0), all scored on the same sets.
+    """
+    limits, origin = limits or GateLimits(), origin or base
+    numbers = {**_shown("candidate", candidate), **_shown("base", base)}
+    numbers["origin_source_accuracy"] = origin.source.share
+    failures = _broken(candidate)
+    if not failures:
+        gain = Difference.of(candidate.holdout, base.holdout)
+        rehearsal = Difference.of(candidate.rehearsal, base.rehearsal)
+        source = Difference.of(candidate.source, origin.source)
+        sure = {
+            "sure_of_gain": gain.sure_above(0.0),
+            "sure_of_rehearsal_fall": 1.0 - rehearsal.sure_above(-limits.rehearsal_fall),
+            "sure_of_source_fall": 1.0 - source.sure_above(-limits.source_fall),
+        }
+        numbers |= {"gain": gain.mean, "gain_error": gain.error, **sure}
+        failures = _failures(candidate, base, origin, sure, limits)
+    reason = "; ".join(failures) or (
+        f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "
+        f"probability {numbers['sure_of_gain']:.3f}"
+    )
     # A float of JSON and of protobuf maps must stay finite; `finite` already says what happened.
     numbers = {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
-    failures = _failures(candidate, base, limits)
-    reason = "; ".join(failures) or (
-        f"agreement with the teacher rose from {base.agreement:.3f} to {candidate.agreement:.3f}"
-    )
     return GateVerdict(accepted=not failures, reason=reason, numbers=numbers)
 
 
@@ -56,6 +129,7 @@ def judge_packed(
     packed: GateScores,
     candidate: GateScores,
     base: GateScores,
+    origin: GateScores | None = None,
     limits: GateLimits | None = None,
     *,
     keep_gain: float = 0.95,
@@ -63,19 +137,26 @@ def judge_packed(
     """Whether a decoded update passes the gate itself and keeps that share of what was gained.
 
     algorithms.md, section 3.5: the gate runs on what devices will hold, never on the candidate.
-    Kept is the smaller of two shares, of probability and of agreement: a coarser update is a
-    smaller step and so better calibrated, and by probability alone it seems to lose nothing.
     """
-    verdict = judge(packed, base, limits)
-    share = min(
-        _kept_share(gain_score(packed), gain_score(candidate), gain_score(base)),
-        _kept_share(packed.agreement, candidate.agreement, base.agreement),
-    )
+    verdict = judge(packed, base, origin, limits)
+    share = _kept_share(gain_score(packed), gain_score(candidate), gain_score(base))
     numbers = {**verdict.numbers, "kept_gain": share}
     if verdict.accepted and share < keep_gain - _SLACK:
         reason = f"the update keeps {share:.3f} of the candidate's gain, {keep_gain:.3f} is asked"
         return GateVerdict(accepted=False, reason=reason, numbers=numbers)
     return GateVerdict(accepted=verdict.accepted, reason=verdict.reason, numbers=numbers)
+
+
+def gain_score(scores: GateScores) -> float:
+    """One number for choosing among packings of one candidate: higher is better.
+
+    Mean of the share of right answers and of their probability on held-out samples, as in the
+    module's formula: by probability alone a coarser update, a smaller step and so better
+    calibrated, seems to lose nothing. -inf when anything is not finite.
+    """
+    if not scores.finite:
+        return -math.inf
+    return (scores.holdout.share + scores.holdout.mean_probability) / 2.0
 
 
 def _kept_share(packed: float, candidate: float, base: float) -> float:
@@ -84,44 +165,82 @@ def _kept_share(packed: float, candidate: float, base: float) -> float:
     return kept / gained if gained > 0 and math.isfinite(kept) else float(kept >= gained)
 
 
-def gain_score(scores: GateScores) -> float:
-    """One continuous number for choosing among packings of one candidate: higher is better.
-
-    The probability of the teacher's answers: on a small held-out set exact agreement moves in
-    steps of 1/n, too coarse to see what a coarser code has cost. -inf when anything is not finite.
-    """
-    return scores.probability if scores.finite else -math.inf
+def _array(marks: Marks) -> NDArray[np.float64]:
+    return np.asarray(marks.right, np.float64) + np.asarray(marks.probability, np.float64)
 
 
-def _failures(candidate: GateScores, base: GateScores, limits: GateLimits) -> list[str]:
+def _shown(whose: str, scores: GateScores) -> dict[str, float]:
+    """What is told of an adapter's scores, by name."""
+    return {
+        f"{whose}_agreement": scores.holdout.share,
+        f"{whose}_probability": scores.holdout.mean_probability,
+        f"{whose}_source_accuracy": scores.source.share,
+        f"{whose}_source_probability": scores.source.mean_probability,
+        f"{whose}_rehearsal_agreement": scores.rehearsal.share if scores.rehearsal.num else 1.0,
+        f"{whose}_num_steps": scores.num_steps,
+        f"{whose}_finite": float(scores.finite),
+        f"{whose}_num_holdout": float(scores.holdout.num),
+        f"{whose}_num_source": float(scores.source.num),
+        f"{whose}_num_rehearsal": float(scores.rehearsal.num),
+    }
+
+
+def _broken(candidate: GateScores) -> list[str]:
     if not candidate.finite:
         return ["the candidate gives NaN or infinity"]
-    if candidate.num_holdout == 0:
+    if candidate.holdout.num == 0:
         return ["there is no held-out sample to judge by"]
+    return []
+
+
+def _failures(
+    candidate: GateScores,
+    base: GateScores,
+    origin: GateScores,
+    sure: dict[str, float],
+    limits: GateLimits,
+) -> list[str]:
     found = []
-    rise = candidate.agreement - base.agreement
-    if rise < limits.delta_up - _SLACK:
-        went = f"fell by {-rise:.3f}" if rise < 0 else f"rose by {rise:.3f}"
-        asked = f"a rise of {limits.delta_up:.3f} is asked"
-        found.append(f"agreement with the teacher {went}, {asked}")
-    # One sample of a small set weighs more than any limit: a single other answer is no evidence.
-    one_sample = 1.0 / max(candidate.num_rehearsal, 1)
-    for what, fall, allowed in (
-        ("source accuracy", base.source_accuracy - candidate.source_accuracy, limits.delta_down),
+    if sure["sure_of_gain"] < limits.sure_of_gain:
+        found.append(
+            f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "
+            f"probability {sure['sure_of_gain']:.3f}, {limits.sure_of_gain:.3f} is asked"
+        )
+    for what, old, new, fall, allowed in (
         (
-            "agreement on rehearsal",
-            base.rehearsal_agreement - candidate.rehearsal_agreement,
-            max(limits.delta_rehearsal, one_sample),
+            "agreement on earlier samples",
+            base.rehearsal,
+            candidate.rehearsal,
+            sure["sure_of_rehearsal_fall"],
+            limits.rehearsal_fall,
+        ),
+        (
+            "source accuracy",
+            origin.source,
+            candidate.source,
+            sure["sure_of_source_fall"],
+            limits.source_fall,
         ),
     ):
-        if fall > allowed + _SLACK:
-            found.append(f"{what} fell by {fall:.3f}, {allowed:.3f} is allowed")
+        if fall > limits.sure_of_harm:
+            found.append(
+                f"{_went(what, old, new)}: a fall of more than {allowed:.3f} with probability "
+                f"{fall:.3f}, {limits.sure_of_harm:.3f} is allowed"
+            )
     if candidate.num_steps > base.num_steps * limits.max_step_ratio + _SLACK:
         found.append(
             f"answers take {candidate.num_steps:.2f} steps instead of {base.num_steps:.2f}, "
             f"{limits.max_step_ratio:.2f} times is allowed"
         )
     return found
+
+
+def _went(what: str, old: Marks, new: Marks) -> str:
+    """How exact answers and their probability went, in words."""
+    return (
+        f"{what} went from {old.share:.3f} to {new.share:.3f} "
+        f"(probability {old.mean_probability:.3f} to {new.mean_probability:.3f})"
+    )
 
 
 _SLACK = 1e-9

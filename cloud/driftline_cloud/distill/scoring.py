@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import (
@@ -19,7 +20,8 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices
-from driftline_cloud.jobs import GateScores, ScoreJob
+from driftline_cloud.distill.teacher import ask_more
+from driftline_cloud.jobs import GateScores, Marks, ScoreJob
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.update import Adapter
@@ -33,12 +35,34 @@ _SEED = 20_231_216
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """Over a set: `share` of answers greedily given exactly, `probability` mean of their geometric
-    mean probability, and whether every logit was `finite`."""
+    """Over a set, example by example: `right` (n,) bool, whether the answer is greedily given
+    exactly; `probability` (n,) float64, its tokens' geometric mean probability; and whether every
+    logit was `finite`."""
 
-    share: float
-    probability: float
+    right: NDArray[np.bool_]
+    probability: NDArray[np.float64]
     finite: bool
+
+    @property
+    def share(self) -> float:
+        """Of right answers; 0 of an empty set."""
+        return float(self.right.mean()) if len(self.right) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateSet:
+    """Examples with the sample that each belongs to: `owner` (n,) in 0..`num_samples`."""
+
+    examples: list[Example]
+    owner: NDArray[np.int64]
+    num_samples: int
+
+    @staticmethod
+    def of(examples: Sequence[Example]) -> GateSet:
+        """One question a sample."""
+        return GateSet(
+            examples=list(examples), owner=np.arange(len(examples)), num_samples=len(examples)
+        )
 
 
 def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[GateScores]:
@@ -46,30 +70,56 @@ def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[G
     settings = DistilSettings.from_mapping(job.settings)
     models = as_on_devices(models, settings)
     space = models.pair.token_space
-    holdout = from_samples(job.holdout, space, job.labels)
-    rehearsal = from_samples(job.rehearsal, space, job.rehearsal_labels)
-    source = _source(models, settings)
     found = []
     with passes.fixed_threads(settings.threads):
+        holdout = _asked(from_samples(job.holdout, space, job.labels), models, settings)
+        rehearsal = _asked(
+            from_samples(job.rehearsal, space, job.rehearsal_labels), models, settings
+        )
+        source = GateSet.of(_source(models, settings))
         for adapter in adapters_:
             slots.write(models.student.model, adapter)
-            sets = [agree(models.student, rows, settings) for rows in (holdout, source, rehearsal)]
-            known, true, older = sets
+            sets = [marks(models.student, one, settings) for one in (holdout, source, rehearsal)]
             found.append(
                 GateScores(
-                    agreement=known.share,
-                    probability=known.probability,
-                    source_accuracy=true.share,
-                    source_probability=true.probability,
-                    rehearsal_agreement=older.share if rehearsal else 1.0,
-                    num_steps=_num_steps(models, source[:STEP_ROWS], settings),
-                    finite=all(one.finite for one in sets),
-                    num_holdout=len(holdout),
-                    num_source=len(source),
-                    num_rehearsal=len(rehearsal),
+                    holdout=sets[0][0],
+                    source=sets[1][0],
+                    rehearsal=sets[2][0],
+                    num_steps=_num_steps(models, source.examples[:STEP_ROWS], settings),
+                    finite=all(finite for _, finite in sets),
                 )
             )
     return found
+
+
+def _asked(examples: list[Example], models: Models, settings: DistilSettings) -> GateSet:
+    """The examples, and their tokens under `gate_questions` further questions of the others.
+
+    A held-out sample is dear, a further answer of the teacher to it costs no uplink: 27 samples
+    under six questions tell more than under one. How much more, `gate` sees: it counts samples.
+    """
+    owners = {id(example.values): place for place, example in enumerate(examples)}
+    more = settings.model_copy(update={"extra_questions": settings.gate_questions})
+    rng = np.random.default_rng(_SEED)
+    extra = ask_more(models.teacher, models.pair, examples, more, rng)
+    owner = [*range(len(examples)), *(owners[id(example.values)] for example in extra)]
+    return GateSet(
+        examples=[*examples, *extra],
+        owner=np.asarray(owner, np.int64),
+        num_samples=len(examples),
+    )
+
+
+def marks(model: MultimodalModel, asked: GateSet, settings: DistilSettings) -> tuple[Marks, bool]:
+    """Means over the questions of each sample, and whether every logit was finite."""
+    seen = agree(model, asked.examples, settings)
+    count = np.bincount(asked.owner, minlength=asked.num_samples)
+    means = [
+        np.bincount(asked.owner, weights=values, minlength=asked.num_samples) / np.maximum(count, 1)
+        for values in (seen.right.astype(np.float64), seen.probability)
+    ]
+    right, probability = (tuple(float(one) for one in mean) for mean in means)
+    return Marks(right=right, probability=probability), seen.finite
 
 
 @torch.no_grad()
@@ -81,17 +131,18 @@ def agree(
     Given the answer so far, the greedy next token must be the answer's at every step; by induction
     that holds exactly when greedy generation writes the same tokens, the end token included.
     """
-    hits, probabilities, finite = 0, 0.0, True
+    right = np.zeros(len(examples), np.bool_)
+    probability = np.zeros(len(examples), np.float64)
+    finite = True
     for batch in by_size(examples, settings.label_batch_size):
         seen = passes.run(model, [examples[i] for i in batch])
         finite = finite and bool(torch.isfinite(seen.logits).all())
-        right = (seen.logits.argmax(dim=-1) == seen.labels).split(seen.lengths)
+        hits = (seen.logits.argmax(dim=-1) == seen.labels).split(seen.lengths)
         logs = torch.log_softmax(seen.logits.double(), dim=-1)
         chosen = logs.gather(1, seen.labels[:, None])[:, 0].split(seen.lengths)
-        hits += sum(bool(row.all()) for row in right)
-        probabilities += sum(float(row.mean().exp()) for row in chosen)
-    count = max(len(examples), 1)
-    return Agreement(share=hits / count, probability=probabilities / count, finite=finite)
+        right[batch] = [bool(row.all()) for row in hits]
+        probability[batch] = [float(row.mean().exp()) for row in chosen]
+    return Agreement(right=right, probability=probability, finite=finite)
 
 
 def _source(models: Models, settings: DistilSettings) -> list[Example]:

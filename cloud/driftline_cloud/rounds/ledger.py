@@ -19,8 +19,11 @@ from driftline_cloud.intake.store import USED, WAITING
 from driftline_cloud.rounds.round import Round, RoundState
 
 TRAIN, HOLDOUT, REHEARSAL, RECALL = "train", "holdout", "rehearsal", "recall"
-"""Parts of a round. `train` and `holdout` split its own samples; `rehearsal` are older training
-samples, `recall` older held-out ones, which only the gate sees."""
+TRAIN_AGAIN, HOLDOUT_AGAIN = "train_again", "holdout_again"
+PARTS = (TRAIN, HOLDOUT, TRAIN_AGAIN, HOLDOUT_AGAIN, REHEARSAL, RECALL)
+"""Parts of a round. `train` and `holdout` split its own samples; the same again are those of rounds
+that were rejected since the last release: no version has learnt them yet. `rehearsal` are older
+training samples, `recall` older held-out ones, which only the gate sees."""
 
 Parts = Mapping[str, Sequence[bytes]]
 
@@ -108,7 +111,7 @@ class RoundLedger:
             .where(table.c.round_id == round_id)
             .order_by(table.c.part, table.c.place)
         )
-        found: dict[str, list[bytes]] = {part: [] for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL)}
+        found: dict[str, list[bytes]] = {part: [] for part in PARTS}
         with self._database.read() as connection:
             for part, one in connection.execute(query):
                 found[part].append(bytes(one))
@@ -146,6 +149,27 @@ class RoundLedger:
             for round_id, one in connection.execute(query):
                 found.setdefault(round_id, []).append(bytes(one))
         return found
+
+    def rejected_since_release(self, line: str, *, before: int) -> list[str]:
+        """Ids of the rounds that were rejected after the last one that released, newest first."""
+        table = tables.rounds
+        released = (
+            select(func.coalesce(func.max(table.c.number), 0))
+            .where(table.c.line == line, table.c.state == RoundState.DONE, table.c.number < before)
+            .scalar_subquery()
+        )
+        query = (
+            select(table.c.id)
+            .where(
+                table.c.line == line,
+                table.c.state == RoundState.REJECTED,
+                table.c.number > released,
+                table.c.number < before,
+            )
+            .order_by(table.c.number.desc())
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
 
     def get(self, round_id: str) -> Round:
         """The round of that id; KeyError if there is none."""

@@ -11,7 +11,8 @@ from driftline_shared.update import Adapter, adapter_digest
 class ScoredGate:
     """Judges adapters on the sets of `job`. An adapter is scored once, however often it is judged.
 
-    `keep_gain`: share of the candidate's gain that a packed update must keep.
+    `origin`: version 0, against which all that is forgotten counts. `keep_gain`: share of the
+    candidate's gain that a packed update must keep.
     """
 
     def __init__(
@@ -19,24 +20,26 @@ class ScoredGate:
         workers: Workers,
         job: ScoreJob,
         *,
+        origin: Adapter,
         limits: GateLimits | None = None,
         keep_gain: float = 0.95,
     ) -> None:
         self._workers = workers
         self._job = job
+        self._origin = origin
         self._limits = limits or GateLimits()
         self._keep_gain = keep_gain
         self._known: dict[bytes, GateScores] = {}
 
     def judge(self, candidate: Adapter, base: Adapter) -> GateVerdict:
         """Whether `candidate` is enough better than `base`, and forgets little enough."""
-        new, old = self.scores(candidate, base)
-        return judge(new, old, self._limits)
+        new, old, first = self.scores(candidate, base, self._origin)
+        return judge(new, old, first, self._limits)
 
     def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> GateVerdict:
         """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""
-        small, new, old = self.scores(packed, candidate, base)
-        return judge_packed(small, new, old, self._limits, keep_gain=self._keep_gain)
+        small, new, old, first = self.scores(packed, candidate, base, self._origin)
+        return judge_packed(small, new, old, first, self._limits, keep_gain=self._keep_gain)
 
     def scores(self, *adapters: Adapter) -> list[GateScores]:
         """Scores of each, in order."""

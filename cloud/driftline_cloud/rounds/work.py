@@ -19,7 +19,16 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
-from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN, RoundLedger
+from driftline_cloud.rounds.ledger import (
+    HOLDOUT,
+    HOLDOUT_AGAIN,
+    PARTS,
+    RECALL,
+    REHEARSAL,
+    TRAIN,
+    TRAIN_AGAIN,
+    RoundLedger,
+)
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
 from driftline_cloud.rounds.scored_gate import ScoredGate
@@ -73,11 +82,15 @@ class RoundWork:
         own = self.ledger.claimed(round_.id)
         train, holdout = split_holdout(own, share=self.settings.holdout_share, seed=round_.seed)
         parts = {TRAIN: train, HOLDOUT: holdout}
-        for part, source, count in (
-            (REHEARSAL, TRAIN, self.settings.rehearsal_samples),
-            (RECALL, HOLDOUT, self.settings.recall_samples),
+        rejected = self.ledger.rejected_since_release(self.line.id, before=round_.number)
+        for source, again, part, count in (
+            (TRAIN, TRAIN_AGAIN, REHEARSAL, self.settings.rehearsal_samples),
+            (HOLDOUT, HOLDOUT_AGAIN, RECALL, self.settings.recall_samples),
         ):
             older = self.ledger.older(self.line.id, before=round_.number, part=source)
+            # What no version has learnt yet is not rehearsed but learnt, and judged by, again.
+            unlearnt = [one for name in rejected for one in older.pop(name, ())]
+            parts[again] = unlearnt[: max(0, self.settings.most_samples - len(own))]
             parts[part] = choose_rehearsal(older, count=count, seed=round_.seed)
         self.ledger.save_parts(round_.id, parts)
         numbers = {f"samples.{part}": float(len(ids)) for part, ids in parts.items()}
@@ -85,7 +98,7 @@ class RoundWork:
 
     def _label(self, round_: Round, report: Progress) -> Round:
         parts = self.ledger.parts(round_.id)
-        ids = [one for part in (TRAIN, HOLDOUT, REHEARSAL, RECALL) for one in parts[part]]
+        ids = [one for part in PARTS for one in parts[part]]
         teacher, size = self.teacher, max(1, self.settings.label_chunk_samples)
         # Chunks are cut from the whole list, not from what is missing: a resumed round gives the
         # teacher the very batches that an undisturbed one would.
@@ -110,12 +123,13 @@ class RoundWork:
         distilled = artifacts.load_distilled(folder)
         if distilled is None:
             parts = self.ledger.parts(round_.id)
+            fresh = [*parts[TRAIN], *parts[TRAIN_AGAIN]]
             job = DistillJob(
                 pair_dir=self.line.pair_dir,
                 seed=round_.seed,
                 start=self.releases.registry.canonical(self.line.id, round_.base_version),
-                samples=self.store.load(parts[TRAIN]),
-                labels=self._labels(parts[TRAIN]),
+                samples=self.store.load(fresh),
+                labels=self._labels(fresh),
                 rehearsal=self.store.load(parts[REHEARSAL]),
                 rehearsal_labels=self._labels(parts[REHEARSAL]),
                 settings=self.distil.to_mapping(),
@@ -169,16 +183,21 @@ class RoundWork:
     def _gate_of(self, round_: Round) -> ScoredGate:
         if self._gate is None or self._gate[0] != round_.id:
             parts = self.ledger.parts(round_.id)
+            held = [*parts[HOLDOUT], *parts[HOLDOUT_AGAIN]]
             job = ScoreJob(
                 pair_dir=self.line.pair_dir,
-                holdout=self.store.load(parts[HOLDOUT]),
-                labels=self._labels(parts[HOLDOUT]),
+                holdout=self.store.load(held),
+                labels=self._labels(held),
                 rehearsal=self.store.load(parts[RECALL]),
                 rehearsal_labels=self._labels(parts[RECALL]),
                 settings=self.distil.to_mapping(),
             )
             gate = ScoredGate(
-                self.workers, job, limits=self.limits, keep_gain=self.releases.keep_gain
+                self.workers,
+                job,
+                origin=self.releases.registry.canonical(self.line.id, 0),
+                limits=self.limits,
+                keep_gain=self.releases.keep_gain,
             )
             self._gate = (round_.id, gate)
         return self._gate[1]

@@ -143,7 +143,7 @@ class RayWorkers:
                     [ray.put(adapter_to_bytes(adapter)) for adapter in adapters],
                 )
             )
-        return [GateScores(**row) for row in rows]
+        return [ray_tasks.scores_from_plain(row) for row in rows]
 
     def close(self) -> None:
         """Let the actors go, and the cluster when it was started here."""

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.jobs import DistillJob, Label, ScoreJob
+from driftline_cloud.jobs import DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.workers import artifacts, transfer
 from driftline_shared.callbacks import ignore
 from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
@@ -130,6 +130,12 @@ class Scorer:
         job = score_job_from_message(message)
         loaded = [adapter_from_bytes(ray.get(one)) for one in adapters]
         return [asdict(scores) for scores in self._workers.score(job, loaded)]
+
+
+def scores_from_plain(row: Mapping[str, Any]) -> GateScores:
+    """What `asdict` was given."""
+    sets = {name: Marks(**row[name]) for name in ("holdout", "source", "rehearsal")}
+    return GateScores(**{**row, **sets})
 
 
 def distill_job_to_message(job: DistillJob, *, put: Put) -> dict[str, Any]:

@@ -51,14 +51,17 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class MemoryLine:
-    """Versions of one line: `adapter` is C_v, `residual` E_v. `settings`: of the learner."""
+    """Versions of one line: `adapter` is C_v, `origin` C_0, `residual` E_v. `settings`: of the
+    learner.
+    """
 
     plan: Plan
     pair: Pair
     baseline: Baseline
     workers: Workers
     settings: DistilSettings
-    adapter: Adapter
+    origin: Adapter
+    adapter: Adapter = field(init=False)
     version: int = 0
     num_rounds: int = 0
     residual: Adapter = field(default_factory=dict)
@@ -66,6 +69,10 @@ class MemoryLine:
     _labels: dict[bytes, Label] = field(default_factory=dict)
     _train: dict[str, list[bytes]] = field(default_factory=dict)
     _holdout: dict[str, list[bytes]] = field(default_factory=dict)
+    _rejected: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.adapter = self.origin
 
     def run_round(self, samples: Sequence[Sample]) -> Outcome:
         """One round over `samples`; the next version is in `adapter` where it was released."""
@@ -76,12 +83,18 @@ class MemoryLine:
         self._samples |= {sample.id: sample for sample in samples}
         ids = [sample.id for sample in samples]
         train, held = split_holdout(ids, share=plan.holdout_share, seed=seed)
-        rehearsal = choose_rehearsal(self._train, count=plan.rehearsal_samples, seed=seed)
-        recall = choose_rehearsal(self._holdout, count=plan.recall_samples, seed=seed)
+        # As in the product: what no version has learnt yet is learnt, and judged by, again.
+        learnt = {name: self._train[name] for name in self._train if name not in self._rejected}
+        recalled = {name: self._holdout[name] for name in learnt}
+        rehearsal = choose_rehearsal(learnt, count=plan.rehearsal_samples, seed=seed)
+        recall = choose_rehearsal(recalled, count=plan.recall_samples, seed=seed)
+        train_again = [one for name in self._rejected[::-1] for one in self._train[name]]
+        held_again = [one for name in self._rejected[::-1] for one in self._holdout[name]]
         with clock.part("label"):
             labels = self.workers.label(self.pair.dir, samples, ignore)
         self._labels |= {label.sample_id: label for label in labels}
         self._train[number], self._holdout[number] = train, held
+        train, held = [*train, *train_again], [*held, *held_again]
         job = DistillJob(
             pair_dir=self.pair.dir,
             seed=seed,
@@ -104,10 +117,13 @@ class MemoryLine:
                 rehearsal_labels=[self._labels[one] for one in recall],
                 settings=self.settings.to_mapping(),
             ),
+            origin=self.origin,
             limits=plan.gate,
             keep_gain=1.0 - plan.dwc.epsilon,
         )
-        return self._released(distilled, gate, len(samples), clock)
+        outcome = self._released(distilled, gate, len(samples), clock)
+        self._rejected = [*self._rejected, number] if outcome.state == REJECTED else []
+        return outcome
 
     def _released(
         self, distilled: Distilled, gate: ScoredGate, num_samples: int, clock: _Stopwatch

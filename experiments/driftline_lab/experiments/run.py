@@ -120,7 +120,7 @@ class _Run:
             baseline=baseline,
             workers=KeptLabels(models, baseline.learn, settings, store),
             settings=settings,
-            adapter=models.initial,
+            origin=models.initial,
         )
         self._online: Online | None = None
         if baseline.online is not None:

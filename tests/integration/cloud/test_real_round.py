@@ -34,9 +34,8 @@ def config(tmp_path: Path, pair: Pair) -> CloudConfig:
         "pair": str(pair.dir),
         "rounds.trigger.round_samples": 24,
         # Random weights learn nothing sensible: the gate is wide open here, and judged elsewhere.
-        "gate.delta_up": -1.0,
-        "gate.delta_down": 1.0,
-        "gate.delta_rehearsal": 1.0,
+        "gate.sure_of_gain": 0.0,
+        "gate.sure_of_harm": 1.0,
         "gate.max_step_ratio": 100.0,
         "dwc.max_fp16_share": 0.5,
         "distil.min_steps": 3,

@@ -85,7 +85,7 @@ token_codec = "int4"
 [rounds.retry]
 max_errors = 9
 [gate]
-delta_up = 0.05
+sure_of_gain = 0.95
 [dwc]
 max_fp16_share = 0.2
 shares = [0.1, 1.0]
@@ -97,4 +97,4 @@ form = "json"
 """
     config = load_config(_file(tmp_path, text), environment={})
     assert tomllib.loads(text)["dwc"]["shares"] == list(config.dwc.shares)
-    assert (config.rounds.retry.max_errors, config.gate.delta_up) == (9, 0.05)
+    assert (config.rounds.retry.max_errors, config.gate.sure_of_gain) == (9, 0.95)

@@ -165,7 +165,10 @@ def one_round(
         settings=dict(settings),
     )
     old, new = scoring.score(gate, [start, found.adapter], models)
-    gained = {"agreement_gain": new.agreement - old.agreement, "gate_source": new.source_accuracy}
+    gained = {
+        "agreement_gain": new.holdout.share - old.holdout.share,
+        "gate_source": new.source.share,
+    }
     return found.adapter, {**found.numbers, **gained}
 
 

@@ -40,9 +40,8 @@ SETTINGS: dict[str, object] = {
     "distil.gate_source_rows": 32,
     "distil.min_steps": 5,
     "distil.max_steps": 5,
-    "gate.delta_up": -1.0,
-    "gate.delta_down": 1.0,
-    "gate.delta_rehearsal": 1.0,
+    "gate.sure_of_gain": 0.0,
+    "gate.sure_of_harm": 1.0,
 }
 """Rounds that are short and always pass the gate: what is timed is the system round them."""
 

@@ -98,7 +98,7 @@ def test_the_gate_judges_under_the_compressor(models: Models, job: DistillJob) -
         gate = ScoreJob(
             pair_dir=job.pair_dir, holdout=job.samples, labels=job.labels, settings=settings
         )
-        return score(gate, [job.start], models)[0].probability
+        return score(gate, [job.start], models)[0].holdout.mean_probability
 
     rows: dict[str, object] = {"gate_source_rows": 4}
     dropped = judged(under("fastv", {"keep": 0.1, "layer": 1}) | rows)

@@ -9,7 +9,7 @@ import pytest
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, by_size, from_samples
-from driftline_cloud.distill.scoring import agree, score
+from driftline_cloud.distill.scoring import GateSet, agree, marks, score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label, ScoreJob
@@ -44,13 +44,48 @@ def test_scores_see_the_adapter(models: Models) -> None:
         for sample, row in zip(samples, said, strict=True)
     ]
     job = ScoreJob(
-        pair_dir=models.pair.dir, holdout=samples, labels=labels, settings={"threads": 1}
+        pair_dir=models.pair.dir,
+        holdout=samples,
+        labels=labels,
+        settings={"threads": 1, "gate_questions": 0},
     )
     broken = {name: array.copy() for name, array in models.initial.items()}
     broken["norm"][:] = np.nan
     own, nan = score(job, [models.initial, broken], models)
-    assert own.agreement == 1.0 and own.finite
-    assert own.num_holdout == 10 and own.num_source == 9
+    assert own.holdout.share == 1.0 and own.finite
+    assert own.holdout.num == 10 and own.source.num == 9
     assert 0 < own.num_steps <= models.pair.max_new_tokens
-    assert own.rehearsal_agreement == 1.0 and own.num_rehearsal == 0
+    assert own.rehearsal.num == 0
     assert not nan.finite
+
+
+def test_marks_are_means_over_the_questions_of_each_sample(models: Models) -> None:
+    examples = from_samples(make_samples(models.pair, 4), models.pair.token_space)
+    said = _greedy(models, examples, models.pair.max_new_tokens)
+    right = [replace(e, answer=a) for e, a in zip(examples, said, strict=True)]
+    wrong = replace(right[0], answer=(*said[0][:-1], (said[0][-1] + 1) % 200 + 4))
+    owner = np.array([0, 1, 2, 3, 0])
+    found, finite = marks(
+        models.student, GateSet(examples=[*right, wrong], owner=owner, num_samples=4), SETTINGS
+    )
+    assert finite
+    assert found.right == (0.5, 1.0, 1.0, 1.0)
+    assert all(0 < one <= 1 for one in found.probability)
+
+
+def test_further_questions_weigh_no_more_than_their_sample(models: Models) -> None:
+    samples = make_samples(models.pair, 6)
+    said = _greedy(models, from_samples(samples, models.pair.token_space), 4)
+    labels = [
+        Label(sample_id=sample.id, text="", tokens=row, confidence=1.0)
+        for sample, row in zip(samples, said, strict=True)
+    ]
+    job = ScoreJob(
+        pair_dir=models.pair.dir,
+        holdout=samples,
+        labels=labels,
+        settings={"threads": 1, "gate_questions": 3, "confidence_floor": 0.0},
+    )
+    (found,) = score(job, [models.initial], models)
+    assert found.holdout.num == 6
+    assert score(job, [models.initial], models) == [found]

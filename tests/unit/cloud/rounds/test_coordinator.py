@@ -11,7 +11,14 @@ import pytest
 
 from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
-from driftline_cloud.rounds.ledger import HOLDOUT, RECALL, REHEARSAL, TRAIN
+from driftline_cloud.rounds.ledger import (
+    HOLDOUT,
+    HOLDOUT_AGAIN,
+    RECALL,
+    REHEARSAL,
+    TRAIN,
+    TRAIN_AGAIN,
+)
 from driftline_cloud.rounds.round import RetryLimits, Round, RoundState
 from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import DriftlineError, PairError
@@ -129,23 +136,55 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(
     assert found[0] != found[2]
 
 
-def test_a_candidate_that_gains_nothing_is_rejected_with_numbers(
+def test_a_candidate_that_gets_worse_is_rejected_with_numbers(
     open_: Open, workers: ReckoningWorkers
 ) -> None:
-    workers.gain = 0.0
+    workers.gain = -0.2
     cloud = open_()
     round_ = _one_round(cloud)
     assert round_.state is RoundState.REJECTED
-    assert "agreement with the teacher rose" in round_.reason
+    assert "better with probability" in round_.reason
     assert round_.numbers["gate.base_agreement"] >= round_.numbers["gate.candidate_agreement"]
     assert cloud.registry.newest_version(cloud.line.id) == 0
-    # Its samples are not tried again by themselves: the next round rehearses them.
+    # Its samples are not tried again by themselves: the next round learns them, too.
     assert _sample_states(cloud) == {"used"}
+
+
+def test_what_a_rejected_round_brought_is_learnt_and_judged_by_again(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    workers.gain = -0.2
+    cloud = open_()
+    ledger = cloud.ledger
+    rounds = []
+    for number in range(3):
+        send(cloud, range(40 * number, 40 * (number + 1)))
+        if number == 2:
+            workers.gain = 0.6
+        run_rounds(cloud)
+        rounds.append(_last(cloud))
+    assert [one.state for one in rounds] == [
+        RoundState.REJECTED,
+        RoundState.REJECTED,
+        RoundState.DONE,
+    ]
+    first, second, third = (ledger.parts(one.id) for one in rounds)
+    assert set(third[TRAIN_AGAIN]) == {*second[TRAIN], *first[TRAIN]}
+    assert set(third[HOLDOUT_AGAIN]) == {*second[HOLDOUT], *first[HOLDOUT]}
+    # The newest first: they stay where a round's most samples do not hold all.
+    assert set(third[TRAIN_AGAIN][: len(second[TRAIN])]) == set(second[TRAIN])
+    assert third[REHEARSAL] == third[RECALL] == []
+    assert [s.id for s in workers.jobs[-1].samples] == [*third[TRAIN], *third[TRAIN_AGAIN]]
+    send(cloud, range(120, 160))
+    run_rounds(cloud)
+    fourth = ledger.parts(_last(cloud).id)
+    assert fourth[TRAIN_AGAIN] == fourth[HOLDOUT_AGAIN] == []
+    assert len(fourth[REHEARSAL]) == len(set(fourth[REHEARSAL])) == SETTINGS.rehearsal_samples
 
 
 def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
     tight = ChooseSettings(max_fp16_share=0.02, shares=(0.01,), quantizers=("linear2",))
-    cloud = open_(limits=GateLimits(delta_up=0.2), dwc=tight)
+    cloud = open_(limits=GateLimits(sure_of_gain=0.95), dwc=tight)
     round_ = _one_round(cloud)
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,9 @@ from driftline_cloud.rounds.scored_gate import ScoredGate
 from driftline_shared.callbacks import Progress
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
+from tests.fakes.cloud import make_scores
 
-SCORES = GateScores(
-    agreement=0.5,
-    probability=0.5,
-    source_accuracy=0.95,
-    source_probability=0.9,
-    num_steps=3.0,
-    num_holdout=50,
-    num_source=100,
-)
+JOB = ScoreJob(pair_dir=Path("p"), holdout=(), labels=())
 
 
 class _Counting:
@@ -34,7 +26,7 @@ class _Counting:
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         self.num_scored += len(adapters)
         values = [float(adapter["w"][0]) for adapter in adapters]
-        return [replace(SCORES, agreement=v, probability=v) for v in values]
+        return [make_scores(value) for value in values]
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         raise NotImplementedError
@@ -52,15 +44,15 @@ def _adapter(value: float) -> Adapter:
 
 def test_each_adapter_is_scored_once() -> None:
     workers = _Counting()
-    gate = ScoredGate(workers, ScoreJob(pair_dir=Path("p"), holdout=(), labels=()))
+    gate = ScoredGate(workers, JOB, origin=_adapter(0.5))
     assert gate.judge(_adapter(0.8), _adapter(0.5)).accepted
-    assert not gate.judge(_adapter(0.5), _adapter(0.5)).accepted
+    assert not gate.judge(_adapter(0.4), _adapter(0.5)).accepted
     assert gate.nearly(_adapter(0.79), _adapter(0.8), _adapter(0.5)).accepted
-    assert workers.num_scored == 3
+    assert workers.num_scored == 4
 
 
 def test_a_packed_update_must_keep_the_gain() -> None:
-    gate = ScoredGate(_Counting(), ScoreJob(pair_dir=Path("p"), holdout=(), labels=()))
+    gate = ScoredGate(_Counting(), JOB, origin=_adapter(0.5))
     verdict = gate.nearly(_adapter(0.75), _adapter(0.8), _adapter(0.5))
     assert not verdict.accepted
     assert "keeps 0.833" in verdict.reason

@@ -41,7 +41,7 @@ def test_rounds_come_by_number_of_samples_and_segments_end(
 def test_a_candidate_that_the_gate_refuses_reaches_no_device(
     models: Models, store: ResultStore
 ) -> None:
-    plan = random_plan(gate={"delta_up": 1.0})
+    plan = random_plan(gate={"sure_of_gain": 1.0})
     material = random_material(models, plan)
     found = run(plan, BASELINES["driftline"], models, material, TEACHER, store)
     assert {row.state for row in found.rounds} == {REJECTED}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.intake.database import Database
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
@@ -45,8 +44,8 @@ def samples(state: Path) -> list[Sample]:
     with closing(open_cloud(state, ReckoningWorkers(), FakeClock())) as cloud:
         first = send(cloud, range(40))
         run_rounds(cloud)
-    refuse_all = GateLimits(delta_up=1.0)
-    with closing(open_cloud(state, ReckoningWorkers(), FakeClock(), limits=refuse_all)) as cloud:
+    worse = ReckoningWorkers(gain=-0.2)
+    with closing(open_cloud(state, worse, FakeClock())) as cloud:
         second = send(cloud, range(40, 80))
         run_rounds(cloud)
     return [*first, *second]
