@@ -41,7 +41,7 @@ class GateLimits(Section):
     """How sure the gate must be, and what may fall; shares and probabilities in 0..1."""
 
     sure_of_gain: float = setting(
-        0.5,
+        0.9,
         "probability that held-out samples got better, from which a candidate passes; 0: no matter",
         ge=0,
         le=1,

@@ -20,8 +20,8 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices
-from driftline_cloud.distill.teacher import ask_more
 from driftline_cloud.jobs import GateScores, Marks, ScoreJob
+from driftline_shared.errors import DriftlineError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.update import Adapter
@@ -58,10 +58,13 @@ class GateSet:
     num_samples: int
 
     @staticmethod
-    def of(examples: Sequence[Example]) -> GateSet:
-        """One question a sample."""
+    def of(examples: Sequence[Example], owner: Sequence[int] = ()) -> GateSet:
+        """Without `owner`: one question a sample."""
+        owners = np.asarray(owner if len(owner) else range(len(examples)), np.int64)
+        if len(owners) != len(examples):
+            raise DriftlineError(f"{len(examples)} questions of a set have {len(owners)} owners")
         return GateSet(
-            examples=list(examples), owner=np.arange(len(examples)), num_samples=len(examples)
+            examples=list(examples), owner=owners, num_samples=int(owners.max(initial=-1)) + 1
         )
 
 
@@ -72,9 +75,9 @@ def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[G
     space = models.pair.token_space
     found = []
     with passes.fixed_threads(settings.threads):
-        holdout = _asked(from_samples(job.holdout, space, job.labels), models, settings)
-        rehearsal = _asked(
-            from_samples(job.rehearsal, space, job.rehearsal_labels), models, settings
+        holdout = GateSet.of(from_samples(job.holdout, space, job.labels), job.holdout_owner)
+        rehearsal = GateSet.of(
+            from_samples(job.rehearsal, space, job.rehearsal_labels), job.rehearsal_owner
         )
         source = GateSet.of(_source(models, settings))
         for adapter in adapters_:
@@ -90,24 +93,6 @@ def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[G
                 )
             )
     return found
-
-
-def _asked(examples: list[Example], models: Models, settings: DistilSettings) -> GateSet:
-    """The examples, and their tokens under `gate_questions` further questions of the others.
-
-    A held-out sample is dear, a further answer of the teacher to it costs no uplink: 27 samples
-    under six questions tell more than under one. How much more, `gate` sees: it counts samples.
-    """
-    owners = {id(example.values): place for place, example in enumerate(examples)}
-    more = settings.model_copy(update={"extra_questions": settings.gate_questions})
-    rng = np.random.default_rng(_SEED)
-    extra = ask_more(models.teacher, models.pair, examples, more, rng)
-    owner = [*range(len(examples)), *(owners[id(example.values)] for example in extra)]
-    return GateSet(
-        examples=[*examples, *extra],
-        owner=np.asarray(owner, np.int64),
-        num_samples=len(examples),
-    )
 
 
 def marks(model: MultimodalModel, asked: GateSet, settings: DistilSettings) -> tuple[Marks, bool]:

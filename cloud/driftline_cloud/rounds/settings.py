@@ -18,7 +18,10 @@ class RoundSettings(Section):
         0.15, "of a round's samples: judged by, not learnt from", gt=0, lt=1
     )
     rehearsal_samples: int = setting(256, "older samples mixed into training")
-    recall_samples: int = setting(128, "older held-out samples the gate looks at")
+    recall_samples: int = setting(64, "older held-out samples the gate looks at")
+    gate_questions: int = setting(
+        5, "further questions the gate puts to each held-out sample", ge=0, le=100
+    )
     label_chunk_samples: int = setting(
         256, "labels are kept after so many, so that a restart loses little"
     )

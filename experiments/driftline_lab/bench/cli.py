@@ -10,19 +10,15 @@ from typing import Annotated
 import typer
 
 from driftline_device.runtime.factory import RuntimeName
-from driftline_lab.bench.report import finish, writable
+from driftline_lab.bench.cloud.cli import gate, replay
+from driftline_lab.bench.options import Out, Seeds
+from driftline_lab.bench.report import finish
 from driftline_lab.seeds import seeds_of
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
     no_args_is_help=True,
 )
-
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Also write the JSON into this file.", callback=writable),
-]
-Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]
 
 
 @app.command()
@@ -414,35 +410,5 @@ def trace(
     )
 
 
-@app.command()
-def replay(
-    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
-    samples: Annotated[int, typer.Option(help="Samples of the trace.", min=30)] = 10_000,
-    rate: Annotated[float, typer.Option(help="Answers a second, in the trace.")] = 2.0,
-    link: Annotated[str, typer.Option(help="Link profile.")] = "lte",
-    processes: Annotated[
-        bool, typer.Option("--processes", help="Also replay once as two processes.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of results to keep; by default none is kept.")
-    ] = None,
-    out: Out = None,
-) -> None:
-    """Replay a made trace twice: times real time, memory along the way, equality of the metrics.
-
-    Example: driftline lab bench replay --samples 1000
-    """
-    from driftline_lab.bench.cloud.replay import run_replay_bench
-
-    finish(
-        run_replay_bench(
-            pair,
-            num_samples=samples,
-            rate=rate,
-            link=link,
-            processes=processes,
-            cache=cache,
-            say=lambda text: typer.echo(text, err=True),
-        ),
-        out,
-    )
+app.command()(gate)
+app.command()(replay)

@@ -13,6 +13,7 @@ from driftline_cloud.distill.scoring import GateSet, agree, marks, score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label, ScoreJob
+from driftline_shared.errors import DriftlineError
 from tests.fakes.pair_samples import make_samples
 
 SETTINGS = DistilSettings(threads=1, label_batch_size=8)
@@ -47,7 +48,7 @@ def test_scores_see_the_adapter(models: Models) -> None:
         pair_dir=models.pair.dir,
         holdout=samples,
         labels=labels,
-        settings={"threads": 1, "gate_questions": 0},
+        settings={"threads": 1},
     )
     broken = {name: array.copy() for name, array in models.initial.items()}
     broken["norm"][:] = np.nan
@@ -73,7 +74,7 @@ def test_marks_are_means_over_the_questions_of_each_sample(models: Models) -> No
     assert all(0 < one <= 1 for one in found.probability)
 
 
-def test_further_questions_weigh_no_more_than_their_sample(models: Models) -> None:
+def test_owners_say_which_questions_are_about_one_sample(models: Models) -> None:
     samples = make_samples(models.pair, 6)
     said = _greedy(models, from_samples(samples, models.pair.token_space), 4)
     labels = [
@@ -84,8 +85,10 @@ def test_further_questions_weigh_no_more_than_their_sample(models: Models) -> No
         pair_dir=models.pair.dir,
         holdout=samples,
         labels=labels,
-        settings={"threads": 1, "gate_questions": 3, "confidence_floor": 0.0},
+        holdout_owner=(0, 1, 2, 0, 1, 2),
+        settings={"threads": 1},
     )
     (found,) = score(job, [models.initial], models)
-    assert found.holdout.num == 6
-    assert score(job, [models.initial], models) == [found]
+    assert found.holdout.right == (1.0, 1.0, 1.0)
+    with pytest.raises(DriftlineError, match="6 questions of a set have 2 owners"):
+        score(replace(job, holdout_owner=(0, 1)), [models.initial], models)

@@ -1,0 +1,16 @@
+"""Options that the benches share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftline_lab.bench.report import writable
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Also write the JSON into this file.", callback=writable),
+]
+Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]
