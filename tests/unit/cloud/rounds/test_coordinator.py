@@ -282,7 +282,10 @@ def test_a_failure_after_publishing_is_no_failure(open_: Open) -> None:
 
 def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers, tmp_path: Path) -> None:
     seen: list[float] = []
-    cloud = open_(settings=SETTINGS.model_copy(update={"keep_folders": 1}))
+    cloud = open_(
+        settings=SETTINGS.model_copy(update={"keep_folders": 1}),
+        limits=GateLimits(sure_of_gain=0.0),
+    )
     workers.hook = lambda _where: seen.append(cloud.coordinator.progress)
     for start in (0, 100, 200):
         send(cloud, range(start, start + 40))
