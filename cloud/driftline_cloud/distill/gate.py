@@ -60,11 +60,15 @@ class GateLimits(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateVerdict:
-    """Whether the candidate passed, why in one sentence, and every number that was looked at."""
+    """Whether the candidate passed, why in one sentence, and every number that was looked at.
+
+    `forgets`: it got better, and failed by what it forgot alone.
+    """
 
     accepted: bool
     reason: str
     numbers: dict[str, float]
+    forgets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +109,7 @@ def judge(
     numbers = {**_shown("candidate", candidate), **_shown("base", base)}
     numbers["origin_source_accuracy"] = origin.source.share
     failures = _broken(candidate)
+    forgets = False
     if not failures:
         gain = Difference.of(candidate.holdout, base.holdout)
         rehearsal = Difference.of(candidate.rehearsal, base.rehearsal)
@@ -115,14 +120,17 @@ def judge(
             "sure_of_source_fall": 1.0 - source.sure_above(-limits.source_fall),
         }
         numbers |= {"gain": gain.mean, "gain_error": gain.error, **sure}
-        failures = _failures(candidate, base, origin, sure, limits)
+        failures = _not_better(candidate, base, sure, limits)
+        forgotten = _forgotten(candidate, base, origin, sure, limits)
+        forgets = bool(forgotten) and not failures
+        failures += forgotten
     reason = "; ".join(failures) or (
         f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "
         f"probability {numbers['sure_of_gain']:.3f}"
     )
     # A float of JSON and of protobuf maps must stay finite; `finite` already says what happened.
     numbers = {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
-    return GateVerdict(accepted=not failures, reason=reason, numbers=numbers)
+    return GateVerdict(accepted=not failures, reason=reason, numbers=numbers, forgets=forgets)
 
 
 def judge_packed(
@@ -193,12 +201,8 @@ def _broken(candidate: GateScores) -> list[str]:
     return []
 
 
-def _failures(
-    candidate: GateScores,
-    base: GateScores,
-    origin: GateScores,
-    sure: dict[str, float],
-    limits: GateLimits,
+def _not_better(
+    candidate: GateScores, base: GateScores, sure: dict[str, float], limits: GateLimits
 ) -> list[str]:
     found = []
     if sure["sure_of_gain"] < limits.sure_of_gain:
@@ -206,6 +210,22 @@ def _failures(
             f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "
             f"probability {sure['sure_of_gain']:.3f}, {limits.sure_of_gain:.3f} is asked"
         )
+    if candidate.num_steps > base.num_steps * limits.max_step_ratio + _SLACK:
+        found.append(
+            f"answers take {candidate.num_steps:.2f} steps instead of {base.num_steps:.2f}, "
+            f"{limits.max_step_ratio:.2f} times is allowed"
+        )
+    return found
+
+
+def _forgotten(
+    candidate: GateScores,
+    base: GateScores,
+    origin: GateScores,
+    sure: dict[str, float],
+    limits: GateLimits,
+) -> list[str]:
+    found = []
     for what, old, new, fall, allowed in (
         (
             "agreement on earlier samples",
@@ -227,11 +247,6 @@ def _failures(
                 f"{_went(what, old, new)}: a fall of more than {allowed:.3f} with probability "
                 f"{fall:.3f}, {limits.sure_of_harm:.3f} is allowed"
             )
-    if candidate.num_steps > base.num_steps * limits.max_step_ratio + _SLACK:
-        found.append(
-            f"answers take {candidate.num_steps:.2f} steps instead of {base.num_steps:.2f}, "
-            f"{limits.max_step_ratio:.2f} times is allowed"
-        )
     return found
 
 

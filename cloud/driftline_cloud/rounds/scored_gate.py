@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from driftline_cloud.distill.gate import GateLimits, GateVerdict, judge, judge_packed
 from driftline_cloud.jobs import GateScores, ScoreJob
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.update import Adapter, adapter_digest
+
+STEPS = (0.8, 0.6, 0.4)
+"""Shares of the way that are tried where all of it forgets too much, the largest first."""
+
+
+def along(base: Adapter, candidate: Adapter, share: float) -> Adapter:
+    """base + share (candidate - base), float32; `candidate` itself for a share of 1."""
+    if share == 1.0:
+        return candidate
+    step = np.float32(share)
+    return {name: start + step * (candidate[name] - start) for name, start in base.items()}
 
 
 class ScoredGate:
@@ -35,6 +50,25 @@ class ScoredGate:
         """Whether `candidate` is enough better than `base`, and forgets little enough."""
         new, old, first = self.scores(candidate, base, self._origin)
         return judge(new, old, first, self._limits)
+
+    def longest_step(self, candidate: Adapter, base: Adapter) -> tuple[float, GateVerdict]:
+        """How far from `base` towards `candidate` one may go, as a share, and the verdict there.
+
+        All the way, unless only what is forgotten is too much: then the largest of `STEPS` that
+        passes. Nearer to the start is nearer to what was known (Wortsman et al., arXiv 2109.01903,
+        interpolate weights for the same reason). A candidate that fails anyhow keeps its verdict.
+        """
+        whole = self.judge(candidate, base)
+        if not whole.forgets:
+            return 1.0, whole
+        points = {share: along(base, candidate, share) for share in STEPS}
+        self.scores(*points.values())
+        for share, point in points.items():
+            verdict = self.judge(point, base)
+            if verdict.accepted:
+                reason = f"{share:.0%} of the way: {verdict.reason}"
+                return share, replace(verdict, reason=reason)
+        return 1.0, whole
 
     def nearly(self, packed: Adapter, candidate: Adapter, base: Adapter) -> GateVerdict:
         """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""

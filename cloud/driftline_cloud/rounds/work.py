@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -32,7 +32,7 @@ from driftline_cloud.rounds.ledger import (
 )
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
-from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_cloud.rounds.scored_gate import ScoredGate, along
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.workers import artifacts
 from driftline_cloud.workers.workers import Workers
@@ -41,6 +41,9 @@ from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock
 
 _log = structlog.get_logger(__name__)
+
+_STEP = "gate.step"
+"""Among a round's numbers: the share of the way from C_v to the training's result that is taken."""
 
 
 @dataclass(kw_only=True)
@@ -141,8 +144,8 @@ class RoundWork:
 
     def _judge(self, round_: Round, report: Progress) -> Round:
         base = self.releases.registry.canonical(self.line.id, round_.base_version)
-        verdict = self._gate_of(round_).judge(self._candidate(round_).adapter, base)
-        numbers = _prefixed("gate", verdict.numbers)
+        step, verdict = self._gate_of(round_).longest_step(self._distilled(round_).adapter, base)
+        numbers = {**_prefixed("gate", verdict.numbers), _STEP: step}
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
         return self._next(round_, RoundState.COMPRESSING, numbers)
@@ -176,6 +179,13 @@ class RoundWork:
         )
 
     def _candidate(self, round_: Round) -> Distilled:
+        """What the gate let pass of the training's result: all of the step, or a part."""
+        distilled = self._distilled(round_)
+        base = self.releases.registry.canonical(self.line.id, round_.base_version)
+        step = round_.numbers.get(_STEP, 1.0)
+        return replace(distilled, adapter=along(base, distilled.adapter, step))
+
+    def _distilled(self, round_: Round) -> Distilled:
         distilled = artifacts.load_distilled(self.folder / round_.id)
         if distilled is None:
             raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")

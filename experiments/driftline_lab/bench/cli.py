@@ -410,5 +410,5 @@ def trace(
     )
 
 
-app.command()(gate)
-app.command()(replay)
+operating_curve = app.command()(gate)
+replayed = app.command()(replay)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed
 from driftline_cloud.rounds.evidence import HeldOut, gather
-from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_cloud.rounds.scored_gate import ScoredGate, along
 from driftline_cloud.workers.workers import Workers
 from driftline_lab.baselines.baseline import Baseline
 from driftline_lab.baselines.shipping import Candidate
@@ -149,9 +149,10 @@ class MemoryLine:
         base, gated = self.adapter, self.baseline.gated
         if gated:
             with clock.part("gate"):
-                verdict = gate.judge(distilled.adapter, base)
+                step, verdict = gate.longest_step(distilled.adapter, base)
             if not verdict.accepted:
                 return ended(REJECTED, verdict.reason)
+            distilled = replace(distilled, adapter=along(base, distilled.adapter, step))
         with clock.part("pack"):
             shipped = self.baseline.pack(
                 Candidate(
