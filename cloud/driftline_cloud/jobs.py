@@ -58,20 +58,18 @@ class Distilled:
 class ScoreJob:
     """What an adapter is judged on: held-out samples and rehearsal, with the teacher's labels.
 
-    `holdout`: no training has seen them. `rehearsal`: of earlier domains. `holdout_owner`: for each
-    of `holdout`, the number of the sample whose tokens it is about, counted from 0 without gaps:
-    one sample may be there under several questions; empty: each stands for itself.
-    `rehearsal_owner`: the same. The held-out part of the source calibration set comes from the
-    pair. `settings`: as in `DistillJob`.
+    `holdout`: no training has seen them. `rehearsal`: of earlier domains. `questions`: how many
+    further questions are put to each sample's tokens, drawn by `seed` from those of the others. The
+    held-out part of the source calibration set comes from the pair. `settings`: as in `DistillJob`.
     """
 
     pair_dir: Path
     holdout: Sequence[Sample]
     labels: Sequence[Label]
-    holdout_owner: Sequence[int] = ()
     rehearsal: Sequence[Sample] = ()
     rehearsal_labels: Sequence[Label] = ()
-    rehearsal_owner: Sequence[int] = ()
+    questions: int = 0
+    seed: int = 0
     settings: dict[str, object] = field(default_factory=dict)
 
 

@@ -10,27 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from driftline_cloud.distill import passes
+from driftline_cloud.distill.evidence import Evidence, GateSet, gather
 from driftline_cloud.distill.examples import (
     Example,
     by_size,
-    draw_rows,
-    from_samples,
-    from_source,
-    split_source,
 )
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices
 from driftline_cloud.jobs import GateScores, Marks, ScoreJob
-from driftline_shared.errors import DriftlineError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.update import Adapter
 
 STEP_ROWS = 64
 """Source rows that are really generated, to count the steps of an answer."""
-
-_SEED = 20_231_216
-"""The gate's source rows are the same in every round: scores of two rounds can be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,47 +42,30 @@ class Agreement:
         return float(self.right.mean()) if len(self.right) else 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateSet:
-    """Examples with the sample that each belongs to: `owner` (n,) in 0..`num_samples`."""
-
-    examples: list[Example]
-    owner: NDArray[np.int64]
-    num_samples: int
-
-    @staticmethod
-    def of(examples: Sequence[Example], owner: Sequence[int] = ()) -> GateSet:
-        """Without `owner`: one question a sample."""
-        owners = np.asarray(owner if len(owner) else range(len(examples)), np.int64)
-        if len(owners) != len(examples):
-            raise DriftlineError(f"{len(examples)} questions of a set have {len(owners)} owners")
-        return GateSet(
-            examples=list(examples), owner=owners, num_samples=int(owners.max(initial=-1)) + 1
-        )
-
-
-def score(job: ScoreJob, adapters_: Sequence[Adapter], models: Models) -> list[GateScores]:
-    """What each adapter does on the held-out samples, source rows and rehearsal of `job`."""
+def score(
+    job: ScoreJob,
+    adapters_: Sequence[Adapter],
+    models: Models,
+    evidence: Evidence | None = None,
+) -> list[GateScores]:
+    """What each adapter does on the evidence of `job`: `gather` makes it where it is not given."""
     settings = DistilSettings.from_mapping(job.settings)
     models = as_on_devices(models, settings)
-    space = models.pair.token_space
+    evidence = evidence or gather(job, models)
+    sets = (evidence.holdout, evidence.source, evidence.rehearsal)
     found = []
     with passes.fixed_threads(settings.threads):
-        holdout = GateSet.of(from_samples(job.holdout, space, job.labels), job.holdout_owner)
-        rehearsal = GateSet.of(
-            from_samples(job.rehearsal, space, job.rehearsal_labels), job.rehearsal_owner
-        )
-        source = GateSet.of(_source(models, settings))
         for adapter in adapters_:
             slots.write(models.student.model, adapter)
-            sets = [marks(models.student, one, settings) for one in (holdout, source, rehearsal)]
+            marked = [marks(models.student, one, settings) for one in sets]
+            (holdout, _), (source, _), (rehearsal, _) = marked
             found.append(
                 GateScores(
-                    holdout=sets[0][0],
-                    source=sets[1][0],
-                    rehearsal=sets[2][0],
-                    num_steps=_num_steps(models, source.examples[:STEP_ROWS], settings),
-                    finite=all(finite for _, finite in sets),
+                    holdout=holdout,
+                    source=source,
+                    rehearsal=rehearsal,
+                    num_steps=_num_steps(models, evidence.source.examples[:STEP_ROWS], settings),
+                    finite=all(finite for _, finite in marked),
                 )
             )
     return found
@@ -128,15 +104,6 @@ def agree(
         right[batch] = [bool(row.all()) for row in hits]
         probability[batch] = [float(row.mean().exp()) for row in chosen]
     return Agreement(right=right, probability=probability, finite=finite)
-
-
-def _source(models: Models, settings: DistilSettings) -> list[Example]:
-    """The gate's source rows, all tokens, with their true answers."""
-    source = models.pair.source_set()
-    rows = draw_rows(
-        split_source(source)[1], settings.gate_source_rows, np.random.default_rng(_SEED)
-    )
-    return [from_source(source, row, models.student.answer_ids(row.answer)) for row in rows]
 
 
 def _num_steps(models: Models, examples: Sequence[Example], settings: DistilSettings) -> float:

@@ -18,8 +18,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.jobs import Distilled, DistillJob, Label
-from driftline_cloud.rounds.evidence import HeldOut, gather
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
     HOLDOUT_AGAIN,
@@ -195,14 +194,14 @@ class RoundWork:
         if self._gate is None or self._gate[0] != round_.id:
             parts = self.ledger.parts(round_.id)
             held = [*parts[HOLDOUT], *parts[HOLDOUT_AGAIN]]
-            job = gather(
-                self.workers,
-                self.line.pair_dir,
-                held=self._held_out(held),
-                older=self._held_out(parts[RECALL]),
+            job = ScoreJob(
+                pair_dir=self.line.pair_dir,
+                holdout=self.store.load(held),
+                labels=self._labels(held),
+                rehearsal=self.store.load(parts[RECALL]),
+                rehearsal_labels=self._labels(parts[RECALL]),
                 questions=self.settings.gate_questions,
                 seed=round_.seed,
-                least_confidence=self.distil.confidence_floor,
                 settings=self.distil.to_mapping(),
             )
             gate = ScoredGate(
@@ -214,9 +213,6 @@ class RoundWork:
             )
             self._gate = (round_.id, gate)
         return self._gate[1]
-
-    def _held_out(self, ids: Sequence[bytes]) -> HeldOut:
-        return HeldOut(samples=self.store.load(ids), labels=self._labels(ids))
 
     def _labels(self, ids: Sequence[bytes]) -> list[Label]:
         known = self.store.labels(ids, teacher=self.teacher)

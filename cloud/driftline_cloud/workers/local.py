@@ -16,6 +16,7 @@ from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
 if TYPE_CHECKING:
+    from driftline_cloud.distill.evidence import LastEvidence
     from driftline_cloud.distill.student import Models
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class LocalWorkers:
         self._device = device
         self._turn = threading.Lock()
         self._loaded: tuple[Path, Models] | None = None
+        self._evidence: LastEvidence | None = None
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """See `Workers.label`."""
@@ -54,20 +56,25 @@ class LocalWorkers:
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`."""
         from driftline_cloud.distill import scoring
+        from driftline_cloud.distill.evidence import LastEvidence
 
         with self._turn:
-            return scoring.score(job, adapters, self._models(job.pair_dir))
+            models = self._models(job.pair_dir)
+            self._evidence = self._evidence or LastEvidence()
+            return scoring.score(job, adapters, models, self._evidence.of(job, models))
 
     def close(self) -> None:
         """Let the models go; the next call loads them again."""
         with self._turn:
-            self._loaded = None
+            self._loaded = self._evidence = None
 
     def _models(self, pair_dir: Path) -> Models:
         from driftline_cloud.distill.student import load_models
 
         if self._loaded is None or self._loaded[0] != pair_dir:
-            self._loaded = None  # before the next pair is loaded: two may not fit in memory
+            self._loaded = self._evidence = (
+                None  # before the next pair is loaded: two may not fit in memory
+            )
             self._loaded = (pair_dir, load_models(pair_dir, self._device))
             _log.info("workers.models_loaded", pair=self._loaded[1].pair.name, device=self._device)
         return self._loaded[1]

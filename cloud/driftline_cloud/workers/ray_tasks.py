@@ -174,10 +174,10 @@ def score_job_to_message(job: ScoreJob) -> dict[str, Any]:
         "pair_dir": str(job.pair_dir),
         "holdout": transfer.samples_to_tables(job.holdout),
         "labels": transfer.labels_to_table(job.labels),
-        "holdout_owner": [int(one) for one in job.holdout_owner],
         "rehearsal": transfer.samples_to_tables(job.rehearsal),
         "rehearsal_labels": transfer.labels_to_table(job.rehearsal_labels),
-        "rehearsal_owner": [int(one) for one in job.rehearsal_owner],
+        "questions": job.questions,
+        "seed": job.seed,
         "settings": dict(job.settings),
     }
 
@@ -188,10 +188,10 @@ def score_job_from_message(message: Mapping[str, Any]) -> ScoreJob:
         pair_dir=Path(message["pair_dir"]),
         holdout=transfer.samples_from_tables(message["holdout"]),
         labels=transfer.labels_from_table(message["labels"]),
-        holdout_owner=tuple(message["holdout_owner"]),
         rehearsal=transfer.samples_from_tables(message["rehearsal"]),
         rehearsal_labels=transfer.labels_from_table(message["rehearsal_labels"]),
-        rehearsal_owner=tuple(message["rehearsal_owner"]),
+        questions=message["questions"],
+        seed=message["seed"],
         settings=message["settings"],
     )
 

@@ -16,11 +16,10 @@ import numpy as np
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
-from driftline_cloud.jobs import Distilled, DistillJob, Label
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed
-from driftline_cloud.rounds.evidence import HeldOut, gather
 from driftline_cloud.rounds.scored_gate import ScoredGate, along
 from driftline_cloud.workers.workers import Workers
 from driftline_lab.baselines.baseline import Baseline
@@ -108,20 +107,18 @@ class MemoryLine:
         )
         with clock.part("learn"):
             distilled = self.workers.distil(job, ignore)
-        with clock.part("label"):
-            evidence = gather(
-                self.workers,
-                self.pair.dir,
-                held=self._held_out(held),
-                older=self._held_out(recall),
-                questions=plan.gate_questions,
-                seed=seed,
-                least_confidence=self.settings.confidence_floor,
-                settings=self.settings.to_mapping(),
-            )
         gate = ScoredGate(
             self.workers,
-            evidence,
+            ScoreJob(
+                pair_dir=self.pair.dir,
+                holdout=self._of(held),
+                labels=[self._labels[one] for one in held],
+                rehearsal=self._of(recall),
+                rehearsal_labels=[self._labels[one] for one in recall],
+                questions=plan.gate_questions,
+                seed=seed,
+                settings=self.settings.to_mapping(),
+            ),
             origin=self.origin,
             limits=plan.gate,
             keep_gain=1.0 - plan.dwc.epsilon,
@@ -172,9 +169,6 @@ class MemoryLine:
         self.adapter, self.residual = shipped.adapter, shipped.residual
         self.version += 1
         return ended(RELEASED, shipped.label, shipped.num_bytes)
-
-    def _held_out(self, ids: Sequence[bytes]) -> HeldOut:
-        return HeldOut(samples=self._of(ids), labels=[self._labels[one] for one in ids])
 
     def _of(self, ids: Sequence[bytes]) -> list[Sample]:
         return [self._samples[one] for one in ids]

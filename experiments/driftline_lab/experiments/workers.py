@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_cloud.distill import scoring, teacher
+from driftline_cloud.distill.evidence import LastEvidence
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
@@ -26,6 +27,7 @@ class LearnerWorkers:
         self._models = models
         self._learn = learn
         self._settings = settings
+        self._evidence = LastEvidence()
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """See `Workers.label`."""
@@ -40,7 +42,7 @@ class LearnerWorkers:
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`."""
-        return scoring.score(job, adapters, self._models)
+        return scoring.score(job, adapters, self._models, self._evidence.of(job, self._models))
 
     def close(self) -> None:
         """Nothing is held."""

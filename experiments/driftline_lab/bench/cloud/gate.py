@@ -51,14 +51,15 @@ BINS = (-1.0, -0.03, -0.01, 0.0, 0.01, 0.03, 1.0)
 """Edges of true gain between which the chance of release is told."""
 
 CLEAR_GAIN, CLEAR_LOSS = 0.03, -0.01
-"""A gain that should be released, a loss that should not."""
+"""A gain that should be released, a loss that should not: on the round's domain, or of source
+accuracy against version 0."""
 
 
 @dataclass(kw_only=True)
 class Recorder:
     """A packer that judges and measures the variants of each candidate, and ships T itself.
 
-    `domain`: of the questions that are asked now.
+    `domain`: of the questions that are asked now. `origin_source`: source accuracy of version 0.
     """
 
     models: Models
@@ -68,11 +69,14 @@ class Recorder:
     seed: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     num_rounds: int = 0
+    origin_source: float = 0.0
 
     def pack(self, candidate: Candidate) -> Shipped:
         """See `baselines.baseline.Packer`."""
         self.num_rounds += 1
         before = self._truth(candidate.base)
+        if self.num_rounds == 1:
+            self.origin_source = before[SOURCE]
         for name in VARIANTS:
             rng = np.random.default_rng([self.seed, self.num_rounds, 7])
             adapter = variant(candidate.base, candidate.distilled.adapter, name, rng)
@@ -85,7 +89,7 @@ class Recorder:
                     "domain": self.domain,
                     "variant": name,
                     "gain": after[self.domain] - before[self.domain],
-                    "source": after[SOURCE] - before[SOURCE],
+                    "source": after[SOURCE] - self.origin_source,
                     "released": verdict.accepted,
                     "reason": verdict.reason,
                     "numbers": verdict.numbers,
@@ -157,8 +161,9 @@ def rows_of(
 
 
 def curve(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Share released by true gain, and of clear gains and clear losses."""
+    """Share released by true gain, of clear gains that lose no source, and of clear losses."""
     gains = np.asarray([row["gain"] for row in rows], np.float64)
+    source = np.asarray([row["source"] for row in rows], np.float64)
     released = np.asarray([row["released"] for row in rows], bool)
     bins = []
     for low, high in itertools.pairwise(BINS):
@@ -166,8 +171,9 @@ def curve(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         bins.append({"from": low, "to": high, **_share(released, inside)})
     return {
         "summary": {
-            "clear_gain": _share(released, gains >= CLEAR_GAIN),
-            "clear_loss": _share(released, gains <= CLEAR_LOSS),
+            "gain": _share(released, (gains >= CLEAR_GAIN) & (source > CLEAR_LOSS)),
+            "loss": _share(released, gains <= CLEAR_LOSS),
+            "source_loss": _share(released, source <= CLEAR_LOSS),
         },
         "bins": bins,
     }

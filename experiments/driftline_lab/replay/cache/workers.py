@@ -139,7 +139,7 @@ def _described(job: DistillJob | ScoreJob) -> bytes:
         fresh, fresh_labels = job.samples, job.labels
     else:
         fresh, fresh_labels = job.holdout, job.labels
-        digest.update(json.dumps([list(job.holdout_owner), list(job.rehearsal_owner)]).encode())
+        digest.update(json.dumps([job.questions, job.seed]).encode())
     for samples, labels in ((fresh, fresh_labels), (job.rehearsal, job.rehearsal_labels)):
         digest.update(len(samples).to_bytes(8, "big"))
         for sample, label in zip(samples, labels, strict=True):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from driftline_cloud.distill import passes
+from driftline_cloud.distill.evidence import GateSet
 from driftline_cloud.distill.examples import Example, by_size, from_samples
-from driftline_cloud.distill.scoring import GateSet, agree, marks, score
+from driftline_cloud.distill.scoring import agree, marks, score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label, ScoreJob
-from driftline_shared.errors import DriftlineError
 from tests.fakes.pair_samples import make_samples
 
 SETTINGS = DistilSettings(threads=1, label_batch_size=8)
@@ -72,23 +72,3 @@ def test_marks_are_means_over_the_questions_of_each_sample(models: Models) -> No
     assert finite
     assert found.right == (0.5, 1.0, 1.0, 1.0)
     assert all(0 < one <= 1 for one in found.probability)
-
-
-def test_owners_say_which_questions_are_about_one_sample(models: Models) -> None:
-    samples = make_samples(models.pair, 6)
-    said = _greedy(models, from_samples(samples, models.pair.token_space), 4)
-    labels = [
-        Label(sample_id=sample.id, text="", tokens=row, confidence=1.0)
-        for sample, row in zip(samples, said, strict=True)
-    ]
-    job = ScoreJob(
-        pair_dir=models.pair.dir,
-        holdout=samples,
-        labels=labels,
-        holdout_owner=(0, 1, 2, 0, 1, 2),
-        settings={"threads": 1},
-    )
-    (found,) = score(job, [models.initial], models)
-    assert found.holdout.right == (1.0, 1.0, 1.0)
-    with pytest.raises(DriftlineError, match="6 questions of a set have 2 owners"):
-        score(replace(job, holdout_owner=(0, 1)), [models.initial], models)

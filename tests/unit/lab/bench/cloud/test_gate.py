@@ -48,8 +48,19 @@ def test_a_variant_is_a_point_on_the_way_and_its_noise_is_sized_by_the_step() ->
 
 
 def test_the_curve_counts_clear_gains_and_losses() -> None:
-    gains = {0.05: True, 0.03: False, 0.0: True, -0.01: True, -0.2: False}
-    found = curve([{"gain": gain, "released": yes} for gain, yes in gains.items()])
-    assert found["summary"]["clear_gain"] == {"num": 2, "released": 0.5}
-    assert found["summary"]["clear_loss"] == {"num": 2, "released": 0.5}
-    assert sum(one["num"] for one in found["bins"]) == 5
+    rows = [
+        {"gain": gain, "source": source, "released": released}
+        for gain, source, released in (
+            (0.05, 0.0, True),
+            (0.03, -0.005, False),
+            (0.08, -0.05, False),
+            (0.0, 0.0, True),
+            (-0.01, 0.0, True),
+            (-0.2, -0.1, False),
+        )
+    ]
+    found = curve(rows)
+    assert found["summary"]["gain"] == {"num": 2, "released": 0.5}
+    assert found["summary"]["loss"] == {"num": 2, "released": 0.5}
+    assert found["summary"]["source_loss"] == {"num": 2, "released": 0.0}
+    assert sum(one["num"] for one in found["bins"]) == 6
