@@ -38,6 +38,7 @@ class Reason(StrEnum):
     SAMPLE_SHAPE = "sample_shape"
     SAMPLE_NOT_FINITE = "sample_not_finite"
     SAMPLE_CODEC_UNKNOWN = "sample_codec_unknown"
+    SAMPLE_TABLES_UNKNOWN = "sample_tables_unknown"
     SAMPLE_TEXT_INVALID = "sample_text_invalid"
     SAMPLE_PICTURE_INVALID = "sample_picture_invalid"
     BATCH_TOO_LARGE = "batch_too_large"
@@ -92,6 +93,9 @@ _FIXES: dict[Reason, str] = {
     Reason.SAMPLE_SHAPE: "The tokens do not fit the token space; check the pair on the device.",
     Reason.SAMPLE_NOT_FINITE: "The tokens hold NaN or infinity; check the device's tower.",
     Reason.SAMPLE_CODEC_UNKNOWN: "Update the cloud or choose a codec it knows (int8, int4).",
+    Reason.SAMPLE_TABLES_UNKNOWN: (
+        "Use the same token_codec.safetensors in the pair's folder on device and cloud."
+    ),
     Reason.SAMPLE_TEXT_INVALID: "Question and answer are needed and bounded; shorten the text.",
     Reason.SAMPLE_PICTURE_INVALID: (
         "The JPEG parts are not those of the named picture; update driftline on the device."

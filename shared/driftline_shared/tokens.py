@@ -68,6 +68,26 @@ class VisualTokens:
         return VisualTokens(values=self.values[rows], positions=wanted, grid=self.grid)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenTransform:
+    """Tables of the transform codec of a token space; made and read by `codec.transform`.
+
+    `digest`: sha256 of all below. `mean`: (D,) float32. `basis`: (D, D) int16, rows by falling
+    variance; a token is mean + scale * (numbers @ basis), `scale` float64. `unit`: float64, the
+    finest step of the numbers, a power of two. `log_scales`: (L, D) int16, by level of the pyramid
+    and row: eighths of octaves above `unit`. `frequencies`: (S, N, E, M) uint16, by predicted
+    scale, neighbours, earlier value and magnitude, each alphabet summing to 2^15.
+    """
+
+    digest: bytes
+    mean: NDArray[np.float32]
+    basis: NDArray[np.int16]
+    scale: float
+    unit: float
+    log_scales: NDArray[np.int16]
+    frequencies: NDArray[np.uint16]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenSpace:
     """What two models must share to read each other's tokens.
@@ -76,6 +96,8 @@ class TokenSpace:
     channel range on calibration images, from which integer codes take scale and zero point.
     `mean`: (D,) float32 and `precision`: (D, D) float32, or its diagonal (D,) for wide tokens:
     statistics of the pooled source tokens for the `ood` score (inverse of the shrunk covariance).
+    `transform`: tables of the `klt` codecs, which are no part of the digest; None where the pair
+    has none.
     """
 
     digest: str
@@ -84,6 +106,7 @@ class TokenSpace:
     high: NDArray[np.float32]
     mean: NDArray[np.float32]
     precision: NDArray[np.float32]
+    transform: TokenTransform | None = None
 
     @property
     def width(self) -> int:
@@ -189,7 +212,10 @@ class SamplingPolicy:
     token_floor: float = _setting(
         0.0, "share of an image's tokens that leaves at least, where `token_mass` chooses"
     )
-    token_codec: str = _setting("int8", "`int8` or `int4`")
+    token_codec: str = _setting(
+        "int8",
+        "`int8`, `int4`, or, for a pair with tables, `klt64`, `klt128`, `klt256` (bits a token)",
+    )
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")
     samples_per_hour: float = _setting(0.0, "0: no limit")

@@ -28,6 +28,7 @@ from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.callbacks import ignore
+from driftline_shared.codec.tokens import check_codec
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import SamplingPolicy
@@ -180,7 +181,11 @@ def _check_compression(pair: Pair, config: CloudConfig) -> None:
 
 
 def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:
-    """The sampling policy of the line: images stay where the teacher reads the devices' tokens."""
+    """The sampling policy of the line: images stay where the teacher reads the devices' tokens.
+
+    Raises ConfigError for a token codec that the pair cannot be coded with.
+    """
+    check_codec(config.sampling.token_codec, pair.token_space)
     if config.sampling.images_may_leave and pair.spec.translator is None:
         _log.warning(
             "images.not_requested",

@@ -18,8 +18,8 @@ from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_toke
 from driftline_device.sampling.selector import Coded, select
 from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
-from driftline_shared.codec.tokens import TOKEN_CODECS, encode_tokens
-from driftline_shared.errors import ConfigError, SampleError
+from driftline_shared.codec.tokens import check_codec, encode_tokens
+from driftline_shared.errors import SampleError
 from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
@@ -227,9 +227,7 @@ class Sampler:
     def _check(self, policy: SamplingPolicy) -> Gate:
         check_policy(policy)
         check_scorer(policy.token_scorer)
-        if policy.token_codec not in TOKEN_CODECS:
-            known = ", ".join(TOKEN_CODECS)
-            raise ConfigError(f"token_codec is {policy.token_codec!r}; choose one of {known}")
+        check_codec(policy.token_codec, self._space)
         return Gate(self._calibration, kind=policy.gate_score, quantile=policy.gate_quantile)
 
     def _judge(self, question: str, answer: Answer, runtime: Session, seed: int) -> Uncertainty:

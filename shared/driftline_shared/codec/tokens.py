@@ -1,4 +1,5 @@
-"""Visual tokens <-> payload bytes: int8 or int4 per value on the token space's channel ranges.
+"""Visual tokens <-> payload bytes: int8 or int4 per value on the token space's channel ranges, or
+a number of bits per token by the transform codec.
 
     symbol = round((value - low_d) / step_d),   step_d = (high_d - low_d) / top,   top = 255 or 15
 
@@ -20,18 +21,25 @@ from numpy.typing import NDArray
 
 from driftline_shared.codec.entropy import BEST_LEVEL, expand, shrink
 from driftline_shared.codec.positions import bitmap_bytes, decode_positions, encode_positions
-from driftline_shared.errors import CodecError, Reason, SampleError
+from driftline_shared.codec.transform.body import check_body, decode_body, encode_body, most_bytes
+from driftline_shared.errors import CodecError, ConfigError, Reason, SampleError
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     MAX_TOKENS,
     CodedTokens,
     Grid,
     TokenSpace,
+    TokenTransform,
     VisualTokens,
 )
 
 TOKEN_CODECS: dict[str, int] = {"int8": 8, "int4": 4}
 """Codec name -> bits of one value."""
+
+TRANSFORM_CODECS: dict[str, int] = {"klt64": 64, "klt128": 128, "klt256": 256}
+"""Codec name -> most bits of one token."""
+
+ALL_CODECS = (*TOKEN_CODECS, *TRANSFORM_CODECS)
 
 _ZSTD_LEVELS = {8: 1}
 """Bits of a value -> level of zstd, `BEST_LEVEL` where none is named. 8-bit values are close to
@@ -43,17 +51,32 @@ _ZSTD = 1 << 2
 _CHANNEL_MAJOR = 1 << 3
 
 
+def check_codec(codec: str, space: TokenSpace) -> None:
+    """Raise ConfigError unless tokens of `space` can be coded by `codec`."""
+    if codec not in ALL_CODECS:
+        raise ConfigError(f"token_codec is {codec!r}; choose one of {', '.join(ALL_CODECS)}")
+    if codec in TRANSFORM_CODECS and space.transform is None:
+        raise ConfigError(
+            f"token_codec is {codec!r}, which needs tables that the pair has not "
+            "(token_codec.safetensors): run `driftline models fit-token-codec`, or choose one of "
+            f"{', '.join(TOKEN_CODECS)}"
+        )
+
+
 def encode_tokens(tokens: VisualTokens, space: TokenSpace, codec: str) -> CodedTokens:
     """Code (K, D) float32 `tokens`; SampleError if they are not finite or do not fit `space`."""
-    bits = _bits(codec)
+    bits, transform = _bits(codec), _transform(codec, space)
     _check_shape(tokens.num_tokens, tokens.grid, space)
     if tokens.values.shape[1:] != (space.width,) or not _rising(tokens):
         raise SampleError("the tokens do not fit the token space", reason=Reason.SAMPLE_SHAPE)
     if not np.isfinite(tokens.values).all():
         raise SampleError("the tokens hold NaN or infinity", reason=Reason.SAMPLE_NOT_FINITE)
     kind, where = encode_positions(tokens.positions.astype(np.int64), tokens.grid.num_tokens)
-    symbols = _quantize(tokens.values, space, bits)
-    flags, body = _smallest_body(symbols, bits)
+    if transform is not None:
+        flags = 0
+        body = encode_body(tokens.values, tokens.positions, tokens.grid, transform, bits)
+    else:
+        flags, body = _smallest_body(_quantize(tokens.values, space, bits), bits)
     payload = bytes([_FORMAT | flags | kind]) + where + body
     return CodedTokens(codec=codec, num_tokens=tokens.num_tokens, grid=tokens.grid, payload=payload)
 
@@ -65,6 +88,10 @@ def decode_tokens(coded: CodedTokens, space: TokenSpace) -> VisualTokens:
     """
     bits = _bits(coded.codec)
     positions, body = _unpack(coded, space, bits)
+    transform = _transform(coded.codec, space)
+    if transform is not None:
+        values = decode_body(body, positions, coded.grid, transform)
+        return VisualTokens(values=values, positions=positions.astype(np.int32), grid=coded.grid)
     shape = (coded.num_tokens, space.width)
     if coded.payload[0] & _CHANNEL_MAJOR:
         symbols = _from_channel_major(_from_bytes(body, shape[::-1], bits), bits)
@@ -87,7 +114,10 @@ def coded_size_bound(num_tokens: int, space: TokenSpace, codec: str) -> int:
     """Most payload bytes that `num_tokens` tokens can have (zstd makes it less, mostly)."""
     places = space.grid.num_tokens
     where = 0 if num_tokens >= places else min(bitmap_bytes(places), 5 * num_tokens)
-    return 1 + where + _body_bytes(num_tokens, space.width, _bits(codec))
+    bits = _bits(codec)
+    if codec in TRANSFORM_CODECS:
+        return 1 + where + most_bytes(num_tokens, bits)
+    return 1 + where + _body_bytes(num_tokens, space.width, bits)
 
 
 def tokens_within(budget_bytes: int, space: TokenSpace, codec: str) -> int:
@@ -103,11 +133,25 @@ def tokens_within(budget_bytes: int, space: TokenSpace, codec: str) -> int:
 
 
 def _bits(codec: str) -> int:
-    if codec not in TOKEN_CODECS:
+    """Of a value, or of a token for the transform codecs."""
+    bits = TOKEN_CODECS.get(codec) or TRANSFORM_CODECS.get(codec)
+    if bits is None:
         raise SampleError(
             f"token codec {codec[:40]!r} is unknown", reason=Reason.SAMPLE_CODEC_UNKNOWN
         )
-    return TOKEN_CODECS[codec]
+    return bits
+
+
+def _transform(codec: str, space: TokenSpace) -> TokenTransform | None:
+    """The tables of a transform codec; None for the others."""
+    if codec not in TRANSFORM_CODECS:
+        return None
+    if space.transform is None:
+        raise SampleError(
+            f"codec {codec} needs tables, and the pair here has no token_codec.safetensors",
+            reason=Reason.SAMPLE_TABLES_UNKNOWN,
+        )
+    return space.transform
 
 
 def _check_shape(num_tokens: int, grid: Grid, space: TokenSpace) -> None:
@@ -163,14 +207,22 @@ def _smallest_body(symbols: NDArray[np.uint8], bits: int) -> tuple[int, bytes]:
 
 
 def _unpack(coded: CodedTokens, space: TokenSpace, bits: int) -> tuple[NDArray[np.int64], bytes]:
-    """(K,) positions and the bytes of K x D symbols, out of zstd; SampleError as for decoding."""
+    """(K,) positions and the body, out of zstd; SampleError as for decoding."""
     _check_shape(coded.num_tokens, coded.grid, space)
     if len(coded.payload) > MAX_SAMPLE_BYTES:
         raise SampleError("the tokens have too many bytes", reason=Reason.SAMPLE_TOO_LARGE)
     size = _body_bytes(coded.num_tokens, space.width, bits)
+    transform = _transform(coded.codec, space)
     try:
         positions, offset = _read_positions(coded)
         body = coded.payload[offset:]
+        if transform is not None:
+            if coded.payload[0] & (_ZSTD | _CHANNEL_MAJOR):
+                raise CodecError("the payload's format is unknown")
+            if len(body) > most_bytes(coded.num_tokens, bits):
+                raise CodecError(f"{len(body)} bytes of values are too many")
+            check_body(body, coded.num_tokens, transform)
+            return positions, body
         if coded.payload[0] & _ZSTD:
             body = expand(body, size)
         if len(body) != size:

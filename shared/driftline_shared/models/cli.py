@@ -36,6 +36,17 @@ Without --images the stored tokens of the source set are used again. A row of th
 {"image": path below --images, "question", "answer"}. `driftline device calibrate` comes next.
 """
 
+_CODEC_EXAMPLES = """
+**Examples**
+
+    driftline models fit-token-codec tiny --out ./tables
+
+    driftline models fit-token-codec ./my-pair
+
+Reads the source set that `fit-token-space` stored. The policy's `token_codec` may then be klt64,
+klt128 or klt256; device and cloud need the same file.
+"""
+
 _NEW_EXAMPLES = """
 **Examples**
 
@@ -127,6 +138,30 @@ def fit_token_space(
         )
     elif fitted.num_rows:
         typer.echo(f"next: driftline device calibrate --pair {pair}")
+
+
+@app.command("fit-token-codec", epilog=_CODEC_EXAMPLES)
+def fit_token_codec(
+    pair: PairArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; default: the pair's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the tables of the klt token codecs: a few hundred bytes a sample instead of thousands."""
+    from rich.console import Console
+
+    from driftline_shared.models.fit.token_codec import fit_pair_codec
+    from driftline_shared.pair.pair import load_draft
+
+    with Console(stderr=True).status("fitting") as status:
+        made = fit_pair_codec(load_draft(pair), out, report=status.update)
+    if as_json:
+        typer.echo(json.dumps(asdict(made)))
+        return
+    typer.echo(f"wrote {made.file} ({made.num_bytes} bytes), digest {made.digest[:16]}…")
+    for name, error in made.relative_errors.items():
+        typer.echo(f"{name}: relative error {error:.4f} of half of the tokens")
 
 
 @app.command()

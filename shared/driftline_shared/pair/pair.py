@@ -5,6 +5,7 @@ Folder layout of a pair (see docs/models.md):
     pair.toml                what `spec` describes; any other name if it is the only TOML file there
     teacher/ student/        Hugging Face checkpoints (safetensors only), unless they are on the hub
     token_space.safetensors  low, high, mean, precision (see `TokenSpace`)
+    token_codec.safetensors  tables of the `klt` token codecs (see `TokenTransform`); may be missing
     gate.safetensors         score kind -> sorted scores of the student on the source calibration
                              set
     source.safetensors       tokens (N, V, D) float16 of calibration images
@@ -30,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from driftline_shared.assembly.assemble import assembled
+from driftline_shared.codec.transform.file import load_transform
 from driftline_shared.errors import PairError
 from driftline_shared.pair import hub
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
@@ -341,8 +343,12 @@ def _check_export(draft: Draft, exported: Export) -> None:
             )
 
 
-def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
+def read_token_space(
+    folder: Path, digest: str, grid: Grid, *, with_transform: bool = True
+) -> TokenSpace:
     """The fitted statistics in `folder`, their shapes checked before anything is read.
+
+    `with_transform`: and the tables of the transform codec, where there are any.
 
     Raises PairError.
     """
@@ -358,7 +364,8 @@ def read_token_space(folder: Path, digest: str, grid: Grid) -> TokenSpace:
         )
     arrays = _load(path)
     kept = {name: arrays[name] for name in ("low", "high", "mean", "precision")}
-    return TokenSpace(digest=digest, grid=grid, **kept)
+    transform = load_transform(folder, width) if with_transform else None
+    return TokenSpace(digest=digest, grid=grid, **kept, transform=transform)
 
 
 def read_source_tokens(folder: Path) -> NDArray[np.float16]:

@@ -29,7 +29,7 @@ from driftline_shared.pair.export_file import (
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.pair_file import write_query_targets
 
-_FITTED = ("token_space.safetensors", "gate.safetensors")
+_FITTED = ("token_space.safetensors", "gate.safetensors", "token_codec.safetensors")
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -78,7 +78,8 @@ def copy_pair(pair: Pair, folder: Path) -> None:
     try:
         shutil.copyfile(pair.file, folder / "pair.toml")
         for name in _FITTED:
-            # The gate is fitted on a device, after the token space; a pair may not have it yet.
+            # The gate is fitted on a device, after the token space; a pair may not have it yet, and
+            # need not have tables of a codec.
             if (pair.dir / name).is_file():
                 shutil.copyfile(pair.dir / name, folder / name)
         _copy_probe(pair.dir / "probe", folder / "probe")

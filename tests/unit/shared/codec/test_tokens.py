@@ -11,17 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline_shared.codec.tokens import (
+    ALL_CODECS,
     TOKEN_CODECS,
+    TRANSFORM_CODECS,
+    check_codec,
     check_tokens,
     coded_size_bound,
     decode_tokens,
     encode_tokens,
     tokens_within,
 )
-from driftline_shared.errors import Reason, SampleError
+from driftline_shared.errors import ConfigError, Reason, SampleError
 from driftline_shared.tokens import MAX_SAMPLE_BYTES, CodedTokens, Grid, TokenSpace, VisualTokens
+from tests.fakes.transforms import smooth_pictures, with_transform
 
 codecs = st.sampled_from(sorted(TOKEN_CODECS))
+all_codecs = st.sampled_from(sorted(ALL_CODECS))
+transform_codecs = st.sampled_from(sorted(TRANSFORM_CODECS))
 
 
 def space_of(width: int, grid: Grid) -> TokenSpace:
@@ -47,7 +53,8 @@ def tokens_of(space: TokenSpace, kept: int, seed: int) -> VisualTokens:
     return VisualTokens(values=values.astype(np.float32), positions=positions, grid=space.grid)
 
 
-SPACE = space_of(16, Grid(rows=4, cols=6))
+PLAIN = space_of(16, Grid(rows=4, cols=6))
+SPACE = with_transform(PLAIN)
 
 
 @given(codecs, st.integers(1, 40), st.integers(1, 7), st.integers(1, 7), st.data())
@@ -106,7 +113,7 @@ def test_smooth_tokens_shrink() -> None:
     assert len(encode_tokens(tokens, space, "int8").payload) < 64 * 32 / 4
 
 
-@given(codecs, st.integers(0, 500))
+@given(all_codecs, st.integers(0, 500))
 def test_tokens_within_a_budget_always_fit_and_one_more_might_not(codec: str, budget: int) -> None:
     fits = tokens_within(budget, SPACE, codec)
     assert 0 <= fits <= SPACE.grid.num_tokens
@@ -129,6 +136,16 @@ def test_what_is_not_finite_is_not_sent(bad: float) -> None:
     tokens = tokens_of(SPACE, 5, 0)
     tokens.values[2, 3] = bad
     refused(lambda: encode_tokens(tokens, SPACE, "int8"), Reason.SAMPLE_NOT_FINITE)
+
+
+@pytest.mark.parametrize("codec", TRANSFORM_CODECS)
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e9])
+def test_huge_values_are_coded_within_the_bytes_all_the_same(codec: str, value: float) -> None:
+    tokens = tokens_of(SPACE, 24, 0)
+    tokens.values[:, ::2] = np.float32(value)
+    coded = encode_tokens(tokens, SPACE, codec)
+    assert len(coded.payload) <= coded_size_bound(24, SPACE, codec)
+    assert np.isfinite(decode_tokens(coded, SPACE).values).all()
 
 
 def test_huge_values_saturate_without_a_warning() -> None:
@@ -177,7 +194,11 @@ def decodes_or_is_refused(coded: CodedTokens) -> None:
     try:
         tokens = decode_tokens(coded, SPACE)
     except SampleError as error:
-        assert error.reason in {Reason.SAMPLE_CORRUPT, Reason.SAMPLE_SHAPE}
+        assert error.reason in {
+            Reason.SAMPLE_CORRUPT,
+            Reason.SAMPLE_SHAPE,
+            Reason.SAMPLE_TABLES_UNKNOWN,
+        }
         with pytest.raises(SampleError, match=re.escape(str(error))):
             check_tokens(coded, SPACE)
         return
@@ -187,7 +208,7 @@ def decodes_or_is_refused(coded: CodedTokens) -> None:
 
 
 @settings(max_examples=300)
-@given(codecs, st.integers(0, 31), st.binary(max_size=300), st.integers(-2, 30))
+@given(all_codecs, st.integers(0, 31), st.binary(max_size=300), st.integers(-2, 30))
 def test_any_payload_decodes_or_is_refused(
     codec: str, header: int, body: bytes, num_tokens: int
 ) -> None:
@@ -198,9 +219,59 @@ def test_any_payload_decodes_or_is_refused(
 
 
 @settings(max_examples=300)
-@given(codecs, st.integers(1, 24), st.integers(0, 10**6), st.integers(0, 7))
+@given(all_codecs, st.integers(1, 24), st.integers(0, 10**6), st.integers(0, 7))
 def test_a_flipped_bit_decodes_or_is_refused(codec: str, kept: int, place: int, bit: int) -> None:
     coded = encode_tokens(tokens_of(SPACE, kept, kept), SPACE, codec)
     payload = bytearray(coded.payload)
     payload[place % len(payload)] ^= 1 << bit
     decodes_or_is_refused(replace(coded, payload=bytes(payload)))
+
+
+def picture(kept: int, seed: int) -> VisualTokens:
+    rng = np.random.default_rng(seed)
+    positions = np.sort(rng.permutation(24)[:kept]).astype(np.int32)
+    values = smooth_pictures(1, SPACE.grid, SPACE.width, seed=seed + 100)[0][positions]
+    return VisualTokens(values=values, positions=positions, grid=SPACE.grid)
+
+
+@given(transform_codecs, st.integers(1, 24), st.integers(0, 10**6))
+def test_a_transform_codec_keeps_to_its_bits_and_more_of_them_are_nearer(
+    codec: str, kept: int, seed: int
+) -> None:
+    tokens = picture(kept, seed)
+    coded = encode_tokens(tokens, SPACE, codec)
+    decoded = decode_tokens(coded, SPACE)
+    assert len(coded.payload) <= coded_size_bound(kept, SPACE, codec)
+    assert decoded.positions.tolist() == tokens.positions.tolist()
+    assert decoded.values.dtype == np.float32
+    finer = decode_tokens(encode_tokens(tokens, SPACE, "klt256"), SPACE).values
+    assert ((finer - tokens.values) ** 2).sum() <= ((decoded.values - tokens.values) ** 2).sum()
+
+
+def test_a_sample_of_other_tables_or_for_a_pair_without_is_refused() -> None:
+    coded = encode_tokens(picture(9, 4), SPACE, "klt64")
+    payload = bytearray(coded.payload)
+    payload[1 + 3] ^= 1  # behind the bitmap: the first byte of the digest
+    refused(
+        lambda: check_tokens(replace(coded, payload=bytes(payload)), SPACE),
+        Reason.SAMPLE_TABLES_UNKNOWN,
+    )
+    refused(lambda: decode_tokens(coded, PLAIN), Reason.SAMPLE_TABLES_UNKNOWN)
+    refused(lambda: encode_tokens(picture(9, 4), PLAIN, "klt64"), Reason.SAMPLE_TABLES_UNKNOWN)
+
+
+def test_a_codec_is_named_that_the_pair_can_be_coded_with() -> None:
+    for codec in ALL_CODECS:
+        check_codec(codec, SPACE)
+    with pytest.raises(ConfigError, match="fit-token-codec"):
+        check_codec("klt64", PLAIN)
+    with pytest.raises(ConfigError, match="jpeg"):
+        check_codec("jpeg", SPACE)
+
+
+def test_a_clip_of_more_frames_than_the_space_is_coded_too() -> None:
+    grid = replace(SPACE.grid, frames=5)
+    values = smooth_pictures(1, grid, SPACE.width)[0]
+    tokens = VisualTokens(values=values, positions=np.arange(120, dtype=np.int32), grid=grid)
+    decoded = decode_tokens(encode_tokens(tokens, SPACE, "klt256"), SPACE)
+    assert ((decoded.values - values) ** 2).mean() < 0.05 * values.var()
