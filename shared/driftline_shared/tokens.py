@@ -214,7 +214,8 @@ class SamplingPolicy:
     )
     token_codec: str = _setting(
         "int8",
-        "`int8`, `int4`, or, for a pair with tables, `klt64`, `klt128`, `klt256` (bits a token)",
+        "`int8`, `int4`, or, for a pair with tables, `klt64`, `klt96`, `klt128`, `klt192`, "
+        "`klt224`, `klt256` (bits a token)",
     )
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")

@@ -36,7 +36,7 @@ from driftline_shared.tokens import (
 TOKEN_CODECS: dict[str, int] = {"int8": 8, "int4": 4}
 """Codec name -> bits of one value."""
 
-TRANSFORM_CODECS: dict[str, int] = {"klt64": 64, "klt128": 128, "klt256": 256}
+TRANSFORM_CODECS: dict[str, int] = {f"klt{bits}": bits for bits in (64, 96, 128, 192, 224, 256)}
 """Codec name -> most bits of one token."""
 
 ALL_CODECS = (*TOKEN_CODECS, *TRANSFORM_CODECS)

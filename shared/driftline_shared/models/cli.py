@@ -43,8 +43,8 @@ _CODEC_EXAMPLES = """
 
     driftline models fit-token-codec ./my-pair
 
-Reads the source set that `fit-token-space` stored. The policy's `token_codec` may then be klt64,
-klt128 or klt256; device and cloud need the same file.
+Reads the source set that `fit-token-space` stored. The policy's `token_codec` may then be klt64 to
+klt256; device and cloud need the same file.
 """
 
 _NEW_EXAMPLES = """

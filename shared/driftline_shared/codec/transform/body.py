@@ -32,6 +32,9 @@ LEAST_BYTES = 24
 """Of a body, for few tokens at few bits: what head and coder need."""
 MAX_NUMBERS = 1 << 20
 """Most numbers of one picture: they are read one by one."""
+_STRIDE = 3
+"""Steps to the second try."""
+
 Floats = NDArray[np.float64]
 
 
@@ -58,12 +61,9 @@ def encode_body(
     far = symbols.step_of(transform.unit, symbols.NUM_STEPS - 8)
     coding = _Coding(np.clip(coefficients, -far, far), pyramid, transform)
     most = most_bytes(len(values), bits)
-    low, high = 0, symbols.NUM_STEPS - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if coding.bytes_at(middle) <= most else (middle + 1, high)
-    while len(body := coding.body_at(high)) > most:
-        high += 1
+    step = _finest(coding, most)
+    while len(body := coding.body_at(step)) > most:
+        step += 1
     return body
 
 
@@ -109,7 +109,25 @@ def check_body(body: bytes, num_tokens: int, transform: TokenTransform) -> tuple
 @lru_cache(maxsize=8)
 def analysis(transform: TokenTransform) -> Floats:
     """(D, D) what a centred token is multiplied by from the right to give its coefficients."""
-    return np.linalg.inv(transform.basis.astype(np.float64) * transform.scale)
+    rows: Floats = transform.basis.astype(np.float64) * transform.scale
+    return np.asarray(np.linalg.inv(rows), dtype=np.float64)
+
+
+def _finest(coding: _Coding, most: int) -> int:
+    """The finest step whose body has about `most` bytes at most, in few tries."""
+    low, high = 0, symbols.NUM_STEPS - 1  # below `low` none fits, `high` does
+    step, stride = coding.guess(8 * most), _STRIDE
+    while low < high:
+        if coding.bytes_at(step) <= most:
+            high, step = step, step - stride
+        else:
+            low, step = step + 1, step + stride
+        if low > 0 and high < symbols.NUM_STEPS - 1:
+            step = (low + high) // 2  # between two that are known
+        else:
+            stride *= 2
+        step = min(max(step, low), high - 1)
+    return high
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,13 @@ class _Coding:
     coefficients: Floats
     pyramid: Pyramid
     transform: TokenTransform
+
+    def guess(self, bits: int) -> int:
+        """A step that might take `bits`, from the sizes of the largest coefficients alone."""
+        sizes = np.sort(np.abs(self.coefficients).reshape(-1))[::-1]
+        # A number of one step and its place cost some six bits.
+        last = float(sizes[min(max(bits // 6, 1), sizes.size) - 1])
+        return min(symbols.step_index(self.transform.unit, last), symbols.NUM_STEPS - 1)
 
     def bytes_at(self, step: int) -> float:
         """About how many bytes the body has at `step`; infinite where a number is too large."""

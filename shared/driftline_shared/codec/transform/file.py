@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _arrays(
     unit: float,
     log_scales: NDArray[np.int16],
     frequencies: NDArray[np.uint16],
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[Any]]:
     return {
         "mean": np.ascontiguousarray(mean),
         "basis": np.ascontiguousarray(basis),
@@ -144,7 +145,7 @@ def _check_shapes(shapes: dict[str, tuple[int, ...]], width: int | None = None) 
         raise PairError(f"its arrays have the wrong shapes ({shapes})")
 
 
-def _check_values(arrays: dict[str, NDArray[np.generic]]) -> None:
+def _check_values(arrays: dict[str, NDArray[Any]]) -> None:
     scale, unit = (float(one) for one in arrays["sizes"])
     if not (np.isfinite(arrays["mean"]).all() and np.abs(arrays["mean"]).max() < _MOST):
         raise PairError("its mean is not finite")

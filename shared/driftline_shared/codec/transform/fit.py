@@ -56,7 +56,8 @@ def fit_transform(
         raise DataError("the calibration tokens are not finite")
     mean = images.mean(axis=(0, 1)).astype(np.float32)
     basis, scale = _basis(images.reshape(-1, width) - mean, metric)
-    seen = list(_seen(images - mean, grid, np.linalg.inv(basis.astype(np.float64) * scale)))
+    analysis = np.asarray(np.linalg.inv(basis.astype(np.float64) * scale), dtype=np.float64)
+    seen = _seen(images - mean, grid, analysis)
     deviations = _deviations(seen, num_levels(grid))
     largest = float(deviations.max())
     unit = 2.0 ** (math.frexp(largest)[1] - 1 - _OCTAVES_BELOW) if largest > 0 else 1.0
@@ -115,15 +116,17 @@ def _counts(
 ) -> Floats:
     """(S, N, E, M) how often each magnitude came, over steps of a wide range."""
     middle = symbols.step_index(unit, largest)
-    counts = np.zeros((*symbols.ALPHABETS, symbols.NUM_MAGNITUDES))
-    flat = counts.reshape(-1, symbols.NUM_MAGNITUDES)
+    shape = (*symbols.ALPHABETS, symbols.NUM_MAGNITUDES)
+    counts = np.zeros(math.prod(shape))
     for step in range(middle - _STEPS_BELOW, middle + _STEPS_ABOVE + 1, _STEPS_APART):
         for pyramid, coefficients in seen:
             numbers = symbols.whole_steps(coefficients, symbols.step_of(unit, step))
             scales = symbols.scales_of(pyramid, logs, step)
             alphabets = symbols.alphabets_of(numbers, scales)
-            np.add.at(flat, (alphabets, np.minimum(np.abs(numbers), symbols.TOP)), 1)
-    return counts
+            magnitudes = np.minimum(np.abs(numbers), symbols.TOP)
+            places = (alphabets * symbols.NUM_MAGNITUDES + magnitudes).reshape(-1)
+            counts += np.bincount(places, minlength=counts.size)
+    return counts.reshape(shape)
 
 
 def _frequencies(counts: Floats) -> NDArray[np.uint16]:
@@ -149,4 +152,5 @@ def _frequencies(counts: Floats) -> NDArray[np.uint16]:
         axis=-1,
     )
     found[..., 0] -= short
-    return found.astype(np.uint16)
+    frequencies: NDArray[np.uint16] = found.astype(np.uint16)
+    return frequencies

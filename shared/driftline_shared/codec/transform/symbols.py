@@ -82,7 +82,8 @@ def step_index(unit: float, step: float) -> int:
 def whole_steps(coefficients: NDArray[np.float64], step: float) -> Numbers:
     """(K, D) whole numbers of steps, rounded a little towards zero."""
     sizes = np.floor(np.abs(coefficients) / step + (0.5 - _TOWARDS_ZERO))
-    return (np.sign(coefficients) * np.minimum(sizes, MAX_NUMBER)).astype(np.int64)
+    numbers: Numbers = (np.sign(coefficients) * np.minimum(sizes, MAX_NUMBER)).astype(np.int64)
+    return numbers
 
 
 def scales_of(pyramid: Pyramid, log_scales: NDArray[np.int16], step: int) -> Numbers:
@@ -92,7 +93,8 @@ def scales_of(pyramid: Pyramid, log_scales: NDArray[np.int16], step: int) -> Num
     matched = np.clip(pyramid.level + rows - pyramid.num_levels, min(1, rows - 1), rows - 1)
     logs = log_scales[np.where(pyramid.level > 0, matched, 0)].astype(np.int64)
     above = logs + log_weight(pyramid.weight)[:, None] - step - _LOWEST
-    return np.clip(above // _EIGHTHS_A_SCALE, 0, NUM_SCALES - 1)
+    scales: Numbers = np.clip(above // _EIGHTHS_A_SCALE, 0, NUM_SCALES - 1)
+    return scales
 
 
 def log_weight(weight: NDArray[np.int64]) -> Numbers:
@@ -112,8 +114,9 @@ def alphabets_of(numbers: Numbers, scales: Numbers) -> Numbers:
     earlier = np.zeros_like(small)
     earlier[1:] += 2 * small[:-1]
     earlier[2:] += small[:-2]
-    near = _NEIGHBOUR_OF[neighbours]
-    return (scales * NUM_NEIGHBOURS + near) * NUM_EARLIER + _EARLIER_OF[earlier]
+    near = scales * NUM_NEIGHBOURS + _NEIGHBOUR_OF[neighbours]
+    alphabets: Numbers = near * NUM_EARLIER + _EARLIER_OF[earlier]
+    return alphabets
 
 
 def cost_bits(numbers: Numbers, alphabets: Numbers, transform: TokenTransform) -> float:
