@@ -39,6 +39,8 @@ class LanguageModel:
         self._present = [name.replace("past", "present", 1) for name in self._past]
         self._ends = np.asarray(export.prompt.end_ids, dtype=np.int64)
         self.max_positions = export.model.max_positions
+        self.queries = [f"query.{i}" for i in layers]
+        """Outputs of all layers' queries, where `gives_queries`."""
 
     @property
     def width(self) -> int:
@@ -62,12 +64,11 @@ class LanguageModel:
         *,
         masks: Mapping[str, NDArray[np.float32]] | None = None,
         also: Sequence[str] = (),
-    ) -> tuple[NDArray[np.float32], Cache, dict[str, NDArray[np.float32]]]:
+    ) -> tuple[NDArray[np.float32], Cache, dict[str, Value]]:
         """One pass: hidden (B, T, D), the cache with these places, and the outputs named in `also`.
 
         `masks`: dropout masks by input name.
         """
-        many = embeds.shape[1] > 1 and self._graphs.has("prefill")
         feeds = {
             "inputs_embeds": to_value(embeds),
             "attention_mask": to_value(mask),
@@ -76,13 +77,21 @@ class LanguageModel:
             **{name: to_value(array) for name, array in (masks or {}).items()},
         }
         wanted = ["hidden", *self._present, *also]
-        given = self._graphs.run_values("prefill" if many else "lm", wanted, feeds, adapter)
+        given = self._graphs.run_values(self._part(embeds.shape[1]), wanted, feeds, adapter)
         end = 1 + len(self._present)
         return (
             given[0].numpy(),
             dict(zip(self._past, given[1:end], strict=True)),
-            {name: value.numpy() for name, value in zip(also, given[end:], strict=True)},
+            dict(zip(also, given[end:], strict=True)),
         )
+
+    def gives_queries(self, num_places: int) -> bool:
+        """Whether a pass over so many places gives the queries of all layers."""
+        given = self._graphs.outputs(self._part(num_places))
+        return all(name in given for name in self.queries)
+
+    def _part(self, num_places: int) -> str:
+        return "prefill" if num_places > 1 and self._graphs.has("prefill") else "lm"
 
     def logits(self, hidden: NDArray[np.float32], adapter: ActiveAdapter) -> NDArray[np.float32]:
         """(N, D) hidden states, before the final norm -> (N, vocabulary)."""
@@ -94,9 +103,11 @@ class LanguageModel:
         adapter: ActiveAdapter,
         *,
         cache: Cache | None = None,
+        also: Sequence[str] = (),
         on_token: OnToken | None = None,
     ) -> tuple[list[Generated], Cache]:
-        """Greedy answers of all rows, and the cache as it was after the prompts.
+        """Greedy answers of all rows, and the cache as it was after the prompts, with the outputs
+        of that pass named in `also`.
 
         `cache`: holds the places that `batch` leaves out.
         """
@@ -106,8 +117,9 @@ class LanguageModel:
         held = cache or self.empty_cache(rows)
         after_prompts: Cache | None = None
         for _ in range(self._export.model.max_new_tokens):
-            hidden, held, _ = self.step(embeds, mask, positions, held, adapter)
-            after_prompts = after_prompts or held
+            wanted = also if after_prompts is None else ()
+            hidden, held, given = self.step(embeds, mask, positions, held, adapter, also=wanted)
+            after_prompts = {**held, **given} if after_prompts is None else after_prompts
             chosen = growing.add(self.logits(hidden[:, -1], adapter))
             if on_token is not None:
                 for row in growing.grown:

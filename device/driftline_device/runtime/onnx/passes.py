@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.generation import Cache, LanguageModel
-from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, Value
+from driftline_device.runtime.onnx.looks import Look, attention, look_of
 from driftline_device.runtime.onnx.prompts import Prompts, Row
-from driftline_device.runtime.scores import Floats, log_softmax, missing_scorers
+from driftline_device.runtime.scores import Floats, missing_scorers
 from driftline_shared.dropout import DropoutMasks
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.export_file import Export, middle_third
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxPasses:
     """`Passes` of one answer: `tokens` (V, D_v) float32 at `positions` (V,) int64, answer `ids`
-    (n,), under `adapter`.
+    (n,), under `adapter`. `kept_look`: what is kept of the pass that
+    answered.
     """
 
     export: Export
@@ -35,6 +40,7 @@ class OnnxPasses:
     ids: Sequence[int]
     num_passes: int
     seed: int
+    kept_look: Callable[[], Look | None] = _nothing
 
     @property
     def vocabulary(self) -> int:
@@ -71,31 +77,29 @@ class OnnxPasses:
         row, layers = self._row(), middle_third(self.export.model.num_layers)
         hidden, cache, queries = self._forced([row], projected, also=_queries(layers))
         steps = _steps(row)
-        attention = [
-            _attention(
-                queries[f"query.{i}"][0], cache[f"past_key.{i}"].numpy()[0], steps, row.visual
+        weights = [
+            attention(
+                queries[f"query.{i}"].numpy()[0][:, steps],
+                cache[f"past_key.{i}"].numpy()[0],
+                steps,
+                row.visual,
             )
             for i in layers
         ]
-        return self.token_logits(hidden[0, steps]), np.stack(attention)
+        return self.token_logits(hidden[0, steps]), np.stack(weights)
 
     def question_attention(self) -> Floats:
         """See `Passes`. Raises ConfigError for an export of before this score."""
         if missing := missing_scorers(self.export):
             raise ConfigError(missing["question_attention"])
-        projected = self.graphs.run("projector", {"tokens": self.tokens[None]}, self.adapter)
-        row = self.prompts.row(self.question, self.positions)
-        layers = range(self.export.model.num_layers)
-        _, cache, queries = self._forced([row], projected, also=_queries(layers))
-        words = np.asarray(row.words, dtype=np.int64)
-        return np.stack(
-            [
-                _attention(
-                    queries[f"query.{i}"][0], cache[f"past_key.{i}"].numpy()[0], words, row.visual
-                ).max(axis=(0, 1))
-                for i in layers
-            ]
-        )
+        look = self.kept_look()
+        if look is None:
+            projected = self.graphs.run("projector", {"tokens": self.tokens[None]}, self.adapter)
+            row = self.prompts.row(self.question, self.positions)
+            layers = range(self.export.model.num_layers)
+            _, cache, queries = self._forced([row], projected, also=_queries(layers))
+            look = look_of(row, 0, 0, 0, {**cache, **queries})
+        return look.attention()
 
     def _row(self) -> Row:
         return self.prompts.row(self.question, self.positions, self.ids)
@@ -107,7 +111,7 @@ class OnnxPasses:
         *,
         dropped: bool = False,
         also: Sequence[str] = (),
-    ) -> tuple[Floats, Cache, dict[str, Floats]]:
+    ) -> tuple[Floats, Cache, dict[str, Value]]:
         """One pass over equally long rows with their answers: see `LanguageModel.step`."""
         batch = self.prompts.batch(rows, projected)
         return self.language.step(
@@ -137,15 +141,3 @@ def _queries(layers: Iterable[int]) -> list[str]:
 def _steps(row: Row) -> NDArray[np.int64]:
     """(n,) the places whose logits predict the answer tokens."""
     return np.arange(len(row.ids) - row.num_answer - 1, len(row.ids) - 1)
-
-
-def _attention(
-    query: Floats, key: Floats, steps: NDArray[np.int64], visual: NDArray[np.int64]
-) -> Floats:
-    """(H, n, V) attention weights; `query` (H, T, d), `key` (H_kv, T, d)."""
-    heads, places, width = query.shape
-    asked = query[:, steps].reshape(len(key), heads // len(key), len(steps), width)
-    logits = np.einsum("ghnd,gtd->ghnt", asked, key) / np.float32(math.sqrt(width))
-    logits[..., np.arange(places)[None] > steps[:, None]] = -np.inf
-    weights = np.exp(log_softmax(logits))[..., visual]
-    return weights.reshape(heads, len(steps), len(visual))

@@ -34,6 +34,11 @@ class Row:
     words: range
     num_answer: int
 
+    @property
+    def num_prompt(self) -> int:
+        """Places without the answer's."""
+        return len(self.ids) - self.num_answer
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:

@@ -115,6 +115,7 @@ class OnnxRuntime(OnnxSession):
         del before
         # Of no use any more: their keys name the version before. Tower tokens stay.
         self._student.prefixes.clear()
+        self._student.looks.clear()
         return pause_s * 1e3
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from driftline_device.runtime.onnx.features import BoundedCache, image_digest
 from driftline_device.runtime.onnx.generation import Cache, Generated, LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate, to_value
+from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
-from driftline_device.runtime.onnx.prompts import Prompts, Row
+from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.session import ScoringSession, trial_is_over
 from driftline_device.runtime.turns import Turns
@@ -30,6 +31,9 @@ from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
+
+LOOK_BYTES = 16 << 20
+"""Most bytes of `Student.looks` (16 MiB): some answers' until they are sampled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +50,8 @@ class Student:
     """What all sessions of a runtime share; safe from any thread.
 
     `turns`: calls at a time. `features`: tower tokens of pictures seen. `prefixes`: caches of
-    prompts up to their question, by adapter.
+    prompts up to their question, by adapter. `looks`: of the passes that answered, kept from the
+    first time on that somebody asks for one.
     """
 
     def __init__(
@@ -67,6 +72,8 @@ class Student:
         self.max_batch = max_batch
         self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(feature_bytes)
         self.prefixes: BoundedCache[Cache] = BoundedCache(prefix_bytes)
+        self.looks: BoundedCache[Look] = BoundedCache(LOOK_BYTES)
+        self.keeps_looks = False
         self._serials = itertools.count()
 
     def activate(self, adapter: Adapter, version: int) -> ActiveAdapter:
@@ -195,19 +202,49 @@ class OnnxSession(ScoringSession):
         # onnxruntime attends from many places to a cache for one row only. A row that ends with
         # its image has nothing left to read.
         if prefix is not None and len(rows[0].ids) > rows[0].text_from:
-            batch = student.prompts.batch(rows, _NO_TOKENS, skip=rows[0].text_from)
-            return student.language.generate(batch, adapter, cache=prefix, on_token=on_token)[0]
+            skip = rows[0].text_from
+            batch = student.prompts.batch(rows, _NO_TOKENS, skip=skip)
+            also = self._looked_for(batch)
+            made, cache = student.language.generate(
+                batch, adapter, cache=prefix, also=also, on_token=on_token
+            )
+            if also:
+                self._keep_look(adapter, block[0], 0, 0, skip, cache)
+            return made
         tokens = np.stack([one.tokens.values for one in block]).astype(np.float32, copy=False)
         projected = student.graphs.run("projector", {"tokens": tokens}, adapter)
         batch = student.prompts.batch(rows, projected)
-        made, cache = student.language.generate(batch, adapter, on_token=on_token)
+        also = self._looked_for(batch)
+        made, cache = student.language.generate(batch, adapter, also=also, on_token=on_token)
         for number, (one, key) in enumerate(zip(block, keys, strict=True)):
             # A picture that comes a second time may come a third; of a stream, none does.
             if one.digest is not None and one.seen_before:
                 start = int(batch.starts[number])
                 prefix, num_bytes = _cut(cache, number, start, start + one.row.text_from)
                 student.prefixes.put(key, prefix, num_bytes)
+            if also:
+                self._keep_look(adapter, one, number, int(batch.starts[number]), 0, cache)
         return made
+
+    def _looked_for(self, batch: Batch) -> Sequence[str]:
+        """Outputs to ask of a prompt's pass beside its own."""
+        student = self._student
+        given = student.language.gives_queries(batch.embeds.shape[1])
+        return student.language.queries if student.keeps_looks and given else ()
+
+    def _keep_look(
+        self, adapter: ActiveAdapter, one: _Asked, number: int, start: int, skip: int, cache: Cache
+    ) -> None:
+        look = look_of(one.row, number, start, skip, cache, tokens=one.tokens)
+        key = _look_key(adapter, one.tokens, one.row)
+        self._student.looks.put(key, look, look.num_bytes)
+
+    def _look(self, adapter: ActiveAdapter, question: str, answer: Answer) -> Look | None:
+        """What is kept of that very answer's pass."""
+        student = self._student
+        student.keeps_looks = True
+        row = student.prompts.row(question, answer.tokens.positions)
+        return student.looks.get(_look_key(adapter, answer.tokens, row))
 
     def _to_answer(
         self, asked: _Asked, made: Generated, adapter: ActiveAdapter, model_s: float
@@ -239,19 +276,26 @@ class OnnxSession(ScoringSession):
     ) -> Iterator[OnnxPasses]:
         student = self._student
         with student.turns:
+            adapter = self._open()
             yield OnnxPasses(
                 export=student.export,
                 graphs=student.graphs,
                 prompts=student.prompts,
                 language=student.language,
-                adapter=self._open(),
+                adapter=adapter,
                 tokens=answer.tokens.values.astype(np.float32),
                 positions=answer.tokens.positions.astype(np.int64),
                 question=question,
                 ids=answer.step_ids or tuple(student.prompts.answer_ids(answer.text)),
                 num_passes=passes,
                 seed=seed,
+                kept_look=lambda: self._look(adapter, question, answer),
             )
+
+
+def _look_key(adapter: ActiveAdapter, tokens: VisualTokens, row: Row) -> tuple[int, int, bytes]:
+    """Names a pass that answered: a look holds its tokens, so no others have their identity."""
+    return adapter.serial, id(tokens), row.ids.tobytes()
 
 
 _NO_TOKENS = np.empty((0, 0, 0), dtype=np.float32)
@@ -262,6 +306,7 @@ def _cut(cache: Cache, row: int, start: int, end: int) -> tuple[Cache, int]:
     arrays = {
         name: np.ascontiguousarray(value.numpy()[row : row + 1, :, start:end])
         for name, value in cache.items()
+        if name.startswith("past_")
     }
     num_bytes = sum(array.nbytes for array in arrays.values())
     return {name: to_value(array) for name, array in arrays.items()}, num_bytes

@@ -161,6 +161,45 @@ def test_an_export_of_before_all_queries_answers_and_names_the_way_out(
     assert runtime.score_tokens("mc_dropout", ASKED[0].text, answer, passes=2, seed=0).size
 
 
+def test_the_pass_that_answered_is_not_run_again_for_its_look(pairs: tuple[Pair, Pair]) -> None:
+    exported = pairs[1]
+    for precision in ("fp32", "int4"):
+        runtime = OnnxRuntime(exported, precision=precision)
+        fresh = OnnxRuntime(exported, precision=precision)
+        student = runtime._student
+
+        def score(one: OnnxRuntime, question: Question, answer: Answer) -> Any:
+            name = "question_attention"
+            return one.score_tokens(name, question.text, answer, passes=1, seed=0)
+
+        first = runtime.answer(ASKED)
+        assert not student.keeps_looks
+        assert student.looks.num_bytes == 0  # nobody has asked for it
+        score(runtime, ASKED[0], first[0])
+        # A batch with padding; pictures seen before, and one alone that reads on behind its image.
+        for asked in (ASKED, ASKED[:2], ASKED[1:2], ASKED[1:2]):
+            answers = runtime.answer(asked)
+            assert student.looks.num_bytes > 0
+            student.graphs.run = _never  # type: ignore[method-assign]
+            student.graphs.run_values = _never  # type: ignore[method-assign]
+            kept = [score(runtime, *each) for each in zip(asked, answers, strict=True)]
+            del student.graphs.run, student.graphs.run_values
+            for each, got in zip(zip(asked, answers, strict=True), kept, strict=True):
+                np.testing.assert_allclose(got, score(fresh, *each), rtol=1e-3, atol=1e-5)
+        # Another answer to the same words, of other tokens, is another look.
+        (other,) = runtime.answer_tokens([answers[0].tokens.keep(np.arange(16))], [asked[0].text])
+        student.looks.clear()
+        assert score(runtime, asked[0], other).shape == (16,)
+        runtime.answer(ASKED[:1])
+        assert student.looks.num_bytes > 0
+        runtime.swap(runtime.adapter(), 1)
+        assert student.looks.num_bytes == 0
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("a graph was run")
+
+
 def test_some_tokens_answer_as_under_torch(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
     twin, fp32 = both
     some = [answer.tokens.keep(np.asarray([1, 5, 9])) for answer in twin.answer(ASKED[:2])]

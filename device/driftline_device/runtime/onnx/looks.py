@@ -1,0 +1,79 @@
+"""What the question's words looked at, kept of the pass that answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_device.runtime.onnx.graphs import Value
+from driftline_device.runtime.onnx.prompts import Row
+from driftline_device.runtime.scores import Floats, log_softmax
+from driftline_shared.tokens import VisualTokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """Of one row, in each layer: `queries` (H, n, d) of the question's n words, `keys` (H_kv, T, d)
+    of the prompt. `tokens`: those that were read.
+    """
+
+    tokens: VisualTokens | None
+    row: Row
+    queries: Sequence[Floats]
+    keys: Sequence[Floats]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the arrays."""
+        return sum(array.nbytes for array in (*self.queries, *self.keys))
+
+    def attention(self) -> Floats:
+        """(L, V) the largest weight, over heads, that a word gives to each token."""
+        words = np.asarray(self.row.words, dtype=np.int64)
+        return np.stack(
+            [
+                attention(query, key, words, self.row.visual).max(axis=(0, 1))
+                for query, key in zip(self.queries, self.keys, strict=True)
+            ]
+        )
+
+
+def look_of(
+    row: Row,
+    number: int,
+    start: int,
+    skip: int,
+    given: Mapping[str, Value],
+    *,
+    tokens: VisualTokens | None = None,
+) -> Look:
+    """Of row `number` of a pass whose places begin at `start`, behind padding; `skip` places of it
+    were in a cache. `given`: `query.{i}` of the pass and `past_key.{i}` after it, of all layers.
+    """
+    layers = range(sum(name.startswith("query.") for name in given))
+    end = start + row.num_prompt
+    words = np.asarray(row.words, dtype=np.int64) + start - skip
+    return Look(
+        tokens=tokens,
+        row=row,
+        queries=[given[f"query.{i}"].numpy()[number][:, words] for i in layers],
+        keys=[given[f"past_key.{i}"].numpy()[number, :, start:end].copy() for i in layers],
+    )
+
+
+def attention(
+    asked: Floats, key: Floats, places: NDArray[np.int64], visual: NDArray[np.int64]
+) -> Floats:
+    """(H, n, V) attention weights of the queries `asked` (H, n, d), at `places` (n,), to those of
+    the keys (H_kv, T, d) at `visual` (V,).
+    """
+    heads, num_places, width = asked.shape
+    grouped = asked.reshape(len(key), heads // len(key), num_places, width)
+    logits = np.einsum("ghnd,gtd->ghnt", grouped, key) / np.float32(math.sqrt(width))
+    logits[..., np.arange(key.shape[1])[None] > places[:, None]] = -np.inf
+    weights = np.exp(log_softmax(logits))[..., visual]
+    return weights.reshape(heads, num_places, len(visual))
