@@ -67,7 +67,7 @@ def share(
 
 @app.command()
 def tokens(
-    domains: Annotated[str, typer.Option(help="Domains of boards.")] = "atopdown,tomato",
+    domains: Annotated[str, typer.Option(help="Domains of the pair's world.")] = "atopdown,tomato",
     scorers: Annotated[
         str, typer.Option(help="Token scorers, SCORER[+spread=S][+mass=M]; by default all.")
     ] = "",
@@ -87,7 +87,7 @@ def tokens(
     ] = None,
     out: Out = None,
 ) -> None:
-    """Token scorer by share, on boards: deciding square kept, teacher right, recovered by a round.
+    """Token scorer by share, on boards or easy-vqa: square kept, teacher right, a round's gain.
 
     Example: driftline lab bench tokens --domains ada --set extra_questions=0 --out rows.json
     """

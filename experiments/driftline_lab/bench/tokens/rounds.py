@@ -11,9 +11,8 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label
 from driftline_lab.bench.cloud.akd import HOLDOUT_SHARE, Seen, Sent, answers, look, one_round
-from driftline_lab.data.boards.domains import SOURCE
-from driftline_lab.data.boards.questions import ONE_SQUARE
-from driftline_lab.data.boards.stream import Event, held_out
+from driftline_lab.bench.tokens.asked import Asked, is_counted
+from driftline_lab.data.domains import SOURCE
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
@@ -34,10 +33,12 @@ class Tests:
     teacher: Accuracy
 
 
-def prepare_tests(models: Models, domain: str, num_questions: int, seed: int) -> Tests:
+def prepare_tests(
+    models: Models, asked: Asked, domain: str, num_questions: int, seed: int
+) -> Tests:
     """Tests of `num_questions` each; no stream shows their pictures."""
     drift, source = (
-        look(models.student, list(held_out(name, num_questions=num_questions, seed=seed)))
+        look(models.student, list(asked.held_out(name, num_questions=num_questions, seed=seed)))
         for name in (domain, SOURCE)
     )
     slots.write(models.student.model, models.initial)
@@ -54,7 +55,7 @@ def accuracy(model: MultimodalModel, seen: Seen) -> dict[str, float]:
     """From all tokens: over all questions, and over those that one square decides."""
     made = answers(model, seen)
     right = np.array([is_correct(a, e.answer) for (a, _), e in zip(made, seen.events, strict=True)])
-    one = np.array([isinstance(e, Event) and e.kind in ONE_SQUARE for e in seen.events])
+    one = np.array([is_counted(event) for event in seen.events])
     return {"all": float(right.mean()), "one_square": float(right[one].mean())}
 
 

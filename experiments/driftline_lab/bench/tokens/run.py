@@ -1,5 +1,5 @@
-"""Scorer by share of tokens on the world `boards`: is the deciding square kept, is the teacher
-right, what does one round recover.
+"""Scorer by share of tokens: is the square kept that decides on `boards`, is the teacher right,
+what does one round recover.
 
 Everything is chosen from stream views and measured on test views. A row that is in the `work` file
 is not computed again.
@@ -23,6 +23,7 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.scorers import TOKEN_SCORERS
 from driftline_lab.bench.tokens.arms import arm
+from driftline_lab.bench.tokens.asked import Asked, asked_of
 from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
 from driftline_lab.bench.tokens.samples import (
     Uncertain,
@@ -33,7 +34,6 @@ from driftline_lab.bench.tokens.samples import (
     scores_of,
     shares_of,
 )
-from driftline_lab.data.boards.domains import DOMAINS
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import load_pair
 
@@ -64,8 +64,9 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
     for text in (*plan.scorers, *plan.round_scorers):
         arm(text)
-    if unknown := [name for name in plan.domains if name not in DOMAINS]:
-        raise ConfigError(f"domains {unknown}; those of boards are {', '.join(DOMAINS)}")
+    asked = asked_of(plan.pair)
+    if unknown := [name for name in plan.domains if name not in asked.roles]:
+        raise ConfigError(f"domains {unknown}; those of {plan.pair} are {', '.join(asked.roles)}")
     pair = load_pair(plan.pair)
     rows = Rows(work)
     models = load_models(pair.dir)
@@ -73,7 +74,7 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     found = []
     for domain in plan.domains:
         for seed in plan.seeds:
-            found.append(_domain(plan, models, runtime, rows, domain, seed))
+            found.append(_domain(plan, asked, models, runtime, rows, domain, seed))
     return {
         "bench": "tokens",
         **asdict(plan),
@@ -113,10 +114,16 @@ class Rows:
 
 
 def _domain(
-    plan: TokensPlan, models: Models, runtime: TorchRuntime, rows: Rows, domain: str, seed: int
+    plan: TokensPlan,
+    asked: Asked,
+    models: Models,
+    runtime: TorchRuntime,
+    rows: Rows,
+    domain: str,
+    seed: int,
 ) -> tuple[str, dict[str, Any]]:
-    uncertain = find_uncertain(runtime, models, domain, plan.num_questions, seed)
-    tests = prepare_tests(models, domain, plan.num_tests, seed)
+    uncertain = find_uncertain(runtime, models, asked.first(domain, plan.num_questions, seed))
+    tests = prepare_tests(models, asked, domain, plan.num_tests, seed)
     console.print(
         f"{domain}, seed {seed}: {len(uncertain.events)} of {uncertain.num_seen} uncertain, "
         f"student {tests.before['one_square']:.3f}, teacher {tests.teacher['one_square']:.3f}"
@@ -125,7 +132,7 @@ def _domain(
     for scorer in plan.scorers:
         made += _scorer(plan, models, runtime, rows, uncertain, tests, (domain, seed, scorer))
     return domain, {
-        "role": DOMAINS[domain].role.value,
+        "role": asked.roles[domain],
         "seed": seed,
         "num_uncertain": len(uncertain.events),
         "before": dict(tests.before),
@@ -145,7 +152,7 @@ def _scorer(
     names: tuple[str, int, str],
 ) -> list[dict[str, Any]]:
     domain, seed, scorer = names
-    asked = arm(scorer)
+    compared = arm(scorer)
     floor = DistilSettings.from_mapping(plan.settings).confidence_floor
     sizes = (plan.num_questions, plan.num_tests, sorted(plan.settings.items()))
     scores = None
@@ -159,8 +166,8 @@ def _scorer(
         key = with_round if rounds else without
         row = rows.get(with_round) or rows.get(key)
         if row is None:
-            scores = scores or scores_of(runtime, asked.scorer, uncertain, seed)
-            kept = kept_positions(uncertain, scores, asked.at(share), seed)
+            scores = scores or scores_of(runtime, compared.scorer, uncertain, seed)
+            kept = kept_positions(uncertain, scores, compared.at(share), seed)
             samples = coded(uncertain, kept, models.pair.token_space)
             labels = labelled(models, samples)
             row = {"scorer": scorer, "share": share, "num_tokens": mean_count(kept)}

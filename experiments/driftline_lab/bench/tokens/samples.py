@@ -19,9 +19,8 @@ from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.gate import Gate
 from driftline_device.sampling.scorers import score_tokens
 from driftline_lab.bench.cloud.akd import look
-from driftline_lab.data.boards.questions import ONE_SQUARE
-from driftline_lab.data.boards.stream import Event, stream
-from driftline_lab.data.streams import Segment
+from driftline_lab.bench.tokens.asked import is_counted, square_of
+from driftline_lab.data.streams import Interaction
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.exact_match import is_correct
 from driftline_shared.pair.pair import Pair
@@ -35,37 +34,34 @@ PASSES = 4
 class Uncertain:
     """Answered questions that the gate calls uncertain, of `num_seen` that were asked."""
 
-    events: list[Event]
+    events: list[Interaction]
     answers: list[Answer]
     num_seen: int
 
     @property
     def one_square(self) -> NDArray[np.bool_]:
-        """(N,) whether one square decides."""
-        return np.array([event.kind in ONE_SQUARE for event in self.events])
+        """(N,) whether one square decides; of worlds without squares, all."""
+        return np.array([is_counted(event) for event in self.events])
 
 
 def find_uncertain(
-    runtime: TorchRuntime, models: Models, domain: str, num_questions: int, seed: int
+    runtime: TorchRuntime, models: Models, asked: Sequence[Interaction]
 ) -> Uncertain:
-    """The uncertain ones of a stream's first questions, by the product's gate as it is set."""
+    """The uncertain ones of these questions, by the product's gate as it is set."""
     pair = models.pair
-    seen = look(
-        models.student,
-        list(stream([Segment(domain=domain, num_questions=num_questions)], seed=seed)),
-    )
+    seen = look(models.student, asked)
     policy = SamplingPolicy()
     gate = Gate(pair.gate, kind=policy.gate_score, quantile=policy.gate_quantile)
     events, answers = [], []
-    for start in range(0, num_questions, BATCH):
-        rows = [event for event in seen.events[start : start + BATCH] if isinstance(event, Event)]
+    for start in range(0, len(asked), BATCH):
+        rows = seen.events[start : start + BATCH]
         tokens = [_whole(values, pair) for values in seen.tokens[start : start + BATCH]]
         made = runtime.answer_tokens(tokens, [row.question for row in rows])
         for event, answer in zip(rows, made, strict=True):
             if gate.judge(answer.scores, {}).uncertain:
                 events.append(event)
                 answers.append(answer)
-    return Uncertain(events=events, answers=answers, num_seen=num_questions)
+    return Uncertain(events=events, answers=answers, num_seen=len(asked))
 
 
 def scores_of(
@@ -128,12 +124,10 @@ def shares_of(
     """How often the deciding square is kept and the teacher right, and what passes its floor.
 
     Shares in 0..1; `square_kept` and `teacher_right` are of questions that one square decides,
-    `bytes` is the mean payload of a sample.
+    `bytes` is the mean payload of a sample. Of worlds without squares all count, and none is kept.
     """
     one = found.one_square
-    square = [
-        event.asked.square in places for event, places in zip(found.events, kept, strict=True)
-    ]
+    square = [square_of(event) in places for event, places in zip(found.events, kept, strict=True)]
     right = np.array(
         [is_correct(each.text, e.answer) for each, e in zip(labels, found.events, strict=True)]
     )
