@@ -59,7 +59,7 @@ class DistilSettings(CompressorSettings):
     full_token_share: float = setting(
         0.25, "of them keep all tokens, the others as many as the samples do", ge=0, le=1
     )
-    gate_source_rows: int = setting(256, "source rows that the gate looks at", ge=0, le=1_000_000)
+    gate_source_rows: int = setting(384, "source rows that the gate looks at", ge=0, le=1_000_000)
     label_batch_size: int = setting(64, "samples that the teacher answers at once", ge=1, le=4096)
     threads: int = setting(2, "of torch; part of a job because sums depend on them", ge=1, le=1024)
     cache_bytes: int = setting(
