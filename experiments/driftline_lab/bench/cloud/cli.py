@@ -19,17 +19,24 @@ def gate(
         str, typer.Option(help="Domains of the stream; by default the drifts of the demo.")
     ] = "",
     questions: Annotated[int, typer.Option(help="Stream questions of a segment.", min=30)] = 600,
-    tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 800,
+    tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 500,
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option("--document", help="Put together results of other seeds; repeat."),
+    ] = None,
     out: Out = None,
 ) -> None:
     """The gate's operating curve: chance of release by true gain, on ten candidates a round.
 
     Example: driftline lab bench gate --seeds 0,1 --out gate.json
     """
-    from driftline_lab.bench.cloud.gate import run_gate
+    from driftline_lab.bench.cloud.gate import join, run_gate
     from driftline_lab.data.domains import SOURCE
     from driftline_lab.experiments.plan import Plan
 
+    if documents:
+        finish(join(documents), out)
+        return
     plan = Plan(pair=pair, questions=questions, tests=tests)
     names = plan.data.domains_of(segments or None)
     drifts = tuple(name for name in names if segments or name != SOURCE)

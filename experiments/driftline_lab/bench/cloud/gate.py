@@ -12,6 +12,7 @@ with T whatever the verdict.
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from driftline_lab.experiments.material import Material
 from driftline_lab.experiments.plan import Plan
 from driftline_lab.experiments.run import accuracies, run
 from driftline_lab.replay.cache.store import ResultStore
+from driftline_shared.errors import DataError
 from driftline_shared.models.adapters import slots
 from driftline_shared.update import Adapter, adapter_fp16_bytes
 
@@ -140,6 +142,25 @@ def run_gate(plan: Plan, seeds: Sequence[int], say: Callable[[str], object]) -> 
             say(f"seed {seed}: {len(found)} candidates; so far {curve(rows)['summary']}")
         store.close()
     return {"pair": plan.pair, "seeds": list(seeds), **curve(rows), "rows": rows}
+
+
+def join(documents: Sequence[Path]) -> dict[str, Any]:
+    """One result of those in `documents`, as the bench wrote them, over all their seeds.
+
+    Raises DataError for a file that is none, or of another pair, or with a seed twice.
+    """
+    found = []
+    for path in documents:
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))["result"]
+            found.append((str(result["pair"]), [int(s) for s in result["seeds"]], result["rows"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path} is no result of `driftline lab bench gate`") from error
+    pairs, seeds = {pair for pair, _, _ in found}, [seed for _, mine, _ in found for seed in mine]
+    if len(pairs) > 1 or len(set(seeds)) < len(seeds):
+        raise DataError("results of one pair, each seed once, can be put together")
+    rows = [row for _, _, mine in found for row in mine]
+    return {"pair": found[0][0], "seeds": sorted(seeds), **curve(rows), "rows": rows}
 
 
 def rows_of(

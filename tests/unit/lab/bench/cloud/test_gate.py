@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from driftline_cloud.distill.student import Models, load_models
-from driftline_lab.bench.cloud.gate import VARIANTS, curve, rows_of, variant
+from driftline_lab.bench.cloud.gate import VARIANTS, curve, join, rows_of, variant
 from driftline_lab.replay.cache.store import ResultStore
+from driftline_shared.errors import DataError
 from tests.fakes.material import DOMAINS, random_material, random_plan
 from tests.fakes.tiny_pair import make_tiny_pair
 
@@ -64,3 +66,20 @@ def test_the_curve_counts_clear_gains_and_losses() -> None:
     assert found["summary"]["loss"] == {"num": 2, "released": 0.5}
     assert found["summary"]["source_loss"] == {"num": 2, "released": 0.0}
     assert sum(one["num"] for one in found["bins"]) == 6
+
+
+def test_results_of_several_seeds_are_put_together(tmp_path: Path) -> None:
+    paths = []
+    for seed in (3, 1):
+        rows = [{"gain": 0.05, "source": 0.0, "released": seed == 1, "seed": seed}]
+        path = tmp_path / f"{seed}.json"
+        path.write_text(json.dumps({"result": {"pair": "tiny", "seeds": [seed], "rows": rows}}))
+        paths.append(path)
+    found = join(paths)
+    assert found["seeds"] == [1, 3]
+    assert found["summary"]["gain"] == {"num": 2, "released": 0.5}
+    with pytest.raises(DataError, match="each seed once"):
+        join([paths[0], paths[0]])
+    paths[0].write_text("{}")
+    with pytest.raises(DataError, match="no result of"):
+        join(paths)
