@@ -151,3 +151,27 @@ class IndexSampler:
                 self._left = [int(i) for i in self._rng.permutation(self._size)]
             drawn.append(self._left.pop())
         return drawn
+
+
+class Strata:
+    """Draws evenly from strata that lie end to end, however large each is; empty ones give nothing.
+
+    Within a stratum each index is drawn once before any comes again.
+    """
+
+    def __init__(self, sizes: Sequence[int], rng: np.random.Generator) -> None:
+        starts = np.cumsum([0, *sizes[:-1]])
+        self._strata = [
+            (int(start), IndexSampler(size, rng))
+            for start, size in zip(starts, sizes, strict=True)
+            if size
+        ]
+
+    def draw(self, count: int) -> list[int]:
+        """`count` indices, or fewer where a stratum is smaller than its part."""
+        parts = np.array_split(np.arange(count), max(len(self._strata), 1))
+        return [
+            start + index
+            for (start, sampler), part in zip(self._strata, parts, strict=False)
+            for index in sampler.draw(len(part))
+        ]

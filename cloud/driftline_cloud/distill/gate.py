@@ -41,7 +41,7 @@ class GateLimits(Section):
     """How sure the gate must be, and what may fall; shares and probabilities in 0..1."""
 
     sure_of_gain: float = setting(
-        0.9,
+        0.7,
         "probability that held-out samples got better, from which a candidate passes; 0: no matter",
         ge=0,
         le=1,
@@ -62,7 +62,7 @@ class GateLimits(Section):
 class GateVerdict:
     """Whether the candidate passed, why in one sentence, and every number that was looked at.
 
-    `forgets`: it got better, and failed by what it forgot alone.
+    `forgets`: it failed by what it forgot, among other things or alone.
     """
 
     accepted: bool
@@ -122,7 +122,7 @@ def judge(
         numbers |= {"gain": gain.mean, "gain_error": gain.error, **sure}
         failures = _not_better(candidate, base, sure, limits)
         forgotten = _forgotten(candidate, base, origin, sure, limits)
-        forgets = bool(forgotten) and not failures
+        forgets = bool(forgotten)
         failures += forgotten
     reason = "; ".join(failures) or (
         f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "

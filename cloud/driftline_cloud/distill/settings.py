@@ -26,7 +26,9 @@ class DistilSettings(CompressorSettings):
     min_steps: int = setting(40, "fewest optimizer steps", ge=1, le=1_000_000)
     max_steps: int = setting(75, "most optimizer steps", ge=1, le=1_000_000)
     batch_size: int = setting(28, "samples of one step", ge=1, le=4096)
-    memory_batch_size: int = setting(24, "rows of rehearsal and source in one step", ge=0, le=4096)
+    memory_batch_size: int = setting(
+        24, "rows of rehearsal and source in one step, half each", ge=0, le=4096
+    )
     learning_rate: float = setting(
         2.5e-3,
         "after a linear warm-up; then a cosine down to `final_share` of it",
@@ -54,7 +56,7 @@ class DistilSettings(CompressorSettings):
     )
     dense_share: float = setting(0.5, "of the steps in which all weights train", ge=0, le=1)
     num_source_rows: int = setting(
-        320, "rows of the source calibration set in memory", ge=0, le=1_000_000
+        800, "rows of the source calibration set in memory", ge=0, le=1_000_000
     )
     full_token_share: float = setting(
         0.25, "of them keep all tokens, the others as many as the samples do", ge=0, le=1

@@ -18,6 +18,7 @@ from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import (
     Example,
     IndexSampler,
+    Strata,
     by_size,
     draw_rows,
     from_samples,
@@ -51,8 +52,9 @@ def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         fresh, memory, numbers = _examples(job, models, settings)
+        sizes = (int(numbers["num_rehearsal"]), int(numbers["num_source"]))
         with trained(models.student, job.start) as parameters:
-            run = _Run(job, models, settings, fresh, memory, parameters)
+            run = _Run(job, models, settings, fresh, memory, sizes, parameters)
             return run.train(progress, numbers)
 
 
@@ -121,6 +123,7 @@ class _Run:
         settings: DistilSettings,
         fresh: list[Example],
         memory: list[Example],
+        memory_sizes: Sequence[int],
         parameters: Mapping[str, nn.Parameter],
     ) -> None:
         self._start = job.start
@@ -132,7 +135,7 @@ class _Run:
         self._num_steps = settings.num_steps(len(fresh))
         self._examples = [*fresh, *memory] if fresh else []
         self._fresh = IndexSampler(len(fresh), np.random.default_rng([job.seed, 2]))
-        self._memory = IndexSampler(len(memory), np.random.default_rng([job.seed, 3]))
+        self._memory = Strata(memory_sizes, np.random.default_rng([job.seed, 3]))
         self._observer = Observer(
             models.teacher, models.student, self._examples, settings, models.matching
         )

@@ -54,9 +54,9 @@ class ScoredGate:
     def longest_step(self, candidate: Adapter, base: Adapter) -> tuple[float, GateVerdict]:
         """How far from `base` towards `candidate` one may go, as a share, and the verdict there.
 
-        All the way, unless only what is forgotten is too much: then the largest of `STEPS` that
-        passes. Nearer to the start is nearer to what was known (Wortsman et al., arXiv 2109.01903,
-        interpolate weights for the same reason). A candidate that fails anyhow keeps its verdict.
+        All the way, unless too much is forgotten: then the largest of `STEPS` that passes. Nearer
+        to the start is nearer to what was known (Wortsman et al., arXiv 2109.01903, interpolate
+        weights for the same reason). Where none passes, the verdict is the candidate's.
         """
         whole = self.judge(candidate, base)
         if not whole.forgets:

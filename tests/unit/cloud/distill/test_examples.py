@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline_cloud.distill.examples import Example, IndexSampler, by_size, keep_some, split_source
+from driftline_cloud.distill.examples import (
+    Example,
+    IndexSampler,
+    Strata,
+    by_size,
+    keep_some,
+    split_source,
+)
 from driftline_shared.pair.pair import SourceSet
 
 
@@ -51,3 +58,13 @@ def test_no_source_picture_is_on_both_sides() -> None:
     assert {row.image for row in training}.isdisjoint(row.image for row in gate)
     assert len(training) + len(gate) == 60
     assert len(gate) == pytest.approx(15)
+
+
+def test_strata_are_drawn_evenly_however_large_they_are() -> None:
+    drawn = [Strata((4, 100), np.random.default_rng(0)).draw(8) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert sum(index < 4 for index in drawn[0]) == 4 and len(set(drawn[0])) == 8
+    sampler = Strata((0, 50), np.random.default_rng(1))
+    assert sorted(i for _ in range(5) for i in sampler.draw(10)) == list(range(50))
+    assert Strata((0, 0), np.random.default_rng(1)).draw(6) == []
+    assert Strata((2, 9), np.random.default_rng(1)).draw(0) == []
