@@ -73,7 +73,7 @@ def tokens(
     ] = "",
     round_scorers: Annotated[str, typer.Option(help="Those with rounds; by default all.")] = "",
     rounds_at: Annotated[
-        str, typer.Option(help="Shares at which a round is run.")
+        str, typer.Option(help="Shares at which a round is run; empty: labels alone.")
     ] = "0.05,0.1,0.25",
     questions: Annotated[int, typer.Option(help="Stream questions of a domain.", min=16)] = 600,
     tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 400,

@@ -1,4 +1,4 @@
-"""Tables of the world `boards`: token scorers by share."""
+"""Token scorers by share: tables of `boards`, and of easy-vqa."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 from driftline_lab.docs_tables.page import Page, Rows
 
 
-def tokens(page: Page) -> Rows:
+def tokens(page: Page, results: str = "boards_tokens") -> Rows:
     """Scorer by share: deciding square kept / teacher right, %, means over domains and seeds."""
-    domains = page.result("boards_tokens")["result"]["domains"]
-    shares = [float(share) for share in page.result("boards_tokens")["result"]["shares"]]
+    found = page.result(results)["result"]
+    domains = found["domains"]
+    shares = [float(share) for share in found["shares"]]
     return [
         ["scorer", *(f"{100 * share:g} %" for share in shares)],
         *(
             [
                 f"`{scorer}`",
                 *(
-                    f"{_mean(found, 'square_kept')} / {_mean(found, 'teacher_right')}"
+                    f"{_mean(rows, 'square_kept')} / {_mean(rows, 'teacher_right')}"
                     for share in shares
-                    for found in [_rows(domains, scorer, share)]
+                    for rows in [_rows(domains, scorer, share)]
                 ),
             ]
             for scorer in _scorers(domains)
@@ -54,6 +55,37 @@ def rounds(page: Page, results: str = "boards_tokens") -> Rows:
 def rounds_at_the_ends(page: Page) -> Rows:
     """`rounds` at the other shares, of one seed."""
     return rounds(page, "boards_tokens_ends")
+
+
+def tokens_by_question(page: Page) -> Rows:
+    """`tokens` of question_attention."""
+    return tokens(page, "boards_tokens_question")
+
+
+def rounds_by_question(page: Page) -> Rows:
+    """`rounds` where question_attention had one, beside the other scorers."""
+    return rounds(page, "boards_rounds_question")
+
+
+def easyvqa_labels(page: Page) -> Rows:
+    """On easy-vqa: how often the teacher is right on the kept tokens, %, by domain and share."""
+    found = page.result("easyvqa_tokens")["result"]
+    domains, shares = found["domains"], [float(share) for share in found["shares"]]
+    head = [f"{each['domain']}, {100 * share:g} %" for each in domains for share in shares]
+    return [
+        ["scorer", *head],
+        *(
+            [
+                f"`{scorer}`",
+                *(
+                    _mean(_rows([each], scorer, share), "teacher_right")
+                    for each in domains
+                    for share in shares
+                ),
+            ]
+            for scorer in _scorers(domains)
+        ),
+    ]
 
 
 _RECOVERED = "recovered_one_square"

@@ -59,6 +59,11 @@ class TokensPlan:
     seeds: tuple[int, ...] = (0,)
     settings: Mapping[str, object]
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether any round is run; without one nothing is tested."""
+        return bool(set(self.round_shares) & set(self.shares) and self.round_scorers)
+
 
 def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
@@ -123,10 +128,10 @@ def _domain(
     seed: int,
 ) -> tuple[str, dict[str, Any]]:
     uncertain = find_uncertain(runtime, models, asked.first(domain, plan.num_questions, seed))
-    tests = prepare_tests(models, asked, domain, plan.num_tests, seed)
+    tests = prepare_tests(models, asked, domain, plan.num_tests, seed) if plan.has_rounds else None
     console.print(
-        f"{domain}, seed {seed}: {len(uncertain.events)} of {uncertain.num_seen} uncertain, "
-        f"student {tests.before['one_square']:.3f}, teacher {tests.teacher['one_square']:.3f}"
+        f"{domain}, seed {seed}: {len(uncertain.events)} of {uncertain.num_seen} uncertain"
+        + (f", student {tests.before['one_square']:.3f}" if tests is not None else "")
     )
     made = []
     for scorer in plan.scorers:
@@ -135,10 +140,17 @@ def _domain(
         "role": asked.roles[domain],
         "seed": seed,
         "num_uncertain": len(uncertain.events),
+        **(_before(tests) if tests is not None else {}),
+        "rows": made,
+    }
+
+
+def _before(tests: Tests) -> dict[str, dict[str, float]]:
+    """Accuracies before any round."""
+    return {
         "before": dict(tests.before),
         "teacher": dict(tests.teacher),
         "source_before": dict(tests.source_before),
-        "rows": made,
     }
 
 
@@ -148,7 +160,7 @@ def _scorer(
     runtime: TorchRuntime,
     rows: Rows,
     uncertain: Uncertain,
-    tests: Tests,
+    tests: Tests | None,
     names: tuple[str, int, str],
 ) -> list[dict[str, Any]]:
     domain, seed, scorer = names
@@ -172,7 +184,7 @@ def _scorer(
             labels = labelled(models, samples)
             row = {"scorer": scorer, "share": share, "num_tokens": mean_count(kept)}
             row |= shares_of(uncertain, kept, samples, labels, floor)
-            if rounds:
+            if rounds and tests is not None:
                 row |= run_round(models, samples, labels, tests, plan.settings, seed)
             rows.put(key, row)
         made.append(row)
