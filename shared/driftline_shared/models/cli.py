@@ -43,8 +43,8 @@ _CODEC_EXAMPLES = """
 
     driftline models fit-token-codec ./my-pair
 
-Reads the source set that `fit-token-space` stored. The policy's `token_codec` may then be klt64 to
-klt256; device and cloud need the same file.
+Reads the source set that `fit-token-space` stored, and both models' projectors. The policy's
+`token_codec` may then be klt64 to klt256; device and cloud need the same file.
 """
 
 _NEW_EXAMPLES = """
@@ -146,6 +146,9 @@ def fit_token_codec(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write to; default: the pair's.")
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Load no model: every error counts the same.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit the tables of the klt token codecs: a few hundred bytes a sample instead of thousands."""
@@ -155,7 +158,7 @@ def fit_token_codec(
     from driftline_shared.pair.pair import load_draft
 
     with Console(stderr=True).status("fitting") as status:
-        made = fit_pair_codec(load_draft(pair), out, report=status.update)
+        made = fit_pair_codec(load_draft(pair), out, plain=plain, report=status.update)
     if as_json:
         typer.echo(json.dumps(asdict(made)))
         return

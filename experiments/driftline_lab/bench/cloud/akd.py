@@ -89,7 +89,7 @@ def run_akd(pair: str, plans: Sequence[Plan], values: Sequence[str]) -> dict[str
 
 
 def _rows(models: Models, plan: Plan, grid: Iterable[Mapping[str, object]]) -> list[dict[str, Any]]:
-    parts, tests = _sets(models, plan)
+    parts, tests = parts_of(models, plan)
     before = {name: accuracy(models.student, seen) for name, seen in tests.items()}
     above = {name: accuracy(models.teacher, seen) for name, seen in tests.items()}
     first = send(models, parts[0], plan, 0)
@@ -172,7 +172,7 @@ def one_round(
     return found.adapter, {**found.numbers, **gained}
 
 
-def send(models: Models, seen: Seen, plan: Plan, number: int) -> Sent:
+def send(models: Models, seen: Seen, plan: Plan, number: int, codec: str = "int8") -> Sent:
     """What the most uncertain questions of a round come to, labelled by the teacher."""
     entropies = [row[1] for row in answers(models.student, seen)]
     count = int(plan.sample_share * len(seen.events))
@@ -191,7 +191,7 @@ def send(models: Models, seen: Seen, plan: Plan, number: int) -> Sent:
                 id=bytes([number]) + int(index).to_bytes(15, "big"),
                 question=seen.events[index].question,
                 answer="",
-                tokens=encode_tokens(tokens, space, "int8"),
+                tokens=encode_tokens(tokens, space, codec),
                 created_unix_s=0,
                 adapter_version=number,
             )
@@ -254,7 +254,7 @@ def look(model: MultimodalModel, events: Sequence[Interaction]) -> Seen:
     return Seen(events=list(events), tokens=[known[event.file] for event in events])
 
 
-def _sets(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:
+def parts_of(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:
     """The rounds' parts of the stream, and the sets that accuracies are of."""
     wanted = [
         Segment(domain=plan.domain, num_questions=plan.num_questions),

@@ -75,3 +75,37 @@ def replay(
         ),
         out,
     )
+
+
+def token_codecs(
+    codecs: Annotated[
+        str, typer.Option(help="Codecs beside int8, comma-separated.")
+    ] = "int4,klt64,klt96,klt128",
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    domains: Annotated[str, typer.Option(help="Drifts, comma-separated.")] = "night,sketch",
+    questions: Annotated[int, typer.Option(help="Stream questions seen.", min=10)] = 500,
+    tests: Annotated[int, typer.Option(help="Questions of each accuracy.", min=10)] = 400,
+    share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
+    sample_share: Annotated[float, typer.Option(help="Share of the questions that leaves.")] = 0.3,
+    rounds: Annotated[bool, typer.Option(help="Distil a round from each codec's samples.")] = True,
+    seeds: Seeds = "100,101,102,103",
+    out: Out = None,
+) -> None:
+    """Token codecs on the same samples: bytes, errors, the teacher's labels, what a round gains.
+
+    Example: driftline lab bench token-codecs --codecs klt64,klt128 --no-rounds
+    """
+    from driftline_lab.bench.cloud.token_codecs import CodecPlan, run_token_codecs
+
+    plan = CodecPlan(
+        pair=pair,
+        codecs=tuple(codecs.split(",")),
+        domains=tuple(domains.split(",")),
+        seeds=tuple(seeds_of(seeds)),
+        num_questions=questions,
+        num_test=tests,
+        share=share,
+        sample_share=sample_share,
+        with_rounds=rounds,
+    )
+    finish(run_token_codecs(plan), out)
