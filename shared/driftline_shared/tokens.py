@@ -213,9 +213,9 @@ class SamplingPolicy:
         0.0, "share of an image's tokens that leaves at least, where `token_mass` chooses"
     )
     token_codec: str = _setting(
-        "int8",
-        "`int8`, `int4`, or, for a pair with tables, `klt64`, `klt96`, `klt128`, `klt192`, "
-        "`klt224`, `klt256` (bits a token)",
+        "auto",
+        "`auto` (`klt96` for a pair with tables, else `int8`), `int8`, `int4`, or, for a pair with "
+        "tables, `klt64`, `klt96`, `klt128`, `klt192`, `klt224`, `klt256` (bits a token)",
     )
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")

@@ -21,13 +21,13 @@ class DistilSettings(CompressorSettings):
     a5: float = setting(2.0, "of the term against forgetting; 0: off", ge=0, le=1e3)
     temperature: float = setting(2.0, "of the distributions that are compared", ge=0.1, le=100)
     passes: float = setting(
-        12.0, "over the samples, within `min_steps` and `max_steps`", ge=0, le=1e4
+        20.0, "over the samples, within `min_steps` and `max_steps`", ge=0, le=1e4
     )
     min_steps: int = setting(40, "fewest optimizer steps", ge=1, le=1_000_000)
-    max_steps: int = setting(75, "most optimizer steps", ge=1, le=1_000_000)
+    max_steps: int = setting(130, "most optimizer steps", ge=1, le=1_000_000)
     batch_size: int = setting(28, "samples of one step", ge=1, le=4096)
     memory_batch_size: int = setting(
-        24, "rows of rehearsal and source in one step, half each", ge=0, le=4096
+        32, "rows of rehearsal and source in one step, half each", ge=0, le=4096
     )
     learning_rate: float = setting(
         2.5e-3,

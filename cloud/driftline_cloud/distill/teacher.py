@@ -195,8 +195,8 @@ class TeacherOutputs:
     """What the teacher, and the student before the round, did with one example of n answer tokens.
 
     `projected` (K, D_t), `hidden` (m, D_t), `logits` (m, S), `old_logits` (n, C): None where no
-    term of the loss reads them. `steps`: (m,) int64, the student's steps that the teacher's m rows
-    belong to; None: all n, one to one.
+    term of the loss reads them; `old_logits` also where the student of before was wrong. `steps`:
+    (m,) int64, the student's steps that the teacher's m rows belong to; None: all n, one to one.
     """
 
     projected: Tensor | None
@@ -247,6 +247,10 @@ class Observer:
             return [self._kept[i] for i in indices]
         return self._watch_teacher(indices)
 
+    def knew(self, index: int) -> bool:
+        """Whether the student of before answered that example of memory as its label says."""
+        return index in self._old
+
     @torch.no_grad()
     def _watch_teacher(self, indices: Sequence[int]) -> list[TeacherOutputs]:
         settings = self._settings
@@ -274,7 +278,11 @@ class Observer:
 
     @torch.no_grad()
     def _watch_student(self, student: MultimodalModel, indices: Sequence[int]) -> None:
-        if indices:
-            seen = passes.run(student, [self._examples[i] for i in indices])
-            parts = [part.clone() for part in seen.logits.split(seen.lengths)]
-            self._old |= dict(zip(indices, parts, strict=True))
+        if not indices:
+            return
+        seen = passes.run(student, [self._examples[i] for i in indices])
+        right = (seen.logits.argmax(dim=-1) == seen.labels).split(seen.lengths)
+        for i, known, logits in zip(indices, right, seen.logits.split(seen.lengths), strict=True):
+            # What it never knew cannot be forgotten: there, the label alone speaks.
+            if bool(known.all()):
+                self._old[i] = logits.clone()

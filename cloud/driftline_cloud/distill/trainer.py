@@ -178,14 +178,14 @@ class _Run:
         drawn = self._fresh.draw(settings.batch_size)
         drawn += [self._num_fresh + i for i in self._memory.draw(settings.memory_batch_size)]
         chosen = [self._examples[i] for i in drawn]
-        num_memory = sum(example.memory for example in chosen)
+        num_known = sum(self._observer.knew(i) for i in drawn)
         self._optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
         for places in by_size(chosen, len(chosen)):
             group = [drawn[place] for place in places]
             terms = self._terms(group)
             share = len(group) / len(drawn)
-            remembered = sum(self._examples[i].memory for i in group) / max(num_memory, 1)
+            remembered = sum(self._observer.knew(i) for i in group) / max(num_known, 1)
             loss = torch.zeros(())
             for name, (weight, value) in terms.items():
                 part = remembered if name == "a5" else share
@@ -229,7 +229,8 @@ class _Run:
         old = _parts(observed, "old_logits")
         if settings.a5 > 0 and old:
             rows = seen.logits.split(seen.lengths)
-            kept = torch.cat([r for r, e in zip(rows, examples, strict=True) if e.memory])
+            known = [row for row, i in zip(rows, group, strict=True) if self._observer.knew(i)]
+            kept = torch.cat(known)
             found["a5"] = (settings.a5, losses.forgetting(kept, torch.cat(old)))
         return found
 

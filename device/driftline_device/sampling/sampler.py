@@ -18,7 +18,7 @@ from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_toke
 from driftline_device.sampling.selector import Coded, select
 from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
-from driftline_shared.codec.tokens import check_codec, encode_tokens
+from driftline_shared.codec.tokens import check_codec, codec_for, encode_tokens
 from driftline_shared.errors import SampleError
 from driftline_shared.host.clock import Clock
 from driftline_shared.tokens import (
@@ -294,7 +294,8 @@ class Sampler:
         )
 
         def code(kept: VisualTokens) -> Coded:
-            return Coded(tokens=encode_tokens(kept, self._space, policy.token_codec))
+            codec = codec_for(policy.token_codec, self._space)
+            return Coded(tokens=encode_tokens(kept, self._space, codec))
 
         alone = pick(code)
         if alone is None or image is None or not self.images_leave:

@@ -120,6 +120,7 @@ class SamplingPolicy(_message.Message):
     TOKEN_SPREAD_FIELD_NUMBER: _builtins.int
     TOKEN_MASS_FIELD_NUMBER: _builtins.int
     TOKEN_FLOOR_FIELD_NUMBER: _builtins.int
+    TOKEN_CODEC_AUTO_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     gate_score: _builtins.str
     """entropy | margin | mutual_information | ood"""
@@ -129,7 +130,7 @@ class SamplingPolicy(_message.Message):
     token_share: _builtins.float
     """of the V tokens, 0..1"""
     token_codec: _builtins.str
-    """int8 | int4"""
+    """int8 | int4 | klt..."""
     sample_bytes: _builtins.int
     """most bytes one coded sample may have; 0: no limit"""
     day_bytes: _builtins.int
@@ -148,6 +149,8 @@ class SamplingPolicy(_message.Message):
     """of the squared scores, held by the fewest tokens; 0: token_share"""
     token_floor: _builtins.float
     """of the V tokens, sent at least where token_mass chooses, 0..1"""
+    token_codec_auto: _builtins.bool
+    """the best that the pair has tables for; token_codec is for those"""
     def __init__(
         self,
         *,
@@ -166,10 +169,11 @@ class SamplingPolicy(_message.Message):
         token_spread: _builtins.float = ...,
         token_mass: _builtins.float = ...,
         token_floor: _builtins.float = ...,
+        token_codec_auto: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_floor", b"token_floor", "token_mass", b"token_mass", "token_scorer", b"token_scorer", "token_share", b"token_share", "token_spread", b"token_spread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_codec_auto", b"token_codec_auto", "token_floor", b"token_floor", "token_mass", b"token_mass", "token_scorer", b"token_scorer", "token_share", b"token_share", "token_spread", b"token_spread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,9 @@ TRANSFORM_CODECS: dict[str, int] = {f"klt{bits}": bits for bits in (64, 96, 128,
 
 ALL_CODECS = (*TOKEN_CODECS, *TRANSFORM_CODECS)
 
+AUTO, AUTO_WITHOUT_TABLES, AUTO_WITH_TABLES = "auto", "int8", "klt96"
+"""What a policy may say instead of a codec's name, and what that is without and with tables."""
+
 _ZSTD_LEVELS = {8: 1}
 """Bits of a value -> level of zstd, `BEST_LEVEL` where none is named. 8-bit values are close to
 noise: the best level takes ten times as long for less than 1 % (of 4-bit values, for 14 %).
@@ -51,10 +54,18 @@ _ZSTD = 1 << 2
 _CHANNEL_MAJOR = 1 << 3
 
 
+def codec_for(codec: str, space: TokenSpace) -> str:
+    """The codec that `codec`, a name or `AUTO`, is for tokens of `space`."""
+    if codec != AUTO:
+        return codec
+    return AUTO_WITHOUT_TABLES if space.transform is None else AUTO_WITH_TABLES
+
+
 def check_codec(codec: str, space: TokenSpace) -> None:
-    """Raise ConfigError unless tokens of `space` can be coded by `codec`."""
-    if codec not in ALL_CODECS:
-        raise ConfigError(f"token_codec is {codec!r}; choose one of {', '.join(ALL_CODECS)}")
+    """Raise ConfigError unless tokens of `space` can be coded by `codec`, a name or `AUTO`."""
+    if codec not in (AUTO, *ALL_CODECS):
+        known = ", ".join((AUTO, *ALL_CODECS))
+        raise ConfigError(f"token_codec is {codec!r}; choose one of {known}")
     if codec in TRANSFORM_CODECS and space.transform is None:
         raise ConfigError(
             f"token_codec is {codec!r}, which needs tables that the pair has not "

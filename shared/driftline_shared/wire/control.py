@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from driftline_proto.v1 import control_pb2
 from driftline_shared import bounds
+from driftline_shared.codec.tokens import AUTO, AUTO_WITHOUT_TABLES
 from driftline_shared.status import (
     CloudStatus,
     DeviceStatus,
@@ -17,14 +18,17 @@ from driftline_shared.wire.fields import to_message, to_value
 
 
 def to_policy(policy: SamplingPolicy) -> control_pb2.SamplingPolicy:
-    """A sampling policy."""
+    """A sampling policy. A device of before `AUTO` reads the codec that needs no tables."""
     bounds.check_policy(policy)
-    return to_message(control_pb2.SamplingPolicy, policy)
+    auto = policy.token_codec == AUTO
+    codec = AUTO_WITHOUT_TABLES if auto else policy.token_codec
+    return to_message(control_pb2.SamplingPolicy, policy, token_codec=codec, token_codec_auto=auto)
 
 
 def from_policy(message: control_pb2.SamplingPolicy) -> SamplingPolicy:
     """A checked sampling policy; whether scorer and codec exist is the device's to say."""
-    policy = to_value(SamplingPolicy, message)
+    codec = AUTO if message.token_codec_auto else message.token_codec
+    policy = to_value(SamplingPolicy, message, token_codec=codec)
     bounds.check_policy(policy)
     return policy
 

@@ -48,8 +48,10 @@ def _later(name: str) -> set[str]:
     return {
         "sample": {"regions"},
         "sample_batch": {"regions"},
-        "policy": choice,
-        "welcome": choice,
+        "policy": choice | {"token_codec_auto"},
+        "policy_auto": choice,
+        "policy_choice": {"token_codec_auto"},
+        "welcome": choice | {"token_codec_auto"},
     }.get(name, set())
 
 
@@ -110,6 +112,8 @@ def test_values_differ_from_their_defaults(name: str) -> None:
                     assert found != field.default, f"{type(value).__name__}.{field.name}"
 
     unchanged = {"priority", "signature", "format", "protocol"} | _later(name)
+    if name == "policy_auto":
+        unchanged |= {"token_codec"}  # what it says is the default
     if name == "sample_with_regions":
         unchanged |= {"frames"}  # only a picture has regions
     visit(GOLDEN[name].value)

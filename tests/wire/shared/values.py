@@ -87,6 +87,7 @@ POLICY = SamplingPolicy(
     images_may_leave=True,
     max_sample_share=0.375,
 )
+POLICY_AUTO = replace(POLICY, token_codec="auto")
 POLICY_CHOICE = replace(POLICY, token_spread=0.5, token_mass=0.75, token_floor=0.0625)
 STATUS = CloudStatus(
     cloud_id="cloud-1",
@@ -164,6 +165,9 @@ GOLDEN: dict[str, Golden] = {
         wire.from_acks,
     ),
     "policy": _golden(POLICY, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy),
+    "policy_auto": _golden(
+        POLICY_AUTO, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy
+    ),
     "policy_choice": _golden(
         POLICY_CHOICE, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from driftline_cloud.distill import teacher
 from driftline_cloud.distill.losses.alignment import ridge_fit
 from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
@@ -15,6 +16,7 @@ from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.trainer import distil, rate_share
 from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_shared.callbacks import ignore
+from driftline_shared.models.adapters import slots
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_job, make_samples
 
@@ -31,8 +33,13 @@ FAST: dict[str, object] = {
 
 @pytest.fixture(scope="module")
 def job(loaded: Models) -> DistillJob:
+    """Of what is rehearsed the student knows the answers already."""
     older = make_samples(loaded.pair, 6, kept=16, seed=9)
-    return make_job(loaded, FAST, make_samples(loaded.pair, 24), older, seed=7)
+    slots.write(loaded.student.model, loaded.initial)
+    settings = DistilSettings(threads=1)
+    known = teacher.label(loaded.student, loaded.pair, older, settings, ignore)
+    job = make_job(loaded, FAST, make_samples(loaded.pair, 24), older, seed=7)
+    return replace(job, rehearsal_labels=known)
 
 
 def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: DistillJob) -> None:
@@ -93,6 +100,14 @@ def test_each_term_alone_changes_the_adapter_and_off_it_is_gone(
     moved = adapter_digest(alone.adapter) != adapter_digest(job.start)
     # The first divergence from oneself is 0 and so is its gradient: a5 alone has nothing to mend.
     assert moved or term == "a5"
+
+
+def test_what_the_student_never_knew_is_not_held(models: Models, job: DistillJob) -> None:
+    unknown = [replace(label, tokens=(5, 6, 7)) for label in job.rehearsal_labels]
+    settings: dict[str, object] = {**FAST, "num_source_rows": 0}
+    held = distil(replace(job, settings=settings), models, ignore)
+    free = distil(replace(job, rehearsal_labels=unknown, settings=settings), models, ignore)
+    assert "last_a5" in held.numbers and "last_a5" not in free.numbers
 
 
 def test_importance_follows_the_gradients(models: Models, job: DistillJob) -> None:

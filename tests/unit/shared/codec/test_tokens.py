@@ -16,6 +16,7 @@ from driftline_shared.codec.tokens import (
     TRANSFORM_CODECS,
     check_codec,
     check_tokens,
+    codec_for,
     coded_size_bound,
     decode_tokens,
     encode_tokens,
@@ -275,3 +276,11 @@ def test_a_clip_of_more_frames_than_the_space_is_coded_too() -> None:
     tokens = VisualTokens(values=values, positions=np.arange(120, dtype=np.int32), grid=grid)
     decoded = decode_tokens(encode_tokens(tokens, SPACE, "klt256"), SPACE)
     assert ((decoded.values - values) ** 2).mean() < 0.05 * values.var()
+
+
+def test_auto_is_what_the_pair_has_tables_for() -> None:
+    without, tables = PLAIN, SPACE
+    assert codec_for("auto", without) == "int8" and codec_for("auto", tables) == "klt96"
+    assert codec_for("int4", tables) == "int4"
+    check_codec("auto", without)
+    check_codec("auto", tables)
