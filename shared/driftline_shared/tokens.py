@@ -189,7 +189,8 @@ class SamplingPolicy:
     revision: int = _setting(0, "number of the policy; the cloud counts it itself")
     gate_score: str = _setting(
         "entropy",
-        "which uncertainty the gate looks at: `entropy`, `margin`, `mutual_information`, `ood`",
+        "which uncertainty the gate looks at: `entropy`, `margin`, `mutual_information`, `ood`, "
+        "`p_ik`",
     )
     gate_quantile: float = _setting(
         0.9, "uncertain means above this quantile of the pair's source calibration set"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,21 +19,40 @@ from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import UpdateError
+from driftline_shared.p_ik.head import LEVELS, IkHead
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
-from tests.fakes.runtime import FakeRuntime, adapter, picture
+from tests.fakes.runtime import FakeRuntime, adapter, ik_head, picture
 from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import QUESTIONS, make_tiny_pair, random_image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Makes a fresh runtime; what to ask it; an adapter under which it answers otherwise."""
+    """Makes a fresh runtime; what to ask it; an adapter under which it answers otherwise; a P(IK)
+    head that fits it, of a version.
+    """
 
     make: Callable[[], Runtime]
     questions: list[Question]
     other: Callable[[Runtime], Adapter]
+    head: Callable[[int], IkHead] = lambda version: random_head(STUDENT_WIDTH, version)
+
+
+STUDENT_WIDTH = 32
+"""Of the random pair's student."""
+
+
+def random_head(width: int, version: int) -> IkHead:
+    rng = np.random.default_rng(version)
+    return IkHead(
+        weights=np.concatenate([rng.standard_normal(width), [0.0, 0.0]]),
+        bias=0.0,
+        quantiles=np.linspace(2.0, -2.0, len(LEVELS)),
+        num_source=99,
+        version=version,
+    )
 
 
 def moved(runtime: Runtime) -> Adapter:
@@ -56,7 +76,9 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     if request.param == "fake":
         pictures = [Question(image=picture(i, noise=i), text="what?") for i in range(6)]
-        return Subject(make=FakeRuntime, questions=pictures, other=lambda _: adapter(harm=1.0))
+        return Subject(
+            make=FakeRuntime, questions=pictures, other=lambda _: adapter(harm=1.0), head=ik_head
+        )
     images = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(6)]
     if request.param in PRECISIONS:
         exported: Pair = request.getfixturevalue("export")
@@ -192,6 +214,51 @@ def test_swapping_back_gives_the_first_answers_again(subject: Subject, runtime: 
     runtime.swap(first, 2)
     assert runtime.version == 2
     assert texts(runtime.answer(subject.questions)) == before
+
+
+def test_a_head_judges_every_answer_and_comes_with_its_adapter(
+    subject: Subject, runtime: Runtime
+) -> None:
+    assert runtime.ik_head is None
+    assert all(answer.p_ik is None for answer in runtime.answer(subject.questions))
+    first, other = runtime.adapter(), subject.other(runtime)
+    runtime.swap(other, 1, subject.head(1))
+    judged = runtime.answer(subject.questions)
+    for answer in judged:
+        assert answer.p_ik is not None
+        assert answer.p_ik.version == answer.version == 1
+        assert 0.0 <= answer.p_ik.score <= 1.0
+        assert 0.0 < answer.p_ik.p_value <= 1.0
+    for question, together in zip(subject.questions, judged, strict=True):
+        (alone,) = runtime.answer([question])
+        assert alone.p_ik is not None
+        assert together.p_ik is not None
+        assert alone.p_ik.score == pytest.approx(together.p_ik.score, abs=1e-3)
+    with runtime.trial(first) as trial:
+        assert trial.answer(subject.questions[:1])[0].p_ik is None, "it was fitted for another"
+    runtime.swap(first, 2)
+    assert runtime.ik_head is not None
+    assert runtime.ik_head.version == 1, "an update without a head: the one in force stays"
+    runtime.swap(first, 3, subject.head(3))
+    (answer,) = runtime.answer(subject.questions[:1])
+    assert answer.p_ik is not None
+    assert answer.p_ik.version == 3
+
+
+def test_both_runtimes_hand_a_head_the_same_state(tmp_path: Path) -> None:
+    pair, exported = make_tiny_export(tmp_path)
+    torch_runtime = TorchRuntime(pair)
+    onnx_runtime = OnnxRuntime(exported, precision="fp32")
+    head = random_head(STUDENT_WIDTH, 1)
+    questions = [Question(image=random_image(i), text=QUESTIONS[i % 3]) for i in range(6)]
+    found = []
+    for runtime in (torch_runtime, onnx_runtime):
+        runtime.swap(runtime.adapter(), 1, head)
+        scores = [answer.p_ik.score for answer in runtime.answer(questions) if answer.p_ik]
+        assert len(scores) == len(questions)
+        found.append(scores)
+    assert np.ptp(found[0]) > 0.05, "a head that says the same of all would agree with anything"
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)
 
 
 def test_an_adapter_that_does_not_fit_changes_nothing(subject: Subject, runtime: Runtime) -> None:

@@ -23,6 +23,7 @@ from driftline_device.runtime.runtime import Answer, Question, Session
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import UpdateError
+from driftline_shared.p_ik.head import LEVELS, IkHead
 from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
 from driftline_shared.update import Adapter
@@ -80,13 +81,31 @@ def calibration() -> dict[str, NDArray[np.float64]]:
     return {kind: np.full(100, 0.1) for kind in ("entropy", "margin", "mutual_information", "ood")}
 
 
+def ik_head(version: int = 0, *, hard: float = 4.0) -> IkHead:
+    """A head that calls hard pictures unknown; its states are (word, hard)."""
+    quantiles = np.linspace(1.0, -1.0, len(LEVELS)).astype(np.float16).astype(np.float64)
+    return IkHead(
+        weights=np.asarray([0.0, hard, 0.0, 0.0]),
+        bias=-2.0,
+        quantiles=quantiles,
+        num_source=99,
+        version=version,
+    )
+
+
 class FakeRuntime:
     """The Runtime protocol; `calls` counts questions asked of the active adapter."""
 
     base_model = BASE_MODEL
 
-    def __init__(self, adapter: Adapter | None = None, version: int = 0) -> None:
+    def __init__(
+        self,
+        adapter: Adapter | None = None,
+        version: int = 0,
+        ik_head: IkHead | None = None,
+    ) -> None:
         self._adapter: Adapter = adapter if adapter is not None else base_adapter()
+        self.ik_head = ik_head
         self._version = version
         self.turns = Turns()
         self.calls = 0
@@ -125,10 +144,11 @@ class FakeRuntime:
         _check_shapes(adapter)
         return self._trial(adapter)
 
-    def swap(self, adapter: Adapter, version: int) -> float:
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
         _check_shapes(adapter)
         with self.turns:
             self._adapter, self._version = adapter, version
+            self.ik_head = ik_head or self.ik_head
         return 0.01
 
     def _on(self, name: str) -> bool:
@@ -144,7 +164,10 @@ class FakeRuntime:
         entropy = 0.9 if self._on("unsure") or (hard and not self._on("skill")) else 0.1
         if not all(np.isfinite(array).all() for array in self._adapter.values()):
             entropy = float("nan")
+        head = self.ik_head
+        state = np.asarray([word, hard], dtype=np.float32)
         return Answer(
+            p_ik=head.judge(state, entropy, entropy) if head is not None else None,
             text=WORDS[word if good else (word + 1) % len(WORDS)],
             tokens=_tokens(question.image),
             scores={"entropy": entropy, "margin": entropy},

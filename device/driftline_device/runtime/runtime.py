@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
+from driftline_shared.p_ik.head import IkHead, IkScore
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 
@@ -43,7 +44,8 @@ class Answer:
     not always tokenize back to them. `num_prompt_tokens`: positions that the language model read
     first, visual ones included. `ended`: whether the end token came; false where the pair's bound
     cut the answer. `model_s`: seconds that the model worked on the whole call this answer is
-    of, without the wait for its turn.
+    of, without the wait for its turn. `p_ik`: what the P(IK) head beside that version says; None
+    without a head.
     """
 
     text: str
@@ -56,6 +58,7 @@ class Answer:
     ended: bool = True
     read: VisualTokens | None = None
     model_s: float = 0.0
+    p_ik: IkScore | None = None
 
 
 UploadFrom = Literal["survivors", "all"]
@@ -102,11 +105,18 @@ class Runtime(Session, Protocol):
         """Hex digest of the frozen base weights as run here (quantization included)."""
 
     @property
+    def ik_head(self) -> IkHead | None:
+        """The P(IK) head that judges answers of the active adapter."""
+
+    @property
     def turns(self) -> Turns:
         """Turns at the model: whether it is free, how many calls have ended."""
 
     def trial(self, adapter: Adapter) -> AbstractContextManager[Session]:
         """A session of `adapter` on the same base; the active one is untouched."""
 
-    def swap(self, adapter: Adapter, version: int) -> float:
-        """Make `adapter` the active one between two requests; pause in milliseconds."""
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
+        """Make `adapter` the active one between two requests; pause in milliseconds.
+
+        `ik_head`: comes into force with it; None: the one in force stays.
+        """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from driftline_device.runtime.runtime import Answer
 from driftline_device.runtime.scores import SCORERS, Passes, mutual_information
 from driftline_shared.errors import ConfigError, UpdateError
+from driftline_shared.p_ik.head import IkHead, IkScore
 
 TRIAL_VERSION = -1
 """Version of answers given in a trial: the candidate has none yet."""
@@ -46,6 +47,11 @@ class ScoringSession(ABC):
         # What may be sent is compared as a whole: a token that was dropped has no attention.
         with self._passes(question, answer, passes=passes, seed=seed, as_read=False) as found:
             return SCORERS[scorer](found).astype(np.float32)
+
+
+def judged(head: IkHead, state: NDArray[np.float32], answer: Answer) -> IkScore:
+    """What `head` says of an answer with hidden state (D,)."""
+    return head.judge(state, answer.scores["entropy"], answer.scores["margin"])
 
 
 def trial_is_over() -> UpdateError:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.p_ik.head import P_IK, IkScore
 from driftline_shared.pair.token_space import squared_distance
 from driftline_shared.tokens import TokenSpace, VisualTokens
 
-SCORE_KINDS = ("entropy", "margin", "mutual_information", "ood")
+SCORE_KINDS = ("entropy", "margin", "mutual_information", "ood", P_IK)
 """Every kind of uncertainty a policy may gate on; higher = less sure for all of them."""
 
 _ROUNDING = 1e-12
@@ -68,7 +69,7 @@ class Gate:
         if kind not in SCORE_KINDS:
             raise ConfigError(f"gate_score is {kind!r}; choose one of {', '.join(SCORE_KINDS)}")
         if len(calibration.get(kind, ())) == 0:
-            raise PairError(f"the pair ships no calibration scores for {kind!r}")
+            raise PairError(_NO_HEAD if kind == P_IK else _no_scores(kind))
         self.kind = kind
         self._calibration = calibration[kind]
         self._level = 1.0 - quantile + _ROUNDING
@@ -82,7 +83,25 @@ class Gate:
         mutual_information costs several passes.
         """
         score = scores[self.kind] if self.kind in scores else lazy[self.kind]()
-        p = p_value(self._calibration, score)
-        return Uncertainty(
-            kind=self.kind, score=float(score), p_value=p, uncertain=p <= self._level
-        )
+        return self._judged(float(score), p_value(self._calibration, score))
+
+    def judge_known(self, known: IkScore | None) -> Uncertainty:
+        """Judge by what the P(IK) head beside the answer's version said, against that head's own
+        source scores. No head, no number: the score is not finite then.
+        """
+        if known is None:
+            return self._judged(float("nan"), 1.0)
+        return self._judged(known.score, known.p_value)
+
+    def _judged(self, score: float, p: float) -> Uncertainty:
+        return Uncertainty(kind=self.kind, score=score, p_value=p, uncertain=p <= self._level)
+
+
+_NO_HEAD = (
+    "the pair has no P(IK) head (p_ik.head): make it with `driftline models fit-p-ik PAIR`, export "
+    "the pair again if it is an export, or choose another gate_score"
+)
+
+
+def _no_scores(kind: str) -> str:
+    return f"the pair ships no calibration scores for {kind!r}"

@@ -21,6 +21,7 @@ from driftline_shared.codec.regions import RegionEncoder, RegionSettings
 from driftline_shared.codec.tokens import check_codec, codec_for, encode_tokens
 from driftline_shared.errors import SampleError
 from driftline_shared.host.clock import Clock
+from driftline_shared.p_ik.head import P_IK
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     MAX_TEXT_CHARS,
@@ -231,6 +232,8 @@ class Sampler:
         return Gate(self._calibration, kind=policy.gate_score, quantile=policy.gate_quantile)
 
     def _judge(self, question: str, answer: Answer, runtime: Session, seed: int) -> Uncertainty:
+        if self._gate.kind == P_IK:
+            return self._gate.judge_known(answer.p_ik)
         return self._gate.judge(
             answer.scores,
             {

@@ -30,7 +30,7 @@ class TwinSession(TorchSession):
 
     def __init__(self, models: Models, *, max_batch: int) -> None:
         student = Student(models.pair, models.student, upload_from="all", max_batch=max_batch)
-        super().__init__(student, slots.ACTIVE, 0)
+        super().__init__(student, slots.ACTIVE, 0, models.pair.ik_head)
 
     def serve(self, version: int) -> None:
         """Answers are of `version` from here on."""

@@ -47,6 +47,17 @@ Reads the source set that `fit-token-space` stored, and both models' projectors.
 `token_codec` may then be klt64 to klt256; device and cloud need the same file.
 """
 
+_P_IK_EXAMPLES = """
+**Examples**
+
+    driftline models fit-p-ik ./my-pair
+
+    driftline models fit-p-ik ./my-pair --compute cuda --json
+
+Needs the source set that `fit-token-space` stored. Devices and exports take the head with the pair:
+an export made before has none, so export again. A policy then may say gate_score = "p_ik".
+"""
+
 _NEW_EXAMPLES = """
 **Examples**
 
@@ -165,6 +176,35 @@ def fit_token_codec(
     typer.echo(f"wrote {made.file} ({made.num_bytes} bytes), digest {made.digest[:16]}…")
     for name, error in made.relative_errors.items():
         typer.echo(f"{name}: relative error {error:.4f} of half of the tokens")
+
+
+@app.command("fit-p-ik", epilog=_P_IK_EXAMPLES)
+def fit_p_ik(
+    pair: PairArgument,
+    compute: Annotated[str, typer.Option("--compute", help="cpu, cuda, cuda:1 …")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Fit version 0's P(IK) head, which says whether an answer is wrong; writes p_ik.head."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from driftline_shared.models.fit.p_ik import fit_pair
+    from driftline_shared.pair.pair import load_pair
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("answering source rows, whole and spoilt", total=1.0)
+        fitted = fit_pair(
+            load_pair(pair),
+            device=compute,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(fitted)))
+        return
+    typer.echo(
+        f"P(IK) head of {fitted.num_bytes} bytes: {fitted.num_source} source rows, "
+        f"{fitted.num_spoilt} spoilt ones, {fitted.num_wrong} answered wrong"
+    )
 
 
 @app.command()

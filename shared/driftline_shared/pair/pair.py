@@ -8,6 +8,7 @@ Folder layout of a pair (see docs/models.md):
     token_codec.safetensors  tables of the `klt` token codecs (see `TokenTransform`); may be missing
     gate.safetensors         score kind -> sorted scores of the student on the source calibration
                              set
+    p_ik.head                version 0's P(IK) head, if there is one: see `p_ik`
     source.safetensors       tokens (N, V, D) float16 of calibration images
     source.jsonl             their questions
     probe/                   images and probe.jsonl: the device's self-check set
@@ -33,6 +34,7 @@ from safetensors.numpy import load_file
 from driftline_shared.assembly.assemble import assembled
 from driftline_shared.codec.transform.file import load_transform
 from driftline_shared.errors import PairError
+from driftline_shared.p_ik.head import P_IK, IkHead, read_head
 from driftline_shared.pair import hub
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
 from driftline_shared.pair.export_file import Export, is_export, load_export
@@ -225,7 +227,13 @@ class Pair:
     def gate(self) -> dict[str, NDArray[np.float64]]:
         """Score kind -> sorted scores of the student on the source calibration set."""
         arrays = _load(self.dir / "gate.safetensors")
-        return {kind: np.sort(scores.astype(np.float64)) for kind, scores in arrays.items()}
+        known = {kind: np.sort(scores.astype(np.float64)) for kind, scores in arrays.items()}
+        return known if self.ik_head is None else {**known, P_IK: self.ik_head.calibration}
+
+    @cached_property
+    def ik_head(self) -> IkHead | None:
+        """Version 0's P(IK) head; None where the pair has none. Raises PairError."""
+        return read_head(self.dir)
 
     def source_set(self) -> SourceSet:
         """Tower tokens and questions of the source calibration images."""

@@ -21,12 +21,16 @@ Cache = dict[str, Value]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generated:
-    """Of one row: generated `ids`, end token included; `entropy` and `margin` summed over them."""
+    """Of one row: generated `ids`, end token included; `entropy` and `margin` summed over them.
+
+    `state` (D,): hidden state before the final norm, at the last place of the prompt.
+    """
 
     ids: tuple[int, ...]
     entropy: float
     margin: float
     ended: bool
+    state: NDArray[np.float32]
 
 
 class LanguageModel:
@@ -116,10 +120,13 @@ class LanguageModel:
         embeds, mask, positions = batch.embeds, batch.mask, batch.positions
         held = cache or self.empty_cache(rows)
         after_prompts: Cache | None = None
+        states: NDArray[np.float32] | None = None
         for _ in range(self._export.model.max_new_tokens):
             wanted = also if after_prompts is None else ()
             hidden, held, given = self.step(embeds, mask, positions, held, adapter, also=wanted)
             after_prompts = {**held, **given} if after_prompts is None else after_prompts
+            # Copied: the last places alone, not the whole prompt's.
+            states = hidden[:, -1].copy() if states is None else states
             chosen = growing.add(self.logits(hidden[:, -1], adapter))
             if on_token is not None:
                 for row in growing.grown:
@@ -129,7 +136,8 @@ class LanguageModel:
             embeds = self._prompts.embed(chosen)[:, None]
             mask = np.concatenate([mask, np.ones((rows, 1), dtype=np.int64)], axis=1)
             positions = positions[:, -1:] + 1
-        return growing.generated(), after_prompts or held
+        assert states is not None  # an answer has one token or more
+        return growing.generated(states), after_prompts or held
 
 
 class _Growing:
@@ -154,13 +162,15 @@ class _Growing:
         self.running &= ~np.isin(chosen, self._ends)
         return chosen
 
-    def generated(self) -> list[Generated]:
+    def generated(self, states: NDArray[np.float32]) -> list[Generated]:
+        """The answers; `states` (B, D) of their prompts."""
         return [
             Generated(
                 ids=tuple(ids),
                 entropy=float(self._sums[0, row]),
                 margin=float(self._sums[1, row]),
                 ended=not self.running[row],
+                state=states[row],
             )
             for row, ids in enumerate(self.ids)
         ]

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export, Part, graph_parameters
 from driftline_shared.update import Adapter
 
@@ -38,7 +39,8 @@ def to_value(array: NDArray[Any]) -> Value:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveAdapter:
     """An adapter version, ready to run: `options` of each adapted part, a number that no other
-    one of this process has (`serial`), and the tensors it was made from.
+    one of this process has (`serial`), the tensors it was made from, and the P(IK) head that judges
+    its answers.
 
     `loaded` keeps alive what `options` point to without owning it.
     """
@@ -46,6 +48,7 @@ class ActiveAdapter:
     version: int
     serial: int
     tensors: Adapter
+    ik_head: IkHead | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     loaded: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,7 +57,14 @@ class ActiveAdapter:
         return {name: array.copy() for name, array in self.tensors.items()}
 
 
-def activate(export: Export, adapter: Adapter, *, version: int, serial: int) -> ActiveAdapter:
+def activate(
+    export: Export,
+    adapter: Adapter,
+    *,
+    version: int,
+    serial: int,
+    ik_head: IkHead | None = None,
+) -> ActiveAdapter:
     """One `.onnx_adapter` a part, loaded. Raises UpdateError when it does not fit the model."""
     held = {name: np.array(array, dtype=np.float32) for name, array in adapter.items()}
     options: dict[str, Any] = {}
@@ -69,7 +79,12 @@ def activate(export: Export, adapter: Adapter, *, version: int, serial: int) -> 
                 options[part] = onnxruntime.RunOptions()
                 options[part].add_active_adapter(loaded[part])
     return ActiveAdapter(
-        version=version, serial=serial, tensors=held, options=options, loaded=loaded
+        version=version,
+        serial=serial,
+        tensors=held,
+        ik_head=ik_head,
+        options=options,
+        loaded=loaded,
     )
 
 

@@ -14,6 +14,7 @@ from driftline_device.runtime.session import TRIAL_VERSION
 from driftline_device.runtime.turns import Turns
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.host.processors import num_processors
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import load_version_0
 from driftline_shared.pair.pair import Pair
 from driftline_shared.update import Adapter
@@ -67,7 +68,7 @@ class OnnxRuntime(OnnxSession):
             prefix_bytes=prefix_bytes,
         )
         first = adapter if adapter is not None else load_version_0(pair.dir, export)
-        super().__init__(student, student.activate(first, version))
+        super().__init__(student, student.activate(first, version, pair.ik_head))
         self.pair = pair
         self._swap_lock = threading.Lock()
 
@@ -75,6 +76,11 @@ class OnnxRuntime(OnnxSession):
     def base_model(self) -> str:
         """Hex digest of the frozen base weights that the graphs were made from."""
         return self._student.export.base_model
+
+    @property
+    def ik_head(self) -> IkHead | None:
+        """The P(IK) head that judges answers of the active adapter."""
+        return self._open().ik_head
 
     @property
     def precision(self) -> str:
@@ -98,14 +104,15 @@ class OnnxRuntime(OnnxSession):
         finally:
             session.close()
 
-    def swap(self, adapter: Adapter, version: int) -> float:
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
         """Make `adapter` the active one for all calls that start from now on; pause in
         milliseconds: the time for which no call could start.
 
-        Calls under way finish as they started. Raises UpdateError, with nothing changed, when the
-        adapter does not fit the model.
+        `ik_head`: comes into force with it; None: the one in force stays. Calls under way finish as
+        they started. Raises UpdateError, with nothing changed, when the adapter does not fit the
+        model.
         """
-        made = self._student.activate(adapter, version)
+        made = self._student.activate(adapter, version, ik_head or self.ik_head)
         with self._swap_lock:
             # The old one is freed later: that takes longer than the change itself.
             before = self._adapter

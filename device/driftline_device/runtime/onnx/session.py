@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,11 @@ from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.runtime.session import ScoringSession, trial_is_over
+from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken, rows_from
 from driftline_shared.errors import DataError
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
@@ -76,9 +77,12 @@ class Student:
         self.keeps_looks = False
         self._serials = itertools.count()
 
-    def activate(self, adapter: Adapter, version: int) -> ActiveAdapter:
+    def activate(
+        self, adapter: Adapter, version: int, ik_head: IkHead | None = None
+    ) -> ActiveAdapter:
         """Make an adapter ready to run. Raises UpdateError when it does not fit the model."""
-        return activate(self.export, adapter, version=version, serial=next(self._serials))
+        serial = next(self._serials)
+        return activate(self.export, adapter, version=version, serial=serial, ik_head=ik_head)
 
 
 class OnnxSession(ScoringSession):
@@ -250,7 +254,7 @@ class OnnxSession(ScoringSession):
         self, asked: _Asked, made: Generated, adapter: ActiveAdapter, model_s: float
     ) -> Answer:
         steps = max(1, len(made.ids))
-        return Answer(
+        answer = Answer(
             text=self._student.prompts.decode(made.ids),
             tokens=asked.tokens,
             scores={"entropy": made.entropy / steps, "margin": 1.0 - made.margin / steps},
@@ -261,6 +265,8 @@ class OnnxSession(ScoringSession):
             ended=made.ended,
             model_s=model_s,
         )
+        head = adapter.ik_head
+        return answer if head is None else replace(answer, p_ik=judged(head, made.state, answer))
 
     # -- the adapter, and scores ------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from driftline_device.runtime.turns import Turns
 from driftline_shared.errors import ConfigError, PairError, UpdateError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.loading import load_student
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.pair import Pair
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
@@ -66,7 +67,7 @@ class TorchRuntime(TorchSession):
             # It warns at every product that activations are cast: that is what LLM.int8 does.
             logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         student = Student(pair, model, upload_from=upload_from, max_batch=max_batch)
-        super().__init__(student, slots.ACTIVE, version)
+        super().__init__(student, slots.ACTIVE, version, pair.ik_head)
         self.pair = pair
         self._spare_lock = threading.Lock()
         self._is_tried = False
@@ -77,6 +78,11 @@ class TorchRuntime(TorchSession):
     def base_model(self) -> str:
         """Hex digest of the frozen base weights as run here (quantization included)."""
         return self.pair.base_model
+
+    @property
+    def ik_head(self) -> IkHead | None:
+        """The P(IK) head that judges answers of the active adapter."""
+        return self._ik_head
 
     @property
     def turns(self) -> Turns:
@@ -98,10 +104,11 @@ class TorchRuntime(TorchSession):
             session.close()
             self._is_tried = False
 
-    def swap(self, adapter: Adapter, version: int) -> float:
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
         """Make `adapter` the active one between two requests; pause in milliseconds.
 
-        The pause is the time for which no request can run: writing weights is not part of it.
+        `ik_head`: comes into force with it; None: the one in force stays. The pause is the time for
+        which no request can run: writing weights is not part of it.
         Raises UpdateError, with nothing changed for requests, when the adapter does not fit the
         model, or during a trial.
         """
@@ -111,6 +118,7 @@ class TorchRuntime(TorchSession):
                 start_s = time.perf_counter()
                 self._student.use(slot)
                 self._slot, self._version = slot, version
+                self._ik_head = ik_head or self._ik_head
                 pause_s = time.perf_counter() - start_s
         return pause_s * 1e3
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
-from driftline_device.runtime.session import ScoringSession, trial_is_over
+from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
 from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_device.runtime.turns import Turns
@@ -27,6 +27,8 @@ from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.tower import Look
 from driftline_shared.models.multimodal import Generated, LmBatch, MultimodalModel
+from driftline_shared.models.states import prompt_states
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
@@ -60,10 +62,13 @@ class Student:
 class TorchSession(ScoringSession):
     """The student under the adapter in `slot`; safe from any thread."""
 
-    def __init__(self, student: Student, slot: str, version: int) -> None:
+    def __init__(
+        self, student: Student, slot: str, version: int, ik_head: IkHead | None = None
+    ) -> None:
         self._student, self._model = student, student.model
         self._slot: str | None = slot
         self._version = version
+        self._ik_head = ik_head
 
     def close(self) -> None:
         """Refuse from now on: another adapter may stand in the slot."""
@@ -175,6 +180,18 @@ class TorchSession(ScoringSession):
         return VisualTokens(values=values, positions=positions, grid=grid)
 
     def _generate(
+        self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None
+    ) -> list[Answer]:
+        """Answers, judged by the P(IK) head of the very version that gives them."""
+        head = self._ik_head
+        if head is None:
+            return self._made(batch, readings, on_token)
+        with prompt_states(self._model) as states:
+            answers = self._made(batch, readings, on_token)
+        rows = zip(answers, states.array(), strict=True)
+        return [replace(answer, p_ik=judged(head, state, answer)) for answer, state in rows]
+
+    def _made(
         self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None
     ) -> list[Answer]:
         student, most = self._student, self._student.pair.max_new_tokens

@@ -1,8 +1,8 @@
 """What each gate score knows: AUROC of wrong answers, and calibration error, by domain.
 
 The student answers every domain's test set under version 0. A score's plain confidence is 1 - score
-(entropy, margin and mutual information lie in 0..1) or, for `ood`, its conformal p-value; the
-fitted one is a logistic regression on half of all answers, judged on the other half.
+(entropy, margin, mutual information and `p_ik` lie in 0..1) or, for `ood`, its conformal p-value;
+the fitted one is a logistic regression on half of all answers, judged on the other half.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from driftline_lab.experiments.tables.table import Arm, Table, arm
 from driftline_lab.experiments.twin import TwinSession, ask
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
+from driftline_shared.p_ik.head import P_IK
 
 ALL = "all"
 Scored = dict[str, list[tuple[bool, dict[str, float]]]]
@@ -46,7 +47,7 @@ def measure(lab: Lab, scale: Scale) -> dict[str, Any]:
     """A row a kind of score and domain."""
     by_seed = [measures(scored(lab, plan), lab, plan) for plan in arms(scale)[0].plans]
     rows = []
-    for kind in SCORE_KINDS:
+    for kind in by_seed[0]:
         for domain in by_seed[0][kind]:
             mine = [each[kind][domain] for each in by_seed]
             known = [one["auroc"] for one in mine if one["auroc"] is not None]
@@ -79,6 +80,7 @@ def scored(lab: Lab, plan: Plan) -> Scored:
                     is_correct(answer.text, row.truth),
                     {
                         **answer.scores,
+                        **({P_IK: answer.p_ik.score} if answer.p_ik is not None else {}),
                         "ood": ood_score(answer.tokens, models.pair.token_space),
                         "mutual_information": session.mutual_information(
                             row.question, answer, passes=PASSES, seed=number
@@ -101,7 +103,7 @@ def measures(found: Scored, lab: Lab, plan: Plan) -> dict[str, dict[str, Mapping
         starts[name], place = place, place + len(rows)
     starts[ALL] = 0
     result: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for kind in SCORE_KINDS:
+    for kind in (each for each in SCORE_KINDS if each in gate):
         fit = [pooled[ALL][index] for index in sorted(half)]
         result[kind] = {}
         for name, rows in pooled.items():

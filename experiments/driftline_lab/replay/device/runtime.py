@@ -19,6 +19,7 @@ from driftline_device.runtime.runtime import Answer, Question, Session
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.errors import ConfigError
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 
@@ -64,7 +65,12 @@ class VersionHolder:
         """The adapter in force."""
         return self._adapter
 
-    def swap(self, adapter: Adapter, version: int) -> float:
+    @property
+    def ik_head(self) -> IkHead | None:
+        """None: nothing is answered here."""
+        return None
+
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
         """Make `adapter` the one in force; no request waits for it."""
         self._adapter, self._version = adapter, version
         return 0.0
@@ -161,7 +167,12 @@ class TokenRuntime(TokenSession):
         with self._runtime.trial(adapter) as session:
             yield TokenSession(cast("TorchSession", session))
 
-    def swap(self, adapter: Adapter, version: int) -> float:
+    @property
+    def ik_head(self) -> IkHead | None:
+        """The P(IK) head in force."""
+        return self._runtime.ik_head
+
+    def swap(self, adapter: Adapter, version: int, ik_head: IkHead | None = None) -> float:
         """Make `adapter` the active one; the pause counts as none."""
-        self._runtime.swap(adapter, version)
+        self._runtime.swap(adapter, version, ik_head)
         return 0.0

@@ -10,7 +10,7 @@ prompt alone, and the answer's tokens read the cache that is left of it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.callbacks import OnToken, finished_text
+from driftline_shared.callbacks import OnToken, finished_text, ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.batches import LookedBatch, joined, with_extra
 from driftline_shared.models.compression.compressor import (
@@ -77,6 +77,8 @@ class CompressedModel(WrappedModel):
         self.base = base
         self.compression = compression
         self.driver = Driver(decoder=Decoder(base.language), name=compression.name)
+        self.after_prompt: Callable[[], None] = ignore
+        """Called when a row of `compressed_generate` has been read and before it is answered."""
 
     def look(
         self,
@@ -145,6 +147,7 @@ class CompressedModel(WrappedModel):
             row = row_of(batch, number, self.grid).prompt
             compressor = self._compressor(batch, number)
             prefilled = self.driver.prefill(compressor, row)
+            self.after_prompt()
             ids, score = self._decode_one(compressor, prefilled, number, max_new_tokens, on_token)
             steps.append(ids)
             scores.append(score)

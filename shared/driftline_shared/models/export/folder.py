@@ -17,6 +17,7 @@ from torch import nn
 
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.adapters.slots import drawn
+from driftline_shared.p_ik.head import HEAD_FILE
 from driftline_shared.pair.export_file import (
     EMBEDDINGS,
     VERSION_0,
@@ -29,7 +30,12 @@ from driftline_shared.pair.export_file import (
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.pair_file import write_query_targets
 
-_FITTED = ("token_space.safetensors", "gate.safetensors", "token_codec.safetensors")
+_FITTED = (
+    "token_space.safetensors",
+    "gate.safetensors",
+    "token_codec.safetensors",
+    HEAD_FILE,
+)
 
 
 def check_target(out: Path, *, force: bool) -> None:
