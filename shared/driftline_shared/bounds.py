@@ -45,6 +45,7 @@ MAX_NAME_CHARS = 512
 MAX_WORD_CHARS = 128
 MAX_DETAIL_CHARS = 1_000
 MAX_SIGNATURE_BYTES = 1 << 14
+MAX_HEAD_BYTES = 1 << 15
 MAX_DIMENSIONS = 8
 MAX_FAILED_VERSIONS = 1_024
 DIGEST_BYTES = 32
@@ -159,6 +160,8 @@ def check_manifest(manifest: Manifest) -> None:
             raise _bad_manifest(f"{name} is missing or too long")
     if len(manifest.round_id) > MAX_WORD_CHARS or len(manifest.signature) > MAX_SIGNATURE_BYTES:
         raise _bad_manifest("round_id or signature is too long")
+    if len(manifest.ik_head) > MAX_HEAD_BYTES:
+        raise _bad_manifest(f"ik_head has {len(manifest.ik_head)} bytes")
     _check_versions(manifest)
     if len(manifest.target_digest) != DIGEST_BYTES or len(manifest.blob_digest) != DIGEST_BYTES:
         raise _bad_manifest(f"target_digest and blob_digest need {DIGEST_BYTES} bytes")

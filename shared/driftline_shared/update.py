@@ -50,7 +50,10 @@ class TensorEntry:
 @with_config(_STORED)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What an update is: versions, tensors, sizes in bytes, sha256 digests, where it came from."""
+    """What an update is: versions, tensors, sizes in bytes, sha256 digests, where it came from.
+
+    `ik_head`: the P(IK) head fitted for the target version, as `p_ik.head` writes it; empty: none.
+    """
 
     pair: str
     base_model: str
@@ -70,6 +73,7 @@ class Manifest:
     round_id: str = ""
     num_samples: int = 0
     signature: bytes = b""
+    ik_head: bytes = b""
     format: int = MANIFEST_FORMAT
 
 

@@ -21,9 +21,10 @@ from driftline_cloud.service.assembly import Makers
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.codec.tokens import encode_tokens
+from driftline_shared.p_ik.head import LEVELS, IkHead, head_to_bytes
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Grid, Sample, TokenSpace, VisualTokens
-from driftline_shared.update import Adapter
+from driftline_shared.update import Adapter, adapter_digest
 
 WIDTH = 8
 GRID = Grid(rows=4, cols=4)
@@ -136,6 +137,19 @@ class ReckoningWorkers:
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         self.hook("score")
         return [_scores(adapter, job) for adapter in adapters]
+
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        self.hook("fit_head")
+        rng = np.random.default_rng(list(adapter_digest(adapter)))
+        return head_to_bytes(
+            IkHead(
+                weights=rng.integers(-4, 5, 4).astype(np.float64),
+                bias=float(len(job.samples)),
+                quantiles=np.linspace(1.0, -1.0, len(LEVELS)),
+                num_source=9,
+                version=version,
+            )
+        )
 
     def close(self) -> None:
         return

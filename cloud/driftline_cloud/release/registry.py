@@ -221,6 +221,7 @@ class ReleaseRegistry:
             created_unix_s=step.created_unix_s,
             expires_unix_s=step.expires_unix_s,
             gate=step.gate,
+            ik_head=step.ik_head,
         )
         base_version = 0 if packed.kind is UpdateKind.FULL else held
         manifest = manifest_of(

@@ -1,6 +1,7 @@
 """From a candidate to a version (DWC, algorithms.md section 3): the line's side of the registry.
 
     <round folder>/packed.safetensors    the chosen update with C_{v+1} and E_{v+1}, see arrays.py
+                   p_ik.head             the P(IK) head that goes with it, where one was fitted
 
 What is judged is always the decoded update C_{v+1}, never the candidate T: the smallest packing
 is chosen that passes the gate itself and keeps all but epsilon of what T gained.
@@ -9,6 +10,7 @@ is chosen that passes the gate itself and keeps all but epsilon of what T gained
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -31,6 +33,8 @@ from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.scored_gate import ScoredGate
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.durable import write_atomic
+from driftline_shared.p_ik.head import HEAD_FILE
 from driftline_shared.update import Adapter, Manifest
 
 _log = structlog.get_logger(__name__)
@@ -99,11 +103,26 @@ class Releases:
         done = self.published(round_)
         if done is not None:
             return done
+        head = folder / HEAD_FILE
+        lineage = replace(
+            self._lineage(round_, round_.numbers),
+            ik_head=head.read_bytes() if head.is_file() else b"",
+        )
+        return self.registry.publish(self._line.id, self.packed(folder), lineage)
+
+    def packed(self, folder: Path) -> Packed:
+        """The update that `compress` chose. Raises DriftlineError where it is gone."""
         packed = load_packed(folder / _PACKED)
         if packed is None:
-            raise DriftlineError(f"the update of round {round_.id} is gone from its folder")
-        lineage = self._lineage(round_, round_.numbers)
-        return self.registry.publish(self._line.id, packed, lineage)
+            raise DriftlineError(f"the update of the round in {folder.name} is gone")
+        return packed
+
+    def keep_head(self, folder: Path, head: bytes) -> None:
+        """Keep the P(IK) head that goes with the update in `folder`; empty: none goes."""
+        if head:
+            write_atomic(folder / HEAD_FILE, head)
+        else:
+            (folder / HEAD_FILE).unlink(missing_ok=True)
 
     def published(self, round_: Round) -> Manifest | None:
         """The manifest that `round_` released, if it got that far."""

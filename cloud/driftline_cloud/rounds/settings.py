@@ -27,5 +27,8 @@ class RoundSettings(Section):
     )
     keep_used_samples: int = setting(20_000, "older ones lose their bytes, not their ids")
     keep_folders: int = setting(5, "work folders of past rounds")
+    fit_p_ik: bool = setting(
+        False, "each version comes with a P(IK) head for the gate score p_ik, some hundred bytes"
+    )
     retry: RetryLimits = RetryLimits()
     poll_s: float = setting(0.5, "how often the trigger is looked at")

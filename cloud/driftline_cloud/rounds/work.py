@@ -125,19 +125,7 @@ class RoundWork:
         folder = self.folder / round_.id
         distilled = artifacts.load_distilled(folder)
         if distilled is None:
-            parts = self.ledger.parts(round_.id)
-            fresh = [*parts[TRAIN], *parts[TRAIN_AGAIN]]
-            job = DistillJob(
-                pair_dir=self.line.pair_dir,
-                seed=round_.seed,
-                start=self.releases.registry.canonical(self.line.id, round_.base_version),
-                samples=self.store.load(fresh),
-                labels=self._labels(fresh),
-                rehearsal=self.store.load(parts[REHEARSAL]),
-                rehearsal_labels=self._labels(parts[REHEARSAL]),
-                settings=self.distil.to_mapping(),
-            )
-            distilled = self.workers.distil(job, report)
+            distilled = self.workers.distil(self._job(round_), report)
             artifacts.save_distilled(folder, distilled)
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
@@ -156,6 +144,11 @@ class RoundWork:
         numbers = _prefixed("update", verdict.numbers)
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
+        if self.settings.fit_p_ik:
+            adapter = self.releases.packed(folder).adapter
+            head = self.workers.fit_head(self._job(round_), adapter, version=round_.target_version)
+            self.releases.keep_head(folder, head)
+            numbers["update.p_ik_bytes"] = float(len(head))
         return self._next(round_, RoundState.RELEASING, numbers)
 
     def _release(self, round_: Round, report: Progress) -> Round:
@@ -175,6 +168,20 @@ class RoundWork:
             now_unix_s=self.clock.now_s(),
             reason=reason,
             numbers=numbers,
+        )
+
+    def _job(self, round_: Round) -> DistillJob:
+        parts = self.ledger.parts(round_.id)
+        fresh = [*parts[TRAIN], *parts[TRAIN_AGAIN]]
+        return DistillJob(
+            pair_dir=self.line.pair_dir,
+            seed=round_.seed,
+            start=self.releases.registry.canonical(self.line.id, round_.base_version),
+            samples=self.store.load(fresh),
+            labels=self._labels(fresh),
+            rehearsal=self.store.load(parts[REHEARSAL]),
+            rehearsal_labels=self._labels(parts[REHEARSAL]),
+            settings=self.distil.to_mapping(),
         )
 
     def _candidate(self, round_: Round) -> Distilled:

@@ -63,6 +63,13 @@ class LocalWorkers:
             self._evidence = self._evidence or LastEvidence()
             return scoring.score(job, adapters, models, self._evidence.of(job, models))
 
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        """See `Workers.fit_head`."""
+        from driftline_cloud.distill import p_ik
+
+        with self._turn:
+            return p_ik.fit(job, adapter, self._models(job.pair_dir), version=version)
+
     def close(self) -> None:
         """Let the models go; the next call loads them again."""
         with self._turn:

@@ -130,20 +130,40 @@ class RayWorkers:
         import ray
 
         with self._turn, _quiet():
-            if self._scorer is None:
-                # No CPU is asked for: it only works while this process waits for it, and a
-                # cluster of one core could otherwise never give the trainer its own.
-                resources = {**self._resources(), "num_cpus": 0}
-                self._scorer = ray.remote(
-                    max_restarts=MAX_RETRIES, max_task_retries=MAX_RETRIES, **resources
-                )(ray_tasks.Scorer).remote(self._device)
             rows = ray.get(
-                self._scorer.score.remote(
+                self._scoring().score.remote(
                     ray_tasks.score_job_to_message(job),
                     [ray.put(adapter_to_bytes(adapter)) for adapter in adapters],
                 )
             )
         return [ray_tasks.scores_from_plain(row) for row in rows]
+
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        """See `Workers.fit_head`: by the actor that scores."""
+        import ray
+
+        with self._turn, _quiet():
+            found: bytes = ray.get(
+                self._scoring().fit_head.remote(
+                    ray_tasks.distill_job_to_message(job, put=ray.put),
+                    ray.put(adapter_to_bytes(adapter)),
+                    version,
+                )
+            )
+        return found
+
+    def _scoring(self) -> Any:
+        """The actor that scores, started at the first call; the caller has the turn."""
+        import ray
+
+        if self._scorer is None:
+            # No CPU is asked for: it only works while this process waits for it, and a cluster of
+            # one core could otherwise never give the trainer its own.
+            resources = {**self._resources(), "num_cpus": 0}
+            self._scorer = ray.remote(
+                max_restarts=MAX_RETRIES, max_task_retries=MAX_RETRIES, **resources
+            )(ray_tasks.Scorer).remote(self._device)
+        return self._scorer
 
     def close(self) -> None:
         """Let the actors go, and the cluster when it was started here."""

@@ -131,6 +131,13 @@ class Scorer:
         loaded = [adapter_from_bytes(ray.get(one)) for one in adapters]
         return [asdict(scores) for scores in self._workers.score(job, loaded)]
 
+    def fit_head(self, message: Mapping[str, Any], adapter: bytes, version: int) -> bytes:
+        """A P(IK) head's bytes; `adapter` as safetensors."""
+        import ray
+
+        job = distill_job_from_message(message, get=ray.get)
+        return self._workers.fit_head(job, adapter_from_bytes(adapter), version=version)
+
 
 def scores_from_plain(row: Mapping[str, Any]) -> GateScores:
     """What `asdict` was given."""

@@ -24,5 +24,10 @@ class Workers(Protocol):
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """What each adapter does on the gate's sets, in order (see `distill.gate`)."""
 
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        """The P(IK) head of `adapter`, what `version` decodes to; empty where none can be fitted
+        (see `distill.p_ik`).
+        """
+
     def close(self) -> None:
         """Let the workers go."""

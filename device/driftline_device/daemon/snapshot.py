@@ -25,6 +25,7 @@ class Snapshot:
     start.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
     `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
+    `p_ik_version`: of the adapter that the P(IK) head in force was fitted for; None without a head.
     `paused_unix_s`: since when an operator wants it to answer only.
     `update`: the newest update; its `outcome` is the phase it rests in. `link`: its counts; only
     `connected`, false, for a device that works alone.
@@ -51,6 +52,7 @@ class Snapshot:
     num_sent: int = 0
     sampling: dict[str, int] = field(default_factory=dict)
     policy_revision: int = 0
+    p_ik_version: int | None = None
     images: dict[str, Any] = field(default_factory=dict)
     update: dict[str, Any] = field(default_factory=dict)
     num_updates: int = 0
@@ -74,7 +76,7 @@ def take_snapshot(
     """A daemon of `parts` at this moment."""
     reading = parts.meter.read()
     counts = parts.sampler.statistics()
-    update = parts.applier.state
+    update, head = parts.applier.state, parts.runtime.ik_head
     link: dict[str, Any] = {"connected": False}
     if parts.link is not None:
         link = {**asdict(parts.link.stats()), "num_reports_waiting": len(update.reports)}
@@ -100,6 +102,7 @@ def take_snapshot(
         num_sent=counts["sent"],
         sampling=counts,
         policy_revision=parts.sampler.policy.revision,
+        p_ik_version=None if head is None else head.version,
         images={
             "allowed": parts.sampler.images_allowed,
             "asked": parts.sampler.policy.images_may_leave,

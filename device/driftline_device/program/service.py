@@ -147,7 +147,7 @@ def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
     runtime = runtime_for(config, pair)
     loaded = look(config.state / "slots", base_model=runtime.base_model)
     if loaded is not None:
-        runtime.swap(loaded.adapter, loaded.version)
+        runtime.swap(loaded.adapter, loaded.version, loaded.ik_head)
     return runtime.answer([Question(image=pixels, text=question)])[0]
 
 

@@ -23,6 +23,10 @@ _GAUGES: dict[str, tuple[str, Callable[[Snapshot], float | None]]] = {
     "bytes_down": ("Bytes taken from the cloud.", lambda s: s.bytes_down),
     "link_connected": ("1 if the cloud answers.", lambda s: s.link.get("connected")),
     "adapter_version": ("Adapter version in force.", lambda s: s.version),
+    "p_ik_version": (
+        "Adapter version that the P(IK) head in force was fitted for; -1 without one.",
+        lambda s: -1 if s.p_ik_version is None else s.p_ik_version,
+    ),
     "failed_versions": ("Versions that are never tried again.", lambda s: len(s.failed_versions)),
     "apply_pause_ms": (
         "Newest pause for a swap.",

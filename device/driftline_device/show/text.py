@@ -35,9 +35,14 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
         f"images    {_images(images)}",
         f"version   {snapshot['version']}, newest update: {newest},"
-        f" {snapshot['bytes_down']} bytes down",
+        f" {snapshot['bytes_down']} bytes down{_head(snapshot)}",
         f"link      {linked}",
     ]
+
+
+def _head(snapshot: dict[str, Any]) -> str:
+    of = snapshot.get("p_ik_version")  # a status file of an earlier version has none
+    return "" if of is None else f"; P(IK) head of version {of}"
 
 
 def _step(snapshot: dict[str, Any]) -> str:

@@ -23,10 +23,11 @@ import structlog
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.updates import phases
 from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifest
+from driftline_device.updates.heads import head_of
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.phases import UpdateState
 from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
-from driftline_device.updates.rollback import Rollback
+from driftline_device.updates.rollback import Judged, Rollback
 from driftline_device.updates.settings import UpdateSettings
 from driftline_device.updates.slots import BASE_VERSION, Slots
 from driftline_device.updates.watch import Watch, Watching, is_less_sure, uncertainty
@@ -79,8 +80,8 @@ class Applier:
         self._probe_set = probe_set
         self._clock = clock
         self._settings = settings or UpdateSettings()
-        self._base: Adapter = runtime.adapter()
-        self._adapter = self._base
+        self._base = Judged(adapter=runtime.adapter(), ik_head=runtime.ik_head)
+        self._held = self._base
         self._rollback = Rollback(
             self._slots, self._journal, base=self._base, base_model=runtime.base_model
         )
@@ -154,7 +155,7 @@ class Applier:
                 self._leave(found.roll_back)
                 continue
             try:
-                self._load(loaded.adapter if loaded else self._base, version)
+                self._load(self._rollback.judged(loaded), version)
             except DriftlineError as error:
                 if version == BASE_VERSION:
                     raise
@@ -228,10 +229,13 @@ class Applier:
             adapter = self._fetch(manifest, link)
             self._journal.save(phases.verify(self.state))
             slot = self._slots.write_spare(
-                adapter, version=version, base_model=self._runtime.base_model
+                adapter,
+                version=version,
+                base_model=self._runtime.base_model,
+                ik_head=head_of(manifest, in_force=self._held.ik_head),
             )
             # Read back: what a restart would load is what is probed.
-            adapter = self._slots.load(slot, version, base_model=self._runtime.base_model).adapter
+            loaded = self._slots.load(slot, version, base_model=self._runtime.base_model)
             self._journal.save(phases.stage(self.state))
         except (LinkError, OSError) as error:
             # The link or the disk failed, not the version: it may be offered again.
@@ -245,11 +249,11 @@ class Applier:
             self._fail(error.reason, str(error))
             return
         self._journal.save(phases.probe(self.state))
-        verdict = self._probe(adapter)
+        verdict = self._probe(loaded.adapter)
         if verdict.reason is not None:
             self._fail(verdict.reason, verdict.detail, verdict.numbers)
             return
-        self._activate(slot, adapter, verdict)
+        self._activate(slot, self._rollback.judged(loaded), verdict)
 
     # -- steps ------------------------------------------------------------------------------------
 
@@ -259,7 +263,7 @@ class Applier:
             base_model=self._runtime.base_model,
             token_space=self._token_space,
             version=self.state.version,
-            digest=adapter_digest(self._adapter),
+            digest=adapter_digest(self._held.adapter),
         )
         try:
             check_manifest(
@@ -283,13 +287,13 @@ class Applier:
 
     def _fetch(self, manifest: Manifest, link: UpdateLink) -> Adapter:
         try:
-            return apply_update(self._adapter, manifest, link.fetch(manifest))
+            return apply_update(self._held.adapter, manifest, link.fetch(manifest))
         except (UpdateError, CodecError) as error:
             if error.reason is not Reason.DIGEST_MISMATCH:
                 raise
         # The bytes may have broken on the way: once more.
         _log.warning("update.fetched_again", version=manifest.target_version)
-        return apply_update(self._adapter, manifest, link.fetch(manifest))
+        return apply_update(self._held.adapter, manifest, link.fetch(manifest))
 
     def _probe(self, adapter: Adapter) -> Verdict:
         if not is_finite(adapter):
@@ -307,11 +311,11 @@ class Applier:
             return Verdict(reason=Reason.PROBE_ERROR, detail=_short(error), numbers={})
         return judge(active, measured, self._settings.probe)
 
-    def _activate(self, slot: str, adapter: Adapter, verdict: Verdict) -> None:
+    def _activate(self, slot: str, candidate: Judged, verdict: Verdict) -> None:
         version = self.state.target
         self._slots.activate(slot, version)
         try:
-            pause_ms = self._load(adapter, version)
+            pause_ms = self._load(candidate, version)
         except Exception as error:
             _log.exception("update.swap_raised")
             self._journal.remember(version, Reason.PROBE_ERROR)
@@ -348,11 +352,11 @@ class Applier:
             self._watch.stop()
         self._rollback.leave(reason)
 
-    def _load(self, adapter: Adapter, version: int) -> float:
+    def _load(self, wanted: Judged, version: int) -> float:
         pause_ms = 0.0
-        if version != self._runtime.version or adapter is not self._adapter:
-            pause_ms = self._runtime.swap(adapter, version)
-        self._adapter = adapter
+        if version != self._runtime.version or wanted.adapter is not self._held.adapter:
+            pause_ms = self._runtime.swap(wanted.adapter, version, wanted.ik_head)
+        self._held = wanted
         return pause_ms
 
     def _fail(self, reason: Reason, detail: str, numbers: dict[str, float] | None = None) -> None:

@@ -7,21 +7,32 @@ is settled by the next start (`phases.restart`). Loading what is in force then c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import structlog
 
 from driftline_device.updates import phases
 from driftline_device.updates.journal import Journal
-from driftline_device.updates.slots import BASE_VERSION, Slots
+from driftline_device.updates.slots import BASE_VERSION, Loaded, Slots
 from driftline_shared.errors import Reason
+from driftline_shared.p_ik.head import IkHead
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """An adapter and the P(IK) head that judges its answers: they go together, always."""
+
+    adapter: Adapter
+    ik_head: IkHead | None
+
+
 class Rollback:
     """The way back from one version, on `slots` and `journal`; `base` is version 0."""
 
-    def __init__(self, slots: Slots, journal: Journal, *, base: Adapter, base_model: str) -> None:
+    def __init__(self, slots: Slots, journal: Journal, *, base: Judged, base_model: str) -> None:
         self._slots = slots
         self._journal = journal
         self._base = base
@@ -34,16 +45,24 @@ class Rollback:
         self._journal.save(phases.roll_back(self._journal.state, earlier, reason))
         _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
 
-    def in_force(self) -> tuple[Adapter, int]:
-        """Adapter and version that the pointer names now."""
+    def in_force(self) -> tuple[Judged, int]:
+        """What the pointer names now, and its version."""
         loaded = self._slots.recover(base_model=self._base_model)
-        return (loaded.adapter, loaded.version) if loaded else (self._base, BASE_VERSION)
+        return self.judged(loaded), loaded.version if loaded else BASE_VERSION
+
+    def judged(self, loaded: Loaded | None) -> Judged:
+        """A slot's adapter with its head (the pair's where an older device wrote the slot), or
+        version 0.
+        """
+        if loaded is None:
+            return self._base
+        return Judged(adapter=loaded.adapter, ik_head=loaded.ik_head or self._base.ik_head)
 
     def earlier(self) -> Adapter:
         """The adapter a roll-back would return to; UpdateError where its slot cannot be read."""
         pointer = self._slots.pointer()
         if pointer.previous is None:
-            return self._base
+            return self._base.adapter
         return self._slots.load(
             pointer.previous, pointer.previous_version, base_model=self._base_model
         ).adapter

@@ -3,8 +3,8 @@
 Layout, below the state folder:
 
     slots/a/adapter.safetensors     the tensors of one version
-    slots/a/slot.json               version, digest, base model, bytes: valid only beside these
-    tensors slots/b/...
+    slots/a/slot.json               version, digest, base model, bytes, P(IK) head: valid only
+    slots/b/...                     beside these tensors
     slots/current.json              {"slot", "version", "previous", "previous_version"}
 
 Write order of the spare slot: remove slot.json, write the tensors, write slot.json. A slot without
@@ -35,6 +35,7 @@ from driftline_shared.host.durable import (
     write_atomic,
     write_json,
 )
+from driftline_shared.p_ik.head import IkHead, head_from_bytes, head_to_bytes
 from driftline_shared.update import MAX_RAW_BYTES, Adapter, adapter_digest
 
 NAMES = ("a", "b")
@@ -56,11 +57,14 @@ class Pointer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """An adapter read back from a slot, its digest verified."""
+    """An adapter read back from a slot, its digest verified, and the P(IK) head beside it; None
+    where the slot was written without one.
+    """
 
     slot: str
     version: int
     adapter: Adapter
+    ik_head: IkHead | None = None
 
 
 class Slots:
@@ -80,8 +84,12 @@ class Slots:
             _log.error("slots.pointer_broken", error=str(error))
             return Pointer()
 
-    def write_spare(self, adapter: Adapter, *, version: int, base_model: str) -> str:
-        """Write `adapter` durably into the slot that is not in force; its name."""
+    def write_spare(
+        self, adapter: Adapter, *, version: int, base_model: str, ik_head: IkHead | None = None
+    ) -> str:
+        """Write `adapter` durably into the slot that is not in force, with the head that judges its
+        answers in the very file that makes the slot valid; the slot's name.
+        """
         name = self.spare()
         folder = self._folder / name
         (folder / "slot.json").unlink(missing_ok=True)
@@ -94,6 +102,8 @@ class Slots:
             "base_model": base_model,
             "num_bytes": len(data),
         }
+        if ik_head is not None:
+            record["ik_head"] = head_to_bytes(ik_head).hex()
         write_json(folder / "slot.json", record)
         return name
 
@@ -141,7 +151,7 @@ class Slots:
             raise _broken(name, f"its file does not load ({error})") from error
         if adapter_digest(adapter).hex() != record.get("digest"):
             raise _broken(name, "its digest is wrong")
-        return Loaded(slot=name, version=version, adapter=adapter)
+        return Loaded(slot=name, version=version, adapter=adapter, ik_head=_head(name, record))
 
     def recover(self, *, base_model: str) -> Loaded | None:
         """What to run after a start: in force, else the earlier one, else None (base model).
@@ -183,6 +193,16 @@ def look(folder: Path, *, base_model: str) -> Loaded | None:
 
 def _broken(name: str, why: str) -> UpdateError:
     return UpdateError(f"slot {name} is broken: {why}", reason=Reason.SLOT_CORRUPT)
+
+
+def _head(name: str, record: dict[str, Any]) -> IkHead | None:
+    written = record.get("ik_head")
+    if written is None:
+        return None
+    try:
+        return head_from_bytes(bytes.fromhex(written))
+    except (TypeError, ValueError, UpdateError) as error:
+        raise _broken(name, str(error)) from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

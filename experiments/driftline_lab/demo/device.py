@@ -36,7 +36,7 @@ class DemoDevice:
         """
         runtime = runtime_for(self.config, self.pair)
         if version is not None:
-            runtime.swap(version.adapter, version.version)
+            runtime.swap(version.adapter, version.version, version.ik_head)
         return runtime
 
     @property

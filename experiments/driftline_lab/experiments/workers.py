@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftline_cloud.distill import scoring, teacher
+from driftline_cloud.distill import p_ik, scoring, teacher
 from driftline_cloud.distill.evidence import LastEvidence
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
@@ -43,6 +43,10 @@ class LearnerWorkers:
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`."""
         return scoring.score(job, adapters, self._models, self._evidence.of(job, self._models))
+
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        """See `Workers.fit_head`."""
+        return p_ik.fit(job, adapter, self._models, version=version)
 
     def close(self) -> None:
         """Nothing is held."""

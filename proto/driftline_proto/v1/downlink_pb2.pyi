@@ -130,6 +130,7 @@ class Manifest(_message.Message):
     ROUND_ID_FIELD_NUMBER: _builtins.int
     NUM_SAMPLES_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    IK_HEAD_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     pair: _builtins.str
     base_model: _builtins.str
@@ -154,6 +155,8 @@ class Manifest(_message.Message):
     num_samples: _builtins.int
     signature: _builtins.bytes
     """empty until updates are signed"""
+    ik_head: _builtins.bytes
+    """the P(IK) head fitted for the target version; empty: none"""
     @_builtins.property
     def tensors(self) -> _containers.RepeatedCompositeFieldContainer[Global___TensorEntry]: ...
     @_builtins.property
@@ -180,10 +183,11 @@ class Manifest(_message.Message):
         round_id: _builtins.str = ...,
         num_samples: _builtins.int = ...,
         signature: _builtins.bytes = ...,
+        ik_head: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_model", b"base_model", "base_version", b"base_version", "blob_bytes", b"blob_bytes", "blob_digest", b"blob_digest", "created_unix_s", b"created_unix_s", "expires_unix_s", b"expires_unix_s", "format", b"format", "gate", b"gate", "kind", b"kind", "num_samples", b"num_samples", "pair", b"pair", "raw_bytes", b"raw_bytes", "round_id", b"round_id", "signature", b"signature", "target_digest", b"target_digest", "target_version", b"target_version", "tensors", b"tensors", "token_space", b"token_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_model", b"base_model", "base_version", b"base_version", "blob_bytes", b"blob_bytes", "blob_digest", b"blob_digest", "created_unix_s", b"created_unix_s", "expires_unix_s", b"expires_unix_s", "format", b"format", "gate", b"gate", "ik_head", b"ik_head", "kind", b"kind", "num_samples", b"num_samples", "pair", b"pair", "raw_bytes", b"raw_bytes", "round_id", b"round_id", "signature", b"signature", "target_digest", b"target_digest", "target_version", b"target_version", "tensors", b"tensors", "token_space", b"token_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

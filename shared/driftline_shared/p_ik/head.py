@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.bounds import MAX_HEAD_BYTES
 from driftline_shared.errors import PairError, Reason, UpdateError
 from driftline_shared.host.durable import write_atomic
 
@@ -35,7 +36,6 @@ P_IK = "p_ik"
 NUM_SCALARS = 2
 """Numbers beside the state: log entropy, log margin."""
 
-MAX_HEAD_BYTES = 1 << 15
 MAX_SOURCE = 0xFFFF
 
 LEVELS = (

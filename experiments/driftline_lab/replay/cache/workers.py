@@ -104,6 +104,10 @@ class CachedWorkers:
         self.hits.jobs_made += len(missing)
         return [scores[key] for key in keys]
 
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        """See `Workers.fit_head`; made each time."""
+        return self._workers.fit_head(job, adapter, version=version)
+
     def close(self) -> None:
         """Let models and file go."""
         self._workers.close()

@@ -245,6 +245,9 @@ def test_manifests_round_trip_as_json_and_anything_else_is_refused(tmp_path: Pat
     text = manifest_to_json(manifest)
     assert manifest_from_json(text) == manifest
     document = json.loads(text)
+    assert "ik_head" not in document, "so were manifests written before there were heads"
+    judged = replace(manifest, ik_head=b"PIK")
+    assert manifest_from_json(manifest_to_json(judged)) == judged
     spoiled = [
         b"", b"[]", b"{}", b"null", text[:-5],
         json.dumps({**document, "extra": 1}).encode(),

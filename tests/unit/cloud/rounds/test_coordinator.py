@@ -22,6 +22,7 @@ from driftline_cloud.rounds.ledger import (
 from driftline_cloud.rounds.round import RetryLimits, Round, RoundState
 from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import DriftlineError, PairError
+from driftline_shared.p_ik.head import head_from_bytes
 from driftline_shared.update_apply import apply_update
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers, make_sample, start_adapter
@@ -297,3 +298,29 @@ def test_progress_and_old_folders(open_: Open, workers: ReckoningWorkers, tmp_pa
     assert all(0.0 <= value <= 1.0 for value in seen)
     assert len(set(seen)) > 1
     assert cloud.coordinator.progress == 0.0
+
+
+def test_a_version_comes_with_a_head_of_its_own_where_that_is_asked_for(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    stages: list[str] = []
+    workers.hook = stages.append
+    plain = open_("plain")
+    assert _one_round(plain).state is RoundState.DONE
+    assert "fit_head" not in stages
+    assert plain.registry.manifest(plain.line.id, 1).ik_head == b""
+
+    cloud = open_("judged", settings=SETTINGS.model_copy(update={"fit_p_ik": True}))
+    done = _one_round(cloud)
+    registry = cloud.registry
+    manifest = registry.manifest(cloud.line.id, 1)
+    head = head_from_bytes(manifest.ik_head)
+    assert head.version == 1
+    assert done.numbers["update.p_ik_bytes"] == len(manifest.ik_head)
+    # It is fitted on what devices decode, not on the candidate.
+    released = registry.canonical(cloud.line.id, 1)
+    assert manifest.ik_head == workers.fit_head(workers.jobs[-1], released, version=1)
+    # A device that has to take everything gets the same head.
+    full = registry.offer(cloud.line.id, 0, full_reason="asked for")
+    assert full is not None
+    assert full.ik_head == manifest.ik_head

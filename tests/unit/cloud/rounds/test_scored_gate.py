@@ -34,6 +34,9 @@ class _Counting:
     def distil(self, job: DistillJob, progress: Progress) -> Distilled:
         raise NotImplementedError
 
+    def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
+        raise NotImplementedError
+
     def close(self) -> None:
         pass
 
