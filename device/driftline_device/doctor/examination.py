@@ -11,6 +11,7 @@ from driftline_device.doctor.machine import (
     check_clock,
     check_compressor,
     check_disk,
+    check_gate,
     check_memory,
     check_runtime,
     check_scorer,
@@ -39,7 +40,8 @@ def examine(config: DeviceConfig) -> list[Check]:
     is_running = lock_holder(config.state) is not None
     newest_unix_s = float((status or {}).get("unix_s", 0.0))
     runtime = runtime_name(config, pair)
-    scorer = check_scorer(read_policy(config), pair) if pair is not None else None
+    policy = read_policy(config)
+    sampling = () if pair is None else (check_scorer(policy, pair), check_gate(policy, pair))
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("runtime", lambda: check_runtime(runtime)),
@@ -57,7 +59,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     return [
         ok("configuration", f"reads; state in {config.state}"),
         found,
-        *([scorer] if scorer is not None else []),
+        *(each for each in sampling if each is not None),
         *(_guarded(name, check) for name, check in checks),
     ]
 

@@ -14,9 +14,11 @@ from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_device.runtime.scores import missing_scorers
+from driftline_device.sampling.gate import Gate
 from driftline_device.sampling.scorers import STAND_IN
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.memory import available_bytes
+from driftline_shared.p_ik.head import P_IK
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
 from driftline_shared.tokens import SamplingPolicy
@@ -108,6 +110,21 @@ def _versioned(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return package  # onnxruntime-gpu and its like have another name than their module
+
+
+def check_gate(policy: SamplingPolicy, pair: Pair) -> Check | None:
+    """Whether the pair has what the policy's gate score needs; None where it does."""
+    kind = policy.gate_score
+    try:
+        Gate(pair.gate, kind=kind, quantile=policy.gate_quantile)
+    except DriftlineError as error:
+        fix = (
+            "Run `driftline models fit-p-ik` on the pair, and export it again if this is an export."
+            if kind == P_IK
+            else error.fix
+        )
+        return fail("gate", str(error), fix)
+    return None
 
 
 def check_scorer(policy: SamplingPolicy, pair: Pair) -> Check | None:

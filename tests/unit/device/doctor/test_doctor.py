@@ -27,6 +27,7 @@ from driftline_device.doctor.examination import check_cloud, check_pair, examine
 from driftline_device.doctor.machine import (
     check_clock,
     check_disk,
+    check_gate,
     check_memory,
     check_runtime,
     check_scorer,
@@ -215,6 +216,15 @@ def test_a_scorer_that_an_older_export_lacks_is_named_where_it_is_asked_for(
     assert found is not None
     assert (found.verdict, "random" in found.found) == ("warn", True)
     assert check_scorer(SamplingPolicy(token_scorer="mc_dropout"), pair) is None
+
+
+def test_a_pair_without_a_head_is_named_where_the_policy_asks_for_p_ik(pair_dir: Path) -> None:
+    asked = SamplingPolicy(gate_score="p_ik")
+    assert check_gate(SamplingPolicy(), load_pair(pair_dir)) is None
+    found = check_gate(asked, load_pair(pair_dir))
+    assert found is not None
+    assert (found.verdict, "fit-p-ik" in found.fix) == ("fail", True)
+    assert check_gate(asked, load_pair("tiny")) is None
 
 
 def test_the_policy_of_the_next_start_is_the_clouds_newest(tmp_path: Path) -> None:
