@@ -65,10 +65,10 @@ class LocalWorkers:
 
     def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
         """See `Workers.fit_head`."""
-        from driftline_cloud.distill import p_ik
+        from driftline_cloud.distill.p_ik import version_heads
 
         with self._turn:
-            return p_ik.fit(job, adapter, self._models(job.pair_dir), version=version)
+            return version_heads.fit(job, adapter, self._models(job.pair_dir), version=version)
 
     def close(self) -> None:
         """Let the models go; the next call loads them again."""

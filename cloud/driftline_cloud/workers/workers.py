@@ -26,7 +26,7 @@ class Workers(Protocol):
 
     def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
         """The P(IK) head of `adapter`, what `version` decodes to; empty where none can be fitted
-        (see `distill.p_ik`).
+        (see `distill.p_ik.version_heads`).
         """
 
     def close(self) -> None:

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftline_cloud.distill import p_ik, scoring, teacher
+from driftline_cloud.distill import scoring, teacher
 from driftline_cloud.distill.evidence import LastEvidence
+from driftline_cloud.distill.p_ik import version_heads
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
@@ -46,7 +47,7 @@ class LearnerWorkers:
 
     def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
         """See `Workers.fit_head`."""
-        return p_ik.fit(job, adapter, self._models, version=version)
+        return version_heads.fit(job, adapter, self._models, version=version)
 
     def close(self) -> None:
         """Nothing is held."""

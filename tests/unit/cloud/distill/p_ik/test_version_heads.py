@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from driftline_cloud.distill import p_ik, teacher
+from driftline_cloud.distill import teacher
 from driftline_cloud.distill.examples import from_samples
+from driftline_cloud.distill.p_ik import version_heads
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import DistillJob
@@ -22,9 +23,9 @@ SETTINGS: dict[str, object] = {"threads": 1, "confidence_floor": 0.0}
 @pytest.fixture(autouse=True)
 def few_rows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p_ik, "SOURCE_ROWS", 12)
-        patch.setattr(p_ik, "SPOILT_ROWS", 10)
-        patch.setattr(p_ik, "FURTHER_QUESTIONS", 1)
+        patch.setattr(version_heads, "SOURCE_ROWS", 12)
+        patch.setattr(version_heads, "SPOILT_ROWS", 10)
+        patch.setattr(version_heads, "FURTHER_QUESTIONS", 1)
         yield
 
 
@@ -42,20 +43,20 @@ def job(models: Models) -> DistillJob:
 def test_equal_jobs_give_equal_heads_of_the_version_asked_for(
     models: Models, job: DistillJob
 ) -> None:
-    first = p_ik.fit(job, job.start, models, version=4)
+    first = version_heads.fit(job, job.start, models, version=4)
     head = head_from_bytes(first)
     assert head.version == 4
     assert head.num_source <= 12
-    assert p_ik.fit(job, job.start, models, version=4) == first
+    assert version_heads.fit(job, job.start, models, version=4) == first
 
 
 def test_a_head_is_fitted_on_the_weights_that_are_given(models: Models, job: DistillJob) -> None:
-    first = head_from_bytes(p_ik.fit(job, job.start, models, version=1))
+    first = head_from_bytes(version_heads.fit(job, job.start, models, version=1))
     moved = {name: array + 0.002 for name, array in job.start.items()}
-    other = head_from_bytes(p_ik.fit(job, moved, models, version=1))
+    other = head_from_bytes(version_heads.fit(job, moved, models, version=1))
     assert first.weights.tolist() != other.weights.tolist()
 
 
 def test_a_student_that_is_always_wrong_gets_none(models: Models, job: DistillJob) -> None:
     never = replace(job, labels=[replace(one, text="never this") for one in job.labels])
-    assert p_ik.fit(never, job.start, models, version=1) == b""
+    assert version_heads.fit(never, job.start, models, version=1) == b""

@@ -1,0 +1,1 @@
+"""The P(IK) heads that go with versions."""
