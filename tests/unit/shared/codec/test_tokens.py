@@ -280,7 +280,12 @@ def test_a_clip_of_more_frames_than_the_space_is_coded_too() -> None:
 
 def test_auto_is_what_the_pair_has_tables_for() -> None:
     without, tables = PLAIN, SPACE
-    assert codec_for("auto", without) == "int8" and codec_for("auto", tables) == "klt96"
+    assert codec_for("auto", without) == "int8" and codec_for("auto", tables) == "klt64"
     assert codec_for("int4", tables) == "int4"
     check_codec("auto", without)
     check_codec("auto", tables)
+    for width, codec in ((128, "klt64"), (432, "klt192"), (4096, "klt256")):
+        assert (
+            codec_for("auto", replace(space_of(width, SPACE.grid), transform=SPACE.transform))
+            == codec
+        )
