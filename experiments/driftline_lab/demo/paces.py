@@ -22,7 +22,13 @@ class Pace:
 
 PACES: dict[str, Pace] = {
     "tiny": Pace(),
-    "boards": Pace(questions=900, tests=400, step_questions=450),
+    "boards": Pace(
+        questions=900,
+        tests=400,
+        step_questions=450,
+        # One square of 64 decides: the question's words look at it, no other scorer sees it.
+        cloud={"sampling.token_scorer": "question_attention"},
+    ),
     "smol": Pace(
         questions=900,
         tests=240,
