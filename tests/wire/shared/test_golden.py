@@ -48,6 +48,8 @@ def _later(name: str) -> set[str]:
     return {
         "sample": {"regions"},
         "sample_batch": {"regions"},
+        "manifest_delta": {"ik_head"},
+        "manifest_full": {"ik_head"},
         "policy": choice | {"token_codec_auto"},
         "policy_auto": choice,
         "policy_choice": {"token_codec_auto"},

@@ -200,6 +200,12 @@ GOLDEN: dict[str, Golden] = {
         wire.to_manifest,
         wire.from_manifest,
     ),
+    "manifest_head": _golden(
+        replace(make_manifest(), ik_head=bytes(range(24))),
+        downlink_pb2.Manifest,
+        wire.to_manifest,
+        wire.from_manifest,
+    ),
     "blob_request": _golden(
         BlobRequest(device_id="device-1", digest=bytes(range(32)), offset=1 << 40),
         downlink_pb2.FetchRequest,

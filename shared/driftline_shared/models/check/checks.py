@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from driftline_shared.codec.transform.file import load_transform
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.models.check.findings import (
     Finding,
@@ -266,7 +267,11 @@ def _numbers(
     if cloud is not None:
         loaded = precision_of("none", spec.teacher.dtype)
         findings += too_little("cloud", in_cloud, loaded, cloud, _CLOUD_SETTINGS)
-    sample = sample_bytes(grid, student.token_width, policy)
+    try:
+        tables = load_transform(draft.dir, student.token_width)
+    except PairError:
+        tables = None  # the token space told it
+    sample = sample_bytes(grid, student.token_width, policy, tables)
     if sample.kept < sample.wanted:
         findings.append(
             warning(

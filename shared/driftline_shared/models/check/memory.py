@@ -41,7 +41,7 @@ class Workload:
     device_batch: int = 8
     label_batch: int = 64
     train_batch: int = 28
-    memory_batch: int = 24
+    memory_batch: int = 32
     prompt_tokens: int = 96
     token_share: float = 0.5
     cache_bytes: int = 2 << 30

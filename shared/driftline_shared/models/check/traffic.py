@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftline_shared.codec.tokens import coded_size_bound, tokens_within
+from driftline_shared.codec.tokens import codec_for, coded_size_bound, tokens_within
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
     CodedTokens,
@@ -15,6 +15,7 @@ from driftline_shared.tokens import (
     Sample,
     SamplingPolicy,
     TokenSpace,
+    TokenTransform,
 )
 from driftline_shared.wire.samples import dump_sample
 
@@ -56,19 +57,27 @@ class UpdateBytes:
     adapter_fp16: int
 
 
-def sample_bytes(grid: Grid, width: int, policy: SamplingPolicy) -> SampleBytes:
-    """One sample under `policy`, with a question of 64 characters and an answer of 16."""
+def sample_bytes(
+    grid: Grid, width: int, policy: SamplingPolicy, transform: TokenTransform | None = None
+) -> SampleBytes:
+    """One sample under `policy`, with a question of 64 characters and an answer of 16.
+
+    `transform`: the pair's token tables, if it has any.
+    """
     one = np.zeros(width, dtype=np.float32)
-    space = TokenSpace(digest="", grid=grid, low=one, high=one, mean=one, precision=one)
+    space = TokenSpace(
+        digest="", grid=grid, low=one, high=one, mean=one, precision=one, transform=transform
+    )
+    codec = codec_for(policy.token_codec, space)
     wanted = max(1, math.floor(grid.num_tokens * policy.token_share + 0.5))
     most = min(MAX_SAMPLE_BYTES, policy.sample_bytes or MAX_SAMPLE_BYTES)
-    kept = min(wanted, tokens_within(most, space, policy.token_codec))
-    payload = coded_size_bound(kept, space, policy.token_codec) if kept else 0
+    kept = min(wanted, tokens_within(most, space, codec))
+    payload = coded_size_bound(kept, space, codec) if kept else 0
     empty = Sample(
         id=bytes(16),
         question="q" * 64,
         answer="a" * 16,
-        tokens=CodedTokens(codec=policy.token_codec, num_tokens=1, grid=grid, payload=b"\0"),
+        tokens=CodedTokens(codec=codec, num_tokens=1, grid=grid, payload=b"\0"),
         scores={"entropy": 0.5, "margin": 0.5},
         created_unix_s=1_700_000_000,
         adapter_version=1,
