@@ -47,10 +47,10 @@ class GateLimits(Section):
         le=1,
     )
     sure_of_harm: float = setting(
-        0.8, "probability of a fall beyond its limit, above which a candidate fails", gt=0, le=1
+        0.9, "probability of a fall beyond its limit, above which a candidate fails", gt=0, le=1
     )
     source_fall: float = setting(
-        0.0075, "may be lost on source rows against version 0, over all rounds together", ge=0, le=1
+        0.01, "may be lost on source rows against version 0, over all rounds together", ge=0, le=1
     )
     rehearsal_fall: float = setting(
         0.02, "may be lost on held-out samples of earlier rounds, a round", ge=0, le=1

@@ -70,7 +70,7 @@ class _Forgetful(_Counting):
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         self.num_scored += len(adapters)
         values = [float(adapter["w"][0]) for adapter in adapters]
-        return [make_scores(0.5 + value / 4, source=0.95 - 0.03 * value**2) for value in values]
+        return [make_scores(0.5 + value / 4, source=0.95 - 0.06 * value**2) for value in values]
 
 
 def test_a_candidate_that_forgets_too_much_goes_part_of_the_way() -> None:
