@@ -14,8 +14,8 @@ with k samples' worth of belief that differences spread by s0: a set in which no
 certain knowledge. A candidate passes if it is likelier than `sure_of_gain` that held-out samples
 got better, and of no older set it is likelier than `sure_of_harm` that it fell by more than that
 set may. What falls is counted against the version in use on rehearsal, against version 0 on source:
-small falls of many rounds must not add up unseen. docs/algorithms.md, section 2, has the measured
-operating curve.
+small falls of many rounds must not add up unseen. `driftline lab bench gate` measures how a true
+gain and the chance of release go together.
 
 Widths and ranks are fixed by the base, so one step costs what it did: the number of steps an answer
 takes is what latency can still lose.

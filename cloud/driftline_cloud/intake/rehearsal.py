@@ -31,6 +31,17 @@ def split_holdout(
     return order[num_held:], order[:num_held]
 
 
+def set_apart(
+    by_round: Mapping[str, Sequence[bytes]], rejected: Sequence[str]
+) -> tuple[list[bytes], dict[str, Sequence[bytes]]]:
+    """(ids of the `rejected` rounds in the order these are named, the other rounds' ids).
+
+    What no version has learnt yet is not rehearsed but learnt, and judged by, again.
+    """
+    again = [one for name in rejected for one in by_round.get(name, ())]
+    return again, {name: ids for name, ids in by_round.items() if name not in rejected}
+
+
 def choose_rehearsal(
     by_round: Mapping[str, Sequence[bytes]], *, count: int, seed: int
 ) -> list[bytes]:

@@ -16,7 +16,7 @@ import structlog
 from driftline_cloud.distill.gate import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
-from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
+from driftline_cloud.intake.rehearsal import choose_rehearsal, set_apart, split_holdout
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.rounds.ledger import (
@@ -91,10 +91,9 @@ class RoundWork:
             (HOLDOUT, HOLDOUT_AGAIN, RECALL, self.settings.recall_samples),
         ):
             older = self.ledger.older(self.line.id, before=round_.number, part=source)
-            # What no version has learnt yet is not rehearsed but learnt, and judged by, again.
-            unlearnt = [one for name in rejected for one in older.pop(name, ())]
+            unlearnt, learnt = set_apart(older, rejected)
             parts[again] = unlearnt[: max(0, self.settings.most_samples - len(own))]
-            parts[part] = choose_rehearsal(older, count=count, seed=round_.seed)
+            parts[part] = choose_rehearsal(learnt, count=count, seed=round_.seed)
         self.ledger.save_parts(round_.id, parts)
         numbers = {f"samples.{part}": float(len(ids)) for part, ids in parts.items()}
         return self._next(round_, RoundState.LABELLING, numbers)

@@ -15,7 +15,7 @@ import numpy as np
 
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
-from driftline_cloud.intake.rehearsal import choose_rehearsal, split_holdout
+from driftline_cloud.intake.rehearsal import choose_rehearsal, set_apart, split_holdout
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
@@ -83,13 +83,10 @@ class MemoryLine:
         self._samples |= {sample.id: sample for sample in samples}
         ids = [sample.id for sample in samples]
         train, held = split_holdout(ids, share=plan.holdout_share, seed=seed)
-        # As in the product: what no version has learnt yet is learnt, and judged by, again.
-        learnt = {name: self._train[name] for name in self._train if name not in self._rejected}
-        recalled = {name: self._holdout[name] for name in learnt}
+        train_again, learnt = set_apart(self._train, self._rejected[::-1])
+        held_again, recalled = set_apart(self._holdout, self._rejected[::-1])
         rehearsal = choose_rehearsal(learnt, count=plan.rehearsal_samples, seed=seed)
         recall = choose_rehearsal(recalled, count=plan.recall_samples, seed=seed)
-        train_again = [one for name in self._rejected[::-1] for one in self._train[name]]
-        held_again = [one for name in self._rejected[::-1] for one in self._holdout[name]]
         with clock.part("label"):
             labels = self.workers.label(self.pair.dir, samples, ignore)
         self._labels |= {label.sample_id: label for label in labels}

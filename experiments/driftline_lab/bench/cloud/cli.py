@@ -1,4 +1,4 @@
-"""Benches of the cloud's rounds: the gate, and rounds over a replayed trace."""
+"""Benches of the cloud's rounds: the gate, a replayed trace, token codecs."""
 
 from __future__ import annotations
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_cloud.intake.rehearsal import choose_rehearsal, ranked, split_holdout
+from driftline_cloud.intake.rehearsal import (
+    choose_rehearsal,
+    ranked,
+    set_apart,
+    split_holdout,
+)
 
 _IDS = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=60)
 _ROUNDS = st.dictionaries(st.sampled_from("abcdef"), _IDS, max_size=6)
@@ -82,3 +87,9 @@ def test_ranks_differ_by_seed_and_purpose(ids, one, other) -> None:
     if len(ids) > 20 and one != other:
         assert ranked(ids, one, "x") != ranked(ids, other, "x")
         assert ranked(ids, one, "x") != ranked(ids, one, "y")
+
+
+def test_rejected_rounds_are_set_apart_in_the_order_they_are_named() -> None:
+    rounds = {"r1": [b"a", b"b"], "r2": [b"c"], "r3": [b"d"]}
+    assert set_apart(rounds, ["r3", "r1", "gone"]) == ([b"d", b"a", b"b"], {"r2": [b"c"]})
+    assert set_apart(rounds, []) == ([], rounds)
