@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 from pydantic_settings import SettingsConfigDict
 
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.coordinator import Watch

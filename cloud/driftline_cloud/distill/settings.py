@@ -47,7 +47,13 @@ class DistilSettings(CompressorSettings):
     )
     extra_questions: int = setting(
         2,
-        "how often each sample's tokens are put to the teacher under another sample's question",
+        "of each sample that are learnt beside its own: the hardest of `asked_questions`",
+        ge=0,
+        le=100,
+    )
+    asked_questions: int = setting(
+        10,
+        "of other samples that are put to the teacher under each sample's tokens",
         ge=0,
         le=100,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -153,35 +153,6 @@ def answer(
             )
         progress(len(found) / len(examples))
     return [found[i] for i in range(len(examples))]
-
-
-def ask_more(
-    model: MultimodalModel,
-    pair: Pair,
-    examples: Sequence[Example],
-    settings: DistilSettings,
-    rng: np.random.Generator,
-) -> list[Example]:
-    """The same tokens under other questions, answered by the teacher; sure answers only.
-
-    The questions are those of the other samples. What a sample shows is known to the cloud
-    already, and a further answer to it costs no uplink: this is where the teacher can teach more
-    than it was asked.
-    """
-    questions = [example.question for example in examples]
-    asked, known = [], {(id(example.values), example.question) for example in examples}
-    for _ in range(settings.extra_questions):
-        for example, other in zip(examples, rng.permutation(len(examples)), strict=True):
-            question = questions[int(other)]
-            if (id(example.values), question) not in known:
-                known.add((id(example.values), question))
-                asked.append(replace(example, question=question))
-    answers = answer(model, pair, asked, settings, ignore)
-    return [
-        replace(example, answer=one.tokens)
-        for example, one in zip(asked, answers, strict=True)
-        if one.confidence >= settings.confidence_floor and one.tokens
-    ]
 
 
 def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:

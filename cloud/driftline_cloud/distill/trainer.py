@@ -28,10 +28,11 @@ from driftline_cloud.distill.examples import (
 )
 from driftline_cloud.distill.losses import losses
 from driftline_cloud.distill.losses.alignment import Alignment
+from driftline_cloud.distill.questions import ask_more, hardest
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
-from driftline_cloud.distill.teacher import Observer, TeacherOutputs, ask_more
+from driftline_cloud.distill.teacher import Observer, TeacherOutputs
 from driftline_cloud.jobs import Distilled, DistillJob, Label
 from driftline_shared.callbacks import Progress
 from driftline_shared.models.adapters import slots
@@ -65,9 +66,7 @@ def _examples(
     space = models.pair.token_space
     samples, labels = _sure(job.samples, job.labels, settings.confidence_floor)
     asked = from_samples(samples, space, labels)
-    extra = ask_more(
-        models.teacher, models.pair, asked, settings, np.random.default_rng([job.seed, 4])
-    )
+    extra = _further(asked, job, models, settings)
     fresh = [*asked, *extra]
     older, older_labels = _sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
     rehearsal = from_samples(older, space, older_labels, memory=True)
@@ -82,6 +81,18 @@ def _examples(
         "matched_steps": models.matching.step_share([example.answer for example in fresh]),
     }
     return fresh, [*rehearsal, *source], {name: float(n) for name, n in numbers.items()}
+
+
+def _further(
+    asked: Sequence[Example], job: DistillJob, models: Models, settings: DistilSettings
+) -> list[Example]:
+    """`asked` under further questions: of many, those that are hard for the student as it is."""
+    wanted = settings.extra_questions
+    if wanted == 0:
+        return []
+    count = max(wanted, settings.asked_questions)
+    found = ask_more(models, asked, count, settings, np.random.default_rng([job.seed, 4]))
+    return hardest(models, job.start, found, wanted, settings) if count > wanted else found
 
 
 def _sure(

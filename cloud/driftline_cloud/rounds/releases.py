@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from driftline_cloud.distill.gate import GateVerdict
+from driftline_cloud.distill.gate.rule import GateVerdict
 from driftline_cloud.intake.line import Line
 from driftline_cloud.jobs import Distilled
 from driftline_cloud.release.arrays import load_packed, save_packed

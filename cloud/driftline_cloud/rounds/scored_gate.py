@@ -1,4 +1,4 @@
-"""The gate of one round: scores come from workers, verdicts from `distill.gate`."""
+"""The gate of one round: scores come from workers, verdicts from `distill.gate.rule`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from driftline_cloud.distill.gate import GateLimits, GateVerdict, judge, judge_packed
+from driftline_cloud.distill.gate.rule import GateLimits, GateVerdict, judge, judge_packed
 from driftline_cloud.jobs import GateScores, ScoreJob
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.update import Adapter, adapter_digest

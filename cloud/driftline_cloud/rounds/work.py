@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, set_apart, split_holdout

@@ -16,7 +16,7 @@ from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
 if TYPE_CHECKING:
-    from driftline_cloud.distill.evidence import LastEvidence
+    from driftline_cloud.distill.gate.evidence import LastEvidence
     from driftline_cloud.distill.student import Models
 
 _log = structlog.get_logger(__name__)
@@ -55,8 +55,8 @@ class LocalWorkers:
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`."""
-        from driftline_cloud.distill import scoring
-        from driftline_cloud.distill.evidence import LastEvidence
+        from driftline_cloud.distill.gate import scoring
+        from driftline_cloud.distill.gate.evidence import LastEvidence
 
         with self._turn:
             models = self._models(job.pair_dir)

@@ -22,7 +22,7 @@ class Workers(Protocol):
         """Train the adapters of one round."""
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
-        """What each adapter does on the gate's sets, in order (see `distill.gate`)."""
+        """What each adapter does on the gate's sets, in order (see `distill.gate.rule`)."""
 
     def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
         """The P(IK) head of `adapter`, what `version` decodes to; empty where none can be fitted

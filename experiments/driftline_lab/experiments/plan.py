@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_lab.data.worlds import World, world_named

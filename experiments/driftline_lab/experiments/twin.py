@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from driftline_cloud.distill import scoring
+from driftline_cloud.distill.agreement import agree
 from driftline_cloud.distill.examples import Example
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
@@ -48,13 +48,13 @@ def ask(session: TwinSession, pair: Pair, rows: Sequence[Asked]) -> list[Answer]
 def accuracy(model: MultimodalModel, rows: Sequence[Asked], settings: DistilSettings) -> float:
     """Share of questions whose true answer is what greedy generation writes, from all tokens.
 
-    One teacher-forced pass and no generation, see `scoring.agree`.
+    One teacher-forced pass and no generation, see `agreement.agree`.
     """
     examples = [
         example(row.values, row.question, tuple(model.answer_ids(row.truth))) for row in rows
     ]
     with torch.inference_mode():
-        return scoring.agree(model, examples, settings).share
+        return agree(model, examples, settings).share
 
 
 def example(values: NDArray[np.float32], question: str, answer: tuple[int, ...]) -> Example:

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftline_cloud.distill import scoring, teacher
-from driftline_cloud.distill.evidence import LastEvidence
+from driftline_cloud.distill import teacher
+from driftline_cloud.distill.gate import scoring
+from driftline_cloud.distill.gate.evidence import LastEvidence
 from driftline_cloud.distill.p_ik import version_heads
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models

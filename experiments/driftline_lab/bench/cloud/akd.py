@@ -20,8 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from driftline_cloud.distill import passes, scoring, teacher, trainer
+from driftline_cloud.distill import passes, teacher, trainer
 from driftline_cloud.distill.examples import Example, by_size
+from driftline_cloud.distill.gate import scoring
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob

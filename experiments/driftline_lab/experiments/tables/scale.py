@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_lab.baselines.reference import REFERENCE

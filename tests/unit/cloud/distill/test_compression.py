@@ -10,7 +10,7 @@ import torch
 from driftline_cloud.config import load_config
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import from_samples
-from driftline_cloud.distill.scoring import score
+from driftline_cloud.distill.gate.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.trainer import distil

@@ -13,7 +13,8 @@ import torch
 
 from driftline_cloud.distill import teacher
 from driftline_cloud.distill.examples import from_samples
-from driftline_cloud.distill.scoring import score
+from driftline_cloud.distill.gate.scoring import score
+from driftline_cloud.distill.questions import ask_more
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.distill.trainer import distil
@@ -181,10 +182,8 @@ def test_shared_logits_are_of_the_same_strings(cases: Callable[[str], Case]) -> 
 def test_further_answers_are_in_the_students_tokens(cases: Callable[[str], Case]) -> None:
     models = cases("spaces").models
     examples = from_samples(make_samples(models.pair, 6), models.pair.token_space)
-    settings = DistilSettings.from_mapping({**SETTINGS, "extra_questions": 2})
-    more = teacher.ask_more(
-        models.teacher, models.pair, examples, settings, np.random.default_rng(0)
-    )
+    settings = DistilSettings.from_mapping(SETTINGS)
+    more = ask_more(models, examples, 2, settings, np.random.default_rng(0))
     held = models.matching.vocabularies.student
     assert more
     assert all(i in held.pieces or i in held.ends for one in more for i in one.answer)

@@ -69,24 +69,3 @@ def test_the_label_cache_key_follows_weights_and_prompt(models: Models, tmp_path
     blob[-1] ^= 1
     weights.write_bytes(blob)
     assert teacher.teacher_digest(pair) != teacher.teacher_digest(models.pair)
-
-
-def test_further_questions_are_other_samples_ones_answered_from_the_same_tokens(
-    models: Models,
-) -> None:
-    samples = make_samples(models.pair, 12)
-    examples = from_samples(samples, models.pair.token_space)
-    settings = SETTINGS.model_copy(update={"extra_questions": 2, "confidence_floor": 0.0})
-    rng = np.random.default_rng(0)
-    more = teacher.ask_more(models.teacher, models.pair, examples, settings, rng)
-    own = {id(example.values): example.question for example in examples}
-    asked = [(id(example.values), example.question) for example in more]
-    assert len(set(asked)) == len(asked) > 0
-    assert all(own[values] != question for values, question in asked)
-    assert {question for _, question in asked} <= set(own.values())
-    first = more[0]
-    said = models.teacher.generate(passes.prompt(models.teacher, [first]), 4)
-    assert list(first.answer) == said.tokens[0]
-    none = settings.model_copy(update={"confidence_floor": 1.0})
-    assert teacher.ask_more(models.teacher, models.pair, examples, none, rng) == []
-    assert teacher.ask_more(models.teacher, models.pair, [], settings, rng) == []

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from driftline_cloud.distill import teacher
+from driftline_cloud.distill.gate.scoring import score
 from driftline_cloud.distill.losses.alignment import ridge_fit
-from driftline_cloud.distill.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.trainer import distil, rate_share

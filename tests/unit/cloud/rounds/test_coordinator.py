@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftline_cloud.distill.gate import GateLimits
+from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,

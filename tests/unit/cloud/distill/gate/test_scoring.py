@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from driftline_cloud.distill import passes
-from driftline_cloud.distill.evidence import GateSet
+from driftline_cloud.distill.agreement import agree
 from driftline_cloud.distill.examples import Example, by_size, from_samples
-from driftline_cloud.distill.scoring import agree, marks, score
+from driftline_cloud.distill.gate.evidence import GateSet
+from driftline_cloud.distill.gate.scoring import marks, score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label, ScoreJob

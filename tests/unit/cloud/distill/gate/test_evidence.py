@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from driftline_cloud.distill import teacher
-from driftline_cloud.distill.evidence import LastEvidence, gather
-from driftline_cloud.distill.scoring import score
+from driftline_cloud.distill.gate.evidence import LastEvidence, gather
+from driftline_cloud.distill.gate.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import ScoreJob

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from driftline_cloud.distill.gate import Difference, GateLimits, gain_score, judge, judge_packed
+from driftline_cloud.distill.gate.rule import (
+    Difference,
+    GateLimits,
+    gain_score,
+    judge,
+    judge_packed,
+)
 from driftline_cloud.jobs import GateScores, Marks
 from tests.fakes.cloud import make_scores
 

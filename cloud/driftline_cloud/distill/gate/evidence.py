@@ -22,9 +22,9 @@ from driftline_cloud.distill.examples import (
     from_source,
     split_source,
 )
+from driftline_cloud.distill.questions import ask_more
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
-from driftline_cloud.distill.teacher import ask_more
 from driftline_cloud.jobs import Label, ScoreJob
 from driftline_shared.tokens import Sample
 
@@ -100,9 +100,8 @@ def _asked(
     """
     own = from_samples(samples, models.pair.token_space, labels)
     places = {id(example.values): place for place, example in enumerate(own)}
-    more = settings.model_copy(update={"extra_questions": job.questions})
     rng = np.random.default_rng([job.seed, 8])
-    extra = ask_more(models.teacher, models.pair, own, more, rng)
+    extra = ask_more(models, own, job.questions, settings, rng)
     owner = [*range(len(own)), *(places[id(example.values)] for example in extra)]
     return GateSet(examples=[*own, *extra], owner=np.asarray(owner, np.int64), num_samples=len(own))
 

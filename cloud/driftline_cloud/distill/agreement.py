@@ -1,0 +1,54 @@
+"""Whether a model answers as given examples do, and how likely it holds their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from driftline_cloud.distill import passes
+from driftline_cloud.distill.examples import Example, by_size
+from driftline_cloud.distill.settings import DistilSettings
+from driftline_shared.models.multimodal import MultimodalModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """Over a set, example by example: `right` (n,) bool, whether the answer is greedily given
+    exactly; `probability` (n,) float64, its tokens' geometric mean probability; and whether every
+    logit was `finite`."""
+
+    right: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    finite: bool
+
+    @property
+    def share(self) -> float:
+        """Of right answers; 0 of an empty set."""
+        return float(self.right.mean()) if len(self.right) else 0.0
+
+
+@torch.no_grad()
+def agree(
+    model: MultimodalModel, examples: Sequence[Example], settings: DistilSettings
+) -> Agreement:
+    """How well the model answers as the examples do, in one pass and without generating.
+
+    Given the answer so far, the greedy next token must be the answer's at every step; by induction
+    that holds exactly when greedy generation writes the same tokens, the end token included.
+    """
+    right = np.zeros(len(examples), np.bool_)
+    probability = np.zeros(len(examples), np.float64)
+    finite = True
+    for batch in by_size(examples, settings.label_batch_size):
+        seen = passes.run(model, [examples[i] for i in batch])
+        finite = finite and bool(torch.isfinite(seen.logits).all())
+        hits = (seen.logits.argmax(dim=-1) == seen.labels).split(seen.lengths)
+        logs = torch.log_softmax(seen.logits.double(), dim=-1)
+        chosen = logs.gather(1, seen.labels[:, None])[:, 0].split(seen.lengths)
+        right[batch] = [bool(row.all()) for row in hits]
+        probability[batch] = [float(row.mean().exp()) for row in chosen]
+    return Agreement(right=right, probability=probability, finite=finite)
