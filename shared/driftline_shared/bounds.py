@@ -29,6 +29,8 @@ from driftline_shared.update import (
     MANIFEST_FORMAT,
     MAX_RAW_BYTES,
     MAX_TENSORS,
+    STEPS_FORMAT,
+    TENSORS_FORMAT,
     Manifest,
     TensorEntry,
     UpdateKind,
@@ -153,8 +155,8 @@ def check_policy(policy: SamplingPolicy) -> None:
 
 def check_manifest(manifest: Manifest) -> None:
     """Raise `UpdateError` (manifest_invalid) unless every size and digest is within bounds."""
-    if manifest.format != MANIFEST_FORMAT:
-        raise _bad_manifest(f"format {manifest.format} is not {MANIFEST_FORMAT}")
+    if not TENSORS_FORMAT <= manifest.format <= MANIFEST_FORMAT:
+        raise _bad_manifest(f"format {manifest.format} is not in 1..{MANIFEST_FORMAT}")
     for name in ("pair", "base_model", "token_space"):
         if not _is_word(getattr(manifest, name)):
             raise _bad_manifest(f"{name} is missing or too long")
@@ -173,7 +175,18 @@ def check_manifest(manifest: Manifest) -> None:
             raise _bad_manifest(f"{name} is negative or beyond 63 bits")
     if not _are_numbers(manifest.gate):
         raise _bad_manifest("gate holds too many, unnamed or non-finite numbers")
-    _check_tensors(manifest)
+    if manifest.format == STEPS_FORMAT:
+        _check_steps(manifest)
+    else:
+        _check_tensors(manifest)
+
+
+def _check_steps(manifest: Manifest) -> None:
+    """Nothing is named, and nothing is decompressed: the adapter in use bounds what is decoded."""
+    if manifest.tensors or manifest.kind is not UpdateKind.DELTA:
+        raise _bad_manifest("format 2 is of deltas that name no tensor")
+    if manifest.raw_bytes != manifest.blob_bytes:
+        raise _bad_manifest(f"{manifest.raw_bytes} raw bytes of {manifest.blob_bytes} as fetched")
 
 
 def _check_versions(manifest: Manifest) -> None:

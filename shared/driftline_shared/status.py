@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.update import TENSORS_FORMAT
 
 PROTOCOL = 1
 """Major version of the protocol; both sides must hold the same one."""
@@ -53,12 +54,16 @@ class SampleAck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpdateQuery:
-    """A device asks for something newer than what it runs, without what failed on it."""
+    """A device asks for something newer than what it runs, without what failed on it.
+
+    `manifest_format`: the highest that it reads.
+    """
 
     device_id: str
     base_model: str
     adapter_version: int
     failed_versions: tuple[int, ...] = ()
+    manifest_format: int = TENSORS_FORMAT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

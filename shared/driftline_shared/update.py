@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, with_config
 
-MANIFEST_FORMAT = 1
+TENSORS_FORMAT = 1
+"""Of a manifest that names its tensors, each with a codec."""
+STEPS_FORMAT = 2
+"""Of a manifest that names none: the blob says by itself what changes, see `codec.steps`."""
+MANIFEST_FORMAT = STEPS_FORMAT
+"""The highest that is read here."""
 MAX_TENSORS = 65_536
 MAX_RAW_BYTES = 1 << 30
 """Most bytes an update may decompress to (1 GiB); checked before anything is allocated."""
@@ -52,7 +57,9 @@ class TensorEntry:
 class Manifest:
     """What an update is: versions, tensors, sizes in bytes, sha256 digests, where it came from.
 
-    `ik_head`: the P(IK) head fitted for the target version, as `p_ik.head` writes it; empty: none.
+    `format`: `TENSORS_FORMAT`, or `STEPS_FORMAT` with no `tensors`, where `raw_bytes` is
+    `blob_bytes`. `ik_head`: the P(IK) head fitted for the target version, as `p_ik.head` writes
+    it; empty: none.
     """
 
     pair: str
@@ -74,7 +81,7 @@ class Manifest:
     num_samples: int = 0
     signature: bytes = b""
     ik_head: bytes = b""
-    format: int = MANIFEST_FORMAT
+    format: int = TENSORS_FORMAT
 
 
 def adapter_digest(adapter: Adapter) -> bytes:

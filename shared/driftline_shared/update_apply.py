@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from driftline_shared.bounds import TENSOR_DIGEST_BYTES, check_manifest
 from driftline_shared.codec.entropy import unpack_segments
+from driftline_shared.codec.steps.body import decode_body, split_bodies
 from driftline_shared.codec.table import (
     EXACT,
     apply_tensor,
@@ -24,6 +25,7 @@ from driftline_shared.codec.table import (
 )
 from driftline_shared.errors import CodecError, Reason, UpdateError
 from driftline_shared.update import (
+    STEPS_FORMAT,
     Adapter,
     Manifest,
     TensorEntry,
@@ -46,7 +48,10 @@ def apply_update(base: Adapter, manifest: Manifest, blob: bytes) -> Adapter:
             f"the update is for version {manifest.base_version}, another adapter is in use",
             reason=Reason.BASE_MISMATCH,
         )
-    target = decode_update(base, manifest.kind, manifest.tensors, blob, manifest.raw_bytes)
+    if manifest.format == STEPS_FORMAT:
+        target = decode_steps(base, blob)
+    else:
+        target = decode_update(base, manifest.kind, manifest.tensors, blob, manifest.raw_bytes)
     if adapter_digest(target) != manifest.target_digest:
         raise UpdateError("the result is not the manifest's", reason=Reason.DIGEST_MISMATCH)
     return target
@@ -76,6 +81,22 @@ def decode_update(
                 target[entry.name] = _decode_entry(entry, kind, target[entry.name], raw)
     except CodecError as error:
         raise UpdateError(f"the update does not decode: {error}") from error
+    return target
+
+
+def decode_steps(base: Adapter, blob: bytes) -> dict[str, NDArray[np.float32]]:
+    """`base` with every body of `blob` added (`codec.steps`); bounded by `base` as well."""
+    target = {name: np.asarray(base[name], dtype=np.float32) for name in sorted(base)}
+    shapes = {name: array.shape for name, array in target.items()}
+    try:
+        for body in split_bodies(blob):
+            for name, change in decode_body(body, shapes).items():
+                target[name] = target[name] + change.values
+    except CodecError as error:
+        raise UpdateError(f"the update does not decode: {error}") from error
+    for name, array in target.items():
+        if not np.isfinite(array).all():
+            raise UpdateError(f"tensor {name!r} is not finite", reason=Reason.PROBE_NOT_FINITE)
     return target
 
 

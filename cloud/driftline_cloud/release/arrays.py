@@ -14,7 +14,7 @@ from driftline_cloud.release.packer import Packed
 from driftline_shared.codec.adapters import adapter_from_bytes
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.durable import write_atomic
-from driftline_shared.update import TensorEntry, UpdateKind
+from driftline_shared.update import TENSORS_FORMAT, TensorEntry, UpdateKind
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -38,6 +38,7 @@ def save_packed(path: Path, packed: Packed) -> None:
     described = {
         "label": packed.label,
         "kind": packed.kind.value,
+        "format": packed.format,
         "raw_bytes": packed.raw_bytes,
         "base_digest": packed.base_digest.hex(),
         "target_digest": packed.target_digest.hex(),
@@ -69,6 +70,7 @@ def load_packed(path: Path) -> Packed | None:
         return Packed(
             label=described["label"],
             kind=UpdateKind(described["kind"]),
+            format=described.get("format", TENSORS_FORMAT),
             tensors=entries,
             blob=arrays[_BLOB].tobytes(),
             raw_bytes=described["raw_bytes"],

@@ -56,6 +56,7 @@ def manifest_of(
         round_id=lineage.round_id,
         num_samples=lineage.num_samples,
         ik_head=lineage.ik_head,
+        format=packed.format,
     )
     check_manifest(manifest)
     return manifest

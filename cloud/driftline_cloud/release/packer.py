@@ -6,24 +6,39 @@ What is returned has been decoded from the very bytes devices will get, by the c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_cloud.release.delta import delta, no_residual, residual_after
+from driftline_cloud.release.rate import price_of, quantize
 from driftline_cloud.release.selection import importance_of, select_share
 from driftline_shared.bounds import TENSOR_DIGEST_BYTES
 from driftline_shared.codec.entropy import pack_segments, shrink
+from driftline_shared.codec.steps.body import encode_body, join_bodies
 from driftline_shared.codec.table import EXACT, encode_exact, encode_layer
-from driftline_shared.update import Adapter, TensorEntry, UpdateKind, adapter_digest
-from driftline_shared.update_apply import decode_update
+from driftline_shared.update import (
+    STEPS_FORMAT,
+    TENSORS_FORMAT,
+    Adapter,
+    TensorEntry,
+    UpdateKind,
+    adapter_digest,
+)
+from driftline_shared.update_apply import decode_steps, decode_update
+
+STEPS = "steps"
+"""The quantizer of `rate` and `codec.steps`: no tensor is named, zero is one of the numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackSetting:
-    """How small: `share` of the weights (0..1), `quantizer` by its codec name, values per scale."""
+    """How small: `share` of the weights (0..1), `quantizer` by its codec name, values per scale.
+
+    With `STEPS` as the quantizer the share is about how many weights change; `block` is not used.
+    """
 
     share: float
     quantizer: str
@@ -36,7 +51,9 @@ class PackSetting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """An update without its place in a line: `adapter` is C_{v+1}, `residual` E_{v+1}."""
+    """An update without its place in a line: `adapter` is C_{v+1}, `residual` E_{v+1}. `format`:
+    of its manifest.
+    """
 
     label: str
     kind: UpdateKind
@@ -48,6 +65,7 @@ class Packed:
     adapter: Adapter
     residual: Adapter
     numbers: dict[str, float] = field(default_factory=dict)
+    format: int = TENSORS_FORMAT
 
 
 def pack(
@@ -61,6 +79,11 @@ def pack(
 ) -> Packed:
     """The update from `base` (C_v) towards `target` (T) at `setting`."""
     wanted = delta(base, target, residual, feedback)
+    if setting.quantizer == STEPS:
+        weights = _weights(wanted, sqrt_fisher)
+        changes = quantize(wanted, weights, price_of(wanted, weights, setting.share))
+        body = encode_body(changes, {name: array.shape for name, array in wanted.items()})
+        return pack_bodies(base, [body], setting.label, wanted)
     masks = select_share(importance_of(wanted, sqrt_fisher), setting.share)
     coded = {
         name: _encode(np.where(masks[name], wanted[name], np.float32(0.0)), weights, setting)
@@ -91,6 +114,26 @@ def pack_full(adapter: Adapter) -> Packed:
 def pack_layers(base: Adapter, coded: Mapping[str, tuple[str, bytes]], label: str) -> Packed:
     """A delta of tensors that are coded already (codec, bytes), as merged updates are."""
     return _finish(label, UpdateKind.DELTA, dict(coded), base, None)
+
+
+def pack_bodies(
+    base: Adapter, bodies: Sequence[bytes], label: str, wanted: Adapter | None = None
+) -> Packed:
+    """The bodies of `codec.steps`, one behind the other; `wanted`: what they stand for."""
+    blob = join_bodies(bodies)
+    adapter = decode_steps(base, blob)
+    return Packed(
+        label=label,
+        kind=UpdateKind.DELTA,
+        tensors=(),
+        blob=blob,
+        raw_bytes=len(blob),
+        base_digest=adapter_digest(base),
+        target_digest=adapter_digest(adapter),
+        adapter=adapter,
+        residual=no_residual(base) if wanted is None else residual_after(wanted, base, adapter),
+        format=STEPS_FORMAT,
+    )
 
 
 def _weights(wanted: Adapter, sqrt_fisher: Adapter) -> dict[str, NDArray[np.float32]]:

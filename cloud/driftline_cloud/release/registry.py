@@ -6,6 +6,7 @@
     <folder>/lines/<line>/<version>.residual         E_version, of the newest version only
     <folder>/lines/<line>/<version>.json             manifest version-1 -> version: the commit
     <folder>/lines/<line>/direct/<k>-<v>.json        manifests k -> v made on demand, a cache
+                                 format1-<k>-<v>.json   for devices that read no newer format
 
 Write order of a publish: blob, adapter, residual, manifest; each durable before the next begins.
 The newest version is the highest one whose manifest exists, so a kill leaves either the old version
@@ -37,7 +38,7 @@ from driftline_cloud.release.packer import Packed, pack_full
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import ConfigError, Reason, UpdateError
 from driftline_shared.host.durable import read_json, remove_drafts, write_atomic, write_json
-from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
+from driftline_shared.update import MANIFEST_FORMAT, Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 
 _log = structlog.get_logger(__name__)
@@ -159,11 +160,14 @@ class ReleaseRegistry:
         *,
         failed_versions: Collection[int] = (),
         full_reason: str = "",
+        manifest_format: int = MANIFEST_FORMAT,
     ) -> Manifest | None:
         """The update for a device that holds `held_version`; None if there is nothing for it.
 
         A version that failed on the device is not offered again; it waits for the next one. With
         `full_reason` (by the caller's policy) the whole adapter is offered, and the reason logged.
+        `manifest_format`: the highest that the device reads; an older one gets the same bits in a
+        form that it knows.
         """
         with self._lock:
             newest = self.newest_version(line)
@@ -174,11 +178,14 @@ class ReleaseRegistry:
             if full_reason or held_version < 0:
                 return self._full(line, newest, full_reason or "version_unknown")
             if held_version == newest - 1:
-                return self.manifest(line, newest)
-            return self._direct(line, held_version, newest)
+                manifest = self.manifest(line, newest)
+                if manifest.format <= manifest_format:
+                    return manifest
+            return self._direct(line, held_version, newest, manifest_format)
 
-    def _direct(self, line: str, held: int, newest: int) -> Manifest:
-        path = self._line_folder(line) / "direct" / f"{held}-{newest}.json"
+    def _direct(self, line: str, held: int, newest: int, manifest_format: int) -> Manifest:
+        old = f"format{manifest_format}-" if manifest_format < MANIFEST_FORMAT else ""
+        path = self._line_folder(line) / "direct" / f"{old}{held}-{newest}.json"
         if path.exists():
             return manifest_from_json(path.read_bytes())
         steps = []
@@ -186,7 +193,11 @@ class ReleaseRegistry:
             step = self.manifest(line, version)
             steps.append((step, self.blobs.get(step.blob_digest)))
         packed = pack_direct(
-            self.canonical(line, held), self.canonical(line, newest), steps, line=line
+            self.canonical(line, held),
+            self.canonical(line, newest),
+            steps,
+            line=line,
+            manifest_format=manifest_format,
         )
         manifest = self._keep(path, packed, line, held, newest)
         _log.info(

@@ -72,6 +72,7 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
         query.adapter_version,
         failed_versions=query.failed_versions,
         full_reason=_why_full(cloud, query),
+        manifest_format=query.manifest_format,
     )
 
 

@@ -27,7 +27,7 @@ from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import as_link_error, link_errors
 from driftline_shared.status import BlobRequest, UpdateQuery, UpdateReport
-from driftline_shared.update import MAX_RAW_BYTES, Manifest
+from driftline_shared.update import MANIFEST_FORMAT, MAX_RAW_BYTES, Manifest
 from driftline_shared.wire import (
     from_chunk,
     from_manifest,
@@ -73,6 +73,7 @@ class Downlink:
             base_model=base_model,
             adapter_version=adapter_version,
             failed_versions=tuple(failed_versions),
+            manifest_format=MANIFEST_FORMAT,
         )
         with link_errors():
             reply = self._stub.Check(to_update_query(query), timeout=self._settings.call_timeout_s)

@@ -44,9 +44,12 @@ class CheckRequest(_message.Message):
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     FAILED_VERSIONS_FIELD_NUMBER: _builtins.int
+    MANIFEST_FORMAT_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     base_model: _builtins.str
     adapter_version: _builtins.int
+    manifest_format: _builtins.int
+    """highest that the device reads; 0: 1"""
     @_builtins.property
     def failed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -56,10 +59,11 @@ class CheckRequest(_message.Message):
         base_model: _builtins.str = ...,
         adapter_version: _builtins.int = ...,
         failed_versions: _abc.Iterable[_builtins.int] | None = ...,
+        manifest_format: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "base_model", b"base_model", "device_id", b"device_id", "failed_versions", b"failed_versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "base_model", b"base_model", "device_id", b"device_id", "failed_versions", b"failed_versions", "manifest_format", b"manifest_format"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ from driftline_proto.v1 import downlink_pb2
 from driftline_shared import bounds
 from driftline_shared.errors import LinkError, Reason, UpdateError
 from driftline_shared.status import BlobRequest, Chunk, UpdateOutcome, UpdateQuery, UpdateReport
-from driftline_shared.update import MAX_TENSORS, Manifest, TensorEntry, UpdateKind
+from driftline_shared.update import MAX_TENSORS, TENSORS_FORMAT, Manifest, TensorEntry, UpdateKind
 from driftline_shared.wire.fields import to_message, to_value
 
 _KINDS = {
@@ -22,7 +22,10 @@ _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 def to_update_query(query: UpdateQuery) -> downlink_pb2.CheckRequest:
     """A question for something newer; the oldest of too many failed versions are left out."""
     failed = sorted(query.failed_versions)[-bounds.MAX_FAILED_VERSIONS :]
-    return to_message(downlink_pb2.CheckRequest, query, failed_versions=failed)
+    newer = query.manifest_format if query.manifest_format > TENSORS_FORMAT else 0
+    return to_message(
+        downlink_pb2.CheckRequest, query, failed_versions=failed, manifest_format=newer
+    )
 
 
 def from_update_query(message: downlink_pb2.CheckRequest) -> UpdateQuery:
@@ -32,7 +35,13 @@ def from_update_query(message: downlink_pb2.CheckRequest) -> UpdateQuery:
     bounds.check_count("adapter_version", message.adapter_version)
     if len(message.failed_versions) > bounds.MAX_FAILED_VERSIONS:
         raise LinkError("too many failed versions", reason=Reason.MESSAGE_INVALID)
-    return to_value(UpdateQuery, message, failed_versions=tuple(message.failed_versions))
+    return to_value(
+        UpdateQuery,
+        message,
+        failed_versions=tuple(message.failed_versions),
+        # Devices of before there were two formats do not say.
+        manifest_format=max(TENSORS_FORMAT, message.manifest_format),
+    )
 
 
 def to_manifest(manifest: Manifest) -> downlink_pb2.Manifest:

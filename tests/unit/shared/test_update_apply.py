@@ -14,10 +14,11 @@ from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of
 from driftline_cloud.release.packer import Packed, PackSetting, pack, pack_exact, pack_full
 from driftline_shared.codec.entropy import pack_segments
+from driftline_shared.codec.steps.body import Change, encode_body, join_bodies, split_bodies
 from driftline_shared.codec.table import encode_layer
 from driftline_shared.errors import Reason, UpdateError
-from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
-from driftline_shared.update_apply import apply_update
+from driftline_shared.update import STEPS_FORMAT, Adapter, Manifest, UpdateKind, adapter_digest
+from driftline_shared.update_apply import apply_update, decode_steps
 from driftline_shared.wire import from_manifest, to_manifest
 from tests.fakes.adapters import LINE, lora_adapter, same_bits, sqrt_fisher, trained
 
@@ -71,6 +72,70 @@ def test_exact_and_full_give_the_target_bit_for_bit() -> None:
     assert same_bits(apply_update(trained(BASE, 9), manifest_for(full), full.blob), TARGET)
 
 
+STEPS_PACKED = pack(BASE, TARGET, {}, sqrt_fisher(BASE), PackSetting(share=0.2, quantizer="steps"))
+STEPS_MANIFEST = manifest_for(STEPS_PACKED)
+
+
+def test_steps_give_the_clouds_bits_through_the_wire() -> None:
+    received = from_manifest(to_manifest(STEPS_MANIFEST))
+    assert received == STEPS_MANIFEST and received.format == STEPS_FORMAT
+    assert not received.tensors
+    assert same_bits(apply_update(BASE, received, STEPS_PACKED.blob), STEPS_PACKED.adapter)
+
+
+def test_several_bodies_are_added_in_turn() -> None:
+    body = split_bodies(STEPS_PACKED.blob)[0]
+    once = decode_steps(BASE, join_bodies([body]))
+    assert same_bits(
+        decode_steps(BASE, join_bodies([body, body])), decode_steps(once, STEPS_PACKED.blob)
+    )
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        {"tensors": MANIFEST.tensors},
+        {"kind": UpdateKind.FULL},
+        {"raw_bytes": STEPS_MANIFEST.raw_bytes + 1},
+        {"raw_bytes": 1 << 29},
+    ],
+)
+def test_a_manifest_of_steps_says_nothing_that_it_must_not(put: dict[str, object]) -> None:
+    manifest = replace(STEPS_MANIFEST, **put)  # type: ignore[arg-type]
+    assert refusal(BASE, manifest, STEPS_PACKED.blob) is Reason.MANIFEST_INVALID
+
+
+def test_steps_too_large_for_the_weights_are_not_finite() -> None:
+    huge = {name: np.full_like(array, np.finfo(np.float32).max) for name, array in BASE.items()}
+    shapes = {name: array.shape for name, array in BASE.items()}
+    name = min(shapes)
+    change = Change(np.full(shapes[name], 127), 255)
+    blob = join_bodies([encode_body({name: change}, shapes)] * 3)
+    with pytest.raises(UpdateError) as caught:
+        decode_steps({**huge, name: np.full_like(huge[name], np.inf)}, blob)
+    assert caught.value.reason is Reason.PROBE_NOT_FINITE
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_damaged_steps_are_refused_by_their_digest_or_as_corrupt(data: st.DataObject) -> None:
+    blob = bytearray(STEPS_PACKED.blob)
+    blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
+    damaged = bytes(blob[: len(blob) - data.draw(st.integers(0, 9))])
+    assert refusal(BASE, STEPS_MANIFEST, damaged) is Reason.DIGEST_MISMATCH
+    claimed = replace(
+        STEPS_MANIFEST,
+        blob_digest=hashlib.sha256(damaged).digest(),
+        blob_bytes=len(damaged),
+        raw_bytes=len(damaged),
+    )
+    assert refusal(BASE, claimed, damaged) in {
+        Reason.UPDATE_CORRUPT,
+        Reason.DIGEST_MISMATCH,
+        Reason.PROBE_NOT_FINITE,
+    }
+
+
 def test_base_is_untouched() -> None:
     before = adapter_digest(BASE)
     apply_update(BASE, MANIFEST, BLOB)
@@ -119,7 +184,7 @@ def test_a_manifest_that_asks_for_much_memory_is_invalid_before_any_is_taken() -
 
 def test_versions_must_rise_and_the_format_must_be_known() -> None:
     assert refusal(BASE, replace(MANIFEST, target_version=0), BLOB) is Reason.MANIFEST_INVALID
-    assert refusal(BASE, replace(MANIFEST, format=2), BLOB) is Reason.MANIFEST_INVALID
+    assert refusal(BASE, replace(MANIFEST, format=3), BLOB) is Reason.MANIFEST_INVALID
 
 
 def test_a_full_update_must_hold_every_tensor_and_no_codec_that_needs_a_base() -> None:

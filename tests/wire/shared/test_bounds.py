@@ -209,7 +209,8 @@ def many_tensors(message: Any) -> None:
 
 BROKEN_MANIFESTS: list[Break] = [
     put(format=0),
-    put(format=2),
+    put(format=2),  # it names tensors
+    put(format=3),
     put(pair=""),
     put(base_model=""),
     put(token_space="x" * 129),

@@ -50,6 +50,7 @@ def _later(name: str) -> set[str]:
         "sample_batch": {"regions"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
+        "update_query": {"manifest_format"},
         "policy": choice | {"token_codec_auto"},
         "policy_auto": choice,
         "policy_choice": {"token_codec_auto"},

@@ -35,7 +35,7 @@ from driftline_shared.tokens import (
     Sample,
     SamplingPolicy,
 )
-from driftline_shared.update import UpdateKind
+from driftline_shared.update import STEPS_FORMAT, UpdateKind
 from tests.fakes.manifests import make_manifest
 from tests.fakes.samples import to_batch
 
@@ -186,6 +186,18 @@ GOLDEN: dict[str, Golden] = {
     "update_query": _golden(
         UpdateQuery(
             device_id="device-1", base_model="ba5e", adapter_version=4, failed_versions=(2, 3)
+        ),
+        downlink_pb2.CheckRequest,
+        wire.to_update_query,
+        wire.from_update_query,
+    ),
+    "update_query_format": _golden(
+        UpdateQuery(
+            device_id="device-1",
+            base_model="ba5e",
+            adapter_version=4,
+            failed_versions=(2, 3),
+            manifest_format=STEPS_FORMAT,
         ),
         downlink_pb2.CheckRequest,
         wire.to_update_query,

@@ -24,7 +24,7 @@ from driftline_shared.codec.steps.matrix import TOP, MatrixModel
 from driftline_shared.codec.varint import read_varint, write_varint
 from driftline_shared.errors import CodecError
 
-MAX_LAYERS = 16
+MAX_BODIES = 16
 Shapes = Mapping[str, tuple[int, ...]]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -84,7 +84,7 @@ def join_bodies(bodies: Sequence[bytes]) -> bytes:
 
 def split_bodies(blob: bytes) -> list[bytes]:
     """The bodies in `blob`; CodecError if it cannot be read."""
-    count, offset = read_varint(blob, 0, limit=MAX_LAYERS)
+    count, offset = read_varint(blob, 0, limit=MAX_BODIES)
     bodies = []
     for _ in range(count):
         size, offset = read_varint(blob, offset, limit=len(blob) - offset)

@@ -127,6 +127,16 @@ def test_estimates_are_near_the_truth_and_the_frontier_falls() -> None:
     assert [item.loss for item in kept] == sorted((item.loss for item in kept), reverse=True)
 
 
+def test_steps_are_searched_as_well() -> None:
+    settings = ChooseSettings(quantizers=("steps",), shares=(0.05, 0.1, 0.2, 0.3))
+    for item in estimate(delta(BASE, TARGET, {}), FISHER, settings):
+        packed = pack(BASE, TARGET, {}, FISHER, item.setting)
+        # They were fitted to real changes, where rows and columns say more than here.
+        assert 0.5 < item.num_bytes / cost(packed) < 1.2
+    choice = choose(BASE, TARGET, {}, FISHER, judge=judge(0.5), cost=cost, settings=settings)
+    assert choice.good_enough and choice.packed.label.endswith("steps")
+
+
 def test_progress_rises_to_one() -> None:
     seen: list[float] = []
     choose(

@@ -20,7 +20,14 @@ from driftline_cloud.release.manifests import (
 from driftline_cloud.release.packer import Packed, PackSetting, pack, pack_exact
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_shared.errors import ConfigError, DriftlineError, Reason, UpdateError
-from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
+from driftline_shared.update import (
+    STEPS_FORMAT,
+    TENSORS_FORMAT,
+    Adapter,
+    Manifest,
+    UpdateKind,
+    adapter_digest,
+)
 from driftline_shared.update_apply import apply_update
 from tests.fakes.adapters import LINE, lora_adapter, same_bits, sqrt_fisher, trained
 
@@ -93,7 +100,7 @@ def test_the_direct_update_equals_the_chain_and_costs_about_as_much(tmp_path: Pa
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.sampled_from(["linear2", "linear4", "exact"]), min_size=1, max_size=4))
+@given(st.lists(st.sampled_from(["linear2", "linear4", "steps", "exact"]), min_size=1, max_size=4))
 def test_merging_any_chain_gives_its_bits(names: list[str]) -> None:
     adapter, steps = BASE, []
     for version, name in enumerate(names):
@@ -110,7 +117,32 @@ def test_merging_any_chain_gives_its_bits(names: list[str]) -> None:
         adapter = packed.adapter
     merged = merge(BASE, steps)
     assert merged is not None and same_bits(merged.adapter, adapter)
-    assert same_bits(pack_direct(BASE, adapter, steps, line="x").adapter, adapter)
+    for manifest_format in (TENSORS_FORMAT, STEPS_FORMAT):
+        packed = pack_direct(BASE, adapter, steps, line="x", manifest_format=manifest_format)
+        assert same_bits(packed.adapter, adapter) and packed.format <= manifest_format
+
+
+def test_a_device_of_before_gets_the_same_bits_in_a_form_that_it_knows(tmp_path: Path) -> None:
+    registry = ReleaseRegistry(tmp_path)
+    registry.open_line(LINE, BASE)
+    for number in (1, 2, 3):
+        base = registry.canonical(LINE.id, number - 1)
+        setting = PackSetting(share=0.2, quantizer="steps")
+        packed = pack(base, trained(base, number), {}, sqrt_fisher(base), setting)
+        registry.publish(LINE.id, packed, lineage(number))
+    for held in (0, 1, 2):
+        new = registry.offer(LINE.id, held)
+        old = registry.offer(LINE.id, held, manifest_format=TENSORS_FORMAT)
+        assert new is not None and new.format == STEPS_FORMAT
+        assert old is not None and old.format == TENSORS_FORMAT and old.tensors
+        for manifest in (new, old):
+            result = apply_update(
+                registry.canonical(LINE.id, held), manifest, fetch(registry, manifest)
+            )
+            assert same_bits(result, registry.canonical(LINE.id, 3))
+        assert new.blob_bytes < old.blob_bytes
+        assert registry.offer(LINE.id, held, manifest_format=TENSORS_FORMAT) == old
+        assert registry.offer(LINE.id, held) == new
 
 
 def test_a_chain_too_long_to_merge_falls_back_and_says_so(

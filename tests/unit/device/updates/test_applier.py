@@ -115,7 +115,7 @@ def test_a_full_update_replaces_any_base(tmp_path: Path) -> None:
 
 
 BAD_MANIFESTS: list[tuple[dict[str, Any], Reason, bool]] = [
-    ({"format": 2}, Reason.MANIFEST_INVALID, True),
+    ({"format": 3}, Reason.MANIFEST_INVALID, True),
     ({"pair": "other"}, Reason.BASE_MODEL_UNKNOWN, False),
     ({"base_model": "00" * 32}, Reason.BASE_MODEL_UNKNOWN, False),
     ({"token_space": "00" * 32}, Reason.TOKEN_SPACE_UNKNOWN, False),
