@@ -39,7 +39,13 @@ class DistilSettings(CompressorSettings):
         1e-3, "of the maps between teacher and student", ge=0, le=1
     )
     warmup_share: float = setting(0.1, "of the steps", ge=0, le=1)
-    final_share: float = setting(0.05, "of the learning rate, at the end", ge=0, le=1)
+    final_share: float = setting(0.3, "of the learning rate, at the end", ge=0, le=1)
+    averaged_share: float = setting(
+        0.4,
+        "of the steps, the last: the candidate is the mean of its weights after each",
+        ge=0,
+        le=1,
+    )
     gradient_clip: float = setting(1.0, "most norm of a gradient", ge=1e-6, le=1e6)
     weight_decay: float = setting(0.0, "of the optimizer", ge=0, le=1)
     confidence_floor: float = setting(

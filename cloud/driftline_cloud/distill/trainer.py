@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline_cloud.distill import passes
+from driftline_cloud.distill.averaging import RunningMean
 from driftline_cloud.distill.examples import (
     Example,
     IndexSampler,
@@ -156,6 +157,8 @@ class _Run:
         chosen = self._settings.trained_share < 1.0
         self._subset_step = round(self._settings.dense_share * self._num_steps) if chosen else -1
         self._subset: Subset | None = None
+        self._mean = RunningMean(self._parameters)
+        self._first_averaged = first_averaged(self._num_steps, self._subset_step, settings)
 
     def train(self, progress: Progress, numbers: dict[str, float]) -> Distilled:
         """All steps; see `distil`."""
@@ -172,7 +175,11 @@ class _Run:
             finite = all(math.isfinite(value) for value in terms.values())
             if not finite:
                 break
+            if step >= self._first_averaged:
+                self._mean.take()
             progress((step + 1) / self._num_steps)
+        if finite:
+            self._mean.put()
         found = slots.read(self._student.model)
         finite = finite and all(bool(np.isfinite(array).all()) for array in found.values())
         numbers |= {f"first_{name}": value for name, value in first.items() if finite}
@@ -342,6 +349,15 @@ class _Matched:
     def rows(self, rows: Tensor) -> Tensor:
         """(N, C) -> (m, C)."""
         return rows if self.index is None else rows[self.index.to(rows.device)]
+
+
+def first_averaged(num_steps: int, subset_step: int, settings: DistilSettings) -> int:
+    """The first step whose weights count in the candidate's mean; `num_steps` for none.
+
+    Never before the step in which the weights that go back to the start are chosen.
+    """
+    start = num_steps - round(settings.averaged_share * num_steps)
+    return max(start, subset_step)
 
 
 def rate_share(step: int, num_steps: int, settings: DistilSettings) -> float:

@@ -22,6 +22,7 @@ AKD: dict[str, dict[str, object]] = {
     "no memory rows": {"a5": 0.0, "memory_batch_size": 0, "num_source_rows": 0},
     "no further questions": {"extra_questions": 0},
     "further questions by lot": {"asked_questions": 0},
+    "last weights, not their mean": {"averaged_share": 0.0, "final_share": 0.05},
 }
 
 
