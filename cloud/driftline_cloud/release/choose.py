@@ -29,8 +29,8 @@ from driftline_shared.update import Adapter, adapter_fp16_bytes
 
 _log = structlog.get_logger(__name__)
 
-SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.35, 0.50, 1.00)
-"""Shares of weights tried; the paper's grid, with two more where an update's byte budget lies.
+SHARES = (0.01, 0.02, 0.05, 0.08, 0.10, 0.12, 0.15, 0.25, 0.35, 0.50, 1.00)
+"""Shares of weights tried; the paper's grid, with more where updates lie.
 
 On `tiny` 1 to 5 % lose up to half of the gain, and the few held-out samples of one round cannot see
 it: hence `least_share`."""
@@ -55,7 +55,7 @@ class ChooseSettings(Section):
     )
     shares: tuple[float, ...] = setting(SHARES, "keep shares tried")
     quantizers: tuple[str, ...] = setting(
-        ("linear3", "linear4", "linear8"), "codecs tried; `steps` names no tensor and is smaller"
+        ("steps",), "tried: `steps`, or codecs that name tensors (`linear3`, `linear4`, ...)"
     )
     block: int = setting(512, "values that share a scale")
     feedback: float = setting(1.0, "weight of what earlier coding lost")

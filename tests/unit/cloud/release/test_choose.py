@@ -25,6 +25,8 @@ BASE = lora_adapter(num_layers=8, width=128, rank=8)
 TARGET = trained(BASE, 1)
 FISHER = sqrt_fisher(BASE)
 LINEAGE = Lineage(round_id="r1", num_samples=3, created_unix_s=1_800_000_000)
+NAMED = ("linear3", "linear4", "linear8")
+STEPS = ("steps",)
 WHOLE = weighted_error(TARGET, BASE, FISHER)
 
 
@@ -55,9 +57,14 @@ def judge(epsilon: float) -> Judge:
     return by_score(score, base_score=0.0, target_score=1.0, epsilon=epsilon)
 
 
-@pytest.mark.parametrize("epsilon", [0.15, 0.25, 0.45])
-def test_the_smallest_good_enough_within_the_budget_is_found(epsilon: float) -> None:
-    settings = ChooseSettings(epsilon=epsilon, least_share=0.0)
+@pytest.mark.parametrize(
+    ("quantizers", "epsilon"),
+    [(NAMED, 0.15), (NAMED, 0.25), (NAMED, 0.45), (STEPS, 0.25), (STEPS, 0.45)],
+)
+def test_the_smallest_good_enough_within_the_budget_is_found(
+    quantizers: tuple[str, ...], epsilon: float
+) -> None:
+    settings = ChooseSettings(epsilon=epsilon, least_share=0.0, quantizers=quantizers)
     choice = choose(BASE, TARGET, {}, FISHER, judge=judge(epsilon), cost=cost, settings=settings)
     assert choice.good_enough
     assert choice.kept_gain == pytest.approx(score(choice.packed.adapter))
@@ -114,7 +121,7 @@ def test_a_residual_that_does_harm_is_left_out() -> None:
 
 
 def test_estimates_are_near_the_truth_and_the_frontier_falls() -> None:
-    settings = ChooseSettings()
+    settings = ChooseSettings(quantizers=NAMED)
     wanted = delta(BASE, TARGET, no_residual(BASE))
     estimates = estimate(wanted, FISHER, settings)
     assert len(estimates) == len(settings.shares) * len(settings.quantizers)
