@@ -81,10 +81,13 @@ class Marks:
     compared in pairs. `right`: (n,) share of the questions put to a sample that are answered
     exactly as the teacher (or the truth, on source rows) does. `probability`: (n,) mean over them
     of the geometric mean probability of that answer's tokens; it moves before `right` does.
+    `calibration_error`: over all questions, how far the adapter's confidence in its own answers is
+    from how often they are right (ECE, 0..1).
     """
 
     right: tuple[float, ...] = ()
     probability: tuple[float, ...] = ()
+    calibration_error: float = 0.0
 
     @property
     def num(self) -> int:

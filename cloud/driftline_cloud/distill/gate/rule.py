@@ -182,8 +182,10 @@ def _shown(whose: str, scores: GateScores) -> dict[str, float]:
     return {
         f"{whose}_agreement": scores.holdout.share,
         f"{whose}_probability": scores.holdout.mean_probability,
+        f"{whose}_calibration_error": scores.holdout.calibration_error,
         f"{whose}_source_accuracy": scores.source.share,
         f"{whose}_source_probability": scores.source.mean_probability,
+        f"{whose}_source_calibration_error": scores.source.calibration_error,
         f"{whose}_rehearsal_agreement": scores.rehearsal.share if scores.rehearsal.num else 1.0,
         f"{whose}_num_steps": scores.num_steps,
         f"{whose}_finite": float(scores.finite),

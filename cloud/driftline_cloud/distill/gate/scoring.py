@@ -62,7 +62,8 @@ def marks(model: MultimodalModel, asked: GateSet, settings: DistilSettings) -> t
         for values in (seen.right.astype(np.float64), seen.probability)
     ]
     right, probability = (tuple(float(one) for one in mean) for mean in means)
-    return Marks(right=right, probability=probability), seen.finite
+    error = seen.calibration_error if seen.finite else 1.0
+    return Marks(right=right, probability=probability, calibration_error=error), seen.finite
 
 
 def _num_steps(models: Models, examples: Sequence[Example], settings: DistilSettings) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from driftline_cloud.distill import passes
+from driftline_cloud.distill.agreement import calibration_error
 from driftline_device.sampling.gate import SCORE_KINDS, ood_score, p_value
 from driftline_device.sampling.sampler import PASSES
 from driftline_lab.baselines.on_device.source_only import SOURCE_ONLY
@@ -23,7 +24,6 @@ from driftline_lab.experiments.tables.scale import Scale
 from driftline_lab.experiments.tables.showing import HOW, grid, spread_text
 from driftline_lab.experiments.tables.statistics import (
     auroc,
-    calibration_error,
     fitted_confidence,
     spread,
 )

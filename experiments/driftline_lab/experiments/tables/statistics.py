@@ -10,8 +10,6 @@ from scipy import stats
 
 from driftline_lab.intervals import summary
 
-BINS = 15
-
 
 def spread(values: Sequence[float], *, higher_is_better: bool = True) -> dict[str, float | int]:
     """Mean, half width of the 95 % interval of the mean (`intervals`; 0 of one value), the worst
@@ -38,22 +36,6 @@ def auroc(scores: Sequence[float], wrong: Sequence[bool]) -> float | None:
     ranks = stats.rankdata(np.asarray(scores, np.float64))
     above = float(ranks[truth].sum()) - num_wrong * (num_wrong + 1) / 2
     return above / (num_wrong * num_right)
-
-
-def calibration_error(
-    confidence: Sequence[float], right: Sequence[bool], *, bins: int = BINS
-) -> float:
-    """ECE: sum over bins of equal width of (share of answers) x |accuracy - mean confidence|.
-
-    Guo et al., arXiv 1706.04599.
-    """
-    sure, truth = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
-    places = np.minimum((sure * bins).astype(int), bins - 1)
-    total = 0.0
-    for place in np.unique(places):
-        mine = places == place
-        total += mine.mean() * abs(truth[mine].mean() - sure[mine].mean())
-    return float(total)
 
 
 def fitted_confidence(

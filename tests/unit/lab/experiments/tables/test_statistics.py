@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from driftline_lab.experiments.tables.statistics import (
     auroc,
     backward_transfer,
-    calibration_error,
     fitted_confidence,
     forgetting,
     front,
@@ -42,13 +41,6 @@ def test_auroc_is_the_chance_of_the_right_order(rows: list[tuple[int, bool]]) ->
     assert (found is None) == (not pairs)
     if pairs:
         assert found == pytest.approx(np.mean(pairs))
-
-
-def test_calibration_error_is_the_weighted_gap_of_bins() -> None:
-    # Two bins: three answers at 0.9 of which two are right, one at 0.2 that is right.
-    error = calibration_error([0.9, 0.9, 0.9, 0.2], [True, True, False, True], bins=5)
-    assert error == pytest.approx(0.75 * (0.9 - 2 / 3) + 0.25 * 0.8)
-    assert calibration_error([1.0] * 4, [True] * 4) == 0.0
 
 
 def test_a_fitted_confidence_falls_with_the_score_and_is_calibrated() -> None:
