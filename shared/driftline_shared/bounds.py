@@ -139,6 +139,7 @@ def check_policy(policy: SamplingPolicy) -> None:
         "token_floor": policy.token_floor,
         "audit_rate": policy.audit_rate,
         "max_sample_share": policy.max_sample_share,
+        "repeat_distance": policy.repeat_distance,
     }
     for name, value in shares.items():
         if not 0.0 <= value <= 1.0:

@@ -229,3 +229,8 @@ class SamplingPolicy:
         "the device's owner lets them, and only for a pair whose two models do not share a tower",
     )
     max_sample_share: float = _setting(0.3, "most samples sent per sample seen")
+    repeat_distance: float = _setting(
+        0.1,
+        "a picture nearer than this to one that was sent under the same question in the last 24 "
+        "hours is not sent; 0: sent like others",
+    )

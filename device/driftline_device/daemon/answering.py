@@ -228,6 +228,7 @@ class Answering:
             if sample is None:
                 return None, sampler.last
             if not self._parts.spool.append(sample):
+                sampler.not_kept()
                 return None, replace(sampler.last, outcome=Outcome.NOT_KEPT)
         except Exception:
             _log.exception("sample.raised")

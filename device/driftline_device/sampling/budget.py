@@ -112,6 +112,10 @@ class Budget:
         """Count one sample seen; whether it is among the most uncertain that the share pays for."""
         return self.share.see(score)
 
+    def pass_over(self) -> None:
+        """Count one sample seen that will not go, whatever its score."""
+        self.share.pass_over()
+
     def admits(self) -> bool:
         """Whether one more sample may go now, as far as is known before it is coded."""
         now_s = self.clock.now_s()

@@ -9,7 +9,7 @@ from driftline_device.sampling.gate import Uncertainty
 
 
 class Outcome(StrEnum):
-    """What became of an answer; the first five are `SamplerCounts`' own.
+    """What became of an answer; the first six are `SamplerCounts`' own.
 
     `not_kept`: the spool did not take the sample. `paused`: an operator wants no samples.
     `error`: sampling raised.
@@ -17,6 +17,7 @@ class Outcome(StrEnum):
 
     CONFIDENT = "confident"
     HELD_BACK = "held_back"
+    REPEAT = "repeat"
     OVER_BUDGET = "over_budget"
     INVALID = "invalid"
     SENT = "sent"

@@ -14,6 +14,7 @@ from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
+from driftline_device.sampling.repeats import SentLately, Sketch
 from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, select
 from driftline_shared.bounds import check_policy
@@ -44,15 +45,17 @@ class SamplerCounts:
     """What became of the answers considered, since the sampler was made.
 
     `uncertain`: over the gate. `audit`: confident, picked all the same. `held_back`: uncertain,
-    yet below the bar that max_sample_share sets. `over_budget`: worth sending, but a limit was
-    reached. `invalid`: text or tokens that no cloud would take. `sent`: given back as samples.
-    `with_regions`: those of them that carry parts of the image.
+    yet below the bar that max_sample_share sets. `repeat`: either, but the same was sent lately.
+    `over_budget`: worth sending, but a limit was reached. `invalid`: text or tokens that no cloud
+    would take. `sent`: given back as samples. `with_regions`: those of them that carry parts of the
+    image.
     """
 
     seen: int = 0
     uncertain: int = 0
     audit: int = 0
     held_back: int = 0
+    repeat: int = 0
     over_budget: int = 0
     invalid: int = 0
     sent: int = 0
@@ -112,6 +115,7 @@ class Sampler:
         """Why the last sample that counts as invalid could not be coded."""
         self.last = Decision(outcome=Outcome.CONFIDENT)
         """What became of the answer considered last."""
+        self._sent_lately = SentLately()
         self._gate = self._check(policy)
         self._budget = Budget.of(policy, clock, state)
         self._policy = policy
@@ -158,6 +162,9 @@ class Sampler:
         budget = Budget.of(policy, self._clock, self._budget.state())
         if policy.gate_score != self._policy.gate_score:
             budget.share.forget_scores()
+        if policy != self._policy:
+            # What was sent under another policy may lack tokens or regions that this one asks for.
+            self._sent_lately.forget()
         self._gate, self._budget, self._policy = gate, budget, policy
 
     def state(self) -> dict[str, object]:
@@ -192,10 +199,16 @@ class Sampler:
             self.counts.invalid += 1
             self._decided(Outcome.INVALID, uncertainty)
             return None
-        worth = self._budget.see(uncertainty.score)
         audit = not uncertainty.uncertain and lot < self._policy.audit_rate
         self.counts.uncertain += uncertainty.uncertain
         self.counts.audit += audit
+        sketch = self._sketch(question, answer) if audit or uncertainty.uncertain else None
+        if sketch is not None and self._was_sent(sketch):
+            self._budget.pass_over()
+            self.counts.repeat += 1
+            self._decided(Outcome.REPEAT, uncertainty, audit)
+            return None
+        worth = self._budget.see(uncertainty.score)
         if not (audit or uncertainty.uncertain):
             self._decided(Outcome.CONFIDENT, uncertainty)
             return None
@@ -218,7 +231,24 @@ class Sampler:
         self._decided(Outcome.SENT, uncertainty, audit)
         self.counts.sent += 1
         self.counts.with_regions += sample.sample.regions is not None
+        if sketch is not None:
+            self._sent_lately.add(sketch, now_s=self._clock.now_s())
         return sample
+
+    def not_kept(self) -> None:
+        """The sample given back just now was lost: what repeats it may be sent."""
+        if self._policy.repeat_distance > 0.0:
+            self._sent_lately.drop_last()
+
+    def _sketch(self, question: str, answer: Answer) -> Sketch | None:
+        """None where repeats are sent like others, and for tokens that coding will refuse."""
+        if self._policy.repeat_distance <= 0.0 or not Sketch.suits(answer.tokens, self._space):
+            return None
+        return Sketch.of(question, answer.tokens, self._space)
+
+    def _was_sent(self, sketch: Sketch) -> bool:
+        limit, now_s = self._policy.repeat_distance, self._clock.now_s()
+        return self._sent_lately.has(sketch, nearer_than=limit, now_s=now_s)
 
     def _decided(
         self, outcome: Outcome, uncertainty: Uncertainty | None = None, audit: bool = False

@@ -46,11 +46,15 @@ class ShareLimit:
         Compares with the scores before it; equal scores count half, so that a run of ties passes
         as one block or not at all instead of by chance.
         """
-        self.num_seen += 1
-        self._credit = min(self._credit + self.share, self._burst)
+        self.pass_over()
         above = self._rank(score)
         self._scores.append(score)
         return above <= self._top_share()
+
+    def pass_over(self) -> None:
+        """Count one sample seen that will not go; its score does not move the bar for others."""
+        self.num_seen += 1
+        self._credit = min(self._credit + self.share, self._burst)
 
     def spend(self) -> None:
         """Count one sample as sent; call only while `allows`."""

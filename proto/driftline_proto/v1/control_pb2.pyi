@@ -121,6 +121,7 @@ class SamplingPolicy(_message.Message):
     TOKEN_MASS_FIELD_NUMBER: _builtins.int
     TOKEN_FLOOR_FIELD_NUMBER: _builtins.int
     TOKEN_CODEC_AUTO_FIELD_NUMBER: _builtins.int
+    REPEAT_DISTANCE_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     gate_score: _builtins.str
     """entropy | margin | mutual_information | ood"""
@@ -151,6 +152,10 @@ class SamplingPolicy(_message.Message):
     """of the V tokens, sent at least where token_mass chooses, 0..1"""
     token_codec_auto: _builtins.bool
     """the best that the pair has tables for; token_codec is for those"""
+    repeat_distance: _builtins.float
+    """who do not know this field
+    a picture nearer to one sent lately is not sent; 0: it is
+    """
     def __init__(
         self,
         *,
@@ -170,10 +175,11 @@ class SamplingPolicy(_message.Message):
         token_mass: _builtins.float = ...,
         token_floor: _builtins.float = ...,
         token_codec_auto: _builtins.bool = ...,
+        repeat_distance: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_codec_auto", b"token_codec_auto", "token_floor", b"token_floor", "token_mass", b"token_mass", "token_scorer", b"token_scorer", "token_share", b"token_share", "token_spread", b"token_spread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "day_bytes", b"day_bytes", "gate_quantile", b"gate_quantile", "gate_score", b"gate_score", "images_may_leave", b"images_may_leave", "max_sample_share", b"max_sample_share", "repeat_distance", b"repeat_distance", "revision", b"revision", "sample_bytes", b"sample_bytes", "samples_per_hour", b"samples_per_hour", "token_codec", b"token_codec", "token_codec_auto", b"token_codec_auto", "token_floor", b"token_floor", "token_mass", b"token_mass", "token_scorer", b"token_scorer", "token_share", b"token_share", "token_spread", b"token_spread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

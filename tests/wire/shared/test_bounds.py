@@ -273,6 +273,8 @@ def test_a_full_update_may_leave_its_base_open() -> None:
         {"token_share": 0.0},
         {"token_share": -0.1},
         {"token_spread": 1.5},
+        {"repeat_distance": -0.1},
+        {"repeat_distance": float("nan")},
         {"token_mass": -0.5},
         {"token_floor": float("nan")},
         {"audit_rate": 2.0},

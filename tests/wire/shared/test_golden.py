@@ -51,10 +51,10 @@ def _later(name: str) -> set[str]:
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
         "update_query": {"manifest_format"},
-        "policy": choice | {"token_codec_auto"},
-        "policy_auto": choice,
-        "policy_choice": {"token_codec_auto"},
-        "welcome": choice | {"token_codec_auto"},
+        "policy": choice | {"token_codec_auto", "repeat_distance"},
+        "policy_auto": choice | {"repeat_distance"},
+        "policy_choice": {"token_codec_auto", "repeat_distance"},
+        "welcome": choice | {"token_codec_auto", "repeat_distance"},
     }.get(name, set())
 
 
@@ -115,7 +115,7 @@ def test_values_differ_from_their_defaults(name: str) -> None:
                     assert found != field.default, f"{type(value).__name__}.{field.name}"
 
     unchanged = {"priority", "signature", "format", "protocol"} | _later(name)
-    if name == "policy_auto":
+    if name in {"policy_auto", "policy_repeats"}:
         unchanged |= {"token_codec"}  # what it says is the default
     if name == "sample_with_regions":
         unchanged |= {"frames"}  # only a picture has regions

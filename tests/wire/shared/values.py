@@ -86,9 +86,11 @@ POLICY = SamplingPolicy(
     audit_rate=0.125,
     images_may_leave=True,
     max_sample_share=0.375,
+    repeat_distance=0.0,  # what a peer of before leaves out
 )
 POLICY_AUTO = replace(POLICY, token_codec="auto")
 POLICY_CHOICE = replace(POLICY, token_spread=0.5, token_mass=0.75, token_floor=0.0625)
+POLICY_REPEATS = replace(POLICY_CHOICE, token_codec="auto", repeat_distance=0.25)
 STATUS = CloudStatus(
     cloud_id="cloud-1",
     version="0.1.0",
@@ -170,6 +172,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "policy_choice": _golden(
         POLICY_CHOICE, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy
+    ),
+    "policy_repeats": _golden(
+        POLICY_REPEATS, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy
     ),
     "enrolment": _golden(
         ENROLMENT, control_pb2.EnrolRequest, wire.to_enrolment, wire.from_enrolment

@@ -31,6 +31,10 @@ from tests.unit.device.sampling.test_selector import GRID, SPACE, WIDTH
 
 CALIBRATION = {kind: np.linspace(0, 1, 100) for kind in ("entropy", "mutual_information", "ood")}
 
+EVERYTHING: dict[str, object] = {
+    "max_sample_share": 1.0, "audit_rate": 0.0, "repeat_distance": 0.0
+}  # fmt: skip
+
 
 class Scripted:
     """A runtime whose scores are set by the test; it counts what it is asked."""
@@ -59,11 +63,12 @@ def sampler(
     seed: int = 0,
     images: ImagePermission | None = None,
     missing: dict[str, str] | None = None,
+    clock: FakeClock | None = None,
     **changes: object,
 ) -> Sampler:
     made = ids()
     policy = SamplingPolicy(
-        **({"max_sample_share": 1.0, "audit_rate": 0.0} | changes)  # type: ignore[arg-type]
+        **(EVERYTHING | changes)  # type: ignore[arg-type]
     )
     return Sampler(
         space=SPACE,
@@ -71,7 +76,7 @@ def sampler(
         policy=policy,
         rng=np.random.default_rng(seed),
         new_id=lambda: next(made),
-        clock=FakeClock(),
+        clock=clock or FakeClock(),
         images=images,
         missing_scorers=missing,
         state=state,
@@ -160,8 +165,8 @@ def test_a_confident_answer_stays_and_costs_no_pass() -> None:
     assert consider(made, answer(0.5), runtime) is None
     assert (runtime.passes, runtime.scored) == (0, [])
     assert made.statistics() == {
-        "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "over_budget": 0, "invalid": 0,
-        "sent": 0, "with_regions": 0,
+        "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "repeat": 0, "over_budget": 0,
+        "invalid": 0, "sent": 0, "with_regions": 0,
     }  # fmt: skip
 
 
