@@ -14,9 +14,13 @@ from driftline_shared.tokens import SamplingPolicy
 from tests.fakes.tiny_pair import ANSWERS, QUESTIONS, random_image
 
 EVERYTHING = SamplingPolicy(
-    gate_quantile=0.01, token_scorer="magnitude", token_share=0.5, max_sample_share=1.0
+    gate_quantile=0.01,
+    token_scorer="magnitude",
+    token_share=0.5,
+    max_sample_share=1.0,
+    repeat_distance=0.0,
 )
-"""Nearly every answer becomes a sample."""
+"""Nearly every answer becomes a sample, also of a picture that comes again."""
 
 QUICK_CLOUD: dict[str, object] = {
     "rounds.trigger.round_samples": 12,

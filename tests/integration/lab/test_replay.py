@@ -86,7 +86,11 @@ def test_another_policy_is_another_run_and_the_recorded_answers_stay(
     found = []
     for share in (0.25, 1.0):
         policy = SamplingPolicy(
-            gate_quantile=0.01, token_scorer="random", token_share=share, max_sample_share=1.0
+            gate_quantile=0.01,
+            token_scorer="random",
+            token_share=share,
+            max_sample_share=1.0,
+            repeat_distance=0.0,
         )
         options = quick_options(pair, policy=policy, cloud_settings=NO_ROUNDS)
         found.append(run_replay(trace, options))
