@@ -44,7 +44,11 @@ def transform_of(
     frequencies: NDArray[np.uint16],
 ) -> TokenTransform:
     """Tables with their digest. Raises PairError for what could not be decoded with."""
-    arrays = _arrays(mean, basis, scale, unit, log_scales, frequencies)
+    return _transform(_arrays(mean, basis, scale, unit, log_scales, frequencies))
+
+
+def _transform(arrays: dict[str, NDArray[Any]]) -> TokenTransform:
+    """See `transform_of`; `arrays` as the file names them."""
     _check_shapes({name: array.shape for name, array in arrays.items()})
     _check_values(arrays)
     digest = hashlib.sha256()
@@ -97,14 +101,7 @@ def load_transform(folder: Path, width: int) -> TokenTransform | None:
         wrong = [name for name, kind in _KINDS.items() if arrays[name].dtype != kind]
         if wrong:
             raise PairError(f"{', '.join(wrong)} have another type than they should")
-        return transform_of(
-            mean=arrays["mean"],
-            basis=arrays["basis"],
-            scale=float(arrays["sizes"][0]),
-            unit=float(arrays["sizes"][1]),
-            log_scales=arrays["log_scales"],
-            frequencies=arrays["frequencies"],
-        )
+        return _transform(arrays)
     except (OSError, SafetensorError, PairError) as error:
         raise PairError(
             f"{path} cannot be used: {error}; run `driftline models fit-token-codec`"
