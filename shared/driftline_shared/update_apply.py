@@ -91,7 +91,7 @@ def decode_steps(base: Adapter, blob: bytes) -> dict[str, NDArray[np.float32]]:
     try:
         for body in split_bodies(blob):
             for name, change in decode_body(body, shapes).items():
-                target[name] = target[name] + change.values
+                target[name] = change.added_to(target[name])
     except CodecError as error:
         raise UpdateError(f"the update does not decode: {error}") from error
     for name, array in target.items():

@@ -42,7 +42,7 @@ class DistilSettings(CompressorSettings):
     final_share: float = setting(0.3, "of the learning rate, at the end", ge=0, le=1)
     averaged_share: float = setting(
         0.4,
-        "of the steps, the last: the candidate is the mean of its weights after each",
+        "of the steps, the last, after `dense_share`: the candidate is the mean of its weights",
         ge=0,
         le=1,
     )
@@ -59,7 +59,7 @@ class DistilSettings(CompressorSettings):
     )
     asked_questions: int = setting(
         10,
-        "of other samples that are put to the teacher under each sample's tokens",
+        "put to the teacher about each sample, those of others; never below `extra_questions`",
         ge=0,
         le=100,
     )

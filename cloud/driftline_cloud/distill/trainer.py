@@ -357,7 +357,7 @@ def first_averaged(num_steps: int, subset_step: int, settings: DistilSettings) -
     Never before the step in which the weights that go back to the start are chosen.
     """
     start = num_steps - round(settings.averaged_share * num_steps)
-    return max(start, subset_step)
+    return max(start, subset_step) if subset_step < num_steps else start
 
 
 def rate_share(step: int, num_steps: int, settings: DistilSettings) -> float:

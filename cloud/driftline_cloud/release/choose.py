@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from driftline_cloud.release.delta import delta
 from driftline_cloud.release.packer import STEPS, Packed, PackSetting, pack
@@ -39,6 +40,8 @@ _PLACE_BITS, _VALUE_BITS, _LOSS = 0.8, 0.7, 0.02
 """Of `STEPS`, measured on `tiny`: share of its place's entropy that a weight's place costs; bits of
 its number; share of a kept weight's energy that rounding loses."""
 
+_MOST_TRIED = 64
+
 _MANIFEST_BYTES = 260
 """What a manifest costs besides its tensors: digests, words, versions."""
 
@@ -46,19 +49,40 @@ _MANIFEST_BYTES = 260
 class ChooseSettings(Section):
     """What is tried, and what an update may cost."""
 
-    epsilon: float = setting(0.05, "share of the candidate's gain that coding may lose")
+    epsilon: float = setting(0.05, "share of the candidate's gain that coding may lose", ge=0, le=1)
     max_fp16_share: float = setting(
-        0.10, "most bytes of an update, manifest included, per byte of the fp16 adapter"
+        0.10,
+        "most bytes of an update, manifest included, per byte of the fp16 adapter",
+        gt=0,
+        le=16,
     )
     least_share: float = setting(
-        0.10, "smaller shares are tried only where the budget holds no larger one"
+        0.10, "smaller shares are tried only where the budget holds no larger one", ge=0, le=1
     )
     shares: tuple[float, ...] = setting(SHARES, "keep shares tried")
     quantizers: tuple[str, ...] = setting(
-        ("steps",), "tried: `steps`, or codecs that name tensors (`linear3`, `linear4`, ...)"
+        (STEPS,), "tried: `steps`, or codecs that name tensors (`linear3`, `linear4`, ...)"
     )
-    block: int = setting(512, "values that share a scale")
-    feedback: float = setting(1.0, "weight of what earlier coding lost")
+    block: int = setting(512, "values that share a scale", ge=1, le=1 << 20)
+    feedback: float = setting(1.0, "weight of what earlier coding lost", ge=0, le=1)
+
+    @field_validator("shares")
+    @classmethod
+    def _in_reach(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not 1 <= len(shares) <= _MOST_TRIED or not all(0.0 < share <= 1.0 for share in shares):
+            raise ValueError(f"1 to {_MOST_TRIED} shares are needed, above 0 and at most 1")
+        return shares
+
+    @field_validator("quantizers")
+    @classmethod
+    def _known(cls, quantizers: tuple[str, ...]) -> tuple[str, ...]:
+        known = (STEPS, *QUANTIZERS)
+        unknown = [name for name in quantizers if name not in known]
+        if unknown or not quantizers:
+            raise ValueError(
+                f"{', '.join(unknown) or 'none'}; the quantizers are {', '.join(known)}"
+            )
+        return quantizers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

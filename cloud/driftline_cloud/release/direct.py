@@ -41,7 +41,7 @@ def pack_direct(
     forms = [pack_exact(base, target), pack_full(target)]
     in_a_row = merge_bodies(base, steps) if manifest_format >= STEPS_FORMAT else None
     merged = merge(base, steps) if in_a_row is None else in_a_row
-    if merged is not None:
+    if merged is not None and merged.target_digest == forms[0].target_digest:
         forms.insert(0, merged)
     smallest = min(forms, key=lambda form: len(form.blob))
     if smallest.kind is UpdateKind.FULL:

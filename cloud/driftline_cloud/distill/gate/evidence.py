@@ -96,9 +96,14 @@ def _asked(
     settings: DistilSettings,
 ) -> GateSet:
     """Each sample under its own question, and under those of others to which the teacher is sure of
-    its answer.
+    its answer; a sample that the teacher said nothing to tells nothing.
     """
-    own = from_samples(samples, models.pair.token_space, labels)
+    answered = [place for place, label in enumerate(labels) if label.tokens]
+    own = from_samples(
+        [samples[place] for place in answered],
+        models.pair.token_space,
+        [labels[place] for place in answered],
+    )
     places = {id(example.values): place for place, example in enumerate(own)}
     rng = np.random.default_rng([job.seed, 8])
     extra = ask_more(models, own, job.questions, settings, rng)

@@ -114,13 +114,14 @@ def judge(
         gain = Difference.of(candidate.holdout, base.holdout)
         rehearsal = Difference.of(candidate.rehearsal, base.rehearsal)
         source = Difference.of(candidate.source, origin.source)
+        failures = [] if math.isfinite(gain.mean + rehearsal.mean + source.mean) else [_NO_NUMBER]
         sure = {
             "sure_of_gain": gain.sure_above(0.0),
             "sure_of_rehearsal_fall": 1.0 - rehearsal.sure_above(-limits.rehearsal_fall),
             "sure_of_source_fall": 1.0 - source.sure_above(-limits.source_fall),
         }
         numbers |= {"gain": gain.mean, "gain_error": gain.error, **sure}
-        failures = _not_better(candidate, base, sure, limits)
+        failures += _not_better(candidate, base, sure, limits)
         forgotten = _forgotten(candidate, base, origin, sure, limits)
         forgets = bool(forgotten)
         failures += forgotten
@@ -207,7 +208,7 @@ def _not_better(
     candidate: GateScores, base: GateScores, sure: dict[str, float], limits: GateLimits
 ) -> list[str]:
     found = []
-    if sure["sure_of_gain"] < limits.sure_of_gain:
+    if not sure["sure_of_gain"] >= limits.sure_of_gain:
         found.append(
             f"{_went('agreement with the teacher', base.holdout, candidate.holdout)}: better with "
             f"probability {sure['sure_of_gain']:.3f}, {limits.sure_of_gain:.3f} is asked"
@@ -244,7 +245,7 @@ def _forgotten(
             limits.source_fall,
         ),
     ):
-        if fall > limits.sure_of_harm:
+        if not fall <= limits.sure_of_harm:
             found.append(
                 f"{_went(what, old, new)}: a fall of more than {allowed:.3f} with probability "
                 f"{fall:.3f}, {limits.sure_of_harm:.3f} is allowed"
@@ -259,6 +260,8 @@ def _went(what: str, old: Marks, new: Marks) -> str:
         f"(probability {old.mean_probability:.3f} to {new.mean_probability:.3f})"
     )
 
+
+_NO_NUMBER = "a score is not a number, so nothing can be compared"
 
 _SLACK = 1e-9
 """Differences of shares are compared a hair generously: 0.85 - 0.83 is not 0.02 in binary."""

@@ -52,6 +52,17 @@ VARIANTS: Mapping[str, tuple[float, float]] = {
 BINS = (-1.0, -0.03, -0.01, 0.0, 0.01, 0.03, 1.0)
 """Edges of true gain between which the chance of release is told."""
 
+TOLD = (
+    "gain",
+    "gain_error",
+    "sure_of_gain",
+    "sure_of_source_fall",
+    "sure_of_rehearsal_fall",
+    "candidate_agreement",
+    "base_agreement",
+)
+"""What of a verdict's numbers a row has: what the verdict was made by."""
+
 CLEAR_GAIN, CLEAR_LOSS = 0.03, -0.01
 """A gain that should be released, a loss that should not: on the round's domain, or of source
 accuracy against version 0."""
@@ -94,7 +105,11 @@ class Recorder:
                     "source": after[SOURCE] - self.origin_source,
                     "released": verdict.accepted,
                     "reason": verdict.reason,
-                    "numbers": verdict.numbers,
+                    "numbers": {
+                        name: round(value, 5)
+                        for name, value in verdict.numbers.items()
+                        if name in TOLD
+                    },
                 }
             )
         return Shipped(

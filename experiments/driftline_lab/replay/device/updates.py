@@ -15,7 +15,7 @@ from driftline_lab.replay.cloud.side import CloudSide
 from driftline_lab.replay.links import Link
 from driftline_shared.errors import LinkError
 from driftline_shared.status import UpdateQuery, UpdateReport
-from driftline_shared.update import Manifest
+from driftline_shared.update import MANIFEST_FORMAT, Manifest
 from driftline_shared.wire import dump_manifest
 
 _FIRST_KEY = 1 << 32
@@ -65,6 +65,7 @@ class VirtualDownlink:
                 base_model=self._base_model,
                 adapter_version=adapter_version,
                 failed_versions=tuple(failed_versions),
+                manifest_format=MANIFEST_FORMAT,
             )
         )
         if manifest is not None:

@@ -11,6 +11,7 @@ after the other, so the changes of several versions are their bodies in a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -30,6 +31,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _STEP_BITS = 8
 _MANY_WEIGHTS = 1 << 18
+_FIXED_BYTES = 4_096
+"""Lanes, and what each tensor says before its numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ class Change:
     def values(self) -> NDArray[np.float32]:
         """What is added to the weights, in their shape."""
         return self.numbers.astype(np.float32) * step_of(self.code)
+
+    def added_to(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`weights` with the change; where the number is 0 the same bits, those of -0.0 too."""
+        return np.where(self.numbers != 0, weights + self.values, weights)
 
 
 def step_of(code: int) -> np.float32:
@@ -62,19 +69,36 @@ def encode_body(changes: Mapping[str, Change], shapes: Shapes) -> bytes:
     """`changes` of some tensors of an adapter of `shapes`."""
     writer = Writer()
     _code(writer, shapes, changes)
-    num_weights = sum(int(np.prod(shape)) for shape in shapes.values())
-    return writer.finish(6 if num_weights >= _MANY_WEIGHTS else 4)
+    return writer.finish(_lanes_log(shapes))
 
 
 def decode_body(data: bytes, shapes: Shapes) -> dict[str, Change]:
     """The changes that are not all zero; CodecError if `data` cannot be read.
 
-    What is allocated is bounded by `shapes`.
+    What is allocated is bounded by `shapes`: a longer body than they can need is not looked at.
     """
-    reader = Reader(data)
+    if len(data) > max_body_bytes(shapes):
+        raise CodecError(
+            f"packed steps of {len(data)} bytes, at most {max_body_bytes(shapes)} are needed"
+        )
+    reader = Reader(data, _lanes_log(shapes))
     found = _code(reader, shapes, None)
     reader.end()
     return found
+
+
+def max_body_bytes(shapes: Shapes) -> int:
+    """What no body of an adapter of `shapes` exceeds: a number takes far less than four bytes."""
+    return _FIXED_BYTES + 4 * _num_weights(shapes)
+
+
+def _lanes_log(shapes: Shapes) -> int:
+    """Log2 of the lanes: both sides know it, so nobody can ask for few and make reading slow."""
+    return 6 if _num_weights(shapes) >= _MANY_WEIGHTS else 4
+
+
+def _num_weights(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def join_bodies(bodies: Sequence[bytes]) -> bytes:

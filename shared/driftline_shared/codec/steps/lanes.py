@@ -28,7 +28,6 @@ Bits = NDArray[np.bool_]
 
 TOTAL = 1 << 15
 """Frequencies of 0 and 1 sum to this."""
-MAX_LANES_LOG = 8
 _PRECISION = 15
 _LOW = 1 << 16
 
@@ -75,12 +74,12 @@ class Writer:
 
 
 class Reader:
-    """Gives the decisions of `Writer` in their order; CodecError where bytes are missing."""
+    """Gives the decisions of `Writer` in their order; CodecError where bytes are missing, or where
+    they are in other than 2^`lanes_log` lanes."""
 
-    def __init__(self, data: bytes) -> None:
-        lanes_log = data[0] if data else MAX_LANES_LOG + 1
-        head = 1 + 4 * (1 << min(lanes_log, MAX_LANES_LOG))
-        if lanes_log > MAX_LANES_LOG or len(data) < head or (len(data) - head) % 2:
+    def __init__(self, data: bytes, lanes_log: int) -> None:
+        head = 1 + 4 * (1 << lanes_log)
+        if len(data) < head or data[0] != lanes_log or (len(data) - head) % 2:
             raise CodecError("packed steps have the wrong length")
         self._lanes = 1 << lanes_log
         self._state = np.frombuffer(data[1:head], dtype="<u4").astype(np.int64)

@@ -29,7 +29,15 @@ def test_without_a_moment_the_weights_stay() -> None:
 
 @pytest.mark.parametrize(
     ("share", "subset_step", "first"),
-    [(0.4, -1, 60), (0.4, 50, 60), (0.4, 80, 80), (0.0, 50, 100), (1.0, -1, 0), (1.0, 50, 50)],
+    [
+        (0.4, -1, 60),
+        (0.4, 50, 60),
+        (0.4, 80, 80),
+        (0.0, 50, 100),
+        (1.0, -1, 0),
+        (1.0, 50, 50),
+        (1.0, 100, 0),
+    ],
 )
 def test_it_begins_no_sooner_than_the_last_choice_of_weights(
     share: float, subset_step: int, first: int

@@ -134,6 +134,25 @@ def test_estimates_are_near_the_truth_and_the_frontier_falls() -> None:
     assert [item.loss for item in kept] == sorted((item.loss for item in kept), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"quantizers": ()}, "the quantizers are steps"),
+        ({"quantizers": ("steps", "foo")}, "foo; the quantizers are steps"),
+        ({"shares": ()}, "1 to 64 shares"),
+        ({"shares": (0.1, float("nan"))}, "above 0"),
+        ({"shares": (0.1, -1.0)}, "above 0"),
+        ({"block": 0}, "greater than or equal to 1"),
+        ({"feedback": float("nan")}, "feedback"),
+    ],
+)
+def test_what_could_not_be_packed_with_is_refused_before_a_round(
+    values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ChooseSettings(**values)  # type: ignore[arg-type]
+
+
 def test_steps_are_searched_as_well() -> None:
     settings = ChooseSettings(quantizers=("steps",), shares=(0.05, 0.1, 0.2, 0.3))
     for item in estimate(delta(BASE, TARGET, {}), FISHER, settings):

@@ -51,6 +51,15 @@ def test_answers_that_the_teacher_is_unsure_of_do_not_judge(models: Models, job:
     assert gather(job, models).rehearsal.num_samples == 0
 
 
+def test_a_sample_that_the_teacher_said_nothing_to_does_not_judge(
+    models: Models, job: ScoreJob
+) -> None:
+    silent = [replace(job.labels[0], tokens=()), *job.labels[1:]]
+    found = gather(replace(job, labels=silent), models).holdout
+    assert found.num_samples == 5
+    assert all(example.answer for example in found.examples)
+
+
 def test_the_same_job_is_gathered_once(models: Models, job: ScoreJob) -> None:
     last = LastEvidence()
     first = last.of(job, models)

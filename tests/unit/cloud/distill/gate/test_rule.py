@@ -119,6 +119,17 @@ def test_numbers_of_a_broken_candidate_stay_finite() -> None:
     assert all(math.isfinite(value) for value in judge(broken, BASE).numbers.values())
 
 
+@pytest.mark.parametrize(
+    ("candidate", "base"),
+    [(make_scores(0.75, math.nan), BASE), (BETTER, make_scores(0.60, math.nan))],
+)
+def test_what_is_no_number_is_never_better(candidate: GateScores, base: GateScores) -> None:
+    verdict = judge(candidate, base)
+    assert not verdict.accepted
+    assert "not a number" in verdict.reason
+    assert all(math.isfinite(value) for value in verdict.numbers.values())
+
+
 def test_gain_score_is_continuous_and_never_prefers_a_broken_adapter() -> None:
     assert gain_score(BETTER) > gain_score(BASE)
     assert gain_score(replace(BETTER, finite=False)) == -math.inf

@@ -13,6 +13,7 @@ from driftline_shared.codec.steps.body import (
     decode_body,
     encode_body,
     join_bodies,
+    max_body_bytes,
     split_bodies,
     step_of,
 )
@@ -111,3 +112,25 @@ def test_a_blob_that_is_no_list_of_bodies_is_refused(blob: bytes) -> None:
 def test_numbers_that_do_not_fit_are_a_fault_of_the_program() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         encode_body({"one": Change(np.array([TOP + 1]), 0)}, SHAPES)
+
+
+@given(st.integers(0, 9999), st.sampled_from([1, 7, TOP]))
+def test_no_body_is_longer_than_the_bound(seed: int, top: int) -> None:
+    body = encode_body(changes_of(seed, 1.0, top), SHAPES)
+    assert len(body) <= max_body_bytes(SHAPES)
+
+
+def test_a_longer_body_or_one_of_other_lanes_is_not_looked_at() -> None:
+    body = encode_body(changes_of(1, 0.5, 3), SHAPES)
+    with pytest.raises(CodecError, match="are needed"):
+        decode_body(body + b"\x00\x00" * max_body_bytes(SHAPES), SHAPES)
+    with pytest.raises(CodecError, match="wrong length"):
+        decode_body(bytes([0]) + body[1:], SHAPES)
+
+
+def test_a_weight_that_does_not_change_keeps_its_bits() -> None:
+    weights = np.array([-0.0, 0.0, 1.5, -0.0], dtype=np.float32)
+    found = Change(np.array([0, 0, 1, -1]), 160).added_to(weights)
+    assert found.dtype == np.float32
+    assert np.signbit(found).tolist() == [True, False, False, True]
+    assert found[:2].tobytes() == weights[:2].tobytes()
