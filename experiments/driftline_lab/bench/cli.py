@@ -364,8 +364,9 @@ def corruptions(
 
 @app.command("all")
 def everything(out: Out = None) -> None:
-    """The benches spool, uts, share and loop, as they are by default: about half an hour on two
-    cores. The others need an export, a demo's state or packages of others, or take a grid.
+    """The benches spool, uts, share and loop, as they are by default: more than an
+    hour on two cores. The others need an export, a demo's state or packages of others, or take a
+    grid.
     """
     from driftline_lab.bench.device.share import run_share
     from driftline_lab.bench.device.spool import run_spool

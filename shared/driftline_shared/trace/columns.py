@@ -53,7 +53,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("policy_digest", "text", "hex sha256 of that policy as canonical JSON"),
     Column("grid", "ints", "frames, rows, columns of the image's tokens"),
     Column("kept", "ints", "flat grid positions of the tokens in `coded`, rising"),
-    Column("token_codec", "text", "of `coded`: `int8`, `int4`"),
+    Column("token_codec", "text", "of `coded`: `int8`, `int4`, `klt64` to `klt256`"),
     Column("coded", "bytes", "the sampled tokens exactly as they were sent"),
     Column("sample_bytes", "int", "of the whole sample on the wire"),
     Column("all_codec", "text", "of `all_tokens`: `int8` (as `coded`) or `fp16` (plain)"),
