@@ -231,6 +231,6 @@ class SamplingPolicy:
     max_sample_share: float = _setting(0.3, "most samples sent per sample seen")
     repeat_distance: float = _setting(
         0.1,
-        "a picture nearer than this to one that was sent under the same question in the last 24 "
-        "hours is not sent; 0: sent like others",
+        "a picture nearer than this (0..1) to one of the last 60 sent, under the same question and "
+        "within 24 hours, is not sent; 0: sent like others",
     )

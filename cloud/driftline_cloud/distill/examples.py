@@ -49,6 +49,18 @@ class SourceRow:
     answer: str
 
 
+def sure(
+    samples: Sequence[Sample], labels: Sequence[Label], floor: float
+) -> tuple[list[Sample], list[Label]]:
+    """Without the samples whose label the teacher was less sure of than `floor`, or left empty."""
+    kept = [
+        (sample, label)
+        for sample, label in zip(samples, labels, strict=True)
+        if label.confidence >= floor and label.tokens
+    ]
+    return [sample for sample, _ in kept], [label for _, label in kept]
+
+
 def from_samples(
     samples: Sequence[Sample],
     space: TokenSpace,

@@ -26,6 +26,7 @@ from driftline_cloud.distill.examples import (
     from_source,
     keep_some,
     split_source,
+    sure,
 )
 from driftline_cloud.distill.losses import losses
 from driftline_cloud.distill.losses.alignment import Alignment
@@ -34,10 +35,9 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observer, TeacherOutputs
-from driftline_cloud.jobs import Distilled, DistillJob, Label
+from driftline_cloud.jobs import Distilled, DistillJob
 from driftline_shared.callbacks import Progress
 from driftline_shared.models.adapters import slots
-from driftline_shared.tokens import Sample
 
 ALIGNMENT_EXAMPLES = 256
 """Examples the starting alignments are fitted on: source rows where there are any."""
@@ -65,11 +65,11 @@ def _examples(
 ) -> tuple[list[Example], list[Example], dict[str, float]]:
     """Samples to learn, memory to keep, and how many of each."""
     space = models.pair.token_space
-    samples, labels = _sure(job.samples, job.labels, settings.confidence_floor)
+    samples, labels = sure(job.samples, job.labels, settings.confidence_floor)
     asked = from_samples(samples, space, labels)
     extra = _further(asked, job, models, settings)
     fresh = [*asked, *extra]
-    older, older_labels = _sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
+    older, older_labels = sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
     rehearsal = from_samples(older, space, older_labels, memory=True)
     source = _source_examples(models, settings, fresh, np.random.default_rng([job.seed, 1]))
     numbers = {
@@ -94,18 +94,6 @@ def _further(
     count = max(wanted, settings.asked_questions)
     found = ask_more(models, asked, count, settings, np.random.default_rng([job.seed, 4]))
     return hardest(models, job.start, found, wanted, settings) if count > wanted else found
-
-
-def _sure(
-    samples: Sequence[Sample], labels: Sequence[Label], floor: float
-) -> tuple[list[Sample], list[Label]]:
-    """Without the samples whose label the teacher was less sure of than `floor`, or left empty."""
-    kept = [
-        (sample, label)
-        for sample, label in zip(samples, labels, strict=True)
-        if label.confidence >= floor and label.tokens
-    ]
-    return [sample for sample, _ in kept], [label for _, label in kept]
 
 
 def _source_examples(

@@ -21,6 +21,7 @@ from driftline_cloud.distill.examples import (
     from_samples,
     from_source,
     split_source,
+    sure,
 )
 from driftline_cloud.distill.questions import ask_more
 from driftline_cloud.distill.settings import DistilSettings
@@ -98,12 +99,8 @@ def _asked(
     """Each sample under its own question, and under those of others to which the teacher is sure of
     its answer; a sample that the teacher said nothing to tells nothing.
     """
-    answered = [place for place, label in enumerate(labels) if label.tokens]
-    own = from_samples(
-        [samples[place] for place in answered],
-        models.pair.token_space,
-        [labels[place] for place in answered],
-    )
+    samples, labels = sure(samples, labels, 0.0)
+    own = from_samples(samples, models.pair.token_space, labels)
     places = {id(example.values): place for place, example in enumerate(own)}
     rng = np.random.default_rng([job.seed, 8])
     extra = ask_more(models, own, job.questions, settings, rng)

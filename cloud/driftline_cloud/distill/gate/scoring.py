@@ -1,4 +1,4 @@
-"""Scores adapters on the gate's sets: what `gate.judge` compares."""
+"""Scores adapters on the gate's sets: what `rule.judge` compares."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import numpy as np
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.agreement import agree
-from driftline_cloud.distill.examples import (
-    Example,
-    by_size,
-)
+from driftline_cloud.distill.examples import Example, by_size
 from driftline_cloud.distill.gate.evidence import Evidence, GateSet, gather
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from driftline_cloud.distill import passes, teacher
-from driftline_cloud.distill.examples import Example, from_samples, keep_some
+from driftline_cloud.distill.examples import Example, from_samples, keep_some, sure
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices
-from driftline_cloud.jobs import DistillJob, Label
+from driftline_cloud.jobs import DistillJob
 from driftline_shared.callbacks import ignore
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.fit.p_ik import IkQuestion, rows_of, rows_of_source
@@ -68,16 +68,10 @@ def fit(job: DistillJob, adapter: Adapter, models: Models, *, version: int) -> b
 
 def _known(job: DistillJob, models: Models, settings: DistilSettings) -> list[IkQuestion]:
     """The newest samples with the teacher's sure answers."""
-    rows = [
-        *zip(job.samples, job.labels, strict=True),
-        *zip(job.rehearsal, job.rehearsal_labels, strict=True),
-    ]
-    sure = [row for row in rows if _is_sure(row[1], settings)][:MOST_SAMPLES]
-    return _questions([sample for sample, _ in sure], [label.text for _, label in sure], models)
-
-
-def _is_sure(label: Label, settings: DistilSettings) -> bool:
-    return label.confidence >= settings.confidence_floor and bool(label.tokens)
+    samples, labels = sure(job.samples, job.labels, settings.confidence_floor)
+    older, older_labels = sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
+    answers = [label.text for label in [*labels, *older_labels][:MOST_SAMPLES]]
+    return _questions([*samples, *older][:MOST_SAMPLES], answers, models)
 
 
 def _questions(
