@@ -107,6 +107,26 @@ def test_a_packing_must_keep_the_gain() -> None:
     assert not lost.accepted and "keeps 0.667" in lost.reason
 
 
+def _fallen(scores: GateScores, fall: float) -> GateScores:
+    """Held-out probabilities lower by `fall` in the mean, each by its own amount."""
+    spread = np.linspace(-0.15, 0.15, scores.holdout.num)
+    moved = tuple(np.asarray(scores.holdout.probability) - fall + spread)
+    return replace(scores, holdout=replace(scores.holdout, probability=moved))
+
+
+def test_a_packing_is_refused_by_a_likely_loss_not_by_chance() -> None:
+    """Chance makes thirty samples seem to lose a little; a third of the gain it does not."""
+    few = make_scores(0.75, 0.70, num_holdout=30)
+    base = make_scores(0.60, 0.55, num_holdout=30)
+    verdict = judge_packed(_fallen(few, 0.018), few, base, keep_gain=0.95)
+    assert verdict.numbers["kept_gain"] == pytest.approx(0.94)
+    assert verdict.accepted, verdict.reason
+    cut = _fallen(few, 0.1)
+    verdict = judge_packed(cut, few, base, keep_gain=0.95)
+    assert not verdict.accepted and "too little with probability" in verdict.reason
+    assert judge_packed(cut, few, base, None, GateLimits(sure_of_cut=1.0)).accepted
+
+
 def test_an_open_gate_lets_through_what_is_finite() -> None:
     limits = GateLimits(sure_of_gain=0.0, sure_of_harm=1.0, max_step_ratio=100.0)
     assert judge(
