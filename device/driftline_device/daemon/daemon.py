@@ -30,6 +30,7 @@ from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snap
 from driftline_device.daemon.step_wait import StepWait
 from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.daemon.update_loop import UpdateLoop
 from driftline_device.daemon.update_notes import note_update
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
@@ -308,30 +309,21 @@ class Daemon:
     # -- background -------------------------------------------------------------------------------
 
     def _start_updates(self) -> None:
-        thread = threading.Thread(target=self._run_updates, name="driftline-updates", daemon=True)
+        parts = self._parts
+        loop = UpdateLoop(
+            parts.applier,
+            parts.link,
+            parts.clock,
+            poll_s=lambda: self._settings.poll_s,
+            is_settling=lambda: self._activity == "settling",
+            is_paused=lambda: self._paused_unix_s is not None,
+            at_updates=self._at_updates,
+        )
+        thread = threading.Thread(
+            target=loop.run, args=(self._ending,), name="driftline-updates", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
-
-    def _run_updates(self) -> None:
-        applier, link, clock = self._parts.applier, self._parts.link, self._parts.clock
-        due_s = clock.monotonic_s()
-        while not self._ending.is_set():
-            try:
-                self._act()
-                settling = self._activity == "settling"
-                due = clock.monotonic_s() >= due_s or settling
-                if link is not None and due and self._paused_unix_s is None:
-                    due_s = clock.monotonic_s() + self._settings.poll_s
-                    with self._at_updates():
-                        offered = applier.poll(link)
-                    if offered:
-                        due_s = 0.0  # there may be the next version already
-            except LinkError as error:
-                _log.info("updates.waiting", reason=error.reason, error=str(error))
-            except Exception:
-                _log.exception("updates.raised")
-            wait_s = min(1.0 if self._activity == "settling" else self._settings.poll_s, 60.0)
-            clock.wait(applier.wake, max(0.0, min(wait_s, due_s - clock.monotonic_s())))
 
     def _run_status(self) -> None:
         while not self._parts.clock.wait(self._ending, self._settings.status_s):
