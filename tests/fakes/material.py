@@ -37,7 +37,12 @@ def random_plan(**changes: object) -> Plan:
         "round_samples": 7,
         "policy": SamplingPolicy(gate_quantile=0.0, max_sample_share=1.0, token_share=0.5),
         "distil": FAST,
-        "gate": {"sure_of_gain": 0, "sure_of_harm": 1, "max_step_ratio": 100},
+        "gate": {
+            "sure_of_gain": 0,
+            "sure_of_harm": 1,
+            "sure_of_source_harm": 1,
+            "max_step_ratio": 100,
+        },
         "dwc": {"shares": (0.5,), "quantizers": ("linear8",), "max_fp16_share": 1.0},
     }
     return Plan.model_validate({**values, **changes})

@@ -36,6 +36,7 @@ QUICK_CLOUD: dict[str, object] = {
     "distil.confidence_floor": 0.0,
     "gate.sure_of_gain": 0.0,
     "gate.sure_of_harm": 1.0,
+    "gate.sure_of_source_harm": 1.0,
     "gate.max_step_ratio": 100.0,
 }
 """Rounds of two steps whose candidates always pass."""

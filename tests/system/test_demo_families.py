@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 CLOUD = (
     "gate.sure_of_gain=0.0",
     "gate.sure_of_harm=1.0",
+    "gate.sure_of_source_harm=1.0",
     "gate.max_step_ratio=100.0",
     "rounds.trigger.round_samples=16",
     "distil.min_steps=4",

@@ -28,6 +28,7 @@ SHORT = (
     *("--set-cloud", "distil.threads=1"),
     # Every candidate that passes at all becomes a version.
     *("--set-cloud", "gate.sure_of_gain=0.0", "--set-cloud", "gate.sure_of_harm=1.0"),
+    *("--set-cloud", "gate.sure_of_source_harm=1.0"),
 )
 
 

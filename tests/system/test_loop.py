@@ -27,6 +27,7 @@ round_samples = 24
 [gate]
 sure_of_gain = 0.0
 sure_of_harm = 1.0
+sure_of_source_harm = 1.0
 max_step_ratio = 100.0
 [distil]
 min_steps = 6

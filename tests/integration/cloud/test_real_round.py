@@ -36,6 +36,7 @@ def config(tmp_path: Path, pair: Pair) -> CloudConfig:
         # Random weights learn nothing sensible: the gate is wide open here, and judged elsewhere.
         "gate.sure_of_gain": 0.0,
         "gate.sure_of_harm": 1.0,
+        "gate.sure_of_source_harm": 1.0,
         "gate.max_step_ratio": 100.0,
         "dwc.max_fp16_share": 0.5,
         "distil.min_steps": 3,

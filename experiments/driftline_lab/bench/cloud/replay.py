@@ -42,6 +42,7 @@ SETTINGS: dict[str, object] = {
     "distil.max_steps": 5,
     "gate.sure_of_gain": 0.0,
     "gate.sure_of_harm": 1.0,
+    "gate.sure_of_source_harm": 1.0,
 }
 """Rounds that are short and always pass the gate: what is timed is the system round them."""
 

@@ -66,7 +66,7 @@ def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
         round_samples=12,
         distil=distil,
         # Four steps earn nothing that a gate would see: every path is walked all the same.
-        gate=GateLimits(sure_of_gain=0.0, sure_of_harm=1.0),
+        gate=GateLimits(sure_of_gain=0.0, sure_of_harm=1.0, sure_of_source_harm=1.0),
         dwc=ChooseSettings(quantizers=("linear4",)),
     )
     return Scale(
