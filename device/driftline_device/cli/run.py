@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -40,9 +41,16 @@ _RUN_EXAMPLES = """
 
     driftline device run --source camera:0 --question "Is the door open?" --set frames.every_s=10
 
+    driftline device run --source photos/ --question "What is this?" --json | jq -r .answer
+
 **Sources**: a folder of images, a .jsonl file, a video file, `watch:FOLDER` (images that come in
 too), `camera:NUMBER` or `camera:/dev/...`, `rtsp://...`, `http://...` (an MJPEG stream). The last
 three kinds never end. Without --source, those of the setting `sources` are read.
+
+**Answers** are printed, a line each, and appended to --events. With --json every line of standard
+output is one JSON document: {"kind": "answer", "time", "source", "place", "question", "answer",
+"uncertainty", "version", ...}, and {"kind": "summary", ...} at the end. The log is on standard
+error.
 
 A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
 scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
@@ -118,6 +126,9 @@ def run(
         typer.Option("--api-port", help="Port of the local OpenAI-compatible API; 0: none."),
     ] = None,
     config: ConfigFlag = None,
+    quiet: Annotated[
+        bool | None, typer.Option("--quiet", help="No line per answer on standard output.")
+    ] = None,
     set_: SetFlag = None,
     print_config: PrintFlag = False,
     as_json: JsonFlag = False,
@@ -136,6 +147,7 @@ def run(
         "seed": seed,
         "metrics.port": metrics_port,
         "api.port": api_port,
+        "show_answers": False if quiet else None,
     }
     settings = load(config, set_, flags)
     if print_config:
@@ -143,6 +155,7 @@ def run(
         return
     from driftline_device.daemon.systemd import notifier_of
     from driftline_device.program.service import run_device
+    from driftline_device.sinks.console import console_on
     from driftline_device.sources.table import is_live
     from driftline_shared.errors import ConfigError
     from driftline_shared.program.logs import setup_logs
@@ -159,8 +172,12 @@ def run(
         hold=hold or not source,
         reread=lambda: load(config, set_, flags),
         notifier=notifier_of(os.environ),
+        console=console_on(sys.stdout, as_json=as_json) if settings.show_answers else None,
     )
-    show(snapshot, as_json=as_json)
+    if as_json:  # as the answers are: every line of standard output is one document
+        typer.echo(json.dumps({"kind": "summary", **snapshot}))
+    else:
+        show(snapshot, as_json=False)
     # A camera or watched folder may have had nothing to show until it was stopped.
     ends = bool(source) and not is_live(source[-1])
     if ends and not snapshot["num_answered"]:

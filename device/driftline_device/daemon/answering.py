@@ -20,9 +20,11 @@ from driftline_device.daemon.parts import Parts
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.decision import Decision, Outcome
+from driftline_device.sinks.event import AnswerRecord
 from driftline_device.updates.watch import uncertainty
 from driftline_shared.errors import DriftlineError, Reason
 from driftline_shared.exact_match import is_correct
+from driftline_shared.ids import new_sample_id
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.wire import EncodedSample
 
@@ -254,15 +256,20 @@ class Answering:
         score = uncertainty(answer)
         self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
         self._num_counted += 1
-        row = {
-            "n": self._num_counted,
-            "segment": segment,
-            "domain": domain,
-            "correct": correct,
-            "version": answer.version,
-            "uncertainty": round(score, 6),
-            "sent": sample is not None,
-            "sample": sample.id.hex() if sample else None,
-            "bytes": len(sample.body) if sample else 0,
-        }
-        guard("events", lambda: self._parts.events.write(**row))
+        record = AnswerRecord(
+            id=new_sample_id(self._parts.clock).hex(),
+            unix_s=self._parts.clock.now_s(),
+            feed=question.feed or segment,
+            source=segment,
+            place=question.place,
+            question=question.text,
+            answer=answer.text,
+            uncertainty=score,
+            version=answer.version,
+            sample=sample.id.hex() if sample else None,
+            number=self._num_counted,
+            domain=domain,
+            correct=correct,
+            num_bytes=len(sample.body) if sample else 0,
+        )
+        guard("publish", partial(self._parts.publisher.answered, record))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.link.settings import LinkStats
 from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
+from driftline_device.sinks.publisher import Publisher
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
 from driftline_shared.host.clock import Clock
@@ -59,7 +59,7 @@ class Parts:
     applier: Applier
     state_files: StateFiles
     meter: Meter
-    events: EventLog
+    publisher: Publisher
     clock: Clock
     link: DeviceLink | None = None
     trace: DeviceTrace | None = None

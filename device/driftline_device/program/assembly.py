@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,6 @@ from driftline_device.api.server import serve_api
 from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
-from driftline_device.daemon.events import EventLog
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
@@ -26,6 +25,8 @@ from driftline_device.runtime.runtime import Runtime
 from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
+from driftline_device.sinks.publisher import EventsFile, Publisher
+from driftline_device.sinks.sink import Sink
 from driftline_device.sources.source import Source
 from driftline_device.sources.table import SourceSettings, open_all
 from driftline_device.spool.sqlite import SqliteSpool
@@ -81,15 +82,17 @@ def open_daemon(
     key: Key | None = None,
     clock: Clock | None = None,
     source: str = "",
+    console: Sink | None = None,
 ) -> Iterator[Daemon]:
     """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`.
 
-    `source`: what it reads, for its trace.
+    `source`: what it reads, for its trace. `console`: gets every answer, too.
     """
     clock = clock or SystemClock()
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state))
-        events = stack.enter_context(closing(EventLog(config.events)))
+        publisher = open_publisher(config, console, clock=clock)
+        stack.callback(publisher.close)
         device_id = load_device_id(config.state / "device_id")
         state_files = StateFiles(config.state)
         spool = SqliteSpool(
@@ -143,17 +146,28 @@ def open_daemon(
             ),
             state_files=state_files,
             meter=Meter(config.window),
-            events=events,
+            publisher=publisher,
             clock=clock,
             link=link,
             trace=trace,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)
+        publisher.start()
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
         stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
         yield daemon
+
+
+def open_publisher(config: DeviceConfig, console: Sink | None, *, clock: Clock) -> Publisher:
+    """Where answers go."""
+    events = None
+    if config.events is not None:
+        events = EventsFile(
+            config.events, max_bytes=config.events_max_bytes, keep=config.events_keep, clock=clock
+        )
+    return Publisher(events, [console] if console is not None else [])
 
 
 @contextmanager

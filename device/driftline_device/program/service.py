@@ -22,6 +22,7 @@ from driftline_device.program.assembly import open_daemon, open_sources, runtime
 from driftline_device.program.reload import Reloader
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sampling.calibration import Calibrated, TokenRuntime, calibrate
+from driftline_device.sinks.sink import Sink
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
 from driftline_shared.callbacks import Progress
@@ -41,10 +42,12 @@ def run_device(
     hold: bool,
     reread: Callable[[], DeviceConfig] | None = None,
     notifier: Notifier | None = None,
+    console: Sink | None = None,
 ) -> dict[str, Any]:
     """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot.
 
-    SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes.
+    SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes;
+    `console` gets every answer.
     """
     sources = open_sources(texts, config)
     pair = load_pair(config.pair)
@@ -58,6 +61,7 @@ def run_device(
             supervisor=supervisor,
             key=key,
             source=", ".join(source.name for source in sources) or "api",
+            console=console,
         ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),

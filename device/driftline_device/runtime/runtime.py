@@ -23,7 +23,7 @@ class Question:
 
     A source also says the following. `truth`: the true answer if it knows it: used for scoring
     only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
-    for people.
+    for people. `feed`: which stream of the owner's it belongs to.
     """
 
     image: NDArray[np.uint8]
@@ -31,6 +31,7 @@ class Question:
     truth: str | None = None
     domain: str | None = None
     place: str = ""
+    feed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

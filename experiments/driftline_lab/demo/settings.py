@@ -48,6 +48,8 @@ def write_device_config(options: DemoOptions) -> Path:
         {
             "state": str(options.state / "device"),
             "events": str(options.state / EVENTS),
+            "events_max_bytes": 1 << 40,  # the whole course of the run is read from it
+            "show_answers": False,
             "pair": options.pair,
             "seed": options.seed,
             "poll_s": 0.5,

@@ -53,6 +53,8 @@ def test_it_answers_until_it_is_told_to_stop(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 0, log.decode()
-    snapshot = json.loads(out)
+    answer, snapshot = map(json.loads, out.splitlines())
+    assert (answer["kind"], answer["feed"]) == ("answer", "api")
+    assert answer["answer"] == found.choices[0].message.content
     assert (snapshot["num_answered"], snapshot["activity"]) == (1, "stopped")
     assert b"Traceback" not in log

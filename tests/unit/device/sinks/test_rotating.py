@@ -1,0 +1,79 @@
+"""A file of lines stays within its bounds, and no line in it is half a line."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driftline_device.sinks.rotating import RotatingFile
+
+
+def test_it_is_begun_anew_and_the_oldest_goes(tmp_path: Path) -> None:
+    file = RotatingFile(tmp_path / "new" / "events.jsonl", max_bytes=25, keep=2)
+    for number in range(10):
+        file.append(f"line {number} ")  # eight bytes with its end: three fit
+    file.close()
+    found = {path.name: path.read_text().split("\n")[:-1] for path in (tmp_path / "new").iterdir()}
+    assert found == {
+        "events.jsonl": ["line 9 "],
+        "events.jsonl.1": ["line 6 ", "line 7 ", "line 8 "],
+        "events.jsonl.2": ["line 3 ", "line 4 ", "line 5 "],
+    }
+
+
+def test_it_goes_on_where_it_was_and_ends_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"n": 1}\n{"n": ')
+    file = RotatingFile(path, max_bytes=1000, keep=0)
+    file.append('{"n": 3}')
+    file.close()
+    assert path.read_text().splitlines() == ['{"n": 1}', '{"n": ', '{"n": 3}']
+
+
+def test_without_older_ones_the_bound_holds(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    file = RotatingFile(path, max_bytes=20, keep=0)
+    for _ in range(50):
+        file.append("0123456789")
+        assert path.stat().st_size <= 20
+    file.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Files of this process end at 20 bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path, full_disk: None) -> None:
+    path = tmp_path / "events.jsonl"
+    file = RotatingFile(path, max_bytes=1000, keep=1)
+    file.append("0123456789")
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"."):
+            file.append("abcdefghijkl")
+    assert path.read_bytes() == b"0123456789\n"
+    file.append("short")
+    assert path.read_bytes() == b"0123456789\nshort\n"
+    file.close()
+
+
+def test_a_place_that_comes_back_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "mnt").write_text("in the way")
+    file = RotatingFile(tmp_path / "mnt" / "events.jsonl", max_bytes=1000, keep=1)
+    with pytest.raises(OSError, match=r"."):
+        file.append("lost")
+    (tmp_path / "mnt").unlink()
+    file.append("kept")
+    file.close()
+    assert (tmp_path / "mnt" / "events.jsonl").read_text() == "kept\n"
