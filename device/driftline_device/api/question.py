@@ -22,9 +22,6 @@ from driftline_shared.errors import DataError
 from driftline_shared.pictures import decode_image
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Formats of images that strangers may send: the others bring decoders that few people test."""
-
 ONE_QUESTION = (
     "this model answers one question about one image, without history: send one user message with "
     "one image_url part and text parts, and at most system or developer messages before it"
@@ -200,9 +197,7 @@ def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
         )
     try:
         data = base64.b64decode(url[header.end() :], validate=True)
-        return decode_image(
-            data, name="the image", place=place, max_pixels=max_pixels, formats=FORMATS
-        )
+        return decode_image(data, name="the image", place=place, max_pixels=max_pixels)
     except (binascii.Error, ValueError) as error:
         reason = f"{place}: not base64 ({error})"
     except DataError as error:

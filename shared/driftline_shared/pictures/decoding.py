@@ -1,0 +1,156 @@
+"""The one step from the bytes of a picture to pixels, for files and requests alike.
+
+What comes out is what a viewer shows: turned as its EXIF says, on white where it is transparent,
+the first of several frames. Nothing in a picture raises anything but DataError.
+
+Memory: the size is read from the header and bounded before a pixel is decoded. A picture of more
+than `KEPT_PIXELS` is made smaller by a whole number as it is decoded, and only one such picture is
+decoded at a time in a process; smaller ones, all that a tower can see, keep every pixel. A JPEG is
+reduced by its own coefficients, anything else strip by strip, by means over squares of pixels.
+Profiles of colour (ICC) are not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline_shared.errors import DataError
+from driftline_shared.pictures.files import read_bytes, shown
+from driftline_shared.pictures.formats import readable, what_it_is
+from driftline_shared.pictures.modes import rgb_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB."""
+
+MAX_PIXELS = 50_000_000
+"""Most pixels of one image: a few kilobytes of PNG can name billions."""
+
+KEPT_PIXELS = 1 << 21
+"""A picture of at most so many pixels (1448 x 1448) is kept as it is."""
+
+_STRIP_PIXELS = 1 << 20
+_ORIENTATION = 0x0112
+_PILLOW = r"PIL\."
+
+_one_large = threading.Lock()
+_filters = threading.Lock()
+
+
+def read_image(path: Path, *, place: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """(H, W, 3) uint8 RGB; DataError naming `place` if it is missing, broken or too large."""
+    data = read_bytes(path, place=place)
+    return decode_image(data, name=f"image {shown(path.name)}", place=place, max_pixels=max_pixels)
+
+
+def decode_image(
+    data: bytes,
+    *,
+    name: str,
+    place: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Pixels:
+    """(H, W, 3) uint8 RGB of an encoded image; DataError naming `place` and `name` if it is broken,
+    of a format that is not read, or has more than `max_pixels`. `formats`: only these of them.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    known = tuple(each for each in readable() if formats is None or each in formats)
+    _silence_pillow()
+    try:
+        with Image.open(io.BytesIO(data), formats=known) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise DataError(
+                    f"{place}: {name} has {width} x {height} pixels, at most {max_pixels}"
+                )
+            return _pixels(image)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        cause = f"{what_it_is(data[:512])}; read are {', '.join(known)}"
+    except Image.DecompressionBombError:
+        cause = f"more than {max_pixels} pixels"
+    except Exception as error:  # decoders raise what they like: it is one broken picture
+        cause = str(error) or type(error).__name__
+    raise DataError(f"{place}: {name} cannot be read ({cause})")
+
+
+def _pixels(image: Image) -> Pixels:
+    factor = _factor(image)
+    turn: AbstractContextManager[object] = _one_large if factor > 1 else nullcontext()
+    with turn:
+        if factor > 1:
+            least = (-(-image.width // factor), -(-image.height // factor))
+            image.draft(None, least)
+        image.load()
+        upright = _turned(_reduced(image, _factor(image)), _orientation(image))
+    return np.ascontiguousarray(upright)
+
+
+def _factor(image: Image) -> int:
+    """By how much both sides become smaller."""
+    return max(1, math.ceil(math.sqrt(image.width * image.height / KEPT_PIXELS)))
+
+
+def _reduced(image: Image, factor: int) -> Pixels:
+    """`image` in RGB, made smaller by `factor`."""
+    factors = (min(factor, image.width), min(factor, image.height))
+    to_rgb = rgb_of(image, lambda: _strips(image, factors[1]))
+    if factor == 1:
+        return np.asarray(to_rgb(image), dtype=np.uint8)
+    strips = [
+        np.asarray(to_rgb(strip).reduce(factors), dtype=np.uint8)
+        for strip in _strips(image, factors[1])
+    ]
+    return np.concatenate(strips)
+
+
+def _strips(image: Image, multiple: int) -> Iterator[Image]:
+    """All of `image` from top to bottom in parts, each of a multiple of so many rows."""
+    rows = multiple * max(1, _STRIP_PIXELS // (image.width * multiple))
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _orientation(image: Image) -> int:
+    """1 to 8, as EXIF numbers them; 1 where it says nothing that can be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # what is broken beside the pixels does not break them
+        return 1
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    """As EXIF's `orientation` says how a viewer shows them (Exif 2.32, 4.6.4, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _silence_pillow() -> None:
+    """Pillow warns of pictures on standard error: what matters of it is in the DataError."""
+    with _filters:
+        there = any(
+            action == "ignore" and module is not None and module.pattern == _PILLOW
+            for action, _, _, module, _ in warnings.filters[:4]
+        )
+        if not there:
+            warnings.filterwarnings("ignore", module=_PILLOW)

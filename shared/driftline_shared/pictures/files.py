@@ -1,0 +1,57 @@
+"""A picture's file: only regular ones are opened, and no more of them is read than is allowed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from driftline_shared.errors import DataError
+
+MAX_FILE_BYTES = 64 << 20
+"""Most bytes of one image file (64 MiB)."""
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_bytes(path: Path, *, place: str) -> bytes:
+    """The whole file; DataError naming `place` if it is missing, too large or no regular file.
+
+    A pipe is never waited for, a device never opened: opening alone can have effects.
+    """
+    name = shown(path.name)
+    try:
+        _check_regular(path.stat().st_mode, name, place)
+        # The name may mean something else by now: opened so, even a pipe would not hold us up.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(file, "rb") as opened:
+            _check_regular(os.fstat(file).st_mode, name, place)
+            data = opened.read(MAX_FILE_BYTES + 1) or b""
+    except FileNotFoundError:
+        raise DataError(f"{place}: image {name} does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{place}: image {name} cannot be read ({reason})") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"{place}: {name} is larger than {MAX_FILE_BYTES >> 20} MiB")
+    return data
+
+
+def shown(path: str | Path) -> str:
+    """`path` as logs and errors may hold it: bytes that are no UTF-8, and what is not printable,
+    as escapes.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _check_regular(mode: int, name: str, place: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_it, kind in _KINDS if is_it(mode)), "no regular file")
+        raise DataError(f"{place}: image {name} cannot be read (it is {kind}, not a file)")
