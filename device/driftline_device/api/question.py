@@ -7,9 +7,6 @@ temperature, top_p, seed and penalties are accepted and without effect.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,15 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from driftline_device.api.errors import ApiError
 from driftline_shared.errors import DataError
 from driftline_shared.pictures import decode_image
+from driftline_shared.pictures.data_url import from_base64, payload_of
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
 ONE_QUESTION = (
     "this model answers one question about one image, without history: send one user message with "
     "one image_url part and text parts, and at most system or developer messages before it"
-)
-
-_DATA_URL = re.compile(
-    r"data:image/[\w.+-]{1,64}(?:;[\w.+-]{1,64}=[\w.+-]{1,64}){0,4};base64,", re.A
 )
 
 
@@ -180,15 +174,15 @@ def _joined(texts: list[str]) -> str:
 
 def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB."""
-    if url[:8].lower().startswith(("http://", "https://")):
+    if url[:64].lstrip()[:8].lower().startswith(("http://", "https://")):
         raise _wrong(
             place,
             "url_not_fetched",
             f"{place}: this device fetches no URLs; send the image itself as a data URL, "
             "data:image/jpeg;base64,...",
         )
-    header = _DATA_URL.match(url)
-    if header is None:
+    payload = payload_of(url)
+    if payload is None:
         raise _wrong(
             place,
             "invalid_image_url",
@@ -196,9 +190,9 @@ def _decode(place: str, url: str, max_pixels: int) -> NDArray[np.uint8]:
             "another image type",
         )
     try:
-        data = base64.b64decode(url[header.end() :], validate=True)
+        data = from_base64(payload)
         return decode_image(data, name="the image", place=place, max_pixels=max_pixels)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         reason = f"{place}: not base64 ({error})"
     except DataError as error:
         reason = str(error)

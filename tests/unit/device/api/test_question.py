@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -162,6 +164,15 @@ def test_an_image_that_cannot_be_used_is_refused_with_the_reason(
     assert error.param == "messages.0.content.1.image_url.url"
     assert words in str(error)
     assert "0x" not in str(error)
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lstrip, lambda header: f" {header}"])
+def test_a_data_url_is_read_as_clients_write_it(change: Callable[[str], str]) -> None:
+    header, _, payload = data_url().partition(",")
+    lines = "\r\n".join(textwrap.wrap(payload.rstrip("="), 64))
+    whole = read(request(messages=messages()))
+    asked = read(request(messages=messages(url=f"{change(header)},{lines}\n")))
+    assert np.array_equal(asked.image, whole.image)
 
 
 def test_a_header_that_promises_billions_of_pixels_costs_nothing() -> None:
