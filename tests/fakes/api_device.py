@@ -100,7 +100,7 @@ class Running:
             text = reply.read().decode()
             found = {name.lower(): value for name, value in reply.getheaders()}
             is_json = found.get("content-type", "").startswith("application/json")
-            return reply.status, found, json.loads(text) if is_json else text
+            return reply.status, found, json.loads(text) if is_json and text else text
         finally:
             connection.close()
 

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, Request
@@ -27,10 +27,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from driftline_device.api.access import Access
 from driftline_device.api.call import Call
 from driftline_device.api.errors import ApiError, handle_errors
-from driftline_device.api.limits import ActiveRequests, ReadToTheEnd, read_body
+from driftline_device.api.network.bodies import BodyLimits, BodyRoom, ReadToTheEnd, read_body
+from driftline_device.api.network.paths import Tidied
+from driftline_device.api.network.places import Places
 from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
-from driftline_device.api.settings import Key
+from driftline_device.api.settings import ApiConfig, Key
 from driftline_device.daemon.answering import MOST_UNSAMPLED
 from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.snapshot import Snapshot
@@ -40,6 +42,9 @@ from driftline_device.show.metrics import SnapshotCollector
 DOMAIN = "api"
 """Domain and segment of questions that come in here."""
 
+
+READ = ["GET", "HEAD"]
+"""Whoever watches a device often asks for heads alone; the server leaves out the bodies."""
 
 T = TypeVar("T")
 
@@ -58,26 +63,24 @@ class Device(Protocol):
         """The daemon now."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """See `ApiConfig` for units and meaning; `max_pixels`: of one image."""
-
-    max_waiting: int
-    max_body_bytes: int
-    body_timeout_s: float
-    max_pixels: int
-
-
 class Api:
     """The routes over one device. `close` ends the threads that answer."""
 
-    def __init__(self, device: Device, limits: Limits, *, key: Key) -> None:
+    def __init__(self, device: Device, config: ApiConfig, *, key: Key, max_pixels: int) -> None:
+        """`max_pixels`: of one image."""
         self._device = device
-        self._limits = limits
+        self._max_pixels = max_pixels
+        self._body = BodyLimits(
+            max_bytes=config.max_body_bytes,
+            timeout_s=config.body_timeout_s,
+            bytes_per_s=config.body_bytes_per_s,
+        )
         self._created = int(time.time())
-        self._active = ActiveRequests(limits.max_waiting + 1)
+        self._places = Places(config.max_waiting + 1)
+        # As much as the questions under way may have brought with them.
+        self._body_room = BodyRoom((config.max_waiting + 1) * config.max_body_bytes)
         # A thread for every request under way, and for those whose answers are still being sampled.
-        num_threads = limits.max_waiting + 1 + MOST_UNSAMPLED
+        num_threads = config.max_waiting + 1 + MOST_UNSAMPLED
         self._threads = ThreadPoolExecutor(num_threads, "driftline-api-ask")
         now = device.snapshot()
         self._pair, self._base_model = now.pair, now.base_model
@@ -90,19 +93,20 @@ class Api:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _routes(self, key: Key) -> FastAPI:
-        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         app.add_middleware(ReadToTheEnd)
+        app.add_middleware(Tidied)
         handle_errors(app)
         closed = [Depends(Access(key))]
-        app.add_api_route("/health", self._health, methods=["GET"])
-        app.add_api_route("/ready", self._ready, methods=["GET"])
+        app.add_api_route("/health", self._health, methods=READ)
+        app.add_api_route("/ready", self._ready, methods=READ)
         for path, route in (
             ("/status", self._status),
             ("/metrics", self._show_metrics),
             ("/v1/models", self._models),
             ("/v1/models/{name}", self._model),
         ):
-            app.add_api_route(path, route, methods=["GET"], dependencies=closed)
+            app.add_api_route(path, route, methods=READ, dependencies=closed)
         app.add_api_route(
             "/v1/chat/completions",
             self._chat,
@@ -160,17 +164,17 @@ class Api:
 
     async def _begin(self, request: Request) -> tuple[Asked, Call]:
         """Read a request and hand it to a thread; it is under way until its reply is there."""
-        loop, limits = asyncio.get_running_loop(), self._limits
+        loop = asyncio.get_running_loop()
         if not self._device.ready:
             raise ApiError(503, "the device is starting or draining", code="not_ready")
-        place = self._active.admit()
+        self._places.check()
+        body = await read_body(request, self._body, self._body_room)
+        # Only now: whoever sends half a body takes nobody's place.
+        place = self._places.take()
         try:
-            body = await read_body(
-                request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
-            )
             asked: Asked = await loop.run_in_executor(
                 self._threads,
-                lambda: read_question(body, pair=self._pair, max_pixels=limits.max_pixels),
+                lambda: read_question(body, pair=self._pair, max_pixels=self._max_pixels),
             )
             question = Question(image=asked.image, text=asked.question, domain=DOMAIN, place=DOMAIN)
             call = Call(loop, max_tokens=asked.max_tokens, on_end=place.leave)

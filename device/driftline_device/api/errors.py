@@ -17,6 +17,9 @@ from driftline_shared.errors import DriftlineError, Reason
 RETRY_AFTER_S = 1
 """Seconds a client is asked to wait where the device is busy."""
 
+MOST_ECHOED_CHARS = 100
+"""Of a path that is not there; its sender knows the rest."""
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _STATUS = {Reason.STOPPING: 503, Reason.DATA_INVALID: 400}
 """Statuses of our own errors; others are faults: 500."""
@@ -52,6 +55,8 @@ class ApiError(Exception):
         extra = dict(headers or {})
         if self.status in (429, 503):
             extra["retry-after"] = str(RETRY_AFTER_S)
+        if self.status == 408:
+            extra["connection"] = "close"
         if self.status == 401:
             extra["www-authenticate"] = "Bearer"
         return JSONResponse(self.body(), status_code=self.status, headers=extra)
@@ -79,7 +84,7 @@ def handle_errors(app: FastAPI) -> None:
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        message = f"{request.method} {request.url.path}: {error.detail}"
+        message = f"{request.method[:20]} {request.url.path[:MOST_ECHOED_CHARS]}: {error.detail}"
         code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
         return ApiError(error.status_code, message, code=code).response(error.headers)
 

@@ -16,9 +16,8 @@ from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from driftline_device.api.app import Device
+    from driftline_device.api.network.http_server import HttpServer
 
 START_TIMEOUT_S = 10.0
 
@@ -43,32 +42,11 @@ def serve_api(
         yield
         return
     with needs_extra("the local API", "device"):
-        import uvicorn
-
-        from driftline_device.api.app import Api, Limits
-    limits = Limits(
-        max_waiting=config.max_waiting,
-        max_body_bytes=config.max_body_bytes,
-        body_timeout_s=config.body_timeout_s,
-        max_pixels=max_pixels,
-    )
-    api = Api(device, limits, key=key or Key(config))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            api.app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=END_TIMEOUT_S,
-        )
-    )
-    with _listen(config.host, config.port) as listener:
+        from driftline_device.api.app import Api
+        from driftline_device.api.network.http_server import forwarded_log, make_server
+    api = Api(device, config, key=key or Key(config), max_pixels=max_pixels)
+    with _listen(config.host, config.port) as listener, forwarded_log():
+        server = make_server(api.app, config, listener, end_timeout_s=END_TIMEOUT_S)
         thread = threading.Thread(
             target=server.run, args=([listener],), name="driftline-api", daemon=True
         )
@@ -97,7 +75,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+def _wait_until_started(server: HttpServer, thread: threading.Thread) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline_s:

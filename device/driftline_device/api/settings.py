@@ -39,7 +39,22 @@ class ApiConfig(Section):
         16 << 20, "of one request; larger ones get 413", ge=1 << 10, le=256 << 20
     )
     body_timeout_s: float = setting(
-        30.0, "for a request's body to arrive; later ones get 408", gt=0
+        30.0, "for a request's body to arrive, at most; later ones get 408", gt=0
+    )
+    body_bytes_per_s: float = setting(
+        10_000.0,
+        "a body has 3 s and one more for each so many bytes that came; slower ones get 408",
+        gt=0,
+    )
+    header_timeout_s: float = setting(
+        10.0, "for a request's header to arrive; later ones get 408", gt=0
+    )
+    max_connections: int = setting(
+        0,
+        "open connections; past it, the one that has waited longest without a request is closed. "
+        "0: half of the files that the process may open, 512 at most",
+        ge=0,
+        le=65_535,
     )
 
     @model_validator(mode="after")

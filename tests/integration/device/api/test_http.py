@@ -86,6 +86,22 @@ def test_every_error_has_openais_shape(
     check_error(device.send(method, path, body), status, code)
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/status", "/metrics", "/v1/models"])
+def test_whoever_asks_for_the_head_gets_it(device: Running, path: str) -> None:
+    assert device.send("HEAD", path)[::2] == (200, "")
+
+
+def test_a_slash_too_many_changes_nothing(device: Running) -> None:
+    for path in ("/v1/chat/completions/", "//v1//chat/completions"):
+        assert device.send("POST", path, request())[0] == 200
+    assert device.send("GET", "/health/")[0] == 200
+
+
+def test_a_long_path_does_not_come_back(device: Running) -> None:
+    found = device.send("GET", "/" + "a" * 10_000)
+    assert len(check_error(found, 404, "not_found")) < 200
+
+
 def test_a_form_is_not_json(device: Running) -> None:
     found = device.ask(request(), **{"content-type": "text/plain"})
     check_error(found, 415, "unsupported_media_type")
