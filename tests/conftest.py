@@ -8,6 +8,10 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from driftline_shared.program.process import set_up_process
+
+set_up_process()
+
 # Machines are shared.
 settings.register_profile("driftline", deadline=None)
 settings.load_profile("driftline")

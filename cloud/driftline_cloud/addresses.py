@@ -9,6 +9,7 @@ import typer
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.lock import lock_holder
+from driftline_shared.program.address import check_address
 
 AddressFlag = Annotated[
     str | None,
@@ -35,10 +36,10 @@ def address_of(address: str | None, state: Path | None) -> str:
     cloud runs: an order must not go to another one.
     """
     if address:
-        host, _, number = address.rpartition(":")
-        if not host or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65_536:
-            raise ConfigError(f"--address {address!r} is not host:port, as in 127.0.0.1:7443")
-        return address
+        try:
+            return check_address(address)
+        except ValueError as error:
+            raise ConfigError(f"--address {address!r} {error}") from error
     from driftline_cloud.config import load_config
     from driftline_cloud.state import read_port
 

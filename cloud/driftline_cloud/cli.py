@@ -112,7 +112,7 @@ def serve(
     overrides |= {key: value for key, value in flags.items() if value is not None}
     settings = load_config(config, overrides)
     if print_config:
-        typer.echo(settings.model_dump_json(indent=2))
+        typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
     from driftline_cloud.service.server import serve as serve_cloud
     from driftline_shared.program.logs import setup_logs

@@ -22,6 +22,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.settings import RoundSettings
+from driftline_shared.program.address import check_address
 from driftline_shared.program.config import (
     NESTED,
     LogConfig,
@@ -80,10 +81,7 @@ class CloudConfig(ProgramSettings):
     @field_validator("listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65_535:
-            raise ValueError("is host:port, for example 127.0.0.1:7443 (port 0: any free one)")
-        return value
+        return check_address(value, least_port=0)
 
     @property
     def database(self) -> str:

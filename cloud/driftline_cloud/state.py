@@ -45,6 +45,6 @@ def hold_state(path: Path) -> Iterator[StateFolder]:
 def read_port(state: Path) -> int | None:
     """The port of the cloud that runs on `state`; None if none does."""
     try:
-        return int((state / "port").read_text())
+        return int((state / "port").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

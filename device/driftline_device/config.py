@@ -28,6 +28,7 @@ from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
 from driftline_shared.codec.regions import RegionSettings
+from driftline_shared.program.address import check_address
 from driftline_shared.program.compressor import CompressorSettings
 from driftline_shared.program.config import (
     NESTED,
@@ -84,8 +85,8 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     compute: str = setting("cpu", "`cpu`, `cuda`")
     threads: int | None = setting(
         None,
-        "of the CPU; 0: the library's choice; not set: what `driftline device prepare` found, "
-        "else 1",
+        "of the CPU; 0: as many as this process may use; not set: what "
+        "`driftline device prepare` found, else 1",
         ge=0,
         le=1024,
     )
@@ -141,10 +142,10 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     @field_validator("cloud")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if value and (not host or not port.isdigit() or not 0 < int(port) <= 65_535):
-            raise ValueError("is host:port, for example 127.0.0.1:7443, or empty to work alone")
-        return value
+        try:
+            return check_address(value) if value else value
+        except ValueError as error:
+            raise ValueError(f"{error}. Empty: the device works alone") from error
 
     @field_serializer("sources")
     def _without_secrets(self, value: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Score
 from driftline_cloud.workers import artifacts, ray_tasks
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.host.processors import num_processors
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
@@ -39,6 +40,13 @@ START_TRIES = 2
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of a cluster that is started here; Ray spills to disk beyond it."""
+
+MOST_FOLDER_BYTES = 36
+"""Of the path that holds Ray's sessions: a socket's has at most 107, and its folders in there have
+up to 70 (`ray/session_DATE_TIME_PID/sockets/plasma_store`)."""
+
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where to look for a short one."""
 
 POLL_S = 0.2
 """Seconds between two looks at how far a distillation is."""
@@ -235,9 +243,9 @@ def _connect(address: str | None, closing: ExitStack) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
+            "num_cpus": num_processors(),
+            "_temp_dir": None if address is not None else session_folder(),
         }
-        # Read by the processes Ray starts: a cloud that was not asked to must not call home.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         for left in reversed(range(START_TRIES)):
             try:
                 ray.init(
@@ -259,6 +267,28 @@ def _connect(address: str | None, closing: ExitStack) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+
+
+def session_folder(
+    environment: Mapping[str, str] = os.environ, others: Sequence[str] = SHORT_FOLDERS
+) -> str | None:
+    """The folder for Ray's sessions, where its own choice is too long for their sockets; None: its
+    own will do.
+
+    Batch systems give a long TMPDIR. Raises ConfigError that names it where nothing short is
+    writable.
+    """
+    own = environment.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(own)) <= MOST_FOLDER_BYTES:
+        return None
+    for folder in others:
+        if os.access(folder, os.W_OK | os.X_OK):
+            # Of this user alone: another one's would be there already, and closed.
+            return f"{folder}/ray-{os.getuid()}"
+    raise ConfigError(
+        f"the temporary folder {own} is too long for Ray's sockets ({MOST_FOLDER_BYTES} bytes)",
+        fix="Set RAY_TMPDIR to a short folder that can be written.",
+    )
 
 
 @contextmanager

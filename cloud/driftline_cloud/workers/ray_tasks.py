@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -16,7 +16,11 @@ from driftline_cloud.jobs import DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.workers import artifacts, transfer
 from driftline_shared.callbacks import ignore
 from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
+from driftline_shared.program.process import set_up_process
 from driftline_shared.tokens import Sample
+
+if TYPE_CHECKING:
+    from driftline_cloud.workers.local import LocalWorkers
 
 Put = Callable[[Any], Any]
 """Stores a value in Ray's object store and gives a reference to it."""
@@ -45,10 +49,8 @@ class Labeller:
     """A Ray Data actor: the teacher, loaded once, labels batch after batch."""
 
     def __init__(self, pair_dir: str, settings: Mapping[str, object], device: str) -> None:
-        from driftline_cloud.workers.local import LocalWorkers
-
         self._pair_dir = Path(pair_dir)
-        self._workers = LocalWorkers(settings=DistilSettings.from_mapping(settings), device=device)
+        self._workers = _local_workers(device, DistilSettings.from_mapping(settings))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """(samples) rows -> (labels) rows."""
@@ -95,8 +97,6 @@ def train_loop(config: Mapping[str, Any]) -> None:
     import ray
     import ray.train
 
-    from driftline_cloud.workers.local import LocalWorkers
-
     panel = config["panel"]
 
     def report(share: float) -> None:
@@ -106,7 +106,7 @@ def train_loop(config: Mapping[str, Any]) -> None:
     job = distill_job_from_message(config["job"], get=ray.get)
     try:
         report(0.0)
-        distilled = LocalWorkers(device=config["device"]).distil(job, report)
+        distilled = _local_workers(config["device"]).distil(job, report)
     except _StoppedError:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -119,9 +119,7 @@ class Scorer:
     """An actor that scores adapters; the models stay loaded between calls."""
 
     def __init__(self, device: str) -> None:
-        from driftline_cloud.workers.local import LocalWorkers
-
-        self._workers = LocalWorkers(device=device)
+        self._workers = _local_workers(device)
 
     def score(self, message: Mapping[str, Any], adapters: Sequence[Any]) -> list[dict[str, Any]]:
         """`GateScores` as plain dicts, in the order of `adapters` (references to safetensors)."""
@@ -201,6 +199,16 @@ def score_job_from_message(message: Mapping[str, Any]) -> ScoreJob:
         seed=message["seed"],
         settings=message["settings"],
     )
+
+
+def _local_workers(device: str, settings: DistilSettings | None = None) -> LocalWorkers:
+    """What does the work, in a process that Ray started: on a cluster it has another environment
+    than the cloud's own.
+    """
+    set_up_process()
+    from driftline_cloud.workers.local import LocalWorkers
+
+    return LocalWorkers(settings=settings, device=device)
 
 
 def _read(data: bytes) -> pa.Table:

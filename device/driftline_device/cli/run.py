@@ -151,7 +151,7 @@ def run(
     }
     settings = load(config, set_, flags)
     if print_config:
-        typer.echo(settings.model_dump_json(indent=2))
+        typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
     from driftline_device.daemon.systemd import notifier_of
     from driftline_device.program.service import run_device

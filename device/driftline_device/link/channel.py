@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grpc
 
+from driftline_shared.rpc import channel
+
 _OPTIONS: list[tuple[str, int]] = [
     # A dead path is noticed within keepalive_time + timeout even if nothing is being sent.
     ("grpc.keepalive_time_ms", 60_000),
@@ -24,4 +26,4 @@ def open_channel(address: str) -> grpc.Channel:
 
     Message sizes stay at gRPC's default of 4 MiB: whatever is larger is chunked.
     """
-    return grpc.insecure_channel(address, options=_OPTIONS)
+    return channel.open_channel(address, _OPTIONS)

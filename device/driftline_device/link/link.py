@@ -27,6 +27,7 @@ from driftline_device.spool.spool import Spool
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock, SystemClock
+from driftline_shared.program.proxies import proxy_for
 from driftline_shared.retry import delays
 from driftline_shared.rpc.status import get_status
 from driftline_shared.status import CloudStatus, Enrolment, UpdateReport, Welcome
@@ -69,6 +70,8 @@ class Link:
         self._policy: SamplingPolicy | None = None
         self._policy_due_s = 0.0
         self._newest_version = 0
+        if (proxy := proxy_for(settings.address)) is not None:
+            _log.info("link.through_proxy", address=settings.address, proxy=proxy)
         self._channel = open_channel(settings.address)
         self._uplink = Uplink(spool, settings, self._counters, clock=self._clock, rng=self._rng)
         self._downlink = Downlink(

@@ -10,6 +10,7 @@ import structlog
 from driftline_device.runtime.onnx.prepared import Prepared, read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.processors import num_processors
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.program.extras import needs_extra
 
@@ -79,7 +80,7 @@ def _torch(
     runtime = TorchRuntime(
         pair,
         device=device,
-        threads=threads or None,
+        threads=threads or num_processors(),
         compressor=compressor,
         upload_from=upload_from,
     )
@@ -110,7 +111,8 @@ def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[s
         precision = precision or _precision(pair.exported, chosen)
         if threads is None:
             threads = chosen.threads if chosen else DEFAULT_THREADS
-    return OnnxRuntime(pair, precision=precision, threads=threads or None, providers=providers)
+    threads = threads or num_processors()
+    return OnnxRuntime(pair, precision=precision, threads=threads, providers=providers)
 
 
 def precision_of(pair: Pair) -> str:

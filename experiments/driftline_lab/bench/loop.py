@@ -34,7 +34,7 @@ def read_documents(files: Sequence[Path]) -> dict[str, Any]:
     documents = []
     for file in files:
         try:
-            documents.append(json.loads(file.read_text()))
+            documents.append(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} is no document of driftline demo: {error}") from error
     try:
@@ -86,7 +86,7 @@ def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
             raise DriftlineError(
                 f"the demo with seed {seed} ended with {done.returncode}", fix=SAID_ABOVE
             )
-        document: dict[str, Any] = json.loads(out.read_text())
+        document: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return document
 
 

@@ -16,7 +16,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def _status(pid: int, key: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split("\n"):
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(f"process {pid} has no {key}")

@@ -32,5 +32,5 @@ def finish(result: dict[str, Any], out: Path | None) -> None:
     document = {"conditions": conditions(), "result": result}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(document, indent=1) + "\n")
+        out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     typer.echo(json.dumps(document))

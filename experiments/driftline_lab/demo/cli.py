@@ -150,4 +150,4 @@ def demo(
             typer.echo(f"page: {page}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.document(), indent=1) + "\n")
+        json_file.write_text(json.dumps(report.document(), indent=1) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ def beside_committed(
     name = FILES.get(options.pair)
     if name is None or not is_default(options) or not (file := results / name).is_file():
         return []
-    result: dict[str, Any] = json.loads(file.read_text())["result"]
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
     found = []
     for domain, row in report.accuracy.items():
         by_seed = _recovered_by_seed(result, domain)

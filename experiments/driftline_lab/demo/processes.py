@@ -41,7 +41,8 @@ class Program:
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        text = self.log.read_text(errors="replace", encoding="utf-8")
+        return "\n".join(text.rstrip("\n").split("\n")[-lines:])
 
 
 def command(*arguments: str) -> list[str]:
@@ -80,7 +81,7 @@ def wait_for_file(path: Path, owner: Program, timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         owner.check()
-        if path.is_file() and (text := path.read_text().strip()):
+        if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
             return text
         time.sleep(POLL_S)
     raise DriftlineError(

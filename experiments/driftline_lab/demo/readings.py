@@ -99,5 +99,5 @@ def read_status(folder: Path) -> dict[str, Any]:
     path = folder / "status.json"
     if not path.is_file():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -69,5 +69,5 @@ def assigned(settings: Sequence[str]) -> list[str]:
 
 
 def _write(path: Path, settings: Mapping[str, Any]) -> Path:
-    path.write_text(f"# Written by driftline demo.\n{tomlkit.dumps(settings)}")
+    path.write_text(f"# Written by driftline demo.\n{tomlkit.dumps(settings)}", encoding="utf-8")
     return path

@@ -35,7 +35,7 @@ class Page:
         """
         file = self.root / RESULTS / f"{name}.json"
         try:
-            return json.loads(file.read_text())
+            return json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} is no results file: {error}") from error
 
@@ -86,7 +86,11 @@ def pages(root: Path) -> list[Page]:
         raise DataError(f"{root} has no {RESULTS}: run this at the top of a checkout")
     places = ("*.md", "docs/**/*.md", "*/README.md", "shared/driftline_pairs/*/README.md")
     files = sorted({file for place in places for file in root.glob(place)})
-    return [Page(root=root, file=file) for file in files if _OPENING.search(file.read_text())]
+    return [
+        Page(root=root, file=file)
+        for file in files
+        if _OPENING.search(file.read_text(encoding="utf-8"))
+    ]
 
 
 def _line(cells: Sequence[str]) -> str:

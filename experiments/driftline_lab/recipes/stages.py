@@ -74,11 +74,11 @@ class Stages:
         yield
         seconds = self.seconds()
         seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
-        self._times.write_text(json.dumps(seconds))
+        self._times.write_text(json.dumps(seconds), encoding="utf-8")
 
     def seconds(self) -> dict[str, float]:
         """Stage -> seconds, over all runs of this work folder."""
-        return json.loads(self._times.read_text()) if self._times.exists() else {}
+        return json.loads(self._times.read_text(encoding="utf-8")) if self._times.exists() else {}
 
     def taken(self) -> str:
         """The stages' minutes, for a model card."""

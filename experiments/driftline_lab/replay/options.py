@@ -30,7 +30,7 @@ def policy_from(path: Path) -> SamplingPolicy:
     Raises ConfigError that names the file and the first wrong key.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -57,7 +57,7 @@ def report_page(run: Run) -> str:
     series = read_series(run.timeline(), num_answers, run.metrics.updates)
     # The file has the domains by name; people expect them as they came.
     run = replace(run, metrics=in_order(run.metrics, [band.domain for band in series.bands]))
-    style = resources.files("driftline_lab.report").joinpath("page.css").read_text("utf-8")
+    style = resources.files("driftline_lab.report").joinpath("page.css").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from driftline_shared.host.groups import group_folders
+
 _ROOT = Path("/")
 _FILES = {
     # of a group: its limit, its use, and the part of the use that is given back when needed
@@ -36,32 +38,25 @@ def _meminfo(root: Path, name: str) -> list[int]:
 
 def _groups(root: Path) -> Iterator[tuple[int, int]]:
     """(limit, used) in bytes of each limited group that this process is in, inner ones first."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        controllers, _, path = line.partition(":")[2].partition(":")
-        for name in set(controllers.split(",")) & _FILES.keys():
-            top = root / "sys/fs/cgroup" / name
-            # In a container the path may be the host's, and name nothing that is seen here.
-            folder = top / path.strip().lstrip("/")
-            for group in (folder, *folder.parents):
-                yield from _limited(group, *_FILES[name])
-                if group == top:
-                    break
+    for controller, files in _FILES.items():
+        for group in group_folders(root, controller):
+            yield from _limited(group, *files)
 
 
 def _limited(group: Path, limit: str, used: str, reclaimable: str) -> Iterator[tuple[int, int]]:
     try:
-        most = (group / limit).read_text().strip()
+        most = _text(group / limit).strip()
         if most.isdecimal():  # without a limit it is the word max
             cache = _fields(group / "memory.stat").get(reclaimable, 0)
-            yield int(most), int((group / used).read_text()) - cache
+            yield int(most), int(_text(group / used)) - cache
     except (OSError, ValueError):
         return
 
 
 def _fields(path: Path) -> dict[str, int]:
-    rows = (line.split() for line in path.read_text().splitlines())
+    rows = (line.split() for line in _text(path).split("\n"))
     return {row[0]: int(row[1]) for row in rows if len(row) > 1}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="ascii", errors="replace")

@@ -427,6 +427,10 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, json.JSONDecodeError) as error:
+        return [
+            json.loads(line)
+            for line in path.read_text(encoding="utf-8").split("\n")
+            if line.strip()
+        ]
+    except (OSError, ValueError) as error:
         raise PairError(f"{path} cannot be read: {error}") from error

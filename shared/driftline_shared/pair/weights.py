@@ -60,7 +60,10 @@ def weight_files(model_dir: Path) -> list[Path]:
     try:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise PairError(f"{index} has more than {MAX_INDEX_BYTES} bytes")
-        shards = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+        shards = {
+            str(name)
+            for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        }
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise PairError(f"{index} cannot be read: {error!r}") from error
     # A shard's name is a file of this folder, never a path out of it.

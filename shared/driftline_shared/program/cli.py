@@ -8,12 +8,14 @@ import errno
 import sys
 from importlib import metadata
 from importlib.util import find_spec
-from typing import NoReturn
-
-import typer
+from typing import TYPE_CHECKING, NoReturn
 
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.program.extras import needs_extra
+from driftline_shared.program.process import run_in_utf8, set_up_process
+
+if TYPE_CHECKING:
+    import typer
 
 GROUP = "driftline.commands"
 
@@ -40,6 +42,8 @@ def build() -> typer.Typer:
     """The command with every sub-command whose module can be imported; one that is called without
     the packages it needs says which extra holds them.
     """
+    import typer
+
     app = typer.Typer(
         name="driftline",
         help="Keeps a small multimodal LLM on a device good while the world before it drifts.",
@@ -70,6 +74,8 @@ def main() -> None:
     """Run the command; an error of ours is a cause, a fix and an exit code, no traceback. A package
     that this install lacks is such an error, too.
     """
+    run_in_utf8()
+    set_up_process()
     name = next(iter(sys.argv[1:]), "")
     try:
         with needs_extra(f"driftline {name}", EXTRAS.get(name, name)):
@@ -83,19 +89,24 @@ def main() -> None:
             _stopped()
         raise
     except DriftlineError as error:
-        typer.echo(f"error: {error}\n  fix: {error.fix}  [{error.reason}]", err=True)
+        _say(f"error: {error}\n  fix: {error.fix}  [{error.reason}]")
         sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
     except OSError as error:
         if (fix := DISK_ERRORS.get(error.errno or 0)) is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"error: {error.strerror}{where}\n  fix: {fix}", err=True)
+        _say(f"error: {error.strerror}{where}\n  fix: {fix}")
         sys.exit(EXIT_FAILED)
 
 
 def _stopped() -> NoReturn:
-    typer.echo("stopped: Ctrl-C (SIGINT)", err=True)
+    _say("stopped: Ctrl-C (SIGINT)")
     sys.exit(EXIT_STOPPED)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def parse_assignment(text: str) -> tuple[str, object]:
 
 def _read(kind: type[ProgramSettings], file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -103,7 +103,7 @@ def explained(error: ValidationError, kind: type[BaseModel], name: str = "") -> 
     """The first of the errors of `kind`, called `name`: which key, what is right, what it is."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    text, value = first["msg"], first["input"]
+    text, value = first["msg"].removeprefix("Value error, "), first["input"]
     if first["type"] == "extra_forbidden":
         text = f"unknown key; known are {', '.join(_known(kind, where[:-1]))}"
     elif isinstance(value, int | float):

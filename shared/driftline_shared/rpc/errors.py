@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import grpc
 
 from driftline_shared.errors import LinkError, Reason, explain
+from driftline_shared.program.proxies import proxy_advice
 from driftline_shared.wire import REASON_KEY
 
 ASK_FIX = "See that the cloud runs, that this is its address, and that the network gets there."
@@ -41,8 +42,13 @@ def as_link_error(error: Exception) -> LinkError:
 
 def asked(address: str, error: LinkError) -> LinkError:
     """`error` for whoever asked the cloud at `address`."""
-    fix = ASK_FIX if error.reason is Reason.UNREACHABLE else error.fix
+    fix = ask_fix(address) if error.reason is Reason.UNREACHABLE else error.fix
     return LinkError(f"the cloud at {address}: {error}", reason=error.reason, fix=fix)
+
+
+def ask_fix(address: str) -> str:
+    """What to do about a cloud at `address` that does not answer; a proxy on the way is named."""
+    return proxy_advice(address) or ASK_FIX
 
 
 def _reason(error: Exception) -> Reason | None:

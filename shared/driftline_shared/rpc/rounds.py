@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import grpc
-
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
 from driftline_shared.errors import LinkError
+from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.errors import asked, link_errors
 from driftline_shared.status import RoundStatus
 from driftline_shared.wire import from_round_status
@@ -18,7 +17,7 @@ def start_round(address: str, line: str = "", *, timeout_s: float = 10.0) -> Rou
     `line_unknown`, or `unreachable`.
     """
     request = control_pb2.StartRoundRequest(line=line)
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address) as channel:
         try:
             with link_errors():
                 reply = control_pb2_grpc.ControlStub(channel).StartRound(request, timeout=timeout_s)

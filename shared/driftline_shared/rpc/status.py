@@ -6,6 +6,7 @@ import grpc
 
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
 from driftline_shared.errors import LinkError
+from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.errors import asked, link_errors
 from driftline_shared.status import CloudStatus
 from driftline_shared.wire import from_cloud_status
@@ -22,7 +23,7 @@ def get_status(channel: grpc.Channel, *, timeout_s: float) -> CloudStatus:
 
 def fetch_status(address: str, *, timeout_s: float = 5.0) -> CloudStatus:
     """As `get_status`, of the cloud at `address` (host:port)."""
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address) as channel:
         try:
             return get_status(channel, timeout_s=timeout_s)
         except LinkError as error:

@@ -84,5 +84,5 @@ def _one_row(work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     Image.fromarray(event.picture()).save(work / "row.png")
     source = work / "row.jsonl"
-    source.write_text(f'{{"image": "row.png", "question": "{event.question}"}}\n')
+    source.write_text(f'{{"image": "row.png", "question": "{event.question}"}}\n', encoding="utf-8")
     return source

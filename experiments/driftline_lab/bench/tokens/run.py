@@ -97,7 +97,7 @@ class Rows:
         self._rows: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
             try:
-                for line in path.read_text(encoding="utf-8").splitlines():
+                for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
                     row = json.loads(line)
                     self._rows[row["key"]] = row["row"]
             except (ValueError, KeyError, TypeError) as error:

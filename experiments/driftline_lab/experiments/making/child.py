@@ -23,6 +23,7 @@ from driftline_lab.experiments.tables.listed import table_named
 from driftline_lab.experiments.tables.scale import Choice
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_shared.program.logs import setup_logs
+from driftline_shared.program.process import set_up_process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,8 @@ def main(asked: IO[str], answers: IO[str]) -> int:
 
 
 if __name__ == "__main__":
+    set_up_process()
     # What a library prints must not stand between two answers.
-    with os.fdopen(os.dup(1), "w") as own:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as own:
         os.dup2(2, 1)
         sys.exit(main(sys.stdin, own))

@@ -118,13 +118,15 @@ def _parts(stages: Stages) -> Parts:
     base, tokenizer = smollm2.read_language_model(reader), smollm2.tokenizer(reader)
     chosen = stages.work / "layers.json"
     if not chosen.exists():
-        chosen.write_text(json.dumps(choose_layers(base, tokenizer, NUM_STUDENT_LAYERS)))
+        chosen.write_text(
+            json.dumps(choose_layers(base, tokenizer, NUM_STUDENT_LAYERS)), encoding="utf-8"
+        )
     return Parts(
         stages=stages,
         base=base,
         tokenizer=tokenizer,
         tower=load_tower(),
-        layers=tuple(json.loads(chosen.read_text())),
+        layers=tuple(json.loads(chosen.read_text(encoding="utf-8"))),
     )
 
 

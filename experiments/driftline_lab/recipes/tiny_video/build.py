@@ -105,7 +105,9 @@ def _baselines(
     stages: Stages, tower: SiglipVisionModel, trained: CachedClips, tested: CachedClips
 ) -> dict[str, Accuracies]:
     path = stages.work / "baselines.json"
-    rows: dict[str, Accuracies] = json.loads(path.read_text()) if path.exists() else {}
+    rows: dict[str, Accuracies] = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    )
     plan = LANGUAGE_PLAN.resized(stages.planned(NUM_BASELINE_STEPS), seed=30 + stages.seed)
     for name, sight in BASELINES.items():
         if name in rows:
@@ -120,7 +122,7 @@ def _baselines(
             stages.training(name, plan.num_steps),
             stages.work / f"{name.replace(' ', '-')}.safetensors",
         )
-        path.write_text(json.dumps(rows))
+        path.write_text(json.dumps(rows), encoding="utf-8")
     return rows
 
 

@@ -24,6 +24,7 @@ from driftline_lab.replay.cloud import side
 from driftline_lab.replay.cloud.makers import CloudPlan, Remembered, replay_makers
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.program.logs import setup_logs
+from driftline_shared.program.process import set_up_process
 
 
 def main(orders: IO[str], answers: IO[str]) -> int:
@@ -86,4 +87,5 @@ def _answer(answers: IO[str], document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    set_up_process()
     sys.exit(main(sys.stdin, sys.stdout))

@@ -167,7 +167,7 @@ class ProcessCloud:
             self._process.wait()
 
     def _tail(self, lines: int = 15) -> str:
-        text = (self._folder / "cloud.log").read_text(errors="replace")
+        text = (self._folder / "cloud.log").read_text(errors="replace", encoding="utf-8")
         return "\n".join(text.splitlines()[-lines:])
 
 

@@ -121,7 +121,7 @@ def _check_config(folder: Path, pair: Pair) -> None:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise UpdateError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes")
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UpdateError(f"{path} cannot be read: {error}") from error
     wanted = {"peft_type": "LORA", "r": pair.adapter.rank, "lora_alpha": pair.adapter.alpha}

@@ -131,7 +131,7 @@ def _copy_probe(source: Path, target: Path) -> None:
         return
     target.mkdir()
     shutil.copyfile(rows, target / rows.name)
-    for line in rows.read_text().splitlines():
+    for line in rows.read_text(encoding="utf-8").split("\n"):
         name = Path(str(json.loads(line)["image"])).name if line.strip() else ""
         if name and not (target / name).exists():
             shutil.copyfile(source / name, target / name)

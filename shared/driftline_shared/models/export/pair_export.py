@@ -192,7 +192,7 @@ class _Work:
             dropout=tuple(self.inputs.dropout),
             dropout_rate=pair.adapter.dropout,
         )
-        (folder / EXPORT_FILE).write_text(export.model_dump_json(indent=1))
+        (folder / EXPORT_FILE).write_text(export.model_dump_json(indent=1), encoding="utf-8")
         return Exported(
             export=export,
             logit_error=error,

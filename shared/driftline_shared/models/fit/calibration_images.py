@@ -156,7 +156,8 @@ def _lines(file: Path) -> list[str]:
     try:
         if file.stat().st_size > MAX_ROWS_BYTES:
             raise DataError(f"{file} has more than {MAX_ROWS_BYTES} bytes")
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # By \n alone: other separators may stand within a text.
+        lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if len(lines) > MAX_ROWS:

@@ -193,7 +193,9 @@ def _write_probe(folder: Path, pictures: Sequence[NDArray[np.uint8]], rows: Sequ
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def _fit_translator(pair: Pair, pictures: Sequence[NDArray[np.uint8]], device: str) -> float | None:

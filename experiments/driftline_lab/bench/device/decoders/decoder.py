@@ -90,7 +90,7 @@ class DecoderProcess:
         except BrokenPipeError:
             line = ""
         if not line:
-            tail = self._log.read_text(errors="replace")[-2000:]
+            tail = self._log.read_text(errors="replace", encoding="utf-8")[-2000:]
             raise DriftlineError(f"{self.name} ended with {self._process.wait()}: {tail}")
         report = json.loads(line)
         self.peak_bytes = report.pop("peak_bytes")

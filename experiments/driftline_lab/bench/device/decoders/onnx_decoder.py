@@ -69,8 +69,8 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
     adapter = AdapterTable(
         rank=RANK, alpha=2.0 * RANK, lora=tuple(inputs.lora), norms=tuple(inputs.norms)
     )
-    (folder / "model.json").write_text(model.model_dump_json())
-    (folder / "adapter.json").write_text(adapter.model_dump_json())
+    (folder / "model.json").write_text(model.model_dump_json(), encoding="utf-8")
+    (folder / "adapter.json").write_text(adapter.model_dump_json(), encoding="utf-8")
 
 
 class OnnxDecoder(Decoder):
@@ -116,8 +116,10 @@ def _export(folder: Path) -> Export:
 
     prompt = PromptTable.model_construct(end_ids=(0,))
     return Export.model_construct(
-        model=ModelTable.model_validate_json((folder / "model.json").read_text()),
-        adapter=AdapterTable.model_validate_json((folder / "adapter.json").read_text()),
+        model=ModelTable.model_validate_json((folder / "model.json").read_text(encoding="utf-8")),
+        adapter=AdapterTable.model_validate_json(
+            (folder / "adapter.json").read_text(encoding="utf-8")
+        ),
         prompt=prompt,
         precisions={
             "fp32": made("lm.fp32.onnx", "head.fp32.onnx"),
