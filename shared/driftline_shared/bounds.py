@@ -10,7 +10,14 @@ import math
 import re
 from collections.abc import Mapping
 
-from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError, UpdateError
+from driftline_shared.errors import (
+    DataError,
+    DriftlineError,
+    LinkError,
+    Reason,
+    SampleError,
+    UpdateError,
+)
 from driftline_shared.status import Enrolment, UpdateReport
 from driftline_shared.tokens import (
     MAX_PICTURE_PIXELS,
@@ -290,16 +297,28 @@ def cut(text: str) -> str:
     return text[:MAX_DETAIL_CHARS]
 
 
+def check_question(text: str) -> None:
+    """Raise DataError for a question that nobody can answer, whoever asks it: blank, too long, or
+    with characters that neither a tokenizer nor a database takes.
+    """
+    if problem := _text_problem(text, required=True):
+        raise DataError(f"the question {problem}", fix="Ask something about the image.")
+
+
 def _check_text(name: str, text: str, *, required: bool) -> None:
-    wrong = ""
+    if problem := _text_problem(text, required=required):
+        raise SampleError(f"{name} {problem}", reason=Reason.SAMPLE_TEXT_INVALID)
+
+
+def _text_problem(text: str, *, required: bool) -> str:
+    """What is wrong with `text`, in words; empty: nothing."""
     if required and not text.strip():
-        wrong = "is empty"
-    elif len(text) > MAX_TEXT_CHARS:
-        wrong = f"has {len(text)} characters, at most {MAX_TEXT_CHARS} are taken"
-    elif "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        wrong = "holds characters that no database takes"
-    if wrong:
-        raise SampleError(f"{name} {wrong}", reason=Reason.SAMPLE_TEXT_INVALID)
+        return "is empty"
+    if len(text) > MAX_TEXT_CHARS:
+        return f"has {len(text)} characters, at most {MAX_TEXT_CHARS} are taken"
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        return "holds characters that are no text (a NUL byte, or half of a surrogate pair)"
+    return ""
 
 
 def _is_word(text: str) -> bool:

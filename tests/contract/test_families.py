@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
+from driftline_shared.errors import DataError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.check.inspection import inspect_checkpoint
 from driftline_shared.models.check.memory import weight_bytes
@@ -165,9 +166,24 @@ def test_images_of_one_batch_do_not_touch_each_other(case: Case) -> None:
         )
 
 
-def test_a_question_that_spells_the_image_token_opens_no_second_image(case: Case) -> None:
+def test_whatever_a_question_spells_is_text(case: Case) -> None:
+    tokens = case.model.tokenizer.added_tokens_decoder
+    control = [token.content for token in tokens.values()]
     token = case.model.tokenizer.convert_ids_to_tokens(case.model.image_id)
-    assert case.model.prompt_ids(f"what {token}is it?") == case.model.prompt_ids("what is it?")
+    half = len(token) // 2
+    nested = f"{token[:half]}{token}{token[half:]}"
+    plain = case.model.prompt_ids("?")
+    marks = [each for each in plain[1] if each in tokens]
+    for spelled in (*control, nested, "".join(control)):
+        before, after = case.model.prompt_ids(f"what is {spelled}?")
+        assert before == plain[0]
+        assert [each for each in after if each in tokens] == marks, spelled
+
+
+def test_a_question_longer_than_the_model_reads_is_refused_before_it_runs(case: Case) -> None:
+    case.model.check_question("what is it?", 16)
+    with pytest.raises(DataError, match="tokens long, and this model has room for"):
+        case.model.check_question("what shape " * 20_000, 16)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +22,8 @@ from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sinks.event import AnswerRecord
 from driftline_device.updates.watch import uncertainty
-from driftline_shared.errors import DriftlineError, Reason
+from driftline_shared.bounds import check_question
+from driftline_shared.errors import DataError, DriftlineError, Reason
 from driftline_shared.exact_match import is_correct
 from driftline_shared.ids import new_sample_id
 from driftline_shared.tokens import SamplingPolicy
@@ -70,15 +71,24 @@ class Answering:
 
     # -- a source's questions ---------------------------------------------------------------------
 
-    def handle(self, batch: Sequence[Question], *, segment: str, keep_every_s: float) -> None:
-        """Answer `batch` at once; what the model fails on is logged and counted."""
-        for question, answer in zip(batch, self._answer(batch), strict=True):
-            if answer is None:
+    def handle(self, batch: Sequence[Question], *, segment: str, keep_every_s: float) -> int:
+        """Answer `batch` at once; what the model fails on is logged and counted. How many questions
+        were refused, for a fault of their own.
+        """
+        num_refused = 0
+        for question, answer in self._answer(batch):
+            if isinstance(answer, DataError):
+                num_refused += 1
+                _log.warning(
+                    "question.refused", place=question.place, error=str(answer), fix=answer.fix
+                )
+            elif answer is None:
                 self._parts.meter.errored()
                 _log.error("answer.failed", place=question.place)
-                continue
-            self._finish(question, answer, segment)
+            else:
+                self._finish(question, answer, segment)
         self._keep_sometimes(keep_every_s)
+        return num_refused
 
     # -- questions of other threads ---------------------------------------------------------------
 
@@ -102,9 +112,11 @@ class Answering:
     ) -> Answer:
         """One question, from any thread: `listener` has its answer before it is sampled.
 
-        Raises DriftlineError: `stopping` before `open` and after `close`, `internal` where the
-        model fails on it again and again. Raises AbandonedError if `listener` does.
+        Raises DataError for a question that cannot be asked; DriftlineError: `stopping` before
+        `open` and after `close`, `internal` where the model fails on it again and again. Raises
+        AbandonedError if `listener` does.
         """
+        check_question(question.text)
         with self._asks:
             if not self._is_open:
                 raise DriftlineError("the device takes no questions now", reason=Reason.STOPPING)
@@ -176,14 +188,32 @@ class Answering:
 
     # -- one answer -------------------------------------------------------------------------------
 
-    def _answer(self, questions: Sequence[Question]) -> list[Answer | None]:
-        """An answer for each question; None only where the model fails on it again and again."""
+    def _answer(
+        self, questions: Sequence[Question]
+    ) -> Iterator[tuple[Question, Answer | DataError | None]]:
+        """Each question with its answer; with DataError where the fault is the question's, with
+        None only where the model fails on it again and again.
+        """
         try:
-            return list(self._parts.runtime.answer(questions))
+            for question in questions:
+                check_question(question.text)
+            answers = list(self._parts.runtime.answer(questions))
+        except DataError:
+            # One of them; which, is seen when each is asked alone.
+            pauses_s: tuple[float, ...] = (0.0, *RETRY_PAUSES_S)
         except Exception:
             _log.exception("answer.batch_raised", num_questions=len(questions))
             self._parts.applier.errored()
-        return [self._answer_one(question, RETRY_PAUSES_S, None) for question in questions]
+            pauses_s = RETRY_PAUSES_S
+        else:
+            yield from zip(questions, answers, strict=True)
+            return
+        for question in questions:
+            try:
+                check_question(question.text)
+                yield question, self._answer_one(question, pauses_s, None)
+            except DataError as error:
+                yield question, error
 
     def _answer_one(
         self, question: Question, pauses_s: Sequence[float], listener: AnswerListener | None
@@ -200,8 +230,8 @@ class Answering:
                 if listener is not None:
                     listener.on_start()
                 return self._parts.runtime.answer([question], on_token=on_token)[0]
-            except AbandonedError:
-                raise
+            except (AbandonedError, DataError):
+                raise  # neither is the model's fault: not tried again, not counted against it
             except Exception as error:
                 _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
                 self._parts.applier.errored()

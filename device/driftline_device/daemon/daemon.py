@@ -129,7 +129,7 @@ class Daemon:
                 if not self._keep_pace(pacer, len(batch)):
                     break
                 if batch:
-                    self._answering.handle(
+                    broken += self._answering.handle(
                         batch, segment=self._segment, keep_every_s=self._settings.status_s
                     )
                     self._steps.count(len(batch))

@@ -31,7 +31,8 @@ from driftline_device.sources.source import Source
 from driftline_device.sources.table import SourceSettings, open_all
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
-from driftline_shared.errors import DriftlineError
+from driftline_shared.bounds import check_question
+from driftline_shared.errors import ConfigError, DataError, DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.durable import make_folder
 from driftline_shared.host.lock import state_lock
@@ -61,6 +62,11 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
 
 def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
     """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one."""
+    if config.question.strip():
+        try:
+            check_question(config.question)
+        except DataError as error:
+            raise ConfigError(f"question: {error}") from error
     return open_all(
         texts,
         SourceSettings(

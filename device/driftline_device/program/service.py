@@ -25,6 +25,7 @@ from driftline_device.sampling.calibration import Calibrated, TokenRuntime, cali
 from driftline_device.sinks.sink import Sink
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
+from driftline_shared.bounds import check_question
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import load_pair
@@ -145,7 +146,10 @@ def _handled(
 
 
 def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
-    """One answer under the version in force; the state is read, never changed."""
+    """One answer under the version in force; the state is read, never changed. Raises DataError
+    for a picture or a question that cannot be asked about.
+    """
+    check_question(question)
     pixels = read_image(image, place=str(image), max_pixels=config.max_pixels)
     pair = load_pair(config.pair)
     runtime = runtime_for(config, pair)

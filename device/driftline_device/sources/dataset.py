@@ -16,6 +16,7 @@ import structlog
 
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
+from driftline_shared.bounds import check_question
 from driftline_shared.errors import DataError
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
@@ -68,6 +69,10 @@ class DatasetSource:
         place = f"{self._path}:{number}"
         row = _parse(line, place)
         text = _text(row, "question", place)
+        try:
+            check_question(text)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
         truth = _text(row, "answer", place) if row.get("answer") is not None else None
         domain = _text(row, "domain", place) if row.get("domain") is not None else None
         path = self._inside(_text(row, "image", place), place)

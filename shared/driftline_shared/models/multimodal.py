@@ -93,6 +93,11 @@ class MultimodalModel(Protocol):
     def num_tokens(self) -> int:
         """V, the visual tokens of one image."""
 
+    def check_question(self, question: str, max_new_tokens: int) -> None:
+        """Raise DataError for a question that cannot be asked: no text, or too many tokens to leave
+        room for an answer of `max_new_tokens`.
+        """
+
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, V, D_v) float32 tower tokens of (H, W, 3) uint8 images; no gradient.
 
@@ -152,6 +157,9 @@ class WrappedModel:
     @property
     def num_tokens(self) -> int:
         return self.grid.num_tokens
+
+    def check_question(self, question: str, max_new_tokens: int) -> None:
+        self.wrapped.check_question(question, max_new_tokens)
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         return self.wrapped.encode(images)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from driftline_shared.errors import PairError
 from driftline_shared.pair.export_file import EMBEDDINGS, Export
-from driftline_shared.pair.question_words import QuestionWords
+from driftline_shared.pair.prompt_text import read_by
 from driftline_shared.pair.weights import file_headers
 
 _DTYPES = {"F16": "<f2", "F32": "<f4"}
@@ -71,26 +71,22 @@ class Prompts:
         # Place in the layout of each flat grid index.
         self._place_of = np.empty(len(slots), dtype=np.int64)
         self._place_of[visual[slots]] = slots
-        self._words = QuestionWords.of_template(lambda question: self.ids_around(question)[1])
+        table = export.prompt
+        self._text = read_by(
+            self._tokenizer,
+            table.template,
+            image_id=table.image_id,
+            image_token=table.image_token,
+            add_special_tokens=table.add_special_tokens,
+        )
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(...,) token ids -> (..., D)."""
         return np.asarray(self._embeddings[ids], dtype=np.float32)
 
     def ids_around(self, question: str) -> tuple[list[int], list[int]]:
-        """Token ids before and after the image."""
-        table = self._table
-        # A question that spells the placeholder would open a second image.
-        asked = question.replace(table.image_token, "")
-        before, _, after = table.template.partition("<image>")
-        text = before + table.image_token + after.replace("{question}", asked)
-        ids = self._tokenizer.encode(text, add_special_tokens=table.add_special_tokens).ids
-        if ids.count(table.image_id) != 1:
-            raise PairError(
-                f"tokenizer.json does not know the image token {table.image_token!r} as one token"
-            )
-        at = ids.index(table.image_id)
-        return ids[:at], ids[at + 1 :]
+        """Token ids before and after the image; the question is text, whatever it spells."""
+        return self._text.around(question)
 
     def row(self, question: str, kept: NDArray[np.integer], answer: Sequence[int] = ()) -> Row:
         """The sequence of one question; `kept`: flat grid indices of its visual tokens."""
@@ -108,7 +104,7 @@ class Prompts:
             positions=np.concatenate([np.arange(start), image_positions, behind]),
             visual=start + new_place[places],
             text_from=text_from,
-            words=self._words.places(text_from, text_from + len(after) - len(answer)),
+            words=self._text.words.places(text_from, text_from + len(after) - len(answer)),
             num_answer=len(answer),
         )
 

@@ -30,6 +30,7 @@ from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.prompt_text import check_length
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 
@@ -121,7 +122,7 @@ class OnnxSession(ScoringSession):
         All items have equally many tokens.
         """
         asked = [
-            _Asked(tokens=kept, row=self._row(text, kept), digest=None, seen_before=False)
+            _Asked(tokens=kept, row=self._row(text, kept.positions), digest=None, seen_before=False)
             for kept, text in zip(tokens, questions, strict=True)
         ]
         return self._answer(lambda: asked, None)
@@ -146,27 +147,27 @@ class OnnxSession(ScoringSession):
     def _seen(self, questions: Sequence[Question]) -> list[_Asked]:
         grid = self._student.export.token_grid
         positions = np.arange(grid.num_tokens, dtype=np.int32)
+        # Before any graph runs: what cannot be asked costs nothing.
+        rows = [self._row(question.text, positions) for question in questions]
         asked = []
-        for values, digest, seen_before, question in self._encoded(questions):
+        for row, (values, digest, seen_before) in zip(rows, self._encoded(questions), strict=True):
             tokens = VisualTokens(values=values, positions=positions, grid=grid)
-            row = self._row(question.text, tokens)
             asked.append(_Asked(tokens=tokens, row=row, digest=digest, seen_before=seen_before))
         return asked
 
-    def _row(self, question: str, tokens: VisualTokens) -> Row:
+    def _row(self, question: str, kept: NDArray[np.integer]) -> Row:
         student = self._student
-        row = student.prompts.row(question, tokens.positions)
-        longest = student.language.max_positions - student.export.model.max_new_tokens
-        if row.positions[-1] >= longest:
-            raise DataError(
-                f"the question ends at position {row.positions[-1]}, and this model has no more "
-                f"than {longest} before its answer; ask a shorter one"
-            )
+        row = student.prompts.row(question, kept)
+        check_length(
+            int(row.positions[-1]) + 1,
+            num_own=len(row.words),
+            longest=student.language.max_positions - student.export.model.max_new_tokens,
+        )
         return row
 
     def _encoded(
         self, questions: Sequence[Question]
-    ) -> Iterator[tuple[NDArray[np.float32], bytes, bool, Question]]:
+    ) -> Iterator[tuple[NDArray[np.float32], bytes, bool]]:
         """Tower tokens (V, D_v) of each question, its picture's digest, and whether it was seen
         before; a picture asked about twice is encoded once.
         """
@@ -186,10 +187,10 @@ class OnnxSession(ScoringSession):
                 values.setflags(write=False)
                 found[digest] = values
                 self._student.features.put(digest, values.copy(), values.nbytes)
-        for digest, question in zip(digests, questions, strict=True):
+        for digest in digests:
             values = found[digest]
             assert values is not None
-            yield values, digest, digest not in missing, question
+            yield values, digest, digest not in missing
 
     def _pixels(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if image.ndim != 3:

@@ -92,6 +92,7 @@ class TorchSession(ScoringSession):
     ) -> list[Answer]:
         """Answer greedily; every answer of one call comes from one adapter version."""
         start_s = time.perf_counter()
+        self._check([question.text for question in questions])
         compressed = self._student.compressed
         if compressed is not None and compressed.looks:
             return self._answer(
@@ -119,8 +120,14 @@ class TorchSession(ScoringSession):
                 f"compressor {compressed.compression.name} works in the vision tower and "
                 "cannot answer from stored tokens: leave `compressor` empty for this"
             )
+        self._check(questions)
         rows = list(zip(tokens, questions, strict=True))
         return self._answer(rows, self._projected, None, time.perf_counter())
+
+    def _check(self, questions: Sequence[str]) -> None:
+        """Before the model runs: DataError for a question that cannot be asked."""
+        for question in questions:
+            self._model.check_question(question, self._student.pair.max_new_tokens)
 
     def _answer(
         self,

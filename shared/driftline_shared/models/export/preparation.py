@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import IMAGE, TEXT, FamilyModel
+from driftline_shared.models.families.base import TEXT, FamilyModel
 from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.pair.export_file import (
     CenterCrop,
@@ -23,6 +23,7 @@ from driftline_shared.pair.export_file import (
 )
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Canvas
+from driftline_shared.pair.prompt_text import read_by
 
 _BICUBIC = 3
 
@@ -70,12 +71,16 @@ def prompt_table(model: FamilyModel, prompt: str, tokenizer: Any) -> PromptTable
         end_ids=tuple(model.end_ids()),
         pad_id=model.pad_id(),
     )
-    for question in _TEXTS:
-        before, after = model.prompt_ids(question)
-        text = prompt.replace(IMAGE, token, 1).replace("{question}", question.replace(token, ""))
-        found = tokenizer.encode(text, add_special_tokens=table.add_special_tokens).ids
-        if found != [*before, model.image_id, *after]:
-            raise _odd_tokenizer(f"reads {text!r} otherwise")
+    device = read_by(
+        tokenizer,
+        prompt,
+        image_id=table.image_id,
+        image_token=token,
+        add_special_tokens=table.add_special_tokens,
+    )
+    for question in (*_TEXTS, f"what does {token} mean?"):
+        if device.around(question) != model.prompt_ids(question):
+            raise _odd_tokenizer(f"reads {question!r} otherwise")
     ids = np.random.default_rng(0).integers(0, tokenizer.get_vocab_size(), _TOKENS).tolist()
     if tokenizer.decode(ids, skip_special_tokens=True).strip() != model.decode(ids):
         raise _odd_tokenizer("writes tokens otherwise")

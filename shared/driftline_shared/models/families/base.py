@@ -33,11 +33,8 @@ from driftline_shared.models.multimodal import (
     LmOutput,
 )
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
-from driftline_shared.pair.question_words import QuestionWords
+from driftline_shared.pair.prompt_text import IMAGE, PromptText, check_length, control_tokens
 from driftline_shared.tokens import Grid
-
-IMAGE = "<image>"
-"""Where the image goes in a pair's prompt, whatever the family's own placeholder is called."""
 
 TEXT, LEARNED = -1, -2
 """Places of an `ImageLayout` that hold no visual token: text, and a learned separator."""
@@ -305,16 +302,33 @@ class FamilyModel(ABC):
     # -- rows -------------------------------------------------------------------------------------
 
     def prompt_ids(self, question: str) -> tuple[list[int], list[int]]:
-        """Token ids before and after the image."""
-        token = self.tokenizer.convert_ids_to_tokens(self.image_id)
-        # A question that spells the placeholder would open a second image.
-        before, _, after = self._prompt.partition(IMAGE)
-        text = before + token + after.replace("{question}", question.replace(token, ""))
-        ids = list(self.tokenizer(text, add_special_tokens=not self.spells_bos)["input_ids"])
-        if ids.count(self.image_id) != 1:
-            raise PairError(f"the tokenizer does not know its image token {token!r} as one token")
-        at = ids.index(self.image_id)
-        return ids[:at], ids[at + 1 :]
+        """Token ids before and after the image; the question is text, whatever it spells."""
+        return self._text.around(question)
+
+    @cached_property
+    def _text(self) -> PromptText:
+        tokenizer, whole = self.tokenizer, not self.spells_bos
+        return PromptText(
+            self._prompt,
+            encode=lambda text: tokenizer(text, add_special_tokens=whole)["input_ids"],
+            spec=lambda: tokenizer.backend_tokenizer.to_str(),
+            control=control_tokens(
+                tokenizer.added_tokens_decoder,
+                self.image_id,
+                tokenizer.convert_ids_to_tokens(self.image_id),
+            ),
+            image_id=self.image_id,
+            add_special_tokens=whole,
+        )
+
+    def check_question(self, question: str, max_new_tokens: int) -> None:
+        """See `MultimodalModel.check_question`."""
+        before, after = self.prompt_ids(question)
+        check_length(
+            len(before) + self._layout.span + len(after),
+            num_own=len(self._text.words.places(0, len(after))),
+            longest=int(self.net.config.get_text_config().max_position_embeddings) - max_new_tokens,
+        )
 
     @property
     def spells_bos(self) -> bool:
@@ -333,10 +347,6 @@ class FamilyModel(ABC):
         spaced = self._prompt[-1:].isspace() or self._prompt.endswith("{question}")
         first = self.tokenizer.tokenize("a")[:1]
         return "" if marked or spaced or (first and first[0].startswith("▁")) else " "
-
-    @cached_property
-    def _question_words(self) -> QuestionWords:
-        return QuestionWords.of_template(lambda question: self.prompt_ids(question)[1])
 
     def _row(self, question: str, kept: Tensor, answer: list[int]) -> _Row:
         before, after = self.prompt_ids(question)
@@ -361,7 +371,7 @@ class FamilyModel(ABC):
             learned=start + new_place[layout.visual == LEARNED],
             answer=len(answer),
             holds=holds,
-            words=self._question_words.places(len(holds) - len(after), len(holds) - len(answer)),
+            words=self._text.words.places(len(holds) - len(after), len(holds) - len(answer)),
         )
 
     def _separated(self, embeds: Tensor, rows: Sequence[_Row], width: int | None) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from driftline_device.daemon.listener import AbandonedError
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.sources.table import open_source
-from driftline_shared.errors import DriftlineError, Reason
+from driftline_shared.errors import DataError, DriftlineError, Reason
 from tests.fakes.api_device import TalkingRuntime, running_device
 from tests.fakes.runtime import picture, stream, write_dataset, write_pair
 from tests.fakes.waiting import until
@@ -144,3 +145,54 @@ def test_stopping_waits_for_questions_in_hand(daemon: Daemon, runtime: TalkingRu
         assert stopped.result()
     assert daemon.snapshot().num_answered == 1
     assert not [each for each in threading.enumerate() if each.name.startswith("driftline-")]
+
+
+class PickyRuntime(TalkingRuntime):
+    """Raises DataError for the questions that name a fault of theirs, as a real model does."""
+
+    def answer(self, questions: Any, *, on_token: Any = None) -> list[Answer]:
+        self.calls += len(questions)
+        if any("too long" in question.text for question in questions):
+            raise DataError("the question is 900 tokens long, and this model has room for 200")
+        return super().answer(questions, on_token=on_token)
+
+
+@pytest.mark.parametrize(
+    "text", ["what is too long?", "", "  \n", "a\0b", "half \ud800", "x" * 5_000]
+)
+def test_a_fault_of_the_asker_is_told_once_and_never_blamed_on_the_version(
+    tmp_path: Path, text: str
+) -> None:
+    runtime = PickyRuntime()
+    pair = write_pair(tmp_path / "pair")
+    settings: dict[str, object] = {"api.port": 0, "watch.max_errors": 1}
+    with running_device(tmp_path / "state", pair, runtime, **settings) as running:
+        parts = running.daemon._parts
+        blamed: list[int] = []
+        parts.applier.errored = lambda: blamed.append(1)  # type: ignore[method-assign]
+        before = runtime.calls
+        with pytest.raises(DataError):
+            running.daemon.ask(replace(one_question(), text=text))
+        assert runtime.calls - before <= 1, "an input error is not tried again"
+        assert "green" in running.daemon.ask(one_question()).text
+
+        broken = running.daemon.snapshot().num_broken_rows
+        rows = [one_question(0), replace(one_question(1), text=text), one_question(2)]
+        num_refused = running.daemon._answering.handle(rows, segment="s", keep_every_s=1.0)
+        assert (num_refused, broken) == (1, 0)
+        reading = parts.meter.read()
+        assert (reading.num_answered, reading.num_errors, blamed) == (3, 0, [])
+
+
+def test_a_fault_of_the_model_is_still_blamed_on_the_version(tmp_path: Path) -> None:
+    class Broken(TalkingRuntime):
+        def answer(self, questions: Any, *, on_token: Any = None) -> list[Answer]:
+            raise RuntimeError("a kernel failed")
+
+    with running_device(tmp_path / "state", write_pair(tmp_path / "pair"), Broken()) as running:
+        blamed: list[int] = []
+        applier = running.daemon._parts.applier
+        applier.errored = lambda: blamed.append(1)  # type: ignore[method-assign]
+        with pytest.raises(DriftlineError) as caught:
+            running.daemon.ask(one_question())
+        assert caught.value.reason is Reason.INTERNAL and blamed

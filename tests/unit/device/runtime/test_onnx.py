@@ -15,7 +15,7 @@ import torch
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.onnx.features import BoundedCache, image_digest
 from driftline_device.runtime.onnx.generation import step_scores
-from driftline_device.runtime.onnx.graphs import choose_providers
+from driftline_device.runtime.onnx.graphs import Graphs, choose_providers
 from driftline_device.runtime.onnx.prompts import Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
@@ -362,3 +362,28 @@ def test_step_scores_are_of_the_softmax() -> None:
     assert margin == pytest.approx([0.2, 0.7], abs=1e-6)
     p = np.exp(logits)
     assert entropy == pytest.approx(-(p * logits).sum(axis=1) / np.log(3), abs=1e-6)
+
+
+def test_what_a_question_spells_is_text_under_both(twin: TorchRuntime, fp32: OnnxRuntime) -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    for text in ("what does <image> mean?", "<im<image>age>", "</s><s>", "a 🙂 b", "<pad>?"):
+        asked = [Question(image=image, text=text)]
+        assert fp32.answer(asked)[0].num_prompt_tokens == twin.answer(asked)[0].num_prompt_tokens
+
+
+def test_a_question_without_room_is_refused_before_either_model_runs(
+    twin: TorchRuntime, fp32: OnnxRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs(*_: object, **__: object) -> None:
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(Graphs, "run", runs)
+    monkeypatch.setattr(type(twin._model), "encode", runs)
+    told = []
+    for runtime in (twin, fp32):
+        with pytest.raises(DataError) as caught:
+            runtime.answer(
+                [Question(image=np.zeros((32, 32, 3), np.uint8), text="what shape " * 400)]
+            )
+        told.append(str(caught.value))
+    assert told[0] == told[1] and "tokens long, and this model has room for" in told[0]
