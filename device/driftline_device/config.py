@@ -20,6 +20,7 @@ from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
 from driftline_device.daemon.settings import DaemonSettings
+from driftline_device.history.settings import HistorySettings
 from driftline_device.recording.settings import DeviceTraceSettings
 from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
 from driftline_device.runtime.runtime import UploadFrom
@@ -122,6 +123,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     events_max_bytes: int = setting(64 << 20, "begin it anew after so many bytes", ge=1 << 12)
     events_keep: int = setting(3, "older ones that stay beside it", ge=0, le=100)
     show_answers: bool = setting(True, "a line per answer on standard output")
+    history: HistorySettings = HistorySettings()
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
     api: ApiConfig = ApiConfig()

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     PROBE_NOT_FINITE = "probe_not_finite"
     PROBE_TOO_SLOW = "probe_too_slow"
     PROBE_DISAGREES = "probe_disagrees"
+    OWNER_DISAGREES = "owner_disagrees"
     PROBE_INTERRUPTED = "probe_interrupted"
     PROBE_ERROR = "probe_error"
     SLOT_CORRUPT = "slot_corrupt"
@@ -122,6 +123,10 @@ _FIXES: dict[Reason, str] = {
     ),
     Reason.PROBE_DISAGREES: (
         "The new adapter fails the self-check; the device stays on the old one."
+    ),
+    Reason.OWNER_DISAGREES: (
+        "The new adapter breaks more answers that the owner marked than it fixes; the device stays"
+        " on the old version."
     ),
     Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
     Reason.PROBE_ERROR: "The new adapter does not run; the device stays on the old version.",

@@ -7,6 +7,7 @@ nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
     inspect.py     status, doctor, versions, logs
     prepare.py     prepare
     operate.py     rollback, pause, resume
+    teach.py       history, wrong, right, unmark
     options.py     flags that several of them take, and how settings are read
 """
 
@@ -18,6 +19,7 @@ from driftline_device.cli.inspect import app as inspect_app
 from driftline_device.cli.operate import app as operate_app
 from driftline_device.cli.prepare import app as prepare_app
 from driftline_device.cli.run import app as run_app
+from driftline_device.cli.teach import app as teach_app
 
 app = typer.Typer(
     name="device",
@@ -31,3 +33,4 @@ app.add_typer(run_app)
 app.add_typer(inspect_app)
 app.add_typer(prepare_app)
 app.add_typer(operate_app)
+app.add_typer(teach_app)

@@ -17,6 +17,7 @@ import structlog
 
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts
+from driftline_device.history.records import PastAnswer
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
 from driftline_device.sampling.decision import Decision, Outcome
@@ -303,3 +304,6 @@ class Answering:
             num_bytes=len(sample.body) if sample else 0,
         )
         guard("publish", partial(self._parts.publisher.answered, record))
+        if self._parts.history is not None:
+            past = PastAnswer.of(record)
+            guard("history", partial(self._parts.history.add, past, question.image))

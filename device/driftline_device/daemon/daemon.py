@@ -31,7 +31,7 @@ from driftline_device.daemon.step_wait import StepWait
 from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.daemon.update_loop import UpdateLoop
-from driftline_device.daemon.update_notes import note_update
+from driftline_device.daemon.update_notes import note_card, note_update
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sources.source import Source
 from driftline_device.updates.phases import RESTING
@@ -301,6 +301,7 @@ class Daemon:
 
     def _note_update(self) -> None:
         guard("trace", partial(note_update, self._parts))
+        guard("history", partial(note_card, self._parts))
 
     def _act(self) -> None:
         with self._at_updates():
@@ -333,6 +334,8 @@ class Daemon:
         guard("pause", self._take_pause)
         guard("status", self._write_status)
         guard("rollback", self._take_rollback)
+        if self._parts.history is not None:
+            guard("history", self._parts.history.flush)
 
     def _write_status(self) -> None:
         snapshot = self.snapshot()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.state_files import StateFiles
+from driftline_device.history.history import History
 from driftline_device.link.settings import LinkStats
 from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.runtime import Runtime
@@ -46,8 +47,8 @@ class DeviceLink(UpdateLink, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a daemon ties together; `link` is None for a device that works alone, `trace` for one
-    that records nothing.
+    """What a daemon ties together; `link` is None for a device that works alone, `trace` and
+    `history` for one that records nothing and forgets what it answered.
     """
 
     state: Path
@@ -63,3 +64,4 @@ class Parts:
     clock: Clock
     link: DeviceLink | None = None
     trace: DeviceTrace | None = None
+    history: History | None = None

@@ -17,6 +17,7 @@ from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.history.history import History
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.recording.events import DeviceTrace
@@ -134,6 +135,8 @@ def open_daemon(
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
         )
+        history = History(config.state, config.history, canvas=_canvas(pair))
+        stack.callback(history.close)
         parts = Parts(
             state=config.state,
             device_id=device_id,
@@ -149,6 +152,7 @@ def open_daemon(
                 probe_set=pair.probe_set(),
                 clock=clock,
                 settings=config,
+                marks=history,
             ),
             state_files=state_files,
             meter=Meter(config.window),
@@ -156,6 +160,7 @@ def open_daemon(
             clock=clock,
             link=link,
             trace=trace,
+            history=history,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)
         publisher.start()
@@ -217,7 +222,6 @@ def make_sampler(
 
     What a restart remembers and cannot be used any more is logged and left out.
     """
-    canvas = pair.canvas
     sampler = partial(
         Sampler,
         space=pair.token_space,
@@ -229,7 +233,7 @@ def make_sampler(
         images=ImagePermission(
             may_leave=config.images_may_leave,
             regions=config.regions,
-            canvas=None if canvas is None else (canvas.height, canvas.width),
+            canvas=_canvas(pair),
         ),
     )
     policy, state = state_files.policy() or config.sampling, state_files.sampling()
@@ -239,3 +243,8 @@ def make_sampler(
         except DriftlineError as error:
             _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
     return sampler(policy=config.sampling)
+
+
+def _canvas(pair: Pair) -> tuple[int, int] | None:
+    canvas = pair.canvas
+    return None if canvas is None else (canvas.height, canvas.width)

@@ -20,11 +20,13 @@ from typing import Protocol
 
 import structlog
 
+from driftline_device.history.marks import MarksVerdict
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.updates import phases
 from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifest
 from driftline_device.updates.heads import head_of
 from driftline_device.updates.journal import Journal
+from driftline_device.updates.owner_check import OwnerCheck, OwnersMarks
 from driftline_device.updates.phases import UpdateState
 from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
 from driftline_device.updates.rollback import Judged, Rollback
@@ -70,8 +72,11 @@ class Applier:
         probe_set: Sequence[ProbeItem],
         clock: Clock,
         settings: UpdateSettings | None = None,
+        marks: OwnersMarks | None = None,
     ) -> None:
-        """`runtime` holds version 0; `recover` then brings it to what is in force."""
+        """`runtime` holds version 0; `recover` then brings it to what is in force. `marks`: what
+        the owner said about answers; None: nothing.
+        """
         self._slots = Slots(state_dir / "slots")
         self._journal = Journal(state_dir, base_model=runtime.base_model, now_s=clock.now_s)
         self._runtime = runtime
@@ -85,6 +90,8 @@ class Applier:
         self._rollback = Rollback(
             self._slots, self._journal, base=self._base, base_model=runtime.base_model
         )
+        self._owner_check = OwnerCheck(marks)
+        self._newest_bytes = 0
         self._watch = Watch(self._settings.watch)
         self._watch_lock = threading.Lock()
         self._pending: Watching | Reason | None = None
@@ -110,6 +117,16 @@ class Applier:
     def apply_pauses_ms(self) -> list[float]:
         """How long requests had to wait for each swap of this run."""
         return list(self._pauses_ms)
+
+    @property
+    def newest_marks(self) -> MarksVerdict:
+        """What the newest update of this run made of the answers that the owner marked."""
+        return self._owner_check.newest
+
+    @property
+    def newest_bytes(self) -> int:
+        """Of the newest update of this run, 0 before the first."""
+        return self._newest_bytes
 
     def answered(self, question: Question, answer: Answer) -> None:
         """Count an answer in the watch; cheap, for the thread that answers."""
@@ -224,6 +241,8 @@ class Applier:
         if not self._accept(manifest):
             return
         version = manifest.target_version
+        self._owner_check.forget()
+        self._newest_bytes = manifest.blob_bytes
         self._journal.save(phases.begin(self.state, version))
         try:
             adapter = self._fetch(manifest, link)
@@ -305,11 +324,12 @@ class Applier:
                 active, measured = run_probe(
                     self._runtime, candidate, self._probe_set, limits=self._settings.probe
                 )
+                verdict = judge(active, measured, self._settings.probe)
+                return self._owner_check.judge(self._runtime, candidate, verdict)
         except Exception as error:
             # Whatever a new version makes the model raise, the device must not die of it.
             _log.exception("update.probe_raised")
             return Verdict(reason=Reason.PROBE_ERROR, detail=_short(error), numbers={})
-        return judge(active, measured, self._settings.probe)
 
     def _activate(self, slot: str, candidate: Judged, verdict: Verdict) -> None:
         version = self.state.target

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from driftline_lab.report.markup import Markup, tag
 from driftline_lab.report.numbers import count, percent, size, ticks
 from driftline_lab.report.series import MOST_MARKS, Band, Point, Series
 from driftline_lab.runs.run import Metrics, RunRound, RunUpdate
+from driftline_shared.pages.markup import Markup, tag
 
 Value = Callable[[Point], float | None]
 

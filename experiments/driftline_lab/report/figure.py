@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import size
 from driftline_lab.runs.run import Picture
+from driftline_shared.pages.markup import Markup, join, tag
 
 
 def figure(picture: Picture, data: bytes) -> Markup:

@@ -11,7 +11,6 @@ from pathlib import Path
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.report.chart import timeline_chart
 from driftline_lab.report.figure import figure
-from driftline_lab.report.markup import Markup, tag
 from driftline_lab.report.numbers import count, percent, size
 from driftline_lab.report.series import MOST_BANDS, MOST_MARKS, Series, read_series
 from driftline_lab.report.tables import domains_table, rounds_table, settings_tables
@@ -20,6 +19,7 @@ from driftline_lab.runs.folder import METRICS, TIMELINE, Run, read_run
 from driftline_lab.runs.run import Metrics
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.durable import write_atomic
+from driftline_shared.pages.markup import Markup, tag
 
 WIDE, NARROW = 1054.0, 332.0
 """The chart is drawn twice, for a desk and for a phone: scaled text would not be readable."""

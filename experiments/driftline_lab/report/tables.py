@@ -8,11 +8,11 @@ from typing import Any
 
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.report.chart import how_it_ended, round_text
-from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import count, percent, plain, size
 from driftline_lab.report.series import MOST_MARKS
 from driftline_lab.runs.folder import Run
 from driftline_lab.runs.run import AS_RECORDED, DomainAccuracy, Metrics, RunKind, RunRound
+from driftline_shared.pages.markup import Markup, join, tag
 
 TRACK = 260.0
 """Width of the small picture in a row of the domains, before it is scaled."""

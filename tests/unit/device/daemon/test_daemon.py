@@ -20,6 +20,7 @@ from driftline_device.daemon.daemon import SLICE_S, Daemon
 from driftline_device.daemon.snapshot import read_snapshot
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.history.history import History
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
@@ -238,6 +239,22 @@ def test_an_update_comes_while_the_stream_runs(bench: Bench) -> None:
     assert (status["version"], status["num_updates"]) == (1, 1)
     assert status["update"]["outcome"] == "applied"
     assert len(status["apply_pause_ms"]) == 1
+
+
+def test_answers_that_the_owner_marked_judge_the_next_update(bench: Bench) -> None:
+    """The owner likes what version 0 says to hard pictures; the update would change that."""
+    keep = {"history.pictures": "true"}
+    bench.run(bench.write(3), **keep)
+    history = History(bench.state)
+    for past in history.answers(most=9):
+        history.mark(past.id, right=True, answer=None, now_s=past.unix_s)
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    status = bench.run(bench.write(20), link, pace=60.0, **keep)
+    assert (status["version"], status["update"]["reason"]) == (0, "owner_disagrees")
+    card = history.updates()[0]
+    assert (card.version, card.outcome, card.marks.num_broken) == (1, "failed", 3)
+    assert card.num_bytes > 0 and len(card.marks.broken) == 3
+    history.close()
 
 
 def test_offline_it_answers_keeps_samples_and_sends_them_later(bench: Bench) -> None:

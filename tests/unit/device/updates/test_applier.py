@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftline_device.history.marks import Mark
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.updates.applier import Applier, UpdateSettings
+from driftline_device.updates.owner_check import OwnersMarks
 from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase, UpdateState
 from driftline_device.updates.probe import ProbeLimits
 from driftline_device.updates.watch import WatchLimits
@@ -25,6 +27,7 @@ from tests.fakes.runtime import (
     BASE_MODEL,
     PAIR,
     SPACE,
+    WORDS,
     FakeRuntime,
     adapter,
     base_adapter,
@@ -37,7 +40,11 @@ SETTINGS = UpdateSettings(watch=WatchLimits(num_answers=6, num_confirm=3))
 
 
 def make(
-    state_dir: Path, runtime: FakeRuntime | None = None, *, settings: UpdateSettings = SETTINGS
+    state_dir: Path,
+    runtime: FakeRuntime | None = None,
+    *,
+    settings: UpdateSettings = SETTINGS,
+    marks: OwnersMarks | None = None,
 ) -> tuple[Applier, FakeRuntime]:
     """A device after its start."""
     runtime = runtime or FakeRuntime()
@@ -49,6 +56,7 @@ def make(
         probe_set=probe_set(),
         clock=FakeClock(),
         settings=settings,
+        marks=marks,
     )
     made.recover()
     return made, runtime
@@ -149,6 +157,60 @@ def test_a_bad_manifest_is_refused_and_never_fetched(
     good = FakeUpdateLink(make_update(adapter(skill=1.0), version or 1, kind=UpdateKind.FULL))
     applier.poll(good)
     assert runtime.version == (0 if remembered else version or 1)
+
+
+class Marks:
+    """What an owner marked; `broken`: it cannot be read."""
+
+    def __init__(self, *marks: Mark, broken: bool = False) -> None:
+        self._marks = marks
+        self._broken = broken
+
+    def checked(self) -> Sequence[Mark]:
+        if self._broken:
+            raise OSError("the disk is gone")
+        return self._marks
+
+
+def marked(word: int, said: int, *, hard: bool, **given: Any) -> Mark:
+    return Mark(
+        id=f"{word}{said}",
+        unix_s=0,
+        question="what?",
+        said=WORDS[said],
+        picture=picture(word, hard=hard),
+        **given,
+    )
+
+
+def test_a_version_that_breaks_more_marked_answers_than_it_fixes_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    """The fake's skill changes hard answers alone: the pair's own self-check sees nothing."""
+    base = FakeRuntime().answer([Question(image=picture(1, hard=True), text="what?")])[0].text
+    assert base != WORDS[1]
+    liked = marked(1, WORDS.index(base), hard=True, right=True)
+    applier, runtime = make(tmp_path / "liked", marks=Marks(liked))
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1))
+    applier.poll(link)
+    assert runtime.version == 0
+    assert link.reports[0].reason == Reason.OWNER_DISAGREES
+    assert "breaks 1" in link.reports[0].detail
+    assert link.reports[0].numbers["owner_broken"] == 1.0
+    assert [change.after for change in applier.newest_marks.broken] == [WORDS[1]]
+
+    wrong = marked(1, WORDS.index(base), hard=True, right=False, answer=WORDS[1])
+    applier, runtime = make(tmp_path / "wrong", marks=Marks(wrong))
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1))
+    applier.poll(link)
+    assert runtime.version == 1
+    assert link.reports[0].numbers["owner_fixed"] == 1.0
+
+
+def test_marks_that_cannot_be_read_do_not_keep_an_update_out(tmp_path: Path) -> None:
+    applier, runtime = make(tmp_path, marks=Marks(broken=True))
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    assert runtime.version == 1
 
 
 def spoilt(**changes: Any) -> tuple[Any, bytes]:

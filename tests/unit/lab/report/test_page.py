@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from driftline_lab.cli import app
-from driftline_lab.report.markup import VOID
 from driftline_lab.report.page import headline, report_page
 from driftline_lab.report.series import MOST_BANDS, MOST_MARKS
 from driftline_lab.runs.domains import in_order
@@ -26,34 +24,8 @@ from driftline_lab.runs.run import (
     UplinkTotals,
 )
 from driftline_shared.errors import ConfigError, DataError, MissingPackageError
+from tests.fakes.html import Reader
 from tests.fakes.runs import HOSTILE, write_fake_run
-
-
-class Reader(HTMLParser):
-    """Elements and text of a page; every end tag closes the element that is open."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.addresses: list[str] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline_lab.report.markup import Markup, join, tag
 from driftline_lab.report.numbers import percent, plain, size, ticks
 from driftline_lab.report.series import MOST_BANDS, MOST_POINTS, read_series
 from driftline_lab.runs.run import RunUpdate, TimelineRow
+from driftline_shared.pages.markup import Markup, join, tag
 
 
 def rows(count: int, right: int) -> list[TimelineRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-VOID = frozenset({"meta", "img", "br"})
+VOID = frozenset({"meta", "img", "br", "input", "link"})
 """Elements without an end tag."""
 
 

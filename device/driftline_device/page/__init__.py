@@ -1,0 +1,1 @@
+"""What a device shows its owner in a browser: pure, from values to a page."""

@@ -1,0 +1,80 @@
+"""The owner's part of a new version's self-check: answers that the owner marked, asked of both.
+
+It comes after the pair's own self-check and never instead of it. Nothing here may keep an update
+from being judged: where the marks cannot be read, the version is judged without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from driftline_device.history.marks import Mark, MarksVerdict, judge_marks
+from driftline_device.runtime.runtime import Question, Session
+from driftline_device.updates.probe import Verdict
+from driftline_shared.errors import Reason
+
+BATCH_SIZE = 4
+"""Marked answers asked at once; others have their turn at the model in between."""
+
+_log = structlog.get_logger(__name__)
+
+
+class OwnersMarks(Protocol):
+    """Where the marked answers are."""
+
+    def checked(self) -> Sequence[Mark]:
+        """Those with a picture that a new version is held to."""
+
+
+class OwnerCheck:
+    """Holds new versions to the marked answers. `newest`: what the last one made of them."""
+
+    def __init__(self, marks: OwnersMarks | None) -> None:
+        """None: nothing is ever marked."""
+        self._marks = marks
+        self.newest = MarksVerdict()
+
+    def forget(self) -> None:
+        """Another update begins."""
+        self.newest = MarksVerdict()
+
+    def judge(self, active: Session, candidate: Session, verdict: Verdict) -> Verdict:
+        """`verdict`, with what the owner's marks say; only one that passed is held to them."""
+        if verdict.reason is not None:
+            return verdict
+        marks = [mark for mark in self._read() if mark.picture is not None]
+        if not marks:
+            return verdict
+        self.newest = found = judge_marks(
+            marks, _answers(active, marks), _answers(candidate, marks)
+        )
+        numbers = {**verdict.numbers, **found.numbers}
+        if found.accepted:
+            return replace(verdict, numbers=numbers)
+        return Verdict(reason=Reason.OWNER_DISAGREES, detail=found.detail, numbers=numbers)
+
+    def _read(self) -> Sequence[Mark]:
+        if self._marks is None:
+            return []
+        try:
+            return self._marks.checked()
+        except Exception as error:
+            _log.error("update.marks_unreadable", error=f"{type(error).__name__}: {error}")
+            return []
+
+
+def _answers(session: Session, marks: Sequence[Mark]) -> list[str]:
+    found: list[str] = []
+    for start in range(0, len(marks), BATCH_SIZE):
+        some = marks[start : start + BATCH_SIZE]
+        questions = [
+            Question(image=mark.picture, text=mark.question)
+            for mark in some
+            if mark.picture is not None
+        ]
+        found += [answer.text for answer in session.answer(questions)]
+    return found

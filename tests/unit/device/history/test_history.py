@@ -1,0 +1,174 @@
+"""Past answers, their pictures and marks, on disk and between two processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driftline_device.history.history import History
+from driftline_device.history.marks import MarksVerdict
+from driftline_device.history.pictures import RecentPictures, shrink
+from driftline_device.history.records import PastAnswer, UpdateCard
+from driftline_device.history.settings import HistorySettings
+from driftline_shared.errors import DataError
+
+PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
+
+
+def make_answer(number: int, **given: object) -> PastAnswer:
+    values: dict[str, object] = {
+        "id": f"{number:032x}",
+        "unix_s": float(number),
+        "feed": "door",
+        "source": "door",
+        "place": f"{number}.png",
+        "question": "is it open?",
+        "answer": "yes",
+        "uncertainty": 0.25,
+        "version": 3,
+    }
+    return PastAnswer(**{**values, **given})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path)
+
+
+def test_the_newest_come_first_and_pages_go_on_where_they_ended(history: History) -> None:
+    for number in range(0xA000, 0xA005):
+        history.add(make_answer(number), None)
+    history.flush()
+    page = history.answers(most=2)
+    assert [each.place for each in page] == [f"{0xA004}.png", f"{0xA003}.png"]
+    rest = history.answers(most=9, before=page[-1].id)
+    assert [each.place for each in rest] == [f"{n}.png" for n in (0xA002, 0xA001, 0xA000)]
+    assert page[0] == make_answer(0xA004)
+
+
+def test_only_so_many_are_kept(tmp_path: Path) -> None:
+    history = History(tmp_path, HistorySettings(max_answers=3))
+    for number in range(10):
+        history.add(make_answer(number), None)
+        history.flush()
+    assert [each.unix_s for each in history.answers(most=99)] == [9, 8, 7]
+
+
+def test_an_answer_is_marked_by_the_end_of_its_id(history: History) -> None:
+    history.add(make_answer(0xABCDE), PICTURE)
+    mark = history.mark("BCDE", right=False, answer="no", now_s=5.0)
+    assert (mark.said, mark.answer, mark.right) == ("yes", "no", False)
+    found = history.answers(most=1, marked=True)[0]
+    assert (found.right, found.right_answer, found.has_picture) == (False, "no", True)
+    checked = history.checked()
+    assert len(checked) == 1 and np.array_equal(checked[0].picture, PICTURE)
+    history.mark("abcde", right=True, answer=None, now_s=6.0)
+    assert history.answers(most=1)[0].right is True
+    history.unmark("abcde")
+    assert history.answers(most=1)[0].right is None and history.checked() == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "word"), [("xyz1", "hex"), ("1", "hex"), ("ffff", "no answer"), ("0001", "several")]
+)
+def test_an_id_that_is_not_one_answer_is_refused(history: History, wanted: str, word: str) -> None:
+    history.add(make_answer(0x10001), None)
+    history.add(make_answer(0x20001), None)
+    with pytest.raises(DataError, match=word):
+        history.mark(wanted, right=True, answer=None, now_s=0.0)
+
+
+def test_a_right_answer_takes_no_correction_and_a_correction_says_something(
+    history: History,
+) -> None:
+    history.add(make_answer(0xABCDE), None)
+    for right, answer in ((True, "no"), (False, "  ")):
+        with pytest.raises(DataError):
+            history.mark("abcde", right=right, answer=answer, now_s=0.0)
+
+
+def test_a_mark_made_beside_the_daemon_gets_the_picture_that_it_still_holds(
+    tmp_path: Path,
+) -> None:
+    daemon, command = History(tmp_path), History(tmp_path)
+    daemon.add(make_answer(0xABCDE), PICTURE)
+    daemon.flush()
+    command.mark("abcde", right=False, answer="no", now_s=1.0)
+    assert daemon.checked() == []
+    daemon.flush()
+    assert np.array_equal(daemon.checked()[0].picture, PICTURE)
+    daemon.close()
+    command.close()
+
+
+def test_pictures_are_on_disk_only_where_the_owner_wants_them(tmp_path: Path) -> None:
+    for pictures in (False, True):
+        folder = tmp_path / str(pictures)
+        first = History(folder, HistorySettings(pictures=pictures))
+        first.add(make_answer(0xABCDE), PICTURE)
+        first.close()
+        assert (History(folder).picture(f"{0xABCDE:032x}") is not None) == pictures
+
+
+def test_pictures_on_disk_are_bounded(tmp_path: Path) -> None:
+    history = History(tmp_path, HistorySettings(pictures=True, max_picture_bytes=600))
+    for number in range(10):
+        history.add(make_answer(number), PICTURE)
+        history.flush()
+    again = History(tmp_path)
+    kept = [each for each in range(10) if again.picture(f"{each:032x}") is not None]
+    assert 1 <= len(kept) < 10 and kept[-1] == 9
+
+
+def test_a_kill_forgets_what_was_not_flushed_and_nothing_else(tmp_path: Path) -> None:
+    first = History(tmp_path)
+    first.add(make_answer(1), None)
+    first.flush()
+    first.add(make_answer(2), None)
+    assert [each.unix_s for each in History(tmp_path).answers(most=9)] == [1]
+
+
+def test_a_broken_file_costs_the_history_not_the_device(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite").write_bytes(b"rubbish" * 999)
+    history = History(tmp_path)
+    history.add(make_answer(1), None)
+    history.flush()
+    assert len(history.answers(most=9)) == 1
+    assert (tmp_path / "history.sqlite.corrupt").exists()
+
+
+def test_a_place_that_cannot_be_written_leaves_answers_out_until_it_can(tmp_path: Path) -> None:
+    blocked = tmp_path / "history.sqlite"
+    blocked.mkdir()
+    history = History(tmp_path)
+    history.add(make_answer(1), None)
+    history.flush()
+    blocked.rmdir()
+    history.add(make_answer(2), None)
+    history.flush()
+    assert [each.unix_s for each in history.answers(most=9)] == [2]
+
+
+def test_cards_of_updates_are_kept_once(history: History) -> None:
+    verdict = MarksVerdict(num=3, num_right_before=1, num_right=2, num_fixed=1)
+    card = UpdateCard(unix_s=1.0, version=4, outcome="applied", reason="applied", marks=verdict)
+    history.note_update(card)
+    history.note_update(card)
+    assert history.updates() == [card]
+
+
+def test_recent_pictures_make_room() -> None:
+    recent = RecentPictures(2 * PICTURE.nbytes)
+    for name in "abc":
+        recent.add(name, PICTURE)
+    assert recent.get("a") is None and recent.get("c") is not None
+    recent.add("huge", np.zeros((99, 99, 3), np.uint8))
+    assert recent.get("huge") is None and recent.get("c") is not None
+
+
+def test_pictures_are_kept_at_twice_what_the_model_reads() -> None:
+    assert shrink(PICTURE, (8, 8)) is PICTURE
+    assert shrink(np.zeros((400, 100, 3), np.uint8), (50, 50)).shape == (100, 25, 3)
+    assert shrink(np.zeros((4000, 1, 3), np.uint8), None).shape == (512, 1, 3)
