@@ -7,6 +7,8 @@ temperature, top_p, seed and penalties are accepted and without effect.
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,10 +22,15 @@ from driftline_shared.pictures import decode_image
 from driftline_shared.pictures.data_url import from_base64, payload_of
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
+LARGE_BYTES = 1 << 20
+"""Of bodies with more bytes, one is read at a time."""
+
 ONE_QUESTION = (
     "this model answers one question about one image, without history: send one user message with "
     "one image_url part and text parts, and at most system or developer messages before it"
 )
+
+_one_large = threading.Lock()
 
 
 class _Model(BaseModel):
@@ -90,7 +97,15 @@ class Asked:
 
 
 def read_question(body: bytes, *, pair: str, max_pixels: int) -> Asked:
-    """What is asked; ApiError (400, 404) naming what is wrong and what would be right."""
+    """What is asked; ApiError (400, 404) naming what is wrong and what would be right.
+
+    Of large bodies one is read at a time: its text and its picture take several times as much.
+    """
+    with _one_large if len(body) > LARGE_BYTES else nullcontext():
+        return _read(body, pair, max_pixels)
+
+
+def _read(body: bytes, pair: str, max_pixels: int) -> Asked:
     request = _parse(body)
     if request.model != pair:
         raise ApiError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from driftline_shared.host.groups import group_folders
@@ -27,6 +29,24 @@ def total_bytes(root: Path = _ROOT) -> int | None:
     """Bytes that programs can have here at most; None where the system does not say."""
     limits = [limit for limit, _ in _groups(root)]
     return min(limits + _meminfo(root, "MemTotal"), default=None)
+
+
+def give_back_free() -> None:
+    """Let the system have what this process freed; without effect where its library cannot.
+
+    Threads of glibc keep what they freed, each for itself: a peak in every thread adds up.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
 
 
 def _meminfo(root: Path, name: str) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from driftline_shared.pictures.decoding import (
     KEPT_PIXELS,
+    LEAST_PIXELS,
     MAX_PIXELS,
     decode_image,
     read_image,
@@ -16,6 +17,7 @@ from driftline_shared.pictures.formats import SUFFIXES
 
 __all__ = [
     "KEPT_PIXELS",
+    "LEAST_PIXELS",
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",

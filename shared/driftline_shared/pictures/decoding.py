@@ -3,10 +3,10 @@
 What comes out is what a viewer shows: turned as its EXIF says, on white where it is transparent,
 the first of several frames. Nothing in a picture raises anything but DataError.
 
-Memory: the size is read from the header and bounded before a pixel is decoded. A picture of more
-than `KEPT_PIXELS` is made smaller by a whole number as it is decoded, and only one such picture is
-decoded at a time in a process; smaller ones, all that a tower can see, keep every pixel. A JPEG is
-reduced by its own coefficients, anything else strip by strip, by means over squares of pixels.
+Memory: the size is read from the header and bounded before a pixel is decoded. A picture of
+`KEPT_PIXELS` or more is made smaller by a whole number as it is decoded; smaller ones keep all
+pixels. A JPEG is reduced by its own coefficients, anything else strip by strip, by means over
+squares of pixels. In a process, one large picture is decoded at a time.
 Profiles of colour (ICC) are not applied.
 """
 
@@ -16,15 +16,17 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import DataError
+from driftline_shared.host.memory import give_back_free
 from driftline_shared.pictures.files import read_bytes, shown
 from driftline_shared.pictures.formats import readable, what_it_is
 from driftline_shared.pictures.modes import rgb_of
@@ -32,15 +34,22 @@ from driftline_shared.pictures.modes import rgb_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+T = TypeVar("T")
+
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB."""
 
 MAX_PIXELS = 50_000_000
 """Most pixels of one image: a few kilobytes of PNG can name billions."""
 
-KEPT_PIXELS = 1 << 21
-"""A picture of at most so many pixels (1448 x 1448) is kept as it is."""
+KEPT_PIXELS = 1 << 22
+"""A picture of fewer pixels (2048 x 2048) is kept as it is."""
 
+LEAST_PIXELS = 1 << 20
+"""A picture that is made smaller keeps at least so many, less than 2.25 times as many: the canvas
+of a tower has fewer."""
+
+_FREE_PIXELS = 1 << 20  # a larger picture is decoded while no other such one is
 _STRIP_PIXELS = 1 << 20
 _ORIENTATION = 0x0112
 _PILLOW = r"PIL\."
@@ -66,44 +75,62 @@ def decode_image(
     """(H, W, 3) uint8 RGB of an encoded image; DataError naming `place` and `name` if it is broken,
     of a format that is not read, or has more than `max_pixels`. `formats`: only these of them.
     """
-    from PIL import Image, UnidentifiedImageError
-
     known = tuple(each for each in readable() if formats is None or each in formats)
     _silence_pillow()
+    found = _use(data, known, partial(_unless_large, max_pixels=max_pixels))
+    if isinstance(found, _Large):
+        with _one_large:
+            found = _use(data, known, _pixels)
+            give_back_free()  # what it took would else stay with this thread, for each thread anew
+    if isinstance(found, str):
+        raise DataError(f"{place}: {name} {found}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """A picture that waits for its turn; nothing of it is decoded yet."""
+
+
+def _use(data: bytes, formats: tuple[str, ...], use: Callable[[Image], T]) -> T | str:
+    """What `use` makes of the picture, or why it is broken; nothing of the picture is held on to,
+    as an exception would.
+    """
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with Image.open(io.BytesIO(data), formats=known) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise DataError(
-                    f"{place}: {name} has {width} x {height} pixels, at most {max_pixels}"
-                )
-            return _pixels(image)
-    except DataError:
-        raise
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return use(image)
+    except DataError as error:
+        return str(error)
     except UnidentifiedImageError:
-        cause = f"{what_it_is(data[:512])}; read are {', '.join(known)}"
+        cause = f"{what_it_is(data[:512])}; read are {', '.join(formats)}"
     except Image.DecompressionBombError:
-        cause = f"more than {max_pixels} pixels"
+        cause = "it has too many pixels"
     except Exception as error:  # decoders raise what they like: it is one broken picture
         cause = str(error) or type(error).__name__
-    raise DataError(f"{place}: {name} cannot be read ({cause})")
+    return f"cannot be read ({cause})"
+
+
+def _unless_large(image: Image, *, max_pixels: int) -> Pixels | _Large:
+    if image.width * image.height > max_pixels:
+        raise DataError(f"has {image.width} x {image.height} pixels, at most {max_pixels}")
+    return _pixels(image) if image.width * image.height <= _FREE_PIXELS else _Large()
 
 
 def _pixels(image: Image) -> Pixels:
     factor = _factor(image)
-    turn: AbstractContextManager[object] = _one_large if factor > 1 else nullcontext()
-    with turn:
-        if factor > 1:
-            least = (-(-image.width // factor), -(-image.height // factor))
-            image.draft(None, least)
-        image.load()
-        upright = _turned(_reduced(image, _factor(image)), _orientation(image))
+    if factor > 1:
+        image.draft(None, (-(-image.width // factor), -(-image.height // factor)))
+    image.load()
+    upright = _turned(_reduced(image, _factor(image)), _orientation(image))
     return np.ascontiguousarray(upright)
 
 
 def _factor(image: Image) -> int:
     """By how much both sides become smaller."""
-    return max(1, math.ceil(math.sqrt(image.width * image.height / KEPT_PIXELS)))
+    num_pixels = image.width * image.height
+    return 1 if num_pixels < KEPT_PIXELS else math.isqrt(num_pixels // LEAST_PIXELS)
 
 
 def _reduced(image: Image, factor: int) -> Pixels:
