@@ -24,6 +24,7 @@ from driftline_device.history.settings import HistorySettings
 from driftline_device.recording.settings import DeviceTraceSettings
 from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
 from driftline_device.runtime.runtime import UploadFrom
+from driftline_device.sinks.settings import SinkConfig, check_names, name_of
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
@@ -123,6 +124,9 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     events_max_bytes: int = setting(64 << 20, "begin it anew after so many bytes", ge=1 << 12)
     events_keep: int = setting(3, "older ones that stay beside it", ge=0, le=100)
     show_answers: bool = setting(True, "a line per answer on standard output")
+    sinks: tuple[SinkConfig, ...] = setting(
+        (), "where answers and what watches find are delivered: tables, see [sinks](#sinks)"
+    )
     history: HistorySettings = HistorySettings()
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -148,6 +152,12 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
             return check_address(value) if value else value
         except ValueError as error:
             raise ValueError(f"{error}. Empty: the device works alone") from error
+
+    @field_validator("sinks")
+    @classmethod
+    def _named_apart(cls, value: tuple[SinkConfig, ...]) -> tuple[SinkConfig, ...]:
+        check_names([name_of(each) for each in value], "sinks")
+        return value
 
     @field_serializer("sources")
     def _without_secrets(self, value: tuple[str, ...]) -> list[str]:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from driftline_device.api.errors import ApiError
-from driftline_device.api.settings import Key, is_loopback
+from driftline_device.api.settings import Key
+from driftline_shared.host.loopback import is_loopback
 
 
 class Access:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 from pydantic import SecretStr, model_validator
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.loopback import is_loopback
 from driftline_shared.program.section import Section, setting
 
 MIN_TOKEN_CHARS = 16
@@ -113,16 +113,6 @@ class Key:
     def take(self, secret: str) -> None:
         """From the next request on."""
         self._secret = secret
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or address without port, is this machine only."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _check(secret: str, name: str) -> None:

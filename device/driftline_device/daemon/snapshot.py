@@ -22,7 +22,7 @@ class Snapshot:
     `activity`: starting, answering, settling, draining, waiting or updating (at a step), holding
     or stopped. `step`: the one reached last; None for a device without steps. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
-    start.
+    start. `sinks`: how each is.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
     `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
     `p_ik_version`: of the adapter that the P(IK) head in force was fitted for; None without a head.
@@ -60,6 +60,7 @@ class Snapshot:
     apply_pause_ms: list[float] = field(default_factory=list)
     spool: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
+    sinks: dict[str, dict[str, Any]] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -122,6 +123,7 @@ def take_snapshot(
         apply_pause_ms=[round(pause, 4) for pause in parts.applier.apply_pauses_ms],
         spool=asdict(parts.spool.stats()),
         link=link,
+        sinks=parts.publisher.stats(),
         bytes_up=link.get("bytes_up", 0),
         bytes_down=link.get("bytes_down", 0),
     )

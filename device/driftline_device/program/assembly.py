@@ -26,8 +26,11 @@ from driftline_device.runtime.runtime import Runtime
 from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
+from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.publisher import EventsFile, Publisher
+from driftline_device.sinks.settings import name_of
 from driftline_device.sinks.sink import Sink
+from driftline_device.sinks.table import open_sinks
 from driftline_device.sources.source import Source
 from driftline_device.sources.table import SourceSettings, open_all
 from driftline_device.spool.sqlite import SqliteSpool
@@ -90,17 +93,20 @@ def open_daemon(
     clock: Clock | None = None,
     source: str = "",
     console: Sink | None = None,
+    standing: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Daemon]:
     """A daemon that holds the lock of its state folder; closed on leaving, after `Daemon.stop`.
 
     `source`: what it reads, for its trace. `console`: gets every answer, too.
+    `standing`: (feed, question) that are asked again and again.
     """
     clock = clock or SystemClock()
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state))
-        publisher = open_publisher(config, console, clock=clock)
-        stack.callback(publisher.close)
         device_id = load_device_id(config.state / "device_id")
+        about = About(device_id=device_id, pair=pair.name, standing=tuple(standing))
+        publisher = open_publisher(config, about, console, clock=clock)
+        stack.callback(publisher.close)
         state_files = StateFiles(config.state)
         spool = SqliteSpool(
             config.state / "spool.sqlite",
@@ -171,14 +177,18 @@ def open_daemon(
         yield daemon
 
 
-def open_publisher(config: DeviceConfig, console: Sink | None, *, clock: Clock) -> Publisher:
+def open_publisher(
+    config: DeviceConfig, about: About, console: Sink | None, *, clock: Clock
+) -> Publisher:
     """Where answers go."""
     events = None
     if config.events is not None:
         events = EventsFile(
             config.events, max_bytes=config.events_max_bytes, keep=config.events_keep, clock=clock
         )
-    return Publisher(events, [console] if console is not None else [])
+    sinks = open_sinks(config.sinks, about, state=config.state, clock=clock)
+    subscribed = [sinks[name_of(each)] for each in config.sinks if each.answers]
+    return Publisher(events, console=console, sinks=list(sinks.values()), subscribed=subscribed)
 
 
 @contextmanager

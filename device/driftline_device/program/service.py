@@ -63,6 +63,7 @@ def run_device(
             key=key,
             source=", ".join(source.name for source in sources) or "api",
             console=console,
+            standing=[(source.name, config.question) for source in sources if config.question],
         ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),

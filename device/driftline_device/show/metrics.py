@@ -21,6 +21,8 @@ _GAUGES: dict[str, tuple[str, Callable[[Snapshot], float | None]]] = {
     "spool_bytes": ("Bytes that wait.", lambda s: s.spool.get("num_bytes")),
     "bytes_up": ("Bytes sent to the cloud.", lambda s: s.bytes_up),
     "bytes_down": ("Bytes taken from the cloud.", lambda s: s.bytes_down),
+    "sink_waiting": ("Events that wait for sinks.", lambda s: _sum(s, "num_waiting")),
+    "sink_dropped": ("Events left out of full queues.", lambda s: _sum(s, "num_dropped")),
     "link_connected": ("1 if the cloud answers.", lambda s: s.link.get("connected")),
     "adapter_version": ("Adapter version in force.", lambda s: s.version),
     "p_ik_version": (
@@ -33,6 +35,11 @@ _GAUGES: dict[str, tuple[str, Callable[[Snapshot], float | None]]] = {
         lambda s: s.apply_pause_ms[-1] if s.apply_pause_ms else None,
     ),
 }
+
+
+def _sum(snapshot: Snapshot, count: str) -> float | None:
+    """Over all sinks; None where there are none."""
+    return sum(each[count] for each in snapshot.sinks.values()) if snapshot.sinks else None
 
 
 class SnapshotCollector:

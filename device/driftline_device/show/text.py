@@ -37,6 +37,17 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"version   {snapshot['version']}, newest update: {newest},"
         f" {snapshot['bytes_down']} bytes down{_head(snapshot)}",
         f"link      {linked}",
+        *_sinks(snapshot.get("sinks", {})),
+    ]
+
+
+def _sinks(sinks: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"sink      {name}: {each['num_delivered']} delivered, {each['num_waiting']} wait"
+        + (f", {each['num_dropped']} left out" if each["num_dropped"] else "")
+        + (f", {each['num_refused']} refused" if each["num_refused"] else "")
+        + (f"; away: {each['error']}" if each["error"] else "")
+        for name, each in sinks.items()
     ]
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-ANSWER = "answer"
-"""Kind of an event that is an answer."""
+ANSWER, WATCH = "answer", "watch"
+"""Kinds of events: an answer, a watch that fired."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -52,15 +54,26 @@ class EventsFile:
 
 
 class Publisher:
-    """Where answers go: `events`, and every sink of `everywhere`."""
+    """Where answers go: the file of events, the console, and those of `sinks` that are
+    `subscribed` to answers.
+    """
 
-    def __init__(self, events: EventsFile | None = None, everywhere: Sequence[Sink] = ()) -> None:
+    def __init__(
+        self,
+        events: EventsFile | None = None,
+        *,
+        console: Sink | None = None,
+        sinks: Sequence[Sink] = (),
+        subscribed: Sequence[Sink] = (),
+    ) -> None:
         self._events = events
-        self._sinks = list(everywhere)
+        self._console = [console] if console is not None else []
+        self._sinks = list(sinks)
+        self._subscribed = list(subscribed)
 
     def start(self) -> None:
         """Begin to deliver."""
-        for sink in self._sinks:
+        for sink in self._console + self._sinks:
             sink.start()
 
     def answered(self, record: AnswerRecord) -> None:
@@ -68,12 +81,16 @@ class Publisher:
         if self._events is not None:
             self._events.write(record)
         event = answer_event(record)
-        for sink in self._sinks:
+        for sink in self._console + self._subscribed:
             sink.offer(event)
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Each sink now, by name."""
+        return {sink.name: asdict(sink.stats()) for sink in self._sinks}
 
     def close(self) -> None:
         """Give what waits a moment to leave, and end."""
-        for sink in self._sinks:
+        for sink in self._console + self._sinks:
             if not sink.close(CLOSE_S):
                 _log.warning("sink.left", sink=sink.name, num_waiting=sink.stats().num_waiting)
         if self._events is not None:

@@ -15,8 +15,8 @@ from pathlib import Path
 class RotatingFile:
     """Appends lines to `path`: at most `max_bytes`, and `keep` older files; one thread at a time.
 
-    Opened at the first line, and again after an error: a place that cannot be written may be
-    written later.
+    Opened at the first line, and again after an error or where somebody moved or removed the file:
+    a place that cannot be written may be written later.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
@@ -49,6 +49,8 @@ class RotatingFile:
             self._descriptor = None
 
     def _open(self) -> int:
+        if self._descriptor is not None and not self._is_there(self._descriptor):
+            self.close()
         if self._descriptor is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -56,6 +58,15 @@ class RotatingFile:
             self._num_bytes = os.fstat(self._descriptor).st_size
             self._end_line(self._descriptor)
         return self._descriptor
+
+    def _is_there(self, descriptor: int) -> bool:
+        """Whether the file still has its name."""
+        try:
+            named = self._path.stat()
+        except OSError:
+            return False
+        opened = os.fstat(descriptor)
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
     def _end_line(self, descriptor: int) -> None:
         """What a power cut left of a line gets an end of its own."""

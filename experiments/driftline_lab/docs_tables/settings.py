@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from driftline_cloud.config import CloudConfig
 from driftline_device.config import DeviceConfig
+from driftline_device.sinks.settings import KINDS, SinkSettings
 from driftline_lab.docs_tables.page import Page, Rows
 from driftline_shared.program.section import entries
 
@@ -13,6 +14,21 @@ def cloud(_page: Page) -> Rows:
     return [
         ["setting", "meaning"],
         *([f"`{key}`", meaning] for key, meaning, _ in entries(CloudConfig)),
+    ]
+
+
+def sinks(_page: Page) -> Rows:
+    """Every setting of each kind of sink."""
+    common = [name for name in SinkSettings.model_fields if name != "kind"]
+    return [
+        ["kind", "setting", "meaning"],
+        *(["all", f"`{key}`", meaning] for key, meaning, _ in entries(SinkSettings)),
+        *(
+            [f"`{kind}`", f"`{key}`", meaning]
+            for kind, settings in KINDS.items()
+            for key, meaning, _ in entries(settings)
+            if key not in [*common, "kind"]
+        ),
     ]
 
 

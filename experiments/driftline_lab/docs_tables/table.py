@@ -39,6 +39,7 @@ TABLES: dict[str, Renderer] = {
     "boards-rounds-ends": boards.rounds_at_the_ends,
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
+    "settings-sinks": settings.sinks,
     "trace-columns": traces.columns,
     "replay-links": replays.links,
     "replay-times": replays.times,

@@ -10,8 +10,8 @@ keys stand at the top of the file. docs/operations.md has its tables from here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -113,9 +113,25 @@ def explained(error: ValidationError, kind: type[BaseModel], name: str = "") -> 
 
 
 def _known(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys of the section at `path` below `kind`; a list's number and a choice's name lie on it."""
+    kinds: list[Any] = [kind]
     for part in path:
-        inner = section_of(kind.model_fields[part]) if part in kind.model_fields else None
-        if inner is None:
-            return []
-        kind = inner
-    return sorted(kind.model_fields)
+        inner = [each.model_fields[part].annotation for each in kinds if part in each.model_fields]
+        chosen = [each for each in kinds if part == _choice(each)]
+        kinds = chosen or (kinds if part.isdecimal() else list(_sections(inner)))
+    return sorted({name for each in kinds for name in each.model_fields})
+
+
+def _choice(kind: type[BaseModel]) -> object:
+    """What tells `kind` from others in a list of several kinds."""
+    field = kind.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field is not None else None
+
+
+def _sections(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:
+    """Every section in the annotations, also in lists and choices."""
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        else:
+            yield from _sections(get_args(annotation))

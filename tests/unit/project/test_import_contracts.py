@@ -31,6 +31,7 @@ VIOLATIONS = [
     ({"gRPC only"}, {"cloud/driftline_cloud/rounds/bad.py": "import grpc"}),
     ({"Heavy model packages"}, {"device/driftline_device/spool/bad.py": "import torch"}),
     ({"Cameras"}, {"device/driftline_device/api/bad.py": "import cv2"}),
+    ({"MQTT only"}, {"device/driftline_device/daemon/bad.py": "import paho.mqtt.client"}),
     ({"HTTP serving only"}, {"device/driftline_device/bad.py": "import fastapi"}),
     ({"ONNX Runtime"}, {"device/driftline_device/spool/bad.py": "import onnxruntime"}),
     ({"Arrow only"}, {"device/driftline_device/spool/bad.py": "import pyarrow"}),

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from driftline_device.api.server import _listen
-from driftline_device.api.settings import ApiConfig, is_loopback
+from driftline_device.api.settings import ApiConfig
 from driftline_device.config import load_config
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.loopback import is_loopback
 
 TOKEN = "0123456789abcdef"
 

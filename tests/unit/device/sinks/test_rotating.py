@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,28 +45,43 @@ def test_without_older_ones_the_bound_holds(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["events.jsonl"]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Files of this process end at 20 bytes, as on a disk that is full."""
+    """Files of this process end at 20 bytes inside, as on a disk that is full; tests print none."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path, full_disk: None) -> None:
+def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     file = RotatingFile(path, max_bytes=1000, keep=1)
     file.append("0123456789")
     for _ in range(3):
-        with pytest.raises(OSError, match=r"."):
+        with pytest.raises(OSError, match=r"."), full_disk():
             file.append("abcdefghijkl")
     assert path.read_bytes() == b"0123456789\n"
-    file.append("short")
+    with full_disk():
+        file.append("short")
     assert path.read_bytes() == b"0123456789\nshort\n"
     file.close()
+
+
+def test_a_file_that_was_moved_or_removed_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    file = RotatingFile(path, max_bytes=1000, keep=1)
+    file.append("one")
+    path.rename(tmp_path / "moved")
+    file.append("two")
+    path.unlink()
+    file.append("three")
+    file.close()
+    assert (path.read_text(), (tmp_path / "moved").read_text()) == ("three\n", "one\n")
 
 
 def test_a_place_that_comes_back_is_written_again(tmp_path: Path) -> None:

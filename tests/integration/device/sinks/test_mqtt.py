@@ -1,0 +1,207 @@
+"""MQTT with a real broker: who may come in, what stays behind, and what is said of who is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driftline_device.sinks.courier import UndeliveredError
+from driftline_device.sinks.event import WATCH, Event
+from driftline_device.sinks.home_assistant import About
+from driftline_device.sinks.mqtt import Broker as Address
+from driftline_device.sinks.mqtt import Mqtt
+from tests.fakes.broker import Broker, Listener, needs_broker
+from tests.fakes.waiting import until
+from tests.unit.device.sinks.test_console import event
+
+pytestmark = [pytest.mark.integration, needs_broker]
+
+ABOUT = About(
+    device_id="device-1", pair="tiny", standing=(("door", "Is it open?"),), watches=("too long",)
+)
+ANSWERS = "driftline/device-1/door/is_it_open"
+AVAILABILITY = "driftline/device-1/availability"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path / "broker")
+    made.up()
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def listener(broker: Broker) -> Iterator[Listener]:
+    made = Listener(broker)
+    made.start()
+    yield made
+    made.stop()
+
+
+def mqtt(port: int, *, keepalive_s: int = 60, **address: object) -> Mqtt:
+    return Mqtt(
+        Address(host="127.0.0.1", port=port, **address),  # type: ignore[arg-type]
+        ABOUT,
+        topic="driftline",
+        client_id="device-1",
+        discovery_prefix="homeassistant",
+        timeout_s=5.0,
+        keepalive_s=keepalive_s,
+    )
+
+
+def deliver(transport: Mqtt, *events: Event) -> int:
+    num_taken = 0
+
+    def taken(event: Event, *, refused: str = "") -> None:
+        nonlocal num_taken
+        num_taken += not refused
+
+    transport.tend()
+    transport.deliver(events, taken)
+    return num_taken
+
+
+def test_the_last_answer_of_a_standing_question_stays_for_who_comes_later(broker: Broker) -> None:
+    transport = mqtt(broker.port)
+    assert deliver(
+        transport,
+        event("no", question="Is it open?"),
+        event("yes", question="Is it open?"),
+        event("a cat", question="what is this?"),
+    )
+    late = Listener(broker)
+    late.start()
+    until(lambda: len(late.of(ANSWERS)) == 1 and len(late.of(AVAILABILITY)) == 1)
+    assert json.loads(late.of(ANSWERS)[0])["answer"] == "yes"
+    assert late.of("driftline/device-1/door") == []
+    late.stop()
+    transport.close()
+
+
+def test_home_assistant_finds_questions_and_watches(broker: Broker, listener: Listener) -> None:
+    transport = mqtt(broker.port)
+    fired = Event(id="1", kind=WATCH, feed="door", body={"id": "1", "watch": "too long"})
+    deliver(transport, event("yes", question="Is it open?"), fired)
+    until(lambda: len(listener.messages) == 5)
+    found = {topic: text for topic, text, _ in listener.messages}
+    sensor, watch = (json.loads(text) for topic, text in found.items() if "/config" in topic)
+    # What Home Assistant reads an entity by is where it looks.
+    assert json.loads(found[sensor["state_topic"]])["answer"] == "yes"
+    assert found[sensor["availability_topic"]] == "online"
+    assert json.loads(found[watch["state_topic"]])["event_type"] in watch["event_types"]
+    assert sensor["unique_id"] != watch["unique_id"]
+    assert sensor["device"] == watch["device"]
+    transport.close()
+    until(lambda: listener.of(AVAILABILITY) == ["online", "offline"])
+
+
+def test_the_broker_says_it_when_a_device_is_killed(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    program = tmp_path / "device.py"
+    program.write_text(
+        "import time\n"
+        "from tests.integration.device.sinks.test_mqtt import deliver, mqtt\n"
+        f"deliver(mqtt({broker.port}))\n"
+        "print('there', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, env=_environment()
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"there\n"
+    until(lambda: listener.of(AVAILABILITY) == ["online"])
+    process.kill()
+    process.communicate()
+    until(lambda: listener.of(AVAILABILITY) == ["online", "offline"])
+
+
+def _environment() -> dict[str, str]:
+    root = Path(__file__).parents[4]
+    return {**os.environ, "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
+
+
+def test_who_may_not_come_in_is_told_why(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    program = shutil.which("mosquitto_passwd")
+    if program is None:
+        pytest.skip("no mosquitto_passwd")
+    subprocess.run([program, "-b", "-c", passwords, "me", "right"], check=True, capture_output=True)
+    broker = Broker(tmp_path / "broker", "allow_anonymous false", f"password_file {passwords}")
+    broker.up()
+    try:
+        for login in ({"user": "me", "password": "wrong"}, {}):
+            with pytest.raises(UndeliveredError, match=r"(?i)not authori[sz]ed|user name"):
+                deliver(mqtt(broker.port, **login), event())
+        transport = mqtt(broker.port, user="me", password="right")
+        assert deliver(transport, event()) == 1
+        transport.close()
+    finally:
+        broker.down()
+
+
+# paho leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+def test_over_tls_only_a_broker_with_the_right_certificate(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl")
+    for name in ("right", "other"):
+        subprocess.run(
+            [
+                openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt",
+                "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+            ],
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+    broker = Broker(
+        tmp_path / "broker",
+        f"certfile {tmp_path / 'right.crt'}",
+        f"keyfile {tmp_path / 'right.key'}",
+        "allow_anonymous true",
+    )
+    broker.up()
+    try:
+        with pytest.raises(UndeliveredError, match="certificate verify failed"):
+            deliver(mqtt(broker.port, tls=True, ca_file=str(tmp_path / "other.crt")), event())
+        transport = mqtt(broker.port, tls=True, ca_file=str(tmp_path / "right.crt"))
+        assert deliver(transport, event()) == 1
+        transport.close()
+    finally:
+        broker.down()
+
+
+def test_a_lost_connection_is_made_anew_without_an_event(broker: Broker) -> None:
+    transport, calls = mqtt(broker.port), []
+    transport.start(lambda: calls.append(1))
+    transport.tend()
+    broker.down()
+    until(lambda: bool(calls))
+    with pytest.raises(UndeliveredError, match="Connection refused"):
+        transport.tend()
+    broker.up()
+    until(lambda: _tended(transport))
+    late = Listener(broker)
+    late.start()
+    until(lambda: late.of(AVAILABILITY) == ["online"])
+    late.stop()
+    transport.close()
+
+
+def _tended(transport: Mqtt) -> bool:
+    try:
+        transport.tend()
+    except UndeliveredError:
+        return False
+    return True
