@@ -152,6 +152,22 @@ def spool(
     finish(run_spool(samples), out)
 
 
+@app.command("fuzz-pictures")
+def fuzz_pictures(
+    num: Annotated[int, typer.Option(help="Mutated pictures.", min=1)] = 100_000,
+    seed: Annotated[int, typer.Option(help="Seed of the mutations.")] = 0,
+    keep: Annotated[Path | None, typer.Option(help="Folder for pictures that escape.")] = None,
+    out: Out = None,
+) -> None:
+    """Pictures of all formats, broken at random, as files and as requests: none may escape.
+
+    Example: driftline lab bench fuzz-pictures --num 10000 --seed 3
+    """
+    from driftline_lab.bench.fuzz.run import run_fuzz
+
+    finish(run_fuzz(num, seed, keep), out)
+
+
 @app.command()
 def throughput(
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",

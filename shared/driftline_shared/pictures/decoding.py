@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +29,7 @@ from driftline_shared.host.memory import give_back_free
 from driftline_shared.pictures.files import read_bytes, shown
 from driftline_shared.pictures.formats import readable, what_it_is
 from driftline_shared.pictures.modes import rgb_of
+from driftline_shared.pictures.silence import silence_pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,10 +52,8 @@ of a tower has fewer."""
 _FREE_PIXELS = 1 << 20  # a larger picture is decoded while no other such one is
 _STRIP_PIXELS = 1 << 20
 _ORIENTATION = 0x0112
-_PILLOW = r"PIL\."
 
 _one_large = threading.Lock()
-_filters = threading.Lock()
 
 
 def read_image(path: Path, *, place: str, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -76,7 +74,7 @@ def decode_image(
     of a format that is not read, or has more than `max_pixels`. `formats`: only these of them.
     """
     known = tuple(each for each in readable() if formats is None or each in formats)
-    _silence_pillow()
+    silence_pillow()
     found = _use(data, known, partial(_unless_large, max_pixels=max_pixels))
     if isinstance(found, _Large):
         with _one_large:
@@ -170,14 +168,3 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _silence_pillow() -> None:
-    """Pillow warns of pictures on standard error: what matters of it is in the DataError."""
-    with _filters:
-        there = any(
-            action == "ignore" and module is not None and module.pattern == _PILLOW
-            for action, _, _, module, _ in warnings.filters[:4]
-        )
-        if not there:
-            warnings.filterwarnings("ignore", module=_PILLOW)

@@ -62,8 +62,8 @@ def _scaled(part: Image, lowest: float, highest: float, clear: Any) -> Image:
     from PIL import Image as Pillow
 
     values = np.asarray(part)
-    wide = values.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):  # NaN and infinities have their place below
+        wide = values.astype(np.float64)
         share = (wide - lowest) / (highest - lowest) if highest > lowest else wide * 0.0 + 0.5
     share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
     grey = np.rint(255.0 * np.clip(share, 0.0, 1.0)).astype(np.uint8)

@@ -150,6 +150,7 @@ NAN, INF = np.nan, np.inf
         (np.array([[NAN, 0.0, 0.2, INF, -INF]], np.float32), [0, 0, 51, 255, 0]),
         (np.array([[NAN, 1.5, 4.0, INF]], np.float32), [0, 0, 255, 255]),
         (np.array([[NAN, NAN]], np.float32), [0, 0]),
+        (np.array([[0x7F800001, 0]], np.uint32).view(np.float32), [0, 0]),  # a NaN that signals
         (np.array([[7.5, 7.5]], np.float32), [128, 128]),
         (np.array([[-3e38, 3e38]], np.float32), [0, 255]),
     ],
@@ -264,6 +265,8 @@ def test_nothing_is_written_to_standard_error(capfd: pytest.CaptureFixture[str])
         with pytest.raises(DataError, match="10000 x 10000 pixels"):
             decode(large)
         refusal(b"II*\0\x08\0\0\0\xff\xff" + bytes(30))
+        packed = encoded(Image.fromarray(COLORS), "TIFF", compression="tiff_lzw")
+        refusal(packed[:8] + b"\xff" * 60 + packed[68:])  # libtiff's own lines
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,0 +1,1 @@
+"""Pictures that are broken on purpose, in every format, against the decoding step."""
