@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from platformdirs import user_state_path
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from driftline_device.api.settings import ApiConfig
 from driftline_device.daemon.settings import DaemonSettings
+from driftline_device.feeds.settings import FeedConfig
 from driftline_device.history.settings import HistorySettings
 from driftline_device.recording.settings import DeviceTraceSettings
 from driftline_device.runtime.factory import DEFAULT_PROVIDERS, RuntimeName
@@ -29,6 +30,7 @@ from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
+from driftline_device.watches.settings import WatchConfig
 from driftline_shared.codec.regions import RegionSettings
 from driftline_shared.program.address import check_address
 from driftline_shared.program.compressor import CompressorSettings
@@ -128,6 +130,13 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
         (), "where answers and what watches find are delivered: tables, see [sinks](#sinks)"
     )
     history: HistorySettings = HistorySettings()
+    watches: tuple[WatchConfig, ...] = setting(
+        (), "rules on answers, each fires sinks: tables, see [watches](#watches)"
+    )
+    feeds: tuple[FeedConfig, ...] = setting(
+        (),
+        "several sources at once, read where no `--source` is given: tables, see [feeds](#feeds)",
+    )
     spool: SpoolConfig = SpoolConfig()
     metrics: MetricsConfig = MetricsConfig()
     api: ApiConfig = ApiConfig()
@@ -158,6 +167,21 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     def _named_apart(cls, value: tuple[SinkConfig, ...]) -> tuple[SinkConfig, ...]:
         check_names([name_of(each) for each in value], "sinks")
         return value
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if self.feeds and self.sources:
+            raise ValueError("sources and feeds are both given: make each source a feed")
+        check_names([each.name for each in self.watches], "watches")
+        check_names([each.name for each in self.feeds], "feeds")
+        known = {name_of(each) for each in self.sinks}
+        naming = {f"watch {watch.name}": watch.sinks for watch in self.watches}
+        naming |= {f"feed {feed.name}": feed.sinks or () for feed in self.feeds}
+        for what, names in naming.items():
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"the {what} names {name!r}, which is no sink")
+        return self
 
     @field_serializer("sources")
     def _without_secrets(self, value: tuple[str, ...]) -> list[str]:

@@ -161,7 +161,8 @@ def run(
     from driftline_shared.program.logs import setup_logs
 
     source = source or list(settings.sources)
-    if not source and not hold and not settings.api.port:
+    named = source or [feed.source for feed in settings.feeds]
+    if not named and not hold and not settings.api.port:
         raise ConfigError(
             "nothing to do: give --source, --api-port, or --hold to only stay in touch"
         )
@@ -169,7 +170,7 @@ def run(
     snapshot = run_device(
         settings,
         source,
-        hold=hold or not source,
+        hold=hold or not named,
         reread=lambda: load(config, set_, flags),
         notifier=notifier_of(os.environ),
         console=console_on(sys.stdout, as_json=as_json) if settings.show_answers else None,

@@ -291,7 +291,7 @@ class Answering:
             id=new_sample_id(self._parts.clock).hex(),
             unix_s=self._parts.clock.now_s(),
             feed=question.feed or segment,
-            source=segment,
+            source=question.source or segment,
             place=question.place,
             question=question.text,
             answer=answer.text,

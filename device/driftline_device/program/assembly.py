@@ -17,6 +17,7 @@ from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.feeds.table import open_feeds
 from driftline_device.history.history import History
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
@@ -32,9 +33,10 @@ from driftline_device.sinks.settings import name_of
 from driftline_device.sinks.sink import Sink
 from driftline_device.sinks.table import open_sinks
 from driftline_device.sources.source import Source
-from driftline_device.sources.table import SourceSettings, open_all
+from driftline_device.sources.table import SourceSettings, open_all, open_source
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
+from driftline_device.watches.watching import Watching
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import ConfigError, DataError, DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
@@ -65,20 +67,31 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
 
 
 def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
-    """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one."""
+    """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one.
+
+    None are named: the feeds of the configuration, as one.
+    """
     if config.question.strip():
         try:
             check_question(config.question)
         except DataError as error:
             raise ConfigError(f"question: {error}") from error
-    return open_all(
-        texts,
-        SourceSettings(
-            question=config.question,
-            frames=config.frames,
-            folder=config.folder,
-            max_pixels=config.max_pixels,
-        ),
+    if not texts and config.feeds:
+        return [open_feeds(config.feeds, config.question, partial(_open_source, config))]
+    return open_all(texts, _source_settings(config, config.question, None))
+
+
+def _open_source(config: DeviceConfig, text: str, question: str, every_s: float | None) -> Source:
+    return open_source(text, _source_settings(config, question, every_s))
+
+
+def _source_settings(config: DeviceConfig, question: str, every_s: float | None) -> SourceSettings:
+    frames = config.frames
+    return SourceSettings(
+        question=question,
+        frames=frames if every_s is None else frames.model_copy(update={"every_s": every_s}),
+        folder=config.folder,
+        max_pixels=config.max_pixels,
     )
 
 
@@ -104,7 +117,12 @@ def open_daemon(
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state))
         device_id = load_device_id(config.state / "device_id")
-        about = About(device_id=device_id, pair=pair.name, standing=tuple(standing))
+        about = About(
+            device_id=device_id,
+            pair=pair.name,
+            standing=tuple(standing),
+            watches=tuple(watch.name for watch in config.watches),
+        )
         publisher = open_publisher(config, about, console, clock=clock)
         stack.callback(publisher.close)
         state_files = StateFiles(config.state)
@@ -188,7 +206,14 @@ def open_publisher(
         )
     sinks = open_sinks(config.sinks, about, state=config.state, clock=clock)
     subscribed = [sinks[name_of(each)] for each in config.sinks if each.answers]
-    return Publisher(events, console=console, sinks=list(sinks.values()), subscribed=subscribed)
+    return Publisher(
+        events,
+        console=console,
+        sinks=list(sinks.values()),
+        subscribed=subscribed,
+        routes={feed.name: feed.sinks for feed in config.feeds if feed.sinks is not None},
+        watching=Watching(config.watches) if config.watches else None,
+    )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import ASKS_END_S, Daemon
 from driftline_device.daemon.supervision import ServiceSupervisor
 from driftline_device.daemon.systemd import Notifier
+from driftline_device.feeds.table import standing
 from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
 from driftline_device.program.reload import Reloader
 from driftline_device.runtime.runtime import Answer, Question
@@ -63,7 +64,7 @@ def run_device(
             key=key,
             source=", ".join(source.name for source in sources) or "api",
             console=console,
-            standing=[(source.name, config.question) for source in sources if config.question],
+            standing=standing_questions(texts, sources, config),
         ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
@@ -78,6 +79,15 @@ def run_device(
             notifier=supervisor.notifier,
         )
         return asdict(daemon.snapshot())
+
+
+def standing_questions(
+    texts: Sequence[str], sources: Sequence[Source], config: DeviceConfig
+) -> list[tuple[str, str]]:
+    """(feed, question) of what the configuration asks again and again."""
+    if not texts and config.feeds:
+        return standing(config.feeds, config.question)
+    return [(source.name, config.question) for source in sources if config.question]
 
 
 def stream(

@@ -23,7 +23,8 @@ class Question:
 
     A source also says the following. `truth`: the true answer if it knows it: used for scoring
     only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
-    for people. `feed`: which stream of the owner's it belongs to.
+    for people. `feed`: which stream of the owner's it belongs to; `source`: what
+    that one reads.
     """
 
     image: NDArray[np.uint8]
@@ -32,6 +33,7 @@ class Question:
     domain: str | None = None
     place: str = ""
     feed: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from driftline_device.sinks.event import AnswerRecord, answer_event
+from driftline_device.sinks.event import AnswerRecord, Event, answer_event
 from driftline_device.sinks.outage import Outage
 from driftline_device.sinks.rotating import RotatingFile
 from driftline_device.sinks.sink import Sink
@@ -53,9 +53,28 @@ class EventsFile:
             self._file.close()
 
 
+class Firing(Protocol):
+    """An event that a watch made, and the sinks that get it; none: all."""
+
+    @property
+    def event(self) -> Event:
+        """What they get."""
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Their names."""
+
+
+class Watches(Protocol):
+    """The owner's rules on answers."""
+
+    def answered(self, record: AnswerRecord) -> Sequence[Firing]:
+        """What fires at this answer."""
+
+
 class Publisher:
-    """Where answers go: the file of events, the console, and those of `sinks` that are
-    `subscribed` to answers.
+    """Where answers go: the file of events, the console, and the sinks that `routes` names for
+    their feed, or those of `sinks` that are `subscribed`. What watches fire goes where they say.
     """
 
     def __init__(
@@ -65,33 +84,50 @@ class Publisher:
         console: Sink | None = None,
         sinks: Sequence[Sink] = (),
         subscribed: Sequence[Sink] = (),
+        routes: Mapping[str, Sequence[str]] | None = None,
+        watching: Watches | None = None,
     ) -> None:
         self._events = events
         self._console = [console] if console is not None else []
-        self._sinks = list(sinks)
+        self._sinks = {sink.name: sink for sink in sinks}
         self._subscribed = list(subscribed)
+        self._routes = {
+            feed: [self._sinks[name] for name in names] for feed, names in (routes or {}).items()
+        }
+        self._watching = watching
 
     def start(self) -> None:
         """Begin to deliver."""
-        for sink in self._console + self._sinks:
+        for sink in self._all():
             sink.start()
 
     def answered(self, record: AnswerRecord) -> None:
-        """Hand one answer on; at once."""
+        """Hand one answer on, at once; one thread at a time."""
         if self._events is not None:
             self._events.write(record)
-        event = answer_event(record)
-        for sink in self._console + self._subscribed:
-            sink.offer(event)
+        subscribed = self._routes.get(record.feed, self._subscribed)
+        _offer(answer_event(record), [*self._console, *subscribed])
+        if self._watching is not None:
+            for firing in self._watching.answered(record):
+                named = [self._sinks[name] for name in firing.sinks] or self._sinks.values()
+                _offer(firing.event, [*self._console, *named])
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Each sink now, by name."""
-        return {sink.name: asdict(sink.stats()) for sink in self._sinks}
+        return {sink.name: asdict(sink.stats()) for sink in self._sinks.values()}
 
     def close(self) -> None:
         """Give what waits a moment to leave, and end."""
-        for sink in self._console + self._sinks:
+        for sink in self._all():
             if not sink.close(CLOSE_S):
                 _log.warning("sink.left", sink=sink.name, num_waiting=sink.stats().num_waiting)
         if self._events is not None:
             self._events.close()
+
+    def _all(self) -> list[Sink]:
+        return [*self._console, *self._sinks.values()]
+
+
+def _offer(event: Event, sinks: Iterable[Sink]) -> None:
+    for sink in sinks:
+        sink.offer(event)

@@ -40,6 +40,8 @@ TABLES: dict[str, Renderer] = {
     "settings-cloud": settings.cloud,
     "settings-device": settings.device,
     "settings-sinks": settings.sinks,
+    "settings-watches": settings.watches,
+    "settings-feeds": settings.feeds,
     "trace-columns": traces.columns,
     "replay-links": replays.links,
     "replay-times": replays.times,
