@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from driftline_device.sources.left_out import LeftOut
 from driftline_shared.host.clock import Clock
 from driftline_shared.program.section import Section, setting
 
@@ -75,7 +76,8 @@ class _Waiting:
 class Arrivals:
     """New complete files below `folder` whose names end in one of `suffixes`; close it at the end.
 
-    Hidden files and folders, links and unfinished names are passed over.
+    Hidden files and folders and unfinished names are passed over; links, pipes and files of other
+    names are added to `left_out`.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class Arrivals:
         *,
         clock: Clock,
         wait_s: float,
+        left_out: LeftOut | None = None,
     ) -> None:
         self._folder = folder.resolve()
         self._suffixes = suffixes
         self._settings = settings
         self._clock = clock
         self._wait_s = wait_s
+        self._left_out = left_out or LeftOut(folder)
         self._waiting: dict[Path, _Waiting] = {}
         self._given: OrderedDict[Identity, int] = OrderedDict()
         self._given_until_ns = -1  # arrivals up to here are given, whether remembered or not
@@ -206,9 +210,9 @@ class Arrivals:
             self._scan_s = min(self._scan_s, self._again_s)
         elif (
             path not in self._waiting
-            and self._is_image(path.name)
-            and self._is_new(found)
             and not any(part.startswith(HIDDEN) for part in path.relative_to(self._folder).parts)
+            and self._is_new(found)
+            and self._is_image(path.name, found)
         ):
             if len(self._waiting) >= MAX_WAITING:
                 self._more = True
@@ -281,23 +285,26 @@ class Arrivals:
                             continue
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
-                        elif self._is_image(entry.name):
+                        elif not self._left_out.knows(entry.path):
                             found = entry.stat(follow_symlinks=False)
-                            if self._is_new(found):
+                            if not self._is_new(found):
+                                continue
+                            if self._is_image(entry.name, found):
                                 yield entry.path, found
+                            elif not is_temporary(entry.name):
+                                is_file = stat.S_ISREG(found.st_mode)
+                                self._left_out.add(entry.path, is_file=is_file)
             except OSError:  # what goes away meanwhile is no matter
                 continue
 
-    def _is_image(self, name: str) -> bool:
+    def _is_image(self, name: str, found: os.stat_result) -> bool:
         suffix = "." + name.rpartition(".")[2].lower()
-        return suffix in self._suffixes and not is_temporary(name)
+        named = suffix in self._suffixes and not is_temporary(name)
+        return named and stat.S_ISREG(found.st_mode)
 
     def _is_new(self, found: os.stat_result) -> bool:
-        return (
-            stat.S_ISREG(found.st_mode)
-            and found.st_ctime_ns > self._given_until_ns
-            and _identity(found) not in self._given
-        )
+        known = found.st_ctime_ns <= self._given_until_ns or _identity(found) in self._given
+        return not known
 
     def _remember(self, identity: Identity, arrived_ns: int) -> None:
         self._given[identity] = arrived_ns

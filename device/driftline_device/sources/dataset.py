@@ -8,6 +8,7 @@ and images are bounded before they are loaded, and an image outside the file's f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import DataError
+from driftline_shared.pictures import shown
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
 MAX_LINE_BYTES = 64 << 10
@@ -40,7 +42,7 @@ class DatasetSource:
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return self._path.stem
+        return shown(self._path.stem)
 
     def __iter__(self) -> Generator[Question, None, None]:
         """Good rows; a malformed one is logged with its line number and left out."""
@@ -66,7 +68,7 @@ class DatasetSource:
                 yield question
 
     def _read(self, line: bytes, number: int) -> Question:
-        place = f"{self._path}:{number}"
+        place = f"{shown(self._path)}:{number}"
         row = _parse(line, place)
         text = _text(row, "question", place)
         try:
@@ -111,4 +113,6 @@ def _text(row: dict[str, Any], key: str, place: str) -> str:
         raise DataError(f'{place}: "{key}" is missing or not a text')
     if len(value) > MAX_TEXT_CHARS:
         raise DataError(f'{place}: "{key}" is longer than {MAX_TEXT_CHARS} characters')
+    if not value.isascii() and re.search(r"[\ud800-\udfff]", value):
+        raise DataError(f'{place}: "{key}" holds half a sign (a lone surrogate)')
     return value

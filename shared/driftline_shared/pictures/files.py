@@ -44,11 +44,10 @@ def read_bytes(path: Path, *, place: str) -> bytes:
 
 
 def shown(path: str | Path) -> str:
-    """`path` as logs and errors may hold it: bytes that are no UTF-8, and what is not printable,
-    as escapes.
+    """`path` as logs and errors may hold it: what is not printable, bytes that are no UTF-8 among
+    it, as escapes.
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
 
 
 def _check_regular(mode: int, name: str, place: str) -> None:

@@ -17,6 +17,8 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 """Names of image files end so. What is in a file is found by its content alone."""
 
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+
 HEIC_FIX = "pip install 'driftline[heic]', or save it as JPEG"
 
 _ALWAYS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -34,6 +36,11 @@ def readable() -> tuple[str, ...]:
     if _register_heif():
         found.append("HEIF")
     return tuple(found)
+
+
+def suffixes() -> frozenset[str]:
+    """Those of `SUFFIXES` whose formats are read here."""
+    return SUFFIXES if "HEIF" in readable() else SUFFIXES - HEIC_SUFFIXES
 
 
 def _register_heif() -> bool:

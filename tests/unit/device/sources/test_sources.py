@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from structlog.testing import capture_logs
 
 from driftline_device.sources.dataset import MAX_LINE_BYTES, DatasetSource
@@ -17,6 +19,7 @@ from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.source import read_image
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import DataError
+from driftline_shared.pictures.formats import readable
 
 
 def save(path: Path, value: int = 7) -> None:
@@ -74,6 +77,9 @@ BAD_ROWS = [
     '{"image": "/etc/hostname", "question": "q"}',
     '{"image": "way_out/secret.png", "question": "q"}',
     '{"image": "a\\u0000.png", "question": "q"}',
+    '{"image": "pipe.png", "question": "q"}',
+    '{"image": "\\ud800.png", "question": "q"}',
+    '{"image": "a.png", "question": "q", "domain": "\\ud800"}',
     '{"image": "a.png", "question": "' + "q" * 5_000 + '"}',
     "[" * 30_000,
     '{"image": "' + "a" * MAX_LINE_BYTES + '", "question": "q"}',
@@ -92,6 +98,7 @@ def test_a_bad_row_is_named_and_the_rest_runs(tmp_path: Path, bad: str) -> None:
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "text.png").write_text("hello")
     bomb(folder / "bomb.png")
+    os.mkfifo(folder / "pipe.png")
     good = '{"image": "a.png", "question": "q"}'
     path = folder / "s.jsonl"
     path.write_text(f"{good}\n{bad}\n{good}\n")
@@ -134,7 +141,69 @@ def test_a_folder_asks_one_question_of_each_image(tmp_path: Path) -> None:
         seen = list(source)
     assert [Path(each.place).name for each in seen] == ["a.JPG", "b.png", "c.bmp"]
     assert {(each.text, each.truth, each.domain) for each in seen} == {("what?", None, "photos")}
-    assert (source.num_broken, len(logs)) == (1, 1)
+    assert (source.num_broken, source.left_out.num) == (1, 1)
+    left_out, broken = logs
+    assert left_out["problem"] == "1 file of unknown kind left out: .txt 1"
+    assert broken["event"] == "source.image_broken"
+
+
+def test_files_of_unknown_kind_are_counted_and_told(tmp_path: Path) -> None:
+    for name in ("a.HEVC", "b.HEVC", "c.xyz", "noend", ".hidden", "x.part", "d.png"):
+        (tmp_path / name).write_bytes(b"?")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    source = FolderSource(tmp_path, question="what?")
+    with capture_logs() as logs:
+        assert list(source) == []
+        assert list(source) == []
+    told = [row for row in logs if row["event"] == "source.files_left_out"]
+    assert [row["problem"] for row in told] == [
+        "6 files of unknown kind left out: .HEVC 2, no regular file 2, .xyz 1, without suffix 1"
+    ]
+    assert "PNG" in told[0]["fix"]
+
+
+def test_photos_of_an_iphone_are_named_where_they_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = tuple(each for each in readable() if each != "HEIF")
+    monkeypatch.setattr("driftline_shared.pictures.formats.readable", lambda: forms)
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"?")
+    with capture_logs() as logs:
+        assert list(FolderSource(tmp_path, question="what?")) == []
+    (row,) = logs
+    assert row["problem"] == "1 file of unknown kind left out: .HEIC 1"
+    assert "driftline[heic]" in row["fix"]
+
+
+def test_what_a_decoder_raises_costs_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ImageFile.ImageFile.load
+
+    def load(image: ImageFile.ImageFile) -> Any:
+        if image.size == (9, 9):
+            raise RuntimeError("Failed to decode frame 0")
+        return real(image)
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    save(tmp_path / "a.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
+    save(tmp_path / "c.png")
+    source = FolderSource(tmp_path, question="what?")
+    with capture_logs() as logs:
+        assert [Path(each.place).name for each in source] == ["a.png", "c.png"]
+    assert (source.num_broken, logs[0]["error"].count("Failed to decode frame 0")) == (1, 1)
+
+
+def test_names_that_are_no_text_go_through_as_escapes(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in\xff"))
+    folder.mkdir()
+    save(Path(os.fsdecode(os.fsencode(folder) + b"/\xfe\n.png")))
+    (seen,) = FolderSource(folder, question="what?")
+    for text in (seen.place, seen.domain or ""):
+        assert text.isprintable() and text.encode("utf-8")
+    assert seen.domain == r"in\udcff"
 
 
 def test_wrong_paths_say_what_is_right(tmp_path: Path) -> None:

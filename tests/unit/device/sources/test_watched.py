@@ -215,6 +215,20 @@ def test_deleted_files_and_empty_ones_are_no_matter(folder: Path, reader: Reader
     assert reader.pull_until(2) == ["good.png", "empty.png"]
 
 
+def test_files_of_unknown_kind_are_counted_once_and_told_now_and_then(folder: Path) -> None:
+    (folder / "a.xyz").write_bytes(b"?")
+    reader = Reader(folder, FolderSettings(complete_after_s=0.1, rescan_s=0.1))
+    with capture_logs() as logs:
+        until(lambda: bool(reader.pull() == [] and reader.source.left_out.num))
+        for name in ("b.xyz", "clip.mov", ".hidden.xyz", "later.png.part"):
+            (folder / name).write_bytes(b"?")
+        until(lambda: bool(reader.pull() == [] and reader.source.left_out.num == 3))
+        reader.pull(3)
+    assert [row["problem"] for row in logs] == ["1 file of unknown kind left out: .xyz 1"]
+    assert reader.source.left_out.sentence() == "3 files of unknown kind left out: .xyz 2, .mov 1"
+    reader.rows.close()
+
+
 def test_what_is_there_at_the_start_comes_in_the_order_of_arrival(folder: Path) -> None:
     for number, name in enumerate(("c.png", "a.png", "b.png")):
         save(folder / name, number)
