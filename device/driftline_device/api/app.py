@@ -30,12 +30,14 @@ from driftline_device.api.errors import ApiError, handle_errors
 from driftline_device.api.network.bodies import BodyLimits, BodyRoom, ReadToTheEnd, read_body
 from driftline_device.api.network.paths import Tidied
 from driftline_device.api.network.places import Places
+from driftline_device.api.owner.routes import OwnerRoutes
 from driftline_device.api.question import Asked, read_question
 from driftline_device.api.replies import LAST_EVENT, Completion, Spoken, event, model
 from driftline_device.api.settings import ApiConfig, Key
 from driftline_device.daemon.answering import MOST_UNSAMPLED
 from driftline_device.daemon.listener import AnswerListener
 from driftline_device.daemon.snapshot import Snapshot
+from driftline_device.history.history import History
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.show.metrics import SnapshotCollector
 
@@ -66,8 +68,17 @@ class Device(Protocol):
 class Api:
     """The routes over one device. `close` ends the threads that answer."""
 
-    def __init__(self, device: Device, config: ApiConfig, *, key: Key, max_pixels: int) -> None:
-        """`max_pixels`: of one image."""
+    def __init__(
+        self,
+        device: Device,
+        config: ApiConfig,
+        *,
+        key: Key,
+        max_pixels: int,
+        history: History | None = None,
+    ) -> None:
+        """`max_pixels`: of one image. `history`: its pages are served, too."""
+        self._history = history
         self._device = device
         self._max_pixels = max_pixels
         self._body = BodyLimits(
@@ -114,6 +125,8 @@ class Api:
             dependencies=closed,
             response_model=None,
         )
+        if self._history is not None:
+            app.include_router(OwnerRoutes(self._history, self._device.snapshot).router(key))
         return app
 
     # -- how the device is ------------------------------------------------------------------------

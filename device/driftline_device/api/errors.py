@@ -58,7 +58,7 @@ class ApiError(Exception):
         if self.status == 408:
             extra["connection"] = "close"
         if self.status == 401:
-            extra["www-authenticate"] = "Bearer"
+            extra.setdefault("www-authenticate", "Bearer")
         return JSONResponse(self.body(), status_code=self.status, headers=extra)
 
 

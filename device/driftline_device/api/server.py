@@ -18,6 +18,7 @@ from driftline_shared.program.extras import needs_extra
 if TYPE_CHECKING:
     from driftline_device.api.app import Device
     from driftline_device.api.network.http_server import HttpServer
+    from driftline_device.history.history import History
 
 START_TIMEOUT_S = 10.0
 
@@ -31,12 +32,17 @@ _log = structlog.get_logger(__name__)
 
 @contextmanager
 def serve_api(
-    device: Device, config: ApiConfig, *, max_pixels: int, key: Key | None = None
+    device: Device,
+    config: ApiConfig,
+    *,
+    max_pixels: int,
+    key: Key | None = None,
+    history: History | None = None,
 ) -> Iterator[None]:
     """Serve the API of `device` as long as the block lasts; port 0 serves none.
 
-    `key`: whoever holds it may change the token meanwhile. Raises ConfigError if the address cannot
-    be had or the token cannot be read.
+    `history`: its pages are served, too. `key`: whoever holds it may change the token meanwhile.
+    Raises ConfigError if the address cannot be had or the token cannot be read.
     """
     if not config.port:
         yield
@@ -44,7 +50,7 @@ def serve_api(
     with needs_extra("the local API", "device"):
         from driftline_device.api.app import Api
         from driftline_device.api.network.http_server import forwarded_log, make_server
-    api = Api(device, config, key=key or Key(config), max_pixels=max_pixels)
+    api = Api(device, config, key=key or Key(config), max_pixels=max_pixels, history=history)
     with _listen(config.host, config.port) as listener, forwarded_log():
         server = make_server(api.app, config, listener, end_timeout_s=END_TIMEOUT_S)
         thread = threading.Thread(

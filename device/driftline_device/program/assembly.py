@@ -191,7 +191,9 @@ def open_daemon(
         stack.enter_context(
             serve_metrics(daemon.snapshot, host=config.metrics.host, port=config.metrics.port)
         )
-        stack.enter_context(serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key))
+        stack.enter_context(
+            serve_api(daemon, config.api, max_pixels=config.max_pixels, key=key, history=history)
+        )
         yield daemon
 
 

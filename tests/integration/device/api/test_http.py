@@ -70,7 +70,6 @@ def test_how_the_device_is(device: Running) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
-        ("GET", "/", None, 404, "not_found"),
         ("POST", "/v1/embeddings", {}, 404, "not_found"),
         ("GET", "/v1/chat/completions", None, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", None, 405, "method_not_allowed"),

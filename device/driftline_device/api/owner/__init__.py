@@ -1,0 +1,1 @@
+"""What an owner sees and says over HTTP: past answers, updates, feedback."""

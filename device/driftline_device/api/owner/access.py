@@ -1,0 +1,57 @@
+"""Who may look at the owner's pages: as elsewhere, and browsers by their own password prompt."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from driftline_device.api.access import Access
+from driftline_device.api.errors import ApiError
+from driftline_device.api.settings import Key
+
+PROMPT = {"www-authenticate": 'Basic realm="Driftline: any name, the token as password"'}
+
+
+class PageAccess(Access):
+    """A dependency of pages: a browser sends the token as the password of HTTP's Basic scheme."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(key)
+        self._page_key = key
+
+    async def __call__(self, request: Request) -> None:
+        """As `Access`; a browser without the token is asked for it."""
+        secret = self._page_key.secret.encode()
+        if secret and hmac.compare_digest(_password(request), secret):
+            return
+        try:
+            await super().__call__(request)
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            raise HTTPException(401, str(error), headers=PROMPT) from None
+
+
+def check_origin(request: Request) -> None:
+    """403 for a form that another site's page sent: browsers say where a form comes from."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    same = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not same or site not in (None, "same-origin", "none"):
+        raise ApiError(
+            403, "this form comes from another site's page", code="cross_site_not_allowed"
+        )
+
+
+def _password(request: Request) -> bytes:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(given, validate=True).partition(b":")[2]
+    except (binascii.Error, ValueError):
+        return b""
