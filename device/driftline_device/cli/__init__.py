@@ -4,7 +4,7 @@ Exit codes of every command: 0 well; 1 data, link, pair or state is wrong, a che
 nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
 
     run.py         run, ask, calibrate
-    inspect.py     status, doctor, versions, logs
+    inspect.py     status, doctor, versions, bytes, logs
     prepare.py     prepare
     operate.py     rollback, pause, resume
     teach.py       history, wrong, right, unmark

@@ -1,4 +1,4 @@
-"""Commands that only look: status, doctor, versions, logs. They change nothing, daemon or not."""
+"""Commands that only look: status, doctor, versions, bytes, logs. They change nothing."""
 
 from __future__ import annotations
 
@@ -44,6 +44,18 @@ _VERSIONS_EXAMPLES = """
     driftline device versions --state /var/lib/driftline-device --json
 
 Exit codes: 0 well; 1 no daemon has run on that state folder; 2 a setting is wrong.
+"""
+
+_BYTES_EXAMPLES = """
+**Examples**
+
+    driftline device bytes
+
+    driftline device bytes --state /var/lib/driftline-device --json
+
+Bytes are those of the messages, without what HTTP/2, TCP and TLS put around them. The limit is the
+policy's `day_bytes`; it bounds samples. A daemon writes its count down once a minute. Exit codes: 0
+well; 1 no daemon has run on that state folder; 2 a setting is wrong.
 """
 
 _LOGS_EXAMPLES = """
@@ -110,6 +122,31 @@ def versions(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFl
         typer.echo(json.dumps(asdict(found), indent=2))
         return
     for line in describe_versions(found):
+        typer.echo(line)
+
+
+@app.command("bytes", epilog=_BYTES_EXAMPLES)
+def bytes_(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What crossed the network in the last 24 hours, by kind, and the day's limit."""
+    import time
+
+    settings = load(config, set_, {"state": state})
+    from driftline_device.daemon.snapshot import read_snapshot
+    from driftline_device.daemon.spending import read_hours, spent
+    from driftline_device.show.text import describe_bytes
+
+    limit = int(read_snapshot(settings.state).get("day_bytes") or 0)
+    found = spent(read_hours(settings.state), now_s=time.time())
+    if as_json:
+        shown = {"day": found.day, "hour": found.hour, "day_bytes_limit": limit or None}
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    for line in describe_bytes(found, limit=limit):
         typer.echo(line)
 
 

@@ -27,6 +27,7 @@ from driftline_device.daemon.pacing import Pacer, batch_size, batches
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.settings import DaemonSettings
 from driftline_device.daemon.snapshot import Snapshot, take_snapshot, write_snapshot
+from driftline_device.daemon.spending import Spending
 from driftline_device.daemon.step_wait import StepWait
 from driftline_device.daemon.steps import Steps
 from driftline_device.daemon.supervision import Supervisor
@@ -68,6 +69,7 @@ class Daemon:
             is_paused=lambda: self._paused_unix_s is not None,
             show=self._show,
         )
+        self._spending = Spending(parts.state)
         self._supervisor = supervisor or Supervisor()
         self._paused_unix_s: float | None = None
         self._started = False
@@ -214,6 +216,7 @@ class Daemon:
         self._activity = "stopped"
         self._answering.keep()
         self._tick()
+        guard("bytes", partial(self._count_bytes, at_once=True))
         return drained
 
     def take_settings(self, settings: DaemonSettings) -> None:
@@ -334,6 +337,7 @@ class Daemon:
         guard("pause", self._take_pause)
         guard("status", self._write_status)
         guard("rollback", self._take_rollback)
+        guard("bytes", self._count_bytes)
         if self._parts.history is not None:
             guard("history", self._parts.history.flush)
 
@@ -341,6 +345,12 @@ class Daemon:
         snapshot = self.snapshot()
         write_snapshot(self._parts.state, snapshot)
         self._supervisor.report(snapshot)
+
+    def _count_bytes(self, *, at_once: bool = False) -> None:
+        if self._parts.link is not None:
+            now_s = self._parts.clock.now_s()
+            self._spending.count(self._parts.link.stats(), now_s=now_s)
+            self._spending.keep(now_s=now_s, at_once=at_once)
 
     def _take_pause(self) -> None:
         """Follow an operator's pause or resume."""

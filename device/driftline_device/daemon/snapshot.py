@@ -52,6 +52,7 @@ class Snapshot:
     num_sent: int = 0
     sampling: dict[str, int] = field(default_factory=dict)
     policy_revision: int = 0
+    day_bytes: int = 0
     p_ik_version: int | None = None
     images: dict[str, Any] = field(default_factory=dict)
     update: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +104,7 @@ def take_snapshot(
         num_sent=counts["sent"],
         sampling=counts,
         policy_revision=parts.sampler.policy.revision,
+        day_bytes=parts.sampler.policy.day_bytes,
         p_ik_version=None if head is None else head.version,
         images={
             "allowed": parts.sampler.images_allowed,

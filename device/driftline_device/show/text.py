@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from driftline_device.daemon.spending import Spent
 from driftline_device.updates.versions import Versions
 
 
@@ -108,3 +109,15 @@ def describe_versions(found: Versions) -> list[str]:
 
 def _moment(unix_s: float) -> str:
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def describe_bytes(found: Spent, *, limit: int) -> list[str]:
+    """The last 24 hours; `limit`: most bytes of samples a day, 0: none."""
+    bound = f"of {limit:,} a day" if limit else "without a limit (sampling.day_bytes)"
+    return [
+        f"samples   {found.day['up']:,} bytes up {bound}",
+        f"updates   {found.day['updates']:,} bytes down",
+        f"replies   {found.day['rest']:,} bytes down",
+        f"in all    {sum(found.day.values()):,} bytes in 24 hours,"
+        f" {sum(found.hour.values()):,} of them in the hour that runs",
+    ]
