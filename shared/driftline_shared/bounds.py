@@ -82,6 +82,7 @@ def check_sample(sample: Sample) -> None:
     _check_text("question", sample.question, required=True)
     # A model may answer with nothing at all: that too is an answer worth a teacher's look.
     _check_text("answer", sample.answer, required=False)
+    _check_text("owner_answer", sample.owner_answer, required=False)
     if len(sample.scores) > MAX_SCORES:
         raise SampleError(f"{len(sample.scores)} scores, at most {MAX_SCORES} are read")
     for name, value in sample.scores.items():

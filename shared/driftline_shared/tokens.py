@@ -160,7 +160,8 @@ class Sample:
     `id`: 16 bytes. `answer`: what the device answered. `scores`: uncertainty by kind, higher =
     less sure. `priority`: what the spool keeps longest (higher = more informative); stays on the
     device. `created_unix_s`: seconds. `regions`: only where the device's owner and the cloud's
-    policy both let images leave.
+    policy both let images leave. `owner_answer`: what the device's owner says is right, where they
+    let labels leave; empty: nothing.
     """
 
     id: bytes
@@ -173,6 +174,7 @@ class Sample:
     adapter_version: int
     audit: bool = False
     regions: Regions | None = None
+    owner_answer: str = ""
 
 
 def _setting(default: T, meaning: str) -> T:

@@ -51,6 +51,9 @@ class DistilSettings(CompressorSettings):
     confidence_floor: float = setting(
         0.5, "labels the teacher was less sure of are dropped", ge=0, le=1
     )
+    trust_owners: bool = setting(
+        True, "what a device's owner says is right is the label, not what the teacher says"
+    )
     extra_questions: int = setting(
         2,
         "of each sample that are learnt beside its own: the hardest of `asked_questions`",

@@ -68,7 +68,8 @@ def label(
     *,
     own: MultimodalModel | None = None,
 ) -> list[Label]:
-    """Greedy answers of the teacher, in the order of `samples`.
+    """Greedy answers of the teacher, in the order of `samples`; of a sample that its owner marked
+    what the owner says is right, where `settings` trust owners.
 
     `model` reads the device's tokens. `own`: the teacher reading its own tower's tokens, given
     where the pair does not share a tower: it answers the samples that carry regions.
@@ -93,15 +94,40 @@ def label(
                 found = answer(own, pair, asked, settings, ignore)
                 answers |= dict(zip(some, found, strict=True))
                 progress(len(answers) / len(samples))
+    said = [answers[number] for number in range(len(samples))]
+    if settings.trust_owners:
+        said = [
+            _owners(model, pair, sample) or answered
+            for sample, answered in zip(samples, said, strict=True)
+        ]
     return [
         Label(
             sample_id=sample.id,
-            text=answers[number].text,
-            tokens=answers[number].tokens,
-            confidence=answers[number].confidence,
+            text=answered.text,
+            tokens=answered.tokens,
+            confidence=answered.confidence,
         )
-        for number, sample in enumerate(samples)
+        for sample, answered in zip(samples, said, strict=True)
     ]
+
+
+def _owners(model: MultimodalModel, pair: Pair, sample: Sample) -> TeacherAnswer | None:
+    """What the device's owner said is right, of which they are sure; None where they said nothing,
+    or more than an answer may have.
+    """
+    if not sample.owner_answer:
+        return None
+    tokens = tuple(model.answer_ids(sample.owner_answer))
+    if len(tokens) > pair.max_new_tokens:
+        _log.warning(
+            "labels.owner_too_long",
+            sample=sample.id.hex(),
+            num_tokens=len(tokens),
+            most=pair.max_new_tokens,
+            fix="The teacher's answer is used instead.",
+        )
+        return None
+    return TeacherAnswer(text=sample.owner_answer, tokens=tokens, confidence=1.0)
 
 
 def _pictured(samples: Sequence[Sample], own: MultimodalModel | None) -> list[int]:

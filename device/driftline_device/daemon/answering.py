@@ -17,6 +17,7 @@ import structlog
 
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts
+from driftline_device.history.marks import Mark
 from driftline_device.history.records import PastAnswer
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.turns import Turns
@@ -24,7 +25,7 @@ from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sinks.event import AnswerRecord
 from driftline_device.updates.watch import uncertainty
 from driftline_shared.bounds import check_question
-from driftline_shared.errors import DataError, DriftlineError, Reason
+from driftline_shared.errors import DataError, DriftlineError, Reason, SampleError
 from driftline_shared.exact_match import is_correct
 from driftline_shared.ids import new_sample_id
 from driftline_shared.tokens import SamplingPolicy
@@ -142,6 +143,30 @@ class Answering:
             guard("reply", partial(listener.on_answer, answer))
         self._finish(question, answer, segment)
         return answer
+
+    # -- what the owner said ----------------------------------------------------------------------
+
+    def teach(self, mark: Mark) -> bool:
+        """Make a sample of an answer about which the owner said what is right; whether it is done
+        with, sent or unfit. False: the day's bytes are spent, or the disk is full: later.
+        """
+        if mark.picture is None:
+            return True
+        answer = self._parts.runtime.answer([Question(image=mark.picture, text=mark.question)])[0]
+        with self._sampling:
+            try:
+                sample = self._parts.sampler.teach(
+                    mark.question, answer, self._parts.runtime, owner_answer=mark.known_answer
+                )
+            except SampleError as error:
+                _log.warning("mark.not_taught", answer=mark.id, error=str(error))
+                return True
+            if sample is None or not self._parts.spool.append(sample):
+                return False
+        _log.info("mark.taught", answer=mark.id, sample=sample.id.hex(), bytes=len(sample.body))
+        if self._parts.link is not None:
+            self._parts.link.wake()
+        return True
 
     # -- sampling ---------------------------------------------------------------------------------
 

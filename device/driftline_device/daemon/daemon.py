@@ -340,11 +340,22 @@ class Daemon:
         guard("bytes", self._count_bytes)
         if self._parts.history is not None:
             guard("history", self._parts.history.flush)
+            guard("teach", self._teach)
 
     def _write_status(self) -> None:
         snapshot = self.snapshot()
         write_snapshot(self._parts.state, snapshot)
         self._supervisor.report(snapshot)
+
+    def _teach(self) -> None:
+        """Make a sample of one answer that the owner marked, where they let labels leave."""
+        history = self._parts.history
+        allowed = self._settings.labels_may_leave and self._parts.link is not None
+        if history is None or not allowed or self._paused_unix_s is not None:
+            return
+        for mark in history.to_teach(1):
+            if self._answering.teach(mark):
+                history.note_taught(mark.id)
 
     def _count_bytes(self, *, at_once: bool = False) -> None:
         if self._parts.link is not None:

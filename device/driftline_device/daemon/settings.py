@@ -32,6 +32,12 @@ class DaemonSettings(UpdateSettings):
         "only then; 0: do not",
         ge=0,
     )
+    labels_may_leave: bool = setting(
+        False,
+        "the owner lets what they say is right leave this device, each with the sample that it is "
+        "about; default: no",
+        live=True,
+    )
     sampling: Policy = setting(SamplingPolicy(), "until the cloud gives a policy", live=True)
 
     @model_validator(mode="after")

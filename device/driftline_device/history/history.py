@@ -126,19 +126,35 @@ class History:
 
     def checked(self) -> list[Mark]:
         """The newest marks with a picture: what a new version is held to."""
+        return self._marks("ORDER BY unix_s DESC LIMIT ?", self._settings.max_checked)
+
+    def to_teach(self, most: int) -> list[Mark]:
+        """The oldest marks that say what is right and were not made samples yet."""
+        known = "AND (is_right OR answer IS NOT NULL) AND NOT taught"
+        return self._marks(f"{known} ORDER BY unix_s LIMIT ?", most)
+
+    def note_taught(self, answer_id: str) -> None:
+        """That mark was made a sample, or never can be."""
+        self._file.run(
+            lambda database: database.execute(
+                "UPDATE marks SET taught = 1 WHERE id = ?", (answer_id,)
+            )
+        )
+
+    def _marks(self, which: str, *values: int) -> list[Mark]:
+        """Those with a picture that reads."""
         rows = self._file.run(
             lambda database: database.execute(
-                f"SELECT {', '.join(MARK_COLUMNS)}, png FROM marks"
-                " WHERE png IS NOT NULL ORDER BY unix_s DESC LIMIT ?",
-                (self._settings.max_checked,),
+                f"SELECT {', '.join(MARK_COLUMNS)}, png FROM marks WHERE png IS NOT NULL {which}",
+                values,
             ).fetchall()
         )
-        found = []
-        for row in rows:
-            picture = from_png(row[-1])
-            if picture is not None:
-                found.append(to_mark(row[:-1], picture))
-        return found
+        pictures = [from_png(row[-1]) for row in rows]
+        return [
+            to_mark(row[:-1], picture)
+            for row, picture in zip(rows, pictures, strict=True)
+            if picture is not None
+        ]
 
     # -- the owner's ------------------------------------------------------------------------------
 
@@ -165,7 +181,7 @@ class History:
                     " version, png) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,"
                     " COALESCE(?, (SELECT png FROM pictures WHERE pictures.id = ?)))"
                     " ON CONFLICT (id) DO UPDATE SET unix_s = excluded.unix_s,"
-                    " is_right = excluded.is_right, answer = excluded.answer,"
+                    " is_right = excluded.is_right, answer = excluded.answer, taught = 0,"
                     " png = COALESCE(excluded.png, png)",
                     (
                         found.id,

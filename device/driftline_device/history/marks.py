@@ -38,6 +38,11 @@ class Mark:
     version: int = 0
     picture: NDArray[np.uint8] | None = None
 
+    @property
+    def known_answer(self) -> str:
+        """What is right, as far as the owner said; empty where only that it was wrong."""
+        return self.said if self.right else self.answer or ""
+
     def is_right(self, text: str) -> bool:
         """Whether the owner would call `text` right, as far as is known."""
         if self.right:
@@ -113,7 +118,7 @@ def judge_marks(marks: Sequence[Mark], before: Sequence[str], after: Sequence[st
                     question=mark.question,
                     before=old,
                     after=new,
-                    answer=mark.said if mark.right else mark.answer,
+                    answer=mark.known_answer or None,
                 )
             )
     return MarksVerdict(

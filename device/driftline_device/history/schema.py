@@ -2,7 +2,8 @@
 
 answers   the newest past answers; `number` rises and is never used twice
 pictures  small pictures of some of them, PNG, where the owner wants them kept
-marks     what the owner said about answers, each with a picture of its own
+marks     what the owner said about answers, each with a picture of its own; `taught`: it was made
+          a sample
 updates   what became of each update, and what it made of the marked answers (JSON)
 """
 
@@ -45,7 +46,8 @@ CREATE TABLE marks (
   is_right INTEGER NOT NULL,
   answer TEXT,
   version INTEGER NOT NULL,
-  png BLOB
+  png BLOB,
+  taught INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE updates (
   number INTEGER PRIMARY KEY AUTOINCREMENT,

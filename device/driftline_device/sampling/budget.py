@@ -132,6 +132,15 @@ class Budget:
         self.day.spend(now_s, num_bytes)
         return True
 
+    def spend_asked(self, num_bytes: int) -> bool:
+        """Count a sample that the owner asked for: the day's bytes bound it, nothing else."""
+        now_s = self.clock.now_s()
+        left = self.day.left(now_s)
+        if left is not None and num_bytes > left:
+            return False
+        self.day.spend(now_s, num_bytes)
+        return True
+
     def state(self) -> dict[str, object]:
         """Plain JSON values from which `of` continues."""
         return {

@@ -48,7 +48,7 @@ class SamplerCounts:
     yet below the bar that max_sample_share sets. `repeat`: either, but the same was sent lately.
     `over_budget`: worth sending, but a limit was reached. `invalid`: text or tokens that no cloud
     would take. `sent`: given back as samples. `with_regions`: those of them that carry parts of the
-    image.
+    image. `taught`: sent because the owner said what is right.
     """
 
     seen: int = 0
@@ -60,6 +60,7 @@ class SamplerCounts:
     invalid: int = 0
     sent: int = 0
     with_regions: int = 0
+    taught: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,6 +236,39 @@ class Sampler:
             self._sent_lately.add(sketch, now_s=self._clock.now_s())
         return sample
 
+    def teach(
+        self, question: str, answer: Answer, runtime: Session, *, owner_answer: str
+    ) -> EncodedSample | None:
+        """The sample of an answer about which the owner said what is right, whatever the gate says;
+        None where the day's bytes are spent. No image leaves with it, and what is drawn for it
+        shifts no other sample.
+
+        Raises SampleError for one that no cloud would take.
+        """
+        if not _sendable(question, answer):
+            raise SampleError("its text or tokens are none that a cloud takes")
+        sample_id = self._new_id()
+        coded = self._coded(question, answer, runtime, None, np.random.default_rng([*sample_id]))
+        if coded is None:
+            raise SampleError("not even one of its tokens fits sample_bytes")
+        sample = EncodedSample.of(
+            Sample(
+                id=sample_id,
+                question=question,
+                answer=answer.text,
+                tokens=coded.tokens,
+                scores=_finite(answer.scores),
+                priority=1.0,
+                created_unix_s=int(self._clock.now_s()),
+                adapter_version=answer.version,
+                owner_answer=owner_answer,
+            )
+        )
+        if not self._budget.spend_asked(len(sample.body) + BATCH_BYTES):
+            return None
+        self.counts.taught += 1
+        return sample
+
     def not_kept(self) -> None:
         """The sample given back just now was lost: what repeats it may be sent."""
         if self._policy.repeat_distance > 0.0:
@@ -286,10 +320,7 @@ class Sampler:
         """The coded sample; None if a limit is reached. Asked first, since scoring tokens costs."""
         if not self._budget.admits():
             return None
-        scores = score_tokens(
-            self.scorer, question, answer, runtime, passes=self._passes, rng=self._rng
-        )
-        coded = self._code(answer.tokens, scores, image)
+        coded = self._coded(question, answer, runtime, image, self._rng)
         if coded is None:
             return None
         return EncodedSample.of(
@@ -307,22 +338,28 @@ class Sampler:
             )
         )
 
-    def _code(
-        self, tokens: VisualTokens, scores: NDArray[np.float32], image: NDArray[np.uint8] | None
+    def _coded(
+        self,
+        question: str,
+        answer: Answer,
+        runtime: Session,
+        image: NDArray[np.uint8] | None,
+        rng: np.random.Generator,
     ) -> Coded | None:
         """Tokens, with regions where images leave; None where not even one token fits.
 
         Regions come out of the same bytes, and so cost tokens: at most half of them, else the
         tokens go alone, since the student learns from nothing else.
         """
-        policy = self._policy
+        policy, tokens = self._policy, answer.tokens
+        scores = score_tokens(self.scorer, question, answer, runtime, passes=self._passes, rng=rng)
         choice = TokenChoice.of(policy)
         pick = partial(
             select,
             tokens,
             scores,
             choice=choice,
-            lots=self._rng.random(tokens.num_tokens) if choice.draws else None,
+            lots=rng.random(tokens.num_tokens) if choice.draws else None,
             max_bytes=min(policy.sample_bytes or MAX_SAMPLE_BYTES, MAX_SAMPLE_BYTES),
         )
 

@@ -156,6 +156,7 @@ class Sample(_message.Message):
     ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
+    OWNER_ANSWER_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """16 bytes, made by the device; the cloud dedupes by it"""
     question: _builtins.str
@@ -166,6 +167,8 @@ class Sample(_message.Message):
     """that gave the answer"""
     audit: _builtins.bool
     """a confident answer, sent to find confident mistakes"""
+    owner_answer: _builtins.str
+    """what the device's owner says is right, where labels may leave"""
     @_builtins.property
     def tokens(self) -> Global___CodedTokens: ...
     @_builtins.property
@@ -188,10 +191,11 @@ class Sample(_message.Message):
         adapter_version: _builtins.int = ...,
         audit: _builtins.bool = ...,
         regions: Global___Regions | None = ...,
+        owner_answer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["regions", b"regions", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "question", b"question", "regions", b"regions", "scores", b"scores", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "owner_answer", b"owner_answer", "question", b"question", "regions", b"regions", "scores", b"scores", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

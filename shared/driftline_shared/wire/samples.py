@@ -104,6 +104,7 @@ def to_sample(sample: Sample) -> uplink_pb2.Sample:
         adapter_version=sample.adapter_version,
         audit=sample.audit,
         regions=None if sample.regions is None else to_regions(sample.regions),
+        owner_answer=sample.owner_answer,
     )
 
 
@@ -129,6 +130,7 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
         adapter_version=message.adapter_version,
         audit=message.audit,
         regions=from_regions(message.regions) if message.HasField("regions") else None,
+        owner_answer=message.owner_answer,
     )
     bounds.check_sample(sample)
     return sample

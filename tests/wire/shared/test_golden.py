@@ -46,8 +46,10 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
 def _later(name: str) -> set[str]:
     choice = {"token_spread", "token_mass", "token_floor"}
     return {
-        "sample": {"regions"},
-        "sample_batch": {"regions"},
+        "sample": {"regions", "owner_answer"},
+        "sample_batch": {"regions", "owner_answer"},
+        "sample_with_regions": {"owner_answer"},
+        "sample_with_owner_answer": {"regions"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
         "update_query": {"manifest_format"},

@@ -147,6 +147,9 @@ GOLDEN: dict[str, Golden] = {
     "sample_with_regions": _golden(
         SAMPLE_WITH_REGIONS, uplink_pb2.Sample, wire.to_sample, wire.from_sample
     ),
+    "sample_with_owner_answer": _golden(
+        replace(SAMPLE, owner_answer="two"), uplink_pb2.Sample, wire.to_sample, wire.from_sample
+    ),
     "regions": _golden(REGIONS, uplink_pb2.Regions, wire.to_regions, wire.from_regions),
     "coded_tokens": _golden(
         TOKENS, uplink_pb2.CodedTokens, wire.to_coded_tokens, wire.from_coded_tokens

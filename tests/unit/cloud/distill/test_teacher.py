@@ -14,6 +14,7 @@ from driftline_cloud.distill import passes, teacher
 from driftline_cloud.distill.examples import from_samples
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
+from driftline_shared.callbacks import ignore
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.pair_samples import make_samples
 
@@ -69,3 +70,24 @@ def test_the_label_cache_key_follows_weights_and_prompt(models: Models, tmp_path
     blob[-1] ^= 1
     weights.write_bytes(blob)
     assert teacher.teacher_digest(pair) != teacher.teacher_digest(models.pair)
+
+
+def test_what_an_owner_says_outranks_the_teacher_where_owners_are_trusted(models: Models) -> None:
+    plain, marked, long = make_samples(models.pair, 3)
+    marked = replace(marked, owner_answer="a b")
+    long = replace(long, owner_answer="a b " * 50)
+    samples = [plain, marked, long]
+    alone = teacher.label(models.teacher, models.pair, samples[:1], SETTINGS, ignore)
+    labels = teacher.label(models.teacher, models.pair, samples, SETTINGS, ignore)
+    assert labels[0].text == alone[0].text
+    assert (labels[1].text, labels[1].confidence) == ("a b", 1.0)
+    assert list(labels[1].tokens) == models.teacher.answer_ids("a b")
+    assert labels[2].text != long.owner_answer  # longer than an answer may be
+    doubted = teacher.label(
+        models.teacher,
+        models.pair,
+        samples,
+        SETTINGS.model_copy(update={"trust_owners": False}),
+        ignore,
+    )
+    assert doubted[1].text != "a b"

@@ -257,6 +257,30 @@ def test_answers_that_the_owner_marked_judge_the_next_update(bench: Bench) -> No
     history.close()
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_what_the_owner_says_leaves_only_where_they_allow_it(bench: Bench, allowed: bool) -> None:
+    keep = {"history.pictures": "true", "labels_may_leave": str(allowed).lower()}
+    quiet = {"sampling.max_sample_share": "0", "sampling.audit_rate": "0"}
+    bench.run(bench.write(2), **keep, **quiet)
+    history = History(bench.state)
+    wrong, right = history.answers(most=9)
+    history.mark(wrong.id, right=False, answer="a zebra", now_s=1.0)
+    history.mark(right.id, right=True, answer=None, now_s=2.0)
+    link = NullLink()
+    link.offline = True  # what is sent stays in the spool, to be looked at
+    with bench.open(link, status_s=0.02, **keep, **quiet) as daemon:
+        daemon.start()
+        if allowed:
+            until(lambda: daemon.snapshot().spool["num_samples"] == 2)
+        else:
+            time.sleep(0.3)
+        found = [sample.sample for _, sample in link.spool.peek(max_bytes=1 << 20, max_samples=9)]
+        daemon.stop(0.0)
+    words = ["a zebra", right.answer] if allowed else []
+    assert [sample.owner_answer for sample in found] == words
+    history.close()
+
+
 def test_offline_it_answers_keeps_samples_and_sends_them_later(bench: Bench) -> None:
     link = NullLink()
     link.offline = True

@@ -166,8 +166,24 @@ def test_a_confident_answer_stays_and_costs_no_pass() -> None:
     assert (runtime.passes, runtime.scored) == (0, [])
     assert made.statistics() == {
         "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "repeat": 0, "over_budget": 0,
-        "invalid": 0, "sent": 0, "with_regions": 0,
+        "invalid": 0, "sent": 0, "with_regions": 0, "taught": 0,
     }  # fmt: skip
+
+
+def test_what_the_owner_says_goes_whatever_the_gate_says_and_shifts_no_other_sample() -> None:
+    alone, taught = sampler(), sampler()
+    sent = taught.teach("what?", answer(0.1), Scripted(), owner_answer="two")
+    assert sent is not None and sent.sample.owner_answer == "two"
+    assert (taught.counts.taught, taught.counts.sent, taught.counts.seen) == (1, 0, 0)
+    after = [consider(each, answer(2.0), Scripted()) for each in (alone, taught)]
+    first, second = [each.tokens for each in after if each is not None]
+    assert first == second
+
+
+def test_the_days_bytes_bound_what_the_owner_sends_too() -> None:
+    made = sampler(day_bytes=1)
+    assert made.teach("what?", answer(0.1), Scripted(), owner_answer="two") is None
+    assert made.counts.taught == 0
 
 
 def test_the_gate_score_asked_for_is_computed_and_recorded() -> None:
