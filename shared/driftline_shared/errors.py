@@ -162,6 +162,11 @@ class DriftlineError(Exception):
         self._fix = fix
 
     @property
+    def has_own_fix(self) -> bool:
+        """Whether `fix` was given with the error, and is not of its reason."""
+        return bool(self._fix)
+
+    @property
     def fix(self) -> str:
         """What the user can do about it."""
         return self._fix or explain(self.reason)

@@ -47,7 +47,10 @@ def image_preparation(model_dir: Path) -> dict[str, Any]:
     """Settings of a checkpoint's image processor. Raises PairError where there are none."""
     own, shared = model_dir / "preprocessor_config.json", model_dir / "processor_config.json"
     try:
-        return read_table(own) if own.is_file() else dict(read_table(shared)["image_processor"])
+        # As transformers does: the newer file goes before the older one, where both say it.
+        if shared.is_file() and "image_processor" in (table := read_table(shared)):
+            return dict(table["image_processor"])
+        return read_table(own)
     except (PairError, ValueError, KeyError, TypeError) as error:
         raise PairError(
             f"{model_dir} says nowhere how images are prepared: neither {own.name} nor an "

@@ -376,10 +376,12 @@ def read_token_space(
     return TokenSpace(digest=digest, grid=grid, **kept, transform=transform)
 
 
-def read_source_tokens(folder: Path) -> NDArray[np.float16]:
-    """(N, V, D) float16 tokens of the source calibration images. Raises PairError."""
+def read_source_tokens(folder: Path) -> NDArray[np.floating]:
+    """(N, V, D) tokens of the source calibration images: float16, or float32 where those are too
+    narrow. Raises PairError.
+    """
     tokens = _load(folder / "source.safetensors").get("tokens")
-    if tokens is None or tokens.ndim != 3:
+    if tokens is None or tokens.ndim != 3 or tokens.dtype not in (np.float16, np.float32):
         raise PairError(f"{folder / 'source.safetensors'} has no tokens of shape (N, V, D)")
     return tokens
 

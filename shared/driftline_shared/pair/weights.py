@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from driftline_shared.errors import PairError
 
+SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 MAX_HEADER_BYTES = 64 << 20
@@ -50,11 +51,14 @@ class Header:
 
 
 def weight_files(model_dir: Path) -> list[Path]:
-    """The files that hold the weights, sorted: those of the index where there is one.
+    """The files that hold the weights, sorted: `model.safetensors`, else those of the index, as
+    transformers looks for them; else every one there is.
 
     Raises PairError for an index that cannot be read, or that names a file which is not there.
     """
-    index = model_dir / INDEX
+    single, index = model_dir / SINGLE, model_dir / INDEX
+    if single.is_file():
+        return [single]
     if not index.is_file():
         return sorted(model_dir.glob("*.safetensors"))
     try:

@@ -80,9 +80,18 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.stat().st_size > MAX_WEIGHTS_BYTES:
             raise UpdateError(f"{path} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
-        return load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UpdateError(f"{path} cannot be read: {error}") from error
+    bad = sorted(name for name, t in tensors.items() if not torch.isfinite(t.float()).all())
+    if bad:
+        raise UpdateError(
+            f"{path}: {bad[0]} and {len(bad) - 1} more hold NaN or infinity"
+            if len(bad) > 1
+            else f"{path}: {bad[0]} holds NaN or infinity",
+            fix="Train it in bfloat16 or float32: float16 overflows.",
+        )
+    return tensors
 
 
 def _skeleton(pair: Pair) -> Any:

@@ -25,6 +25,7 @@ from driftline_shared.models.check.memory import (
     device_plan,
     precision_of,
 )
+from driftline_shared.models.check.tensors import check_whole
 from driftline_shared.models.check.traffic import (
     SampleBytes,
     UpdateBytes,
@@ -111,15 +112,26 @@ def _written(draft: Draft) -> Iterator[Finding]:
 def _inspected(draft: Draft, side: Checkpoint, findings: list[Finding]) -> Inspection | None:
     try:
         adapter = draft.adapter if side.side == "student" else None
-        return inspect_checkpoint(side.dir, adapter=adapter, canvas=draft.canvas, with_grid=False)
+        found = inspect_checkpoint(side.dir, adapter=adapter, canvas=draft.canvas, with_grid=False)
+        check_whole(side.dir)
     except PairError as cause:
+        told = cause.fix if cause.has_own_fix else ""
         findings.append(
             error(
                 f"the {side.side} cannot be used: {cause}",
-                f"correct [{side.side}] path, or id and revision, in {draft.file.name}",
+                told or f"correct [{side.side}] path, or id and revision, in {draft.file.name}",
             )
         )
         return None
+    if found.language.rows < found.language.num_tokens:
+        findings.append(
+            error(
+                f"the {side.side}'s tokenizer knows {found.language.num_tokens} tokens, its "
+                f"embedding has {found.language.rows} rows",
+                "take tokenizer and weights of one checkpoint",
+            )
+        )
+    return found
 
 
 def _targets(student: Inspection) -> Iterator[Finding]:
@@ -185,7 +197,8 @@ def _grids(draft: Draft, findings: list[Finding]) -> Grid | None:
         grid = grid_of(draft.student.dir, draft.canvas)
         theirs = grid_of(draft.teacher.dir, draft.canvas)
     except PairError as cause:
-        findings.append(error(str(cause), "correct image in [token_space]"))
+        told = cause.fix if cause.has_own_fix else "correct image in [token_space]"
+        findings.append(error(str(cause), told))
         return None
     if grid is None:
         findings.append(

@@ -16,6 +16,7 @@ from driftline_shared.models.vocabulary.vocabulary import optional_table, read_v
 from driftline_shared.pair.digest import is_tower
 from driftline_shared.pair.families import Anatomy, anatomy_of, read_config
 from driftline_shared.pair.pair import AdapterSpec, Canvas
+from driftline_shared.pair.plain import check_plain
 from driftline_shared.pair.weights import Header, headers
 from driftline_shared.tokens import Grid
 
@@ -93,6 +94,7 @@ def inspect_checkpoint(
     PairError for a family that is not known and files that cannot be read.
     """
     config, parts, found = read_config(model_dir), anatomy_of(model_dir), headers(model_dir)
+    check_plain(model_dir)
     parameters, stored = dict.fromkeys(PARTS, 0), dict[str, int]()
     for name, header in found.items():
         parameters[part_of(name, parts)] += header.num_values

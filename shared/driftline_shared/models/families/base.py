@@ -22,7 +22,7 @@ from torch import Tensor
 
 from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.errors import PairError
-from driftline_shared.models import quantize
+from driftline_shared.models import quantize, whole
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import (
     IGNORED,
@@ -106,29 +106,30 @@ class FamilyModel(ABC):
         dtype: str | None = None,
         canvas: Canvas | None = None,
     ) -> None:
-        from transformers import AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self.device = torch.device(device)
         compute = _dtype(dtype, self.device)
         # What is not quantized stays in float32 beside an adapter: its norms begin at the base's,
         # and version 0 must be the same bits on a CPU and on an accelerator.
         stored = torch.float32 if adapter is not None else compute
-        loaded = AutoModelForImageTextToText.from_pretrained(
+        loaded = whole.load_net(
             model_dir,
             dtype=stored,
-            use_safetensors=True,
-            local_files_only=True,
             quantization_config=quantize.quantization_config(quantization, compute, model_dir),
             device_map={"": self.device},
         )
+        whole.check_values(loaded, model_dir)
         quantize.exact_(loaded, quantization)
         if twin:
             quantize.dequantize_(loaded, quantization)
         self.net: Any = loaded.eval().requires_grad_(False)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+        whole.check_vocabulary(self.net, self.tokenizer, model_dir)
         self.vocab_size = int(self.net.config.get_text_config().vocab_size)
         self._prompt = _checked_prompt(prompt)
         self._prepare(model_dir, canvas)
+        whole.check_tower(self, canvas, model_dir)
         self._layout = self.layout()
         # Place of each grid index in the whole image's stretch.
         places = (self._layout.visual >= 0).nonzero()[:, 0]

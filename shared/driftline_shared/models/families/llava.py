@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import FamilyModel, ImageLayout
 from driftline_shared.models.families.pictures import image_processor, on_canvas
 from driftline_shared.pair.pair import Canvas
@@ -51,6 +52,7 @@ class LlavaModel(FamilyModel):
         self.processor = image_processor(model_dir)
         vision = self.net.config.vision_config
         side = vision.image_size // vision.patch_size
+        check_strategy(self.net, model_dir)
         self.grid = Grid(rows=side, cols=side)
         self._canvas = canvas
 
@@ -80,6 +82,26 @@ class LlavaModel(FamilyModel):
         """(B, K, D_v) -> (B, K, D), query adapter included."""
         projector = self.net.model.multi_modal_projector
         return projector(tokens.to(self.device, next(projector.parameters()).dtype))
+
+
+def check_strategy(net: Any, model_dir: Path) -> None:
+    """Raise PairError unless the tokens that are chosen are the patches, one each.
+
+    `vision_feature_select_strategy`: "default" leaves the first state out, which is the class token
+    where a tower has one (CLIP) and a patch where it has none (SigLIP).
+    """
+    tower = net.model.vision_tower
+    has_class = any(name.endswith("class_embedding") for name, _ in tower.named_parameters())
+    strategy = net.config.vision_feature_select_strategy
+    wanted = "default" if has_class else "full"
+    if strategy == wanted:
+        return
+    what = "a class token, which is no part of the picture" if has_class else "no class token"
+    raise PairError(
+        f"{model_dir}: config.json says vision_feature_select_strategy = {strategy!r}, and its "
+        f"tower has {what}",
+        fix=f"Write {wanted!r} there, if the checkpoint was trained so; else take another.",
+    )
 
 
 def tower_states(net: Any, pixels: Tensor) -> Tensor:

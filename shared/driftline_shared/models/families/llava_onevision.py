@@ -26,7 +26,7 @@ from torch import Tensor
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import LEARNED, FamilyModel, ImageLayout
-from driftline_shared.models.families.llava import PatchMap, tower_states
+from driftline_shared.models.families.llava import PatchMap, check_strategy, tower_states
 from driftline_shared.models.families.onevision_frames import frame_processor
 from driftline_shared.models.families.pictures import image_processor, on_canvas
 from driftline_shared.pair.pair import Canvas
@@ -62,6 +62,7 @@ class LlavaOnevisionModel(FamilyModel):
         self._canvas = canvas or Canvas(height=vision.image_size, width=vision.image_size)
         self._is_clip = self._canvas.frames > 1
         self._side = vision.image_size // vision.patch_size
+        check_strategy(self.net, model_dir)
         self.processor = image_processor(model_dir)
         if self._is_clip:
             self.processor = frame_processor(model_dir, self.processor)

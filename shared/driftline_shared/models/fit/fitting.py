@@ -39,6 +39,9 @@ from driftline_shared.tokens import Grid
 ENCODE_IMAGES = 8
 """Images encoded at a time."""
 
+MOST_FLOAT16 = float(np.finfo(np.float16).max)
+"""65,504: towers whose activations pass it are stored in float32."""
+
 NUM_PROBE_ROWS = 16
 """Rows of a self-check set that is made here."""
 
@@ -74,7 +77,7 @@ def fit_images(
         dtype=draft.student.dtype,
         canvas=draft.canvas,
     )
-    tokens: NDArray[np.float16] | None = None
+    tokens: NDArray[np.floating] | None = None
     kept: list[int] = []
     broken: list[str] = []
     for start in range(0, images.num_images, ENCODE_IMAGES):
@@ -82,8 +85,15 @@ def fit_images(
         numbers, block = images.read(range(start, end), draft.canvas, broken)
         if block:
             values = model.encode(block).cpu().numpy()
+            if not np.isfinite(values).all():
+                raise DataError(
+                    "the tower gives tokens that are NaN or infinite",
+                    fix='Set dtype = "float32" or "bfloat16" in [student], or take another copy.',
+                )
             if tokens is None:
                 tokens = _room(images.num_images, values.shape[1:])
+            if tokens.dtype == np.float16 and np.abs(values).max() > MOST_FLOAT16:
+                tokens = _room(images.num_images, values.shape[1:], tokens[: len(kept)])
             tokens[len(kept) : len(kept) + len(block)] = values
             kept += numbers
         progress(end / images.num_images)
@@ -140,21 +150,29 @@ def _model_grid(draft: Draft) -> Grid:
     return token_grid(draft.student.dir, draft.canvas)
 
 
-def _room(num_images: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """(N, V, D) float16, not yet written to, if that many bytes are allowed."""
-    num_bytes = 2 * num_images * int(np.prod(shape))
+def _room(
+    num_images: int, shape: tuple[int, ...], held: NDArray[np.float16] | None = None
+) -> NDArray[np.floating]:
+    """(N, V, D) float16, not yet written to, if that many bytes are allowed; float32 with `held` at
+    its beginning, where float16 turned out too narrow for the tokens.
+    """
+    kind = np.dtype(np.float16 if held is None else np.float32)
+    num_bytes = kind.itemsize * num_images * int(np.prod(shape))
     if num_bytes > MAX_SOURCE_BYTES:
-        most = MAX_SOURCE_BYTES // (2 * int(np.prod(shape)))
+        most = MAX_SOURCE_BYTES // (kind.itemsize * int(np.prod(shape)))
         raise PairError(
             f"tokens of {num_images} images take {num_bytes >> 20} MiB; give --limit {most} or less"
         )
-    return np.empty((num_images, *shape), dtype=np.float16)
+    room = np.empty((num_images, *shape), dtype=kind)
+    if held is not None:
+        room[: len(held)] = held
+    return room
 
 
-def _write_token_space(draft: Draft, tokens: NDArray[np.float16], grid: Grid) -> str:
+def _write_token_space(draft: Draft, tokens: NDArray[np.floating], grid: Grid) -> str:
     """Statistics and pair.toml; the digest of the token space."""
     if not np.isfinite(tokens).all():
-        raise DataError("the tower gives tokens that are not finite in float16: use another dtype")
+        raise DataError("the stored tokens hold NaN or infinity: fit anew with --images")
     digest = token_space_digest(draft.student.dir)
     low, high = channel_ranges(tokens)
     # Pooled image by image: float32 copies of all tokens would take twice their memory again.
@@ -169,7 +187,7 @@ def _write_token_space(draft: Draft, tokens: NDArray[np.float16], grid: Grid) ->
     return digest
 
 
-def _write_source(folder: Path, tokens: NDArray[np.float16], rows: Sequence[Row]) -> None:
+def _write_source(folder: Path, tokens: NDArray[np.floating], rows: Sequence[Row]) -> None:
     save_file({"tokens": np.ascontiguousarray(tokens)}, folder / "source.safetensors")
     _write_rows(folder / "source.jsonl", [asdict(row) for row in rows])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from driftline_shared.errors import PairError
@@ -26,6 +28,29 @@ def test_another_preparation_of_images_is_another_token_space(copy: Path) -> Non
     path = copy / "student" / "preprocessor_config.json"
     path.write_text(path.read_text().replace("0.5", "0.4"))
     assert token_space_digest(copy / "student") != before
+
+
+def test_the_processor_file_that_is_read_is_the_one_that_counts(copy: Path) -> None:
+    student, before = copy / "student", token_space_digest(copy / "student")
+    own = json.loads((student / "preprocessor_config.json").read_text())
+    newer = student / "processor_config.json"
+    newer.write_text(json.dumps({"processor_class": "LlavaProcessor", "image_processor": own}))
+    assert token_space_digest(student) == before
+    newer.write_text(json.dumps({"image_processor": own | {"image_mean": [0.1, 0.2, 0.3]}}))
+    assert token_space_digest(student) != before
+    newer.write_text(json.dumps({"processor_class": "LlavaProcessor"}))
+    assert token_space_digest(student) == before
+
+
+def test_what_changes_no_token_changes_no_token_space(copy: Path) -> None:
+    student, before = copy / "student", token_space_digest(copy / "student")
+    file = student / "model.safetensors"
+    save_file(load_file(file), file, metadata={"format": "pt", "made_by": "somebody else"})
+    shutil.copy(file, student / "consolidated.safetensors")
+    for name in ("config.json", "preprocessor_config.json"):
+        table = json.loads((student / name).read_text())
+        (student / name).write_text(json.dumps(table | {"_name_or_path": "x"}, indent=7))
+    assert token_space_digest(student) == before
 
 
 def test_the_base_model_names_weights_and_quantization(copy: Path) -> None:

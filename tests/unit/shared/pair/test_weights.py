@@ -41,6 +41,13 @@ def test_the_index_says_which_files_count(tmp_path: Path) -> None:
     assert [one.num_bytes for one in found.values()] == [24, 8]
 
 
+def test_one_file_goes_before_the_index_and_the_others_as_transformers_takes_it(
+    tmp_path: Path,
+) -> None:
+    save_file({"all": torch.ones(1)}, sharded(tmp_path) / "model.safetensors")
+    assert [file.name for file in weight_files(tmp_path)] == ["model.safetensors"]
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (sharded(tmp_path) / "model-2.safetensors").unlink()
     with pytest.raises(PairError, match=r"model-2\.safetensors"):

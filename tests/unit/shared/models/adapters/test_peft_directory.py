@@ -16,7 +16,11 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from driftline_shared.errors import UpdateError
 from driftline_shared.models.adapters import slots
-from driftline_shared.models.adapters.peft_directory import export_adapter, import_adapter
+from driftline_shared.models.adapters.peft_directory import (
+    export_adapter,
+    import_adapter,
+    read_adapter,
+)
 from driftline_shared.models.loading import load_student
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair
@@ -130,3 +134,19 @@ def _nf4() -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=torch.float32,
         llm_int8_skip_modules=["model.vision_tower", "model.multi_modal_projector", "lm_head"],
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_adapter_that_is_not_finite_is_refused(
+    pair: Pair, student: MultimodalModel, tmp_path: Path, value: float
+) -> None:
+    export_adapter(slots.read(student.model), pair, tmp_path / "peft")
+    file = tmp_path / "peft" / "adapter_model.safetensors"
+    held = {name: values.astype(np.float16) for name, values in load_file(file).items()}
+    name = next(name for name in held if "lora_B" in name)
+    held[name][0, 0] = value
+    save_file(held, file)
+    with pytest.raises(UpdateError, match=r"lora_B.* NaN or infinity"):
+        import_adapter(tmp_path / "peft", pair)
+    with pytest.raises(UpdateError, match="NaN or infinity"):
+        read_adapter(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from driftline_shared.errors import DataError, PairError
@@ -56,6 +56,22 @@ def test_every_family_is_fitted_from_images_and_questions(family: str, tmp_path:
     inside = (values >= space.low - 1e-5) & (values <= space.high + 1e-5)
     assert inside.mean() > 0.99 * (1 - 2 / len(values))
     assert len(pair.probe_set()) == 9
+
+
+def test_tokens_beyond_float16_are_kept_in_float32(tmp_path: Path) -> None:
+    folder = make_unfitted_pair(tmp_path / "pair", "llava")
+    for side in ("teacher", "student"):
+        file = folder / side / "model.safetensors"
+        held = load_file(file)
+        name = next(name for name in held if "position_embedding" in name)
+        held[name][0, 0] = 2e5
+        save_file(held, file, metadata={"format": "pt"})
+    images = photos(tmp_path / "photos", 3)
+    given = question_set(images, images / "source.jsonl", limit=10)
+    fitted = fit_images(load_draft(folder), given, lambda _: None)
+    source = load_pair(folder).source_set()
+    assert np.isfinite(source.tokens).all() and np.abs(source.tokens).max() > 1e5
+    assert fit_stored(load_draft(folder)).width == fitted.width
 
 
 def test_only_its_own_keys_are_written_and_comments_stay(tmp_path: Path) -> None:
