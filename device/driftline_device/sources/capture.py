@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.sources.video_cause import why_unreadable
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.pictures import shown
 
 DEVICES = Path("/dev")
 
@@ -105,8 +107,11 @@ def load_opencv(shown: str) -> Any:
 def open_video(path: Path, *, max_pixels: int) -> Capture:
     """The video file at its first frame; DataError if it is none or its frames are too large."""
     cv2 = load_opencv(str(path))
-    raw = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    return _opened(cv2, raw, str(path), max_pixels, f"{path} is no video that can be read")
+    name = shown(path)
+    raw = cv2.VideoCapture(_text(str(path), name), cv2.CAP_FFMPEG)
+    if not raw.isOpened():
+        raise DataError(f"{name} is no video that can be read: {why_unreadable(path)}")
+    return _opened(cv2, raw, name, max_pixels, f"{name} is no video that can be read")
 
 
 def open_camera(which: str, *, max_pixels: int) -> Capture:
@@ -114,7 +119,7 @@ def open_camera(which: str, *, max_pixels: int) -> Capture:
     shown = f"camera {which}"
     cv2 = load_opencv(shown)
     backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
-    raw = cv2.VideoCapture(int(which) if which.isdecimal() else which, backend)
+    raw = cv2.VideoCapture(int(which) if which.isdecimal() else _text(which, shown), backend)
     raw.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     cause = f"{shown} cannot be opened; another program may hold it"
     return _opened(cv2, raw, shown, max_pixels, cause)
@@ -125,7 +130,7 @@ def open_stream(url: str, *, shown: str, timeout_s: float, max_pixels: int) -> C
     cv2 = load_opencv(shown)
     wait_ms = max(1, int(1000 * timeout_s))
     raw = cv2.VideoCapture(
-        url,
+        _text(url, shown),
         cv2.CAP_FFMPEG,
         [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms],
     )
@@ -154,6 +159,15 @@ def check_camera(which: str) -> None:
 def _cameras() -> list[Path]:
     found = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("video")))
+
+
+def _text(address: str, shown: str) -> str:
+    """`address`, if it is UTF-8; DataError if not: OpenCV would take the process down with it."""
+    try:
+        address.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{shown} cannot be opened: its name is no UTF-8, so rename it") from None
+    return address
 
 
 def _opened(cv2: Any, raw: Any, shown: str, max_pixels: int, cause: str) -> Capture:

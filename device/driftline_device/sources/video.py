@@ -13,7 +13,9 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.sources.capture import Capture, open_video
 from driftline_device.sources.frames import FrameSampler, FrameSettings
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS
+from driftline_device.sources.video_cause import why_unreadable
 from driftline_shared.errors import DataError
+from driftline_shared.pictures import shown
 
 SILENCE_S = 0.5
 """Longest time in which frames are passed over without a word to whoever reads."""
@@ -48,12 +50,13 @@ class VideoSource:
         self.num_broken = 0
         with closing(self._open()) as capture:
             if not capture.grab() or capture.image() is None:
-                raise DataError(f"{path} holds no frame that can be read")
+                cause = why_unreadable(path)
+                raise DataError(f"{shown(path)} holds no frame that can be read: {cause}")
 
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return self._path.stem
+        return shown(self._path.stem)
 
     @property
     def progress(self) -> float | None:
@@ -73,11 +76,11 @@ class VideoSource:
                     said_s = time.monotonic()
                 if now_s - told_s >= PROGRESS_S:
                     told_s = now_s
-                    _log.info("video.progress", video=str(self._path), progress=self._shown())
+                    _log.info("video.progress", video=shown(self._path), progress=self._shown())
         if self.progress is not None and self.progress < 0.9:
             _log.warning(
                 "video.ended_early",
-                video=str(self._path),
+                video=shown(self._path),
                 num_read=self._num_read,
                 num_frames=self._num_frames,
                 fix="The file is cut or broken there; what could be read was used.",
@@ -100,7 +103,7 @@ class VideoSource:
     def _read(self, capture: Capture, sampler: FrameSampler, at_s: float) -> Question | None:
         if not sampler.due(at_s):
             return None
-        place = f"{self._path}@{at_s:.2f}s"
+        place = f"{shown(self._path)}@{at_s:.2f}s"
         try:
             image = capture.image()
             if image is None:

@@ -33,7 +33,7 @@ from safetensors.numpy import load_file
 
 from driftline_shared.assembly.assemble import assembled
 from driftline_shared.codec.transform.file import load_transform
-from driftline_shared.errors import PairError
+from driftline_shared.errors import DataError, PairError
 from driftline_shared.p_ik.head import P_IK, IkHead, read_head
 from driftline_shared.pair import hub
 from driftline_shared.pair.digest import token_space_digest as token_space_digest
@@ -44,6 +44,7 @@ from driftline_shared.pair.spec import CheckpointSpec, Dtype, PairSpec, read_spe
 from driftline_shared.pair.spec import Quantization as Quantization
 from driftline_shared.pair.token_space import FULL_WIDTH, MAX_WIDTH
 from driftline_shared.pair.weights import file_headers, weight_files
+from driftline_shared.pictures import read_image
 from driftline_shared.tokens import Grid, TokenSpace
 
 Side = Literal["teacher", "student"]
@@ -250,17 +251,14 @@ class Pair:
 
     def probe_set(self) -> list[ProbeItem]:
         """The self-check set of the device. Raises PairError for a picture that cannot be read."""
-        from PIL import Image
-
         folder = self.dir / "probe"
         items = []
         for row in _rows(folder / "probe.jsonl"):
             path = folder / Path(row["image"]).name
             try:
-                with Image.open(path) as image:
-                    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
-            except OSError as error:
-                raise PairError(f"{path} cannot be read: {error}") from error
+                pixels = read_image(path, place=str(folder))
+            except DataError as error:
+                raise PairError(str(error)) from error
             items.append(ProbeItem(image=pixels, question=row["question"], answer=row["answer"]))
         return items
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,14 @@ def test_what_is_no_video_is_refused(tmp_path: Path, data: bytes) -> None:
         open_source(path, SourceSettings(question="what?"))
     with pytest.raises(DataError, match="does not exist"):
         open_source(tmp_path / "none.mp4", SourceSettings(question="what?"))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """OpenCV 5 ends the process over such a name."""
+    good = write_video(tmp_path / "clip.avi", [1, 200])
+    odd = good.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.avi")))
+    with pytest.raises(DataError, match=r"udcff.avi cannot be opened: its name is no UTF-8"):
+        VideoSource(odd, question="what?")
 
 
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
