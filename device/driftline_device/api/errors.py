@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from driftline_device.api.traffic.record import note_error
 from driftline_shared.errors import DriftlineError, Reason
 
 RETRY_AFTER_S = 1
@@ -68,35 +68,35 @@ def api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, DriftlineError):
         status = _STATUS.get(error.reason, 500)
-        return ApiError(status, f"{error}. {error.fix}", code=str(error.reason))
+        # The fix of wrong data speaks of rows and files; a request has its own sentence.
+        message = str(error) if status == 400 else f"{error}. {error.fix}"
+        return ApiError(status, message, code=str(error.reason))
     return ApiError(500, "This is a fault of the device: look at its log.", code="internal")
 
 
 def handle_errors(app: FastAPI) -> None:
     """Give every error of `app` this shape."""
 
-    async def ours(_request: Request, error: Exception) -> JSONResponse:
-        return api_error(error).response()
+    def reply(
+        request: Request, error: ApiError, headers: Mapping[str, str] | None = None
+    ) -> JSONResponse:
+        note_error(request.scope, error.code)
+        return error.response(headers)
 
-    async def fault(_request: Request, error: Exception) -> JSONResponse:
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return reply(request, api_error(error))
+
+    async def fault(request: Request, error: Exception) -> JSONResponse:
         _log.error("api.raised", error=f"{type(error).__name__}: {error}")
-        return api_error(error).response()
+        return reply(request, api_error(error))
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         message = f"{request.method[:20]} {request.url.path[:MOST_ECHOED_CHARS]}: {error.detail}"
         code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
-        return ApiError(error.status_code, message, code=code).response(error.headers)
-
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"])
-        message = f"{param}: {first['msg']}"
-        return ApiError(400, message, code="invalid_value", param=param).response()
+        return reply(request, ApiError(error.status_code, message, code=code), error.headers)
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(DriftlineError, ours)
     app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, fault)

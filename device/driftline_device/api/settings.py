@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr, model_validator
 
@@ -20,7 +21,7 @@ class ApiConfig(Section):
     """The local API. Off loopback a token is needed."""
 
     host: str = setting(
-        "127.0.0.1", "address of the [local API](#the-local-api); off loopback it needs a token"
+        "127.0.0.1", "address of the [local API](api.md); off loopback it needs a token"
     )
     port: int = setting(0, "0: none", ge=0, le=65_535)
     token: SecretStr = setting(
@@ -32,6 +33,29 @@ class ApiConfig(Section):
     token_file: Path | None = setting(
         None, "a file whose first line is the token; wins over `api.token`", live=True
     )
+    model_names: tuple[str, ...] = setting(
+        ("*",),
+        "names of models that are answered beside the pair's own; `*`: any, as llama.cpp's"
+        " server does",
+    )
+    system_message: Literal["left_out", "before_question"] = setting(
+        "left_out",
+        "what becomes of system messages; pairs are trained on bare questions, and one in front of "
+        "them costs right answers: `left_out`, `before_question`",
+    )
+    history_chars: int = setting(
+        240,
+        "characters of earlier turns that are put before a question, the newest first; 0: none",
+        ge=0,
+        le=4_096,
+    )
+    several_pictures: Literal["last", "refuse"] = setting(
+        "last", "of a question with several pictures: take the `last`, or `refuse` it"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), "origins whose web pages may ask, like `http://localhost:3000`; `*`: all. Empty: none"
+    )
+    access_log: bool = setting(True, "a line of the log for each request, at a limited rate")
     max_waiting: int = setting(
         8, "requests that may wait for the one being answered; more get 429", ge=0, le=256
     )

@@ -1,4 +1,4 @@
-"""Prometheus: the snapshot as gauges, read when somebody asks."""
+"""Prometheus: the snapshot as counters and gauges, read when somebody asks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from driftline_device.daemon.snapshot import Snapshot
 
-_GAUGES: dict[str, tuple[str, Callable[[Snapshot], float | None]]] = {
+_Read = tuple[str, Callable[[Snapshot], float | None]]
+
+COUNTERS: dict[str, _Read] = {
     "answered": ("Questions answered since the start.", lambda s: s.num_answered),
     "errors": ("Questions that got no answer.", lambda s: s.num_errors),
-    "accuracy": ("Share of right answers in the window.", lambda s: s.accuracy),
-    "uncertainty": ("Mean uncertainty in the window.", lambda s: s.uncertainty),
     "samples_seen": ("Answers considered for sending.", lambda s: s.num_seen),
     "samples_sent": ("Samples put into the spool.", lambda s: s.num_sent),
-    "spool_samples": ("Samples that wait.", lambda s: s.spool.get("num_samples")),
-    "spool_bytes": ("Bytes that wait.", lambda s: s.spool.get("num_bytes")),
     "bytes_up": ("Bytes sent to the cloud.", lambda s: s.bytes_up),
     "bytes_down": ("Bytes taken from the cloud.", lambda s: s.bytes_down),
-    "sink_waiting": ("Events that wait for sinks.", lambda s: _sum(s, "num_waiting")),
     "sink_dropped": ("Events left out of full queues.", lambda s: _sum(s, "num_dropped")),
+}
+"""Since the start; `_total` is put behind their names."""
+
+GAUGES: dict[str, _Read] = {
+    "accuracy": ("Share of right answers in the window.", lambda s: s.accuracy),
+    "uncertainty": ("Mean uncertainty in the window.", lambda s: s.uncertainty),
+    "spool_samples": ("Samples that wait.", lambda s: s.spool.get("num_samples")),
+    "spool_bytes": ("Bytes that wait.", lambda s: s.spool.get("num_bytes")),
+    "sink_waiting": ("Events that wait for sinks.", lambda s: _sum(s, "num_waiting")),
     "link_connected": ("1 if the cloud answers.", lambda s: s.link.get("connected")),
     "adapter_version": ("Adapter version in force.", lambda s: s.version),
     "p_ik_version": (
@@ -49,9 +55,13 @@ class SnapshotCollector:
         self._snapshot = snapshot
 
     def collect(self) -> Iterable[Metric]:
-        """Gauges of what is known."""
+        """What is known."""
         now = self._snapshot()
-        for name, (text, read) in _GAUGES.items():
+        for name, (text, read) in COUNTERS.items():
+            value = read(now)
+            if value is not None:
+                yield CounterMetricFamily(f"driftline_device_{name}", text, value=float(value))
+        for name, (text, read) in GAUGES.items():
             value = read(now)
             if value is not None:
                 yield GaugeMetricFamily(f"driftline_device_{name}", text, value=float(value))

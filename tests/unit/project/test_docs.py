@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.config import load_config as load_cloud_config
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.status_codes import STATUS_CODES
+from driftline_device.api.traffic.metrics import RequestMetrics
 from driftline_device.config import DeviceConfig
 from driftline_device.config import load_config as load_device_config
-from driftline_device.show.metrics import _GAUGES
+from driftline_device.show.metrics import COUNTERS, GAUGES
 from driftline_device.updates.phases import Phase
 from driftline_lab.drift.table import DRIFTS
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
@@ -169,9 +171,16 @@ def key_exists(side: str, key: str) -> bool:
     return True
 
 
+def _api_metrics() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    RequestMetrics(registry, [])
+    return registry
+
+
 def metric_names() -> set[str]:
     cloud = {metric.name for metric in CloudMetrics().registry.collect()}
-    return cloud | {f"driftline_device_{name}" for name in _GAUGES}
+    of_api = {metric.name for metric in _api_metrics().collect()}
+    return cloud | of_api | {f"driftline_device_{name}" for name in (*GAUGES, *COUNTERS)}
 
 
 def read(name: str) -> str:

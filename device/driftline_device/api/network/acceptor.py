@@ -14,8 +14,8 @@ import structlog
 
 from driftline_device.api.network.log_limit import LogLimit
 
-ACCEPTS_AT_ONCE = 64
-"""Connections taken before others get their turn."""
+MOST_UNMADE = 16
+"""Connections taken that have no protocol yet: they are beyond the bound on connections."""
 
 RETRY_S = 0.5
 """Pause after a failure."""
@@ -55,7 +55,7 @@ class Acceptor:
         self._loop.remove_reader(self._listener.fileno())
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
+        while len(self._tasks) < MOST_UNMADE:
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

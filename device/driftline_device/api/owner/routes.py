@@ -123,7 +123,12 @@ class OwnerRoutes:
     async def _form(self, request: Request, answer_id: str) -> Response:
         check_origin(request)
         _check_type(request, "application/x-www-form-urlencoded")
-        given = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=8)
+        body = (await _body(request)).decode("utf-8", "replace")
+        try:
+            given = parse_qs(body, max_num_fields=8)
+        except ValueError:
+            problem = "a form of a word, an answer and the way back"
+            raise ApiError(400, problem, code="invalid_request_error") from None
         fields = {name: values[0] for name, values in given.items()}
         word, answer = fields.get("word", ""), fields.get("answer", "").strip()
         if word not in ("right", "wrong", "unmark"):

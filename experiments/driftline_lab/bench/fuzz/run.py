@@ -21,8 +21,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from driftline_device.api.chat.question import read_question
 from driftline_device.api.errors import ApiError
-from driftline_device.api.question import read_question
+from driftline_device.api.settings import ApiConfig
 from driftline_lab.bench.fuzz.mutations import mutated
 from driftline_lab.bench.fuzz.samples import good_pictures
 from driftline_shared.errors import DataError
@@ -35,6 +36,7 @@ LARGE_PIXELS = 6_000_000
 """The same of one in 500: what is decoded smaller takes a hundred times as long."""
 
 _PAIR = "fake"
+_CONFIG = ApiConfig()
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ def _as_request(data: bytes, max_pixels: int) -> None:
     ]
     body = json.dumps({"model": _PAIR, "messages": [{"role": "user", "content": content}]})
     try:
-        read_question(body.encode(), pair=_PAIR, max_pixels=max_pixels)
+        read_question(body.encode(), pair=_PAIR, config=_CONFIG, max_pixels=max_pixels)
     except ApiError as error:
         if error.status != 400:
             raise

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from driftline_device.api.network.acceptor import MOST_UNMADE
 from tests.fakes.api_device import Running, TalkingRuntime, free_port, request, running_device
 
 pytestmark = pytest.mark.integration
@@ -166,8 +167,10 @@ def test_hundreds_of_half_open_connections_under_a_small_limit_of_files(
             if number % 50 == 0:
                 seen.append((device.send("GET", "/health")[0], device.ask(request())[0]))
         assert seen == [(200, 200)] * 8
-        assert len([*files.iterdir()]) <= num_before + 48
+        # 48 connections, and as many as may be on their way in and out.
+        assert len([*files.iterdir()]) <= num_before + 48 + 2 * MOST_UNMADE
     finally:
         _, log = process.communicate(b"", timeout=60)
     assert process.returncode == 0, log.decode()
-    assert len(log.splitlines()) < 10, log.decode()
+    others = [line for line in log.splitlines() if b"api.request" not in line]
+    assert len(others) < 10, log.decode()

@@ -64,7 +64,7 @@ def test_how_the_device_is(device: Running) -> None:
     assert status["domains"] == {"api": {"num_answered": 1, "num_scored": 0, "num_correct": 0}}
     code, headers, text = device.send("GET", "/metrics")
     assert (code, headers["content-type"].partition(";")[0]) == (200, "text/plain")
-    assert "driftline_device_answered 1.0" in text
+    assert "driftline_device_answered_total 1.0" in text
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,7 @@ def test_how_the_device_is(device: Running) -> None:
         ("POST", "/v1/embeddings", {}, 404, "not_found"),
         ("GET", "/v1/chat/completions", None, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", None, 405, "method_not_allowed"),
-        ("GET", "/docs", None, 404, "not_found"),
-        ("GET", "/openapi.json", None, 404, "not_found"),
+        ("GET", "/redoc", None, 404, "not_found"),
         ("POST", "/v1/chat/completions", b"{", 400, "invalid_json"),
         ("POST", "/v1/chat/completions", {}, 400, "invalid_value"),
     ],
@@ -99,6 +98,64 @@ def test_a_slash_too_many_changes_nothing(device: Running) -> None:
 def test_a_long_path_does_not_come_back(device: Running) -> None:
     found = device.send("GET", "/" + "a" * 10_000)
     assert len(check_error(found, 404, "not_found")) < 200
+
+
+def test_every_reply_has_an_id_the_clients_own_where_it_sent_one(device: Running) -> None:
+    for method, path in (("GET", "/health"), ("GET", "/nowhere"), ("POST", "/v1/responses")):
+        assert device.send(method, path)[1]["x-request-id"].startswith("req_")
+    own = device.send("GET", "/health", headers={"x-request-id": "abc-1"})[1]["x-request-id"]
+    assert own == "abc-1"
+    odd = device.send("GET", "/health", headers={"x-request-id": "a b"})[1]["x-request-id"]
+    assert odd.startswith("req_")
+
+
+def test_requests_are_counted_and_timed(device: Running) -> None:
+    assert device.ask(request())[0] == 200
+    assert device.ask({})[0] == 400
+    text = device.send("GET", "/metrics")[2]
+    route = 'route="/v1/chat/completions"'
+    name = "driftline_device_api_requests_total"
+    assert f'{name}{{method="POST",{route},status="200"}} 1.0' in text
+    assert f'{name}{{method="POST",{route},status="400"}} 1.0' in text
+    assert f"driftline_device_api_request_seconds_count{{{route}}} 2.0" in text
+    assert f"# TYPE {name} counter" in text
+    assert "# TYPE driftline_device_answered_total counter" in text
+
+
+def test_the_description_is_there_without_a_token(opened: Callable[..., Any]) -> None:
+    with opened(**{"api.token": TOKEN}) as device:
+        assert device.send("GET", "/openapi.json")[2]["openapi"] == "3.1.0"
+        assert "<h1>Driftline device" in device.send("GET", "/docs")[2]
+
+
+def test_pages_of_named_origins_may_ask_and_no_others(opened: Callable[..., Any]) -> None:
+    page, other = "http://localhost:3000", "http://example.org"
+    preflight = {"access-control-request-method": "POST", "origin": page}
+    with opened(**{"api.cors_origins": (page,)}) as device:
+        found = device.send("OPTIONS", "/v1/chat/completions", headers=preflight)
+        assert (found[0], found[1]["access-control-allow-origin"]) == (200, page)
+        assert device.ask(request(), origin=page)[1]["access-control-allow-origin"] == page
+        preflight["origin"] = other
+        assert device.send("OPTIONS", "/v1/chat/completions", headers=preflight)[0] == 400
+        assert "access-control-allow-origin" not in device.ask(request(), origin=other)[1]
+
+
+def test_without_such_a_setting_no_page_may_ask(device: Running) -> None:
+    found = device.ask(request(), origin="http://localhost:3000")
+    assert "access-control-allow-origin" not in found[1]
+
+
+def test_paths_without_the_version_are_answered(device: Running) -> None:
+    assert device.send("POST", "/chat/completions", request())[0] == 200
+    assert device.send("GET", "/models")[2] == device.send("GET", "/v1/models")[2]
+
+
+def test_an_answer_that_does_not_fit_the_format_is_a_422(device: Running) -> None:
+    schema = {"type": "object", "properties": {"many": {"type": "integer"}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    for stream in (False, True):
+        found = device.ask(request(response_format=wanted, stream=stream))
+        assert "v0 green v0" in check_error(found, 422, "answer_does_not_fit")
 
 
 def test_a_form_is_not_json(device: Running) -> None:

@@ -18,12 +18,19 @@ from tests.fakes.api_device import messages, request
 _READ = """
 import resource, sys, threading
 from pathlib import Path
-from driftline_device.api.question import read_question
+from driftline_device.api.ask.asking import Asking
+from driftline_device.api.chat.question import read_question
+from driftline_device.api.settings import ApiConfig
 
 body = Path(sys.argv[1]).read_bytes()
+config = ApiConfig()
+asking = Asking(None, config)
+
+def one_read(body):
+    return read_question(body, pair="fake", config=config, max_pixels=50_000_000)
 
 def read():
-    pixels = read_question(body, pair="fake", max_pixels=50_000_000).image
+    pixels = asking._read(one_read, body).image
     assert pixels.shape == (1334, 1000, 3), pixels.shape
     kept.append(pixels)  # as those do that wait for the model
 

@@ -667,5 +667,5 @@ def test_metrics_are_served(bench: Bench) -> None:
         go(daemon, bench.write(3))
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
             text = reply.read().decode()
-    assert "driftline_device_answered 3.0" in text
+    assert "driftline_device_answered_total 3.0" in text
     assert "driftline_device_adapter_version 0.0" in text

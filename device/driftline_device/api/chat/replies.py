@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from driftline_device.api.ask.spoken import Finish, Spoken
+from driftline_device.api.ask.streams import LAST_EVENT, event
+from driftline_device.api.errors import ApiError
 from driftline_device.daemon.snapshot import Snapshot
-from driftline_device.runtime.runtime import Answer
-
-Finish = Literal["stop", "length"]
 
 
 def fingerprint(*, pair: str, base_model: str, version: int) -> str:
     """Which weights answered: pair, frozen base, adapter version."""
     return f"{pair}-{base_model[:12]}@{version}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spoken:
-    """An answer as the client gets it: `text` may be cut to what the client allowed."""
-
-    text: str
-    finish: Finish
-    num_tokens: int
-    answer: Answer
-
-    def usage(self) -> dict[str, int]:
-        """Tokens read (visual ones included) and written."""
-        read = self.answer.num_prompt_tokens
-        return {
-            "prompt_tokens": read,
-            "completion_tokens": self.num_tokens,
-            "total_tokens": read + self.num_tokens,
-        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +38,7 @@ class Completion:
         }
         return {
             **self._frame("chat.completion"),
-            **self._by(spoken.answer),
+            **self._by(spoken),
             "choices": [choice],
             "usage": spoken.usage(),
         }
@@ -73,11 +53,11 @@ class Completion:
 
     def closing(self, spoken: Spoken) -> dict[str, Any]:
         """The chunk that ends the text, and says which version spoke."""
-        return self._chunk({}, spoken.finish) | self._by(spoken.answer)
+        return self._chunk({}, spoken.finish) | self._by(spoken)
 
     def counted(self, spoken: Spoken) -> dict[str, Any]:
         """The chunk of usage that a client may ask for."""
-        frame = self._frame("chat.completion.chunk") | self._by(spoken.answer)
+        frame = self._frame("chat.completion.chunk") | self._by(spoken)
         return {**frame, "choices": [], "usage": spoken.usage()}
 
     def _chunk(self, delta: dict[str, str], finish: Finish | None = None) -> dict[str, Any]:
@@ -87,15 +67,46 @@ class Completion:
     def _frame(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.pair}
 
-    def _by(self, answer: Answer) -> dict[str, Any]:
+    def _by(self, spoken: Spoken) -> dict[str, Any]:
         """Which version answered, how sure it was."""
-        scores = {kind: score for kind, score in answer.scores.items() if math.isfinite(score)}
+        answer = spoken.answer
         return {
             "system_fingerprint": fingerprint(
                 pair=self.pair, base_model=self.base_model, version=answer.version
             ),
-            "driftline": {"adapter_version": answer.version, "uncertainty": scores},
+            "driftline": spoken.provenance(),
         }
+
+
+class ChatFrames:
+    """See `Reply`; `include_usage`: with a chunk of the numbers of tokens at the end."""
+
+    def __init__(self, completion: Completion, *, include_usage: bool) -> None:
+        self._completion = completion
+        self._include_usage = include_usage
+
+    def whole(self, spoken: Spoken) -> dict[str, Any]:
+        """See `Reply`."""
+        return self._completion.whole(spoken)
+
+    def opening(self) -> Iterator[bytes]:
+        """See `Frames`."""
+        yield event(self._completion.opening())
+
+    def more(self, text: str) -> Iterator[bytes]:
+        """See `Frames`."""
+        yield event(self._completion.more(text))
+
+    def closing(self, spoken: Spoken) -> Iterator[bytes]:
+        """See `Frames`."""
+        yield event(self._completion.closing(spoken))
+        if self._include_usage:
+            yield event(self._completion.counted(spoken))
+        yield LAST_EVENT
+
+    def failed(self, error: ApiError) -> Iterator[bytes]:
+        """See `Frames`."""
+        yield event(error.body())
 
 
 def model(snapshot: Snapshot, created: int) -> dict[str, Any]:
@@ -110,11 +121,3 @@ def model(snapshot: Snapshot, created: int) -> dict[str, Any]:
         ),
         "driftline": {"adapter_version": snapshot.version, "base_model": snapshot.base_model},
     }
-
-
-def event(data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n\n"
-
-
-LAST_EVENT = b"data: [DONE]\n\n"

@@ -6,27 +6,37 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from driftline_device.api.ask.shape import Shape
+from driftline_device.api.ask.spoken import Spoken
 from driftline_device.api.errors import ApiError, api_error
-from driftline_device.api.replies import Spoken
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.runtime.runtime import Answer, Question
+
+_AS_IT_IS = Shape()
 
 Ask = Callable[[Question, AnswerListener], Answer]
 
 
 class Call:
-    """The listener of a client served in `loop`. `max_tokens`: how much of the answer it wants.
+    """The listener of a client served in `loop`. `max_tokens`: how much of the answer it wants;
+    `shape`: how.
 
     The model always answers in full, up to the pair's bound: that is what sampling looks at.
     `on_end` is called in the loop once there is nothing more to send.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, max_tokens: int | None, on_end: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_tokens: int | None,
+        on_end: Callable[[], None],
+        shape: Shape = _AS_IT_IS,
     ) -> None:
         self._loop = loop
         self._on_end = on_end
         self._max_tokens = max_tokens
+        self._shape = shape
         self._replies: asyncio.Queue[str | Spoken | ApiError] = asyncio.Queue()
         self._abandoned = False
         self._cut = ""
@@ -75,21 +85,28 @@ class Call:
         self._num_tokens += 1
         if self._max_tokens is None or self._num_tokens <= self._max_tokens:
             self._cut = text
-            self._put(text)
+            shown = self._shape.growing(text)
+            if shown:
+                self._put(shown)
 
     def on_answer(self, answer: Answer) -> None:
         """See `AnswerListener`."""
         limit = self._max_tokens
-        if limit is not None and limit < answer.num_steps:
-            spoken = Spoken(text=self._cut, finish="length", num_tokens=limit, answer=answer)
-        else:
-            spoken = Spoken(
-                text=answer.text,
-                finish="stop" if answer.ended else "length",
-                num_tokens=answer.num_steps,
+        is_cut = limit is not None and limit < answer.num_steps
+        try:
+            dressed, stopped = self._shape.whole(self._cut if is_cut else answer.text)
+        except ApiError as error:  # it does not fit the format that is asked for
+            self._put(error)
+            return
+        self._put(
+            Spoken(
+                text=dressed.text,
+                finish="stop" if stopped or (answer.ended and not is_cut) else "length",
+                num_tokens=limit if is_cut and limit is not None else answer.num_steps,
                 answer=answer,
+                notes=dressed.notes,
             )
-        self._put(spoken)
+        )
 
     def _put(self, what: str | Spoken | ApiError) -> None:
         self._later(partial(self._give, what))

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from driftline_device.api.call import Call
+from driftline_device.api.ask.call import Call
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_shared.tokens import Grid, VisualTokens
 
