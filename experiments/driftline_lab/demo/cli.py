@@ -35,6 +35,8 @@ _EXAMPLES = """
 
     driftline demo --pair smol --set-cloud distil.max_steps=60
 
+    driftline demo --segments source,inverted --owner-marks 20
+
     driftline demo --pair boards --segments source,ada
 
     driftline demo --segments source,corrupt-spatter-5 --questions 600 --tests 100
@@ -95,6 +97,15 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result document into this file.")
     ] = None,
+    owner_marks: Annotated[
+        int,
+        typer.Option(
+            help="Answers of the first drifted step that a scripted owner marks: three in four "
+            "correct a wrong one. Later updates are held to them.",
+            min=0,
+            max=400,
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Leave a run in this new folder, for `driftline lab report` and `diff`."),
@@ -139,6 +150,7 @@ def demo(
                 pace=pace,
                 cloud_settings=tuple(set_cloud or ()),
                 device_settings=tuple(set_device or ()),
+                owner_marks=owner_marks,
                 state=Path(state),
                 out=out if out is not None or page is None else Path(state) / "run",
             )

@@ -45,10 +45,12 @@ class Lockstep:
         device_state: Path,
         round_samples: int,
         show: Show,
+        at_step: Callable[[], None] = lambda: None,
     ) -> None:
         """`round_samples`: a round is ordered when so many wait at a step. `show` is called again
-        and again with the cloud's newest status.
+        and again with the cloud's newest status, `at_step` once while the device waits at a step.
         """
+        self._at_step = at_step
         self._cloud, self._device = cloud, device
         self._address = address
         self._device_state = device_state
@@ -66,6 +68,7 @@ class Lockstep:
         state_files = StateFiles(self._device_state)
         step = 0
         while self._wait_for(partial(self._at, step)):
+            self._at_step()
             line = self._wait_for(self._line)
             if line is not None and line.num_waiting >= self._round_samples:
                 opened = start_round(self._address, timeout_s=CALL_S)

@@ -22,6 +22,7 @@ class DemoOptions:
     each domain. `uplink_share`: most samples sent per sample seen. `token_share`: tokens kept of
     each. `data`: a user's own stream, instead of `segments`. `pace`: steps and what else follows
     from the size of the pair. `cloud_settings`, `device_settings`: key=value, for either program.
+    `owner_marks`: answers that a scripted owner marks.
     `state`: a folder no demo has used. `out`: of the run folder, if one is wanted.
     """
 
@@ -38,6 +39,7 @@ class DemoOptions:
     pace: Pace = PACES["tiny"]
     cloud_settings: tuple[str, ...] = ()
     device_settings: tuple[str, ...] = ()
+    owner_marks: int = 0
     state: Path
     out: Path | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
@@ -67,6 +68,7 @@ class DemoReport:
     `device`: runtime, precision and compressor that the device ran and that were scored. `world`:
     the data set's name, or the folder of a user's own. `captions`: by domain, where the
     world has captions. `rounds_made`, `updates_made`: each round and version, with its digest.
+    `owner`: what became of each update on the device, where a scripted owner marked answers.
     """
 
     pair: str
@@ -81,10 +83,14 @@ class DemoReport:
     captions: dict[str, Captions] = field(default_factory=dict)
     rounds_made: tuple[RunRound, ...] = ()
     updates_made: tuple[RunUpdate, ...] = ()
+    owner: Sequence[Mapping[str, object]] = ()
 
     def document(self) -> dict[str, object]:
         """The JSON document of `driftline demo --json`."""
-        return asdict(self)
+        found = asdict(self)
+        if not self.owner:
+            del found["owner"]
+        return found
 
 
 def table(report: DemoReport) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from driftline_device.show.past import describe_card
 from driftline_lab.data.openmoji.captions import check_scorers
 from driftline_lab.demo.cloud import DemoCloud, prepare_cloud
 from driftline_lab.demo.committed import beside_committed
@@ -28,6 +30,7 @@ from driftline_lab.demo.evaluate import (
 from driftline_lab.demo.history import history_of
 from driftline_lab.demo.lockstep import Lockstep, Show
 from driftline_lab.demo.options import DemoData, DemoOptions, prepare_data
+from driftline_lab.demo.owner import ScriptedOwner, cards_of
 from driftline_lab.demo.processes import program, wait_for_file
 from driftline_lab.demo.readings import (
     downlink_of,
@@ -45,6 +48,7 @@ from driftline_lab.demo.report import (
 )
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import Lines, render
+from driftline_lab.demo.settings import EVENTS
 from driftline_lab.report.numbers import count
 from driftline_lab.runs.folder import need_new_run_folder
 from driftline_shared.errors import ConfigError
@@ -87,6 +91,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
     history = history_of(cloud.config, line_of_pair, device.config.events)
     with _bar(console, "after", data.tests) as progress:
         after = device_answers(device.runtime(version), data.tests, progress)
+    cards = cards_of(device.config.state) if options.owner_marks else []
     report = DemoReport(
         pair=pair.name,
         device=device.described,
@@ -107,12 +112,15 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport
         downlink=downlink_of(status, pair, version.adapter if version else None, history.updates),
         rounds_made=history.rounds,
         updates_made=history.updates,
+        owner=[asdict(card) for card in cards],
     )
     console.print(table(report))
     if report.captions:
         console.print(caption_table(report))
     for sentence in (*sentences(report), *beside_committed(report, options)):
         console.print(sentence, highlight=False)
+    for line in (line for card in cards for line in describe_card(card)):
+        console.print(line, highlight=False, markup=False)
     if not history.rounds:
         needed = cloud.config.rounds.trigger.round_samples
         came = count(report.uplink.sent, "sample")
@@ -160,6 +168,12 @@ def _loop(
             program("device", run, state / "device.log") as running,
             _screen(console, device.config.state, data) as show,
         ):
+            owner = ScriptedOwner(
+                device.config.state,
+                num=options.owner_marks,
+                events=device.config.events or state / EVENTS,
+                stream=data.stream,
+            )
             Lockstep(
                 cloud=serving,
                 device=running,
@@ -167,6 +181,7 @@ def _loop(
                 device_state=device.config.state,
                 round_samples=cloud.config.rounds.trigger.round_samples,
                 show=show,
+                at_step=owner.look,
             ).run()
     return read_status(device.config.state)
 
