@@ -6,10 +6,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from driftline_shared.bounds import check_device_id
-from driftline_shared.errors import ConfigError, LinkError
+from driftline_shared.errors import LinkError
 from driftline_shared.host.clock import Clock
-from driftline_shared.host.durable import sync_folder, write_atomic
+from driftline_shared.host.durable import (
+    error_text,
+    read_bytes,
+    set_aside,
+    sync_folder,
+    write_atomic,
+)
+
+_log = structlog.get_logger(__name__)
 
 RandomBytes = Callable[[int], bytes]
 """Gives n random bytes. The default is the system's: a seeded source would, after a restart, give
@@ -33,15 +43,33 @@ def line_id(pair: str, base_model: str) -> str:
     return f"{pair}-{base_model[:12]}"
 
 
-def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
-    """The device id kept in the file `path`; made there, durably, the first time.
+def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> tuple[str, bool]:
+    """The device id kept in the file `path`, made there, durably, the first time; and whether it is
+    kept. A file that holds none is set aside; one that the disk does not take is logged, and the
+    id holds until this process ends.
 
     The id is written beside the file, synced and linked into place, so a power cut leaves either no
     id or a whole one, and of two processes that start at once both get the same.
     """
-    if not path.exists():
-        draft = path.with_name(f"{path.name}.{random_bytes(4).hex()}.new")
-        write_atomic(draft, f"device-{random_bytes(8).hex()}\n".encode())
+    try:
+        found = read_device_id(path)
+    except ValueError as error:
+        set_aside(path, str(error))
+        found = None
+    except OSError as error:
+        _log_not_kept(path, error)
+        return _new_id(random_bytes), False
+    if found is not None:
+        return found, True
+    made = _new_id(random_bytes)
+    return (read_device_id(path) or made, True) if keep_device_id(path, made) else (made, False)
+
+
+def keep_device_id(path: Path, device_id: str) -> bool:
+    """Keep `device_id` in `path`, unless another is there; whether one is."""
+    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
+    try:
+        write_atomic(draft, f"{device_id}\n".encode())
         try:
             path.hardlink_to(draft)
         except FileExistsError:
@@ -51,16 +79,34 @@ def load_device_id(path: Path, random_bytes: RandomBytes = os.urandom) -> str:
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(path.parent)
-    return _read_device_id(path)
+    except OSError as error:
+        _log_not_kept(path, error)
+        return False
+    return True
 
 
-def _read_device_id(path: Path) -> str:
-    with path.open("rb") as file:
-        device_id = file.read(256).decode("ascii", errors="replace").strip()
+def read_device_id(path: Path) -> str | None:
+    """The id in `path`; None if there is no such file. ValueError if it holds none."""
+    data = read_bytes(path, 256)
+    if data is None:
+        return None
+    device_id = data.decode("ascii", errors="replace").strip()
     try:
         check_device_id(device_id)
     except LinkError as error:
-        raise ConfigError(
-            f"{path} holds no device id: restore it, or remove it to enrol as a new device"
-        ) from error
+        raise ValueError(f"{path.name} holds no device id") from error
     return device_id
+
+
+def _new_id(random_bytes: RandomBytes) -> str:
+    return f"device-{random_bytes(8).hex()}"
+
+
+def _log_not_kept(path: Path, error: OSError) -> None:
+    _log.error(
+        "device_id.not_kept",
+        path=str(path),
+        error=error_text(error),
+        fix="Let the device's user read and write there, and make room: it enrols as a new device "
+        "at each start until it can keep its name.",
+    )

@@ -223,7 +223,9 @@ class SamplingPolicy:
     )
     sample_bytes: int = _setting(0, "most bytes of one coded sample; 0: no limit")
     day_bytes: int = _setting(0, "most uplink bytes in any 24 hours; 0: no limit")
-    samples_per_hour: float = _setting(0.0, "0: no limit")
+    samples_per_hour: float = _setting(
+        0.0, "0: no limit; after a pause a quarter of an hour's worth goes at once, one at least"
+    )
     audit_rate: float = _setting(1e-3, "share of confident answers that are sent all the same")
     images_may_leave: bool = _setting(
         False,

@@ -112,11 +112,12 @@ def doctor(
 def versions(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
     """Adapter versions: held, in force, to fall back to, and those never tried again."""
     settings = load(config, None, {"state": state})
-    from driftline_device.daemon.snapshot import read_snapshot
+    from driftline_device.daemon.snapshot import has_run, read_snapshot
     from driftline_device.show.text import describe_versions
     from driftline_device.updates.versions import read_versions
 
-    read_snapshot(settings.state)  # raises where no daemon has run
+    if not has_run(settings.state):
+        read_snapshot(settings.state)  # says so
     found = read_versions(settings.state)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))

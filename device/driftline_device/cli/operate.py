@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +71,8 @@ def rollback(
     as_json: JsonFlag = False,
 ) -> None:
     """Go back to the version before; this one is never tried again."""
-    state_files = _state_files(state, config)
-    state_files.request_rollback(version)
+    with _state_files(state, config) as state_files:
+        state_files.request_rollback(version)
     _say({"leave_version": version}, f"version {version} will be left if it is in force", as_json)
 
 
@@ -78,10 +81,11 @@ def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag 
     """Only answer: sample nothing, send no sample, take no update, until `resume`."""
     import time
 
-    state_files = _state_files(state, config)
-    state_files.pause(time.time())
+    with _state_files(state, config) as state_files:
+        state_files.pause(time.time())
+        since = state_files.paused_since()
     _say(
-        {"paused_unix_s": state_files.paused_since()},
+        {"paused_unix_s": since},
         "paused; the device goes on answering",
         as_json,
     )
@@ -90,8 +94,8 @@ def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag 
 @app.command(epilog=_RESUME_EXAMPLES)
 def resume(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
     """End a pause."""
-    state_files = _state_files(state, config)
-    state_files.resume()
+    with _state_files(state, config) as state_files:
+        state_files.resume()
     _say({"paused_unix_s": None}, "the device samples, sends and takes updates again", as_json)
 
 
@@ -101,23 +105,43 @@ def step(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag =
     from driftline_device.daemon.snapshot import read_snapshot
     from driftline_shared.errors import DataError
 
-    state_files = _state_files(state, config)
-    snapshot = read_snapshot(load(config, None, {"state": state}).state)
-    number = snapshot.get("step")
-    if not isinstance(number, int) or snapshot.get("activity") != "waiting":
-        raise DataError(f"the device does not wait at a step: it is {snapshot.get('activity')}")
-    state_files.let_go_on(number)
+    with _state_files(state, config) as state_files:
+        snapshot = read_snapshot(load(config, None, {"state": state}).state)
+        number = snapshot.get("step")
+        if not isinstance(number, int) or snapshot.get("activity") != "waiting":
+            raise DataError(f"the device does not wait at a step: it is {snapshot.get('activity')}")
+        state_files.let_go_on(number)
     _say({"step": number}, f"the device goes on from step {number}", as_json)
 
 
-def _state_files(state: Path | None, config: Path | None) -> StateFiles:
-    """Of a state folder that a daemon has used: a request in a mistyped folder would be lost."""
+@contextmanager
+def _state_files(state: Path | None, config: Path | None) -> Iterator[StateFiles]:
+    """Of a state folder that a daemon has used: a request in a mistyped folder would be lost. What
+    the disk does not take is one sentence.
+    """
     settings = load(config, None, {"state": state})
-    from driftline_device.daemon.snapshot import read_snapshot
+    from driftline_device.daemon.snapshot import has_run, owner, read_snapshot
     from driftline_device.daemon.state_files import StateFiles
+    from driftline_shared.errors import DataError
+    from driftline_shared.host.durable import error_text
 
-    read_snapshot(settings.state)
-    return StateFiles(settings.state)
+    if not has_run(settings.state):
+        read_snapshot(settings.state)  # says so
+    try:
+        yield StateFiles(settings.state)
+    except OSError as error:
+        fixes = {
+            errno.ENOSPC: "Make room on that disk and say it again.",
+            errno.EDQUOT: "Make room in the quota and say it again.",
+            errno.EROFS: "Remount that disk so that it can be written, and say it again.",
+        }
+        as_owner = (
+            f"Say it as the user that the device runs as: sudo -u {owner(settings.state)} ..."
+        )
+        raise DataError(
+            f"the request could not be left in {settings.state}: {error_text(error)}",
+            fix=fixes.get(error.errno or 0, as_owner),
+        ) from error
 
 
 def _say(document: dict[str, Any], text: str, as_json: bool) -> None:

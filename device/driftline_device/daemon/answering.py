@@ -27,6 +27,7 @@ from driftline_device.updates.watch import uncertainty
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import DataError, DriftlineError, Reason, SampleError
 from driftline_shared.exact_match import is_correct
+from driftline_shared.host.durable import error_text
 from driftline_shared.ids import new_sample_id
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.wire import EncodedSample
@@ -38,6 +39,8 @@ MOST_UNSAMPLED = 2
 """Questions of other threads between their turn at the model and the end of their sampling. Where
 sampling is slower than those who ask, they wait for it, rather than that samples pile up."""
 
+NOT_WRITTEN_FIX = "Answers go on; make room, or let the device's user write there."
+
 _log = structlog.get_logger(__name__)
 
 
@@ -45,6 +48,8 @@ def guard(what: str, call: Callable[[], None]) -> None:
     """Nothing in the background may stop the device: what `call` raises is logged."""
     try:
         call()
+    except OSError as error:  # of a disk, mostly: a fact about the machine, no fault of ours
+        _log.error("daemon.not_written", what=what, error=error_text(error), fix=NOT_WRITTEN_FIX)
     except Exception:
         _log.exception("daemon.guarded", what=what)
 

@@ -88,7 +88,7 @@ class Daemon:
         """Load what is in force and begin the background work; the cloud need not be there."""
         self._answering.log_refusals()
         self._take_pause()
-        self._parts.state_files.forget_steps()
+        guard("step", self._parts.state_files.forget_steps)
         with self._at_updates():
             self._parts.applier.recover()
         if self._parts.link is not None:
@@ -232,10 +232,7 @@ class Daemon:
     def adopt_policy(self, policy: SamplingPolicy) -> None:
         """A policy from the cloud: kept for the next start, obeyed from the next answer on."""
         self._answering.take_policy(policy)
-        try:
-            self._parts.state_files.keep_policy(policy)
-        except OSError as error:
-            _log.error("policy.not_kept", error=str(error))
+        guard("policy", lambda: self._parts.state_files.keep_policy(policy))
 
     # -- answering --------------------------------------------------------------------------------
 
@@ -341,6 +338,7 @@ class Daemon:
         if self._parts.history is not None:
             guard("history", self._parts.history.flush)
             guard("teach", self._teach)
+        guard("state", self._parts.state_files.retry)
 
     def _write_status(self) -> None:
         snapshot = self.snapshot()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftline_shared.errors import DataError
 from driftline_shared.host.durable import read_json, write_json
+from driftline_shared.host.lock import lock_holder
 
 if TYPE_CHECKING:
     from driftline_device.daemon.parts import Parts
@@ -137,11 +140,42 @@ def write_snapshot(state: Path, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(state: Path) -> dict[str, Any]:
-    """The newest snapshot as a JSON object; DataError if no daemon ever ran on `state`."""
+    """The newest snapshot as a JSON object; DataError if no daemon ever ran on `state`, or if the
+    one that runs could write none.
+    """
+    path = state / FILE
     try:
-        found = read_json(state / FILE)
+        found = read_json(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{state / FILE} cannot be read: {error}") from error
-    if found is None:
+        raise DataError(f"{path} cannot be read: {error}", fix=_as_owner(state)) from error
+    if found is not None:
+        return found
+    pid = lock_holder(state)
+    if pid is None:
         raise DataError(f"no daemon has run on {state}: start one with `driftline device run`")
-    return found
+    raise DataError(
+        f"process {pid or 'unknown'} runs on {state}, but could write no {FILE}: it has just "
+        "begun, or the disk is full or read-only",
+        fix="Look at its log; make room on the disk, or remount it so that it can be written.",
+    )
+
+
+def has_run(state: Path) -> bool:
+    """Whether a daemon runs on `state` or ever did."""
+    return os.path.lexists(state / FILE) or lock_holder(state) is not None
+
+
+def _as_owner(state: Path) -> str:
+    return f"Run the command as the user that the device runs as: sudo -u {owner(state)} ..."
+
+
+def owner(state: Path) -> str:
+    """The user whom `state` belongs to, by name where there is one."""
+    try:
+        number = state.stat().st_uid
+    except OSError:
+        return "USER"
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"

@@ -57,7 +57,9 @@ class UpdateLoop:
     def run(self, ending: threading.Event) -> None:
         """Turn after turn until `ending` is set, which takes a `wake` of the applier to be seen."""
         while not ending.is_set():
-            self._clock.wait(self._applier.wake, self.turn())
+            sleep_s = self.turn()
+            if not ending.is_set():  # a turn clears the wake that came with it
+                self._clock.wait(self._applier.wake, sleep_s)
 
     def turn(self) -> float:
         """One turn; how many seconds to sleep after it. Raises nothing."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
+from driftline_device.doctor.files import check_files
 from driftline_device.doctor.machine import (
     check_camera,
     check_clock,
@@ -61,6 +62,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         found,
         *(each for each in sampling if each is not None),
         *(_guarded(name, check) for name, check in checks),
+        *check_files(config.state),
     ]
 
 

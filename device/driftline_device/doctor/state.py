@@ -10,11 +10,12 @@ from typing import Any
 
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.snapshot import FILE, read_snapshot
-from driftline_device.daemon.state_files import StateFiles
+from driftline_device.daemon.state_files import to_policy
 from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.spool.schema import read_counts
 from driftline_device.updates.versions import read_versions
-from driftline_shared.errors import DataError
+from driftline_shared.errors import DataError, DriftlineError
+from driftline_shared.host.durable import read_json
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.tokens import SamplingPolicy
 
@@ -32,8 +33,11 @@ def read_status(state: Path) -> dict[str, Any] | None:
 
 def read_policy(config: DeviceConfig) -> SamplingPolicy:
     """The policy that a start obeys: the cloud's newest, else the configuration's."""
-    known = (config.state / "policy.json").exists()
-    return (StateFiles(config.state).policy() if known else None) or config.sampling
+    try:
+        found = read_json(config.state / "policy.json")
+        return config.sampling if found is None else to_policy(found)
+    except (OSError, ValueError, DriftlineError):
+        return config.sampling
 
 
 def check_daemon(state: Path, status: dict[str, Any] | None) -> Check:
@@ -70,6 +74,8 @@ def check_spool(state: Path) -> Check:
     path = state / "spool.sqlite"
     if not path.exists():
         return ok("spool", "empty: no sample was ever kept")
+    if not path.is_file():
+        return fail("spool", f"{path} is no file", "The daemon sets it aside at its next start.")
     fix = "Nothing to do: the daemon sets a broken file aside at its next start; check the disk."
     try:
         with closing(_open_read_only(path)) as database:

@@ -40,9 +40,9 @@ from driftline_device.watches.watching import Watching
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import ConfigError, DataError, DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
-from driftline_shared.host.durable import make_folder
+from driftline_shared.host.durable import clear_way
 from driftline_shared.host.lock import state_lock
-from driftline_shared.ids import load_device_id, new_sample_id
+from driftline_shared.ids import new_sample_id
 from driftline_shared.pair.pair import Pair
 from driftline_shared.status import Enrolment
 from driftline_shared.tokens import SamplingPolicy
@@ -115,8 +115,9 @@ def open_daemon(
     """
     clock = clock or SystemClock()
     with ExitStack() as stack:
-        stack.enter_context(state_lock(config.state))
-        device_id = load_device_id(config.state / "device_id")
+        stack.enter_context(state_lock(config.state, must_write=False))
+        state_files = StateFiles(config.state)
+        device_id = state_files.device_id
         about = About(
             device_id=device_id,
             pair=pair.name,
@@ -125,7 +126,6 @@ def open_daemon(
         )
         publisher = open_publisher(config, about, console, clock=clock)
         stack.callback(publisher.close)
-        state_files = StateFiles(config.state)
         spool = SqliteSpool(
             config.state / "spool.sqlite",
             max_bytes=config.spool.max_bytes,
@@ -141,7 +141,7 @@ def open_daemon(
         link: DeviceLink | None = None
         if config.cloud:
             folder = config.state / "link"
-            make_folder(folder)
+            clear_way(folder, folder=True)
             link = Link(
                 LinkSettings(address=config.cloud, images_may_leave=config.images_may_leave),
                 lambda: Enrolment(

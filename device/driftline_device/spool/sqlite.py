@@ -2,28 +2,37 @@
 
 A sample is one row, stored and evicted in one transaction; see `schema` for the file's layout.
 Recovery is SQLite's: a transaction that did not commit never happened. A row that does not decode
-is moved to `quarantine`; a file that does not read is set aside and a new one is started.
+is moved to `quarantine`; a file that does not read is set aside and a new one is started. While the
+disk takes nothing (full, read-only, gone), samples wait in memory, and go to disk when it does.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from driftline_device.spool import schema
+from driftline_device.spool.overflow import FIRST_SEQUENCE, Overflow
 from driftline_device.spool.spool import SpoolStats, rank
-from driftline_shared.errors import ConfigError, SampleError
+from driftline_shared.errors import SampleError
+from driftline_shared.host.durable import clear_way, error_text
 from driftline_shared.wire import EncodedSample
 
 VACUUM_PAGES = 512
 """Most pages given back to the disk after one ack: 2 MiB, so that no caller waits long."""
+
+AGAIN_S = 1.0
+"""After so many seconds a file that could not be opened, or takes nothing, is tried again."""
 
 Result = TypeVar("Result")
 _log = structlog.get_logger(__name__)
@@ -33,14 +42,20 @@ class SqliteSpool:
     """The `Spool` protocol on disk; may be used from any thread.
 
     `max_bytes` bounds the samples' bytes; pages, indices and the log may take as much again.
-    A damaged file costs the samples in it, never the device. While the disk takes no more, appends
-    fail one by one (logged once, counted) and acks are remembered until a write succeeds; should
-    the process end before, those samples are sent again and the cloud knows them.
-    `durable=False`: a power cut may cost samples, which suits a replay.
+    A damaged file costs the samples in it, never the device. While the disk takes no more, appended
+    samples wait in memory (logged once, counted) and acks are remembered until a write succeeds;
+    should the process end before, the former are lost, which is logged, and the latter sent again:
+    the cloud knows them. `durable=False`: a power cut may cost samples, which suits a replay.
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int, max_samples: int, durable: bool = True
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        max_samples: int,
+        durable: bool = True,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._durable = durable
         self._path = path
@@ -52,30 +67,50 @@ class SqliteSpool:
         self._pending: dict[bytes, str] = {}
         self._closed = False
         self._database: sqlite3.Connection | None = None
+        self._inode = 0
+        self._overflow = Overflow(max_bytes=max_bytes, max_samples=max_samples)
+        self._monotonic_s = monotonic_s
+        self._open_again_s = -math.inf
+        self._flush_s = -math.inf
+        with suppress(OSError):
+            self._look_at_the_file()
         try:
             self._guard(lambda _: None)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"the spool {path} cannot be opened: {error}") from error
+        except sqlite3.Error as error:
+            self._note_failure(error)
 
     def append(self, sample: EncodedSample) -> bool:
-        """Store `sample` durably; False if it was known, evicted at once, or the disk is full."""
-        try:
-            return self._guard(lambda database: self._append(database, sample))
-        except sqlite3.Error as error:
-            with self._lock:
+        """Store `sample` durably, or in memory while the disk takes nothing; False if it was known
+        or evicted at once.
+        """
+        with self._lock:
+            try:
+                return self._guard(lambda database: self._append(database, sample))
+            except sqlite3.Error as error:
                 self._num_failed += 1
                 self._note_failure(error)
-            return False
+                return self._overflow.append(sample)
 
     def peek(
         self, *, max_bytes: int, max_samples: int, after: int = 0
     ) -> Sequence[tuple[int, EncodedSample]]:
         """(sequence, sample) in order of arrival with sequence > `after`, at least one if any."""
-        try:
-            return self._guard(lambda database: self._peek(database, max_bytes, max_samples, after))
-        except sqlite3.Error as error:
-            self._note_failure(error)
-            return []
+        found: list[tuple[int, EncodedSample]] = []
+        with self._lock:
+            if after < FIRST_SEQUENCE:
+                try:
+                    found = self._guard(
+                        lambda database: self._peek(database, max_bytes, max_samples, after)
+                    )
+                except sqlite3.Error as error:
+                    self._note_failure(error)
+            num_bytes = sum(len(sample.body) for _, sample in found)
+            if found and (num_bytes >= max_bytes or len(found) >= max_samples):
+                return found
+            more = self._overflow.peek(
+                max_bytes=max_bytes - num_bytes, max_samples=max_samples - len(found), after=after
+            )
+            return found + more
 
     def ack(self, ids: Sequence[bytes]) -> int:
         """Forget the samples the cloud has; how many of them were here."""
@@ -87,38 +122,63 @@ class SqliteSpool:
 
     def stats(self) -> SpoolStats:
         """Counts and bytes now."""
-        try:
-            return self._guard(
-                lambda database: schema.read_stats(database, num_failed=self._num_failed)
+        with self._lock:
+            self._flush_overflow()
+            try:
+                found = self._guard(
+                    lambda database: schema.read_stats(database, num_failed=self._num_failed)
+                )
+            except sqlite3.Error as error:
+                self._note_failure(error)
+                found = schema.no_stats(num_failed=self._num_failed)
+            if not self._overflow and not self._overflow.num_evicted:
+                return found
+            return replace(
+                found,
+                num_samples=found.num_samples + len(self._overflow),
+                num_bytes=found.num_bytes + self._overflow.num_bytes,
+                num_evicted=found.num_evicted + self._overflow.num_evicted,
             )
-        except sqlite3.Error as error:
-            self._note_failure(error)
-            return schema.no_stats(num_failed=self._num_failed)
 
     def close(self) -> None:
         """Release file handles; what was appended stays."""
         with self._lock:
+            self._flush_overflow(at_once=True)
+            if self._overflow and not self._closed:
+                _log.error(
+                    "spool.samples_lost",
+                    num_samples=len(self._overflow),
+                    fix="The disk took none of them until the end: make room before the next run.",
+                )
             self._closed = True
             self._drop_connection()
 
     # -- one transaction each ---------------------------------------------------------------------
 
     def _append(self, database: sqlite3.Connection, sample: EncodedSample) -> bool:
-        num_bytes = len(sample.body)
+        if sample.id in self._overflow:
+            return False
         with self._transaction(database) as count:
-            if database.execute("SELECT 1 FROM samples WHERE id = ?", (sample.id,)).fetchone():
-                return False
-            count["appended"] += 1
-            if num_bytes > self._max_bytes:  # would push out everything else and then itself
-                count["evicted"] += 1
-                return False
-            sequence = database.execute(
-                "INSERT INTO samples (id, priority, bytes, body) VALUES (?, ?, ?, ?)",
-                (sample.id, rank(sample.sample), num_bytes, sample.body),
-            ).lastrowid
-            count["samples"] += 1
-            count["bytes"] += num_bytes
-            return sequence not in self._evict(database, count)
+            return self._insert(database, sample, count)
+
+    def _insert(
+        self, database: sqlite3.Connection, sample: EncodedSample, count: Counter[str]
+    ) -> bool:
+        """Within a transaction; whether `sample` is here now, and was not before."""
+        num_bytes = len(sample.body)
+        if database.execute("SELECT 1 FROM samples WHERE id = ?", (sample.id,)).fetchone():
+            return False
+        count["appended"] += 1
+        if num_bytes > self._max_bytes:  # would push out everything else and then itself
+            count["evicted"] += 1
+            return False
+        sequence = database.execute(
+            "INSERT INTO samples (id, priority, bytes, body) VALUES (?, ?, ?, ?)",
+            (sample.id, rank(sample.sample), num_bytes, sample.body),
+        ).lastrowid
+        count["samples"] += 1
+        count["bytes"] += num_bytes
+        return sequence not in self._evict(database, count)
 
     def _evict(self, database: sqlite3.Connection, count: Counter[str]) -> set[int]:
         """Delete the least informative rows until both bounds hold; their sequences."""
@@ -162,8 +222,8 @@ class SqliteSpool:
                 if found and num_bytes > max_bytes:
                     break
                 found.append((sequence, sample))
-        for sequence, error_text in broken:
-            self._quarantine(database, sequence, error_text)
+        for sequence, why in broken:
+            self._quarantine(database, sequence, why)
         return found
 
     def _quarantine(self, database: sqlite3.Connection, sequence: int, error: str) -> None:
@@ -181,13 +241,14 @@ class SqliteSpool:
             schema.give_back_pages(database, VACUUM_PAGES)
             return num
 
-        try:
-            return self._guard(delete)
-        except sqlite3.Error as error:
-            with self._lock:
+        with self._lock:
+            num_held = self._overflow.forget(ids)
+            try:
+                return num_held + self._guard(delete)
+            except sqlite3.Error as error:
                 self._pending.update(dict.fromkeys(ids, refusal))
                 self._note_failure(error)
-            return 0
+                return num_held
 
     @contextmanager
     def _transaction(self, database: sqlite3.Connection) -> Iterator[Counter[str]]:
@@ -210,6 +271,29 @@ class SqliteSpool:
             self._disk_fails = False
             _log.info("spool.writes_again", path=str(self._path), num_failed=self._num_failed)
 
+    # -- the disk is back -------------------------------------------------------------------------
+
+    def _flush_overflow(self, *, at_once: bool = False) -> None:
+        """Put what waits in memory on disk, all or nothing, now and then; the caller locks."""
+        now_s = self._monotonic_s()
+        if not self._overflow or (now_s < self._flush_s and not at_once):
+            return
+        self._flush_s = now_s + AGAIN_S
+        held = self._overflow.samples()
+
+        def store(database: sqlite3.Connection) -> None:
+            with self._transaction(database) as count:
+                for sample in held:
+                    self._insert(database, sample, count)
+
+        try:
+            self._guard(store)
+        except sqlite3.Error as error:
+            self._note_failure(error)
+            return
+        self._overflow.forget([sample.id for sample in held])
+        _log.info("spool.on_disk_again", path=str(self._path), num_samples=len(held))
+
     # -- the file ---------------------------------------------------------------------------------
 
     def _guard(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -226,9 +310,58 @@ class SqliteSpool:
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("the spool is closed")
+        if self._database is not None and self._was_removed():
+            self._leave_removed_file(self._database)
         if self._database is None:
-            self._database = schema.open_database(self._path, durable=self._durable)
+            # A lock in the way costs seconds each time: not at every sample.
+            if self._monotonic_s() < self._open_again_s:
+                raise sqlite3.OperationalError("the file could not be opened a moment ago")
+            try:
+                clear_way(self._path)
+                self._database = schema.open_database(self._path, durable=self._durable)
+                self._inode = self._path.stat().st_ino
+            except OSError as error:
+                self._open_again_s = self._monotonic_s() + AGAIN_S
+                raise sqlite3.OperationalError(error_text(error)) from error
+            except sqlite3.Error as error:
+                if not schema.is_broken(error):
+                    self._open_again_s = self._monotonic_s() + AGAIN_S
+                raise
         return self._database
+
+    def _was_removed(self) -> bool:
+        """Whether somebody took the file away: what is written to it would be gone at the end."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def _leave_removed_file(self, database: sqlite3.Connection) -> None:
+        """Take the samples out of a file that has no name any more; they go to a new one."""
+        num = 0
+        with suppress(sqlite3.Error):
+            for _, sample in self._peek(database, 1 << 62, self._max_samples, 0):
+                num += self._overflow.append(sample)
+        self._drop_connection()
+        self._flush_s = -math.inf
+        _log.error(
+            "spool.file_removed",
+            path=str(self._path),
+            num_samples=num,
+            fix="Nothing to do: the samples that waited go to a new file. Stop the device before "
+            "you remove files of its state.",
+        )
+
+    def _look_at_the_file(self) -> None:
+        """Say so where the file was emptied: SQLite takes it for a new one, without a word."""
+        if self._path.is_file() and self._path.stat().st_size == 0:
+            _log.error(
+                "spool.emptied",
+                path=str(self._path),
+                fix="The file had no bytes: samples that waited in it are lost. Check the disk.",
+            )
 
     def _begin_anew(self, error: sqlite3.Error) -> None:
         self._drop_connection()
@@ -259,5 +392,6 @@ class SqliteSpool:
             "spool.disk_failed",
             path=str(self._path),
             error=str(error),
-            fix="Free space on the disk; samples are dropped until then, answers go on.",
+            fix="Make room on the disk, or let the device's user write there: answers go on, and "
+            "samples wait in memory until then.",
         )

@@ -35,6 +35,7 @@ from driftline_device.updates.slots import BASE_VERSION, Slots
 from driftline_device.updates.watch import Watch, Watching, is_less_sure, uncertainty
 from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reason, UpdateError
 from driftline_shared.host.clock import Clock
+from driftline_shared.host.durable import error_text
 from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.status import UpdateReport
 from driftline_shared.update import Adapter, Manifest, adapter_digest
@@ -167,7 +168,7 @@ class Applier:
             if found.fail is not None:
                 reason = found.roll_back or Reason.PROBE_INTERRUPTED
                 self._journal.remember(found.fail, reason)
-            self._journal.save(found.state)
+            self._journal.settle(found.state)
             if found.roll_back is not None:
                 self._leave(found.roll_back)
                 continue
@@ -212,13 +213,16 @@ class Applier:
         with suppress(LinkError):
             while self.state.reports:
                 link.report(self.state.reports[0])
-                self._journal.save(phases.delivered(self.state))
+                self._journal.settle(phases.delivered(self.state))
 
     def act(self) -> None:
         """Do what the watch or an operator asked for."""
         self.wake.clear()
+        with suppress(OSError):  # logged when it was not taken first
+            self._journal.retry()
+            self._slots.retry()
         if self._alive and self.state.num_starts:
-            self._journal.save(phases.alive(self.state))
+            self._journal.settle(phases.alive(self.state))
         with self._watch_lock:
             pending, self._pending = self._pending, None
             version, kept = self._pending_version, self._watch.kept()
@@ -227,7 +231,7 @@ class Applier:
         if pending is Watching.SUSPECT and not self._confirm(kept):
             pending = Watching.TRUSTED
         if pending is Watching.TRUSTED:
-            self._journal.save(phases.trust(self.state))
+            self._journal.settle(phases.trust(self.state))
             _log.info("update.trusted", version=version)
         elif version != BASE_VERSION:
             reasons = {Watching.SUSPECT: Reason.WATCH_UNSURE, Watching.ERRORS: Reason.WATCH_ERRORS}
@@ -259,11 +263,11 @@ class Applier:
         except (LinkError, OSError) as error:
             # The link or the disk failed, not the version: it may be offered again.
             _log.warning("update.abandoned", version=version, error=str(error))
-            self._journal.save(phases.abandon(self.state))
+            self._journal.settle(phases.abandon(self.state))
             raise
         except DriftlineError as error:
             if error.reason in BEGIN_AGAIN:
-                self._journal.save(phases.abandon(self.state))
+                self._journal.settle(phases.abandon(self.state))
                 raise
             self._fail(error.reason, str(error))
             return
@@ -302,7 +306,7 @@ class Applier:
         _log.warning("update.refused", version=version, reason=error.reason, error=str(error))
         if error.reason not in FORGIVEN:
             self._journal.remember(version, error.reason)
-        self._journal.save(phases.refuse(self.state, version, error.reason, str(error)))
+        self._journal.settle(phases.refuse(self.state, version, error.reason, str(error)))
 
     def _fetch(self, manifest: Manifest, link: UpdateLink) -> Adapter:
         try:
@@ -333,7 +337,12 @@ class Applier:
 
     def _activate(self, slot: str, candidate: Judged, verdict: Verdict) -> None:
         version = self.state.target
-        self._slots.activate(slot, version)
+        try:
+            self._slots.activate(slot, version)
+        except OSError as error:
+            _log.warning("update.abandoned", version=version, error=error_text(error))
+            self._journal.settle(phases.abandon(self.state))
+            raise
         try:
             pause_ms = self._load(candidate, version)
         except Exception as error:
@@ -345,7 +354,7 @@ class Applier:
             return
         self._pauses_ms.append(pause_ms)
         numbers = {**verdict.numbers, "apply_pause_ms": pause_ms}
-        self._journal.save(phases.activate(self.state, numbers))
+        self._journal.settle(phases.activate(self.state, numbers))
         self._start_watch()
         _log.info("update.applied", version=version, pause_ms=round(pause_ms, 3))
 
@@ -383,7 +392,7 @@ class Applier:
         version = self.state.target
         _log.warning("update.failed", version=version, reason=reason, detail=detail)
         self._journal.remember(version, reason)
-        self._journal.save(phases.fail(self.state, reason, detail, numbers))
+        self._journal.settle(phases.fail(self.state, reason, detail, numbers))
 
     def _note(self, watching: Watching) -> None:
         if watching in (Watching.TRUSTED, Watching.SUSPECT, Watching.ERRORS):

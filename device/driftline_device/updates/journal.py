@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +21,12 @@ from driftline_device.updates.phases import UpdateState, add
 from driftline_shared.errors import Reason
 from driftline_shared.host.durable import (
     MAX_JSON_BYTES,
+    clear_way,
+    error_text,
     make_folder,
+    read_bytes,
     read_json,
+    set_aside,
     sync_folder,
     write_json,
 )
@@ -58,10 +63,12 @@ class Journal:
     def __init__(
         self, folder: Path, *, base_model: str, now_s: Callable[[], float] = time.time
     ) -> None:
-        make_folder(folder)
+        with suppress(OSError):  # reads go on without; whoever must write is told
+            make_folder(folder)
         self._now_s = now_s
         self._folder = folder
         self._base_model = base_model
+        self._unwritten = self._unsaved = False
         owner, state = self._read("update.json", _to_state, (base_model, UpdateState()))
         self._state = state if owner == base_model else UpdateState()
         none: tuple[Failure, ...] = ()
@@ -82,11 +89,23 @@ class Journal:
     def save(self, state: UpdateState) -> None:
         """Persist `state`; on return it survives a power cut."""
         row = {"base_model": self._base_model, **asdict(state)}
-        write_json(self._folder / "update.json", row)
-        self._state = state
+        write_json(self._folder / "update.json", row, sealed=True)
+        self._state, self._unsaved = state, False
+
+    def settle(self, state: UpdateState) -> None:
+        """`save` for what has happened already: where the disk takes nothing, `state` holds in this
+        process all the same, and is written with the next that the disk takes.
+        """
+        try:
+            self.save(state)
+        except OSError as error:
+            self._state, self._unsaved = state, True
+            self._log_not_kept("update.json", error)
 
     def remember(self, version: int, reason: Reason) -> None:
-        """Never try `version` again; on return it survives a power cut."""
+        """Never try `version` again; on return it survives a power cut, or, where the disk takes
+        nothing, holds in this process, and is written with the next failure that it takes.
+        """
         if version in self.failed_versions:
             return
         failure = Failure(
@@ -94,8 +113,32 @@ class Journal:
         )
         failures = (*self._failures, failure)[-MAX_FAILURES:]
         rows = [asdict(each) for each in failures]
-        write_json(self._folder / "failed.json", {"failures": rows})
         self._failures = failures
+        try:
+            write_json(self._folder / "failed.json", {"failures": rows}, sealed=True)
+        except OSError as error:
+            self._log_not_kept("failed.json", error)
+            self._unwritten = True
+        else:
+            self._unwritten = False
+
+    def retry(self) -> None:
+        """Write what the disk did not take; OSError while it still does not."""
+        if self._unsaved:
+            self.save(self._state)
+        if self._unwritten:
+            rows = [asdict(each) for each in self._failures]
+            write_json(self._folder / "failed.json", {"failures": rows}, sealed=True)
+            self._unwritten = False
+
+    def _log_not_kept(self, name: str, error: OSError) -> None:
+        _log.error(
+            "journal.not_kept",
+            path=str(self._folder / name),
+            error=error_text(error),
+            fix="Make room, or let the device's user write there; until then this process alone "
+            "knows it.",
+        )
 
     def _take_outbox(self, path: Path) -> None:
         """Take over the reports that wait in the link's own file, which 0.1.0 wrote, one a line.
@@ -111,8 +154,14 @@ class Journal:
             _log.error("journal.reports_unreadable", path=str(path), error=str(error))
 
     def _take_lines(self, path: Path) -> None:
-        with path.open("rb") as file:
-            lines = file.read(MAX_JSON_BYTES).splitlines()
+        clear_way(path)
+        try:
+            lines = (read_bytes(path, MAX_JSON_BYTES) or b"").splitlines()
+        except ValueError as error:
+            set_aside(path, str(error))
+            return
+        if not path.exists():
+            return
         reports = []
         for line in lines:
             try:
@@ -132,9 +181,22 @@ class Journal:
             found = read_json(path)
             return empty if found is None else convert(found)
         except (ValueError, TypeError, KeyError) as error:
-            path.replace(path.with_name(f"{name}.broken"))
-            _log.error("journal.file_broken", file=name, error=str(error))
-            return empty
+            set_aside(path, str(error))
+        except OSError as error:
+            _log.error("journal.file_unreadable", path=str(path), error=error_text(error))
+        return empty
+
+
+def read_update(path: Path) -> tuple[str, UpdateState] | None:
+    """Base model and state in `path`; None if there is none; ValueError, KeyError if broken."""
+    found = read_json(path)
+    return None if found is None else _to_state(found)
+
+
+def read_failures(path: Path) -> tuple[Failure, ...]:
+    """The failures in `path`; ValueError, KeyError if it is broken."""
+    found = read_json(path)
+    return () if found is None else _to_failures(found)
 
 
 def _to_state(found: dict[str, Any]) -> tuple[str, UpdateState]:

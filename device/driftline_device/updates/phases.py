@@ -134,8 +134,8 @@ def activate(state: UpdateState, numbers: dict[str, float] | None = None) -> Upd
 
 
 def abandon(state: UpdateState) -> UpdateState:
-    """Nobody's fault (the link broke): forget the attempt, it may begin again."""
-    _expect(state, {Phase.FETCHING, Phase.VERIFIED, Phase.STAGED})
+    """Nobody's fault (the link broke, the disk is full): forget the attempt, it may begin again."""
+    _expect(state, {Phase.FETCHING, Phase.VERIFIED, Phase.STAGED, Phase.PROBING})
     return replace(state, phase=Phase.IDLE)
 
 

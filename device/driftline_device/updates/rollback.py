@@ -42,7 +42,7 @@ class Rollback:
         """Point to the earlier version and persist it; load `in_force` next."""
         left = self._journal.state.version
         earlier = self._slots.fall_back(base_model=self._base_model)
-        self._journal.save(phases.roll_back(self._journal.state, earlier, reason))
+        self._journal.settle(phases.roll_back(self._journal.state, earlier, reason))
         _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
 
     def in_force(self) -> tuple[Judged, int]:

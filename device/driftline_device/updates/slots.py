@@ -29,8 +29,11 @@ from safetensors import SafetensorError
 from driftline_shared.codec.adapters import adapter_from_bytes, adapter_to_bytes
 from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.host.durable import (
+    clear_way,
+    error_text,
     make_folder,
     read_json,
+    set_aside,
     sync_folder,
     write_atomic,
     write_json,
@@ -70,19 +73,39 @@ class Loaded:
 class Slots:
     """Two slots and a pointer. Not for two threads at once: the updates thread owns it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reads_only: bool = False) -> None:
+        """`reads_only`: for a reader beside the daemon; nothing is made, moved or removed."""
         self._folder = folder
+        self._reads_only = reads_only
+        self._unwritten: Pointer | None = None
+        if reads_only:
+            return
+        # What stands in the way of a file or a folder of ours would fail every write to come.
+        clear_way(folder, folder=True)
         for name in NAMES:
-            make_folder(folder / name)
+            clear_way(folder / name, folder=True)
+            clear_way(folder / name / "slot.json")
+            clear_way(folder / name / "adapter.safetensors")
 
     def pointer(self) -> Pointer:
         """What is in force; the base model if nothing was ever activated or the file is broken."""
+        if self._unwritten is not None:
+            return self._unwritten
+        path = self._folder / "current.json"
         try:
-            found = read_json(self._folder / "current.json")
-            return Pointer() if found is None else _to_pointer(found)
+            return read_pointer(path)
         except ValueError as error:
             _log.error("slots.pointer_broken", error=str(error))
-            return Pointer()
+            if not self._reads_only:
+                set_aside(path, str(error))
+        except OSError as error:
+            _log.error("slots.pointer_unreadable", error=error_text(error))
+        return Pointer()
+
+    def retry(self) -> None:
+        """Write a pointer that the disk did not take; OSError while it still does not."""
+        if self._unwritten is not None:
+            self._point(self._unwritten)
 
     def write_spare(
         self, adapter: Adapter, *, version: int, base_model: str, ik_head: IkHead | None = None
@@ -92,6 +115,9 @@ class Slots:
         """
         name = self.spare()
         folder = self._folder / name
+        make_folder(folder)
+        for file in ("slot.json", "adapter.safetensors"):
+            clear_way(folder / file)
         (folder / "slot.json").unlink(missing_ok=True)
         sync_folder(folder)
         data = adapter_to_bytes(adapter)
@@ -104,7 +130,7 @@ class Slots:
         }
         if ik_head is not None:
             record["ik_head"] = head_to_bytes(ik_head).hex()
-        write_json(folder / "slot.json", record)
+        write_json(folder / "slot.json", record, sealed=True)
         return name
 
     def spare(self) -> str:
@@ -119,7 +145,10 @@ class Slots:
         )
 
     def fall_back(self, *, base_model: str) -> int:
-        """Put the earlier version in force, or the base model if that slot is gone; the version."""
+        """Put the earlier version in force, or the base model if that slot is gone; the version.
+
+        Where the disk takes no pointer it holds in this process: a version that is left is left.
+        """
         now = self.pointer()
         target = Pointer()
         if now.previous is not None and now.previous_version != now.version:
@@ -128,7 +157,17 @@ class Slots:
                 target = Pointer(slot=earlier.slot, version=earlier.version)
             except UpdateError as error:
                 _log.error("slots.earlier_broken", slot=now.previous, error=str(error))
-        self._point(target)
+        try:
+            self._point(target)
+        except OSError as error:
+            self._unwritten = target
+            _log.error(
+                "slots.pointer_not_kept",
+                version=target.version,
+                error=error_text(error),
+                fix="Make room, or let the device's user write there: a restart before that loads "
+                "the version that was left, and leaves it again.",
+            )
         return target.version
 
     def load(self, name: str, version: int, *, base_model: str) -> Loaded:
@@ -172,7 +211,8 @@ class Slots:
         return self.load(now.slot, now.version, base_model=base_model)
 
     def _point(self, pointer: Pointer) -> None:
-        write_json(self._folder / "current.json", asdict(pointer))
+        write_json(self._folder / "current.json", asdict(pointer), sealed=True)
+        self._unwritten = None
 
 
 def look(folder: Path, *, base_model: str) -> Loaded | None:
@@ -182,13 +222,19 @@ def look(folder: Path, *, base_model: str) -> Loaded | None:
     """
     if not (folder / "current.json").is_file():
         return None
-    slots = Slots(folder)
+    slots = Slots(folder, reads_only=True)
     now = slots.pointer()
     try:
         return slots.load(now.slot, now.version, base_model=base_model) if now.slot else None
     except UpdateError as error:
         _log.error("slots.active_broken", slot=now.slot, version=now.version, error=str(error))
         return None
+
+
+def read_pointer(path: Path) -> Pointer:
+    """What `path` names; ValueError if it is broken."""
+    found = read_json(path)
+    return Pointer() if found is None else _to_pointer(found)
 
 
 def _broken(name: str, why: str) -> UpdateError:
@@ -210,6 +256,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
         record = read_json(folder / "slot.json")
     except ValueError as error:
         raise _broken(folder.name, str(error)) from error
+    except OSError as error:
+        raise _broken(folder.name, error_text(error)) from error
     if record is None:
         raise _broken(folder.name, "it is empty")
     return record

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
+import zlib
 from pathlib import Path
 from typing import Any
+
+import structlog
+
+MAX_ASIDE = 9
+"""Most broken files of one name that are kept beside it; the newest replaces the last of them."""
+
+SEAL = "crc32"
+"""Key of a JSON document's own checksum, over the rest of it."""
+
+PASSING = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM,
+        errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.EBUSY,
+    }
+)  # fmt: skip
+"""Errors of a disk that can get well without a change of settings: room, rights, a remount."""
+
+_log = structlog.get_logger(__name__)
 
 MAX_JSON_BYTES = 4 << 20
 """Most bytes of a state file (4 MiB): ours are a few kilobytes."""
@@ -60,25 +81,93 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """`write_atomic` of `value` as one readable JSON document."""
+def write_json(path: Path, value: Any, *, durable: bool = True, sealed: bool = False) -> None:
+    """`write_atomic` of `value` as one readable JSON document; `sealed`: with its own checksum, so
+    that a bit which tips later is seen when it is read.
+    """
+    if sealed:
+        value = {**value, SEAL: _checksum(value)}
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
     write_atomic(path, text.encode() + b"\n", durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None if there is none. ValueError if it is not a JSON object."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
-    except FileNotFoundError:
+    """The JSON object in `path`, without its seal; None if there is none. ValueError if it is not a
+    JSON object, does not match its seal, or is no file.
+    """
+    data = read_bytes(path, MAX_JSON_BYTES)
+    if data is None:
         return None
-    if len(data) > MAX_JSON_BYTES:
-        raise ValueError(f"{path.name} is larger than {MAX_JSON_BYTES} bytes")
     try:
         value = json.loads(data)
     except (UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no JSON object")
+    seal = value.pop(SEAL, None)
+    if seal is not None and seal != _checksum(value):
+        raise ValueError(f"{path.name} does not match its own checksum")
     return value
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes | None:
+    """What is in the file `path`; None if there is none. ValueError for more than `max_bytes`, and
+    for what is no file: a folder, or a pipe, which would be waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is no file")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"{path.name} is larger than {max_bytes} bytes")
+    return data
+
+
+def _checksum(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+# -- what is broken ------------------------------------------------------------------------------
+
+
+def set_aside(path: Path, why: str) -> Path | None:
+    """Rename a broken `path`, file or folder, to `NAME.broken` (`NAME.broken-2`, ...) and say so;
+    its new place. None, and a line in the log, where the disk does not let it: it stays.
+    """
+    names = [f"{path.name}.broken", *(f"{path.name}.broken-{n}" for n in range(2, MAX_ASIDE + 1))]
+    places = [path.with_name(name) for name in names]
+    aside = next((place for place in places if not os.path.lexists(place)), places[-1])
+    try:
+        path.replace(aside)
+    except OSError as error:
+        _log.error("state.broken_stays", path=str(path), why=why, error=error_text(error))
+        return None
+    _log.error(
+        "state.set_aside",
+        path=str(path),
+        aside=str(aside),
+        why=why,
+        fix="The device goes on without it; look at the disk, then remove the file set aside.",
+    )
+    return aside
+
+
+def clear_way(path: Path, *, folder: bool = False) -> None:
+    """Set aside what stands at `path` and is no file (`folder`: no folder), so that one can be."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+        set_aside(path, "is no folder" if folder else "is no file")
+
+
+def error_text(error: OSError) -> str:
+    """What the system says, and of which file."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"

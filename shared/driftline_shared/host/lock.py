@@ -6,40 +6,68 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import structlog
+
 from driftline_shared.errors import ConfigError, Reason
-from driftline_shared.host.durable import make_folder
+from driftline_shared.host.durable import PASSING, clear_way, error_text, make_folder
 
 TRIES = 5
 """A command that only looks whether somebody holds the lock holds it itself for a moment."""
 
 TRY_PAUSE_S = 0.02
 
+_log = structlog.get_logger(__name__)
+
 
 @contextmanager
-def state_lock(state: Path, word: str = "state folder") -> Iterator[None]:
+def state_lock(
+    state: Path, word: str = "state folder", *, must_write: bool = True
+) -> Iterator[None]:
     """Hold `state`/lock; ConfigError (state_in_use) naming the process that holds it.
 
-    `word`: what people call the folder.
+    `word`: what people call the folder. `must_write` false: on a disk that cannot be written now,
+    the folder itself is locked instead, or nothing where there is none, with a line in the log.
     """
+    descriptor = _open(state, word, must_write)
     try:
-        make_folder(state)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigError(f"{word} {state} cannot be used: {error.strerror}") from error
-    try:
-        if not _take(descriptor):
+        if descriptor is not None and not _take(descriptor):
             raise ConfigError(
                 f"{word} {state} is in use by process {_read_pid(descriptor) or 'unknown'}",
                 reason=Reason.STATE_IN_USE,
             )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        if descriptor is not None:
+            with suppress(OSError):  # on a full disk it is held without a number
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open(state: Path, word: str, must_write: bool) -> int | None:
+    """What is locked: the file, or the folder where no file can be made; None: nothing can be."""
+    try:
+        make_folder(state)
+        clear_way(state / "lock")
+        return os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if must_write or error.errno not in PASSING:
+            raise ConfigError(f"{word} {state} cannot be used: {error.strerror}") from error
+        _log.error(
+            "state.not_writable",
+            path=str(state),
+            error=error_text(error),
+            fix="Make room there, or let the device's user write there: it answers meanwhile, and "
+            "forgets at its end what it could not keep.",
+        )
+    for place in (state / "lock", state):
+        with suppress(OSError):
+            return os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return None
 
 
 def lock_holder(state: Path) -> int | None:
@@ -48,9 +76,13 @@ def lock_holder(state: Path) -> int | None:
     The lock is asked for, shared, and let go at once: only the kernel knows whether the number in
     the file is still that of a daemon.
     """
-    try:
-        descriptor = os.open(state / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    for place in (state / "lock", state):
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            break
+        except OSError:
+            continue
+    else:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -74,5 +106,8 @@ def _take(descriptor: int) -> bool:
 
 
 def _read_pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+    try:
+        text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+    except OSError:  # a folder is what is locked
+        return None
     return int(text) if text.isdecimal() else None

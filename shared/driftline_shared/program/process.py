@@ -11,6 +11,7 @@ import locale
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import MutableMapping
 
 from driftline_shared.program.proxies import spare_loopback
@@ -35,6 +36,8 @@ FETCHERS = ("kernels",)
 """Packages whose one purpose is to fetch compiled code and run it: bitsandbytes asks for one on
 processors with AVX-512 BF16 and does without where it is not installed. So it is not, for us."""
 
+_SHARED_MEMORY = ("/dev/shm", "/run/shm")
+
 _ASKERS = ("bitsandbytes.backends.cpu.ops",)
 """Loggers that warn of a fetcher that is not there."""
 
@@ -44,10 +47,24 @@ def set_up_process(environment: MutableMapping[str, str] = os.environ) -> None:
     for name, value in QUIET.items():
         environment.setdefault(name, value)
     spare_loopback(environment)
+    have_temporary_folder(environment)
     for package in FETCHERS:
         sys.modules.setdefault(package, None)  # type: ignore[arg-type]
     for name in _ASKERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def have_temporary_folder(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Where no usual folder for temporary files can be written (a full or read-only disk), take the
+    machine's shared memory, else name one that is only looked for: libraries ask for its name when
+    they are imported, and few ever write there.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        shared = next((place for place in _SHARED_MEMORY if os.access(place, os.W_OK)), "")
+        tempfile.tempdir = shared or "/tmp"
+        environment["TMPDIR"] = tempfile.tempdir
 
 
 def run_in_utf8() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from driftline_shared.errors import ConfigError
+from driftline_shared import ids
 from driftline_shared.host.clock import SystemClock
-from driftline_shared.ids import load_device_id, new_sample_id
+from driftline_shared.ids import keep_device_id, load_device_id, new_sample_id
 from tests.fakes.clock import FakeClock
 
 
@@ -37,9 +37,9 @@ def test_sample_ids_stay_16_bytes_whatever_the_clock_says() -> None:
 
 def test_a_device_id_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "state" / "device_id"
-    first = load_device_id(path)
-    assert first.startswith("device-")
-    assert load_device_id(path) == first
+    first, kept = load_device_id(path)
+    assert first.startswith("device-") and kept
+    assert load_device_id(path) == (first, True)
     assert [child.name for child in path.parent.iterdir()] == ["device_id"]
 
 
@@ -50,7 +50,7 @@ def test_two_that_start_at_once_agree(tmp_path: Path) -> None:
 
     def start() -> None:
         together.wait(10)
-        made.append(load_device_id(path))
+        made.append(load_device_id(path)[0])
 
     threads = [threading.Thread(target=start) for _ in range(4)]
     for thread in threads:
@@ -58,16 +58,37 @@ def test_two_that_start_at_once_agree(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert len(made) == 4
-    assert set(made) == {load_device_id(path)}
+    assert set(made) == {load_device_id(path)[0]}
     assert [child.name for child in tmp_path.iterdir()] == ["device_id"]
 
 
-@pytest.mark.parametrize("content", [b"", b"two words", b"\xff" * 9, b"x" * 999])
-def test_a_broken_device_id_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"two words", b"\xff" * 9, b"x" * 999, None])
+def test_a_broken_device_id_is_set_aside_for_a_new_one(
+    tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "device_id"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match="holds no device id"):
-        load_device_id(path)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    made, kept = load_device_id(path)
+    assert kept and load_device_id(path) == (made, True)
+    aside = tmp_path / "device_id.broken"
+    assert aside.is_dir() if content is None else aside.read_bytes() == content
+
+
+def test_an_id_that_the_disk_does_not_take_holds_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "device_id"
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "write_atomic", full)
+        made, kept = load_device_id(path)
+        assert not kept and not keep_device_id(path, made)
+    assert keep_device_id(path, made) and load_device_id(path) == (made, True)
 
 
 def test_the_system_clock_waits_for_events() -> None:

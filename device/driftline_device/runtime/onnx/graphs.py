@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,15 +71,11 @@ def activate(
     held = {name: np.array(array, dtype=np.float32) for name, array in adapter.items()}
     options: dict[str, Any] = {}
     loaded: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="driftline-adapter-") as folder:
-        for part, arrays in graph_parameters(export.adapter, held).items():
-            if arrays:
-                # Loading maps the file, and a mapped file outlives its name.
-                loaded[part] = onnxruntime.LoraAdapter()
-                file = _write_adapter(Path(folder) / f"{part}.onnx_adapter", arrays)
-                loaded[part].Load(str(file))
-                options[part] = onnxruntime.RunOptions()
-                options[part].add_active_adapter(loaded[part])
+    for part, arrays in graph_parameters(export.adapter, held).items():
+        if arrays:
+            loaded[part] = _loaded(arrays)
+            options[part] = onnxruntime.RunOptions()
+            options[part].add_active_adapter(loaded[part])
     return ActiveAdapter(
         version=version,
         serial=serial,
@@ -88,13 +86,34 @@ def activate(
     )
 
 
-def _write_adapter(file: Path, arrays: Mapping[str, NDArray[np.float32]]) -> Path:
+def _loaded(arrays: Mapping[str, NDArray[np.float32]]) -> Any:
+    """The library's own adapter of `arrays`, which it reads from nothing but a file."""
     made = onnxruntime.AdapterFormat()
     made.set_adapter_version(1)
     made.set_model_version(1)
     made.set_parameters({name: to_value(array) for name, array in arrays.items()})
-    made.export_adapter(str(file))
-    return file
+    loaded = onnxruntime.LoraAdapter()
+    # Loading maps the file, and a mapped file outlives its name.
+    with _scratch_file() as file:
+        made.export_adapter(file)
+        loaded.Load(file)
+    return loaded
+
+
+@contextmanager
+def _scratch_file() -> Iterator[str]:
+    """A file of this process's memory, where the system has such: a device with a full disk, or
+    without a temporary folder, takes up its adapter all the same.
+    """
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory(prefix="driftline-adapter-") as folder:
+            yield str(Path(folder) / "part.onnx_adapter")
+        return
+    descriptor = os.memfd_create("driftline-adapter")
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def choose_providers(wanted: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from driftline_device.updates.phases import UpdateState, activate, begin, probe,
 from driftline_device.updates.slots import Slots
 from driftline_device.updates.versions import read_versions
 from driftline_shared.errors import ConfigError, DataError, Reason
-from driftline_shared.host.durable import write_json
+from driftline_shared.host.durable import read_json, write_json
 from driftline_shared.host.lock import state_lock
 from tests.fakes.runtime import BASE_MODEL, adapter
 
@@ -105,6 +105,7 @@ def test_broken_files_are_named_and_stay(state: Path, name: str, text: str) -> N
 def test_a_slot_whose_digest_is_wrong_is_told(state: Path) -> None:
     other = (state / "slots" / "a" / "slot.json").read_text()
     record = json.loads(other)
+    del record["crc32"]  # as a device of before wrote it
     write_json(state / "slots" / "a" / "slot.json", {**record, "digest": "00"})
     (broken,) = [each for each in read_versions(state).held if each.problem]
     assert (broken.slot, broken.problem) == ("a", "its digest is wrong")
@@ -132,7 +133,7 @@ def test_requests_answer_in_json_and_are_written(state: Path) -> None:
     assert not (state / "paused.json").exists()
     done = run("rollback", "2", "--state", state, "--json")
     assert json.loads(done.stdout) == {"leave_version": 2}
-    assert json.loads((state / "rollback.json").read_text()) == {"leave_version": 2}
+    assert read_json(state / "rollback.json") == {"leave_version": 2}
 
 
 def test_step_lets_a_waiting_device_go_on(state: Path) -> None:
@@ -142,7 +143,7 @@ def test_step_lets_a_waiting_device_go_on(state: Path) -> None:
     snapshot = read_snapshot(state)
     write_json(state / "status.json", {**snapshot, "step": 3, "activity": "waiting"})
     assert json.loads(run("step", "--state", state, "--json").stdout) == {"step": 3}
-    assert json.loads((state / "step.json").read_text()) == {"go_on_from": 3}
+    assert read_json(state / "step.json") == {"go_on_from": 3}
 
 
 def test_logs_reads_the_file_that_is_set(state: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from driftline_device.spool import schema
 from driftline_device.spool.sqlite import SqliteSpool
-from driftline_shared.errors import ConfigError
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import EncodedSample
 from tests.fakes.samples import encoded, make_regions, make_sample
@@ -167,17 +168,110 @@ def test_a_poison_row_is_set_apart(spool: SqliteSpool) -> None:
     assert spool.stats().num_bytes <= 4  # what 'text' no longer says of its bytes
 
 
-def test_a_full_disk_costs_samples_not_the_device(spool: SqliteSpool) -> None:
+def test_samples_wait_in_memory_until_a_full_disk_has_room(spool: SqliteSpool) -> None:
     spool.append(encoded(0))
+    fill(spool)
+    assert spool.append(encoded(1, payload_bytes=100_000))
+    assert spool.append(encoded(2, payload_bytes=100_000))
+    assert not spool.append(encoded(2, payload_bytes=100_000)), "it is known already"
+    stats = spool.stats()
+    assert (stats.num_failed, stats.num_samples) == (2, 3)
+    assert [sample.id for sample in everything(spool)] == [make_sample(n).id for n in range(3)]
+    assert spool.ack([make_sample(1).id]) == 1
+    with capture_logs() as logs:
+        make_room(spool)
+        spool._flush_s = 0.0
+        spool.stats()
+    assert [(log["event"], log["num_samples"]) for log in logs if "num_samples" in log] == [
+        ("spool.on_disk_again", 1)
+    ]
+    rows = raw(spool).execute("SELECT id FROM samples ORDER BY seq").fetchall()
+    assert [row[0] for row in rows] == [make_sample(0).id, make_sample(2).id]
+    assert spool.stats().num_samples == 2
+
+
+def test_what_waits_in_memory_is_bounded_by_the_least_informative(path: Path) -> None:
+    spool = SqliteSpool(path, max_bytes=16 << 20, max_samples=3)
+    fill(spool)
+    for n, priority in enumerate((5.0, 1.0, 3.0, 2.0)):
+        spool.append(encoded(n, priority=priority, payload_bytes=100_000))
+    assert [sample.priority for sample in everything(spool)] == [5.0, 3.0, 2.0]
+    assert spool.stats().num_evicted == 1
+    spool.close()
+
+
+def test_samples_that_never_reached_the_disk_are_told_at_the_end(path: Path) -> None:
+    spool = open_spool(path)
+    fill(spool)
+    spool.append(encoded(1, payload_bytes=100_000))
+    with capture_logs() as logs:
+        spool.close()
+    assert [(log["event"], log["num_samples"]) for log in logs if "num_samples" in log] == [
+        ("spool.samples_lost", 1)
+    ]
+
+
+def test_a_file_that_is_taken_away_costs_no_sample(path: Path) -> None:
+    spool = open_spool(path)
+    for n in range(3):
+        spool.append(encoded(n))
+    shutil.rmtree(path.parent)
+    assert spool.append(encoded(3))
+    spool.stats()
+    spool.close()
+    again = open_spool(path)
+    assert sorted(sample.id for sample in everything(again)) == [
+        make_sample(n).id for n in range(4)
+    ]
+    again.close()
+
+
+def test_a_spool_that_cannot_be_opened_is_one_in_memory_until_it_can(tmp_path: Path) -> None:
+    blocker = tmp_path / "place"
+    blocker.write_text("not a folder")
+    now_s = 0.0
+    spool = SqliteSpool(
+        blocker / "spool.sqlite", max_bytes=1 << 20, max_samples=9, monotonic_s=lambda: now_s
+    )
+    assert spool.append(encoded(1))
+    assert spool.stats().num_samples == 1
+    blocker.unlink()
+    now_s = 10.0
+    assert spool.append(encoded(2))
+    spool.stats()
+    assert [sample.id for sample in everything(spool)] == [make_sample(2).id, make_sample(1).id]
+    spool.close()
+    again = open_spool(blocker / "spool.sqlite")
+    assert again.stats().num_samples == 2
+    again.close()
+
+
+@pytest.mark.parametrize("kind", ["emptied", "folder"])
+def test_an_emptied_file_and_a_folder_in_its_place_are_told(path: Path, kind: str) -> None:
+    spool = open_spool(path)
+    spool.append(encoded(1))
+    spool.close()
+    if kind == "emptied":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        path.mkdir()
+    with capture_logs() as logs:
+        again = open_spool(path)
+    assert [log["event"] for log in logs] == [
+        "spool.emptied" if kind == "emptied" else "state.set_aside"
+    ]
+    assert again.append(encoded(2)) and again.stats().num_samples == 1
+    again.close()
+
+
+def fill(spool: SqliteSpool) -> None:
     pages = raw(spool).execute("PRAGMA page_count").fetchone()[0]
     raw(spool).execute(f"PRAGMA max_page_count={pages}")
-    assert not spool.append(encoded(1, payload_bytes=100_000))
-    assert not spool.append(encoded(2, payload_bytes=100_000))
-    assert spool.stats().num_failed == 2
-    assert everything(spool) == [make_sample(0)]
+
+
+def make_room(spool: SqliteSpool) -> None:
     raw(spool).execute("PRAGMA max_page_count=1000000")
-    assert spool.append(encoded(1, payload_bytes=100_000))
-    assert spool.stats().num_samples == 2
 
 
 def test_acks_a_full_disk_refused_are_made_up_for(spool: SqliteSpool) -> None:
@@ -232,13 +326,6 @@ def test_a_file_that_breaks_while_open_is_set_aside(path: Path) -> None:
     assert spool.append(encoded(2_000))
     spool.close()
     assert path.with_name("spool.sqlite.corrupt").exists()
-
-
-def test_a_folder_that_takes_nothing_is_a_clear_error(tmp_path: Path) -> None:
-    blocker = tmp_path / "file"
-    blocker.write_text("not a folder")
-    with pytest.raises(ConfigError, match="cannot be opened"):
-        open_spool(blocker / "spool.sqlite")
 
 
 def test_reasons_from_outside_are_bounded(spool: SqliteSpool) -> None:
