@@ -3,10 +3,11 @@
 What comes out is what a viewer shows: turned as its EXIF says, on white where it is transparent,
 the first of several frames. Nothing in a picture raises anything but DataError.
 
-Memory: the size is read from the header and bounded before a pixel is decoded. A picture of
-`KEPT_PIXELS` or more is made smaller by a whole number as it is decoded; smaller ones keep all
-pixels. A JPEG is reduced by its own coefficients, anything else strip by strip, by means over
-squares of pixels. In a process, one large picture is decoded at a time.
+Memory: the size is read from the header and bounded before a pixel is decoded, by a number of
+pixels and by what decoding them takes of this machine's memory. A picture of `KEPT_PIXELS` or more
+is made smaller by a whole number as it is decoded; smaller ones keep all pixels. A JPEG is reduced
+by its own coefficients, anything else strip by strip, by means over squares of pixels. In a
+process, one large picture is decoded at a time.
 Profiles of colour (ICC) are not applied.
 """
 
@@ -17,7 +18,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import DataError
-from driftline_shared.host.memory import give_back_free
+from driftline_shared.host.memory import give_back_free, total_bytes
 from driftline_shared.pictures.files import read_bytes, shown
 from driftline_shared.pictures.formats import readable, what_it_is
 from driftline_shared.pictures.modes import rgb_of
 from driftline_shared.pictures.silence import silence_pillow
+from driftline_shared.pictures.structure import check_structure
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,7 +55,15 @@ _FREE_PIXELS = 1 << 20  # a larger picture is decoded while no other such one is
 _STRIP_PIXELS = 1 << 20
 _ORIENTATION = 0x0112
 
+_SHARE_OF_MEMORY = 1 / 3
+# Measured at 49 million pixels, rounded up. WebP holds several canvases; a JPEG, if it is not
+# progressive, is read in rows and already smaller.
+_BYTES_A_PIXEL = {"WEBP": 16, "AVIF": 10, "HEIF": 10, "TIFF": 8, "JPEG": 2, "MPO": 2}
+_BYTES_A_PIXEL |= {"JPEG progressive": 7, "MPO progressive": 7}
+_BYTES_OF_OTHERS = 5
+
 _one_large = threading.Lock()
+_memory_bytes = cache(total_bytes)
 
 
 def read_image(path: Path, *, place: str, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -97,6 +107,7 @@ def _use(data: bytes, formats: tuple[str, ...], use: Callable[[Image], T]) -> T 
     from PIL import Image, UnidentifiedImageError
 
     try:
+        check_structure(data)
         with Image.open(io.BytesIO(data), formats=formats) as image:
             return use(image)
     except DataError as error:
@@ -113,7 +124,23 @@ def _use(data: bytes, formats: tuple[str, ...], use: Callable[[Image], T]) -> T 
 def _unless_large(image: Image, *, max_pixels: int) -> Pixels | _Large:
     if image.width * image.height > max_pixels:
         raise DataError(f"has {image.width} x {image.height} pixels, at most {max_pixels}")
-    return _pixels(image) if image.width * image.height <= _FREE_PIXELS else _Large()
+    if image.width * image.height > _FREE_PIXELS:
+        _check_memory(image)
+        return _Large()
+    return _pixels(image)
+
+
+def _check_memory(image: Image) -> None:
+    """DataError if to decode it takes too large a part of what programs can have here."""
+    progressive = "progressive" in image.info
+    form = f"{image.format} progressive" if progressive else image.format or ""
+    needed = image.width * image.height * _BYTES_A_PIXEL.get(form, _BYTES_OF_OTHERS)
+    total = _memory_bytes()
+    if total is not None and needed > _SHARE_OF_MEMORY * total:
+        raise DataError(
+            f"has {image.width} x {image.height} pixels, which take {needed >> 20} MB to decode, "
+            f"too much for this machine's {total >> 20} MB of memory: save it smaller, or as JPEG"
+        )
 
 
 def _pixels(image: Image) -> Pixels:

@@ -382,3 +382,26 @@ def test_a_large_photo_that_lies_is_turned(tmp_path: Path) -> None:
     right = np.asarray(picture.rotate(-90, expand=True).resize(pixels.shape[1::-1]), dtype=int)
     assert pixels.shape[0] == 2 * pixels.shape[1]
     assert np.abs(pixels.astype(int) - right).mean() < 2.0
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "least_mb"),
+    [
+        ("PNG", {"compress_level": 1}, 70),
+        ("WEBP", {"lossless": True, "quality": 0}, 215),
+        ("JPEG", {}, 30),
+        ("JPEG", {"progressive": True}, 95),
+    ],
+)
+def test_what_takes_too_much_of_the_memory_there_is_is_refused(
+    form: str, options: dict[str, Any], least_mb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(Image.new("RGB", (2500, 1800), "red"), form, **options)
+    memory = "driftline_shared.pictures.decoding._memory_bytes"
+    monkeypatch.setattr(memory, lambda: (least_mb - 10) << 20)
+    with pytest.raises(DataError, match=r"2500 x 1800 pixels, which take \d+ MB to decode"):
+        decode(data)
+    monkeypatch.setattr(memory, lambda: least_mb << 20)
+    assert decode(data).shape == (900, 1250, 3)
+    monkeypatch.setattr(memory, lambda: None)
+    assert decode(data).shape == (900, 1250, 3)
