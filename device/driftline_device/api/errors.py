@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from driftline_device.api.traffic.record import note_error
 from driftline_shared.errors import DriftlineError, Reason
@@ -90,6 +91,10 @@ def handle_errors(app: FastAPI) -> None:
         _log.error("api.raised", error=f"{type(error).__name__}: {error}")
         return reply(request, api_error(error))
 
+    async def gone(request: Request, _error: Exception) -> JSONResponse:
+        """The client left while its body was on the way: nobody reads this."""
+        return reply(request, ApiError(499, "the client has gone", code="client_gone"))
+
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         message = f"{request.method[:20]} {request.url.path[:MOST_ECHOED_CHARS]}: {error.detail}"
@@ -98,5 +103,6 @@ def handle_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(DriftlineError, ours)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(Exception, fault)
