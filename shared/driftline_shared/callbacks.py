@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 OnToken = Callable[[int, str], None]
 """Called after each generated token: row of the call, its text so far.
@@ -32,6 +32,13 @@ def rows_from(first: int, on_token: OnToken | None) -> OnToken | None:
     if on_token is None or first == 0:
         return on_token
     return lambda row, text: on_token(first + row, text)
+
+
+def rows_among(rows: Sequence[int], on_token: OnToken | None) -> OnToken | None:
+    """A callback for a block that holds these rows of the whole call."""
+    if on_token is None:
+        return None
+    return lambda row, text: on_token(rows[row], text)
 
 
 def part_of(progress: Progress, start: float, share: float) -> Progress:

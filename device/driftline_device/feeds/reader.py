@@ -159,7 +159,8 @@ class FeedReader:
         shown = replace(row, image=image, feed=plan.name, domain=plan.name, source=source)
         if not plan.texts:
             return [shown]
-        return [replace(shown, text=text, truth=None) for text in plan.texts]
+        several = len(plan.texts) > 1
+        return [replace(shown, text=text, truth=None, shared=several) for text in plan.texts]
 
     def _put(self, questions: list[Question]) -> None:
         with self._arrived:

@@ -24,7 +24,7 @@ class Question:
     A source also says the following. `truth`: the true answer if it knows it: used for scoring
     only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
     for people. `feed`: which stream of the owner's it belongs to; `source`: what
-    that one reads.
+    that one reads. `shared`: other questions are asked about this picture, too.
     """
 
     image: NDArray[np.uint8]
@@ -34,6 +34,7 @@ class Question:
     place: str = ""
     feed: str = ""
     source: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

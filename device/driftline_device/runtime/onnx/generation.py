@@ -33,6 +33,19 @@ class Generated:
     state: NDArray[np.float32]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptRead:
+    """Prompts that were read, B rows: `states` (B, D) at their last places, the `cache` with all of
+    theirs and what else the pass gave; `mask` (B, P) of the cache, last `positions` (B, 1).
+    """
+
+    states: NDArray[np.float32]
+    cache: Cache
+    given: dict[str, Value]
+    mask: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
 class LanguageModel:
     """The language model of an export: passes with a cache, logits, greedy answers."""
 
@@ -101,43 +114,78 @@ class LanguageModel:
         """(N, D) hidden states, before the final norm -> (N, vocabulary)."""
         return self._graphs.run("head", {"hidden": np.ascontiguousarray(hidden)}, adapter)
 
-    def generate(
+    def read(
         self,
         batch: Batch,
         adapter: ActiveAdapter,
         *,
         cache: Cache | None = None,
         also: Sequence[str] = (),
-        on_token: OnToken | None = None,
-    ) -> tuple[list[Generated], Cache]:
-        """Greedy answers of all rows, and the cache as it was after the prompts, with the outputs
-        of that pass named in `also`.
-
-        `cache`: holds the places that `batch` leaves out.
+    ) -> PromptRead:
+        """One pass over prompts; `cache` holds the places that `batch` leaves out, `also` names
+        further outputs of the pass.
         """
-        rows = len(batch.embeds)
-        growing = _Growing(rows, self._ends)
-        embeds, mask, positions = batch.embeds, batch.mask, batch.positions
-        held = cache or self.empty_cache(rows)
-        after_prompts: Cache | None = None
-        states: NDArray[np.float32] | None = None
-        for _ in range(self._export.model.max_new_tokens):
-            wanted = also if after_prompts is None else ()
-            hidden, held, given = self.step(embeds, mask, positions, held, adapter, also=wanted)
-            after_prompts = {**held, **given} if after_prompts is None else after_prompts
-            # Copied: the last places alone, not the whole prompt's.
-            states = hidden[:, -1].copy() if states is None else states
-            chosen = growing.add(self.logits(hidden[:, -1], adapter))
-            if on_token is not None:
-                for row in growing.grown:
-                    on_token(row, finished_text(self._prompts.decode(growing.ids[row])))
+        held = cache or self.empty_cache(len(batch.embeds))
+        hidden, held, given = self.step(
+            batch.embeds, batch.mask, batch.positions, held, adapter, also=also
+        )
+        # Copied: the last places alone, not the whole prompt's.
+        return PromptRead(
+            states=hidden[:, -1].copy(),
+            cache=held,
+            given=given,
+            mask=batch.mask,
+            positions=batch.positions[:, -1:],
+        )
+
+    def write(
+        self, read: PromptRead, adapter: ActiveAdapter, on_token: OnToken | None = None
+    ) -> list[Generated]:
+        """Greedy answers to prompts that were read, a token of every row in each pass."""
+        growing = _Growing(len(read.states), self._ends)
+        held, mask, positions = read.cache, read.mask, read.positions
+        chosen = growing.add(self.logits(read.states, adapter))
+        for _ in range(self._export.model.max_new_tokens - 1):
+            self._tell(growing, on_token)
             if not growing.running.any():
-                break
+                return growing.generated(read.states)
             embeds = self._prompts.embed(chosen)[:, None]
-            mask = np.concatenate([mask, np.ones((rows, 1), dtype=np.int64)], axis=1)
-            positions = positions[:, -1:] + 1
-        assert states is not None  # an answer has one token or more
-        return growing.generated(states), after_prompts or held
+            mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
+            positions = positions + 1
+            hidden, held, _ = self.step(embeds, mask, positions, held, adapter)
+            chosen = growing.add(self.logits(hidden[:, -1], adapter))
+        self._tell(growing, on_token)
+        return growing.generated(read.states)
+
+    def _tell(self, growing: _Growing, on_token: OnToken | None) -> None:
+        if on_token is not None:
+            for row in growing.grown:
+                on_token(row, finished_text(self._prompts.decode(growing.ids[row])))
+
+
+def joined(reads: Sequence[PromptRead]) -> PromptRead:
+    """Prompts that were read one after the other, as if in one pass: padded on the left."""
+    if len(reads) == 1:
+        return reads[0]
+    width = max(read.mask.shape[1] for read in reads)
+
+    def whole(name: str) -> Value:
+        parts = [read.cache[name].numpy() for read in reads]
+        places = ((0, 0), (0, 0))
+        return to_value(
+            np.concatenate(
+                [np.pad(part, (*places, (width - part.shape[2], 0), (0, 0))) for part in parts]
+            )
+        )
+
+    masks = [np.pad(read.mask, ((0, 0), (width - read.mask.shape[1], 0))) for read in reads]
+    return PromptRead(
+        states=np.concatenate([read.states for read in reads]),
+        cache={name: whole(name) for name in reads[0].cache},
+        given={},
+        mask=np.concatenate(masks),
+        positions=np.concatenate([read.positions for read in reads]),
+    )
 
 
 class _Growing:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from driftline_device.runtime.onnx.graphs import CPU, Graphs
 from driftline_device.runtime.onnx.session import OnnxSession, Student
 from driftline_device.runtime.runtime import Session
+from driftline_device.runtime.seen import FEATURE_BYTES
 from driftline_device.runtime.session import TRIAL_VERSION
 from driftline_device.runtime.turns import Turns
 from driftline_shared.errors import ConfigError, PairError
@@ -21,9 +22,6 @@ from driftline_shared.update import Adapter
 
 MAX_BATCH = 16
 """Questions in one pass of the model; longer calls run in several."""
-
-FEATURE_BYTES = 32 << 20
-"""Tower tokens of pictures seen that are kept (32 MiB)."""
 
 PREFIX_BYTES = 64 << 20
 """Caches of prompts up to their question that are kept (64 MiB)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,16 +16,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.onnx.features import BoundedCache, image_digest
-from driftline_device.runtime.onnx.generation import Cache, Generated, LanguageModel
+from driftline_device.runtime.onnx.generation import (
+    Cache,
+    Generated,
+    LanguageModel,
+    PromptRead,
+    joined,
+)
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate, to_value
 from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
 from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.turns import Turns
-from driftline_shared.callbacks import OnToken, rows_from
+from driftline_shared.callbacks import OnToken, rows_among, rows_from
 from driftline_shared.errors import DataError
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
@@ -40,12 +47,15 @@ LOOK_BYTES = 16 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """One question on its way: its tokens, and the picture's digest where they are all of it."""
+    """One question on its way: its tokens, and the picture's digest where they are all of it.
+
+    `again`: whether the picture came before, or will come again.
+    """
 
     tokens: VisualTokens
     row: Row
-    digest: bytes | None
-    seen_before: bool
+    digest: bytes | None = None
+    again: bool = False
 
 
 class Student:
@@ -122,7 +132,7 @@ class OnnxSession(ScoringSession):
         All items have equally many tokens.
         """
         asked = [
-            _Asked(tokens=kept, row=self._row(text, kept.positions), digest=None, seen_before=False)
+            _Asked(tokens=kept, row=self._row(text, kept.positions))
             for kept, text in zip(tokens, questions, strict=True)
         ]
         return self._answer(lambda: asked, None)
@@ -152,8 +162,12 @@ class OnnxSession(ScoringSession):
         asked = []
         for row, (values, digest, seen_before) in zip(rows, self._encoded(questions), strict=True):
             tokens = VisualTokens(values=values, positions=positions, grid=grid)
-            asked.append(_Asked(tokens=tokens, row=row, digest=digest, seen_before=seen_before))
-        return asked
+            asked.append(_Asked(tokens=tokens, row=row, digest=digest, again=seen_before))
+        num = Counter(one.digest for one in asked)
+        return [
+            replace(one, again=one.again or question.shared or num[one.digest] > 1)
+            for one, question in zip(asked, questions, strict=True)
+        ]
 
     def _row(self, question: str, kept: NDArray[np.integer]) -> Row:
         student = self._student
@@ -200,36 +214,67 @@ class OnnxSession(ScoringSession):
     def _generate(
         self, adapter: ActiveAdapter, block: Sequence[_Asked], on_token: OnToken | None
     ) -> list[Generated]:
+        """Answers of one block, written together. A picture that is known, or that comes again in
+        the block, is not read again: its questions go on from what the first has left.
+        """
         student = self._student
-        keys = [(adapter.serial, one.digest, one.row.text_from) for one in block]
-        rows = [one.row for one in block]
-        prefix = student.prefixes.get(keys[0]) if len(block) == 1 else None
-        # onnxruntime attends from many places to a cache for one row only. A row that ends with
-        # its image has nothing left to read.
-        if prefix is not None and len(rows[0].ids) > rows[0].text_from:
-            skip = rows[0].text_from
-            batch = student.prompts.batch(rows, _NO_TOKENS, skip=skip)
-            also = self._looked_for(batch)
-            made, cache = student.language.generate(
-                batch, adapter, cache=prefix, also=also, on_token=on_token
-            )
-            if also:
-                self._keep_look(adapter, block[0], 0, 0, skip, cache)
-            return made
+        prefixes: dict[_PrefixKey, Cache | None] = {}
+        whole: list[int] = []
+        further: list[int] = []
+        for number, one in enumerate(block):
+            key = _prefix_key(adapter, one)
+            if key is not None and key not in prefixes:
+                prefixes[key] = student.prefixes.get(key)
+                is_known = prefixes[key] is not None
+            else:
+                is_known = key is not None
+            (further if is_known else whole).append(number)
+        reads = []
+        if whole:
+            reads.append(self._read_whole(adapter, [block[number] for number in whole], prefixes))
+        for number in further:
+            key = _prefix_key(adapter, block[number])
+            prefix = None if key is None else prefixes[key]
+            assert prefix is not None, "whoever came first left it"
+            reads.append(self._read_further(adapter, block[number], prefix))
+        order = [*whole, *further]
+        made = student.language.write(joined(reads), adapter, rows_among(order, on_token))
+        return [each for _, each in sorted(zip(order, made, strict=True), key=_first)]
+
+    def _read_whole(
+        self,
+        adapter: ActiveAdapter,
+        block: Sequence[_Asked],
+        prefixes: dict[_PrefixKey, Cache | None],
+    ) -> PromptRead:
+        """Whole prompts in one pass; what others can go on from is put into `prefixes`."""
+        student = self._student
         tokens = np.stack([one.tokens.values for one in block]).astype(np.float32, copy=False)
         projected = student.graphs.run("projector", {"tokens": tokens}, adapter)
-        batch = student.prompts.batch(rows, projected)
+        batch = student.prompts.batch([one.row for one in block], projected)
         also = self._looked_for(batch)
-        made, cache = student.language.generate(batch, adapter, also=also, on_token=on_token)
-        for number, (one, key) in enumerate(zip(block, keys, strict=True)):
+        read = student.language.read(batch, adapter, also=also)
+        for number, one in enumerate(block):
+            start, key = int(batch.starts[number]), _prefix_key(adapter, one)
             # A picture that comes a second time may come a third; of a stream, none does.
-            if one.digest is not None and one.seen_before:
-                start = int(batch.starts[number])
-                prefix, num_bytes = _cut(cache, number, start, start + one.row.text_from)
+            if key is not None and one.again:
+                prefix, num_bytes = _cut(read.cache, number, start, start + one.row.text_from)
+                prefixes[key] = prefix
                 student.prefixes.put(key, prefix, num_bytes)
             if also:
-                self._keep_look(adapter, one, number, int(batch.starts[number]), 0, cache)
-        return made
+                self._keep_look(adapter, one, number, start, 0, read)
+        return read
+
+    def _read_further(self, adapter: ActiveAdapter, one: _Asked, prefix: Cache) -> PromptRead:
+        """The words behind a picture whose places `prefix` holds."""
+        student, skip = self._student, one.row.text_from
+        # onnxruntime attends from many places to a cache for one row only.
+        batch = student.prompts.batch([one.row], _NO_TOKENS, skip=skip)
+        also = self._looked_for(batch)
+        read = student.language.read(batch, adapter, cache=prefix, also=also)
+        if also:
+            self._keep_look(adapter, one, 0, 0, skip, read)
+        return read
 
     def _looked_for(self, batch: Batch) -> Sequence[str]:
         """Outputs to ask of a prompt's pass beside its own."""
@@ -238,9 +283,16 @@ class OnnxSession(ScoringSession):
         return student.language.queries if student.keeps_looks and given else ()
 
     def _keep_look(
-        self, adapter: ActiveAdapter, one: _Asked, number: int, start: int, skip: int, cache: Cache
+        self,
+        adapter: ActiveAdapter,
+        one: _Asked,
+        number: int,
+        start: int,
+        skip: int,
+        read: PromptRead,
     ) -> None:
-        look = look_of(one.row, number, start, skip, cache, tokens=one.tokens)
+        given = {**read.cache, **read.given}
+        look = look_of(one.row, number, start, skip, given, tokens=one.tokens)
         key = _look_key(adapter, one.tokens, one.row)
         self._student.looks.put(key, look, look.num_bytes)
 
@@ -298,6 +350,22 @@ class OnnxSession(ScoringSession):
                 seed=seed,
                 kept_look=lambda: self._look(adapter, question, answer),
             )
+
+
+_PrefixKey = tuple[int, bytes, int]
+"""Number of the adapter, digest of the picture, place at which the words behind it begin."""
+
+
+def _prefix_key(adapter: ActiveAdapter, one: _Asked) -> _PrefixKey | None:
+    """Names what a prompt is up to its words; None where nothing could go on from it."""
+    # A row that ends with its image has nothing left to read.
+    if one.digest is None or len(one.row.ids) <= one.row.text_from:
+        return None
+    return adapter.serial, one.digest, one.row.text_from
+
+
+def _first(pair: tuple[int, Generated]) -> int:
+    return pair[0]
 
 
 def _look_key(adapter: ActiveAdapter, tokens: VisualTokens, row: Row) -> tuple[int, int, bytes]:

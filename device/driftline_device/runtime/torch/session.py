@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
+from driftline_device.runtime.seen import FEATURE_BYTES, BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
 from driftline_device.runtime.torch.passes import TorchPasses
@@ -48,6 +49,8 @@ class Student:
         self.upload_from: UploadFrom = upload_from
         self.max_batch = max_batch
         self.turns = Turns()
+        # Of the picture alone: no adapter reaches the tower.
+        self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(FEATURE_BYTES)
         self._slot_in_use = slots.ACTIVE
 
     def use(self, slot: str) -> None:
@@ -178,8 +181,23 @@ class TorchSession(ScoringSession):
         return [self._all_tokens(values.float().cpu().numpy()) for values in known]
 
     def _tower_tokens(self, images: Sequence[NDArray[np.uint8]]) -> list[VisualTokens]:
-        """All V tokens of each image."""
-        return [self._all_tokens(values) for values in self._model.encode(images).cpu().numpy()]
+        """All V tokens of each image; one that was seen before is not read again."""
+        seen = self._student.features
+        digests = [image_digest(image) for image in images]
+        found: dict[bytes, NDArray[np.float32]] = {}
+        missing: dict[bytes, NDArray[np.uint8]] = {}
+        for digest, image in zip(digests, images, strict=True):
+            known = seen.get(digest)
+            if known is None:
+                missing[digest] = image
+            else:
+                found[digest] = known.copy()
+        if missing:
+            made = self._model.encode(list(missing.values())).cpu().numpy()
+            for digest, values in zip(missing, made, strict=True):
+                found[digest] = values
+                seen.put(digest, values.copy(), values.nbytes)
+        return [self._all_tokens(found[digest]) for digest in digests]
 
     def _all_tokens(self, values: NDArray[np.float32]) -> VisualTokens:
         grid = self._student.pair.token_space.grid

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from driftline_device.runtime.factory import make_runtime
-from driftline_device.runtime.onnx.features import BoundedCache, image_digest
 from driftline_device.runtime.onnx.generation import step_scores
 from driftline_device.runtime.onnx.graphs import Graphs, choose_providers
 from driftline_device.runtime.onnx.prompts import Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.scores import SCORERS, missing_scorers
+from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
 from driftline_shared.pair.pair import Pair, load_pair
@@ -224,6 +224,42 @@ def test_a_picture_asked_about_again_is_read_once_and_answered_alike(
     assert runtime._student.features.num_bytes > 0
     assert runtime._student.prefixes.num_bytes > 0
     assert fresh._student.features.num_bytes == fresh._student.prefixes.num_bytes == 0
+
+
+def test_questions_about_one_picture_in_one_call_read_it_once(pairs: tuple[Pair, Pair]) -> None:
+    runtime = OnnxRuntime(pairs[1], precision="fp32", prefix_bytes=0)
+    fresh = OnnxRuntime(pairs[1], precision="fp32", feature_bytes=0, prefix_bytes=0)
+    pictures = [random_image(number) for number in (1, 2, 1, 3, 1, 2)]
+    asked = [
+        Question(image=image, text=QUESTIONS[number % 3]) for number, image in enumerate(pictures)
+    ]
+    asked.append(replace(asked[0], text="is there a circle, or rather something else?"))
+    rows: list[int] = []
+    ran: list[tuple[str, int]] = []
+    run = runtime._student.graphs.run
+
+    def counted(part: str, feeds: Any, adapter: Any) -> Any:
+        ran.append((part, len(next(iter(feeds.values())))))
+        return run(part, feeds, adapter)
+
+    runtime._student.graphs.run = counted  # type: ignore[method-assign]
+    answers = runtime.answer(asked, on_token=lambda row, _text: rows.append(row))
+    assert set(rows) == set(range(len(asked)))
+    for ours, question in zip(answers, asked, strict=True):
+        (wanted,) = fresh.answer([question])
+        assert (ours.text, ours.step_ids) == (wanted.text, wanted.step_ids)
+        assert ours.scores == pytest.approx(wanted.scores, abs=1e-4)
+    # Three pictures, each read once; seven answers, written together.
+    assert [each for each in ran if each[0] != "head"] == [("tower", 3), ("projector", 3)]
+    assert {num for part, num in ran if part == "head"} == {7}
+
+
+def test_a_picture_that_others_are_asked_about_is_kept_at_once(pairs: tuple[Pair, Pair]) -> None:
+    runtime = OnnxRuntime(pairs[1], precision="fp32")
+    runtime.answer([ASKED[0]])
+    assert runtime._student.prefixes.num_bytes == 0
+    runtime.answer([replace(ASKED[1], shared=True)])
+    assert runtime._student.prefixes.num_bytes > 0
 
 
 def test_a_swap_leaves_no_cached_prompt_of_the_old_version(pairs: tuple[Pair, Pair]) -> None:

@@ -245,3 +245,29 @@ def test_wrong_arguments_are_named(runtime: TorchRuntime, answer: Answer, folder
         runtime.mutual_information(QUESTION, answer, passes=0, seed=0)
     with pytest.raises(ConfigError, match="max_batch"):
         TorchRuntime(load_pair(folder), max_batch=0)
+
+
+def test_a_picture_that_was_seen_is_not_read_again_and_no_swap_meets_old_answers(
+    folder: Path,
+) -> None:
+    runtime = TorchRuntime(load_pair(folder))
+    asked = [
+        Question(image=random_image(number % 2), text=f"{QUESTION} {number}") for number in range(4)
+    ]
+    encode, num_read = runtime._model.encode, []
+
+    def counted(images: Any) -> Any:
+        num_read.append(len(images))
+        return encode(images)
+
+    runtime._model.encode = counted  # type: ignore[method-assign]
+    before = runtime.answer(asked)
+    adapter = {name: (array + 0.4).astype(np.float32) for name, array in runtime.adapter().items()}
+    runtime.swap(adapter, 5)
+    after = runtime.answer(asked)
+    assert num_read == [2]
+    fresh = TorchRuntime(load_pair(folder), adapter=adapter, version=5).answer(asked)
+    for ours, theirs in zip(after, fresh, strict=True):
+        assert (ours.step_ids, ours.version) == (theirs.step_ids, 5)
+        assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+    assert [each.scores for each in after] != [each.scores for each in before]

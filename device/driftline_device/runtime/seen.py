@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
+FEATURE_BYTES = 32 << 20
+"""Tower tokens of pictures seen that are kept (32 MiB)."""
+
 
 def image_digest(image: NDArray[np.uint8]) -> bytes:
     """16 bytes that name a picture of any shape."""
