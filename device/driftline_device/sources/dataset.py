@@ -46,26 +46,38 @@ class DatasetSource:
 
     def __iter__(self) -> Generator[Question, None, None]:
         """Good rows; a malformed one is logged with its line number and left out."""
-        with self._path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                too_long = len(line) > MAX_LINE_BYTES
-                while too_long and line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES)
-                if not line.strip():
-                    continue
-                try:
-                    if too_long:
-                        raise DataError(
-                            f"{self._path}:{number}: the row is longer than {MAX_LINE_BYTES} bytes"
-                        )
-                    question = self._read(line, number)
-                except DataError as error:
-                    self.num_broken += 1
-                    _log.warning("source.row_malformed", error=str(error), fix=BROKEN_FIX)
-                    continue
-                yield question
+        for number, line in self._lines():
+            try:
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{shown(self._path)}:{number}: the row is longer than {MAX_LINE_BYTES} "
+                        "bytes"
+                    )
+                question = self._read(line, number)
+            except DataError as error:
+                self.num_broken += 1
+                _log.warning("source.row_malformed", error=str(error), fix=BROKEN_FIX)
+                continue
+            yield question
+
+    def _lines(self) -> Generator[tuple[int, bytes], None, None]:
+        """Lines that are not empty, with their numbers; of a too long one, its beginning. A file
+        that cannot be read on is logged, and ends there.
+        """
+        number = 0
+        try:
+            with self._path.open("rb") as file:
+                while line := file.readline(MAX_LINE_BYTES + 1):
+                    number += 1
+                    more = line if len(line) > MAX_LINE_BYTES else b""
+                    while more and not more.endswith(b"\n"):
+                        more = file.readline(MAX_LINE_BYTES)
+                    if line.strip():
+                        yield number, line
+        except OSError as error:
+            self.num_broken += 1
+            place = f"{shown(self._path)}:{number + 1}"
+            _log.warning("source.unreadable", place=place, error=error.strerror, fix=BROKEN_FIX)
 
     def _read(self, line: bytes, number: int) -> Question:
         place = f"{shown(self._path)}:{number}"

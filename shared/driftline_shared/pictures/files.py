@@ -35,8 +35,8 @@ def read_bytes(path: Path, *, place: str) -> bytes:
             data = opened.read(MAX_FILE_BYTES + 1) or b""
     except FileNotFoundError:
         raise DataError(f"{place}: image {name} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: no name of a file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{place}: image {name} cannot be read ({reason})") from None
     if len(data) > MAX_FILE_BYTES:
         raise DataError(f"{place}: {name} is larger than {MAX_FILE_BYTES >> 20} MiB")

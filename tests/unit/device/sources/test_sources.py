@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import struct
@@ -119,6 +121,28 @@ def test_bytes_that_are_no_text_are_a_bad_row(tmp_path: Path) -> None:
     source = DatasetSource(path)
     assert list(source) == []
     assert source.num_broken == 2
+
+
+def test_rows_end_where_they_cannot_be_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.png")
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"image": "a.png", "question": "q"}\n' * 2, encoding="utf-8")
+    source = DatasetSource(path)
+
+    class Worn(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readline(size)
+
+    data = path.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda *_: Worn(data))
+    with capture_logs() as logs:
+        assert [each.place for each in source] == [f"{path}:1"]
+    assert (logs[0]["event"], logs[0]["place"]) == ("source.unreadable", f"{path}:2")
+    assert source.num_broken == 1
 
 
 def test_pixels_are_bounded_before_they_are_decoded(tmp_path: Path) -> None:
