@@ -166,7 +166,12 @@ def run(
         raise ConfigError(
             "nothing to do: give --source, --api-port, or --hold to only stay in touch"
         )
-    setup_logs(level=settings.log.level, form=settings.log.form, file=settings.log_file)
+    setup_logs(
+        level=settings.log.level,
+        form=settings.log.form,
+        file=settings.log_file,
+        limit_repeats=True,
+    )
     snapshot = run_device(
         settings,
         source,

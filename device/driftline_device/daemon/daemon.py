@@ -198,6 +198,15 @@ class Daemon:
         if self._parts.link is None:
             return True
         self._activity = "draining"
+        num_waiting = self._parts.spool.stats().num_samples
+        if num_waiting and timeout_s > 0 and self._paused_unix_s is None:
+            _log.info(
+                "daemon.waits_for_samples_to_leave",
+                num_samples=num_waiting,
+                most_s=timeout_s,
+                connected=self._parts.link.stats().connected,
+                fix="A second Ctrl-C ends it at once: they stay in the spool. See drain_s.",
+            )
         return self._parts.link.flush(0.0 if self._paused_unix_s is not None else timeout_s)
 
     def stop(self, drain_s: float) -> bool:

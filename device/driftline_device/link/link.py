@@ -208,7 +208,7 @@ class Link:
                 # Not to be woken: a device with much to say must not defeat the backoff.
                 self._clock.wait(self._stop, next(waits))
                 continue
-            self._failing.discard("control")
+            self._works("control")
             waits = delays(self._settings.backoff, self._rng)
             self._clock.wait(self._wake_control, self._settings.poll_s)
             self._wake_control.clear()
@@ -250,7 +250,7 @@ class Link:
                 self._uplink.run(
                     self._channel, enrolment.device_id, enrolment.token_space, self._stop
                 )
-                self._failing.discard("uplink")
+                self._works("uplink")
             except Exception as error:
                 if self._stop.is_set():
                     break
@@ -264,6 +264,11 @@ class Link:
         if self._uplink.held or not self._enrolled.is_set():
             return False
         return bool(self._spool.peek(max_bytes=1, max_samples=1))
+
+    def _works(self, who: str) -> None:
+        if who in self._failing:
+            self._failing.discard(who)
+            _log.info("link.works_again", who=who)
 
     def _note(self, who: str, error: DriftlineError) -> None:
         """Remember and log a failure; where the cloud does not know this device, enrol anew."""

@@ -16,6 +16,8 @@ from typing import Literal
 import structlog
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.durable import PASSING
+from driftline_shared.program.repeats import RepeatLimit
 
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -34,14 +36,21 @@ class LogFile:
 
 
 def setup_logs(
-    *, level: str = "info", form: LogFormat = "text", file: LogFile | None = None
+    *,
+    level: str = "info",
+    form: LogFormat = "text",
+    file: LogFile | None = None,
+    limit_repeats: bool = False,
 ) -> None:
     """Configure structlog for this process; called once, by a command, never at import.
 
-    Raises ConfigError for a file that cannot be written.
+    `limit_repeats`: what says the same again and again is told once, then hourly (`RepeatLimit`).
+    A file that the disk does not take now is begun when it does. Raises ConfigError for one that
+    can never be written.
     """
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([RepeatLimit()] if limit_repeats else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -101,11 +110,16 @@ def _open_logger(form: LogFormat, file: LogFile) -> logging.Logger:
     """One logger with two ways out; structlog has filtered before."""
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
-        to_file = _RotatingFile(
-            file.path, maxBytes=file.max_bytes, backupCount=file.keep, encoding="utf-8"
-        )
+        with file.path.open("a", encoding="utf-8"):
+            pass
     except OSError as error:
-        raise ConfigError(f"log.file: {file.path} cannot be written: {error.strerror}") from error
+        if error.errno not in PASSING:
+            raise ConfigError(
+                f"log.file: {file.path} cannot be written: {error.strerror}"
+            ) from error
+    to_file = _RotatingFile(
+        file.path, maxBytes=file.max_bytes, backupCount=file.keep, encoding="utf-8", delay=True
+    )
     close_logs()
     logger = logging.getLogger(_LOGGER)
     logger.setLevel(logging.DEBUG)
@@ -124,11 +138,17 @@ def _open_logger(form: LogFormat, file: LogFile) -> logging.Logger:
 
 
 class _RotatingFile(RotatingFileHandler):
-    """Where the disk takes no more, says so once instead of with a traceback a line."""
+    """Where the disk takes no more, says so once an outage instead of with a traceback a line."""
 
-    _failed = False
+    _fails = False
+    _is_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._fails = False
+        super().emit(record)
+        self._is_told = self._fails
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        if not self._failed:
+        self._fails = True
+        if not self._is_told:
             print(f"{self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)  # noqa: T201
-        self._failed = True

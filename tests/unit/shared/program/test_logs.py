@@ -97,6 +97,7 @@ def test_a_disk_that_takes_no_more_is_told_once(
     setup_logs(form="json", file=file_at(tmp_path / "device.log"))
     handler = logging.getLogger("driftline").handlers[1]
     assert isinstance(handler, logging.FileHandler)
+    structlog.get_logger().info("begun")
     handler.stream.close()
     with TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True) as full:
         handler.stream = full
@@ -104,3 +105,31 @@ def test_a_disk_that_takes_no_more_is_told_once(
             structlog.get_logger().info("turn")
         assert capsys.readouterr().err.count("No space left") == 1
         handler.stream = (tmp_path / "other.log").open("w")
+
+
+def test_a_log_file_that_the_disk_takes_only_later_is_begun_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "device.log", Path.open
+
+    def full(self: Path, *args: object, **options: object) -> object:
+        if self == path:
+            raise OSError(28, "No space left on device")
+        return real(self, *args, **options)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        setup_logs(form="json", file=file_at(path))
+    structlog.get_logger().info("turn")
+    assert "turn" in path.read_text() and "turn" in capsys.readouterr().err
+
+
+def test_what_repeats_is_left_out_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    setup_logs(form="json", limit_repeats=True)
+    for number in range(5):
+        structlog.get_logger().warning("link.failed", error=f"try {number}")
+        structlog.get_logger().info("turn")
+    lines = capsys.readouterr().err.splitlines()
+    assert [sum(word in line for line in lines) for word in ("link.failed", "turn")] == [1, 5]
