@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -423,3 +425,18 @@ def test_a_question_without_room_is_refused_before_either_model_runs(
             )
         told.append(str(caught.value))
     assert told[0] == told[1] and "tokens long, and this model has room for" in told[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files in memory are Linux's")
+def test_an_adapter_is_taken_up_without_a_temporary_folder(
+    pairs: tuple[Pair, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    runtime = OnnxRuntime(pairs[1], precision="fp32")
+    before = runtime.answer(ASKED[:1])[0]
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    runtime.swap(moved(runtime.adapter(), 0.3), 1)
+    after = runtime.answer(ASKED[:1])[0]
+    assert after.version == 1 and after.scores != before.scores

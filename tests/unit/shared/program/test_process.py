@@ -68,3 +68,13 @@ def test_settings_arguments_and_output_are_utf_8_whatever_the_locale(
     )
     assert refused.returncode == 2
     assert "图.toml" in refused.stderr.decode("utf-8")
+
+
+def test_without_a_temporary_folder_libraries_are_imported_all_the_same(tmp_path: Path) -> None:
+    code = (
+        "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc/none']\n"
+        "import os\n"
+        "from driftline_shared.program.process import set_up_process; set_up_process()\n"
+        "assert tempfile.gettempdir() == os.environ['TMPDIR']\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
