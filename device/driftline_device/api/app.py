@@ -31,7 +31,7 @@ from driftline_device.api.ask.asked import Asked, check_model
 from driftline_device.api.ask.asking import LEFT_OUT, Answering, Asking, Reply
 from driftline_device.api.chat.question import read_question
 from driftline_device.api.chat.replies import ChatFrames, Completion, model
-from driftline_device.api.described.openapi import ASKING, READING, document
+from driftline_device.api.described.openapi import ROUTES, document
 from driftline_device.api.described.page import page
 from driftline_device.api.errors import handle_errors
 from driftline_device.api.network.bodies import ReadToTheEnd
@@ -105,7 +105,7 @@ class Api:
             )
         app.add_middleware(
             Observed,
-            metrics=RequestMetrics(self._metrics, [*ASKING, *READING]),
+            metrics=RequestMetrics(self._metrics, ROUTES),
             log=AccessLog() if self._config.access_log else None,
         )
         app.add_middleware(Tidied)

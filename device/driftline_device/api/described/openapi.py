@@ -44,6 +44,18 @@ READING = {
 }
 """GET, and HEAD."""
 
+OWNER = {
+    "/": ("get", "The owner's pages"),
+    "/history": ("get", "Past answers, as a page"),
+    "/history/{answer_id}": ("post", "The form of that page: right, wrong, what would be right"),
+    "/history/{answer_id}.png": ("get", "The picture of an answer, where one is kept"),
+    "/updates": ("get", "What became of updates, and why, as a page"),
+    "/v1/feedback": ("post", "Whether an answer was right, for programs: id, right, answer"),
+}
+"""Where a history is kept."""
+
+ROUTES = (*ASKING, *READING, *OWNER)
+
 NO_TOKEN = ("/health", "/ready", "/openapi.json", "/docs")
 
 
@@ -71,9 +83,13 @@ def document(version: str) -> dict[str, Any]:
         if path in NO_TOKEN:
             operation["security"] = []
         if "{name}" in path:
-            name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-            operation["parameters"] = [name]
+            operation["parameters"] = [_parameter("name")]
         paths[path] = {"get": operation}
+    for path, (method, summary) in OWNER.items():
+        operation = {"summary": summary, "responses": _replies(summary)}
+        if "{answer_id}" in path:
+            operation["parameters"] = [_parameter("answer_id")]
+        paths[path] = {method: operation}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Driftline device", "version": version},
@@ -84,6 +100,10 @@ def document(version: str) -> dict[str, Any]:
         },
         "security": [{"token": []}, {}],
     }
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _replies(what: str) -> dict[str, Any]:

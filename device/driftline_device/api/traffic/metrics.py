@@ -51,6 +51,7 @@ class RequestMetrics:
         self._seconds.labels(route).observe(seconds)
 
     def _route(self, path: str) -> str:
-        if path in self._fixed:
-            return path
+        for each in (path, f"/v1{path}"):
+            if each in self._fixed:
+                return each
         return next((name for start, name in self._open.items() if path.startswith(start)), OTHER)

@@ -45,6 +45,7 @@ def status_of(port: int, data: bytes) -> int:
         with contextlib.suppress(ConnectionResetError):
             while not is_whole(said) and (chunk := connection.recv(1 << 16)):
                 said += chunk
+    said = said.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     # The body of a stream may end in an error, too.
     fault = b'"server_error"' in said and b" 503 " not in said[:20]
     return 500 if fault else int(said.split(b" ", 2)[1] or 0) if said else 0
@@ -53,7 +54,9 @@ def status_of(port: int, data: bytes) -> int:
 def is_whole(said: bytes) -> bool:
     """Whether all of a reply is here; a connection may stay open behind it."""
     head, separator, body = said.partition(b"\r\n\r\n")
-    if not separator or head.startswith(b"HTTP/1.1 1"):
+    if head.startswith(b"HTTP/1.1 100"):
+        return is_whole(body)
+    if not separator:
         return False
     length = re.search(rb"content-length: (\d+)", head)
     return len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from driftline_device.api.app import Api
-from driftline_device.api.described.openapi import document
+from driftline_device.api.described.openapi import OWNER, document
 from driftline_device.api.described.page import page
+from driftline_device.api.owner.routes import OwnerRoutes
 from driftline_device.api.settings import ApiConfig, Key
 from driftline_device.daemon.snapshot import Snapshot
 
@@ -32,9 +33,22 @@ def test_every_route_is_described_and_nothing_else() -> None:
     described = {
         (path, method) for path, methods in document("1")["paths"].items() for method in methods
     }
+    described -= {(path, method) for path, (method, _) in OWNER.items()}
     assert described <= routes
     others = {path for path, method in routes - described if method != "head"}
     assert others == {"/chat/completions", "/responses", "/models", "/models/{name}"}
+
+
+def test_the_owners_routes_are_described_as_they_are() -> None:
+    config = ApiConfig()
+    router = OwnerRoutes(None, Device().snapshot).router(Key(config))  # type: ignore[arg-type]
+    found = {
+        (route.path, method.lower())  # type: ignore[attr-defined]
+        for route in router.routes
+        for method in route.methods  # type: ignore[attr-defined]
+        if method != "HEAD"
+    }
+    assert found == {(path, method) for path, (method, _) in OWNER.items()}
 
 
 def test_references_lead_somewhere() -> None:

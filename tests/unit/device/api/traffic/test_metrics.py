@@ -9,8 +9,8 @@ from driftline_device.api.traffic.metrics import RequestMetrics
 
 def test_paths_that_are_not_there_count_as_one() -> None:
     registry = CollectorRegistry()
-    metrics = RequestMetrics(registry, ["/health", "/v1/models/{name}"])
-    for path in ("/health", "/v1/models/a", "/v1/models/b/c", "/x", "/y"):
+    metrics = RequestMetrics(registry, ["/health", "/v1/responses", "/v1/models/{name}"])
+    for path in ("/health", "/v1/models/a", "/v1/models/b/c", "/responses", "/x", "/y"):
         metrics.begun()
         metrics.ended(path=path, method="GET", status=200, seconds=0.02)
     metrics.begun()
@@ -21,6 +21,7 @@ def test_paths_that_are_not_there_count_as_one() -> None:
         ("/health", "GET", "200", 1),
         ("/health", "other", "405", 1),
         ("/v1/models/{name}", "GET", "200", 2),
+        ("/v1/responses", "GET", "200", 1),
         ("other", "GET", "200", 2),
     ):
         assert value(name, {"route": route, "method": method, "status": status}) == count
