@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,8 @@ def decode(picture: Picture, *, max_pixels: int) -> NDArray[np.uint8]:
     try:
         data = from_base64(payload)
         return decode_image(data, name="the image", place=place, max_pixels=max_pixels)
+    except binascii.Error:
+        reason = f"{place}: not base64 (a sign that is no letter of base64)"
     except ValueError as error:
         reason = f"{place}: not base64 ({error})"
     except DataError as error:

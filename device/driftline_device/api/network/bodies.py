@@ -72,6 +72,13 @@ async def read_body(request: Request, limits: BodyLimits, room: BodyRoom) -> byt
             f"content-type is {kind[:100]!r}, not application/json",
             code="unsupported_media_type",
         )
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise ApiError(
+            415,
+            f"content-encoding is {coding[:100]!r}: send the body as it is, not compressed",
+            code="unsupported_media_type",
+        )
     too_large = ApiError(
         413,
         f"the body has more than {limits.max_bytes} bytes (api.max_body_bytes): send a smaller "

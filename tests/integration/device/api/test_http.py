@@ -163,6 +163,11 @@ def test_a_form_is_not_json(device: Running) -> None:
     check_error(found, 415, "unsupported_media_type")
 
 
+def test_a_body_is_sent_as_it_is(device: Running) -> None:
+    found = device.ask(request(), **{"content-encoding": "gzip"})
+    assert "gzip" in check_error(found, 415, "unsupported_media_type")
+
+
 def test_an_image_that_is_broken_says_why(device: Running) -> None:
     found = device.ask(request(messages=messages(url="data:image/png;base64,aGVsbG8=")))
     assert "not an image" in check_error(found, 400, "invalid_image")
