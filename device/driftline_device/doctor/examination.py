@@ -18,6 +18,7 @@ from driftline_device.doctor.machine import (
     check_scorer,
     runtime_name,
 )
+from driftline_device.doctor.sinks import check_sinks
 from driftline_device.doctor.state import (
     check_daemon,
     check_spool,
@@ -44,6 +45,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     policy = read_policy(config)
     sampling = () if pair is None else (check_scorer(policy, pair), check_gate(policy, pair))
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
+    sinks = (("sinks", lambda: check_sinks(config)),)
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("runtime", lambda: check_runtime(runtime)),
         *(compressor if config.compressor else ()),
@@ -54,6 +56,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ("versions", lambda: check_versions(config.state)),
         ("update", lambda: check_update(config.state)),
         ("cloud", lambda: check_cloud(config.cloud)),
+        *(sinks if config.sinks else ()),
         ("clock", lambda: check_clock(newest_unix_s)),
         ("camera", check_camera),
     )

@@ -78,7 +78,7 @@ def check_spool(state: Path) -> Check:
         return fail("spool", f"{path} is no file", "The daemon sets it aside at its next start.")
     fix = "Nothing to do: the daemon sets a broken file aside at its next start; check the disk."
     try:
-        with closing(_open_read_only(path)) as database:
+        with closing(open_read_only(path)) as database:
             verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
             if verdict != "ok":
                 return fail("spool", f"{path} is damaged: {verdict}", fix)
@@ -96,7 +96,7 @@ def check_spool(state: Path) -> Check:
     return ok("spool", found)
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
+def open_read_only(path: Path) -> sqlite3.Connection:
     """Without a log beside it, the file is all there is and nothing writes: as immutable it is read
     without SQLite making files of its own.
     """

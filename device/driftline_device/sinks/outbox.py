@@ -211,7 +211,8 @@ class Outbox:
         if self._database is not None:
             self._database.close()
             self._database = None
-        if isinstance(error, sqlite3.Error) and is_broken(error):
+        broken = isinstance(error, sqlite3.Error) and is_broken(error)
+        if broken or self._path.is_dir():
             try:
                 aside = set_aside(self._path)
             except OSError:

@@ -108,6 +108,17 @@ def test_a_broken_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     later.close()
 
 
+def test_a_folder_in_the_way_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with capture_logs() as logs:
+        box = outbox(tmp_path)
+        box.append(event("kept"))
+        assert answers(box) == ["kept"]
+    box.close()
+    assert (tmp_path / NAME).is_file() and (tmp_path / f"{NAME}.corrupt").is_dir()
+    assert "outbox.broken" in [each["event"] for each in logs]
+
+
 def test_a_row_that_does_not_read_is_left_out(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     box.append(event("good"))
