@@ -34,7 +34,7 @@ from driftline_device.daemon.supervision import Supervisor
 from driftline_device.daemon.update_loop import UpdateLoop
 from driftline_device.daemon.update_notes import note_card, note_update
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.sources.source import Source
+from driftline_device.sources.source import Source, num_left_out
 from driftline_device.updates.phases import RESTING
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.ids import line_id
@@ -77,7 +77,7 @@ class Daemon:
         self._ending = threading.Event()
         self._activity = "starting"
         self._segment = ""
-        self._num_broken_rows = 0
+        self._num_broken_rows = self._num_files_left_out = 0
         self._threads = [
             threading.Thread(target=self._run_status, name="driftline-status", daemon=True)
         ]
@@ -123,11 +123,13 @@ class Daemon:
         self._activity, self._segment = "answering", source.name
         self._parts.meter.new_segment(source.name)
         before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
+        left_out = self._num_files_left_out
         pacer, num_read = Pacer(self._parts.clock), 0
         with closing(iter(source)) as rows:
             for batch in batches(rows, self._batch_size):
                 num_read += len(batch)
                 self._num_broken_rows = broken + source.num_broken
+                self._num_files_left_out = left_out + num_left_out(source)
                 if not self._keep_pace(pacer, len(batch)):
                     break
                 if batch:
@@ -142,6 +144,7 @@ class Daemon:
                     self.settle(self._settings.settle_s)
                     self._activity = "answering"
         self._num_broken_rows = broken + source.num_broken
+        self._num_files_left_out = left_out + num_left_out(source)
         return self._parts.meter.read().num_answered - before
 
     def settle(self, timeout_s: float) -> bool:
@@ -411,5 +414,6 @@ class Daemon:
             step=self._steps.number,
             segment=self._segment,
             num_broken_rows=self._num_broken_rows,
+            num_files_left_out=self._num_files_left_out,
             paused_unix_s=self._paused_unix_s,
         )

@@ -48,6 +48,7 @@ class Snapshot:
     num_answered: int = 0
     num_errors: int = 0
     num_broken_rows: int = 0
+    num_files_left_out: int = 0
     accuracy: float | None = None
     uncertainty: float | None = None
     domains: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -76,6 +77,7 @@ def take_snapshot(
     step: int | None,
     segment: str,
     num_broken_rows: int,
+    num_files_left_out: int,
     paused_unix_s: float | None,
 ) -> Snapshot:
     """A daemon of `parts` at this moment."""
@@ -100,6 +102,7 @@ def take_snapshot(
         num_answered=reading.num_answered,
         num_errors=reading.num_errors,
         num_broken_rows=num_broken_rows,
+        num_files_left_out=num_files_left_out,
         accuracy=reading.accuracy,
         uncertainty=reading.uncertainty,
         domains=reading.domains,

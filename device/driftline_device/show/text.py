@@ -30,7 +30,8 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"device    {snapshot['device_id']}, {activity}{_step(snapshot)}{_paused(snapshot)},"
         f" pair {snapshot['pair']}",
         f"answered  {snapshot['num_answered']} ({snapshot['num_errors']} failed,"
-        f" {snapshot['num_broken_rows']} rows left out), accuracy {share(snapshot['accuracy'])},"
+        f" {snapshot['num_broken_rows']} rows left out{_files(snapshot)}),"
+        f" accuracy {share(snapshot['accuracy'])},"
         f" uncertainty {share(snapshot['uncertainty'])}",
         f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
@@ -50,6 +51,11 @@ def _sinks(sinks: dict[str, dict[str, Any]]) -> list[str]:
         + (f"; away: {each['error']}" if each["error"] else "")
         for name, each in sinks.items()
     ]
+
+
+def _files(snapshot: dict[str, Any]) -> str:
+    num = snapshot.get("num_files_left_out")  # a status file of an earlier version has none
+    return f", {num} files of unknown kind" if num else ""
 
 
 def _head(snapshot: dict[str, Any]) -> str:

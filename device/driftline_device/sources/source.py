@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from driftline_device.runtime.runtime import Question
+from driftline_device.sources.left_out import LeftOut
 from driftline_shared.pictures import MAX_PIXELS as MAX_PIXELS
 from driftline_shared.pictures import read_image as read_image
 
@@ -33,3 +34,15 @@ class Source(Protocol):
         A live source yields None where it has nothing more for now: at once after a question,
         else after `IDLE_S` at most, so that whoever reads can stop, and never waits for a batch.
         """
+
+
+@runtime_checkable
+class FolderLike(Protocol):
+    """A source that passes over files of unknown kind."""
+
+    left_out: LeftOut
+
+
+def num_left_out(source: Source) -> int:
+    """Files of unknown kind that `source` passed over so far."""
+    return source.left_out.num if isinstance(source, FolderLike) else 0

@@ -26,6 +26,7 @@ from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.show.text import describe
+from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import LinkError
 from driftline_shared.pair.pair import Pair, load_pair
@@ -359,6 +360,19 @@ def test_the_status_says_whether_images_leave(
     with bench.open() as daemon:
         status = asdict(daemon.snapshot()) | {"images": images}
     assert any(words in line for line in describe(status))
+
+
+def test_files_that_a_folder_passes_over_are_in_the_status(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.HEVC", "b.xyz", "broken.png"):
+        (folder / name).write_bytes(b"?")
+    with bench.open(NullLink()) as daemon:
+        for _ in range(2):
+            assert daemon.run(FolderSource(folder, question="what?")) == 0
+        snapshot = daemon.snapshot()
+    assert (snapshot.num_files_left_out, snapshot.num_broken_rows) == (4, 2)
+    assert "4 files of unknown kind" in "\n".join(describe(asdict(snapshot)))
 
 
 def test_a_paused_device_only_answers_also_after_a_restart(bench: Bench) -> None:
