@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 SLOW := slow or system or gpu
 PROTOS := $(wildcard proto/driftline_proto/v1/*.proto)
 
-.PHONY: help setup demo test test-slow coverage check lint types imports proto proto-drift docs docs-check bench clean
+.PHONY: help setup demo test test-slow coverage check lint types imports proto proto-drift docs docs-check deb bench clean
 
 help: ## What each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ docs: $(STAMP) ## Make the documents' tables of measured numbers anew, from expe
 
 docs-check: $(STAMP)
 	@$(BIN)/driftline lab docs --check
+
+deb: $(STAMP) ## A Debian package of a device, with all it needs, in dist/
+	@bash device/deploy/deb/build.sh $(BIN)/python dist
 
 bench: $(STAMP) ## Four benches (spool, uts, share, loop); the last line is JSON
 	@$(BIN)/driftline lab bench all $(ARGS)

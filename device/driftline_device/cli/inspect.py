@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from driftline_device.cli.options import ConfigFlag, JsonFlag, SetFlag, StateFlag, load
+from driftline_device.cli.options import ConfigFlag, JsonFlag, PairFlag, SetFlag, StateFlag, load
 
 if TYPE_CHECKING:
     from driftline_device.doctor.check import Check
@@ -73,9 +73,14 @@ a line. Exit codes: 0 well; 1 there is no such file yet; 2 log.file is not set, 
 
 
 @app.command(epilog=_STATUS_EXAMPLES)
-def status(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+def status(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """What the device did, runs and waits for, as it wrote down last."""
-    settings = load(config, None, {"state": state})
+    settings = load(config, set_, {"state": state})
     from driftline_device.daemon.snapshot import read_snapshot
     from driftline_shared.host.lock import lock_holder
 
@@ -86,6 +91,7 @@ def status(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag
 @app.command(epilog=_DOCTOR_EXAMPLES)
 def doctor(
     state: StateFlag = None,
+    pair: PairFlag = None,
     config: ConfigFlag = None,
     set_: SetFlag = None,
     as_json: JsonFlag = False,
@@ -96,7 +102,7 @@ def doctor(
     from driftline_shared.errors import ConfigError
 
     try:
-        checks = examine(load(config, set_, {"state": state}))
+        checks = examine(load(config, set_, {"state": state, "pair": pair}))
     except ConfigError as error:
         checks = [fail("configuration", str(error), error.fix)]
     failed = any(check.verdict == "fail" for check in checks)
@@ -109,9 +115,14 @@ def doctor(
 
 
 @app.command(epilog=_VERSIONS_EXAMPLES)
-def versions(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+def versions(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Adapter versions: held, in force, to fall back to, and those never tried again."""
-    settings = load(config, None, {"state": state})
+    settings = load(config, set_, {"state": state})
     from driftline_device.daemon.snapshot import has_run, read_snapshot
     from driftline_device.show.text import describe_versions
     from driftline_device.updates.versions import read_versions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline_device.cli.options import ConfigFlag, JsonFlag, StateFlag, load
+from driftline_device.cli.options import ConfigFlag, JsonFlag, SetFlag, StateFlag, load
 
 if TYPE_CHECKING:
     from driftline_device.daemon.state_files import StateFiles
@@ -68,20 +68,26 @@ def rollback(
     version: Annotated[int, typer.Argument(help="Version to leave, as `status` shows it.", min=1)],
     state: StateFlag = None,
     config: ConfigFlag = None,
+    set_: SetFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Go back to the version before; this one is never tried again."""
-    with _state_files(state, config) as state_files:
+    with _state_files(state, config, set_) as state_files:
         state_files.request_rollback(version)
     _say({"leave_version": version}, f"version {version} will be left if it is in force", as_json)
 
 
 @app.command(epilog=_PAUSE_EXAMPLES)
-def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+def pause(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Only answer: sample nothing, send no sample, take no update, until `resume`."""
     import time
 
-    with _state_files(state, config) as state_files:
+    with _state_files(state, config, set_) as state_files:
         state_files.pause(time.time())
         since = state_files.paused_since()
     _say(
@@ -92,21 +98,31 @@ def pause(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag 
 
 
 @app.command(epilog=_RESUME_EXAMPLES)
-def resume(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+def resume(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """End a pause."""
-    with _state_files(state, config) as state_files:
+    with _state_files(state, config, set_) as state_files:
         state_files.resume()
     _say({"paused_unix_s": None}, "the device samples, sends and takes updates again", as_json)
 
 
 @app.command(epilog=_STEP_EXAMPLES)
-def step(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag = False) -> None:
+def step(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Let a device that waits at a step go on to the next."""
     from driftline_device.daemon.snapshot import read_snapshot
     from driftline_shared.errors import DataError
 
-    with _state_files(state, config) as state_files:
-        snapshot = read_snapshot(load(config, None, {"state": state}).state)
+    with _state_files(state, config, set_) as state_files:
+        snapshot = read_snapshot(load(config, set_, {"state": state}).state)
         number = snapshot.get("step")
         if not isinstance(number, int) or snapshot.get("activity") != "waiting":
             raise DataError(f"the device does not wait at a step: it is {snapshot.get('activity')}")
@@ -115,11 +131,13 @@ def step(state: StateFlag = None, config: ConfigFlag = None, as_json: JsonFlag =
 
 
 @contextmanager
-def _state_files(state: Path | None, config: Path | None) -> Iterator[StateFiles]:
+def _state_files(
+    state: Path | None, config: Path | None, set_: list[str] | None
+) -> Iterator[StateFiles]:
     """Of a state folder that a daemon has used: a request in a mistyped folder would be lost. What
     the disk does not take is one sentence.
     """
-    settings = load(config, None, {"state": state})
+    settings = load(config, set_, {"state": state})
     from driftline_device.daemon.snapshot import has_run, owner, read_snapshot
     from driftline_device.daemon.state_files import StateFiles
     from driftline_shared.errors import DataError

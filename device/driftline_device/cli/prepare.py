@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,8 +31,10 @@ _PREPARE_EXAMPLES = """
 Asks every precision of the export the same questions, at several numbers of CPU threads, and keeps
 the fastest whose answers are those of fp32 (99 % of them at least): `runtime = "onnx"` then runs
 that one. A pair is exported first, where driftline[export] is installed. Run it while the machine
-does nothing else. Exit codes: 0 well; 1 the export is damaged or does not fit into memory; 2 a flag
-is wrong or a package is missing.
+does nothing else: it says where something does. The choice counts on this machine alone
+(processor, their number, provider and version of onnxruntime); elsewhere int8 on one thread runs
+until it is made anew. Exit codes: 0 well; 1 the export is damaged or does not fit into memory;
+2 a flag is wrong or a package is missing.
 """
 
 
@@ -71,7 +74,11 @@ def prepare(
         )
     if as_json:
         memory = {name: asdict(fit) for name, fit in report.memory.items()}
-        document = {"folder": str(report.folder), "memory_bytes": memory}
+        document = {
+            "folder": str(report.folder),
+            "memory_bytes": memory,
+            "disturbed": list(report.disturbed),
+        }
         typer.echo(json.dumps(document | report.prepared.model_dump(), indent=2))
         return
     Console().print(_table(report))
@@ -80,7 +87,11 @@ def prepare(
         f"chosen: {chosen.precision} with {chosen.threads} CPU thread"
         f"{'s' if chosen.threads > 1 else ''}, on {chosen.num_questions} questions"
     )
-    typer.echo(f"run it:  driftline device run --pair {report.folder}")
+    for line in report.disturbed:
+        typer.echo(f"note: {line}", err=True)
+    typer.echo(
+        f"run it:  driftline device run --pair {shlex.quote(str(report.folder))} --api-port 8000"
+    )
 
 
 def _table(report: Report) -> Table:

@@ -172,6 +172,8 @@ def run(
         file=settings.log_file,
         limit_repeats=True,
     )
+    if settings.api.port and settings.log.form == "text":
+        typer.echo(try_it(settings.api.host, settings.api.port), err=True)
     snapshot = run_device(
         settings,
         source,
@@ -188,6 +190,20 @@ def run(
     ends = bool(source) and not is_live(source[-1])
     if ends and not snapshot["num_answered"]:
         raise typer.Exit(1)
+
+
+def try_it(host: str, port: int) -> str:
+    """A line for a shell that asks the local API about a picture."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    place = f"[{shown}]" if ":" in shown else shown
+    text = {"type": "text", "text": "What is this?"}
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,PICTURE"}}
+    body = json.dumps({"messages": [{"role": "user", "content": [text, picture]}]})
+    body = body.replace("PICTURE", "'\"$(base64 -w0 picture.png)\"'")
+    return (
+        f"try it:  curl -s http://{place}:{port}/v1/chat/completions "
+        f"-H 'content-type: application/json' -d '{body}'"
+    )
 
 
 @app.command(epilog=_ASK_EXAMPLES)

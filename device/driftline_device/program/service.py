@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -69,6 +70,17 @@ def run_device(
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
     ):
+        snapshot = daemon.snapshot()
+        _log.info(
+            "device.started",
+            driftline=metadata.version("driftline"),
+            pair=pair.name,
+            folder=str(pair.dir),
+            base_model=pair.base_model[:16],
+            version=snapshot.version,
+            state=str(config.state.resolve()),
+            cloud=config.cloud or "none",
+        )
         supervisor.reload = Reloader(daemon, config, reread or (lambda: config), key).reload
         stream(
             daemon,

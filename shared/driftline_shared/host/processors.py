@@ -5,6 +5,7 @@ time that its control groups give it (Linux).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,43 @@ def num_processors(root: Path = _ROOT) -> int:
     usable = getattr(os, "sched_getaffinity", None)
     num = len(usable(0)) if usable is not None else os.cpu_count() or 1
     return max(1, min([num, *(int(quota) for quota in _quotas(root))]))
+
+
+def busy_share(seconds: float = 0.25, root: Path = _ROOT) -> float | None:
+    """Share of all processors' time in the next `seconds` that was not idle, 0..1; None where the
+    system does not say. The caller sleeps meanwhile, so this is the work of others.
+    """
+    before = _times(root)
+    time.sleep(seconds)
+    after = _times(root)
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    idle, whole = after[0] - before[0], after[1] - before[1]
+    return min(1.0, max(0.0, 1.0 - idle / whole))
+
+
+def processor_name(root: Path = _ROOT) -> str:
+    """What the processor is called; empty where the system does not say."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    rows = (line.partition(":") for line in lines)
+    named = {key.strip().lower(): value.strip() for key, _, value in rows if value.strip()}
+    parts = ("cpu implementer", "cpu part")
+    # x86 says a name; ARM says a maker and a part, and on some boards the model of the board.
+    return named.get("model name") or " ".join(
+        named[key] for key in ("model", "hardware", *parts) if key in named
+    )
+
+
+def _times(root: Path) -> tuple[int, int] | None:
+    """(idle, all) ticks of all processors since the start of the machine."""
+    words = _words(root / "proc/stat")[1:9]
+    if len(words) < 5 or not all(word.isdecimal() for word in words):
+        return None
+    ticks = [int(word) for word in words]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _quotas(root: Path) -> Iterator[float]:

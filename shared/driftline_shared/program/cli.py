@@ -6,21 +6,16 @@ from __future__ import annotations
 
 import errno
 import sys
-from importlib import metadata
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from driftline_shared.errors import ConfigError, DriftlineError
-from driftline_shared.program.extras import needs_extra
+from driftline_shared.program.extras import EXTRAS as EXTRAS
+from driftline_shared.program.extras import GROUP as GROUP
+from driftline_shared.program.extras import missing_of, needs_extra
 from driftline_shared.program.process import run_in_utf8, set_up_process
 
 if TYPE_CHECKING:
     import typer
-
-GROUP = "driftline.commands"
-
-EXTRAS = {"cloud": "cloud", "demo": "lab", "device": "device", "lab": "lab", "models": "export"}
-"""The extra that holds all that a sub-command may import."""
 
 DISK_ERRORS = {
     errno.ENOSPC: "make room there, remove what was begun, and run it again",
@@ -39,35 +34,10 @@ EXIT_STOPPED = 130
 
 
 def build() -> typer.Typer:
-    """The command with every sub-command whose module can be imported; one that is called without
-    the packages it needs says which extra holds them.
-    """
-    import typer
+    """The command, with every sub-command that this install can run."""
+    from driftline_shared.program.commands import build_commands
 
-    app = typer.Typer(
-        name="driftline",
-        help="Keeps a small multimodal LLM on a device good while the world before it drifts.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-
-    @app.command()
-    def version() -> None:
-        """The version of this install."""
-        typer.echo(f"driftline {metadata.version('driftline')}")
-
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-        if find_spec(entry.module.partition(".")[0]) is None:
-            continue
-        try:
-            app.add_typer(entry.load(), name=entry.name)
-        except ModuleNotFoundError as missing:
-            # An extra that was not installed (torch, ray …) hides the command that needs it, and no
-            # other.
-            if (missing.name or "").startswith("driftline"):
-                raise
-    return app
+    return build_commands()
 
 
 def main() -> None:
@@ -79,6 +49,8 @@ def main() -> None:
     name = next(iter(sys.argv[1:]), "")
     try:
         with needs_extra(f"driftline {name}", EXTRAS.get(name, name)):
+            if lacking := missing_of(name):
+                raise ModuleNotFoundError(f"No module named {lacking!r}", name=lacking)
             build()()
     except KeyboardInterrupt:
         _stopped()

@@ -12,6 +12,7 @@ that the parts read, so a default is written down once.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings.exceptions import SettingsError
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.program.section import Section, explained, setting
@@ -112,7 +114,15 @@ def _load(
         raise explained(error, kind) from error
     except ConfigError:
         raise
-    except ValueError as error:  # a section in the environment that is no JSON
+    except SettingsError as error:  # a list or a section in the environment that is no JSON
+        named = re.search(r'field "(\w+)"', str(error))
+        key = named[1] if named else ""
+        variable = f"{kind.model_config['env_prefix']}{key.upper()}"
+        raise ConfigError(
+            f"environment variable {variable}: a list is written as JSON, "
+            f"""{variable}='["a", "b"]'; a key of a section by itself, {variable}{NESTED}KEY=..."""
+        ) from error
+    except ValueError as error:
         raise ConfigError(str(error)) from error
 
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlsplit
 
+from driftline_shared.host.loopback import is_loopback
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "127.0.0.0/8")
 """What is added to `no_proxy`; the last is for clients that know networks."""
 
@@ -38,10 +40,10 @@ def spare_loopback(environment: MutableMapping[str, str]) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine."""
+def is_here(host: str) -> bool:
+    """Whether what is sent to `host` (a name or an address) stays on this machine."""
     host = host.strip("[]").rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_loopback(host) or host.endswith(".localhost"):
         return True
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -61,7 +63,7 @@ def proxy_for(address: str, environment: Mapping[str, str] = os.environ) -> str 
     and password; None: it goes there directly.
     """
     host = host_of(address)
-    if is_loopback(host):
+    if is_here(host):
         return None
     exceptions = environment.get("no_grpc_proxy") or environment.get("no_proxy") or ""
     if any(_covers(part.strip(), host) for part in exceptions.split(",") if part.strip()):

@@ -10,13 +10,17 @@ keys stand at the top of the file. docs/operations.md has its tables from here.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from driftline_shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -103,13 +107,51 @@ def explained(error: ValidationError, kind: type[BaseModel], name: str = "") -> 
     """The first of the errors of `kind`, called `name`: which key, what is right, what it is."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    text, value = first["msg"].removeprefix("Value error, "), first["input"]
+    text, value = in_words(first), first["input"]
     if first["type"] == "extra_forbidden":
         text = f"unknown key; known are {', '.join(_known(kind, where[:-1]))}"
     elif isinstance(value, int | float):
         # Other values stay out: they may be secrets.
-        text = f"{text}, not {value}"
+        text = f"{text}, not {json.dumps(value)}"
     return ConfigError(f"{'.'.join([*filter(None, [name]), *where]) or 'configuration'}: {text}")
+
+
+_WORDS = {
+    "bool": "is true or false",
+    "int": "is a whole number",
+    "float": "is a number",
+    "string": "is a text",
+    "tuple": 'is a list: ["a", "b"], in the environment, too',
+    "list": 'is a list: ["a", "b"], in the environment, too',
+    "dict": "is a table: its keys have a dot before them, or two underscores in the environment",
+    "model": "is a section: its keys have a dot before them, or two underscores in the environment",
+}
+"""What is right, by the beginning of the type of a pydantic error."""
+
+_OF_THE_KIND = ("type", "parsing", "parsing_size", "from_float", "unicode")
+"""How such a type ends where the value is of the wrong kind."""
+
+
+def in_words(error: ErrorDetails) -> str:
+    """What is right where a value is wrong, without pydantic's own words."""
+    kind, context = str(error["type"]), error.get("ctx") or {}
+    if kind == "literal_error":
+        return f"is {context['expected']}"
+    if kind == "finite_number":
+        return "is a finite number"
+    begins, _, how = kind.partition("_")
+    # Of texts and lists there are errors of another kind than that they are none.
+    if begins in _WORDS and how in _OF_THE_KIND:
+        return _WORDS[begins]
+    for name, words in (
+        ("ge", "at least"),
+        ("gt", "more than"),
+        ("le", "at most"),
+        ("lt", "less than"),
+    ):
+        if name in context:
+            return f"is {words} {context[name]}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _known(kind: type[BaseModel], path: list[str]) -> list[str]:

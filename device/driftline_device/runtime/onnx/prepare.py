@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from driftline_device.runtime.runtime import Question
 from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.host.memory import available_bytes
-from driftline_shared.host.processors import num_processors
+from driftline_shared.host.processors import busy_share, num_processors
 from driftline_shared.pair.export_file import Export, Precision, check_files, is_export
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.extras import needs_extra
@@ -39,6 +39,12 @@ NUM_QUESTIONS = 200
 
 NUM_TIMED = 40
 """Questions timed at each further number of threads: the answers are known by then."""
+
+MOST_BUSY = 0.2
+"""Share of the processors that other programs may use without a word."""
+
+SLOWER = 2.0
+"""Times that more threads may take as long as fewer without a word."""
 
 _BATCH = 8
 """Questions at once that memory is reckoned for: `batch_size` of the device by default."""
@@ -64,11 +70,15 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What was found: the choice, and memory by precision, also of those that do not fit."""
+    """What was found: the choice, and memory by precision, also of those that do not fit.
+
+    `disturbed`: what speaks against the times, if anything.
+    """
 
     folder: Path
     prepared: Prepared
     memory: dict[str, Fit]
+    disturbed: tuple[str, ...] = ()
 
 
 def export_folder(pair_or_export: str, out: Path | None, report: Callable[[str], None]) -> Path:
@@ -124,6 +134,7 @@ def prepare(
         )
     questions = probe_questions(pair, num_questions)
     tried = sorted(set(threads or _thread_counts()))
+    busy = busy_share()
     candidates = _time_all(pair, memory, tried, questions, progress)
     chosen = choose(candidates)
     prepared = Prepared(
@@ -136,7 +147,30 @@ def prepare(
         candidates=candidates,
     )
     write_prepared(folder, prepared)
-    return Report(folder=folder, prepared=prepared, memory=memory)
+    return Report(
+        folder=folder,
+        prepared=prepared,
+        memory=memory,
+        disturbed=tuple(disturbances(busy, candidates)),
+    )
+
+
+def disturbances(busy: float | None, candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Why the times may not be this machine's own: other work when it began (`busy`, its share of
+    the processors; None: not known), and more threads that were much slower than fewer.
+    """
+    again = "end other work and run it again"
+    if busy is not None and busy > MOST_BUSY:
+        yield f"other programs used {busy:.0%} of the processors when this began: {again}"
+    for one in candidates:
+        fewer = [c for c in candidates if c.precision == one.precision and c.threads < one.threads]
+        if any(one.answer_ms > SLOWER * other.answer_ms for other in fewer):
+            yield (
+                f"{one.precision} took {one.answer_ms:.1f} ms on {one.threads} threads and "
+                f"{min(other.answer_ms for other in fewer):.1f} ms on fewer, which other work on "
+                f"the processors would explain: {again}"
+            )
+            return
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:

@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from driftline_shared.host.durable import write_json
-from driftline_shared.host.processors import num_processors
+from driftline_shared.host.processors import num_processors, processor_name
 from driftline_shared.pair.export_file import EXPORT_FILE, file_digest
 
 PREPARED_FILE = "prepared.json"
@@ -55,8 +55,20 @@ class Prepared(_Table):
 
 
 def this_machine() -> str:
-    """What a choice depends on: kind of processor and how many there are."""
-    return f"{platform.system()} {platform.machine()}, {num_processors()} processors"
+    """What a choice depends on: the processor, how many there are, and what drives it."""
+    name = processor_name() or "unnamed"
+    version, providers = onnxruntime_facts()
+    return (
+        f"{platform.system()} {platform.machine()} ({name}), {num_processors()} processors, "
+        f"onnxruntime {version} with {', '.join(providers)}"
+    )
+
+
+def onnxruntime_facts() -> tuple[str, list[str]]:
+    """Version and providers of the installed onnxruntime, in its order."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__), list(onnxruntime.get_available_providers())
 
 
 def export_digest(folder: Path) -> str:
@@ -86,7 +98,9 @@ def read_prepared(folder: Path) -> Prepared | None:
         _log.warning("runtime.prepared_broken", file=str(file), error=str(error), fix=fix)
         return None
     if found.machine != this_machine():
-        _log.warning("runtime.prepared_elsewhere", machine=found.machine, fix=fix)
+        _log.warning(
+            "runtime.prepared_elsewhere", machine=found.machine, here=this_machine(), fix=fix
+        )
         return None
     if found.export != export_digest(folder):
         _log.warning("runtime.prepared_for_another_export", fix=fix)

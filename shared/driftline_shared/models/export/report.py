@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,4 +47,8 @@ def report_lines(made: Exported, folder: Path) -> list[str]:
             else "no probe questions to compare answers on"
         )
         lines.append(f"  {name}: {precision.num_bytes / _MEGABYTE:.1f} MB of graphs, {share}")
-    return [*lines, f"next: set pair = {str(folder)!r} on the device"]
+    return [
+        *lines,
+        f"next: on the device, `driftline device prepare {folder}` finds the fastest there, and "
+        f"pair = {json.dumps(str(folder))} in its settings runs it",
+    ]

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from driftline_device.cli import app
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.onnx import prepare as preparing
+from driftline_device.runtime.onnx import prepared
 from driftline_device.runtime.onnx.prepare import (
     choose,
+    disturbances,
     export_folder,
     needed_bytes,
     prepare,
@@ -97,6 +99,33 @@ def test_a_choice_that_does_not_count_here_is_left_out(
     assert runs(folder) == "int8"
 
 
+def test_another_processor_or_onnxruntime_makes_another_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = prepared.this_machine()
+    for name, value in (
+        ("processor_name", lambda: "another"),
+        ("num_processors", lambda: 777),
+        ("onnxruntime_facts", lambda: ("9.9", ["CPUExecutionProvider"])),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(prepared, name, value)
+            assert prepared.this_machine() != here
+    assert prepared.this_machine() == here
+
+
+def test_what_speaks_against_the_times_is_said() -> None:
+    alone, crowded = (
+        Candidate(precision="fp32", threads=threads, answer_ms=ms, agreement=1.0)
+        for threads, ms in ((1, 4.0), (2, 17.0))
+    )
+    assert list(disturbances(0.05, [alone])) == []
+    assert list(disturbances(None, [alone])) == []
+    assert "75% of the processors" in next(iter(disturbances(0.75, [alone])))
+    (told,) = disturbances(0.0, [alone, crowded])
+    assert "17.0 ms on 2 threads and 4.0 ms on fewer" in told
+
+
 def test_the_fastest_that_agrees_is_chosen() -> None:
     slow, fast = candidate("fp32", 9.0, 1.0), candidate("int8", 3.0, 0.99)
     assert choose([slow, fast, candidate("int4", 1.0, 0.98)]) == fast
@@ -154,6 +183,7 @@ def test_the_command_shows_a_table_or_json(folder: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "chosen" in shown.stdout
     assert "int4" in shown.stdout
+    assert f"run it:  driftline device run --pair {folder} --api-port 8000" in shown.stdout
     done = CliRunner().invoke(app, [*arguments, "--json"])
     document = json.loads(done.stdout)
     assert document["precision"] in ("fp32", "int8", "int4")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from driftline_shared.host.processors import num_processors
+from driftline_shared.host.processors import busy_share, num_processors, processor_name
 
 
 def test_affinity_counts_not_what_the_machine_has(
@@ -77,3 +78,36 @@ def test_the_least_of_affinity_and_quotas(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert num_processors(tmp_path) == num
+
+
+def test_the_work_of_others_is_what_was_not_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert busy_share(0.0, tmp_path) is None
+    stat = tmp_path / "proc" / "stat"
+    stat.parent.mkdir()
+    stat.write_text("cpu 100 0 100 700 100 0 0 0 0 0\ncpu0 1 2 3 4 5\n")
+
+    def works(_seconds: float) -> None:
+        stat.write_text("cpu 120 0 110 760 110 0 0 0 0 0\n")
+
+    monkeypatch.setattr(time, "sleep", works)
+    assert busy_share(0.5, tmp_path) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n", "AMD EPYC"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd0b\n", "0x41 0xd0b"),
+        ("Hardware : BCM2835\nModel : Raspberry Pi 4\n", "Raspberry Pi 4 BCM2835"),
+        ("", ""),
+    ],
+)
+def test_the_processor_is_named_as_far_as_the_system_says(
+    tmp_path: Path, text: str, name: str
+) -> None:
+    assert processor_name(tmp_path) == ""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert processor_name(tmp_path) == name

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from driftline_shared.errors import ConfigError, DataError
-from driftline_shared.program import cli
+from driftline_shared.program import cli, extras
 
 
 def test_it_shows_the_commands_of_this_install() -> None:
@@ -76,6 +76,33 @@ def test_a_command_that_ctrl_c_ended_says_so(
             cli.main()
         assert ended.value.code == 130
         assert capsys.readouterr().err == "stopped: Ctrl-C (SIGINT)\n"
+
+
+def test_a_command_that_this_install_cannot_run_is_not_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = extras.find_spec
+    lacking = {"torch", "ray"}
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in lacking else found(name))
+    listed = CliRunner().invoke(cli.build(), ["--help"]).output
+    names = {line.strip("│ ").partition(" ")[0] for line in listed.splitlines()}
+    assert names & {"version", *cli.EXTRAS} == {"version", "device"}
+    for name, extra in (("demo", "lab"), ("cloud", "cloud"), ("models", "export")):
+        monkeypatch.setattr(sys, "argv", ["driftline", name, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert f"driftline[{extra}]" in told and "Traceback" not in told
+
+
+def test_the_version_is_a_flag_and_flags_are_shown_without_a_type() -> None:
+    app, asked = cli.build(), CliRunner()
+    told = asked.invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, f"driftline {metadata.version('driftline')}\n")
+    shown = asked.invoke(app, ["device", "run", "--help"], env={"COLUMNS": "120"}).output
+    assert "--hold" in shown and "<bool>" not in shown
+    assert "--install-completion" in asked.invoke(app, ["--help"]).output
 
 
 def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

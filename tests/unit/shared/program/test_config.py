@@ -27,6 +27,7 @@ class Inner(Section):
 class Part(Section):
     size: int = setting(1, "how large")
     share: float = setting(0.5, "how much", live=True)
+    sure: bool = setting(False, "whether it is")
     inner: Inner = Inner()
 
 
@@ -40,6 +41,7 @@ class Example(ProgramSettings, Top):
     )
 
     name: str = setting("default", "of it")
+    places: tuple[str, ...] = setting((), "of it")
     part: Part = Part()
     log: LogConfig = LogConfig()
     sampling: Policy = SamplingPolicy()
@@ -76,11 +78,17 @@ def test_a_section_is_set_key_by_key(file: Path) -> None:
     "text, message",
     [
         ("nmae = 1", "nmae"),
-        ("[part]\nsiez = 1", "part.siez: unknown key; known are inner, share, size"),
+        ("[part]\nsiez = 1", "part.siez: unknown key; known are inner, share, size, sure"),
         ("[part.inner]\ndeep = 1", "part.inner.deep: unknown key; known are depth"),
-        ('[part]\nsize = "many"', "part.size: .*integer"),
-        ("[part.inner]\ndepth = -1", "part.inner.depth: .*greater than or equal to 0, not -1"),
+        ('[part]\nsize = "many"', "part.size: is a whole number"),
+        ("[part.inner]\ndepth = -1", "part.inner.depth: is at least 0, not -1"),
         ("[part.inner]\ndepth = nan", "part.inner.depth"),
+        ("[part.inner]\ndepth = 1.5", "part.inner.depth: is a whole number, not 1.5"),
+        ("name = 3", "name: is a text, not 3"),
+        ("part = 3", "part: is a section"),
+        ('places = "here"', r'places: is a list: \["a", "b"\]'),
+        ('[log]\nlevel = "loud"', "log.level: is 'debug', 'info'"),
+        ('[part]\nsure = "perhaps"', "part.sure: is true or false"),
         ("[sampling]\ncolour = 1", "sampling: .*colour.*token_share"),
         ("[sampling]\ntoken_share = 2.0", "sampling: .*token_share is 2.0"),
         ("name = [", "not TOML"),
@@ -91,6 +99,20 @@ def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> 
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["EXAMPLE_PLACES", "EXAMPLE_PART"])
+def test_a_list_in_the_environment_says_how_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "here,there")
+    with pytest.raises(ConfigError, match=rf"{name}: a list is written as JSON, {name}='\["):
+        load()
+
+
+def test_settings_before_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('name = "Wie heißt das?"\n', encoding="utf-8-sig")
+    assert load(tmp_path / "x.toml").name == "Wie heißt das?"
 
 
 def test_a_wrong_flag_or_variable_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from driftline_shared.program.proxies import (
-    is_loopback,
+    is_here,
     proxy_advice,
     proxy_for,
     spare_loopback,
@@ -18,12 +18,12 @@ from driftline_shared.program.proxies import (
      "0.0.0.0", "[::ffff:127.0.0.1]"],
 )  # fmt: skip
 def test_this_machine(host: str) -> None:
-    assert is_loopback(host)
+    assert is_here(host)
 
 
 @pytest.mark.parametrize("host", ["cloud.example", "localhost.example", "10.0.0.1", "::2", ""])
 def test_another_machine(host: str) -> None:
-    assert not is_loopback(host)
+    assert not is_here(host)
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "grpc_proxy", "ALL_PROXY"])
