@@ -96,7 +96,8 @@ def test_it_runs_a_stream_and_says_how_it_is(binaries: Path, tmp_path: Path) -> 
         *device, "run", "--source", photos, "--question", QUESTIONS[1], "--pair", export.dir,
         "--drain", "0", *state, "--json", cwd=tmp_path,
     )  # fmt: skip
-    snapshot = json.loads(ran)
+    *answers, snapshot = map(json.loads, ran.splitlines())
+    assert [each["place"] for each in answers] == [str(photos / f"{seed}.png") for seed in range(3)]
     assert (snapshot["num_answered"], snapshot["num_errors"]) == (3, 0)
     assert snapshot["base_model"] == export.base_model
     status = json.loads(run(*device, "status", *state, "--json", cwd=tmp_path))

@@ -56,7 +56,7 @@ def _mqtt(given: MqttSink, about: About, _clock: Clock) -> Transport:
     try:
         from driftline_device.sinks.mqtt import Broker, Mqtt
     except ModuleNotFoundError as error:
-        if error.name != "paho":
+        if (error.name or "").partition(".")[0] != "paho":
             raise
         raise MissingPackageError(
             "a sink of kind mqtt needs paho-mqtt", "pip install 'driftline[mqtt]'"

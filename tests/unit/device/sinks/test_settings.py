@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from driftline_device.config import load_config
 from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.settings import secret_of
 from driftline_device.sinks.table import open_sinks
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, MissingPackageError
 from tests.fakes.clock import FakeClock
 
 
@@ -74,6 +75,21 @@ def test_a_secret_is_read_from_where_it_lies(tmp_path: Path) -> None:
     for reference in (f"file:{path}", f"file:{tmp_path / 'none'}", f"file:{tmp_path}", "env:NONE"):
         with pytest.raises(ConfigError, match=r"^k: "):
             secret_of(reference, "k", {})
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "driftline_device.sinks.mqtt", raising=False)
+    for name in [each for each in sys.modules if each.split(".")[0] == "paho"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "paho", None)
+    text = '[[sinks]]\nkind = "mqtt"\nurl = "mqtt://broker"\n'
+    config = load_config(written(tmp_path, text), {}, {})
+    about = About(device_id="device-1", pair="tiny")
+    with pytest.raises(MissingPackageError) as missing:
+        open_sinks(config.sinks, about, state=tmp_path, clock=FakeClock())
+    assert "driftline[mqtt]" in missing.value.fix
 
 
 def test_a_secret_that_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
