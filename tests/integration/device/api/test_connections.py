@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from driftline_device.api.network import connection
 from driftline_device.api.network.acceptor import MOST_UNMADE
 from tests.fakes.api_device import Running, TalkingRuntime, free_port, request, running_device
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -174,3 +177,25 @@ def test_hundreds_of_half_open_connections_under_a_small_limit_of_files(
     assert process.returncode == 0, log.decode()
     others = [line for line in log.splitlines() if b"api.request" not in line]
     assert len(others) < 10, log.decode()
+
+
+def test_who_reads_nothing_is_cut_off(
+    opened: Any, sockets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers would wait in memory, and its connection stay open, for ever."""
+    monkeypatch.setattr(connection, "WRITE_TIMEOUT_S", 0.3)
+    asked = b"GET /docs HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with opened(**{"api.max_connections": 1}) as device:
+        deaf = sockets(device.port, b"")
+        deaf.settimeout(0.2)
+        with contextlib.suppress(OSError):  # until the server takes no more, or is gone
+            for _ in range(5_000):
+                deaf.sendall(asked * 100)
+        # One that gets an answer is never sent away: there is room once it was cut off.
+        until(lambda: _answers(device), 60.0)
+
+
+def _answers(device: Running) -> bool:
+    with contextlib.suppress(OSError, HTTPException):
+        return device.send("GET", "/health")[0] == 200
+    return False
