@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import structlog
@@ -267,7 +267,14 @@ class History:
                 f"{SELECT} WHERE {where} ORDER BY answers.number DESC LIMIT ?", (*values, most)
             ).fetchall()
         )
-        return [to_past(row) for row in rows]
+        return [self._with_recent(to_past(row)) for row in rows]
+
+    def _with_recent(self, past: PastAnswer) -> PastAnswer:
+        """A picture that is held in memory is there, too."""
+        if past.has_picture:
+            return past
+        with self._lock:
+            return replace(past, has_picture=self._recent.get(past.id) is not None)
 
     def picture(self, answer_id: str) -> bytes | None:
         """PNG of the answer's picture, if one is kept."""

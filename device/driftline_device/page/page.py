@@ -17,7 +17,7 @@ from driftline_shared.errors import Reason, explain
 from driftline_shared.pages.markup import Markup, join, tag
 
 POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self';"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
 """Content security policy: what slipped through the escaping could not run or be fetched."""
@@ -97,6 +97,7 @@ def _page(
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         *refresh,
+        tag("link", rel="icon", href="data:,"),  # else every browser asks for one
         tag("title", f"{_TITLES[path]} · Driftline {snapshot['pair']}"),
         tag("style", Markup(style)),
     )

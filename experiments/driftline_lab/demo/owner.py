@@ -72,6 +72,8 @@ def _history(state: Path) -> History:
 
 
 def _rows(events: Path) -> Iterator[Mapping[str, Any]]:
+    if not events.exists():  # at the first step, before the first answer
+        return
     with events.open(encoding="utf-8", newline="\n") as lines:
         for line in lines:
             yield json.loads(line)

@@ -93,8 +93,11 @@ class Browser:
                 process.kill()
                 process.wait()
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Show the file `page` at that size, in pixels, and wait until it is loaded."""
+    def open(self, page: Path | str, *, width: int, height: int = 900, dark: bool = False) -> None:
+        """Show a file, or an address of this machine, at that size in pixels, and wait until it is
+        loaded.
+        """
+        address = page if isinstance(page, str) else page.resolve().as_uri()
         self.events.clear()
         if self._session:
             self._ask("Target.closeTarget", {"targetId": self._target}, session="")
@@ -109,7 +112,7 @@ class Browser:
         self._ask("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self._ask("Page.navigate", {"url": page.resolve().as_uri()})
+        self._ask("Page.navigate", {"url": address})
         self._wait("Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:

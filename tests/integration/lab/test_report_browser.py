@@ -14,6 +14,7 @@ from driftline_lab.cli import app
 from driftline_lab.report.browser import Browser, find_browser
 from driftline_lab.report.page import report_page
 from driftline_lab.runs.folder import read_run
+from tests.fakes.browsers import complaints
 from tests.fakes.runs import write_fake_run
 
 pytestmark = [
@@ -41,17 +42,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(browser: Browser, check: str) -> Any:
     return browser.evaluate(f"(() => {{{CHECKS}\nreturn {check}();}})()")
-
-
-def complaints(browser: Browser) -> list[Any]:
-    """What the console shows as an error, and what a script raised."""
-    return [
-        event
-        for event in browser.events
-        if event.get("method") == "Runtime.exceptionThrown"
-        or event.get("params", {}).get("entry", {}).get("level") in ("error", "warning")
-        or event.get("params", {}).get("type") in ("error", "warning")
-    ]
 
 
 def requests(browser: Browser) -> set[str]:

@@ -45,7 +45,7 @@ def test_the_newest_come_first_and_pages_go_on_where_they_ended(history: History
     assert [each.place for each in page] == [f"{0xA004}.png", f"{0xA003}.png"]
     rest = history.answers(most=9, before=page[-1].id)
     assert [each.place for each in rest] == [f"{n}.png" for n in (0xA002, 0xA001, 0xA000)]
-    assert page[0] == make_answer(0xA004)
+    assert page[0] == make_answer(0xA004, has_picture=False)
 
 
 def test_only_so_many_are_kept(tmp_path: Path) -> None:
@@ -110,6 +110,13 @@ def test_pictures_are_on_disk_only_where_the_owner_wants_them(tmp_path: Path) ->
         first.add(make_answer(0xABCDE), PICTURE)
         first.close()
         assert (History(folder).picture(f"{0xABCDE:032x}") is not None) == pictures
+
+
+def test_a_picture_in_memory_is_one_that_is_there(history: History) -> None:
+    history.add(make_answer(1), PICTURE)
+    history.add(make_answer(2), None)
+    history.flush()
+    assert [each.has_picture for each in history.answers(most=9)] == [False, True]
 
 
 def test_pictures_on_disk_are_bounded(tmp_path: Path) -> None:

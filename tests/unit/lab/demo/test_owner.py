@@ -53,6 +53,7 @@ class Demo:
 def test_it_marks_once_there_is_enough_of_a_drift(tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     owner = demo.owner(4)
+    owner.look()  # at the step before the first answer
     for correct in (True, False, False, False):
         demo.answer("source", correct)
     owner.look()
