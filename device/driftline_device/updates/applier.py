@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ from driftline_device.updates.rollback import Judged, Rollback
 from driftline_device.updates.settings import UpdateSettings
 from driftline_device.updates.slots import BASE_VERSION, Slots
 from driftline_device.updates.watch import Watch, Watching, is_less_sure, uncertainty
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reason, UpdateError
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.durable import error_text
@@ -237,8 +238,9 @@ class Applier:
             reasons = {Watching.SUSPECT: Reason.WATCH_UNSURE, Watching.ERRORS: Reason.WATCH_ERRORS}
             reason = pending if isinstance(pending, Reason) else reasons[pending]
             self._journal.remember(version, reason)
-            self._leave(reason)
-            self._load(*self._rollback.in_force())
+            # Loaded before the state says so: who sees that nothing is watched any more must not be
+            # answered by the version that is left.
+            self._leave(reason, self._load)
 
     def install(self, manifest: Manifest, link: UpdateLink) -> None:
         """One offer, to its end: active, failed, refused, or started again later."""
@@ -375,11 +377,11 @@ class Applier:
             return False
         return is_less_sure([score for _, score in kept], old, self._settings.watch)
 
-    def _leave(self, reason: Reason) -> None:
-        """Roll back; the caller loads what is in force then."""
+    def _leave(self, reason: Reason, load: Callable[[Judged, int], object] = ignore) -> None:
+        """Roll back, and `load` what is in force then, or leave that to the caller."""
         with self._watch_lock:
             self._watch.stop()
-        self._rollback.leave(reason)
+        self._rollback.leave(reason, load)
 
     def _load(self, wanted: Judged, version: int) -> float:
         pause_ms = 0.0

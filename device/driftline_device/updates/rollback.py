@@ -2,11 +2,12 @@
 
 Order: the caller has written down that the version failed (it is never tried again); then the
 pointer of the slots moves, in one rename; then the state says so. A kill between any two of these
-is settled by the next start (`phases.restart`). Loading what is in force then comes last.
+is settled by the next start (`phases.restart`). What is in force then is loaded before the last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -38,11 +39,14 @@ class Rollback:
         self._base = base
         self._base_model = base_model
 
-    def leave(self, reason: Reason) -> None:
-        """Point to the earlier version and persist it; load `in_force` next."""
+    def leave(self, reason: Reason, load: Callable[[Judged, int], object]) -> None:
+        """Point to the earlier version, `load` it, and persist that."""
         left = self._journal.state.version
         earlier = self._slots.fall_back(base_model=self._base_model)
-        self._journal.settle(phases.roll_back(self._journal.state, earlier, reason))
+        try:
+            load(*self.in_force())
+        finally:
+            self._journal.settle(phases.roll_back(self._journal.state, earlier, reason))
         _log.warning("update.rolled_back", version=left, to_version=earlier, reason=reason)
 
     def in_force(self) -> tuple[Judged, int]:

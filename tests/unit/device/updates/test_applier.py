@@ -530,3 +530,16 @@ def test_a_broken_state_file_does_not_stop_the_device(
     _, runtime = make(tmp_path)
     assert runtime.version == (0 if name.endswith("current.json") else 1)
     assert runtime.answer([Question(image=picture(0), text="what?")])[0].text == "red"
+
+
+def test_who_sees_the_watch_end_is_not_answered_by_the_version_that_was_left(
+    tmp_path: Path,
+) -> None:
+    applier, runtime = make(tmp_path)
+    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+    seen: list[tuple[bool, int]] = []
+    with stages_followed(lambda _: seen.append((applier.state.watching, runtime.version))):
+        applier.request_rollback(1)
+        applier.act()
+    assert (True, 1) in seen and seen[-1] == (False, 0)
+    assert (False, 1) not in seen
