@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from driftline_device.link.settings import LinkStats
-from driftline_shared.host.durable import read_json, write_json
+from driftline_shared.host.durable import error_text, read_json, set_aside, write_json
 
 FILE = "bytes.json"
 KINDS = ("up", "updates", "rest")
@@ -44,7 +44,7 @@ class Spending:
 
     def __init__(self, state: Path) -> None:
         self._file = state / FILE
-        self._hours = read_hours(state)
+        self._hours = _read_or_set_aside(self._file)
         self._counted = dict.fromkeys(KINDS, 0)
         self._kept_s = 0.0
         self._changed = False
@@ -70,17 +70,32 @@ class Spending:
         """Write it down where it is time. Raises OSError."""
         if self._changed and (at_once or abs(now_s - self._kept_s) >= KEEP_S):
             rows = {str(hour): bucket for hour, bucket in self._hours.items()}
-            write_json(self._file, {"hours": rows}, durable=False)
+            write_json(self._file, {"hours": rows}, durable=False, sealed=True)
             self._kept_s, self._changed = now_s, False
 
 
 def read_hours(state: Path) -> Hours:
     """As a daemon on `state` kept them; none where the file is missing, broken or unreadable."""
     try:
-        return _checked(read_json(state / FILE) or {"hours": {}})
+        return read_spending(state / FILE)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         _log.error("spending.left_out", file=FILE, error=str(error))
         return {}
+
+
+def read_spending(path: Path) -> Hours:
+    """What the file `path` holds; ValueError, TypeError, KeyError or AttributeError if broken."""
+    return _checked(read_json(path) or {"hours": {}})
+
+
+def _read_or_set_aside(path: Path) -> Hours:
+    try:
+        return read_spending(path)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        set_aside(path, f"holds no bytes by hour: {error}")
+    except OSError as error:
+        _log.error("spending.unreadable", path=str(path), error=error_text(error))
+    return {}
 
 
 def spent(hours: Hours, *, now_s: float) -> Spent:

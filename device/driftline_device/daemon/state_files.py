@@ -38,7 +38,15 @@ from driftline_shared.tokens import SamplingPolicy
 _log = structlog.get_logger(__name__)
 
 
-FILES = ("policy.json", "sampling.json", "rollback.json", "paused.json", "step.json", "status.json")
+FILES = (
+    "policy.json",
+    "sampling.json",
+    "rollback.json",
+    "paused.json",
+    "step.json",
+    "status.json",
+    "bytes.json",
+)
 """Of the daemon itself; those of updates, spool and link are their own."""
 
 

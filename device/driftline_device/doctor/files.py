@@ -6,12 +6,16 @@ A running daemon sets a broken file aside and goes on; whoever only looks must b
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+from driftline_device.daemon.spending import read_spending
 from driftline_device.daemon.state_files import to_policy
 from driftline_device.doctor.check import Check, fail, ok, warn
+from driftline_device.doctor.state import open_read_only
 from driftline_device.updates.journal import read_failures, read_update
 from driftline_device.updates.slots import NAMES, read_pointer
 from driftline_shared.errors import DriftlineError
@@ -43,6 +47,15 @@ def _is_file(path: Path) -> object:
         return file.read(1)
 
 
+def _history(path: Path) -> object:
+    """SQLite's own quick check, on a file that nobody changes by it."""
+    with closing(open_read_only(path)) as database:
+        verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if verdict != "ok":
+        raise ValueError(verdict)
+    return verdict
+
+
 FILES: dict[str, Read] = {
     "device_id": read_device_id,
     "lock": _is_file,
@@ -52,6 +65,8 @@ FILES: dict[str, Read] = {
     "rollback.json": read_json,
     "paused.json": read_json,
     "step.json": read_json,
+    "bytes.json": read_spending,
+    "history.sqlite": _history,
     "update.json": read_update,
     "failed.json": read_failures,
     "spool.sqlite": _is_file,
@@ -122,7 +137,14 @@ def _look(state: Path, name: str, read: Read) -> Check | None:
         return None
     except OSError as error:
         return fail("state", f"{name} cannot be read: {error_text(error)}", _UNREADABLE)
-    except (ValueError, TypeError, KeyError, DriftlineError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        sqlite3.DatabaseError,
+        DriftlineError,
+    ) as error:
         return fail("state", f"{name} is broken: {_short(error)}", _HEALS)
     return None
 

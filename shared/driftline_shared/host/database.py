@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from driftline_shared.host.durable import clear_way
+
 BUSY_TIMEOUT_S = 5.0
 WAL_LIMIT_BYTES = 4 << 20
 
@@ -86,6 +88,7 @@ class DatabaseFile:
         if self._closed:
             raise sqlite3.ProgrammingError(f"{self._layout.what} is closed")
         if self._database is None:
+            clear_way(self._path)
             self._database = open_database(self._path, self._layout, durable=self._durable)
         return self._database
 

@@ -147,15 +147,24 @@ def test_a_broken_file_costs_the_history_not_the_device(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_leaves_answers_out_until_it_can(tmp_path: Path) -> None:
-    blocked = tmp_path / "history.sqlite"
-    blocked.mkdir()
-    history = History(tmp_path)
+    blocked = tmp_path / "state"
+    blocked.write_text("no folder")
+    history = History(blocked)
     history.add(make_answer(1), None)
     history.flush()
-    blocked.rmdir()
+    blocked.unlink()
     history.add(make_answer(2), None)
     history.flush()
     assert [each.unix_s for each in history.answers(most=9)] == [2]
+
+
+def test_a_folder_in_the_place_of_the_file_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite").mkdir()
+    history = History(tmp_path)
+    history.add(make_answer(1), None)
+    history.flush()
+    assert [each.unix_s for each in history.answers(most=9)] == [1]
+    assert (tmp_path / "history.sqlite.broken").is_dir()
 
 
 def test_cards_of_updates_are_kept_once(history: History) -> None:

@@ -8,16 +8,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.daemon.daemon import Daemon
+from driftline_device.daemon.spending import Spending
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor.check import Check
 from driftline_device.doctor.files import FILES, check_files
 from driftline_device.doctor.state import check_spool, check_versions
+from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.runtime.runtime import Question
 from driftline_device.updates.applier import Applier
@@ -83,9 +86,17 @@ def used(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files.let_go_on(3)
     (state / "link").mkdir(exist_ok=True)
     (state / "link" / "reports.jsonl").write_text("{}\n")
+    spending = Spending(state)
+    spending.count(_stats(), now_s=1_700_000_000.0)
+    spending.keep(now_s=1_700_000_000.0, at_once=True)
     missing = [name for name in FILES if not (state / name).exists()]
     assert not missing, "the matrix is of every file"
     return state
+
+
+def _stats() -> LinkStats:
+    numbers = dict.fromkeys((field.name for field in fields(LinkStats)), 0)
+    return LinkStats(**{**numbers, "last_error": "", "bytes_up": 9})  # type: ignore[arg-type]
 
 
 def _policy() -> dict[str, object]:
@@ -127,6 +138,7 @@ UNSEEN = {
     ("lock", "zero bytes"),
     ("link/reports.jsonl", "bit flip"),  # of devices of before; a broken line is logged
     ("link/reports.jsonl", "truncated"),
+    ("history.sqlite", "bit flip"),
     ("spool.sqlite", "bit flip"),  # of a page that nobody uses
 }
 """Where one bit more or less cannot be seen, or does not matter."""

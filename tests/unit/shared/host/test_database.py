@@ -77,13 +77,22 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_folder_in_its_place_is_an_error_that_does_not_last(tmp_path: Path) -> None:
+def test_a_folder_in_its_place_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "notes.sqlite"
     path.mkdir()
     file = DatabaseFile(path, NOTES)
+    file.run(_add)
+    assert file.run(_all) == ["kept"]
+    assert path.with_name("notes.sqlite.broken").is_dir()
+    file.close()
+
+
+def test_a_place_that_cannot_be_is_an_error_that_does_not_last(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    file = DatabaseFile(tmp_path / "state" / "notes.sqlite", NOTES)
     with pytest.raises((sqlite3.Error, OSError)):
         file.run(_add)
-    path.rmdir()
+    (tmp_path / "state").unlink()
     file.run(_add)
     assert file.run(_all) == ["kept"]
     file.close()
