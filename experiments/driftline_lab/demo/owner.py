@@ -49,7 +49,7 @@ class ScriptedOwner:
             return
         with closing(_history(self._state)) as history:
             for row in wrong:
-                truth = self._truths[row["place"]]
+                truth = self._truths[row["place"].rpartition(":")[2]]
                 history.mark(row["id"], right=False, answer=truth, now_s=time.time())
             for row in right:
                 history.mark(row["id"], right=True, answer=None, now_s=time.time())
@@ -80,7 +80,7 @@ def _rows(events: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _truths(stream: Path) -> Iterator[tuple[str, str]]:
-    """Place of each row, as the device names it, and its true answer."""
+    """Number of each row, as the device's places end, and its true answer."""
     with stream.open(encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
-            yield f"{stream.name}:{number}", json.loads(line)["answer"]
+            yield str(number), json.loads(line)["answer"]

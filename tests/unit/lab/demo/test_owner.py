@@ -28,7 +28,7 @@ class Demo:
 
     def answer(self, domain: str, correct: bool) -> None:
         self._num += 1
-        answer_id, place = f"{self._num:032x}", f"stream.jsonl:{self._num}"
+        answer_id, place = f"{self._num:032x}", f"{self.stream}:{self._num}"
         past = PastAnswer(
             id=answer_id,
             unix_s=float(self._num),
