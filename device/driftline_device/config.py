@@ -174,6 +174,11 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
             raise ValueError("sources and feeds are both given: make each source a feed")
         check_names([each.name for each in self.watches], "watches")
         check_names([each.name for each in self.feeds], "feeds")
+        feeds = {each.name for each in self.feeds}
+        for watch in self.watches:
+            for name in watch.feeds if feeds else ():
+                if name not in feeds:
+                    raise ValueError(f"the watch {watch.name} names {name!r}, which is no feed")
         known = {name_of(each) for each in self.sinks}
         naming = {f"watch {watch.name}": watch.sinks for watch in self.watches}
         naming |= {f"feed {feed.name}": feed.sinks or () for feed in self.feeds}

@@ -89,13 +89,15 @@ def history(
         if updates:
             cards = found.updates(most=num)
             if as_json:
-                typer.echo(json.dumps({"updates": [asdict(card) for card in cards]}, indent=2))
+                rows = [asdict(card) for card in reversed(cards)]
+                typer.echo(json.dumps({"updates": rows}, indent=2))
             else:
                 _show([line for card in reversed(cards) for line in describe_card(card)])
             return
         answers = found.answers(most=num, marked=marked)
         if as_json:
-            typer.echo(json.dumps({"answers": [asdict(each) for each in answers]}, indent=2))
+            shown = [asdict(each) for each in reversed(answers)]
+            typer.echo(json.dumps({"answers": shown}, indent=2))
         else:
             _show([describe_answer(each) for each in reversed(answers)])
 

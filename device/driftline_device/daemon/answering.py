@@ -144,6 +144,7 @@ class Answering:
             self._parts.meter.errored()
             _log.error("answer.failed", place=question.place)
             raise DriftlineError("the model failed on this question")
+        answer = replace(answer, id=self._new_id())
         if listener is not None:
             guard("reply", partial(listener.on_answer, answer))
         self._finish(question, answer, segment)
@@ -216,6 +217,9 @@ class Answering:
         if now_s >= self._keep_due_s:
             self._keep_due_s = now_s + every_s
             self.keep()
+
+    def _new_id(self) -> str:
+        return new_sample_id(self._parts.clock).hex()
 
     # -- one answer -------------------------------------------------------------------------------
 
@@ -318,7 +322,7 @@ class Answering:
         self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
         self._num_counted += 1
         record = AnswerRecord(
-            id=new_sample_id(self._parts.clock).hex(),
+            id=answer.id or self._new_id(),
             unix_s=self._parts.clock.now_s(),
             feed=question.feed or segment,
             source=question.source or segment,

@@ -220,6 +220,8 @@ class History:
     def unmark(self, id_end: str) -> PastAnswer:
         """Take the owner's word on an answer back. Raises DataError as `mark` does."""
         found = self.find(id_end)
+        if found.right is None:
+            raise DataError(f"the answer {found.id[-8:]} is not marked")
 
         def write(database: sqlite3.Connection) -> None:
             with transaction(database):

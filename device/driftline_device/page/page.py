@@ -128,10 +128,10 @@ def _state(snapshot: dict[str, Any]) -> str:
 
 
 def _answer(past: PastAnswer, view: View) -> Markup:
-    facts = [_when(past.unix_s), past.feed, f"version {past.version}"]
+    facts = [_when(past.unix_s), past.feed, past.place, f"version {past.version}"]
     if past.uncertainty is not None:
         facts.append(f"uncertainty {past.uncertainty:.3f}")
-    facts.append(f"{past.num_bytes:,} bytes sent" if past.sample else "nothing sent")
+    facts.append(f"{past.num_bytes:,} bytes for the cloud" if past.sample else "stays here")
     picture = (
         tag("img", src=f"/history/{past.id}.png", alt=past.place, loading="lazy")
         if past.has_picture
@@ -167,12 +167,13 @@ def _form(past: PastAnswer, view: View) -> Markup:
     return tag(
         "form",
         tag("input", type="hidden", name="back", value=view.address()),
-        tag("button", "right", name="word", value="right"),
+        # The first button is the one that Enter in the text presses.
         tag("button", "wrong", name="word", value="wrong"),
+        tag("button", "right", name="word", value="right"),
         tag(
             "input",
             name="answer",
-            maxlength=200,
+            maxlength=1_000,
             placeholder="what is right, if you know",
             aria_label="what is right, if you know",
         ),

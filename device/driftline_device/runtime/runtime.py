@@ -49,7 +49,7 @@ class Answer:
     first, visual ones included. `ended`: whether the end token came; false where the pair's bound
     cut the answer. `model_s`: seconds that the model worked on the whole call this answer is
     of, without the wait for its turn. `p_ik`: what the P(IK) head beside that version says; None
-    without a head.
+    without a head. `id`: what its owner may call it by, 32 hex digits; the daemon gives it.
     """
 
     text: str
@@ -63,6 +63,7 @@ class Answer:
     read: VisualTokens | None = None
     model_s: float = 0.0
     p_ik: IkScore | None = None
+    id: str = ""
 
 
 UploadFrom = Literal["survivors", "all"]

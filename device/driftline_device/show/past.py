@@ -16,12 +16,13 @@ _WORDS = {None: "", True: "  marked right", False: "  marked wrong"}
 def describe_answer(past: PastAnswer) -> str:
     """One line."""
     doubt = "" if past.uncertainty is None else f"  uncertainty {past.uncertainty:.3f}"
-    sent = f"  sent {past.num_bytes:,} B" if past.sample else ""
+    sent = f"  {past.num_bytes:,} B for the cloud" if past.sample else ""
     mark = _WORDS[past.right]
     if past.right_answer is not None:
         mark += f": {past.right_answer}"
+    where = f"{past.feed}  {past.place}" if past.place else past.feed
     return (
-        f"{past.id[-ID_CHARS:]}  {_when(past.unix_s)}  {past.feed}  {past.question}  ->  "
+        f"{past.id[-ID_CHARS:]}  {_when(past.unix_s)}  {where}  {past.question}  ->  "
         f"{past.answer}{doubt}  version {past.version}{sent}{mark}"
     )
 
@@ -33,8 +34,8 @@ def describe_mark(mark: Mark, *, kept: bool) -> str:
     picture = (
         "later updates are held to it"
         if kept
-        else "without its picture, so no update can be held to it: a running device that still has"
-        " the picture adds it within a second; history.pictures = true keeps those to come"
+        else "its picture is not on disk: a running device that still holds it adds it within a"
+        " second, else no update can be held to this (history.pictures = true keeps those to come)"
     )
     return f"{mark.id[-ID_CHARS:]}: {mark.said!r} was {word}{instead}; {picture}"
 

@@ -119,7 +119,7 @@ def to_text(body: dict[str, Any]) -> str:
         return f"{time:%H:%M:%S}  {one_line(str(body.get('text', body['kind'])))}"
     uncertainty = body["uncertainty"]
     doubt = "unknown" if uncertainty is None else f"{uncertainty:.3f}"
-    sent = ", sent" if body["sent"] else ""
+    sent = ", for the cloud" if body["sent"] else ""
     place = body["place"] or body["source"]
     return (
         f"{time:%H:%M:%S}  {one_line(place)}  {one_line(body['question'])}  ->  "

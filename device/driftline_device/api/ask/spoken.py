@@ -33,6 +33,11 @@ class Spoken:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """The adapter version that answered, the answer's scores, and how it was dressed."""
+        """The answer's id, the adapter version, the scores, and how the answer was dressed."""
         scores = {kind: each for kind, each in self.answer.scores.items() if math.isfinite(each)}
-        return {"adapter_version": self.answer.version, "uncertainty": scores, **self.notes}
+        return {
+            "answer_id": self.answer.id,
+            "adapter_version": self.answer.version,
+            "uncertainty": scores,
+            **self.notes,
+        }

@@ -138,10 +138,7 @@ class OwnerRoutes:
         if word == "unmark":
             await asyncio.to_thread(_readable, lambda: self._history.unmark(answer_id))
         else:
-            right = word == "right"
-            await asyncio.to_thread(
-                self._mark, answer_id, right, None if right or not answer else answer
-            )
+            await asyncio.to_thread(self._mark, answer_id, word == "right", answer or None)
         back = _view(urlsplit(fields.get("back", "")).query).address()
         return RedirectResponse(f"{back}#{answer_id}", status_code=303)
 

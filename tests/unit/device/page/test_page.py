@@ -40,7 +40,7 @@ def test_answers_are_shown_escaped_with_their_picture_and_a_form() -> None:
     page = Reader(history_page(SNAPSHOT, [past], View(), more=True))
     assert "script" not in page.names and HOSTILE in page.text
     assert f"/history/{past.id}.png" in page.addresses
-    assert "376 bytes sent" in page.text
+    assert "376 bytes for the cloud" in page.text
     assert {"right", "wrong"} <= set(page.values) and "unmark" not in page.values
     assert f"/history?before={past.id}" in page.addresses
     assert all(address.startswith(("/", "data:,")) for address in page.addresses)

@@ -48,7 +48,7 @@ def printed(*events: Event, form: object = to_text) -> str:
 
 def test_a_line_for_people_says_what_was_asked_where_and_what_came_back() -> None:
     line = printed(event(sample="ab"))
-    for part in ("camera:0#7", "open?", "->", "yes", "0.120", "version 3", "sent"):
+    for part in ("camera:0#7", "open?", "->", "yes", "0.120", "version 3", "for the cloud"):
         assert part in line
     assert line.count("\n") == 1
 
@@ -92,7 +92,7 @@ def test_a_pipe_that_nobody_reads_holds_up_no_answer(monkeypatch: pytest.MonkeyP
         for _ in range(3000):  # far more than a pipe holds
             console.offer(event("x" * 100))
         stats = console.stats()
-        assert stats.num_dropped > 0 and stats.num_waiting == 10 and stats.error
+        assert stats.num_dropped > 0 and 0 < stats.num_waiting <= 10 and stats.error
         assert not console.close(0.0)
         lines = [reader.readline() for _ in range(stats.num_delivered)]
         assert all(line.endswith("\n") for line in lines)
