@@ -73,7 +73,11 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     shown_by: ClassVar[str] = "driftline device run --print-config"
 
     model_config = SettingsConfigDict(
-        env_prefix="DRIFTLINE_DEVICE_", env_nested_delimiter=NESTED, extra="forbid", frozen=True
+        env_prefix="DRIFTLINE_DEVICE_",
+        env_nested_delimiter=NESTED,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     state: Path = Field(

@@ -70,7 +70,9 @@ IdArgument = Annotated[
 
 @app.command(epilog=_HISTORY_EXAMPLES)
 def history(
-    num: Annotated[int, typer.Option("-n", "--num", help="Newest answers to show.", min=1)] = 20,
+    num: Annotated[
+        int, typer.Option("-n", "--num", help="Newest answers to show.", min=1, max=100_000)
+    ] = 20,
     marked: Annotated[
         bool, typer.Option("--marked", help="Only answers that were marked.")
     ] = False,
@@ -174,7 +176,7 @@ def _open(state: Path | None, config: Path | None, set_: list[str] | None) -> It
     from driftline_shared.errors import DataError
 
     read_snapshot(settings.state)
-    found = History(settings.state, settings.history)
+    found = History(settings.state, settings.history, keeper=False)
     try:
         yield found
     except (sqlite3.Error, OSError) as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter
 
-from driftline_device.history.marks import Mark
+from driftline_device.history.marks import Mark, check_right_answer
 from driftline_device.history.pictures import (
     Picture,
     RecentPictures,
@@ -55,16 +55,24 @@ class History:
         settings: HistorySettings | None = None,
         *,
         canvas: tuple[int, int] | None = None,
+        keeper: bool = True,
     ) -> None:
-        """`canvas`: (height, width) to which the pair brings pictures. Opens nothing yet."""
+        """`canvas`: (height, width) to which the pair brings pictures. `keeper`: whether a broken
+        file is set aside; a command beside a daemon leaves that to it. Opens nothing yet.
+        """
         self._settings = settings or HistorySettings()
         self._canvas = canvas
         self._lock = threading.Lock()
         self._waiting: deque[tuple[PastAnswer, Picture | None]] = deque(maxlen=MAX_WAITING)
         self._recent = RecentPictures(self._settings.recent_bytes)
         self._failed = False
+        self._logged_broken_row = False
         self._file = DatabaseFile(
-            state / FILE, LAYOUT, durable=False, on_set_aside=self._note_set_aside
+            state / FILE,
+            LAYOUT,
+            durable=False,
+            keeper=keeper,
+            on_set_aside=self._note_set_aside,
         )
 
     # -- the daemon's -----------------------------------------------------------------------------
@@ -89,12 +97,17 @@ class History:
                 self._file.run(lambda database: self._write(database, waiting))
             self._file.run(self._lend_pictures)
         except (sqlite3.Error, OSError) as error:
+            with self._lock:  # what waited comes first again; the oldest make room
+                later = list(self._waiting)
+                self._waiting.clear()
+                self._waiting.extend([*waiting, *later])
             if not self._failed:
                 self._failed = True
                 _log.error(
                     "history.not_written",
                     error=str(error),
-                    fix="Free space on the disk; answers go on, and are left out until then.",
+                    fix="Make room, or let the device write there; answers go on, and the newest "
+                    f"{MAX_WAITING:,} wait in memory.",
                 )
             return
         if self._failed:
@@ -166,8 +179,8 @@ class History:
         """
         if right and answer is not None:
             raise DataError("an answer that was right needs no other")
-        if answer is not None and not answer.strip():
-            raise DataError("the right answer is empty")
+        if answer is not None:
+            check_right_answer(answer)
         self.flush()
         found = self.find(id_end)
         with self._lock:
@@ -249,7 +262,7 @@ class History:
             )
         if len(rows) > 1:
             raise DataError(f"several answers end with {wanted}: give more of the id")
-        return to_past(rows[0])
+        return self._with_recent(to_past(rows[0]))
 
     def answers(
         self, *, most: int, before: str | None = None, marked: bool = False
@@ -269,7 +282,15 @@ class History:
                 f"{SELECT} WHERE {where} ORDER BY answers.number DESC LIMIT ?", (*values, most)
             ).fetchall()
         )
-        return [self._with_recent(to_past(row)) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(self._with_recent(to_past(row)))
+            except ValueError as error:
+                if not self._logged_broken_row:
+                    self._logged_broken_row = True
+                    _log.error("history.row_broken", error=str(error))
+        return found
 
     def _with_recent(self, past: PastAnswer) -> PastAnswer:
         """A picture that is held in memory is there, too."""
@@ -339,7 +360,10 @@ class History:
     def _forget_old(self, database: sqlite3.Connection) -> None:
         newest = database.execute("SELECT COALESCE(MAX(number), 0) FROM answers").fetchone()[0]
         oldest = newest - self._settings.max_answers
-        database.execute("DELETE FROM answers WHERE number <= ?", (oldest,))
+        # A marked answer stays as long as its mark: it can be looked at, and taken back.
+        database.execute(
+            "DELETE FROM answers WHERE number <= ? AND id NOT IN (SELECT id FROM marks)", (oldest,)
+        )
         database.execute("DELETE FROM pictures WHERE number <= ?", (oldest,))
         total = database.execute("SELECT COALESCE(SUM(num_bytes), 0) FROM pictures").fetchone()[0]
         for number, num_bytes in database.execute(

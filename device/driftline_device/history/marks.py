@@ -14,10 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.errors import DataError
 from driftline_shared.exact_match import is_correct
+
+MOST_ANSWER_CHARS = 1_000
+"""Of what an owner says is right."""
 
 NUM_EXAMPLES = 3
 """Answers shown of those that an update fixed or broke."""
+
+
+def check_right_answer(text: str) -> None:
+    """DataError for what no answer can be: nothing, too much, or what is no text."""
+    if not text.strip():
+        raise DataError("the right answer is empty")
+    if len(text) > MOST_ANSWER_CHARS:
+        raise DataError(
+            f"the right answer has {len(text)} characters, at most {MOST_ANSWER_CHARS} are kept"
+        )
+    if not all(each.isprintable() for each in text):
+        raise DataError("the right answer holds line breaks or characters that are no text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 from driftline_device.history.marks import Mark
@@ -24,6 +25,18 @@ COLUMNS = (
     "num_bytes",
 )
 """Of the table of answers, in the order of `values_of`; they are named as in `PastAnswer`."""
+
+_TYPES: dict[str, Any] = {
+    "unix_s": (int, float),
+    "uncertainty": (int, float, NoneType),
+    "version": int,
+    "sample": (str, NoneType),
+    "num_bytes": int,
+}
+"""Of columns that are no text."""
+
+_MOST_UNIX_S = 253_402_300_800.0
+"""The year 10000: later times have no date."""
 
 MARK_COLUMNS = (
     "id",
@@ -55,10 +68,16 @@ def values_of(answer: PastAnswer) -> tuple[Any, ...]:
 
 
 def to_past(row: Sequence[Any]) -> PastAnswer:
-    """Of a row of `SELECT`."""
+    """Of a row of `SELECT`. Raises ValueError for one that a bad block changed."""
     *values, right, right_answer, has_picture = row
+    named = dict(zip(COLUMNS, values, strict=True))
+    for name, value in named.items():
+        if not isinstance(value, _TYPES.get(name, str)):
+            raise ValueError(f"{name} of a past answer is {str(value)[:40]!r}")
+    if not 0 <= named["unix_s"] < _MOST_UNIX_S:
+        raise ValueError(f"time of a past answer is {named['unix_s']}")
     return PastAnswer(
-        **dict(zip(COLUMNS, values, strict=True)),
+        **named,
         right=None if right is None else bool(right),
         right_answer=right_answer,
         has_picture=bool(has_picture),

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from driftline_device.history.marks import Change, Mark
 from driftline_device.history.records import PastAnswer, UpdateCard
+from driftline_device.sinks.console import one_line
 
 ID_CHARS = 8
 """Of an answer's id that are shown: its end, which tells answers apart."""
@@ -19,11 +20,12 @@ def describe_answer(past: PastAnswer) -> str:
     sent = f"  {past.num_bytes:,} B for the cloud" if past.sample else ""
     mark = _WORDS[past.right]
     if past.right_answer is not None:
-        mark += f": {past.right_answer}"
+        mark += f": {one_line(past.right_answer)}"
     where = f"{past.feed}  {past.place}" if past.place else past.feed
+    said = f"{one_line(past.question)}  ->  {one_line(past.answer)}"
     return (
-        f"{past.id[-ID_CHARS:]}  {_when(past.unix_s)}  {where}  {past.question}  ->  "
-        f"{past.answer}{doubt}  version {past.version}{sent}{mark}"
+        f"{past.id[-ID_CHARS:]}  {_when(past.unix_s)}  {one_line(where)}  {said}{doubt}"
+        f"  version {past.version}{sent}{mark}"
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 from driftline_device.history.marks import Mark, MarksVerdict, judge_marks
 from driftline_device.runtime.runtime import Question, Session
 from driftline_device.updates.probe import Verdict
-from driftline_shared.errors import Reason
+from driftline_shared.errors import DataError, Reason
 
 BATCH_SIZE = 4
 """Marked answers asked at once; others have their turn at the model in between."""
@@ -49,8 +49,13 @@ class OwnerCheck:
         marks = [mark for mark in self._read() if mark.picture is not None]
         if not marks:
             return verdict
+        both = zip(marks, _answers(active, marks), _answers(candidate, marks), strict=True)
+        # What this pair has no room for judges nothing: it may be of one that ran here before.
+        told = [(mark, old, new) for mark, old, new in both if old is not None and new is not None]
+        if not told:
+            return verdict
         self.newest = found = judge_marks(
-            marks, _answers(active, marks), _answers(candidate, marks)
+            [mark for mark, _, _ in told], [old for _, old, _ in told], [new for _, _, new in told]
         )
         numbers = {**verdict.numbers, **found.numbers}
         if found.accepted:
@@ -67,14 +72,26 @@ class OwnerCheck:
             return []
 
 
-def _answers(session: Session, marks: Sequence[Mark]) -> list[str]:
-    found: list[str] = []
+def _answers(session: Session, marks: Sequence[Mark]) -> list[str | None]:
+    """What it says to each; None where it refuses the question."""
+    found: list[str | None] = []
     for start in range(0, len(marks), BATCH_SIZE):
         some = marks[start : start + BATCH_SIZE]
-        questions = [
-            Question(image=mark.picture, text=mark.question)
-            for mark in some
-            if mark.picture is not None
-        ]
-        found += [answer.text for answer in session.answer(questions)]
+        try:
+            found += _said(session, some)
+        except DataError:
+            for mark in some:
+                try:
+                    found += _said(session, [mark])
+                except DataError:
+                    found.append(None)
     return found
+
+
+def _said(session: Session, marks: Sequence[Mark]) -> list[str]:
+    questions = [
+        Question(image=mark.picture, text=mark.question)
+        for mark in marks
+        if mark.picture is not None
+    ]
+    return [answer.text for answer in session.answer(questions)]

@@ -50,11 +50,15 @@ class DatabaseFile:
         layout: Layout,
         *,
         durable: bool = True,
+        keeper: bool = True,
         on_set_aside: Callable[[Path, sqlite3.Error], None] = lambda _path, _error: None,
     ) -> None:
-        """`durable`: every commit survives a power cut; without, a kill only. `on_set_aside`: told
-        where a broken file lies now.
+        """`durable`: every commit survives a power cut; without, a kill only. `keeper`: whether a
+        broken file is set aside; whoever looks beside another process leaves it. `on_set_aside`:
+        told where a broken file lies now, and one that was emptied.
         """
+        self._keeper = keeper
+        self._inode = 0
         self._path = path
         self._layout = layout
         self._durable = durable
@@ -73,7 +77,7 @@ class DatabaseFile:
                 return work(self._connect())
             except sqlite3.Error as error:
                 self._drop()
-                if self._closed or not is_broken(error):
+                if self._closed or not self._keeper or not is_broken(error):
                     raise
                 self._on_set_aside(set_aside(self._path), error)
                 return work(self._connect())
@@ -87,9 +91,16 @@ class DatabaseFile:
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError(f"{self._layout.what} is closed")
+        if self._database is not None and self._inode != _inode_of(self._path):
+            self._drop()  # somebody moved or removed the file: what is written there is lost
         if self._database is None:
-            clear_way(self._path)
+            if self._keeper:
+                clear_way(self._path)
+                if self._path.is_file() and self._path.stat().st_size == 0:
+                    emptied = sqlite3.DatabaseError("the file was empty")
+                    self._on_set_aside(set_aside(self._path), emptied)
             self._database = open_database(self._path, self._layout, durable=self._durable)
+            self._inode = _inode_of(self._path)
         return self._database
 
     def _drop(self) -> None:
@@ -97,6 +108,13 @@ class DatabaseFile:
             with suppress(sqlite3.Error):
                 self._database.close()
             self._database = None
+
+
+def _inode_of(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def open_database(path: Path, layout: Layout, *, durable: bool = True) -> sqlite3.Connection:

@@ -27,9 +27,9 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Base of sections: frozen, and unknown keys are errors."""
+    """Base of sections: frozen, and unknown keys are errors, as are infinity and NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def setting(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -28,6 +28,7 @@ from driftline_device.api.owner.access import PageAccess, check_origin
 from driftline_device.api.settings import Key
 from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.history.history import History
+from driftline_device.history.marks import MOST_ANSWER_CHARS
 from driftline_device.page.page import POLICY, View, history_page, updates_page
 from driftline_shared.errors import DataError
 
@@ -36,8 +37,6 @@ MOST_ROWS = 50
 
 MOST_BODY_BYTES = 16 << 10
 BODY_TIMEOUT_S = 10.0
-
-MOST_ANSWER_CHARS = 1_000
 
 _HEADERS = {
     "content-security-policy": POLICY,
@@ -133,13 +132,11 @@ class OwnerRoutes:
         word, answer = fields.get("word", ""), fields.get("answer", "").strip()
         if word not in ("right", "wrong", "unmark"):
             raise ApiError(400, "word is right, wrong or unmark", code="invalid_request_error")
-        if len(answer) > MOST_ANSWER_CHARS:
-            raise ApiError(400, "the right answer is too long", code="invalid_request_error")
         if word == "unmark":
             await asyncio.to_thread(_readable, lambda: self._history.unmark(answer_id))
         else:
             await asyncio.to_thread(self._mark, answer_id, word == "right", answer or None)
-        back = _view(urlsplit(fields.get("back", "")).query).address()
+        back = _view(fields.get("back", "").partition("?")[2]).address()
         return RedirectResponse(f"{back}#{answer_id}", status_code=303)
 
     async def _feedback(self, request: Request) -> Response:

@@ -84,6 +84,7 @@ def test_a_marked_answer_keeps_its_picture(device: Running) -> None:
     [
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
     ],
 )
@@ -93,7 +94,8 @@ def test_a_form_of_another_site_is_refused(device: Running, headers: dict[str, s
 
 
 @pytest.mark.parametrize(
-    "back", ["//evil.example", "https://evil.example", "/status", "/history?before=<script>"]
+    "back",
+    ["//evil.example", "https://evil.example", "/status", "/history?before=<script>", "http://["],
 )
 def test_a_form_leads_back_to_the_history_and_nowhere_else(device: Running, back: str) -> None:
     location = post(device, {"word": "right", "back": back})[1]["location"]
@@ -111,6 +113,7 @@ def test_a_form_leads_back_to_the_history_and_nowhere_else(device: Running, back
         ({"id": "0" * 32, "right": True}, 404),
         ({"id": "; DROP TABLE answers", "right": True}, 400),
         ({"id": "{id}", "right": False, "answer": ""}, 400),
+        ({"id": "{id}", "right": False, "answer": "a\0b"}, 400),
         ({"id": "{id}", "right": False, "answer": "x" * 1001}, 400),
         ({"id": "{id}", "right": False, "more": 1}, 400),
         (b"{", 400),

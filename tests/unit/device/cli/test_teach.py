@@ -94,9 +94,12 @@ def test_a_folder_where_no_daemon_has_run_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_history_that_is_broken_is_set_aside_and_a_new_one_begun(state: Path) -> None:
+def test_a_history_that_cannot_be_opened_is_one_sentence_and_left_to_the_daemon(
+    state: Path,
+) -> None:
     for part in state.glob("history.sqlite*"):
         part.unlink()
     (state / "history.sqlite").mkdir()
-    assert "nothing yet" in run("history", "--state", state).output
-    assert (state / "history.sqlite").is_file()
+    done = run("history", "--state", state)
+    assert isinstance(done.exception, DataError) and "cannot be used" in str(done.exception)
+    assert (state / "history.sqlite").is_dir()

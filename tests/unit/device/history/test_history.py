@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from driftline_device.history.history import History
 from driftline_device.history.marks import MarksVerdict
@@ -146,7 +148,7 @@ def test_a_broken_file_costs_the_history_not_the_device(tmp_path: Path) -> None:
     assert (tmp_path / "history.sqlite.corrupt").exists()
 
 
-def test_a_place_that_cannot_be_written_leaves_answers_out_until_it_can(tmp_path: Path) -> None:
+def test_answers_wait_where_the_place_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "state"
     blocked.write_text("no folder")
     history = History(blocked)
@@ -155,7 +157,7 @@ def test_a_place_that_cannot_be_written_leaves_answers_out_until_it_can(tmp_path
     blocked.unlink()
     history.add(make_answer(2), None)
     history.flush()
-    assert [each.unix_s for each in history.answers(most=9)] == [2]
+    assert [each.unix_s for each in history.answers(most=9)] == [2, 1]
 
 
 def test_a_folder_in_the_place_of_the_file_is_set_aside(tmp_path: Path) -> None:
@@ -188,3 +190,81 @@ def test_pictures_are_kept_at_twice_what_the_model_reads() -> None:
     assert shrink(PICTURE, (8, 8)) is PICTURE
     assert shrink(np.zeros((400, 100, 3), np.uint8), (50, 50)).shape == (100, 25, 3)
     assert shrink(np.zeros((4000, 1, 3), np.uint8), None).shape == (512, 1, 3)
+
+
+def test_a_marked_answer_stays_as_long_as_its_mark(tmp_path: Path) -> None:
+    history = History(tmp_path, HistorySettings(max_answers=2))
+    history.add(make_answer(0xABCDE), PICTURE)
+    history.mark("abcde", right=True, answer=None, now_s=1.0)
+    for number in range(9):
+        history.add(make_answer(number), None)
+        history.flush()
+    assert [each.id[-5:] for each in history.answers(most=9, marked=True)] == ["abcde"]
+    history.unmark("abcde")
+    history.add(make_answer(99), None)
+    history.flush()
+    assert len(history.answers(most=99)) == 2 and history.checked() == []
+    with pytest.raises(DataError):
+        history.unmark(f"{99:032x}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("unix_s", 1e300), ("unix_s", "zz"), ("uncertainty", "abc"), ("question", b"\xff")],
+)
+def test_a_row_that_a_bad_block_changed_is_left_out(
+    tmp_path: Path, column: str, value: object
+) -> None:
+    history = History(tmp_path)
+    for number in (1, 2):
+        history.add(make_answer(number), None)
+    history.close()
+    with sqlite3.connect(tmp_path / "history.sqlite") as database:
+        database.execute(f"UPDATE answers SET {column} = ? WHERE number = 1", (value,))
+    database.close()
+    assert [each.id for each in History(tmp_path).answers(most=9)] == [make_answer(2).id]
+
+
+def test_answers_wait_while_somebody_else_holds_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline_shared.host.database.BUSY_TIMEOUT_S", 0.01)
+    history = History(tmp_path)
+    history.add(make_answer(1), None)
+    history.flush()
+    other = sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    history.close()
+    history = History(tmp_path)
+    history.add(make_answer(2), None)
+    history.flush()
+    history.add(make_answer(3), None)
+    other.execute("ROLLBACK")
+    other.close()
+    history.flush()
+    assert [each.unix_s for each in history.answers(most=9)] == [3, 2, 1]
+
+
+def test_a_file_that_was_emptied_is_told_of_and_one_that_was_removed_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"")
+    history = History(tmp_path)
+    with capture_logs() as logs:
+        history.add(make_answer(1), None)
+        history.flush()
+    assert [each["event"] for each in logs] == ["history.set_aside"]
+    for part in tmp_path.glob("history.sqlite*"):
+        part.unlink()
+    history.add(make_answer(2), None)
+    history.flush()
+    assert [each.unix_s for each in History(tmp_path).answers(most=9)] == [2]
+    history.close()
+
+
+@pytest.mark.parametrize("answer", ["x" * 1_001, "two\nlines", "\x1b[31mred", "a\0b", "\udcff"])
+def test_a_right_answer_is_one_line_of_text(history: History, answer: str) -> None:
+    history.add(make_answer(0xABCDE), None)
+    with pytest.raises(DataError):
+        history.mark("abcde", right=False, answer=answer, now_s=0.0)
