@@ -101,6 +101,8 @@ def load_opencv(shown: str) -> Any:
             f"{shown} needs OpenCV, which cannot be loaded ({error}): "
             "pip install 'driftline[camera]'"
         ) from error
+    # Where another package loaded it first, it did not look at the variables above.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +32,18 @@ def device(tmp_path_factory: pytest.TempPathFactory, pair_dir: Path) -> Iterator
     state = tmp_path_factory.mktemp("state")
     with running_device(state, pair_dir, TalkingRuntime()) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def closed_loops() -> Iterator[None]:
+    """The clients leave event loops open, which must not be another test's warning."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(RuntimeError):  # none was left
+            asyncio.get_event_loop_policy().get_event_loop().close()
+        asyncio.set_event_loop(None)
+        gc.collect()
 
 
 def _openai(url: str) -> Any:
