@@ -140,7 +140,7 @@ def test_estimates_are_near_the_truth_and_the_frontier_falls() -> None:
         ({"quantizers": ()}, "the quantizers are steps"),
         ({"quantizers": ("steps", "foo")}, "foo; the quantizers are steps"),
         ({"shares": ()}, "1 to 64 shares"),
-        ({"shares": (0.1, float("nan"))}, "above 0"),
+        ({"shares": (0.1, float("nan"))}, "finite number"),
         ({"shares": (0.1, -1.0)}, "above 0"),
         ({"block": 0}, "greater than or equal to 1"),
         ({"feedback": float("nan")}, "feedback"),
