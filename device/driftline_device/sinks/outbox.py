@@ -20,8 +20,8 @@ import structlog
 
 from driftline_device.sinks.event import Event
 from driftline_device.sinks.outage import Outage
-from driftline_device.spool.schema import is_broken, set_aside
 from driftline_shared.host.clock import Clock
+from driftline_shared.host.database import is_broken, set_aside
 
 MAX_IN_MEMORY = 1000
 """Events held while the file cannot be written."""

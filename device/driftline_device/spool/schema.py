@@ -1,4 +1,4 @@
-"""The spool's database file: its tables, how it is opened, and how a broken one is set aside.
+"""The spool's database file: its tables, and the statements on them.
 
 Layout of one file (plus SQLite's `-wal` and `-shm` beside it):
 
@@ -8,8 +8,7 @@ Layout of one file (plus SQLite's `-wal` and `-shm` beside it):
     refused     reasons of refusals, counted
 
 Every change of `samples` changes `counts` in the same transaction, so opening reads a few rows and
-never scans. A broken file is renamed to `<name>.corrupt` (one is kept: a disk that keeps
-breaking must not fill up with wrecks) and a new one is started.
+never scans. How a file is opened and a broken one set aside: `driftline_shared.host.database`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_device.spool.spool import SpoolStats
+from driftline_shared.host.database import ForeignDatabaseError, connect, transaction
 
 APPLICATION_ID = 0x44524C53  # "DRLS"
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0
-WAL_LIMIT_BYTES = 4 << 20
 MAX_QUARANTINED = 100
 MAX_REASONS = 64
 COUNTS = ("samples", "bytes", "appended", "acked", "refused", "evicted", "quarantined")
@@ -45,12 +43,6 @@ CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWI
 CREATE TABLE refused (reason TEXT PRIMARY KEY, num INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-_BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-class ForeignDatabaseError(sqlite3.DatabaseError):
-    """The file is a database, but its tables are not those of this version."""
-
 
 def open_database(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """A connection for all threads (the caller locks); `sqlite3.DatabaseError` if it is broken.
@@ -59,26 +51,12 @@ def open_database(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     commit: NORMAL would survive a kill, but lose the last appends to a power cut, and an
     append is promised to be durable. What a sync costs is far below what one sample costs to score.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        database.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        database.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
-        _ensure_tables(database)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    return connect(path, synchronous="FULL" if durable else "OFF", ensure_tables=_ensure_tables)
 
 
 def _ensure_tables(database: sqlite3.Connection) -> None:
     """All tables in one transaction: a kill leaves none of them or all."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(database):
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
         if version == 0:
             for statement in _TABLES.split(";"):
@@ -88,11 +66,6 @@ def _ensure_tables(database: sqlite3.Connection) -> None:
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION or not _has_tables(database):
             raise ForeignDatabaseError(f"not a spool of schema version {SCHEMA_VERSION}")
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
 
 
 def _has_tables(database: sqlite3.Connection) -> bool:
@@ -105,25 +78,6 @@ def _has_tables(database: sqlite3.Connection) -> bool:
 def read_counts(database: sqlite3.Connection) -> dict[str, int]:
     """The kept counts by name."""
     return dict(database.execute("SELECT name, value FROM counts"))
-
-
-def is_broken(error: sqlite3.Error) -> bool:
-    """Whether the file itself is damaged, rather than the disk full or a lock in the way."""
-    if isinstance(error, ForeignDatabaseError):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code & 0xFF) in _BROKEN_CODES
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a broken database, with its log, out of the way; its new path."""
-    aside = path.with_name(f"{path.name}.corrupt")
-    # The log first: a new database must never meet the old one's log.
-    for suffix in ("-shm", "-wal", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
-    return aside
 
 
 # -- statements ----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from driftline_device.spool import schema
 from driftline_device.spool.overflow import FIRST_SEQUENCE, Overflow
 from driftline_device.spool.spool import SpoolStats, rank
 from driftline_shared.errors import SampleError
+from driftline_shared.host.database import is_broken, set_aside
 from driftline_shared.host.durable import clear_way, error_text
 from driftline_shared.wire import EncodedSample
 
@@ -302,7 +303,7 @@ class SqliteSpool:
             try:
                 return work(self._connect())
             except sqlite3.Error as error:
-                if self._closed or not schema.is_broken(error):
+                if self._closed or not is_broken(error):
                     raise
                 self._begin_anew(error)
                 return work(self._connect())
@@ -324,7 +325,7 @@ class SqliteSpool:
                 self._open_again_s = self._monotonic_s() + AGAIN_S
                 raise sqlite3.OperationalError(error_text(error)) from error
             except sqlite3.Error as error:
-                if not schema.is_broken(error):
+                if not is_broken(error):
                     self._open_again_s = self._monotonic_s() + AGAIN_S
                 raise
         return self._database
@@ -365,7 +366,7 @@ class SqliteSpool:
 
     def _begin_anew(self, error: sqlite3.Error) -> None:
         self._drop_connection()
-        aside = schema.set_aside(self._path)
+        aside = set_aside(self._path)
         _log.error(
             "spool.set_aside",
             path=str(self._path),

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,6 +123,17 @@ def open_database(path: Path, layout: Layout, *, durable: bool = True) -> sqlite
 
     Raises sqlite3.DatabaseError if it is broken, OSError if it cannot be made.
     """
+    synchronous = "FULL" if durable else "NORMAL"
+    ensure = partial(_ensure_tables, layout=layout)
+    return connect(path, synchronous=synchronous, ensure_tables=ensure)
+
+
+def connect(
+    path: Path, *, synchronous: str, ensure_tables: Callable[[sqlite3.Connection], None]
+) -> sqlite3.Connection:
+    """As `open_database`, for tables that are more than a `Layout`: `ensure_tables` makes or checks
+    them. `synchronous`: SQLite's word for what a commit waits for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -129,9 +141,9 @@ def open_database(path: Path, layout: Layout, *, durable: bool = True) -> sqlite
     try:
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table
         database.execute("PRAGMA journal_mode=WAL")
-        database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        database.execute(f"PRAGMA synchronous={synchronous}")
         database.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
-        _ensure_tables(database, layout)
+        ensure_tables(database)
     except BaseException:
         database.close()
         raise
