@@ -116,7 +116,7 @@ def wrong(
     as_json: JsonFlag = False,
 ) -> None:
     """Say that an answer was wrong, and what would be right."""
-    _mark(answer_id, right=False, answer=right_answer, where=(state, config, set_), json=as_json)
+    _mark(answer_id, right=False, answer=right_answer, where=(state, config, set_), as_json=as_json)
 
 
 @app.command(epilog=_RIGHT_EXAMPLES)
@@ -128,7 +128,7 @@ def right(
     as_json: JsonFlag = False,
 ) -> None:
     """Say that an answer was right."""
-    _mark(answer_id, right=True, answer=None, where=(state, config, set_), json=as_json)
+    _mark(answer_id, right=True, answer=None, where=(state, config, set_), as_json=as_json)
 
 
 @app.command(epilog=_UNMARK_EXAMPLES)
@@ -151,18 +151,17 @@ def unmark(
 _Where = tuple["Path | None", "Path | None", "list[str] | None"]
 
 
-def _mark(answer_id: str, *, right: bool, answer: str | None, where: _Where, json: bool) -> None:
+def _mark(answer_id: str, *, right: bool, answer: str | None, where: _Where, as_json: bool) -> None:
     import time
-    from json import dumps
 
     from driftline_device.show.past import describe_mark
 
     with _open(*where) as found:
         mark = found.mark(answer_id, right=right, answer=answer, now_s=time.time())
         kept = found.find(mark.id).has_picture
-    if json:
+    if as_json:
         shown = {"id": mark.id, "said": mark.said, "right": mark.right, "answer": mark.answer}
-        typer.echo(dumps({**shown, "picture": kept}))
+        typer.echo(json.dumps({**shown, "picture": kept}))
     else:
         typer.echo(describe_mark(mark, kept=kept))
 

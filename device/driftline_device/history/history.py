@@ -26,7 +26,7 @@ from driftline_device.history.pictures import (
     shrink,
     to_png,
 )
-from driftline_device.history.records import PastAnswer, UpdateCard
+from driftline_device.history.records import PastAnswer, UnknownAnswerError, UpdateCard
 from driftline_device.history.rows import COLUMNS, MARK_COLUMNS, SELECT, to_mark, to_past, values_of
 from driftline_device.history.schema import FILE, LAYOUT
 from driftline_device.history.settings import HistorySettings
@@ -256,7 +256,7 @@ class History:
             ).fetchall()
         )
         if not rows:
-            raise DataError(
+            raise UnknownAnswerError(
                 f"no answer ends with {wanted}: `driftline device history` shows those that are"
                 f" kept (the newest {self._settings.max_answers:,})"
             )

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 
 from driftline_device.history.marks import MarksVerdict
 from driftline_device.sinks.event import AnswerRecord
+from driftline_shared.errors import DataError
+
+
+class UnknownAnswerError(DataError):
+    """No answer that is kept has that id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,7 @@ from driftline_device.api.settings import Key
 from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.history.history import History
 from driftline_device.history.marks import MOST_ANSWER_CHARS
+from driftline_device.history.records import UnknownAnswerError
 from driftline_device.page.page import POLICY, View, history_page, updates_page
 from driftline_shared.errors import DataError
 
@@ -175,9 +176,8 @@ def _readable(call: Callable[[], T]) -> T:
     try:
         return call()
     except DataError as error:
-        message = str(error)
-        status = 404 if message.startswith("no answer") else 400
-        raise ApiError(status, message, code="invalid_request_error") from None
+        status = 404 if isinstance(error, UnknownAnswerError) else 400
+        raise ApiError(status, str(error), code="invalid_request_error") from None
     except (sqlite3.Error, OSError) as error:
         raise ApiError(
             503, f"the history cannot be used now: {error}", code="history_unavailable"
