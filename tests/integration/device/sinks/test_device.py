@@ -50,6 +50,7 @@ def test_answers_of_a_run_reach_broker_receiver_and_file(tmp_path: Path, broker:
         {
             "state": str(tmp_path / "state"),
             "pair": str(write_pair(tmp_path / "pair")),
+            "pace": 10.0,  # the run outlasts both refusals: who is away at its end waits
             "sinks": [
                 {"kind": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}"},
                 {"kind": "webhook", "url": receiver.url},
