@@ -7,18 +7,18 @@ because the device forgets a sample once it is acknowledged.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
 from driftline_cloud.intake import tables
+from driftline_cloud.intake.migrations import schema
 from driftline_shared.errors import ConfigError
 
 BUSY_TIMEOUT_MS = 10_000
@@ -66,25 +66,14 @@ class Database:
         self._engine.dispose()
 
     def _open_schema(self) -> str:
-        """Make what is missing, refuse what is newer; the id of this cloud."""
-        if inspect(self._engine).has_table(tables.schema.name):
-            with self.read() as connection:
-                newest = connection.execute(select(tables.schema.c.version)).scalars().all()
-            if newest and max(newest) > tables.SCHEMA_VERSION:
-                raise ConfigError(
-                    f"the database has schema {max(newest)}, this driftline knows "
-                    f"{tables.SCHEMA_VERSION}: install the newer version that wrote it"
-                )
-        tables.metadata.create_all(self._engine)
-        with self.write() as connection:
-            found = connection.execute(select(tables.schema.c.cloud_id)).scalar()
-            if found is not None:
-                return str(found)
-            cloud_id = uuid.uuid4().hex
-            connection.execute(
-                insert(tables.schema).values(version=tables.SCHEMA_VERSION, cloud_id=cloud_id)
-            )
-        return cloud_id
+        """Make or upgrade the schema, refuse a newer one; the id of this cloud."""
+        with self.read() as connection:
+            is_newest = schema.version_of(connection) == tables.SCHEMA_VERSION
+        if not is_newest:
+            with self.write() as connection:
+                schema.bring_up(connection)
+        with self.read() as connection:
+            return str(connection.execute(select(tables.schema.c.cloud_id)).scalar_one())
 
 
 def _parse(url: str) -> URL:

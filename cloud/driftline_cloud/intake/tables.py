@@ -1,4 +1,8 @@
-"""The tables of the cloud's state. Columns may be added with a new schema version only."""
+"""The tables of the cloud's state, as the newest schema has them.
+
+A change comes with a file in `migrations/versions` that brings older databases there, and a higher
+`SCHEMA_VERSION`, whose four digits are the file's revision.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,17 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
+
+revision_metadata = MetaData()
+revisions = Table(
+    "alembic_version",
+    revision_metadata,
+    Column("version_num", String(32), primary_key=True),
+)
+"""Where alembic keeps the revision that a database is at."""
 
 # SQLite numbers rows only in a column of type INTEGER; elsewhere a fleet may outgrow 32 bits.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
@@ -29,6 +41,8 @@ schema = Table(
     metadata,
     Column("version", Integer, primary_key=True),
     Column("cloud_id", String(64), nullable=False),
+    # Of the one state folder whose releases belong to these rounds.
+    Column("state_id", String(64), nullable=True),
 )
 
 devices = Table(
@@ -98,6 +112,7 @@ rounds = Table(
     Column("created_unix_s", BigInteger, nullable=False),
     Column("changed_unix_s", BigInteger, nullable=False),
     Column("not_before_unix_s", Float, nullable=False),
+    Column("trigger", Text, nullable=False, server_default=""),
     Index("rounds_by_number", "line", "number", unique=True),
 )
 
@@ -130,4 +145,38 @@ policies = Table(
     Column("line", String(192), primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("policy", JSON, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    Column("owner", String(192), nullable=False),
+    # Rises with every owner: what is saved under an older one is refused.
+    Column("token", BigInteger, nullable=False),
+    Column("renewed_unix_s", Float, nullable=False),
+    Column("expires_unix_s", Float, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", String(192), primary_key=True),
+    Column("line", String(192), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("started_unix_s", Float, nullable=False),
+    Column("seen_unix_s", Float, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    # One release of a version: a second one, of another worker, is an error of the database.
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("round_id", String(256), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("released_unix_s", BigInteger, nullable=False),
 )

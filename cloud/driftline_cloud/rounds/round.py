@@ -57,8 +57,9 @@ class Round:
 
     `number`: counts the rounds of a line from 1. `num_starts`: times the present state was started
     (a killed cloud counts too). `num_errors`: times it raised. `not_before_unix_s`: back-off.
-    `numbers`: what was measured so far, by name. `created_unix_s` is the one time that reaches a
-    release, so that a resumed round releases the same bytes.
+    `numbers`: what was measured so far, by name. `trigger`: why it was started. `reason`: why it
+    ended as it did, or what went wrong in the present state; else its trigger. `created_unix_s` is
+    the one time that reaches a release, so that a resumed round releases the same bytes.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Round:
     created_unix_s: int = 0
     changed_unix_s: int = 0
     not_before_unix_s: float = 0.0
+    trigger: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -102,6 +104,7 @@ def new_round(
         base_version=base_version,
         target_version=base_version + 1,
         reason=trigger,
+        trigger=trigger,
         created_unix_s=int(now_unix_s),
         changed_unix_s=int(now_unix_s),
     )
@@ -127,13 +130,16 @@ def advance(
     reason: str | None = None,
     numbers: Mapping[str, float] | None = None,
 ) -> Round:
-    """Move to the state `to`; ValueError if the table does not allow it."""
+    """Move to the state `to`; ValueError if the table does not allow it.
+
+    Without a `reason` it is the trigger again: what went wrong in a state that ended well is over.
+    """
     if to not in TRANSITIONS[round_.state]:
         raise ValueError(f"round {round_.id}: {round_.state} may not become {to}")
     return replace(
         round_,
         state=to,
-        reason=round_.reason if reason is None else reason,
+        reason=round_.trigger if reason is None else reason,
         numbers={**round_.numbers, **(numbers or {})},
         num_starts=0,
         num_errors=0,

@@ -113,6 +113,16 @@ def test_a_permanent_error_fails_at_once() -> None:
     assert round_.state is RoundState.FAILED
 
 
+def test_what_went_wrong_in_a_state_that_ended_well_is_over() -> None:
+    limits = RetryLimits()
+    round_ = record_error(_round(), "the worker died", limits=limits, now_unix_s=NOW_S)
+    assert (round_.reason, round_.trigger) == ("the worker died", "count")
+    round_ = advance(round_, RoundState.LABELLING, now_unix_s=NOW_S)
+    assert (round_.reason, round_.num_errors) == ("count", 0)
+    failed = advance(round_, RoundState.FAILED, now_unix_s=NOW_S, reason="no worker left")
+    assert (failed.reason, failed.trigger) == ("no worker left", "count")
+
+
 def test_numbers_add_up_over_states() -> None:
     round_ = advance(_round(), RoundState.LABELLING, now_unix_s=NOW_S, numbers={"a": 1.0})
     round_ = advance(round_, RoundState.DISTILLING, now_unix_s=NOW_S, numbers={"b": 2.0})
