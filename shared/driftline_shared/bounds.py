@@ -18,7 +18,7 @@ from driftline_shared.errors import (
     SampleError,
     UpdateError,
 )
-from driftline_shared.status import Enrolment, UpdateReport
+from driftline_shared.status import Correction, Enrolment, UpdateReport
 from driftline_shared.tokens import (
     MAX_PICTURE_PIXELS,
     MAX_PICTURE_SIDE,
@@ -48,6 +48,7 @@ MAX_BATCH_BYTES = MAX_SAMPLE_BYTES + (1 << 16)
 """Most bytes of one batch message: one sample of the largest payload fits with its envelope."""
 
 MAX_CHUNK_BYTES = 1 << 20
+MAX_CORRECTIONS = 256
 MAX_SCORES = 16
 MAX_NUMBERS = 256
 MAX_NAME_CHARS = 512
@@ -92,6 +93,21 @@ def check_sample(sample: Sample) -> None:
             raise SampleError(f"score {name} is {value}", reason=Reason.SAMPLE_NOT_FINITE)
     if not 0 <= sample.created_unix_s <= _MAX_INT or not 0 <= sample.adapter_version <= _MAX_INT:
         raise SampleError("creation time or adapter version is negative or beyond 63 bits")
+
+
+def check_correction(correction: Correction) -> None:
+    """Raise `LinkError` if no device could act upon `correction`."""
+    if len(correction.id) != SAMPLE_ID_BYTES:
+        raise _invalid(f"a correction's id has {len(correction.id)} bytes")
+    if len(correction.answer) > MAX_TEXT_CHARS:
+        raise _invalid(f"a correction's answer has {len(correction.answer)} characters")
+    for word in (correction.teacher, correction.no_answer):
+        if word and not _is_word(word):
+            raise _invalid("a correction's teacher or reason is no word")
+    if not 0.0 <= correction.confidence <= 1.0:  # of no number, too
+        raise _invalid(f"a correction's confidence is {correction.confidence}")
+    if not 0 <= correction.answered_unix_s <= _MAX_INT:
+        raise _invalid("a correction's time is negative or beyond 63 bits")
 
 
 def check_coded_tokens(tokens: CodedTokens) -> None:

@@ -44,6 +44,11 @@ class Reason(StrEnum):
     BATCH_TOO_LARGE = "batch_too_large"
     QUOTA_EXCEEDED = "quota_exceeded"
     STORE_BUSY = "store_busy"
+    # the teacher's answers
+    ANSWERS_OFF = "answers_off"
+    ANSWERS_FULL = "answers_full"
+    ANSWER_LATE = "answer_late"
+    ANSWER_FAILED = "answer_failed"
     # rounds
     LINE_UNKNOWN = "line_unknown"
     ROUND_OPEN = "round_open"
@@ -104,6 +109,12 @@ _FIXES: dict[Reason, str] = {
     Reason.BATCH_TOO_LARGE: "Send batches of at most 1 MiB.",
     Reason.QUOTA_EXCEEDED: "The device has used its quota; it may send again tomorrow.",
     Reason.STORE_BUSY: "The cloud could not write just now; the device sends again by itself.",
+    Reason.ANSWERS_OFF: "Set escalation.max_waiting above 0 in the cloud, or escalate to never.",
+    Reason.ANSWERS_FULL: (
+        "The cloud has enough to answer: lower escalate_share, or raise escalation.max_waiting."
+    ),
+    Reason.ANSWER_LATE: "The teacher did not come to it in time; see escalation.max_age_s.",
+    Reason.ANSWER_FAILED: "The teacher could not answer it; the cloud's log says why.",
     Reason.LINE_UNKNOWN: "Name a line that `driftline cloud status` shows, or none.",
     Reason.ROUND_OPEN: "Wait until it has ended; `driftline cloud status` shows how far it is.",
     Reason.TOO_FEW_SAMPLES: "Wait until devices have sent more.",

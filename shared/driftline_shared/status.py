@@ -44,12 +44,34 @@ class SampleVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleAck:
-    """The cloud's word on one sample: `reason` is the code of a `Reason`, or one unknown here."""
+    """The cloud's word on one sample: `reason` is the code of a `Reason`, or one unknown here.
+
+    Of a sample that wants the teacher's answer: `answer_follows`, or `no_answer`, the code that
+    says why none will. An older cloud says neither.
+    """
 
     id: bytes
     verdict: SampleVerdict
     reason: str = ""
     detail: str = ""
+    answer_follows: bool = False
+    no_answer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correction:
+    """The teacher's answer to the sample `id`, which wanted it.
+
+    `confidence`: geometric mean of the probabilities of its tokens, 0..1. `teacher`: digest of all
+    that the answer depends on. `no_answer`: the code that says why there is none, after all.
+    """
+
+    id: bytes
+    answer: str = ""
+    confidence: float = 0.0
+    teacher: str = ""
+    answered_unix_s: int = 0
+    no_answer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

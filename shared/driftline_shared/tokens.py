@@ -161,7 +161,7 @@ class Sample:
     less sure. `priority`: what the spool keeps longest (higher = more informative); stays on the
     device. `created_unix_s`: seconds. `regions`: only where the device's owner and the cloud's
     policy both let images leave. `owner_answer`: what the device's owner says is right, where they
-    let labels leave; empty: nothing.
+    let labels leave; empty: nothing. `wants_answer`: the teacher's answer is asked for, and soon.
     """
 
     id: bytes
@@ -175,6 +175,7 @@ class Sample:
     audit: bool = False
     regions: Regions | None = None
     owner_answer: str = ""
+    wants_answer: bool = False
 
 
 def _setting(default: T, meaning: str) -> T:

@@ -38,6 +38,11 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.BATCH_TOO_LARGE: _Code.INVALID_ARGUMENT,
     Reason.QUOTA_EXCEEDED: _Code.RESOURCE_EXHAUSTED,
     Reason.STORE_BUSY: _Code.UNAVAILABLE,
+    # the teacher's answers
+    Reason.ANSWERS_OFF: _Code.FAILED_PRECONDITION,
+    Reason.ANSWERS_FULL: _Code.RESOURCE_EXHAUSTED,
+    Reason.ANSWER_LATE: _Code.DEADLINE_EXCEEDED,
+    Reason.ANSWER_FAILED: _Code.INTERNAL,
     # rounds
     Reason.LINE_UNKNOWN: _Code.NOT_FOUND,
     Reason.ROUND_OPEN: _Code.FAILED_PRECONDITION,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64riftline_proto/v1/uplink.proto\x12\x0c\x64riftline.v1\"\\\n\x0bSampleBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0btoken_space\x18\x02 \x01(\t\x12%\n\x07samples\x18\x03 \x03(\x0b\x32\x14.driftline.v1.Sample\"G\n\x0c\x45ncodedBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0btoken_space\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x03(\x0c\"\xc0\x02\n\x06Sample\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12)\n\x06tokens\x18\x04 \x01(\x0b\x32\x19.driftline.v1.CodedTokens\x12\x30\n\x06scores\x18\x05 \x03(\x0b\x32 .driftline.v1.Sample.ScoresEntry\x12\x16\n\x0e\x63reated_unix_s\x18\x06 \x01(\x03\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x07 \x01(\x03\x12\r\n\x05\x61udit\x18\x08 \x01(\x08\x12&\n\x07regions\x18\t \x01(\x0b\x32\x15.driftline.v1.Regions\x12\x14\n\x0cowner_answer\x18\n \x01(\t\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"|\n\x0b\x43odedTokens\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\r\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12\x0c\n\x04\x63ols\x18\x05 \x01(\r\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x07 \x01(\x07\"\x85\x01\n\x07Regions\x12*\n\x06layout\x18\x01 \x01(\x0e\x32\x1a.driftline.v1.RegionLayout\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x11\n\tthumbnail\x18\x04 \x01(\x0c\x12\r\n\x05\x63rops\x18\x05 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x06 \x01(\x07\"3\n\nSampleAcks\x12%\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x17.driftline.v1.SampleAck\"e\n\tSampleAck\x12\n\n\x02id\x18\x01 \x01(\x0c\x12,\n\x07verdict\x18\x02 \x01(\x0e\x32\x1b.driftline.v1.SampleVerdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t*`\n\x0cRegionLayout\x12\x1d\n\x19REGION_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14REGION_LAYOUT_MOSAIC\x10\x01\x12\x17\n\x13REGION_LAYOUT_WHOLE\x10\x02*\x9e\x01\n\rSampleVerdict\x12\x1e\n\x1aSAMPLE_VERDICT_UNSPECIFIED\x10\x00\x12\x19\n\x15SAMPLE_VERDICT_STORED\x10\x01\x12\x1c\n\x18SAMPLE_VERDICT_DUPLICATE\x10\x02\x12\x1a\n\x16SAMPLE_VERDICT_REFUSED\x10\x03\x12\x18\n\x14SAMPLE_VERDICT_RETRY\x10\x04\x32J\n\x06Uplink\x12@\n\x04Push\x12\x1a.driftline.v1.EncodedBatch\x1a\x18.driftline.v1.SampleAcks(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64riftline_proto/v1/uplink.proto\x12\x0c\x64riftline.v1\"v\n\x0bSampleBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0btoken_space\x18\x02 \x01(\t\x12%\n\x07samples\x18\x03 \x03(\x0b\x32\x14.driftline.v1.Sample\x12\x18\n\x10\x63orrections_seen\x18\x04 \x03(\x0c\"a\n\x0c\x45ncodedBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0btoken_space\x18\x02 \x01(\t\x12\x0f\n\x07samples\x18\x03 \x03(\x0c\x12\x18\n\x10\x63orrections_seen\x18\x04 \x03(\x0c\"\xd6\x02\n\x06Sample\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12)\n\x06tokens\x18\x04 \x01(\x0b\x32\x19.driftline.v1.CodedTokens\x12\x30\n\x06scores\x18\x05 \x03(\x0b\x32 .driftline.v1.Sample.ScoresEntry\x12\x16\n\x0e\x63reated_unix_s\x18\x06 \x01(\x03\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x07 \x01(\x03\x12\r\n\x05\x61udit\x18\x08 \x01(\x08\x12&\n\x07regions\x18\t \x01(\x0b\x32\x15.driftline.v1.Regions\x12\x14\n\x0cowner_answer\x18\n \x01(\t\x12\x14\n\x0cwants_answer\x18\x0b \x01(\x08\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"|\n\x0b\x43odedTokens\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\r\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12\x0c\n\x04\x63ols\x18\x05 \x01(\r\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x07 \x01(\x07\"\x85\x01\n\x07Regions\x12*\n\x06layout\x18\x01 \x01(\x0e\x32\x1a.driftline.v1.RegionLayout\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x11\n\tthumbnail\x18\x04 \x01(\x0c\x12\r\n\x05\x63rops\x18\x05 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x06 \x01(\x07\"b\n\nSampleAcks\x12%\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x17.driftline.v1.SampleAck\x12-\n\x0b\x63orrections\x18\x02 \x03(\x0b\x32\x18.driftline.v1.Correction\"\x90\x01\n\tSampleAck\x12\n\n\x02id\x18\x01 \x01(\x0c\x12,\n\x07verdict\x18\x02 \x01(\x0e\x32\x1b.driftline.v1.SampleVerdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x16\n\x0e\x61nswer_follows\x18\x05 \x01(\x08\x12\x11\n\tno_answer\x18\x06 \x01(\t\"y\n\nCorrection\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x0f\n\x07teacher\x18\x04 \x01(\t\x12\x17\n\x0f\x61nswered_unix_s\x18\x05 \x01(\x03\x12\x11\n\tno_answer\x18\x06 \x01(\t*`\n\x0cRegionLayout\x12\x1d\n\x19REGION_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14REGION_LAYOUT_MOSAIC\x10\x01\x12\x17\n\x13REGION_LAYOUT_WHOLE\x10\x02*\x9e\x01\n\rSampleVerdict\x12\x1e\n\x1aSAMPLE_VERDICT_UNSPECIFIED\x10\x00\x12\x19\n\x15SAMPLE_VERDICT_STORED\x10\x01\x12\x1c\n\x18SAMPLE_VERDICT_DUPLICATE\x10\x02\x12\x1a\n\x16SAMPLE_VERDICT_REFUSED\x10\x03\x12\x18\n\x14SAMPLE_VERDICT_RETRY\x10\x04\x32J\n\x06Uplink\x12@\n\x04Push\x12\x1a.driftline.v1.EncodedBatch\x1a\x18.driftline.v1.SampleAcks(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLE_SCORESENTRY']._loaded_options = None
   _globals['_SAMPLE_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_REGIONLAYOUT']._serialized_start=957
-  _globals['_REGIONLAYOUT']._serialized_end=1053
-  _globals['_SAMPLEVERDICT']._serialized_start=1056
-  _globals['_SAMPLEVERDICT']._serialized_end=1214
+  _globals['_REGIONLAYOUT']._serialized_start=1245
+  _globals['_REGIONLAYOUT']._serialized_end=1341
+  _globals['_SAMPLEVERDICT']._serialized_start=1344
+  _globals['_SAMPLEVERDICT']._serialized_end=1502
   _globals['_SAMPLEBATCH']._serialized_start=49
-  _globals['_SAMPLEBATCH']._serialized_end=141
-  _globals['_ENCODEDBATCH']._serialized_start=143
-  _globals['_ENCODEDBATCH']._serialized_end=214
-  _globals['_SAMPLE']._serialized_start=217
-  _globals['_SAMPLE']._serialized_end=537
-  _globals['_SAMPLE_SCORESENTRY']._serialized_start=492
-  _globals['_SAMPLE_SCORESENTRY']._serialized_end=537
-  _globals['_CODEDTOKENS']._serialized_start=539
-  _globals['_CODEDTOKENS']._serialized_end=663
-  _globals['_REGIONS']._serialized_start=666
-  _globals['_REGIONS']._serialized_end=799
-  _globals['_SAMPLEACKS']._serialized_start=801
-  _globals['_SAMPLEACKS']._serialized_end=852
-  _globals['_SAMPLEACK']._serialized_start=854
-  _globals['_SAMPLEACK']._serialized_end=955
-  _globals['_UPLINK']._serialized_start=1216
-  _globals['_UPLINK']._serialized_end=1290
+  _globals['_SAMPLEBATCH']._serialized_end=167
+  _globals['_ENCODEDBATCH']._serialized_start=169
+  _globals['_ENCODEDBATCH']._serialized_end=266
+  _globals['_SAMPLE']._serialized_start=269
+  _globals['_SAMPLE']._serialized_end=611
+  _globals['_SAMPLE_SCORESENTRY']._serialized_start=566
+  _globals['_SAMPLE_SCORESENTRY']._serialized_end=611
+  _globals['_CODEDTOKENS']._serialized_start=613
+  _globals['_CODEDTOKENS']._serialized_end=737
+  _globals['_REGIONS']._serialized_start=740
+  _globals['_REGIONS']._serialized_end=873
+  _globals['_SAMPLEACKS']._serialized_start=875
+  _globals['_SAMPLEACKS']._serialized_end=973
+  _globals['_SAMPLEACK']._serialized_start=976
+  _globals['_SAMPLEACK']._serialized_end=1120
+  _globals['_CORRECTION']._serialized_start=1122
+  _globals['_CORRECTION']._serialized_end=1243
+  _globals['_UPLINK']._serialized_start=1504
+  _globals['_UPLINK']._serialized_end=1578
 # @@protoc_insertion_point(module_scope)

@@ -72,20 +72,24 @@ class SampleBatch(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     TOKEN_SPACE_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_SEEN_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     token_space: _builtins.str
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]: ...
+    @_builtins.property
+    def corrections_seen(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
         device_id: _builtins.str = ...,
         token_space: _builtins.str = ...,
         samples: _abc.Iterable[Global___Sample] | None = ...,
+        corrections_seen: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "samples", b"samples", "token_space", b"token_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections_seen", b"corrections_seen", "device_id", b"device_id", "samples", b"samples", "token_space", b"token_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,11 +106,16 @@ class EncodedBatch(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     TOKEN_SPACE_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_SEEN_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     token_space: _builtins.str
     @_builtins.property
     def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """each a Sample"""
+
+    @_builtins.property
+    def corrections_seen(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """ids of samples whose corrections the device has acted upon"""
 
     def __init__(
         self,
@@ -114,10 +123,11 @@ class EncodedBatch(_message.Message):
         device_id: _builtins.str = ...,
         token_space: _builtins.str = ...,
         samples: _abc.Iterable[_builtins.bytes] | None = ...,
+        corrections_seen: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "samples", b"samples", "token_space", b"token_space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections_seen", b"corrections_seen", "device_id", b"device_id", "samples", b"samples", "token_space", b"token_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,6 +167,7 @@ class Sample(_message.Message):
     AUDIT_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
     OWNER_ANSWER_FIELD_NUMBER: _builtins.int
+    WANTS_ANSWER_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """16 bytes, made by the device; the cloud dedupes by it"""
     question: _builtins.str
@@ -169,6 +180,8 @@ class Sample(_message.Message):
     """a confident answer, sent to find confident mistakes"""
     owner_answer: _builtins.str
     """what the device's owner says is right, where labels may leave"""
+    wants_answer: _builtins.bool
+    """the teacher's answer is asked for, and soon"""
     @_builtins.property
     def tokens(self) -> Global___CodedTokens: ...
     @_builtins.property
@@ -192,10 +205,11 @@ class Sample(_message.Message):
         audit: _builtins.bool = ...,
         regions: Global___Regions | None = ...,
         owner_answer: _builtins.str = ...,
+        wants_answer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["regions", b"regions", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "owner_answer", b"owner_answer", "question", b"question", "regions", b"regions", "scores", b"scores", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer", b"answer", "audit", b"audit", "created_unix_s", b"created_unix_s", "id", b"id", "owner_answer", b"owner_answer", "question", b"question", "regions", b"regions", "scores", b"scores", "tokens", b"tokens", "wants_answer", b"wants_answer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,16 +300,20 @@ class SampleAcks(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACKS_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SampleAck]: ...
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Correction]: ...
     def __init__(
         self,
         *,
         acks: _abc.Iterable[Global___SampleAck] | None = ...,
+        corrections: _abc.Iterable[Global___Correction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "corrections", b"corrections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,12 +327,18 @@ class SampleAck(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    ANSWER_FOLLOWS_FIELD_NUMBER: _builtins.int
+    NO_ANSWER_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     verdict: Global___SampleVerdict.ValueType
     reason: _builtins.str
     """a stable code, see errors"""
     detail: _builtins.str
     """one sentence: what is wrong and what to do"""
+    answer_follows: _builtins.bool
+    """of a sample that wants an answer: a Correction will come"""
+    no_answer: _builtins.str
+    """or the code that says why none will"""
     def __init__(
         self,
         *,
@@ -322,11 +346,53 @@ class SampleAck(_message.Message):
         verdict: Global___SampleVerdict.ValueType = ...,
         reason: _builtins.str = ...,
         detail: _builtins.str = ...,
+        answer_follows: _builtins.bool = ...,
+        no_answer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "id", b"id", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_follows", b"answer_follows", "detail", b"detail", "id", b"id", "no_answer", b"no_answer", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SampleAck: _TypeAlias = SampleAck  # noqa: Y015
+
+@_typing.final
+class Correction(_message.Message):
+    """The teacher's answer to a sample that wanted it; sent again on each stream until it is seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    TEACHER_FIELD_NUMBER: _builtins.int
+    ANSWERED_UNIX_S_FIELD_NUMBER: _builtins.int
+    NO_ANSWER_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """of the sample"""
+    answer: _builtins.str
+    confidence: _builtins.float
+    """geometric mean of the probabilities of its tokens, 0..1"""
+    teacher: _builtins.str
+    """digest of the teacher and all else that its answer depends on"""
+    answered_unix_s: _builtins.int
+    no_answer: _builtins.str
+    """the code that says why there is none, after all"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        answer: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        teacher: _builtins.str = ...,
+        answered_unix_s: _builtins.int = ...,
+        no_answer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answered_unix_s", b"answered_unix_s", "confidence", b"confidence", "id", b"id", "no_answer", b"no_answer", "teacher", b"teacher"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Correction: _TypeAlias = Correction  # noqa: Y015

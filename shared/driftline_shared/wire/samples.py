@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared import bounds
 from driftline_shared.errors import LinkError, Reason, SampleError
-from driftline_shared.status import SampleAck, SampleVerdict
+from driftline_shared.status import Correction, SampleAck, SampleVerdict
 from driftline_shared.tokens import CodedTokens, Grid, RegionLayout, Regions, Sample
+from driftline_shared.wire.fields import to_message, to_value
 
 _VERDICTS = {
     SampleVerdict.STORED: uplink_pb2.SAMPLE_VERDICT_STORED,
@@ -105,6 +106,7 @@ def to_sample(sample: Sample) -> uplink_pb2.Sample:
         audit=sample.audit,
         regions=None if sample.regions is None else to_regions(sample.regions),
         owner_answer=sample.owner_answer,
+        wants_answer=sample.wants_answer,
     )
 
 
@@ -131,6 +133,7 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
         audit=message.audit,
         regions=from_regions(message.regions) if message.HasField("regions") else None,
         owner_answer=message.owner_answer,
+        wants_answer=message.wants_answer,
     )
     bounds.check_sample(sample)
     return sample
@@ -189,15 +192,33 @@ def sample_id(body: bytes) -> bytes:
         return b""
 
 
-def to_batch(device_id: str, token_space: str, bodies: Iterable[bytes]) -> uplink_pb2.EncodedBatch:
-    """One batch of serialised samples."""
-    return uplink_pb2.EncodedBatch(device_id=device_id, token_space=token_space, samples=bodies)
+def to_batch(
+    device_id: str, token_space: str, bodies: Iterable[bytes], *, seen: Iterable[bytes] = ()
+) -> uplink_pb2.EncodedBatch:
+    """One batch of serialised samples, and the ids of corrections that need not come again."""
+    return uplink_pb2.EncodedBatch(
+        device_id=device_id, token_space=token_space, samples=bodies, corrections_seen=seen
+    )
+
+
+def from_seen(message: uplink_pb2.EncodedBatch) -> list[bytes]:
+    """The ids of corrections that the device has acted upon; what can be no id is left out."""
+    return [
+        one
+        for one in message.corrections_seen[: bounds.MAX_CORRECTIONS]
+        if len(one) == bounds.SAMPLE_ID_BYTES
+    ]
 
 
 def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:
     """One ack; a long detail is cut."""
     return uplink_pb2.SampleAck(
-        id=ack.id, verdict=_VERDICTS[ack.verdict], reason=ack.reason, detail=bounds.cut(ack.detail)
+        id=ack.id,
+        verdict=_VERDICTS[ack.verdict],
+        reason=ack.reason,
+        detail=bounds.cut(ack.detail),
+        answer_follows=ack.answer_follows,
+        no_answer=ack.no_answer,
     )
 
 
@@ -214,14 +235,45 @@ def from_ack(message: uplink_pb2.SampleAck) -> SampleAck:
         verdict=verdict,
         reason=message.reason[: bounds.MAX_WORD_CHARS],
         detail=bounds.cut(message.detail),
+        answer_follows=message.answer_follows,
+        no_answer=message.no_answer[: bounds.MAX_WORD_CHARS],
     )
 
 
-def to_acks(acks: Iterable[SampleAck]) -> uplink_pb2.SampleAcks:
-    """One message of acks."""
-    return uplink_pb2.SampleAcks(acks=[to_ack(ack) for ack in acks])
+def to_correction(correction: Correction) -> uplink_pb2.Correction:
+    """One correction; `LinkError` if no device could take it."""
+    bounds.check_correction(correction)
+    return to_message(uplink_pb2.Correction, correction)
+
+
+def from_correction(message: uplink_pb2.Correction) -> Correction:
+    """One checked correction; `LinkError` for one that makes no sense."""
+    correction = to_value(Correction, message)
+    bounds.check_correction(correction)
+    return correction
+
+
+def to_acks(
+    acks: Iterable[SampleAck], corrections: Iterable[Correction] = ()
+) -> uplink_pb2.SampleAcks:
+    """One message of acks, and of corrections that are due."""
+    return uplink_pb2.SampleAcks(
+        acks=[to_ack(ack) for ack in acks],
+        corrections=[to_correction(correction) for correction in corrections],
+    )
 
 
 def from_acks(message: uplink_pb2.SampleAcks) -> list[SampleAck]:
     """The acks of one message."""
     return [from_ack(ack) for ack in message.acks]
+
+
+def from_corrections(message: uplink_pb2.SampleAcks) -> tuple[list[Correction], list[bytes]]:
+    """The corrections of one message, and the ids of those that make no sense."""
+    good, bad = [], []
+    for each in message.corrections[: bounds.MAX_CORRECTIONS]:
+        try:
+            good.append(from_correction(each))
+        except LinkError:
+            bad.append(each.id[: bounds.MAX_WORD_CHARS])
+    return good, bad

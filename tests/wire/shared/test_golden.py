@@ -46,10 +46,15 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
 def _later(name: str) -> set[str]:
     choice = {"token_spread", "token_mass", "token_floor"}
     return {
-        "sample": {"regions", "owner_answer"},
-        "sample_batch": {"regions", "owner_answer"},
-        "sample_with_regions": {"owner_answer"},
-        "sample_with_owner_answer": {"regions"},
+        "sample": {"regions", "owner_answer", "wants_answer"},
+        "sample_batch": {"regions", "owner_answer", "wants_answer", "corrections_seen"},
+        "sample_with_regions": {"owner_answer", "wants_answer"},
+        "sample_with_owner_answer": {"regions", "wants_answer"},
+        "sample_wants_answer": {"regions", "owner_answer"},
+        "sample_acks": {"corrections", "answer_follows", "no_answer"},
+        "sample_acks_of_answers": {"corrections", "reason", "detail", "no_answer"},
+        "correction": {"no_answer"},
+        "correction_none": {"answer", "confidence", "teacher", "answered_unix_s"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
         "update_query": {"manifest_format"},

@@ -16,6 +16,7 @@ from driftline_shared.status import (
     BlobRequest,
     Chunk,
     CloudStatus,
+    Correction,
     DeviceStatus,
     Enrolment,
     LineStatus,
@@ -168,6 +169,42 @@ GOLDEN: dict[str, Golden] = {
         uplink_pb2.SampleAcks,
         wire.to_acks,
         wire.from_acks,
+    ),
+    "sample_wants_answer": _golden(
+        replace(SAMPLE, wants_answer=True), uplink_pb2.Sample, wire.to_sample, wire.from_sample
+    ),
+    "sample_acks_of_answers": _golden(
+        [
+            SampleAck(id=bytes(16), verdict=SampleVerdict.STORED, answer_follows=True),
+            SampleAck(id=bytes(16), verdict=SampleVerdict.STORED, no_answer="answers_full"),
+        ],
+        uplink_pb2.SampleAcks,
+        wire.to_acks,
+        wire.from_acks,
+    ),
+    "batch_seen": _golden(
+        [bytes(range(16))],
+        uplink_pb2.EncodedBatch,
+        lambda seen: wire.to_batch("device-1", "70ce" * 16, [b"a sample"], seen=seen),
+        wire.from_seen,
+    ),
+    "correction": _golden(
+        Correction(
+            id=bytes(range(16)),
+            answer="grün",
+            confidence=0.75,
+            teacher="7eac" * 16,
+            answered_unix_s=1_700_000_000,
+        ),
+        uplink_pb2.Correction,
+        wire.to_correction,
+        wire.from_correction,
+    ),
+    "correction_none": _golden(
+        Correction(id=bytes(range(16)), no_answer="answer_late"),
+        uplink_pb2.Correction,
+        wire.to_correction,
+        wire.from_correction,
     ),
     "policy": _golden(POLICY, control_pb2.SamplingPolicy, wire.to_policy, wire.from_policy),
     "policy_auto": _golden(
