@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 from pydantic_settings import SettingsConfigDict
 
+from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import Quota
@@ -70,6 +71,7 @@ class CloudConfig(ProgramSettings):
     sampling: Policy = SamplingPolicy()
     quota: Quota = Quota()
     rounds: RoundSettings = RoundSettings()
+    escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()
     distil: DistilSettings = DistilSettings()
     dwc: ChooseSettings = ChooseSettings()

@@ -162,6 +162,7 @@ def fake_makers(workers: Workers, pair: Callable[[str], Pair] = load_pair, **oth
         workers=lambda _config: workers,
         initial=lambda _pair: start_adapter(),
         teacher=lambda _pair: "teacher-1",
+        answering=lambda _config: workers,
         **others,
     )
 

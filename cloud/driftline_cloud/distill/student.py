@@ -28,7 +28,7 @@ from driftline_shared.models.fit.translator import TranslatedTeacher, load_trans
 from driftline_shared.models.loading import load_student, load_teacher
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.models.vocabulary.spelling import Spelling
-from driftline_shared.models.vocabulary.vocabulary import compare
+from driftline_shared.models.vocabulary.vocabulary import Vocabularies, compare
 from driftline_shared.pair.pair import Pair, load_pair, token_space_digest
 from driftline_shared.update import Adapter
 
@@ -53,14 +53,26 @@ class Models:
     own: MultimodalModel | None = None
 
 
-def load_models(pair_dir: Path, device: str = "cpu") -> Models:
-    """Load teacher and twin, and what stands between them: a translator, two vocabularies.
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """The teacher's side of a pair, as in `Models`; `vocabularies`, `spelling`: how its answers are
+    written in the student's ids.
+    """
 
-    Raises PairError when the teacher cannot be taught from as the pair's file says.
+    pair: Pair
+    teacher: MultimodalModel
+    own: MultimodalModel | None
+    vocabularies: Vocabularies
+    spelling: Spelling | None
+
+
+def load_teaching(pair_dir: Path, device: str = "cpu") -> Teaching:
+    """Load the teacher, and what stands between it and the student: a translator, two vocabularies.
+
+    Raises PairError when it cannot be taught from as the pair's file says.
     """
     pair = load_pair(pair_dir)
     teacher = load_teacher(pair, device)
-    student = load_student(pair, twin=True, device=device)
     own = None
     if pair.spec.translator is not None:
         own, teacher = teacher, _translated(pair, teacher)
@@ -75,6 +87,16 @@ def load_models(pair_dir: Path, device: str = "cpu") -> Models:
     if spelling is not None:
         teacher = RespelledTeacher(teacher, spelling)
         own = RespelledTeacher(own, spelling) if own is not None else None
+    return Teaching(
+        pair=pair, teacher=teacher, own=own, vocabularies=vocabularies, spelling=spelling
+    )
+
+
+def load_models(pair_dir: Path, device: str = "cpu") -> Models:
+    """Load teacher and twin, and what stands between them. Raises PairError as `load_teaching`."""
+    teaching = load_teaching(pair_dir, device)
+    pair, vocabularies = teaching.pair, teaching.vocabularies
+    student = load_student(pair, twin=True, device=device)
     _log.info(
         "student.vocabularies",
         pair=pair.name,
@@ -84,11 +106,11 @@ def load_models(pair_dir: Path, device: str = "cpu") -> Models:
     )
     return Models(
         pair=pair,
-        teacher=teacher,
+        teacher=teaching.teacher,
         student=student,
         initial=slots.read(student.model),
-        matching=Matching(vocabularies, spelling),
-        own=own,
+        matching=Matching(vocabularies, teaching.spelling),
+        own=teaching.own,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -19,6 +21,16 @@ from driftline_shared.wire import EncodedSample, sample_id
 
 SampleWatch = Callable[[str, bytes, EncodedSample | None, SampleAck], None]
 """Called with the device's id, the bytes that came, the sample if they were one, and its ack."""
+
+
+class AskTeacher(Protocol):
+    """See `CorrectionStore.ask`."""
+
+    def __call__(
+        self, device_id: str, ids: Sequence[bytes], *, now_unix_s: int
+    ) -> Mapping[bytes, Reason | None]:
+        """Why none of the answers that are wanted will follow; None: it will."""
+
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +52,11 @@ class Intake:
         clock: Clock,
         images_may_leave: bool = False,
         watch: SampleWatch = ignore,
+        ask: AskTeacher | None = None,
     ) -> None:
-        """`watch` is called with every sample and the word it got; it must raise nothing."""
+        """`watch` is called with every sample and the word it got; it must raise nothing. `ask` is
+        called for stored samples that want the teacher's answer; without it none will follow.
+        """
         self._line = line
         self._devices = devices
         self._store = store
@@ -50,6 +65,7 @@ class Intake:
         self._clock = clock
         self._images_may_leave = images_may_leave
         self._watch = watch
+        self._ask = ask
 
     def take(self, device_id: str, token_space: str, bodies: Sequence[bytes]) -> list[SampleAck]:
         """One ack per serialised sample, in order.
@@ -60,7 +76,10 @@ class Intake:
         if device is None:
             raise LinkError(f"device {device_id} is not enrolled", reason=Reason.UNKNOWN_DEVICE)
         checked = [self._check(token_space, body) for body in bodies]
-        verdicts = self._add(device, [one for one in checked if isinstance(one, EncodedSample)])
+        good = [one for one in checked if isinstance(one, EncodedSample)]
+        verdicts = self._add(device, good)
+        stored = [one for one in good if isinstance(verdicts[one.id], bool)]
+        wanting = self._wish(device_id, [one.id for one in stored if one.sample.wants_answer])
         acks = []
         for body, found in zip(bodies, checked, strict=True):
             one = found.id if isinstance(found, EncodedSample) else sample_id(body)
@@ -69,9 +88,22 @@ class Intake:
                 acks.append(admission.turned_down(one, verdict))
             else:
                 acks.append(admission.stored(one) if verdict else admission.duplicate(one))
+            if one in wanting and isinstance(verdict, bool):
+                why = wanting[one]
+                acks[-1] = replace(acks[-1], answer_follows=why is None, no_answer=str(why or ""))
             sample = found if isinstance(found, EncodedSample) else None
             self._watch(device_id, body, sample, acks[-1])
         return acks
+
+    def _wish(self, device_id: str, ids: Sequence[bytes]) -> Mapping[bytes, Reason | None]:
+        """Ask for the teacher's answers; what goes wrong there costs the answer, not the sample."""
+        if not ids or self._ask is None:
+            return dict.fromkeys(ids, Reason.ANSWERS_OFF)
+        try:
+            return self._ask(device_id, ids, now_unix_s=int(self._clock.now_s()))
+        except Exception:
+            _log.exception("answers.not_asked", device=device_id)
+            return dict.fromkeys(ids, Reason.STORE_BUSY)
 
     def _check(self, token_space: str, body: bytes) -> EncodedSample | DriftlineError:
         """The sample with the bytes it came in, or why it is not taken."""

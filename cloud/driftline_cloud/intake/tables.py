@@ -92,6 +92,22 @@ labels = Table(
     Column("label", JSON, nullable=False),
 )
 
+# Samples that want the teacher's answer, and answers on their way to a device.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("sample_id", LargeBinary(16), primary_key=True),
+    Column("device_id", String(128), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("asked_unix_s", BigInteger, nullable=False),
+    Column("changed_unix_s", BigInteger, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("teacher", String(128), nullable=False),
+    Column("reason", String(128), nullable=False),
+    Index("corrections_by_state", "state", "asked_unix_s"),
+)
+
 rounds = Table(
     "rounds",
     metadata,

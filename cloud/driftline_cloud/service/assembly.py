@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 
 import numpy as np
 import structlog
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.corrections.answering import Answerer
+from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
@@ -25,8 +28,9 @@ from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace, open_cloud_trace
 from driftline_cloud.state import StateFolder
+from driftline_cloud.workers.labelling import LocalLabelling
 from driftline_cloud.workers.table import make_workers
-from driftline_cloud.workers.workers import Workers
+from driftline_cloud.workers.workers import Labelling, Workers
 from driftline_shared.callbacks import ignore
 from driftline_shared.codec.tokens import check_codec
 from driftline_shared.host.clock import Clock, SystemClock
@@ -48,6 +52,11 @@ def workers_of(config: CloudConfig) -> Workers:
         # A cluster has the cloud's state folder on every node; Ray started here needs none.
         ray_storage=config.state.resolve() / "ray" if config.workers.ray_address else None,
     )
+
+
+def answering_teacher(config: CloudConfig) -> Labelling:
+    """A teacher beside the workers' own, for what devices wait for."""
+    return LocalLabelling(settings=config.distil, device=config.workers.device)
 
 
 def initial_adapter(pair: Pair) -> Adapter:
@@ -75,6 +84,7 @@ class Makers:
     pair: Callable[[str], Pair] = load_pair
     workers: Callable[[CloudConfig], Workers] = workers_of
     initial: Callable[[Pair], Adapter] = initial_adapter
+    answering: Callable[[CloudConfig], Labelling] = answering_teacher
     teacher: Callable[[Pair], str] = digest_teacher
     database: Callable[[str], Database] = Database
     watch: Watch = ignore
@@ -109,6 +119,8 @@ def _assemble(
 ) -> Cloud:
     devices, store = DeviceRegister(database), SampleStore(database)
     ledger, metrics = RoundLedger(database), CloudMetrics()
+    corrections = CorrectionStore(database, config.escalation)
+    teacher = makers.teacher(pair)
     releases = Releases(
         ReleaseRegistry(state.releases),
         line,
@@ -124,7 +136,7 @@ def _assemble(
         ledger=ledger,
         workers=workers,
         releases=releases,
-        teacher=makers.teacher(pair),
+        teacher=teacher,
         settings=config.rounds,
         distil=config.distil,
         limits=config.gate,
@@ -153,6 +165,16 @@ def _assemble(
         clock=makers.clock,
         images_may_leave=policy.images_may_leave,
         watch=ignore if trace is None else trace.sample,
+        ask=corrections.ask,
+    )
+    answerer = Answerer(
+        corrections,
+        store,
+        make_teacher=partial(makers.answering, config),
+        pair_dir=line.pair_dir,
+        teacher=teacher,
+        settings=config.escalation,
+        clock=makers.clock,
     )
     return Cloud(
         line=line,
@@ -163,6 +185,9 @@ def _assemble(
         intake=intake,
         registry=releases.registry,
         coordinator=coordinator,
+        corrections=corrections,
+        answerer=answerer,
+        correction_poll_s=config.escalation.poll_s,
         policy=policy,
         metrics=metrics,
         clock=makers.clock,

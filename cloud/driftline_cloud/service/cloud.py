@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from driftline_cloud.corrections.answering import Answerer
+from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.intake import Intake
@@ -34,6 +36,9 @@ class Cloud:
     intake: Intake
     registry: ReleaseRegistry
     coordinator: Coordinator
+    corrections: CorrectionStore
+    answerer: Answerer
+    correction_poll_s: float
     policy: SamplingPolicy
     metrics: CloudMetrics
     clock: Clock

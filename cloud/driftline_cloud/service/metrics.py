@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from driftline_shared.errors import ConfigError
-from driftline_shared.status import LineStatus, SampleAck, UpdateReport
+from driftline_shared.status import Correction, LineStatus, SampleAck, UpdateReport
 
 
 class CloudMetrics:
@@ -38,6 +38,18 @@ class CloudMetrics:
         self._rounds = Counter(
             "driftline_cloud_rounds", "Rounds that are over", ["state"], registry=self.registry
         )
+        self._escalated = Counter(
+            "driftline_cloud_escalated",
+            "Samples that want the teacher's answer, by why none follows (empty: it does)",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._corrections = Counter(
+            "driftline_cloud_corrections",
+            "Answers of the teacher sent to devices, by why there is none (empty: there is)",
+            ["reason"],
+            registry=self.registry,
+        )
         self._gauges = {
             name: Gauge(f"driftline_cloud_{name}", text, ["line"], registry=self.registry)
             for name, text in (
@@ -53,6 +65,14 @@ class CloudMetrics:
         self._up_bytes.inc(num_bytes)
         for (verdict, reason), count in Tally((a.verdict, a.reason) for a in acks).items():
             self._samples.labels(verdict=str(verdict), reason=reason).inc(count)
+        for ack in acks:
+            if ack.answer_follows or ack.no_answer:
+                self._escalated.labels(reason=ack.no_answer).inc()
+
+    def count_corrections(self, corrections: Sequence[Correction]) -> None:
+        """Corrections that were sent, the same one on each stream until it is seen."""
+        for correction in corrections:
+            self._corrections.labels(reason=correction.no_answer).inc()
 
     def count_down(self, num_bytes: int) -> None:
         """Bytes of a blob that were sent."""

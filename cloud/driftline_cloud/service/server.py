@@ -67,7 +67,12 @@ class GrpcServer:
         )
         control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(cloud), self._server)
         uplink = UplinkServicer(
-            cloud.intake, limits=limits, draining=self._draining, metrics=cloud.metrics
+            cloud.intake,
+            cloud.corrections,
+            limits=limits,
+            draining=self._draining,
+            metrics=cloud.metrics,
+            poll_s=cloud.correction_poll_s,
         )
         uplink_pb2_grpc.add_UplinkServicer_to_server(uplink, self._server)
         downlink_pb2_grpc.add_DownlinkServicer_to_server(
@@ -131,11 +136,13 @@ async def _run(
     rounds = threading.Thread(
         target=cloud.coordinator.run, args=(halt,), name="rounds", daemon=True
     )
+    answers = threading.Thread(target=cloud.answerer.run, args=(halt,), name="answers", daemon=True)
     try:
         port = await server.open(config.listen)
         if config.metrics.port:
             metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
         rounds.start()
+        answers.start()
         state.write_port(port)
         address = f"{config.listen.rpartition(':')[0]}:{port}"
         _log.info("cloud.serving", address=address, line=cloud.line.id, state=str(state.path))
@@ -148,6 +155,8 @@ async def _run(
         await server.close(config.drain_s)
         if metrics is not None:
             await asyncio.to_thread(_shut, metrics)
+        if answers.ident is not None:
+            await asyncio.to_thread(answers.join, config.drain_s)
         if rounds.ident is not None:
             await asyncio.to_thread(rounds.join, config.drain_s)
             if rounds.is_alive():

@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc
 
+from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.intake import Intake
+from driftline_cloud.service.corrections import CorrectionSender
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
@@ -23,22 +25,44 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
     """Thin: converts, hands over to `Intake` in a thread, answers."""
 
     def __init__(
-        self, intake: Intake, *, limits: StreamLimits, draining: Draining, metrics: CloudMetrics
+        self,
+        intake: Intake,
+        corrections: CorrectionStore,
+        *,
+        limits: StreamLimits,
+        draining: Draining,
+        metrics: CloudMetrics,
+        poll_s: float,
     ) -> None:
+        """`poll_s`: how often it is looked for a correction that a device waits for."""
         self._intake = intake
+        self._corrections = corrections
+        self._poll_s = poll_s
         self._limits = limits
         self._draining = draining
         self._metrics = metrics
 
     async def Push(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Until the device closes its side, nothing came for too long, or the cloud stops."""
-        while True:
-            batch = await self._draining.first(context.read(), self._limits.idle_s)
-            if batch is grpc.aio.EOF:
-                return
-            acks = await asyncio.to_thread(self._take, batch)
-            async with asyncio.timeout(self._limits.write_s):
-                await context.write(wire.to_acks(acks))
+        writing = asyncio.Lock()
+
+        async def write(message: uplink_pb2.SampleAcks) -> None:
+            async with writing, asyncio.timeout(self._limits.write_s):
+                await context.write(message)
+
+        sender = CorrectionSender(self._corrections, write, self._metrics, poll_s=self._poll_s)
+        try:
+            while True:
+                batch = await self._draining.first(context.read(), self._limits.idle_s)
+                if batch is grpc.aio.EOF:
+                    return
+                acks = await asyncio.to_thread(self._take, batch)
+                await write(wire.to_acks(acks))
+                sender.begin(batch.device_id)
+                if any(ack.answer_follows for ack in acks):
+                    sender.look()
+        finally:
+            await sender.end()
 
     def _take(self, batch: uplink_pb2.EncodedBatch) -> list[SampleAck]:
         bounds.check_device_id(batch.device_id)
@@ -48,5 +72,7 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
                 reason=Reason.BATCH_TOO_LARGE,
             )
         acks = self._intake.take(batch.device_id, batch.token_space, batch.samples)
+        if seen := wire.from_seen(batch):
+            self._corrections.seen(batch.device_id, seen)
         self._metrics.count_batch(batch.ByteSize(), acks)
         return acks

@@ -12,11 +12,18 @@ from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
 
-class Workers(Protocol):
-    """Labelling, distilling and scoring, wherever they run; the results do not depend on where."""
+class Labelling(Protocol):
+    """A teacher, wherever it runs."""
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """Teacher labels in the order of `samples`."""
+
+    def close(self) -> None:
+        """Let the models go."""
+
+
+class Workers(Labelling, Protocol):
+    """Labelling, distilling and scoring, wherever they run; the results do not depend on where."""
 
     def distil(self, job: DistillJob, progress: Progress) -> Distilled:
         """Train the adapters of one round."""
