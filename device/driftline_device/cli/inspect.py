@@ -150,15 +150,19 @@ def bytes_(
     settings = load(config, set_, {"state": state})
     from driftline_device.daemon.snapshot import read_snapshot
     from driftline_device.daemon.spending import read_hours, spent
+    from driftline_device.show.budget import describe_budget, lasts_until
     from driftline_device.show.text import describe_bytes
 
-    limit = int(read_snapshot(settings.state).get("day_bytes") or 0)
-    found = spent(read_hours(settings.state), now_s=time.time())
+    snapshot, now_s = read_snapshot(settings.state), time.time()
+    limit, budget = int(snapshot.get("day_bytes") or 0), snapshot.get("budget") or {}
+    found = spent(read_hours(settings.state), now_s=now_s)
     if as_json:
         shown = {"day": found.day, "hour": found.hour, "day_bytes_limit": limit or None}
+        if budget:
+            shown["budget"] = budget | {"lasts_until_unix_s": lasts_until(budget, now_s=now_s)}
         typer.echo(json.dumps(shown, indent=2))
         return
-    for line in describe_bytes(found, limit=limit):
+    for line in [*describe_bytes(found, limit=limit), *describe_budget(budget, now_s=now_s)]:
         typer.echo(line)
 
 

@@ -151,7 +151,10 @@ def run(
     }
     settings = load(config, set_, flags)
     if print_config:
-        typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
+        from driftline_device.show.budget import planned
+
+        shown = settings.model_dump(mode="json") | planned(settings)
+        typer.echo(json.dumps(shown, indent=2))
         return
     from driftline_device.daemon.systemd import notifier_of
     from driftline_device.program.service import run_device

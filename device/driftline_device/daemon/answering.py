@@ -176,9 +176,10 @@ class Answering:
 
     # -- sampling ---------------------------------------------------------------------------------
 
-    def take_policy(self, policy: SamplingPolicy) -> None:
-        """Obeyed from the next answer on."""
-        self._policies.append(policy)
+    def take_policy(self, policy: SamplingPolicy, *, newest: bool = True) -> None:
+        """Obeyed from the next answer on; one that is not the `newest` gives way to another."""
+        if newest or not self._policies:
+            self._policies.append(policy)
 
     def obey(self) -> None:
         """Obey a policy that came, now rather than at the next answer."""
@@ -305,8 +306,9 @@ class Answering:
         return sample, sampler.last
 
     def _obey(self, policy: SamplingPolicy) -> None:
+        dial = self._parts.dial
         try:
-            self._parts.sampler.set_policy(policy)
+            self._parts.sampler.set_policy(policy if dial is None else dial.narrowed(policy))
             _log.info("policy.obeyed", revision=policy.revision)
         except DriftlineError as error:
             _log.error("policy.refused", revision=policy.revision, error=str(error), fix=error.fix)

@@ -238,6 +238,8 @@ class Daemon:
         """
         self._settings = settings
         self._parts.applier.take_settings(settings)
+        if self._parts.dial is not None:
+            self._parts.dial.take_hand(settings.sampling_by_hand)
         if self._parts.state_files.policy() is None:
             self._answering.take_policy(settings.sampling)
 
@@ -327,7 +329,7 @@ class Daemon:
             parts.applier,
             parts.link,
             parts.clock,
-            poll_s=lambda: self._settings.poll_s,
+            poll_s=self._poll_s,
             is_settling=lambda: self._activity == "settling",
             is_paused=lambda: self._paused_unix_s is not None,
             at_updates=self._at_updates,
@@ -368,10 +370,27 @@ class Daemon:
                 history.note_taught(mark.id)
 
     def _count_bytes(self, *, at_once: bool = False) -> None:
-        if self._parts.link is not None:
-            now_s = self._parts.clock.now_s()
-            self._spending.count(self._parts.link.stats(), now_s=now_s)
-            self._spending.keep(now_s=now_s, at_once=at_once)
+        if self._parts.link is None:
+            return
+        now_s = self._parts.clock.now_s()
+        more = self._spending.count(self._parts.link.stats(), now_s=now_s)
+        dial = self._parts.dial
+        if dial is not None:
+            dial.ledger.note(more["updates"] + more["rest"])
+            policy = dial.look(
+                num_seen=self._parts.sampler.counts.seen,
+                update_bytes=self._spending.day_bytes("updates"),
+            )
+            if policy is not None:
+                self._answering.take_policy(policy, newest=False)
+            dial.ledger.keep(at_once=at_once)
+        self._spending.keep(now_s=now_s, at_once=at_once)
+
+    def _poll_s(self) -> float:
+        dial, poll_s = self._parts.dial, self._settings.poll_s
+        if dial is None or "poll_s" in self._settings.model_fields_set:
+            return poll_s
+        return max(poll_s, dial.plan.poll_s)
 
     def _take_pause(self) -> None:
         """Follow an operator's pause or resume."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from driftline_device.daemon.dial import Dial
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.history.history import History
@@ -48,7 +49,7 @@ class DeviceLink(UpdateLink, Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a daemon ties together; `link` is None for a device that works alone, `trace` and
-    `history` for one that records nothing and forgets what it answered.
+    `history` for one that records nothing and forgets what it answered, `dial` without a budget.
     """
 
     state: Path
@@ -65,3 +66,4 @@ class Parts:
     link: DeviceLink | None = None
     trace: DeviceTrace | None = None
     history: History | None = None
+    dial: Dial | None = None

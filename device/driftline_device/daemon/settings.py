@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
 
+from driftline_device.sampling.budget_text import ByteBudget, parse_budget
 from driftline_device.updates.settings import UpdateSettings
 from driftline_shared.program.policy import Policy
 from driftline_shared.program.section import setting
@@ -38,7 +40,45 @@ class DaemonSettings(UpdateSettings):
         "about; default: no",
         live=True,
     )
+    budget: str = setting(
+        "none",
+        'most bytes to and from the cloud: `"2 MB/day"`, `"50 KB/hour"`, `"none"`; sets codec, '
+        "token share, samples and polling together, see [budget](#budget)",
+    )
     sampling: Policy = setting(SamplingPolicy(), "until the cloud gives a policy", live=True)
+
+    _set_of_sampling: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def byte_budget(self) -> ByteBudget | None:
+        """The budget; None: no limit."""
+        return parse_budget(self.budget)
+
+    @property
+    def sampling_by_hand(self) -> dict[str, Any]:
+        """What the owner set of `sampling`, by key: a budget leaves it as it is."""
+        return {name: getattr(self.sampling, name) for name in sorted(self._set_of_sampling)}
+
+    def with_hand_of(self, other: DaemonSettings) -> Self:
+        """The same, with what counts as set by hand in `other`."""
+        copy = self.model_copy()
+        copy._set_of_sampling = other._set_of_sampling
+        return copy
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _is_a_budget(cls, value: object) -> object:
+        parse_budget(value)
+        return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_what_is_set(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        settings = handler(values)
+        given = values.get("sampling") if isinstance(values, Mapping) else None
+        if isinstance(given, Mapping):
+            settings._set_of_sampling = frozenset(given)
+        return settings
 
     @model_validator(mode="after")
     def _one_way_to_wait(self) -> Self:

@@ -28,6 +28,7 @@ class Snapshot:
     start. `sinks`: how each is.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
     `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
+    `budget`: the owner's, what is spent of it and what was planned; empty without one.
     `p_ik_version`: of the adapter that the P(IK) head in force was fitted for; None without a head.
     `paused_unix_s`: since when an operator wants it to answer only.
     `update`: the newest update; its `outcome` is the phase it rests in. `link`: its counts; only
@@ -57,6 +58,7 @@ class Snapshot:
     sampling: dict[str, int] = field(default_factory=dict)
     policy_revision: int = 0
     day_bytes: int = 0
+    budget: dict[str, Any] = field(default_factory=dict)
     p_ik_version: int | None = None
     images: dict[str, Any] = field(default_factory=dict)
     update: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +113,7 @@ def take_snapshot(
         sampling=counts,
         policy_revision=parts.sampler.policy.revision,
         day_bytes=parts.sampler.policy.day_bytes,
+        budget={} if parts.dial is None else parts.dial.shown(),
         p_ik_version=None if head is None else head.version,
         images={
             "allowed": parts.sampler.images_allowed,

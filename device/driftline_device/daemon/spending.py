@@ -1,9 +1,10 @@
 """What crossed the network in the last day, by kind and hour; kept over restarts.
 
-    bytes.json   {"hours": {"<hours since 1970>": {"up": N, "updates": N, "rest": N}}}
+    bytes.json   {"hours": {"<hours since 1970>": {"up": N, "asked": N, "updates": N, "rest": N}}}
 
-`up`: samples and all else that was sent; `updates`: manifests and their chunks; `rest`: acks and
-other replies. Bytes are those of the serialized messages, without what HTTP/2 and TCP put around.
+`up`: samples; `asked`: questions about updates and policies; `updates`: manifests and their chunks;
+`rest`: acks and other replies. Bytes are those of the serialized messages, without what HTTP/2 and
+TCP put around.
 A clock that was set back counts on in the newest hour: nothing is counted twice.
 """
 
@@ -20,7 +21,7 @@ from driftline_device.link.settings import LinkStats
 from driftline_shared.host.durable import error_text, read_json, set_aside, write_json
 
 FILE = "bytes.json"
-KINDS = ("up", "updates", "rest")
+KINDS = ("up", "asked", "updates", "rest")
 HOUR_S = 3600.0
 HOURS = 24
 KEEP_S = 60.0
@@ -49,10 +50,13 @@ class Spending:
         self._kept_s = 0.0
         self._changed = False
 
-    def count(self, stats: LinkStats, *, now_s: float) -> None:
-        """Add what `stats`, sums since the link was made, has more than when last counted."""
+    def count(self, stats: LinkStats, *, now_s: float) -> dict[str, int]:
+        """Add what `stats`, sums since the link was made, has more than when last counted; what
+        that is, by kind.
+        """
         sums = {
             "up": stats.bytes_up,
+            "asked": stats.bytes_asked,
             "updates": stats.update_bytes,
             "rest": stats.bytes_down - stats.update_bytes,
         }
@@ -65,6 +69,11 @@ class Spending:
                 bucket[kind] += more[kind]
             self._hours = {then: each for then, each in self._hours.items() if then > hour - HOURS}
             self._changed = True
+        return more
+
+    def day_bytes(self, kind: str) -> int:
+        """Of one kind, in the hours that are kept."""
+        return sum(each[kind] for each in self._hours.values())
 
     def keep(self, *, now_s: float, at_once: bool = False) -> None:
         """Write it down where it is time. Raises OSError."""
@@ -108,7 +117,10 @@ def spent(hours: Hours, *, now_s: float) -> Spent:
 
 def _checked(found: Mapping[str, Any]) -> Hours:
     hours = {
-        int(hour): {kind: int(bucket[kind]) for kind in KINDS}
+        # A file of an earlier version does not tell questions apart.
+        int(hour): {
+            kind: int(bucket[kind] if kind != "asked" else bucket.get(kind, 0)) for kind in KINDS
+        }
         for hour, bucket in found["hours"].items()
     }
     if len(hours) > HOURS or min((min(each.values()) for each in hours.values()), default=0) < 0:

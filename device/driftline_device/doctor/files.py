@@ -66,6 +66,7 @@ FILES: dict[str, Read] = {
     "paused.json": read_json,
     "step.json": read_json,
     "bytes.json": read_spending,
+    "allowance.json": read_json,
     "history.sqlite": _history,
     "update.json": read_update,
     "failed.json": read_failures,

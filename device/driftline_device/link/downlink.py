@@ -19,6 +19,7 @@ import grpc
 import structlog
 
 from driftline_device.link.counters import Counters
+from driftline_device.link.questions import Questions
 from driftline_device.link.settings import LinkSettings
 from driftline_proto.v1 import downlink_pb2_grpc
 from driftline_shared.bounds import check_digest
@@ -53,7 +54,10 @@ class Downlink:
         clock: Clock,
         rng: random.Random,
         stop: threading.Event,
+        questions: Questions | None = None,
     ) -> None:
+        """`questions`: counts what is asked; None: without a bound."""
+        self._questions = questions or Questions(None, counters)
         self._stub = downlink_pb2_grpc.DownlinkStub(channel)
         self._device_id = device_id
         self._folder = folder
@@ -75,8 +79,11 @@ class Downlink:
             failed_versions=tuple(failed_versions),
             manifest_format=MANIFEST_FORMAT,
         )
-        with link_errors():
-            reply = self._stub.Check(to_update_query(query), timeout=self._settings.call_timeout_s)
+        message = to_update_query(query)
+        if not self._questions.has_room(message.ByteSize()):
+            return None
+        with self._questions.asked(message.ByteSize()), link_errors():
+            reply = self._stub.Check(message, timeout=self._settings.call_timeout_s)
         self._counters.add(bytes_down=reply.ByteSize())
         if not reply.HasField("manifest"):
             return None

@@ -21,8 +21,11 @@ from driftline_device.link.channel import open_channel
 from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
+from driftline_device.link.questions import Questions
 from driftline_device.link.settings import LinkSettings, LinkStats
 from driftline_device.link.uplink import Uplink
+from driftline_device.sampling.budget_ledger import Ledger
+from driftline_device.sampling.budget_plan import ASK_BYTES
 from driftline_device.spool.spool import Spool
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason
@@ -54,6 +57,7 @@ class Link:
         on_policy: Callable[[SamplingPolicy], None] = ignore,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._settings = settings
         self._enrolment = enrolment
@@ -62,6 +66,7 @@ class Link:
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._counters = Counters()
+        self._questions = Questions(ledger, self._counters)
         self._stop = threading.Event()
         self._enrolled = threading.Event()
         self._wake_control = threading.Event()
@@ -73,10 +78,13 @@ class Link:
         if (proxy := proxy_for(settings.address)) is not None:
             _log.info("link.through_proxy", address=settings.address, proxy=proxy)
         self._channel = open_channel(settings.address)
-        self._uplink = Uplink(spool, settings, self._counters, clock=self._clock, rng=self._rng)
+        self._uplink = Uplink(
+            spool, settings, self._counters, clock=self._clock, rng=self._rng, ledger=ledger
+        )
         self._downlink = Downlink(
             self._channel, lambda: enrolment().device_id, folder / "downloads", settings,
             self._counters, clock=self._clock, rng=self._rng, stop=self._stop,
+            questions=self._questions,
         )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._run_control, name="driftline-link", daemon=True),
@@ -137,6 +145,7 @@ class Link:
             bytes_up=counters["bytes_up"],
             bytes_down=counters["bytes_down"],
             update_bytes=counters["update_bytes"],
+            bytes_asked=counters["bytes_asked"],
             num_sent=counters["num_sent"],
             num_acked=counters["num_acked"],
             num_refused=counters["num_refused"],
@@ -218,11 +227,19 @@ class Link:
         self._uplink.expire()
         now_s, timeout_s = self._clock.monotonic_s(), self._settings.call_timeout_s
         if not self._enrolled.is_set():
-            self._welcome(enrol(self._channel, self._enrolment(), timeout_s=timeout_s))
+            if not self._questions.has_room(ASK_BYTES):
+                return
+            with self._questions.asked(ASK_BYTES):
+                welcome = enrol(self._channel, self._enrolment(), timeout_s=timeout_s)
+            self._welcome(welcome)
             self._policy_due_s = now_s + self._settings.policy_s
         if now_s >= self._policy_due_s:
+            if not self._questions.has_room(ASK_BYTES):
+                return
             device_id = self._enrolment().device_id
-            self._adopt(get_policy(self._channel, device_id, timeout_s=timeout_s))
+            with self._questions.asked(ASK_BYTES):
+                policy = get_policy(self._channel, device_id, timeout_s=timeout_s)
+            self._adopt(policy)
             self._policy_due_s = now_s + self._settings.policy_s
 
     def _welcome(self, welcome: Welcome) -> None:
@@ -263,7 +280,7 @@ class Link:
     def _can_send(self) -> bool:
         if self._uplink.held or not self._enrolled.is_set():
             return False
-        return bool(self._spool.peek(max_bytes=1, max_samples=1))
+        return self._uplink.may_send()
 
     def _works(self, who: str) -> None:
         if who in self._failing:

@@ -39,7 +39,8 @@ class LinkStats:
     """The link now, and its counts since it was made. Bytes are those of the serialized messages.
 
     `connected`: enrolled, and the last call went well. `last_error`: the code and text of the last
-    failure, kept after recovery. `update_bytes`: the part of `bytes_down` that manifests and their
+    failure, kept after recovery. `bytes_up`: of samples; `bytes_asked`: of questions to the cloud,
+    about updates and policies. `update_bytes`: the part of `bytes_down` that manifests and their
     chunks took; the rest are acks and small replies.
     """
 
@@ -55,3 +56,4 @@ class LinkStats:
     num_reconnects: int
     num_in_flight: int
     newest_version: int
+    bytes_asked: int = 0

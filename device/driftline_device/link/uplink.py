@@ -11,6 +11,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import grpc
 import structlog
@@ -18,6 +19,9 @@ import structlog
 from driftline_device.link.counters import Counters
 from driftline_device.link.settings import LinkSettings
 from driftline_device.link.window import Window
+from driftline_device.sampling.budget_ledger import Ledger
+from driftline_device.sampling.budget_plan import ENVELOPE_BYTES
+from driftline_device.sampling.sampler import BATCH_BYTES
 from driftline_device.spool.spool import Spool
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared.errors import DriftlineError, LinkError, Reason
@@ -26,6 +30,9 @@ from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import CALL_ERRORS, as_link_error
 from driftline_shared.status import SampleAck, SampleVerdict
 from driftline_shared.wire import EncodedSample, from_acks
+
+OVER_BUDGET = "over_budget"
+"""Why a sample is let go that the owner's budget never has room for."""
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +48,10 @@ class Uplink:
         *,
         clock: Clock,
         rng: random.Random,
+        ledger: Ledger | None = None,
     ) -> None:
+        """`ledger`: of the owner's budget; None: no bound."""
+        self._ledger = ledger
         self._spool = spool
         self._settings = settings
         self._counters = counters
@@ -63,6 +73,26 @@ class Uplink:
         else:
             self._held.clear()
 
+    def may_send(self) -> bool:
+        """Whether a sample waits that the owner's budget has room for; what no period could ever
+        pay for is let go.
+        """
+        rows = self._spool.peek(max_bytes=1, max_samples=1)
+        if not rows or self._ledger is None:
+            return bool(rows)
+        sample = rows[0][1]
+        num_bytes = len(sample.body) + ENVELOPE_BYTES
+        if num_bytes > self._ledger.most:
+            self._spool.refuse([sample.id], OVER_BUDGET)
+            _log.warning(
+                "sample.over_budget",
+                num_bytes=num_bytes,
+                budget_bytes=self._ledger.most,
+                fix="It was made under a larger budget, or for none: give more.",
+            )
+            return False
+        return num_bytes <= self._ledger.left()
+
     @property
     def num_in_flight(self) -> int:
         """Samples sent and not answered."""
@@ -78,7 +108,7 @@ class Uplink:
         """
         stream = _Stream(
             device_id, token_space, self._spool, self._settings, self._counters,
-            clock=self._clock, rng=self._rng, stop=stop, held=self._held,
+            clock=self._clock, rng=self._rng, stop=stop, held=self._held, ledger=self._ledger,
         )  # fmt: skip
         self._stream = stream
         try:
@@ -127,7 +157,9 @@ class _Stream:
         rng: random.Random,
         stop: threading.Event,
         held: threading.Event,
+        ledger: Ledger | None = None,
     ) -> None:
+        self._ledger = ledger
         self._device_id = device_id
         self._token_space = token_space
         self._spool = spool
@@ -232,15 +264,29 @@ class _Stream:
             batch = uplink_pb2.EncodedBatch(
                 device_id=self._device_id, token_space=self._token_space
             )
-            for sequence, sample in self._unsent():
-                if not self._settings.images_may_leave:
-                    # The owner may have taken the permission back after it was spooled.
-                    sample = sample.without_regions()
-                batch.samples.append(sample.body)
+            chosen = self._unsent()
+            if not self._settings.images_may_leave:
+                # The owner may have taken the permission back after it was spooled.
+                chosen = [(sequence, sample.without_regions()) for sequence, sample in chosen]
+            chosen = self._within_budget(chosen)
+            batch.samples.extend(sample.body for _, sample in chosen)
+            if not chosen or (self._ledger and not self._ledger.take(batch.ByteSize())):
+                return None
+            for sequence, sample in chosen:
                 self._window.send(
                     sample.id, sequence=sequence, num_bytes=len(sample.body), now_s=now_s
                 )
-            return batch if batch.samples else None
+            return batch
+
+    def _within_budget(
+        self, chosen: list[tuple[int, EncodedSample]]
+    ) -> list[tuple[int, EncodedSample]]:
+        """As many of the first ones as the owner's budget has room for."""
+        if self._ledger is None:
+            return chosen
+        left = self._ledger.left() - ENVELOPE_BYTES
+        ends = accumulate(len(sample.body) + BATCH_BYTES for _, sample in chosen)
+        return chosen[: sum(end <= left for end in ends)]
 
     def _unsent(self) -> list[tuple[int, EncodedSample]]:
         """The next samples of the spool that are not under way, as many as fit."""

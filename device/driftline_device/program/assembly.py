@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from driftline_device.api.server import serve_api
 from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
+from driftline_device.daemon.dial import Dial
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
@@ -25,6 +27,8 @@ from driftline_device.recording.events import DeviceTrace
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.runtime.scores import missing_scorers
+from driftline_device.sampling.budget_facts import pair_facts
+from driftline_device.sampling.budget_ledger import Ledger
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
 from driftline_device.sinks.home_assistant import About
@@ -138,12 +142,13 @@ def open_daemon(
             if daemon is not None:
                 daemon.adopt_policy(policy)
 
+        dial = make_dial(config, pair, clock=clock)
         link: DeviceLink | None = None
         if config.cloud:
             folder = config.state / "link"
             clear_way(folder, folder=True)
             link = Link(
-                LinkSettings(address=config.cloud, images_may_leave=config.images_may_leave),
+                link_settings(config, dial),
                 lambda: Enrolment(
                     device_id=device_id,
                     pair=pair.name,
@@ -155,6 +160,7 @@ def open_daemon(
                 folder=folder,
                 on_policy=adopt,
                 clock=clock,
+                ledger=None if dial is None else dial.ledger,
             )
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
@@ -166,7 +172,7 @@ def open_daemon(
             device_id=device_id,
             pair_name=pair.name,
             runtime=runtime,
-            sampler=make_sampler(config, pair, state_files, clock=clock),
+            sampler=make_sampler(config, pair, state_files, clock=clock, dial=dial),
             spool=spool,
             applier=Applier(
                 state_dir=config.state,
@@ -185,6 +191,7 @@ def open_daemon(
             link=link,
             trace=trace,
             history=history,
+            dial=dial,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)
         publisher.start()
@@ -252,8 +259,39 @@ def open_trace(
         )
 
 
+def make_dial(config: DeviceConfig, pair: Pair, *, clock: Clock) -> Dial | None:
+    """The owner's budget at work; None where nothing leaves, or without a limit."""
+    budget = config.byte_budget
+    if budget is None or not config.cloud:
+        return None
+    ledger = Ledger(budget, config.state, clock)
+    dial = Dial(config.budget, pair_facts(pair), ledger, clock, config.sampling_by_hand)
+    dial.narrowed(config.sampling)
+    if not dial.plan.fits:
+        _log.error(
+            "budget.too_small",
+            budget=config.budget,
+            sample_bytes=round(dial.plan.sample_bytes),
+            fix="Not a single sample of this pair fits: give more, or set cloud to nothing.",
+        )
+    return dial
+
+
+def link_settings(config: DeviceConfig, dial: Dial | None) -> LinkSettings:
+    """Of the link; under a budget policies are asked for as seldom as updates."""
+    settings = LinkSettings(address=config.cloud, images_may_leave=config.images_may_leave)
+    if dial is None:
+        return settings
+    return replace(settings, policy_s=max(settings.policy_s, dial.plan.poll_s))
+
+
 def make_sampler(
-    config: DeviceConfig, pair: Pair, state_files: StateFiles, *, clock: Clock
+    config: DeviceConfig,
+    pair: Pair,
+    state_files: StateFiles,
+    *,
+    clock: Clock,
+    dial: Dial | None = None,
 ) -> Sampler:
     """A sampler with the policy of the last run (so an offline start obeys it), else the config's.
 
@@ -276,10 +314,12 @@ def make_sampler(
     policy, state = state_files.policy() or config.sampling, state_files.sampling()
     for some_state in (state, None):
         try:
-            return sampler(policy=policy, state=some_state)
+            narrowed = policy if dial is None else dial.narrowed(policy)
+            return sampler(policy=narrowed, state=some_state)
         except DriftlineError as error:
             _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
-    return sampler(policy=config.sampling)
+    policy = config.sampling
+    return sampler(policy=policy if dial is None else dial.narrowed(policy))
 
 
 def _canvas(pair: Pair) -> tuple[int, int] | None:

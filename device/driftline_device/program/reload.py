@@ -43,7 +43,7 @@ class Reloader:
         """Take up what has changed; for the thread that answers. Raises nothing."""
         try:
             new = self._read()
-            merged = with_live(self._config, new)
+            merged = with_live(self._config, new).with_hand_of(new)
             secret = self._key.check(merged.api)
         except DriftlineError as error:
             _log.error("settings.kept", error=str(error), fix=error.fix)

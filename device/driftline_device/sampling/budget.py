@@ -49,23 +49,25 @@ class DayBytes:
     """At most `limit` bytes in any 24 hours; 0 means no limit.
 
     Bytes are kept by the hour they went in, and an hour counts until it lies 24 whole hours back:
-    up to an hour too careful, never too generous, in at most 25 numbers.
+    up to an hour too careful, never too generous, in at most 25 numbers. `hour_s`: other hours than
+    those of 3,600 seconds bound another stretch than a day.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, hour_s: float = HOUR_S) -> None:
         self.limit = limit
+        self.hour_s = hour_s
         self.hours: dict[int, int] = {}
 
     def left(self, now_s: float) -> int | None:
         """Bytes that may still go now (Unix seconds); None: no limit."""
         if self.limit <= 0:
             return None
-        self._forget(int(now_s // HOUR_S))
+        self._forget(int(now_s // self.hour_s))
         return max(0, self.limit - sum(self.hours.values()))
 
     def spend(self, now_s: float, num_bytes: int) -> None:
         """Count `num_bytes` as sent now."""
-        hour = int(now_s // HOUR_S)
+        hour = int(now_s // self.hour_s)
         self._forget(hour)
         self.hours[hour] = self.hours.get(hour, 0) + num_bytes
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftline_device.daemon.spending import Spent
+from driftline_device.show.budget import describe_plan
 from driftline_device.updates.versions import Versions
 
 
@@ -39,6 +40,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"version   {snapshot['version']}, newest update: {newest},"
         f" {snapshot['bytes_down']} bytes down{_head(snapshot)}",
         f"link      {linked}",
+        *describe_plan(snapshot.get("budget") or {}),
         *_sinks(snapshot.get("sinks", {})),
     ]
 
@@ -123,6 +125,7 @@ def describe_bytes(found: Spent, *, limit: int) -> list[str]:
     return [
         f"samples   {found.day['up']:,} bytes up {bound}",
         f"updates   {found.day['updates']:,} bytes down",
+        f"asking    {found.day['asked']:,} bytes up",
         f"replies   {found.day['rest']:,} bytes down",
         f"in all    {sum(found.day.values()):,} bytes in 24 hours,"
         f" {sum(found.hour.values()):,} of them in the hour that runs",

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
+from driftline_device.sampling.budget_ledger import Ledger
+from driftline_device.sampling.budget_text import parse_budget
 from driftline_device.spool.sqlite import SqliteSpool
+from driftline_shared.host.clock import SystemClock
 from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment
 from tests.fakes.samples import encoded
 
 
-def main(folder: str, address: str, first: int, num: int) -> None:
+def main(folder: str, address: str, first: int, num: int, budget: str = "none") -> None:
     spool = SqliteSpool(Path(folder) / "spool.sqlite", max_bytes=1 << 30, max_samples=1 << 20)
     enrolment = Enrolment(
         device_id="device-1", pair="tiny", token_space="space", base_model="base", adapter_version=0
@@ -27,7 +30,9 @@ def main(folder: str, address: str, first: int, num: int) -> None:
         poll_s=0.01,
         backoff=Backoff(first_s=0.02, cap_s=0.1, floor_s=0.01),
     )
-    link = Link(settings, lambda: enrolment, spool, folder=Path(folder) / "link")
+    limit, clock = parse_budget(budget), SystemClock()
+    ledger = None if limit is None else Ledger(limit, Path(folder), clock)
+    link = Link(settings, lambda: enrolment, spool, folder=Path(folder) / "link", ledger=ledger)
     link.start()
     for number in range(first, first + num):
         assert spool.append(encoded(number, payload_bytes=5_000))
@@ -39,4 +44,4 @@ def main(folder: str, address: str, first: int, num: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

@@ -93,3 +93,18 @@ def test_kill_while_sending_loses_and_doubles_nothing(tmp_path: Path) -> None:
     stats = spool.stats()
     spool.close()
     assert (stats.num_samples, stats.num_acked) == (0, len(arrived))
+
+
+@pytest.mark.integration
+def test_kills_open_no_budget_anew(tmp_path: Path) -> None:
+    with FakeCloud() as cloud:
+        for run in range(4):
+            run_and_kill(
+                "send_forever", tmp_path, cloud.address, run * 1_000, 10_000, "200 KB/day",
+                num_lines=30,
+            )  # fmt: skip
+    sent = sum(len(batch) for batch in cloud.batches)
+    assert 0 < sent <= 200_000
+    held = SqliteSpool(tmp_path / "spool.sqlite", max_bytes=1 << 30, max_samples=1 << 20)
+    assert held.stats().num_samples > 0, "what the budget has no room for waits"
+    held.close()

@@ -36,8 +36,8 @@ def test_sums_become_hours_and_a_day(tmp_path: Path) -> None:
     spending.count(after(150, down=80, updates=60), now_s=HOUR_S)
     spending.keep(now_s=HOUR_S, at_once=True)
     found = spent(read_hours(tmp_path), now_s=HOUR_S)
-    assert found.day == {"up": 150, "updates": 60, "rest": 20}
-    assert found.hour == {"up": 50, "updates": 60, "rest": 20}
+    assert found.day == {"up": 150, "asked": 0, "updates": 60, "rest": 20}
+    assert found.hour == {"up": 50, "asked": 0, "updates": 60, "rest": 20}
     assert spent(read_hours(tmp_path), now_s=24 * HOUR_S).day["up"] == 50
     assert spent(read_hours(tmp_path), now_s=25 * HOUR_S).day["up"] == 0
 
