@@ -151,7 +151,7 @@ def run(
     }
     settings = load(config, set_, flags)
     if print_config:
-        from driftline_device.show.budget import planned
+        from driftline_device.program.planned import planned
 
         shown = settings.model_dump(mode="json") | planned(settings)
         typer.echo(json.dumps(shown, indent=2))

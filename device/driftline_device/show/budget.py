@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from driftline_shared.errors import DriftlineError
-
-if TYPE_CHECKING:
-    from driftline_device.config import DeviceConfig
+from typing import Any
 
 _NAMES = {
     "token_codec": "codec",
@@ -17,23 +11,6 @@ _NAMES = {
     "max_sample_share": "samples",
     "gate_quantile": "gate",
 }
-
-
-def planned(config: DeviceConfig) -> dict[str, Any]:
-    """`budget_plan` for a configuration that is printed; nothing without a budget."""
-    from driftline_device.sampling.budget_facts import pair_facts
-    from driftline_device.sampling.budget_plan import make_plan
-    from driftline_shared.pair.pair import load_pair
-
-    budget = config.byte_budget
-    if budget is None:
-        return {}
-    try:
-        facts = pair_facts(load_pair(config.pair))
-    except DriftlineError as error:
-        return {"budget_plan": {"error": str(error)}}
-    hand = config.sampling_by_hand
-    return {"budget_plan": asdict(make_plan(budget, facts, config.sampling, by_hand=hand))}
 
 
 def describe_plan(budget: dict[str, Any]) -> list[str]:
