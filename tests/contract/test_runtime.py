@@ -4,9 +4,10 @@ and the fake that other tests use.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from driftline_device.runtime.likely import Token
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_device.runtime.scores import SCORERS
@@ -130,6 +132,34 @@ def test_a_batch_answers_as_one_by_one(subject: Subject, runtime: Runtime) -> No
         assert alone.text == batched.text
         assert alone.scores["entropy"] == pytest.approx(batched.scores["entropy"], abs=1e-3)
         np.testing.assert_allclose(alone.tokens.values, batched.tokens.values, atol=1e-4)
+
+
+def test_whoever_asks_gets_the_likely_tokens_of_the_very_steps(
+    subject: Subject, runtime: Runtime
+) -> None:
+    if isinstance(runtime, FakeRuntime):
+        pytest.skip("has no tokens")
+    plain = runtime.answer(subject.questions)
+    wanted = [None, 0, 2, 5, 20, None]
+    asked = [
+        replace(question, num_likely=num)
+        for question, num in zip(subject.questions, wanted, strict=True)
+    ]
+    for answer, before, num in zip(runtime.answer(asked), plain, wanted, strict=True):
+        assert (answer.text, answer.step_ids) == (before.text, before.step_ids)
+        assert len(answer.likely) == (0 if num is None else answer.num_steps)
+        assert all(len(step.likely) == num for step in answer.likely)
+        if num is not None and "\N{REPLACEMENT CHARACTER}" not in answer.text:
+            assert "".join(step.written.text for step in answer.likely) == answer.text
+        if num:
+            assert all(step.written.log_p == step.likely[0].log_p <= 0 for step in answer.likely)
+            # The margin comes from the same probabilities.
+            lead = [math.exp(a.log_p) - math.exp(b.log_p) for a, b, *_ in _likely(answer)]
+            assert answer.scores["margin"] == pytest.approx(1.0 - np.mean(lead), abs=1e-4)
+
+
+def _likely(answer: Answer) -> list[tuple[Token, ...]]:
+    return [step.likely for step in answer.likely]
 
 
 def test_a_callback_gets_every_answer_as_it_grows(subject: Subject, runtime: Runtime) -> None:

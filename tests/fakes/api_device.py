@@ -21,6 +21,7 @@ from PIL import Image
 from driftline_device.config import load_config
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.program.assembly import open_daemon
+from driftline_device.runtime.likely import LikelyStep, Token
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_shared.callbacks import OnToken
 from driftline_shared.pair.pair import load_pair
@@ -36,7 +37,8 @@ class TalkingRuntime(FakeRuntime):
     """Says "v<version> <word> v<version>", a token a word, reading its version at every word.
 
     `go` set lets it speak: it waits before its second word. `failures` ends that many answers after
-    the first word, and leaves `version_after_failure` in force.
+    the first word, and leaves `version_after_failure` in force. `gives_likely`: it knows the
+    probabilities of its words, halves, and one other word's.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class TalkingRuntime(FakeRuntime):
         self.version_after_failure: int | None = None
         self.ended = True
         self.num_words_said = 0
+        self.gives_likely = True
 
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None
@@ -72,7 +75,24 @@ class TalkingRuntime(FakeRuntime):
                     if self.version_after_failure is not None:
                         self._version = self.version_after_failure
                     raise RuntimeError("fails half-way")
-        return replace(answer, text=" ".join(said), num_steps=NUM_WORDS, ended=self.ended)
+        text = " ".join(said)
+        return replace(
+            answer,
+            text=text,
+            num_steps=NUM_WORDS,
+            ended=self.ended,
+            likely=self._likely(said, question.num_likely),
+        )
+
+    def _likely(self, said: Sequence[str], num: int | None) -> tuple[LikelyStep, ...]:
+        if num is None or not self.gives_likely:
+            return ()
+        words = [said[0], *(f" {word}" for word in said[1:])]
+        end = Token(text="</s>", log_p=-2.0, is_name=True)
+        return tuple(
+            LikelyStep(written=(own := Token(text=word, log_p=-0.5)), likely=(own, end)[:num])
+            for word in words
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,23 @@ def _openai_calls() -> Iterator[ClientCall]:
         found = client.chat.completions.with_raw_response.create(model="fake", messages=SYSTEM)
         return found.headers["x-driftline-left-out"]
 
+    def logprobs(client: Any) -> Any:
+        asked = {"logprobs": True, "top_logprobs": 2}
+        found = client.chat.completions.create(model="fake", messages=messages(), **asked)
+        given = found.choices[0].logprobs.content
+        return "".join(each.token for each in given), len(given[0].top_logprobs)
+
+    def logprobs_streamed(client: Any) -> Any:
+        asked = {"logprobs": True, "stream": True}
+        chunks = client.chat.completions.create(model="fake", messages=messages(), **asked)
+        given = [chunk.choices[0].logprobs for chunk in chunks]
+        return "".join(each.token for found in given if found for each in found.content)
+
+    def responses_logprobs(client: Any) -> Any:
+        include = ["message.output_text.logprobs"]
+        found = client.responses.create(model="fake", input=ASKED, include=include, top_logprobs=2)
+        return "".join(each.token for each in found.output[0].content[0].logprobs)
+
     def responses(client: Any) -> Any:
         return client.responses.create(model="fake", input=ASKED).output_text
 
@@ -128,7 +145,14 @@ def _openai_calls() -> Iterator[ClientCall]:
         SAID,
         "the answer, which is greedy",
     )
-    yield call("`logprobs`", chat(logprobs=True, top_logprobs=2), SAID, "the answer, without them")
+    yield call("`logprobs`", logprobs, (SAID, 2), "the answer, and those of its tokens")
+    yield call(
+        "the same as a stream",
+        logprobs_streamed,
+        SAID,
+        "the answer, and in its last chunk all of them",
+    )
+    yield call("`top_logprobs` of `responses`", responses_logprobs, SAID, "the same")
     yield call("`tools`", chat(tools=[TOOL]), SAID, "the answer; no tool is called")
     yield call(
         "`tools` with `tool_choice=required`",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,10 @@ from driftline_device.cli.options import (
     load,
 )
 
+if TYPE_CHECKING:
+    from driftline_device.api.settings import ApiConfig
+    from driftline_device.config import DeviceConfig
+
 app = typer.Typer()
 
 _RUN_EXAMPLES = """
@@ -35,7 +40,7 @@ _RUN_EXAMPLES = """
 
     driftline device run --source stream.jsonl --trace trace/ --set trace.all_tokens=int8
 
-    driftline device run --api-port 8000
+    driftline device run --pair tiny-export --api-port 8000
 
     driftline device run --config device.toml --set probe.latency_ratio=3.0 --print-config
 
@@ -64,10 +69,11 @@ Exit codes: 0 well; 1 data or pair is wrong; 2 a setting is wrong or the state f
 _ASK_EXAMPLES = """
 **Examples**
 
-    driftline device ask photo.jpg "What colour is the ball?"
+    driftline device ask photo.jpg "What colour is the ball?" --pair tiny-export
 
     driftline device ask photo.jpg "What colour is the ball?" --json
 
+Without --pair, that of the settings is asked (the shipped pair tiny by default, which needs torch).
 Answers with the adapter version that the device in --state runs. Exit codes: 0 well; 1 the image or
 the pair is wrong; 2 a setting is wrong.
 """
@@ -175,8 +181,6 @@ def run(
         file=settings.log_file,
         limit_repeats=True,
     )
-    if settings.api.port and settings.log.form == "text":
-        typer.echo(try_it(settings.api.host, settings.api.port), err=True)
     snapshot = run_device(
         settings,
         source,
@@ -184,6 +188,7 @@ def run(
         reread=lambda: load(config, set_, flags),
         notifier=notifier_of(os.environ),
         console=console_on(sys.stdout, as_json=as_json) if settings.show_answers else None,
+        on_ready=lambda: _show_what_to_try(settings),
     )
     if as_json:  # as the answers are: every line of standard output is one document
         typer.echo(json.dumps({"kind": "summary", **snapshot}))
@@ -195,8 +200,20 @@ def run(
         raise typer.Exit(1)
 
 
-def try_it(host: str, port: int) -> str:
-    """A line for a shell that asks the local API about a picture."""
+def _show_what_to_try(settings: DeviceConfig) -> None:
+    if settings.api.port and settings.log.form == "text":
+        typer.echo(try_it(settings.api), err=True)
+
+
+def try_it(api: ApiConfig) -> str:
+    """A line for a shell that asks the local API about a picture; of a token it says where it is
+    to be had, never what it is.
+    """
+    host, port = api.host, api.port
+    token = f"$(head -n 1 {shlex.quote(str(api.token_file))})" if api.token_file else ""
+    if api.token.get_secret_value() and not token:
+        token = "$DRIFTLINE_TOKEN"
+    opened = f'-H "authorization: Bearer {token}" ' if token else ""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     place = f"[{shown}]" if ":" in shown else shown
     text = {"type": "text", "text": "What is this?"}
@@ -205,7 +222,7 @@ def try_it(host: str, port: int) -> str:
     body = body.replace("PICTURE", "'\"$(base64 -w0 picture.png)\"'")
     return (
         f"try it:  curl -s http://{place}:{port}/v1/chat/completions "
-        f"-H 'content-type: application/json' -d '{body}'"
+        f"{opened}-H 'content-type: application/json' -d '{body}'"
     )
 
 

@@ -28,7 +28,7 @@ from driftline_device.sinks.sink import Sink
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
 from driftline_shared.bounds import check_question
-from driftline_shared.callbacks import Progress
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import load_pair
 
@@ -46,11 +46,12 @@ def run_device(
     reread: Callable[[], DeviceConfig] | None = None,
     notifier: Notifier | None = None,
     console: Sink | None = None,
+    on_ready: Callable[[], None] = ignore,
 ) -> dict[str, Any]:
     """Answer all sources that `texts` name, in order, then hold if wanted; the last snapshot.
 
     SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes;
-    `console` gets every answer.
+    `console` gets every answer; `on_ready` is called once questions are taken.
     """
     sources = open_sources(texts, config)
     pair = load_pair(config.pair)
@@ -89,6 +90,7 @@ def run_device(
             drain_s=config.drain_s,
             hold=hold,
             notifier=supervisor.notifier,
+            on_ready=on_ready,
         )
         return asdict(daemon.snapshot())
 
@@ -110,11 +112,13 @@ def stream(
     drain_s: float,
     hold: bool,
     notifier: Notifier | None = None,
+    on_ready: Callable[[], None] = ignore,
 ) -> None:
     """The life of a daemon from start to stop, with a word to the service manager at both ends."""
     notifier = notifier or Notifier()
     daemon.start()
     notifier.ready()
+    on_ready()
     try:
         for source in sources:
             if daemon.stopping:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.likely import LikelyStep
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
 from driftline_shared.p_ik.head import IkHead, IkScore
@@ -24,7 +25,9 @@ class Question:
     A source also says the following. `truth`: the true answer if it knows it: used for scoring
     only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
     for people. `feed`: which stream of the owner's it belongs to; `source`: what
-    that one reads. `shared`: other questions are asked about this picture, too.
+    that one reads. `shared`: other questions are asked about this picture, too. `num_likely`: how
+    many of the most likely tokens the asker wants to see at each step; None: not even the
+    probability of those that are written.
     """
 
     image: NDArray[np.uint8]
@@ -35,6 +38,7 @@ class Question:
     feed: str = ""
     source: str = ""
     shared: bool = False
+    num_likely: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,7 @@ class Answer:
     cut the answer. `model_s`: seconds that the model worked on the whole call this answer is
     of, without the wait for its turn. `p_ik`: what the P(IK) head beside that version says; None
     without a head. `id`: what its owner may call it by, 32 hex digits; the daemon gives it.
+    `likely`: of every step, where the question wants it.
     """
 
     text: str
@@ -64,6 +69,7 @@ class Answer:
     model_s: float = 0.0
     p_ik: IkScore | None = None
     id: str = ""
+    likely: tuple[LikelyStep, ...] = ()
 
 
 UploadFrom = Literal["survivors", "all"]

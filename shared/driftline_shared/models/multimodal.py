@@ -143,6 +143,9 @@ class MultimodalModel(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out, stripped."""
 
+    def token_name(self, token: int) -> str:
+        """What the vocabulary calls a token."""
+
 
 class WrappedModel:
     """A model in front of another: a MultimodalModel that hands on what no subclass changes."""
@@ -189,6 +192,9 @@ class WrappedModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.wrapped.decode(ids)
+
+    def token_name(self, token: int) -> str:
+        return self.wrapped.token_name(token)
 
 
 def answer_places(batch: LmBatch) -> Tensor:

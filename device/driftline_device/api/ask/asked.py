@@ -18,6 +18,7 @@ ANY_NAME = "*"
 class Asked:
     """A request that can be answered: `image` (H, W, 3) uint8; `max_tokens` None: the pair's own
     bound. `left_out`: words for what of the request has no effect though a client may expect one.
+    `num_likely`: how many tokens are wanted beside each that is written; None: no probabilities.
     """
 
     image: NDArray[np.uint8]
@@ -27,6 +28,7 @@ class Asked:
     include_usage: bool
     shape: Shape
     left_out: tuple[str, ...] = ()
+    num_likely: int | None = None
 
 
 def check_model(name: str | None, *, pair: str, names: Sequence[str]) -> None:

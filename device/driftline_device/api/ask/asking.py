@@ -89,16 +89,17 @@ class Asking:
         """What `request` gets; `read` turns its body into a question, in a thread."""
         asked, call = await self._begin(request, read)
         frames = reply(asked)
-        headers = _headers(asked)
         if not asked.stream:
             spoken = await _unless_gone(request, call, call.spoken())
+            lacks_likely = asked.num_likely is not None and not spoken.answer.likely
+            headers = _headers(asked, lacks_likely=lacks_likely)
             return JSONResponse(frames.whole(spoken), headers=headers)
         # Until the first word is there, an error can still have its own status.
         first = await _unless_gone(request, call, call.next())
         return StreamingResponse(
             events(frames, call, first),
             media_type="text/event-stream",
-            headers={**HEADERS, **headers},
+            headers={**HEADERS, **_headers(asked)},
         )
 
     async def _begin(self, request: Request, read: Callable[[bytes], Asked]) -> tuple[Asked, Call]:
@@ -112,7 +113,13 @@ class Asking:
         place = self._places.take()
         try:
             asked = await loop.run_in_executor(self._threads, self._read, read, body)
-            question = Question(image=asked.image, text=asked.question, domain=DOMAIN, place=DOMAIN)
+            question = Question(
+                image=asked.image,
+                text=asked.question,
+                domain=DOMAIN,
+                place=DOMAIN,
+                num_likely=asked.num_likely,
+            )
             call = Call(loop, max_tokens=asked.max_tokens, on_end=place.leave, shape=asked.shape)
             loop.run_in_executor(self._threads, call.run, self._device.ask, question)
         except BaseException:
@@ -126,8 +133,10 @@ class Asking:
             return read(body)
 
 
-def _headers(asked: Asked) -> Mapping[str, str]:
-    return {LEFT_OUT: ", ".join(asked.left_out)} if asked.left_out else {}
+def _headers(asked: Asked, *, lacks_likely: bool = False) -> Mapping[str, str]:
+    """`lacks_likely`: the runtime gave no probabilities, though they were asked for."""
+    left_out = (*asked.left_out, "logprobs") if lacks_likely else asked.left_out
+    return {LEFT_OUT: ", ".join(left_out)} if left_out else {}
 
 
 async def _unless_gone(request: Request, call: Call, reply: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ from driftline_device.api.ask.shape import Shape
 from driftline_device.api.ask.spoken import Spoken
 from driftline_device.api.errors import ApiError, api_error
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
+from driftline_device.runtime.likely import LikelyStep
 from driftline_device.runtime.runtime import Answer, Question
 
 _AS_IT_IS = Shape()
@@ -105,6 +106,7 @@ class Call:
                 num_tokens=limit if is_cut and limit is not None else answer.num_steps,
                 answer=answer,
                 notes=dressed.notes,
+                steps=_steps(answer, limit, dressed.text if stopped else None),
             )
         )
 
@@ -122,3 +124,16 @@ class Call:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # the loop is closed: the server is gone
             self._abandoned = True
+
+
+def _steps(answer: Answer, most: int | None, stopped: str | None) -> tuple[LikelyStep, ...]:
+    """The steps whose tokens the client gets: `most` of them, and up to the text at which a stop
+    sequence ended it (None: none did). An end token is no text.
+    """
+    kept, text = [], ""
+    for step in answer.likely[:most]:
+        if step.ends or (stopped is not None and len(text) >= len(stopped)):
+            break
+        kept.append(step)
+        text += step.written.text
+    return tuple(kept)

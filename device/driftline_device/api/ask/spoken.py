@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from driftline_device.runtime.likely import LikelyStep
 from driftline_device.runtime.runtime import Answer
 
 Finish = Literal["stop", "length"]
@@ -14,7 +15,8 @@ Finish = Literal["stop", "length"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spoken:
     """An answer as the client gets it: `text` may be cut to what the client allowed, or dressed;
-    `notes`: how, see `Dressed`.
+    `notes`: how, see `Dressed`; `steps`: the tokens of that text with their probabilities, where
+    they were asked for.
     """
 
     text: str
@@ -22,6 +24,7 @@ class Spoken:
     num_tokens: int
     answer: Answer
     notes: dict[str, Any] = field(default_factory=dict)
+    steps: tuple[LikelyStep, ...] = ()
 
     def usage(self) -> dict[str, int]:
         """Tokens read (visual ones included) and written."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from driftline_device.api.ask.shape import MOST_STOP_CHARS, MOST_STOPS
 from driftline_device.api.wording import shown, wrong
+from driftline_device.runtime.likely import MOST_LIKELY
 
 MOST_MESSAGES = 256
 
@@ -28,7 +29,7 @@ class StreamOptions(Body):
 
 
 class ChatBody(Body):
-    """A chat completion. `logprobs`: scores are of whole answers here, see `driftline`."""
+    """A chat completion."""
 
     model: str | None = None
     messages: list[Any] = Field(min_length=1, max_length=MOST_MESSAGES)
@@ -43,7 +44,7 @@ class ChatBody(Body):
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     seed: int | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LIKELY)
     stop: Any = None
     tools: list[Any] | None = None
     tool_choice: Any = None

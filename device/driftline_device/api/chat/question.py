@@ -26,8 +26,6 @@ def read_question(body: bytes, *, pair: str, config: ApiConfig, max_pixels: int)
     left_out = list(composed.left_out)
     if request.tools or request.functions:
         left_out.append("tools")
-    if request.logprobs or request.top_logprobs:
-        left_out.append("logprobs")
     limits = [n for n in (request.max_completion_tokens, request.max_tokens) if n is not None]
     return Asked(
         image=decode(composed.picture, max_pixels=max_pixels),
@@ -37,10 +35,14 @@ def read_question(body: bytes, *, pair: str, config: ApiConfig, max_pixels: int)
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         shape=shape,
         left_out=tuple(dict.fromkeys(left_out)),
+        num_likely=(request.top_logprobs or 0) if request.logprobs else None,
     )
 
 
 def _refuse(request: ChatBody) -> None:
+    if request.top_logprobs and not request.logprobs:
+        problem = "top_logprobs needs logprobs to be true"
+        raise wrong("top_logprobs", "invalid_value", problem)
     if request.n is not None and request.n > 1:
         problem = "n must be 1: answers are greedy, so that another one would be the same"
         raise wrong("n", "invalid_value", problem)

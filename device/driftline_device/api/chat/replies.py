@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftline_device.api.ask.logprobs import logprobs
 from driftline_device.api.ask.spoken import Finish, Spoken
 from driftline_device.api.ask.streams import LAST_EVENT, event
 from driftline_device.api.errors import ApiError
@@ -33,7 +34,7 @@ class Completion:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": spoken.text, "refusal": None},
-            "logprobs": None,
+            "logprobs": _logprobs(spoken),
             "finish_reason": spoken.finish,
         }
         return {
@@ -52,16 +53,21 @@ class Completion:
         return self._chunk({"content": text})
 
     def closing(self, spoken: Spoken) -> dict[str, Any]:
-        """The chunk that ends the text, and says which version spoke."""
-        return self._chunk({}, spoken.finish) | self._by(spoken)
+        """The chunk that ends the text, and says which version spoke, how sure of each token."""
+        return self._chunk({}, spoken.finish, _logprobs(spoken)) | self._by(spoken)
 
     def counted(self, spoken: Spoken) -> dict[str, Any]:
         """The chunk of usage that a client may ask for."""
         frame = self._frame("chat.completion.chunk") | self._by(spoken)
         return {**frame, "choices": [], "usage": spoken.usage()}
 
-    def _chunk(self, delta: dict[str, str], finish: Finish | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _chunk(
+        self,
+        delta: dict[str, str],
+        finish: Finish | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return {**self._frame("chat.completion.chunk"), "choices": [choice]}
 
     def _frame(self, kind: str) -> dict[str, Any]:
@@ -76,6 +82,10 @@ class Completion:
             ),
             "driftline": spoken.provenance(),
         }
+
+
+def _logprobs(spoken: Spoken) -> dict[str, Any] | None:
+    return {"content": logprobs(spoken.steps), "refusal": None} if spoken.answer.likely else None
 
 
 class ChatFrames:

@@ -14,8 +14,12 @@ from driftline_device.api.chat.formats import read_format
 from driftline_device.api.chat.images import decode
 from driftline_device.api.settings import ApiConfig
 from driftline_device.api.wording import parsed, shown, wrong
+from driftline_device.runtime.likely import MOST_LIKELY
 
 MOST_ITEMS = 256
+
+LOGPROBS = "message.output_text.logprobs"
+"""In `include`: probabilities are wanted."""
 
 PARTS = ("input_text", "input_image", "text", "image_url")
 """Items of `input` that are parts rather than messages: some clients send them bare."""
@@ -37,7 +41,7 @@ class ResponsesBody(Body):
     stream: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LIKELY)
     text: TextOptions | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
@@ -60,8 +64,7 @@ def read_responses(body: bytes, *, pair: str, config: ApiConfig, max_pixels: int
     left_out = list(composed.left_out)
     if request.tools:
         left_out.append("tools")
-    if request.top_logprobs or "message.output_text.logprobs" in (request.include or ()):
-        left_out.append("logprobs")
+    with_logprobs = request.top_logprobs or LOGPROBS in (request.include or ())
     return Asked(
         image=decode(composed.picture, max_pixels=max_pixels),
         question=composed.question,
@@ -70,6 +73,7 @@ def read_responses(body: bytes, *, pair: str, config: ApiConfig, max_pixels: int
         include_usage=True,
         shape=shape,
         left_out=tuple(dict.fromkeys(left_out)),
+        num_likely=(request.top_logprobs or 0) if with_logprobs else None,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftline_device.api.ask.logprobs import logprobs
 from driftline_device.api.ask.spoken import Spoken
 from driftline_device.api.ask.streams import event
 from driftline_device.api.errors import ApiError
@@ -35,7 +36,7 @@ class ResponseReply:
         return {
             **self._response("incomplete" if is_cut else "completed"),
             "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
-            "output": [self._item(spoken.text, "incomplete" if is_cut else "completed")],
+            "output": [self._item(_said(spoken), "incomplete" if is_cut else "completed")],
             "usage": {
                 "input_tokens": usage["prompt_tokens"],
                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -51,7 +52,7 @@ class ResponseReply:
         begun = {"response": self._response("in_progress")}
         yield self._event("response.created", begun)
         yield self._event("response.in_progress", begun)
-        item = {**self._item("", "in_progress"), "content": []}
+        item = {**self._item(_part(""), "in_progress"), "content": []}
         yield self._event("response.output_item.added", {"output_index": 0, "item": item})
         yield self._event("response.content_part.added", {**self._at(), "part": _part("")})
 
@@ -63,9 +64,10 @@ class ResponseReply:
     def closing(self, spoken: Spoken) -> Iterator[bytes]:
         """See `Frames`."""
         whole = self.whole(spoken)
-        done = {**self._at(), "text": spoken.text, "logprobs": []}
+        said = _said(spoken)
+        done = {**self._at(), "text": spoken.text, "logprobs": said["logprobs"]}
         yield self._event("response.output_text.done", done)
-        part = {**self._at(), "part": _part(spoken.text)}
+        part = {**self._at(), "part": said}
         yield self._event("response.content_part.done", part)
         item = {"output_index": 0, "item": whole["output"][0]}
         yield self._event("response.output_item.done", item)
@@ -101,13 +103,13 @@ class ResponseReply:
             "usage": None,
         }
 
-    def _item(self, text: str, status: str) -> dict[str, Any]:
+    def _item(self, part: dict[str, Any], status: str) -> dict[str, Any]:
         return {
             "id": self.item_id,
             "type": "message",
             "role": "assistant",
             "status": status,
-            "content": [_part(text)],
+            "content": [part],
         }
 
     def _at(self) -> dict[str, Any]:
@@ -118,5 +120,11 @@ class ResponseReply:
         return event({"type": kind, "sequence_number": number, **data}, kind)
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _said(spoken: Spoken) -> dict[str, Any]:
+    return _part(spoken.text, logprobs(spoken.steps))
+
+
+def _part(text: str, given: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    # Bytes are a list here, never null.
+    steps = [{**each, "bytes": each["bytes"] or []} for each in given]
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": steps}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.likely import LikelyIds, likely_ids
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, Value, to_value
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.scores import log_softmax
@@ -23,7 +24,8 @@ Cache = dict[str, Value]
 class Generated:
     """Of one row: generated `ids`, end token included; `entropy` and `margin` summed over them.
 
-    `state` (D,): hidden state before the final norm, at the last place of the prompt.
+    `state` (D,): hidden state before the final norm, at the last place of the prompt. `likely`: of
+    each step, where that was wanted of the row.
     """
 
     ids: tuple[int, ...]
@@ -31,6 +33,7 @@ class Generated:
     margin: float
     ended: bool
     state: NDArray[np.float32]
+    likely: tuple[LikelyIds, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,10 +142,18 @@ class LanguageModel:
         )
 
     def write(
-        self, read: PromptRead, adapter: ActiveAdapter, on_token: OnToken | None = None
+        self,
+        read: PromptRead,
+        adapter: ActiveAdapter,
+        on_token: OnToken | None = None,
+        *,
+        num_likely: Sequence[int | None] = (),
     ) -> list[Generated]:
-        """Greedy answers to prompts that were read, a token of every row in each pass."""
-        growing = _Growing(len(read.states), self._ends)
+        """Greedy answers to prompts that were read, a token of every row in each pass.
+
+        `num_likely`: how many of the most likely tokens are kept of each row's steps; None: none.
+        """
+        growing = _Growing(len(read.states), self._ends, num_likely)
         held, mask, positions = read.cache, read.mask, read.positions
         chosen = growing.add(self.logits(read.states, adapter))
         for _ in range(self._export.model.max_new_tokens - 1):
@@ -191,8 +202,12 @@ def joined(reads: Sequence[PromptRead]) -> PromptRead:
 class _Growing:
     """The answers of a batch while they are generated."""
 
-    def __init__(self, rows: int, ends: NDArray[np.int64]) -> None:
+    def __init__(
+        self, rows: int, ends: NDArray[np.int64], num_likely: Sequence[int | None]
+    ) -> None:
         self._ends = ends
+        self._num_likely = num_likely or [None] * rows
+        self._likely: list[list[LikelyIds]] = [[] for _ in range(rows)]
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.running = np.ones(rows, dtype=np.bool_)
         self.grown: list[int] = []
@@ -207,6 +222,9 @@ class _Growing:
         self.grown = np.flatnonzero(self.running).tolist()
         for row in self.grown:
             self.ids[row].append(int(chosen[row]))
+            num = self._num_likely[row]
+            if num is not None:
+                self._likely[row].append(likely_ids(logits[row], num))
         self.running &= ~np.isin(chosen, self._ends)
         return chosen
 
@@ -219,6 +237,7 @@ class _Growing:
                 margin=float(self._sums[1, row]),
                 ended=not self.running[row],
                 state=states[row],
+                likely=tuple(self._likely[row]),
             )
             for row, ids in enumerate(self.ids)
         ]

@@ -147,6 +147,10 @@ class Prompts:
         """Text of generated ids, special tokens left out, stripped."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
+    def token_name(self, token: int) -> str:
+        """What the vocabulary calls a token."""
+        return str(self._tokenizer.id_to_token(token) or token)
+
 
 def _tokenizer(file: Path) -> Tokenizer:
     try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.likely import LikelyStep, likely_steps
 from driftline_device.runtime.onnx.generation import (
     Cache,
     Generated,
@@ -31,7 +32,7 @@ from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.turns import Turns
-from driftline_shared.callbacks import OnToken, rows_among, rows_from
+from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from
 from driftline_shared.errors import DataError
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
@@ -49,13 +50,14 @@ LOOK_BYTES = 16 << 20
 class _Asked:
     """One question on its way: its tokens, and the picture's digest where they are all of it.
 
-    `again`: whether the picture came before, or will come again.
+    `again`: whether the picture came before, or will come again. `num_likely`: see `Question`.
     """
 
     tokens: VisualTokens
     row: Row
     digest: bytes | None = None
     again: bool = False
+    num_likely: int | None = None
 
 
 class Student:
@@ -165,7 +167,11 @@ class OnnxSession(ScoringSession):
             asked.append(_Asked(tokens=tokens, row=row, digest=digest, again=seen_before))
         num = Counter(one.digest for one in asked)
         return [
-            replace(one, again=one.again or question.shared or num[one.digest] > 1)
+            replace(
+                one,
+                again=one.again or question.shared or num[one.digest] > 1,
+                num_likely=question.num_likely,
+            )
             for one, question in zip(asked, questions, strict=True)
         ]
 
@@ -238,7 +244,12 @@ class OnnxSession(ScoringSession):
             assert prefix is not None, "whoever came first left it"
             reads.append(self._read_further(adapter, block[number], prefix))
         order = [*whole, *further]
-        made = student.language.write(joined(reads), adapter, rows_among(order, on_token))
+        made = student.language.write(
+            joined(reads),
+            adapter,
+            rows_among(order, on_token),
+            num_likely=[block[number].num_likely for number in order],
+        )
         return [each for _, each in sorted(zip(order, made, strict=True), key=_first)]
 
     def _read_whole(
@@ -317,9 +328,23 @@ class OnnxSession(ScoringSession):
             num_prompt_tokens=len(asked.row.ids),
             ended=made.ended,
             model_s=model_s,
+            likely=self._likely(asked, made),
         )
         head = adapter.ik_head
         return answer if head is None else replace(answer, p_ik=judged(head, made.state, answer))
+
+    def _likely(self, asked: _Asked, made: Generated) -> tuple[LikelyStep, ...]:
+        prompts = self._student.prompts
+        if asked.num_likely is None:
+            return ()
+        return likely_steps(
+            made.ids,
+            made.likely,
+            ends=made.ended,
+            num=asked.num_likely,
+            decode=lambda ids: finished_text(prompts.decode(ids)),
+            name=prompts.token_name,
+        )
 
     # -- the adapter, and scores ------------------------------------------------------------------
 

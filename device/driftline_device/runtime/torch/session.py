@@ -16,19 +16,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline_device.runtime.likely import LikelyStep, likely_ids, likely_steps
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
 from driftline_device.runtime.seen import FEATURE_BYTES, BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
 from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_device.runtime.turns import Turns
-from driftline_shared.callbacks import OnToken, rows_from
+from driftline_shared.callbacks import OnToken, finished_text, rows_from
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.tower import Look
 from driftline_shared.models.multimodal import Generated, LmBatch, MultimodalModel
 from driftline_shared.models.states import prompt_states
+from driftline_shared.models.steps import StepLogits, step_logits
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
@@ -96,10 +98,11 @@ class TorchSession(ScoringSession):
         """Answer greedily; every answer of one call comes from one adapter version."""
         start_s = time.perf_counter()
         self._check([question.text for question in questions])
+        wanted = [question.num_likely for question in questions]
         compressed = self._student.compressed
         if compressed is not None and compressed.looks:
             return self._answer(
-                questions, lambda block: self._looked(compressed, block), on_token, start_s
+                questions, lambda block: self._looked(compressed, block), on_token, start_s, wanted
             )
         tokens = [
             kept
@@ -107,7 +110,7 @@ class TorchSession(ScoringSession):
             for kept in self._tower_tokens([question.image for question in block])
         ]
         rows = [(kept, each.text) for kept, each in zip(tokens, questions, strict=True)]
-        return self._answer(rows, self._projected, on_token, start_s)
+        return self._answer(rows, self._projected, on_token, start_s, wanted)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -138,13 +141,25 @@ class TorchSession(ScoringSession):
         read: Callable[[Sequence[T]], tuple[LmBatch, list[Reading]]],
         on_token: OnToken | None,
         start_s: float,
+        num_likely: Sequence[int | None] = (),
     ) -> list[Answer]:
-        """Answer `rows` block by block in one turn; `read` makes what the language model reads."""
+        """Answer `rows` block by block in one turn; `read` makes what the language model reads.
+
+        `num_likely`: see `Question`, of each row.
+        """
         answers: list[Answer] = []
         with self._turn() as waited_s:
             for block in self._blocks(rows):
+                first = len(answers)
+                wanted = num_likely[first : first + len(block)]
                 batch, readings = read(block)
-                answers += self._generate(batch, readings, rows_from(len(answers), on_token))
+                on_row = rows_from(first, on_token)
+                if any(num is not None for num in wanted):
+                    with step_logits(self._model) as logits:
+                        made = self._generate(batch, readings, on_row)
+                    answers += self._with_likely(made, logits, wanted)
+                else:
+                    answers += self._generate(batch, readings, on_row)
         model_s = time.perf_counter() - start_s - waited_s
         return [replace(answer, model_s=model_s) for answer in answers]
 
@@ -235,6 +250,29 @@ class TorchSession(ScoringSession):
             replace(answer, read=reading.other_than(answer.tokens))
             for answer, reading in zip(answers, readings, strict=True)
         ]
+
+    def _with_likely(
+        self, answers: Sequence[Answer], logits: StepLogits, wanted: Sequence[int | None]
+    ) -> list[Answer]:
+        steps = logits.of_rows([answer.num_steps for answer in answers])
+        rows = zip(answers, steps, wanted, strict=True)
+        return [
+            replace(answer, likely=self._likely(answer, found, num)) for answer, found, num in rows
+        ]
+
+    def _likely(
+        self, answer: Answer, steps: Sequence[torch.Tensor], num: int | None
+    ) -> tuple[LikelyStep, ...]:
+        if num is None:
+            return ()
+        return likely_steps(
+            answer.step_ids,
+            [likely_ids(step.numpy(), num) for step in steps],
+            ends=answer.ended,
+            num=num,
+            decode=lambda ids: finished_text(self._model.decode(ids)),
+            name=self._model.token_name,
+        )
 
     def _blocks(self, rows: Sequence[T]) -> list[Sequence[T]]:
         size = self._student.max_batch

@@ -32,8 +32,9 @@ from driftline_shared.models.compression.driver import Driver, Prefilled
 from driftline_shared.models.compression.rows.batch import row_of
 from driftline_shared.models.compression.rows.rows import NONE
 from driftline_shared.models.compression.tower import Look, look, num_blocks
-from driftline_shared.models.families.base import FamilyModel, step_scores
+from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, WrappedModel
+from driftline_shared.models.steps import step_scores
 
 
 @dataclass(frozen=True, kw_only=True)

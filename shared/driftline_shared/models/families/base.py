@@ -32,6 +32,7 @@ from driftline_shared.models.multimodal import (
     LmBatch,
     LmOutput,
 )
+from driftline_shared.models.steps import step_scores
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.pair.prompt_text import IMAGE, PromptText, check_length, control_tokens
 from driftline_shared.tokens import Grid
@@ -300,6 +301,10 @@ class FamilyModel(ABC):
         """Text of generated ids, special tokens left out, stripped."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
+    def token_name(self, token: int) -> str:
+        """What the vocabulary calls a token."""
+        return str(self.tokenizer.convert_ids_to_tokens(token) or token)
+
     # -- rows -------------------------------------------------------------------------------------
 
     def prompt_ids(self, question: str) -> tuple[list[int], list[int]]:
@@ -437,13 +442,3 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     if device.type == "cpu" or name == "float32":
         return torch.float32
     return torch.float16 if name == "float16" else torch.bfloat16
-
-
-def step_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, vocabulary) -> chosen ids (B,) and (B, 3): top1, margin, normalised entropy."""
-    log_p = torch.log_softmax(logits, dim=-1)
-    p = log_p.exp()
-    top = p.topk(2, dim=-1)
-    entropy = -(p * log_p).sum(-1) / float(np.log(logits.shape[-1]))
-    scores = torch.stack([top.values[:, 0], top.values[:, 0] - top.values[:, 1], entropy], dim=-1)
-    return top.indices[:, 0], scores

@@ -150,6 +150,15 @@ def test_paths_without_the_version_are_answered(device: Running) -> None:
     assert device.send("GET", "/models")[2] == device.send("GET", "/v1/models")[2]
 
 
+def test_probabilities_that_the_runtime_does_not_give_are_named(
+    device: Running, runtime: TalkingRuntime
+) -> None:
+    runtime.gives_likely = False
+    status, headers, body = device.ask(request(logprobs=True))
+    assert (status, headers["x-driftline-left-out"]) == (200, "logprobs")
+    assert body["choices"][0]["logprobs"] is None
+
+
 def test_an_answer_that_does_not_fit_the_format_is_a_422(device: Running) -> None:
     schema = {"type": "object", "properties": {"many": {"type": "integer"}}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}

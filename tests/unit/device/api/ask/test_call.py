@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
+import pytest
 
 from driftline_device.api.ask.call import Call
+from driftline_device.api.ask.shape import Shape
+from driftline_device.runtime.likely import LikelyStep, Token
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_shared.tokens import Grid, VisualTokens
 
@@ -59,3 +63,36 @@ def test_a_question_that_fails_ends_as_well() -> None:
     for one in loop.calls:
         one()
     assert ended == [True]
+
+
+@pytest.mark.parametrize(
+    ("most", "stops", "kept"),
+    [
+        (None, (), ["a", " cat"]),
+        (5, (), ["a", " cat"]),
+        (1, (), ["a"]),
+        (None, (" c",), ["a"]),
+        (None, ("at",), ["a", " cat"]),
+        (None, ("a",), []),
+    ],
+)
+def test_probabilities_are_of_the_tokens_that_are_sent(
+    most: int | None, stops: tuple[str, ...], kept: list[str]
+) -> None:
+    words = [Token(text=text, log_p=-1.0) for text in ("a", " cat", "")]
+    steps = [LikelyStep(written=word, ends=not word.text) for word in words]
+    answer = replace(ANSWER, num_steps=3, likely=tuple(steps))
+    loop = Loop()
+    call = Call(
+        cast(asyncio.AbstractEventLoop, loop),
+        max_tokens=most,
+        on_end=lambda: None,
+        shape=Shape(stops=stops),
+    )
+    for text in ("a", "a cat", "a cat"):
+        call.on_text(text)
+    call.on_answer(answer)
+    for one in loop.calls:
+        one()
+    spoken = asyncio.run(call.spoken())
+    assert [step.written.text for step in spoken.steps] == kept

@@ -105,6 +105,12 @@ def test_a_schema_of_more_than_one_value_is_refused(schema: Any) -> None:
     assert refused.value.status == 400
 
 
+def test_a_refusal_of_several_fields_says_what_can_be_filled_in() -> None:
+    with pytest.raises(ApiError, match=r"has 2 fields; only one value .* one field") as refused:
+        dressed({"type": "object", "properties": {"a": {}, "b": {}}}, "x")
+    assert refused.value.code == "unsupported_schema"
+
+
 @given(answer=st.text(max_size=20), values=st.lists(st.text(max_size=5) | st.none(), min_size=1))
 def test_the_choice_is_always_one_of_the_values(answer: str, values: list[Any]) -> None:
     assert choose(answer, values)[0] in values

@@ -155,8 +155,14 @@ def test_any_name_of_a_model_is_answered_or_those_that_are_named() -> None:
     assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
 
 
-def test_scores_of_single_tokens_are_left_out_and_that_is_said() -> None:
-    assert read(request(logprobs=True, top_logprobs=3)).left_out == ("logprobs",)
+def test_probabilities_of_tokens_are_asked_for_by_who_asks() -> None:
+    wanted = [
+        read(request(**asked)).num_likely
+        for asked in ({}, {"logprobs": False}, {"logprobs": True}, {"top_logprobs": 0})
+    ]
+    assert wanted == [None, None, 0, None]
+    asked = read(request(logprobs=True, top_logprobs=20))
+    assert (asked.num_likely, asked.left_out) == (20, ())
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,9 @@ def test_scores_of_single_tokens_are_left_out_and_that_is_said() -> None:
             "unsupported_parameter",
             "tool_choice",
         ),
+        ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "invalid_value", "top_logprobs"),
+        ({"logprobs": 5}, "invalid_value", "logprobs"),
         ({"logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
         ({"modalities": ["text", "audio"]}, "invalid_value", "modalities.1"),
         ({"stop": 3}, "invalid_value", "stop"),
