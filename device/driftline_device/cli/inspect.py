@@ -229,6 +229,9 @@ def _show_checks(checks: list[Check]) -> None:
 
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column()
+    table.add_column(overflow="fold")  # a long path is broken, never cut
     for check in checks:
         text = escape(check.found) + (f"\n[bold]fix:[/] {escape(check.fix)}" if check.fix else "")
         color = colors[check.verdict]

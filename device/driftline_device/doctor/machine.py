@@ -57,7 +57,9 @@ def check_runtime(name: str) -> Check:
     missing = [each for each in packages if find_spec(each) is None]
     fix = f"pip install 'driftline[{EXTRAS[name]}]'"
     if missing:
-        return fail("runtime", f"{name}: {', '.join(missing)} not installed", fix)
+        instead = ", or run an export (`driftline models export`), which needs no torch"
+        other = instead if name == "torch" else ""
+        return fail("runtime", f"{name}: {', '.join(missing)} not installed", fix + other)
     code, last = _python(f"import {', '.join(packages)}")
     if code:
         found = f"{name}: importing ended with {code}: {last[:300]}"

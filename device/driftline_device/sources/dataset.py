@@ -19,7 +19,7 @@ from driftline_device.runtime.runtime import Question
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import DataError
-from driftline_shared.pictures import shown
+from driftline_shared.pictures import check_file, shown
 from driftline_shared.tokens import MAX_TEXT_CHARS
 
 MAX_LINE_BYTES = 64 << 10
@@ -32,8 +32,7 @@ class DatasetSource:
     """The rows of `path` in order."""
 
     def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
-        if not path.is_file():
-            raise DataError(f"{path} does not exist")
+        check_file(path)
         self._path = path
         self._folder = path.parent.resolve()
         self._max_pixels = max_pixels

@@ -15,7 +15,7 @@ from driftline_device.sources.frames import FrameSampler, FrameSettings
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS
 from driftline_device.sources.video_cause import why_unreadable
 from driftline_shared.errors import DataError
-from driftline_shared.pictures import shown
+from driftline_shared.pictures import check_file, shown
 
 SILENCE_S = 0.5
 """Longest time in which frames are passed over without a word to whoever reads."""
@@ -37,8 +37,7 @@ class VideoSource:
         frames: FrameSettings | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if not path.is_file():
-            raise DataError(f"{path} does not exist")
+        check_file(path)
         if not question.strip():
             raise DataError(f"{path} is a video: give a question to ask about its frames")
         self._path = path

@@ -12,7 +12,7 @@ from driftline_shared.pictures.decoding import (
     decode_image,
     read_image,
 )
-from driftline_shared.pictures.files import MAX_FILE_BYTES, shown
+from driftline_shared.pictures.files import MAX_FILE_BYTES, check_file, shown
 from driftline_shared.pictures.formats import SUFFIXES
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
+    "check_file",
     "decode_image",
     "read_image",
     "shown",

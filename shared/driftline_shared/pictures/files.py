@@ -50,7 +50,23 @@ def shown(path: str | Path) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
 
 
+def check_file(path: Path) -> None:
+    """DataError unless `path` is a regular file; nothing is opened."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{shown(path)} does not exist") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{shown(path)} cannot be read ({reason})") from None
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{shown(path)} cannot be read (it is {_kind(mode)}, not a file)")
+
+
 def _check_regular(mode: int, name: str, place: str) -> None:
     if not stat.S_ISREG(mode):
-        kind = next((kind for is_it, kind in _KINDS if is_it(mode)), "no regular file")
-        raise DataError(f"{place}: image {name} cannot be read (it is {kind}, not a file)")
+        raise DataError(f"{place}: image {name} cannot be read (it is {_kind(mode)}, not a file)")
+
+
+def _kind(mode: int) -> str:
+    return next((kind for is_it, kind in _KINDS if is_it(mode)), "no regular file")

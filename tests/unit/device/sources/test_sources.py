@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from driftline_device.sources.dataset import MAX_LINE_BYTES, DatasetSource
 from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.source import read_image
-from driftline_device.sources.table import open_source
+from driftline_device.sources.table import SourceSettings, open_source
 from driftline_shared.errors import DataError
 from driftline_shared.pictures.formats import readable
 
@@ -237,3 +237,19 @@ def test_wrong_paths_say_what_is_right(tmp_path: Path) -> None:
         open_source(tmp_path / "x.jsonl")
     with pytest.raises(DataError, match="give a question"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "clip.mp4"])
+def test_what_is_there_and_no_file_is_named_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} cannot be read \(it is a pipe, not a file\)"):
+        open_source(tmp_path / name, SourceSettings(question="what?"))
+    with pytest.raises(DataError, match=r"cannot be read \(Not a directory\)"):
+        open_source(tmp_path / name / name, SourceSettings(question="what?"))
+
+
+def test_a_refusal_promises_no_rest_that_was_used(tmp_path: Path) -> None:
+    for name in ("nosuch", "x.jsonl", "x.mp4", "watch:nosuch"):
+        with pytest.raises(DataError) as refused:
+            open_source(str(tmp_path / name), SourceSettings(question="what?"))
+        assert "rest" not in refused.value.fix
