@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.cluster_cli import app as cluster_app
 from driftline_cloud.round_cli import app as round_app
 from driftline_shared.status import CloudStatus, LineStatus
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(round_app, name="round")
+app.add_typer(cluster_app, name="cluster")
 
 _SERVE_EXAMPLES = """
 **Examples**

@@ -44,6 +44,12 @@ class WorkersConfig(Section):
 
     kind: Literal["local", "ray"] = setting("local", "`local` or `ray`")
     ray_address: str = setting("", "of a cluster; empty starts Ray here, on loopback")
+    ray_token_file: Path | None = setting(
+        None, "of a cluster's token; not set: where Ray looks for one"
+    )
+    ray_tls: Path | None = setting(
+        None, "folder with ca.crt, tls.crt and tls.key of a cluster; not set: no TLS"
+    )
     num_labellers: int = setting(1, "Ray actors that label at the same time", ge=1, le=4096)
     device: str = setting("cpu", "`cpu`, `cuda`")
 

@@ -28,6 +28,8 @@ from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace, open_cloud_trace
 from driftline_cloud.state import StateFolder
+from driftline_cloud.workers.cluster.access import Access
+from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.labelling import LocalLabelling
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Labelling, Workers
@@ -48,6 +50,9 @@ def workers_of(config: CloudConfig) -> Workers:
         settings=config.distil,
         device=config.workers.device,
         ray_address=config.workers.ray_address or None,
+        ray_access=Access(
+            token=token_place(config.workers.ray_token_file), tls=config.workers.ray_tls
+        ),
         num_labellers=config.workers.num_labellers,
         # A cluster has the cloud's state folder on every node; Ray started here needs none.
         ray_storage=config.state.resolve() / "ray" if config.workers.ray_address else None,

@@ -8,12 +8,10 @@ same files on every node.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,11 @@ from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import artifacts, ray_tasks
+from driftline_cloud.workers.cluster.access import Access
+from driftline_cloud.workers.connection import connect, quiet
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes
-from driftline_shared.errors import ConfigError, DriftlineError
-from driftline_shared.host.processors import num_processors
+from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
@@ -34,19 +33,6 @@ _log = structlog.get_logger(__name__)
 
 MAX_RETRIES = 3
 """Times a worker that died is started again."""
-
-START_TRIES = 2
-"""Ray gives its own processes half a minute to come up, which a busy machine may exceed once."""
-
-OBJECT_STORE_BYTES = 256 << 20
-"""Shared memory of a cluster that is started here; Ray spills to disk beyond it."""
-
-MOST_FOLDER_BYTES = 36
-"""Of the path that holds Ray's sessions: a socket's has at most 107, and its folders in there have
-up to 70 (`ray/session_DATE_TIME_PID/sockets/plasma_store`)."""
-
-SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-"""Where to look for a short one."""
 
 POLL_S = 0.2
 """Seconds between two looks at how far a distillation is."""
@@ -66,6 +52,7 @@ class RayWorkers:
         settings: DistilSettings | None = None,
         device: str = "cpu",
         address: str | None = None,
+        access: Access | None = None,
         num_labellers: int = 1,
         storage: Path | None = None,
     ) -> None:
@@ -77,8 +64,9 @@ class RayWorkers:
         self._scorer: Any = None
         self._closing = ExitStack()
         self.distilling_pid: int | None = None
-        with _quiet():
-            _connect(address, self._closing)
+        with quiet():
+            connect(address, access, self._closing)
+            _set_up_data()
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """See `Workers.label`: one Ray Data row, and one object, is one batch of the teacher."""
@@ -89,7 +77,7 @@ class RayWorkers:
         tables = [ray_tasks.batch_table([samples[i] for i in batch]) for batch in batches]
         if not tables:
             return []
-        with self._turn, _quiet():
+        with self._turn, quiet():
             data = ray.data.from_arrow(tables).map_batches(
                 ray_tasks.Labeller,
                 fn_constructor_args=(str(pair_dir), self._settings.to_mapping(), self._device),
@@ -109,7 +97,7 @@ class RayWorkers:
         """See `Workers.distil`: a TorchTrainer with one worker."""
         import ray
 
-        with self._turn, _quiet(), ExitStack() as stack:
+        with self._turn, quiet(), ExitStack() as stack:
             if self._storage is not None:
                 self._storage.mkdir(parents=True, exist_ok=True)
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
@@ -137,7 +125,7 @@ class RayWorkers:
         """See `Workers.score`: an actor keeps the models between calls."""
         import ray
 
-        with self._turn, _quiet():
+        with self._turn, quiet():
             rows = ray.get(
                 self._scoring().score.remote(
                     ray_tasks.score_job_to_message(job),
@@ -150,7 +138,7 @@ class RayWorkers:
         """See `Workers.fit_head`: by the actor that scores."""
         import ray
 
-        with self._turn, _quiet():
+        with self._turn, quiet():
             found: bytes = ray.get(
                 self._scoring().fit_head.remote(
                     ray_tasks.distill_job_to_message(job, put=ray.put),
@@ -175,7 +163,7 @@ class RayWorkers:
 
     def close(self) -> None:
         """Let the actors go, and the cluster when it was started here."""
-        with self._turn, _quiet():
+        with self._turn, quiet():
             self._scorer = None
             self._closing.close()
 
@@ -232,68 +220,11 @@ class _Outcome:
         return self._result
 
 
-def _connect(address: str | None, closing: ExitStack) -> None:
-    """Join the cluster at `address`, the one this process is in already, or start one."""
+def _set_up_data() -> None:
     import logging
 
-    import ray
-
-    if not ray.is_initialized():
-        local: dict[str, Any] = {
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-            "num_cpus": num_processors(),
-            "_temp_dir": None if address is not None else session_folder(),
-        }
-        for left in reversed(range(START_TRIES)):
-            try:
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    **(local if address is None else {}),
-                )
-                break
-            except Exception as error:  # of any kind, when one of Ray's processes is late
-                ray.shutdown()
-                if not left:
-                    raise
-                _log.warning("ray.start_failed", error=str(error), tries_left=left)
-        closing.callback(ray.shutdown)
-        _log.info("ray.connected", address=address or "local")
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-
-
-def session_folder(
-    environment: Mapping[str, str] = os.environ, others: Sequence[str] = SHORT_FOLDERS
-) -> str | None:
-    """The folder for Ray's sessions, where its own choice is too long for their sockets; None: its
-    own will do.
-
-    Batch systems give a long TMPDIR. Raises ConfigError that names it where nothing short is
-    writable.
-    """
-    own = environment.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(os.fsencode(own)) <= MOST_FOLDER_BYTES:
-        return None
-    for folder in others:
-        if os.access(folder, os.W_OK | os.X_OK):
-            # Of this user alone: another one's would be there already, and closed.
-            return f"{folder}/ray-{os.getuid()}"
-    raise ConfigError(
-        f"the temporary folder {own} is too long for Ray's sockets ({MOST_FOLDER_BYTES} bytes)",
-        fix="Set RAY_TMPDIR to a short folder that can be written.",
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray warns about its own deprecated parts; its users can do nothing about them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.errors import ConfigError
 
@@ -18,17 +19,18 @@ def make_workers(
     settings: DistilSettings | None = None,
     device: str = "cpu",
     ray_address: str | None = None,
+    ray_access: Access | None = None,
     num_labellers: int = 1,
     ray_storage: Path | None = None,
 ) -> Workers:
     """Workers of that kind. `settings`: distil settings for labelling.
 
-    `ray_address`, `num_labellers`, `ray_storage`: see `RayWorkers`. Raises ConfigError for an
-    unknown kind.
+    `ray_address`, `ray_access`, `num_labellers`, `ray_storage`: see `RayWorkers`.
+    Raises ConfigError for an unknown kind.
     """
     table: Mapping[str, Callable[[], Workers]] = {
         "local": lambda: _local(settings, device),
-        "ray": lambda: _ray(settings, device, ray_address, num_labellers, ray_storage),
+        "ray": lambda: _ray(settings, device, ray_address, ray_access, num_labellers, ray_storage),
     }
     if kind not in table:
         raise ConfigError(f"workers {kind!r} are not known; there are {', '.join(KINDS)}")
@@ -45,6 +47,7 @@ def _ray(
     settings: DistilSettings | None,
     device: str,
     address: str | None,
+    access: Access | None,
     num_labellers: int,
     storage: Path | None,
 ) -> Workers:
@@ -54,6 +57,7 @@ def _ray(
         settings=settings,
         device=device,
         address=address,
+        access=access,
         num_labellers=num_labellers,
         storage=storage,
     )

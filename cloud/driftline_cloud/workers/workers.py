@@ -8,8 +8,13 @@ from typing import Protocol
 
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_shared.callbacks import Progress
+from driftline_shared.errors import LinkError
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
+
+
+class WorkersUnreachableError(LinkError):
+    """The machines that do the work cannot be reached now; the same work may be asked again."""
 
 
 class Labelling(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline_cloud.workers.ray import MOST_FOLDER_BYTES, session_folder
+from driftline_cloud.workers.cluster.sessions import MOST_FOLDER_BYTES, session_folder
 from driftline_shared.errors import ConfigError
 
 LONG = "/" + MOST_FOLDER_BYTES * "a"

@@ -1,0 +1,1 @@
+"""A Ray cluster of one's own: its token, its certificates, its nodes."""
