@@ -64,7 +64,7 @@ def commands() -> Iterator[list[str]]:
         yield json.loads(probe[probe.index("[") :])
     for service in SERVICES.values():
         if service.get("entrypoint") == ["sh", "-c"]:
-            for line in service["command"][0].split("&&"):
+            for line in re.split("&+", service["command"][0]):
                 yield words(line)
         elif "build" in service and "entrypoint" not in service:
             yield ["driftline", *service["command"]]
@@ -133,7 +133,10 @@ def test_ray_is_out_of_reach_of_devices_and_ports_are_loopback() -> None:
     assert head["networks"] == SERVICES["ray-worker"]["networks"] == ["cluster"]
     assert "cluster" not in SERVICES["device"]["networks"]
     assert "ports" not in head
-    assert "--dashboard-host=127.0.0.1" in head["command"]
+    for service in (head, SERVICES["ray-worker"], SERVICES["cloud"]):
+        (secret,) = service["secrets"]
+        assert secret["source"] == "cluster-token"
+        assert secret["mode"] == 0o400  # of the images' user, and of nobody else
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
