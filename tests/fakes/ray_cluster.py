@@ -73,14 +73,14 @@ class Node:
 
 @contextmanager
 def nodes(commands: Sequence[Sequence[str]], home: Path) -> Iterator[list[Node]]:
-    """The first command's node is the head; the others start when it is up. All end at the end."""
+    """The first command's node is the head; the others start one by one. All end at the end."""
     started: list[Node] = []
     try:
         started.append(Node(commands[0], home))
         started[0].wait_for("is up")
-        started += [Node(command, home) for command in commands[1:]]
-        for node in started[1:]:
-            node.wait_for("joined")
+        for command in commands[1:]:
+            started.append(Node(command, home))
+            started[-1].wait_for("joined")
         yield started
     finally:
         for node in reversed(started):

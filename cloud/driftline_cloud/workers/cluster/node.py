@@ -18,17 +18,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
+import structlog
+
 from driftline_cloud.workers.cluster.access import Access, Variables, is_loopback
 from driftline_cloud.workers.cluster.reach import parts_of
 from driftline_cloud.workers.cluster.sessions import OBJECT_STORE_BYTES, session_folder
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.processors import num_processors
 
+_log = structlog.get_logger(__name__)
+
 EVERYWHERE = ("0.0.0.0", "::")
 """Hosts that are every address of this machine; Ray names a node by one of them and chooses it."""
 
 READY_WORDS = "now block"
 """In the line that Ray's command says when the node is up."""
+
+START_TRIES = 3
+"""Ray gives its own processes half a minute to come up, which a busy machine may exceed."""
+
+SLOW_WORDS = "timed out during startup"
+"""In what Ray's command says then."""
 
 GRACE_S = 20.0
 """For Ray's processes to end by themselves."""
@@ -81,10 +91,27 @@ def run_node(command: list[str], access: Access, ready: Callable[[], None]) -> N
 
     Raises DriftlineError with Ray's last words where it ends by itself.
     """
-    program = [sys.executable, "-m", "driftline_cloud.workers.cluster.ray_command", *command]
+    environment = _environment(access.variables())
+    for left in reversed(range(START_TRIES)):
+        code, last, was_up = _run_once(command, environment, ready)
+        if code is None:
+            return
+        if was_up or not left or SLOW_WORDS not in last:
+            break
+        _log.warning("cluster.start_failed", error=last, tries_left=left)
+    raise DriftlineError(
+        f"the node of the Ray cluster ended with code {code}: {last}",
+        fix="Its session folder holds the logs; start it again, the cluster takes it back.",
+    )
+
+
+def _run_once(
+    command: list[str], environment: dict[str, str], ready: Callable[[], None]
+) -> tuple[int | None, str, bool]:
+    """(exit code, None: a signal was handed on; what was said last; whether the node was up)."""
     process = subprocess.Popen(
-        program,
-        env=_environment(access.variables()),
+        [sys.executable, "-m", "driftline_cloud.workers.cluster.ray_command", *command],
+        env=environment,
         stdin=subprocess.PIPE,  # never written: its end is the end of this process
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -93,7 +120,13 @@ def run_node(command: list[str], access: Access, ready: Callable[[], None]) -> N
         start_new_session=True,  # Ctrl-C reaches this process alone
     )
     said: deque[str] = deque(maxlen=_KEPT_LINES)
-    reader = threading.Thread(target=_read, args=(process, said, ready), daemon=True)
+    was_up = threading.Event()
+
+    def up() -> None:
+        was_up.set()
+        ready()
+
+    reader = threading.Thread(target=_read, args=(process, said, up), daemon=True)
     reader.start()
     with _handed_on(process) as asked:
         process.wait()
@@ -101,14 +134,9 @@ def run_node(command: list[str], access: Access, ready: Callable[[], None]) -> N
     reader.join(5.0)
     assert process.stdin is not None
     process.stdin.close()
-    if asked.is_set():
-        return
-    lines = [line for line in said if line.strip()] or ["it said nothing"]
-    last = next((line for line in reversed(lines) if "Error" in line), lines[-1])
-    raise DriftlineError(
-        f"the node of the Ray cluster ended with code {process.returncode}: {last.strip()}",
-        fix="Its session folder holds the logs; start it again, the cluster takes it back.",
-    )
+    lines = [line.strip() for line in list(said) if line.strip()] or ["it said nothing"]
+    last = next((line for line in reversed(lines) if "Error" in line or SLOW_WORDS in line), None)
+    return None if asked.is_set() else process.returncode, last or lines[-1], was_up.is_set()
 
 
 def _environment(variables: Variables) -> dict[str, str]:
