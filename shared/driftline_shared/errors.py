@@ -66,6 +66,7 @@ class Reason(StrEnum):
     PROBE_TOO_SLOW = "probe_too_slow"
     PROBE_DISAGREES = "probe_disagrees"
     OWNER_DISAGREES = "owner_disagrees"
+    MARKS_UNREADABLE = "marks_unreadable"
     PROBE_INTERRUPTED = "probe_interrupted"
     PROBE_ERROR = "probe_error"
     SLOT_CORRUPT = "slot_corrupt"
@@ -138,6 +139,10 @@ _FIXES: dict[Reason, str] = {
     Reason.OWNER_DISAGREES: (
         "The new adapter breaks more answers that the owner marked than it fixes; the device stays"
         " on the old version."
+    ),
+    Reason.MARKS_UNREADABLE: (
+        "The answers that the owner marked cannot be read, so no new version can be held to them:"
+        " look at the disk and history.sqlite; the update waits until they can."
     ),
     Reason.PROBE_INTERRUPTED: "The device stopped while it probed; the version is not tried again.",
     Reason.PROBE_ERROR: "The new adapter does not run; the device stays on the old version.",

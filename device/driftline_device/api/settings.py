@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import SecretStr, model_validator
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.durable import read_bytes
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.program.section import Section, setting
 
@@ -98,9 +99,9 @@ class ApiConfig(Section):
         if self.token_file is None:
             return self.token.get_secret_value()
         try:
-            with self.token_file.open("rb") as file:
-                lines = file.read(MAX_TOKEN_FILE_BYTES).decode("ascii").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            data = read_bytes(self.token_file, MAX_TOKEN_FILE_BYTES)
+            lines = (data or b"").decode("ascii").splitlines()
+        except (OSError, ValueError) as error:
             raise ConfigError(
                 f"api.token_file: {self.token_file} cannot be read: {error}"
             ) from None

@@ -15,6 +15,7 @@ from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.spool.schema import read_counts
 from driftline_device.updates.versions import read_versions
 from driftline_shared.errors import DataError, DriftlineError
+from driftline_shared.host.database_reading import open_read_only
 from driftline_shared.host.durable import read_json
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.tokens import SamplingPolicy
@@ -94,15 +95,6 @@ def check_spool(state: Path) -> Check:
             "spool", f"{found}; an earlier file was set aside", f"Check the disk; remove {aside}."
         )
     return ok("spool", found)
-
-
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """Without a log beside it, the file is all there is and nothing writes: as immutable it is read
-    without SQLite making files of its own.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5.0)
 
 
 def check_versions(state: Path) -> Check:

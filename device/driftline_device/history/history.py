@@ -42,6 +42,9 @@ MAX_CARDS = 1_000
 MIN_ID_CHARS = 4
 """Of an answer's id that people may type: its end, for ids begin with the time."""
 
+_SAME = "is_right = excluded.is_right AND answer IS excluded.answer"
+"""In an upsert of a mark: what is said was said before."""
+
 _CARD = TypeAdapter(UpdateCard)
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +69,7 @@ class History:
         self._waiting: deque[tuple[PastAnswer, Picture | None]] = deque(maxlen=MAX_WAITING)
         self._recent = RecentPictures(self._settings.recent_bytes)
         self._failed = False
+        self._lent: tuple[int, ...] = ()
         self._logged_broken_row = False
         self._file = DatabaseFile(
             state / FILE,
@@ -95,7 +99,10 @@ class History:
         try:
             if waiting:
                 self._file.run(lambda database: self._write(database, waiting))
-            self._file.run(self._lend_pictures)
+            # Another process may have marked an answer whose picture is held here.
+            if self._recent and self._file.stamp() != self._lent:
+                self._file.run(self._lend_pictures)
+                self._lent = self._file.stamp()
         except (sqlite3.Error, OSError) as error:
             with self._lock:  # what waited comes first again; the oldest make room
                 later = list(self._waiting)
@@ -156,7 +163,7 @@ class History:
 
     def _marks(self, which: str, *values: int) -> list[Mark]:
         """Those with a picture that reads."""
-        rows = self._file.run(
+        rows = self._file.read(
             lambda database: database.execute(
                 f"SELECT {', '.join(MARK_COLUMNS)}, png FROM marks WHERE png IS NOT NULL {which}",
                 values,
@@ -193,9 +200,11 @@ class History:
                     "INSERT INTO marks (id, unix_s, feed, place, question, said, is_right, answer,"
                     " version, png) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,"
                     " COALESCE(?, (SELECT png FROM pictures WHERE pictures.id = ?)))"
-                    " ON CONFLICT (id) DO UPDATE SET unix_s = excluded.unix_s,"
-                    " is_right = excluded.is_right, answer = excluded.answer, taught = 0,"
-                    " png = COALESCE(excluded.png, png)",
+                    " ON CONFLICT (id) DO UPDATE SET png = COALESCE(excluded.png, png),"
+                    " is_right = excluded.is_right, answer = excluded.answer,"
+                    # The same said again is neither newer nor to be taught again.
+                    f" unix_s = CASE WHEN {_SAME} THEN unix_s ELSE excluded.unix_s END,"
+                    f" taught = CASE WHEN {_SAME} THEN taught ELSE 0 END",
                     (
                         found.id,
                         now_s,
@@ -250,7 +259,7 @@ class History:
             raise DataError(
                 f"{id_end!r} is no answer's id: give its last {MIN_ID_CHARS} hex digits or more"
             )
-        rows = self._file.run(
+        rows = self._file.read(
             lambda database: database.execute(
                 f"{SELECT} WHERE substr(answers.id, -{len(wanted)}) = ? LIMIT 2", (wanted,)
             ).fetchall()
@@ -277,7 +286,7 @@ class History:
         if marked:
             conditions.append("marks.id IS NOT NULL")
         where = " AND ".join(conditions)
-        rows = self._file.run(
+        rows = self._file.read(
             lambda database: database.execute(
                 f"{SELECT} WHERE {where} ORDER BY answers.number DESC LIMIT ?", (*values, most)
             ).fetchall()
@@ -305,7 +314,7 @@ class History:
             recent = self._recent.get(answer_id)
         if recent is not None:
             return to_png(recent)
-        row = self._file.run(
+        row = self._file.read(
             lambda database: database.execute(
                 "SELECT png FROM marks WHERE id = ?1 AND png IS NOT NULL"
                 " UNION ALL SELECT png FROM pictures WHERE id = ?1 LIMIT 1",
@@ -316,7 +325,7 @@ class History:
 
     def updates(self, *, most: int = 20) -> list[UpdateCard]:
         """What became of updates, the newest first; a row that does not read is left out."""
-        rows = self._file.run(
+        rows = self._file.read(
             lambda database: database.execute(
                 "SELECT card FROM updates ORDER BY number DESC LIMIT ?", (most,)
             ).fetchall()

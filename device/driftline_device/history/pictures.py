@@ -74,6 +74,9 @@ class RecentPictures:
             _, oldest = self._held.popitem(last=False)
             self._num_bytes -= oldest.nbytes
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def get(self, answer_id: str) -> Picture | None:
         """The picture of that answer, if it is still held."""
         return self._held.get(answer_id)

@@ -20,6 +20,7 @@ from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
 from driftline_device.feeds.table import open_feeds
+from driftline_device.history.feedback import taker
 from driftline_device.history.history import History
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
@@ -31,6 +32,7 @@ from driftline_device.sampling.budget_facts import pair_facts
 from driftline_device.sampling.budget_ledger import Ledger
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
+from driftline_device.sinks.commands import Take
 from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.publisher import EventsFile, Publisher
 from driftline_device.sinks.settings import name_of
@@ -128,7 +130,11 @@ def open_daemon(
             standing=tuple(standing),
             watches=tuple(watch.name for watch in config.watches),
         )
-        publisher = open_publisher(config, about, console, clock=clock)
+        history = History(config.state, config.history, canvas=_canvas(pair))
+        stack.callback(history.close)
+        publisher = open_publisher(
+            config, about, console, clock=clock, feedback=taker(history, clock)
+        )
         stack.callback(publisher.close)
         spool = SqliteSpool(
             config.state / "spool.sqlite",
@@ -165,8 +171,6 @@ def open_daemon(
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
         )
-        history = History(config.state, config.history, canvas=_canvas(pair))
-        stack.callback(history.close)
         parts = Parts(
             state=config.state,
             device_id=device_id,
@@ -205,15 +209,20 @@ def open_daemon(
 
 
 def open_publisher(
-    config: DeviceConfig, about: About, console: Sink | None, *, clock: Clock
+    config: DeviceConfig,
+    about: About,
+    console: Sink | None,
+    *,
+    clock: Clock,
+    feedback: Take | None = None,
 ) -> Publisher:
-    """Where answers go."""
+    """Where answers go; `feedback`: takes what the owner says over a sink that hears."""
     events = None
     if config.events is not None:
         events = EventsFile(
             config.events, max_bytes=config.events_max_bytes, keep=config.events_keep, clock=clock
         )
-    sinks = open_sinks(config.sinks, about, state=config.state, clock=clock)
+    sinks = open_sinks(config.sinks, about, state=config.state, clock=clock, feedback=feedback)
     subscribed = [sinks[name_of(each)] for each in config.sinks if each.answers]
     return Publisher(
         events,

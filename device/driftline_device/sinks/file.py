@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from driftline_device.sinks.courier import Taken, UndeliveredError
 from driftline_device.sinks.event import Event
-from driftline_device.sinks.rotating import RotatingFile
+from driftline_shared.host.appended import AppendedFile
 
 
 class File:
@@ -16,13 +18,16 @@ class File:
 
     def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
         self._path = path
-        self._file = RotatingFile(path, max_bytes=max_bytes, keep=keep)
+        self._failed = False
+        self._file = AppendedFile(path, max_bytes=max_bytes, keep=keep)
 
     def start(self, wake: Callable[[], None]) -> None:
         """See `Transport`."""
 
     def tend(self) -> None:
-        """See `Transport`."""
+        """A disk that was full has room again, for more than a line."""
+        if self._failed and not self._file.has_room:
+            raise UndeliveredError(f"{self._path}: {os.strerror(errno.ENOSPC)}")
 
     def deliver(self, events: Sequence[Event], taken: Taken) -> None:
         """See `Transport`."""
@@ -30,7 +35,9 @@ class File:
             try:
                 self._file.append(json.dumps(event.body))
             except OSError as error:
+                self._failed = error.errno == errno.ENOSPC
                 raise UndeliveredError(f"{self._path}: {error.strerror or error}") from error
+            self._failed = False
             taken(event)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
 
+from driftline_device.sinks.commands import Commands, Said
 from driftline_device.sinks.courier import Taken, UndeliveredError
 from driftline_device.sinks.event import ANSWER, WATCH, Event
 from driftline_device.sinks.home_assistant import About, discovery
@@ -64,18 +65,29 @@ class Mqtt:
         self._timeout_s = timeout_s
         self._keepalive_s = keepalive_s
         self._client: Client | None = None
+        self._commands: Commands | None = None
         self._wake: Callable[[], None] = lambda: None
+
+    def listen(self, commands: Commands) -> None:
+        """Take what the owner says, too; before `start`."""
+        self._commands = commands
 
     def start(self, wake: Callable[[], None]) -> None:
         """See `Transport`."""
         self._wake = wake
 
     def tend(self) -> None:
-        """Be connected, and have said so."""
-        if self._client is not None and self._client.is_connected():
-            return
+        """Be connected, and have said so; take what the owner said."""
+        if self._client is None or not self._client.is_connected():
+            self._begin()
+        if self._commands is not None:
+            self._commands.take(self._reply, self._heard)
+
+    def _begin(self) -> None:
         self._drop()
         self._client = self._connect()
+        if self._commands is not None:
+            self._client.subscribe(self._topics.feedback, QOS)
         self._publish(self._topics.availability, "online", retain=True)
         if self._prefix:
             for topic, payload in discovery(self._about, self._topics, self._prefix):
@@ -107,6 +119,15 @@ class Mqtt:
         assert self._client is not None
         return self._client.publish(topic, json.dumps(body), QOS, retain)
 
+    def _reply(self, found: dict[str, Any]) -> None:
+        assert self._client is not None
+        self._client.publish(self._topics.feedback_result, json.dumps(found), QOS)
+
+    def _heard(self, said: Said) -> None:
+        assert self._client is not None
+        number, qos = said.key
+        self._client.ack(number, qos)
+
     def _publish(self, topic: str, payload: str, *, retain: bool) -> None:
         assert self._client is not None
         self._acknowledged(self._client.publish(topic, payload, QOS, retain))
@@ -128,6 +149,10 @@ class Mqtt:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
+            # The broker keeps what is said to a device that is away, and sends again what it took
+            # and did not acknowledge.
+            clean_session=self._commands is None,
+            manual_ack=self._commands is not None,
             reconnect_on_failure=False,
         )
         client.connect_timeout = self._timeout_s
@@ -146,7 +171,14 @@ class Mqtt:
             answered.set()
             self._wake()
 
+        def on_message(_client: Any, _data: Any, message: Any) -> None:
+            key = (message.mid, message.qos)
+            said = Said(payload=message.payload, retained=message.retain, key=key)
+            if self._commands is not None and self._commands.hear(said):
+                self._wake()
+
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
+        client.on_message = on_message
         try:
             if broker.tls:
                 client.tls_set(broker.ca_file, broker.cert_file, broker.key_file)
@@ -162,6 +194,8 @@ class Mqtt:
 
     def _drop(self) -> None:
         client, self._client = self._client, None
+        if self._commands is not None:
+            self._commands.forget()
         if client is not None:
             _end(client)
 

@@ -13,9 +13,8 @@ import structlog
 
 from driftline_device.sinks.event import AnswerRecord, Event, answer_event
 from driftline_device.sinks.outage import Outage
-from driftline_device.sinks.rotating import RotatingFile
 from driftline_device.sinks.sink import Sink
-from driftline_shared.errors import ConfigError
+from driftline_shared.host.appended import AppendedFile
 from driftline_shared.host.clock import Clock
 
 CLOSE_S = 5.0
@@ -28,10 +27,8 @@ class EventsFile:
     """One JSON line for each answer, written when it is given."""
 
     def __init__(self, path: Path, *, max_bytes: int, keep: int, clock: Clock) -> None:
-        """Raises ConfigError for a path that can never be written; others are tried again."""
-        if path.is_dir():
-            raise ConfigError(f"events: {path} is a folder; name a file")
-        self._file = RotatingFile(path, max_bytes=max_bytes, keep=keep)
+        """A path that cannot be written is tried again at each line, whatever stands there."""
+        self._file = AppendedFile(path, max_bytes=max_bytes, keep=keep)
         self._lock = threading.Lock()
         self._outage = Outage(
             "events", clock, fix="Answers go on; make room, or correct `events`.", file=str(path)
@@ -45,7 +42,8 @@ class EventsFile:
             except OSError as error:
                 self._outage.lost(error)
             else:
-                self._outage.back()
+                if self._outage.error and self._file.has_room:
+                    self._outage.back()
 
     def close(self) -> None:
         """End."""

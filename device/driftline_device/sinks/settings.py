@@ -4,6 +4,7 @@ lies, `env:NAME` (an environment variable) or `file:PATH` (the first line of a f
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field, field_serializer, field_validator
 
 from driftline_device.sources.address import without_secrets
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.durable import read_bytes
 from driftline_shared.program.section import Section, setting
 
 MAX_SECRET_BYTES = 1 << 16
@@ -61,6 +63,9 @@ class MqttSink(SinkSettings):
     client_id: str = setting("", "empty: the device's id")
     discovery: str = setting(
         "homeassistant", "prefix under which Home Assistant finds devices; empty: it is told none"
+    )
+    feedback: bool = setting(
+        True, "take the owner's word on answers, sent to `<topic>/<device>/feedback`"
     )
     keepalive_s: int = setting(60, "the broker says `offline` after 1.5 times this", ge=1, le=65535)
     timeout_s: float = setting(10.0, "for a connection, and for an acknowledgement", gt=0)
@@ -150,9 +155,11 @@ def secret_of(reference: str, key: str, environment: Mapping[str, str] = os.envi
     if reference.startswith("file:"):
         path = Path(reference.removeprefix("file:")).expanduser()
         try:
-            with path.open("rb") as file:
-                lines = file.read(MAX_SECRET_BYTES).decode().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            data = read_bytes(path, MAX_SECRET_BYTES)
+            if data is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            lines = data.decode().splitlines()
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{key}: {path} cannot be read: {error}") from None
         if not lines or not lines[0].strip():
             raise ConfigError(f"{key}: the first line of {path} is empty")

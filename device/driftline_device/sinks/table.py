@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from driftline_device.sinks.commands import Commands, Hears, Take
 from driftline_device.sinks.courier import Courier, Transport
 from driftline_device.sinks.file import File
 from driftline_device.sinks.home_assistant import About
@@ -91,10 +92,22 @@ SINKS: dict[str, Callable[[Any, About, Clock], Transport]] = {
 
 
 def open_sinks(
-    settings: Sequence[SinkConfig], about: About, *, state: Path, clock: Clock
+    settings: Sequence[SinkConfig],
+    about: About,
+    *,
+    state: Path,
+    clock: Clock,
+    feedback: Take | None = None,
 ) -> dict[str, Courier]:
-    """A sink for each, by name; ConfigError where a secret or a package is missing."""
+    """A sink for each, by name; ConfigError where a secret or a package is missing. `feedback`:
+    notes what the owner says over those that hear.
+    """
     transports = [SINKS[each.kind](each, about, clock) for each in settings]
+    for each, transport in zip(settings, transports, strict=True):
+        if feedback and isinstance(transport, Hears) and getattr(each, "feedback", False):
+            name = name_of(each)
+            last = state / FOLDER / f"{name}.feedback"
+            transport.listen(Commands(feedback, last=last, clock=clock, sink=name))
     return {
         name_of(each): Courier(
             name_of(each),

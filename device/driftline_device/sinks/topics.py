@@ -4,6 +4,8 @@
 <topic>/<device>/<feed>/<question>       answers to a standing question; the last is retained
 <topic>/<device>/<feed>                  answers to any other question
 <topic>/<device>/watch/<name>            a watch that fired
+<topic>/<device>/feedback                the owner's word on an answer, to the device
+<topic>/<device>/feedback/result         what became of it
 """
 
 from __future__ import annotations
@@ -38,6 +40,16 @@ class Topics:
     def availability(self) -> str:
         """Whether the device is there."""
         return f"{self._base}/availability"
+
+    @property
+    def feedback(self) -> str:
+        """Where the owner says what was right or wrong."""
+        return f"{self._base}/feedback"
+
+    @property
+    def feedback_result(self) -> str:
+        """What became of that."""
+        return f"{self.feedback}/result"
 
     def is_standing(self, feed: str, question: str) -> bool:
         """Whether the question is asked again and again, so that its last answer is a state."""

@@ -16,10 +16,13 @@ FORGIVEN = frozenset(
         Reason.BASE_MISMATCH,
         Reason.BASE_MODEL_UNKNOWN,
         Reason.TOKEN_SPACE_UNKNOWN,
+        Reason.MARKS_UNREADABLE,
     }
 )
-"""Refusals of a manifest that say nothing about its version: another manifest may bring it, so the
-version is not remembered as failed. Such a manifest is refused each time, and never fetched."""
+"""Refusals of a manifest that say nothing about its version: another manifest, or another time, may
+bring it, so the version is not remembered as failed. Such a manifest is refused each time, and
+never fetched.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -275,6 +275,10 @@ class Applier:
             return
         self._journal.save(phases.probe(self.state))
         verdict = self._probe(loaded.adapter)
+        if verdict.reason in FORGIVEN:
+            _log.warning("update.abandoned", version=version, error=verdict.detail)
+            self._journal.settle(phases.abandon(self.state))
+            return
         if verdict.reason is not None:
             self._fail(verdict.reason, verdict.detail, verdict.numbers)
             return
@@ -294,6 +298,7 @@ class Applier:
             check_manifest(
                 manifest, holdings, limits=self._settings.sizes, now_unix_s=self._clock.now_s()
             )
+            self._owner_check.ready()
         except UpdateError as error:
             self._refuse(manifest, error)
             return False

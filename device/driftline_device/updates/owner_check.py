@@ -1,26 +1,23 @@
 """The owner's part of a new version's self-check: answers that the owner marked, asked of both.
 
-It comes after the pair's own self-check and never instead of it. Nothing here may keep an update
-from being judged: where the marks cannot be read, the version is judged without them.
+It comes after the pair's own self-check and never instead of it. Where the marks cannot be read (a
+disk that fails, rights) an update waits: one that they would have refused must not come in.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import structlog
-
 from driftline_device.history.marks import Mark, MarksVerdict, judge_marks
 from driftline_device.runtime.runtime import Question, Session
 from driftline_device.updates.probe import Verdict
-from driftline_shared.errors import DataError, Reason
+from driftline_shared.errors import DataError, Reason, UpdateError
 
 BATCH_SIZE = 4
 """Marked answers asked at once; others have their turn at the model in between."""
-
-_log = structlog.get_logger(__name__)
 
 
 class OwnersMarks(Protocol):
@@ -42,11 +39,18 @@ class OwnerCheck:
         """Another update begins."""
         self.newest = MarksVerdict()
 
+    def ready(self) -> None:
+        """Raises UpdateError (marks_unreadable) where a new version could not be held to them."""
+        self._read()
+
     def judge(self, active: Session, candidate: Session, verdict: Verdict) -> Verdict:
         """`verdict`, with what the owner's marks say; only one that passed is held to them."""
         if verdict.reason is not None:
             return verdict
-        marks = [mark for mark in self._read() if mark.picture is not None]
+        try:
+            marks = [mark for mark in self._read() if mark.picture is not None]
+        except UpdateError as error:
+            return Verdict(reason=error.reason, detail=str(error), numbers=verdict.numbers)
         if not marks:
             return verdict
         both = zip(marks, _answers(active, marks), _answers(candidate, marks), strict=True)
@@ -67,9 +71,10 @@ class OwnerCheck:
             return []
         try:
             return self._marks.checked()
-        except Exception as error:
-            _log.error("update.marks_unreadable", error=f"{type(error).__name__}: {error}")
-            return []
+        except (sqlite3.Error, OSError) as error:
+            raise UpdateError(
+                f"the marked answers cannot be read: {error}", reason=Reason.MARKS_UNREADABLE
+            ) from error
 
 
 def _answers(session: Session, marks: Sequence[Mark]) -> list[str | None]:

@@ -6,6 +6,7 @@ up with wrecks) and a new one is started; what does not fit the layout counts as
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from driftline_shared.host.database_reading import log_of, reading
 from driftline_shared.host.durable import clear_way
 
 BUSY_TIMEOUT_S = 5.0
@@ -82,6 +84,49 @@ class DatabaseFile:
                     raise
                 self._on_set_aside(set_aside(self._path), error)
                 return work(self._connect())
+
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `work`, which only reads, returns: also on a disk that takes nothing. A file that is
+        not there, or empty, reads as one without rows.
+
+        Raises sqlite3.Error and OSError.
+        """
+        with self._lock:
+            if self._database is not None and self._inode == _inode_of(self._path):
+                try:
+                    return work(self._database)
+                except sqlite3.Error:
+                    self._drop()
+            if self._keeper:
+                clear_way(self._path)
+            if not self._path.exists():
+                return work(self._empty())
+            if not self._path.is_file():
+                raise OSError(errno.EINVAL, f"{self._path} is no file")
+            if not self._path.stat().st_size:
+                return work(self._empty())
+            try:
+                with reading(self._path) as database:
+                    _check_layout(database, self._layout)
+                    return work(database)
+            except sqlite3.Error as error:
+                if self._closed or not self._keeper or not is_broken(error):
+                    raise
+            return self.run(work)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes with every commit, of any process; cheap. () where the file is not there."""
+        found: list[int] = []
+        for path in (self._path, log_of(self._path)):
+            with suppress(OSError):
+                seen = path.stat()
+                found += [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+        return tuple(found)
+
+    def _empty(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        _ensure_tables(database, self._layout)
+        return database
 
     def close(self) -> None:
         """Release the file; what was committed stays."""
@@ -186,12 +231,23 @@ def set_aside(path: Path) -> Path:
 def _ensure_tables(database: sqlite3.Connection, layout: Layout) -> None:
     """All tables in one transaction: a kill leaves none of them or all."""
     with transaction(database):
-        version = int(database.execute("PRAGMA user_version").fetchone()[0])
-        names = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+        version, names = _found_in(database)
         if version == 0 and not names:
             for statement in layout.tables.split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={layout.application_id}")
             database.execute(f"PRAGMA user_version={layout.version}")
-        elif version != layout.version or not layout.names <= names:
-            raise ForeignDatabaseError(f"no {layout.what} of version {layout.version}")
+        else:
+            _check_layout(database, layout)
+
+
+def _found_in(database: sqlite3.Connection) -> tuple[int, set[str]]:
+    """(version, names of tables and indices)."""
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    return version, {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+
+
+def _check_layout(database: sqlite3.Connection, layout: Layout) -> None:
+    version, names = _found_in(database)
+    if version != layout.version or not layout.names <= names:
+        raise ForeignDatabaseError(f"no {layout.what} of version {layout.version}")

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
-from driftline_shared.errors import ConfigError
-from driftline_shared.host.durable import PASSING
+from driftline_shared.host.appended import AppendedFile
+from driftline_shared.host.durable import error_text, make_folder
 from driftline_shared.program.repeats import RepeatLimit
 
 LogFormat = Literal["text", "json"]
@@ -24,6 +24,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 """Names of the levels, rising."""
 
 _LOGGER = "driftline"
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,7 @@ def setup_logs(
     """Configure structlog for this process; called once, by a command, never at import.
 
     `limit_repeats`: what says the same again and again is told once, then hourly (`RepeatLimit`).
-    A file that the disk does not take now is begun when it does. Raises ConfigError for one that
-    can never be written.
+    A file that cannot be written, whatever stands there, is said once; it is tried at each line.
     """
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -108,18 +108,9 @@ def console_renderer(*, colors: bool) -> structlog.dev.ConsoleRenderer:
 
 def _open_logger(form: LogFormat, file: LogFile) -> logging.Logger:
     """One logger with two ways out; structlog has filtered before."""
-    try:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        with file.path.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        if error.errno not in PASSING:
-            raise ConfigError(
-                f"log.file: {file.path} cannot be written: {error.strerror}"
-            ) from error
-    to_file = _RotatingFile(
-        file.path, maxBytes=file.max_bytes, backupCount=file.keep, encoding="utf-8", delay=True
-    )
+    with suppress(OSError):  # said at the first line
+        make_folder(file.path.parent)
+    to_file = _ToFile(file)
     close_logs()
     logger = logging.getLogger(_LOGGER)
     logger.setLevel(logging.DEBUG)
@@ -137,18 +128,34 @@ def _open_logger(form: LogFormat, file: LogFile) -> logging.Logger:
     return logger
 
 
-class _RotatingFile(RotatingFileHandler):
-    """Where the disk takes no more, says so once an outage instead of with a traceback a line."""
+class _ToFile(logging.Handler):
+    """Where the file takes no line, the log says so once an outage, on standard error."""
 
-    _fails = False
-    _is_told = False
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self._path = file.path
+        self._file = AppendedFile(file.path, max_bytes=file.max_bytes, keep=file.keep)
+        self._fails = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._fails = False
-        super().emit(record)
-        self._is_told = self._fails
+        try:
+            self._file.append(self.format(record))
+        except OSError as error:
+            if not self._fails:
+                self._fails = True
+                _log.error(
+                    "log.not_written",
+                    path=str(self._path),
+                    error=error_text(error),
+                    fix="Lines go to standard error alone, and the file is tried again at each: "
+                    "make room, let the device's user write there, or correct log.file.",
+                )
+        else:
+            if self._fails and self._file.has_room:
+                self._fails = False
+                _log.info("log.written_again", path=str(self._path))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        self._fails = True
-        if not self._is_told:
-            print(f"{self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)  # noqa: T201
+    def close(self) -> None:
+        with self.lock or nullcontext():
+            self._file.close()
+        super().close()

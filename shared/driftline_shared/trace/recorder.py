@@ -21,6 +21,7 @@ import structlog
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock
+from driftline_shared.host.durable import PASSING
 from driftline_shared.program.extras import needs_extra
 from driftline_shared.trace.event import TraceEvent
 from driftline_shared.trace.manifest import Subject
@@ -35,7 +36,9 @@ EVENT_BYTES = 1_024
 CLOSE_S = 30.0
 """Longest wait for the last events at the end."""
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+_PLACE = PASSING | {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+"""Errors of a place that cannot hold a trace: nothing else may end for them."""
+
 
 _log = structlog.get_logger(__name__)
 
@@ -195,7 +198,7 @@ def open_recorder(
     """A recorder in the folder that `settings` names, or one that records nothing.
 
     Raises ConfigError where the folder is of another subject or in use, or pyarrow is missing. A
-    disk that cannot be written is logged, and nothing is recorded.
+    place that cannot be written (a disk, a file there) is logged, and nothing is recorded.
     """
     if settings.folder is None:
         yield NoSink()
@@ -219,7 +222,7 @@ def open_recorder(
             )
         except (OSError, ConfigError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
-            if not isinstance(cause, OSError) or cause.errno not in _DISK:
+            if not isinstance(cause, OSError) or cause.errno not in _PLACE:
                 raise
             _log_stopped(error)
             yield NoSink()

@@ -15,20 +15,21 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import ValidationError
 
 from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
 from driftline_device.api.owner.access import PageAccess, check_origin
 from driftline_device.api.settings import Key
 from driftline_device.daemon.snapshot import Snapshot
+from driftline_device.history.feedback import FORM, MOST_FEEDBACK_BYTES, Feedback, take_feedback
 from driftline_device.history.history import History
-from driftline_device.history.marks import MOST_ANSWER_CHARS
 from driftline_device.history.records import UnknownAnswerError
 from driftline_device.page.page import POLICY, View, history_page, updates_page
 from driftline_shared.errors import DataError
@@ -36,7 +37,6 @@ from driftline_shared.errors import DataError
 MOST_ROWS = 50
 """Answers on a page."""
 
-MOST_BODY_BYTES = 16 << 10
 BODY_TIMEOUT_S = 10.0
 
 _HEADERS = {
@@ -47,16 +47,6 @@ _HEADERS = {
 }
 
 T = TypeVar("T")
-
-
-class Feedback(BaseModel):
-    """A program's word on an answer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str = Field(max_length=64)
-    right: StrictBool
-    answer: str | None = Field(None, max_length=MOST_ANSWER_CHARS)
 
 
 class OwnerRoutes:
@@ -148,27 +138,16 @@ class OwnerRoutes:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
             raise ApiError(
                 400,
-                'feedback is {"id": an answer\'s id, "right": true or false, "answer": what would '
-                "be right, where that is known}",
+                FORM,
                 code="invalid_request_error",
                 param=where,
             ) from None
-        shown = await asyncio.to_thread(self._mark, given.id, given.right, given.answer)
+        shown = await asyncio.to_thread(self._mark, given.id, given.is_right, given.answer)
         return JSONResponse(shown)
 
     def _mark(self, answer_id: str, right: bool, answer: str | None) -> dict[str, Any]:
-        def mark() -> dict[str, Any]:
-            done = self._history.mark(answer_id, right=right, answer=answer, now_s=time.time())
-            kept = self._history.find(done.id).has_picture
-            return {
-                "id": done.id,
-                "said": done.said,
-                "right": done.right,
-                "answer": done.answer,
-                "picture": kept,
-            }
-
-        return _readable(mark)
+        take = partial(take_feedback, self._history, answer_id, right=right, answer=answer)
+        return _readable(lambda: take(now_s=time.time()))
 
 
 def _readable(call: Callable[[], T]) -> T:
@@ -206,15 +185,17 @@ def _check_type(request: Request, wanted: str) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    """At most `MOST_BODY_BYTES`, within `BODY_TIMEOUT_S`."""
+    """At most `MOST_FEEDBACK_BYTES`, within `BODY_TIMEOUT_S`."""
     data = bytearray()
 
     async def read() -> None:
         async for chunk in request.stream():
             data.extend(chunk)
-            if len(data) > MOST_BODY_BYTES:
+            if len(data) > MOST_FEEDBACK_BYTES:
                 raise ApiError(
-                    413, f"the body has more than {MOST_BODY_BYTES} bytes", code="request_too_large"
+                    413,
+                    f"the body has more than {MOST_FEEDBACK_BYTES} bytes",
+                    code="request_too_large",
                 )
 
     try:

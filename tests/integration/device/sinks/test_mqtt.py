@@ -11,14 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
+from structlog.testing import capture_logs
 
+from driftline_device.history.feedback import taker
+from driftline_device.history.history import History
+from driftline_device.sinks.commands import Commands
 from driftline_device.sinks.courier import UndeliveredError
 from driftline_device.sinks.event import WATCH, Event
 from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.mqtt import Broker as Address
 from driftline_device.sinks.mqtt import Mqtt
+from driftline_shared.host.clock import SystemClock
 from tests.fakes.broker import Broker, Listener, needs_broker
 from tests.fakes.waiting import until
+from tests.unit.device.history.test_history import make_answer
 from tests.unit.device.sinks.test_console import event
 
 pytestmark = [pytest.mark.integration, needs_broker]
@@ -205,3 +212,122 @@ def _tended(transport: Mqtt) -> bool:
     except UndeliveredError:
         return False
     return True
+
+
+FEEDBACK, RESULT = "driftline/device-1/feedback", "driftline/device-1/feedback/result"
+
+
+def hearing(broker: Broker, history: History, state: Path) -> Mqtt:
+    made = mqtt(broker.port)
+    clock = SystemClock()
+    take = taker(history, clock)
+    made.listen(Commands(take, last=state / "mqtt.feedback", clock=clock, sink="mqtt"))
+    return made
+
+
+def say(broker: Broker, payload: str | bytes, *, retain: bool = False) -> None:
+    info = publish.single(
+        FEEDBACK, payload, qos=1, retain=retain, hostname="127.0.0.1", port=broker.port
+    )
+    assert info is None
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    made = History(tmp_path / "state")
+    made.add(make_answer(0xABCDE), None)
+    made.add(make_answer(0xABCDF), None)
+    made.flush()
+    yield made
+    made.close()
+
+
+def results(listener: Listener, transport: Mqtt, num: int) -> list[dict[str, object]]:
+    """The replies, once there are so many."""
+
+    def there() -> bool:
+        transport.tend()
+        return len(listener.of(RESULT)) >= num
+
+    until(there)
+    return [json.loads(text) for text in listener.of(RESULT)]
+
+
+def test_an_owner_marks_answers(
+    broker: Broker, listener: Listener, history: History, tmp_path: Path
+) -> None:
+    transport = hearing(broker, history, tmp_path)
+    transport.tend()
+    say(broker, json.dumps({"id": "abcde", "wrong": True, "answer": "two"}))
+    say(broker, json.dumps({"id": "abcdf", "right": True}))
+    found = results(listener, transport, 2)
+    assert [each["ok"] for each in found] == [True, True]
+    assert (found[0]["right"], found[0]["answer"], found[0]["said"]) == (False, "two", "yes")
+    marked = {each.id[-1]: (each.right, each.right_answer) for each in history.answers(most=9)}
+    assert marked == {"e": (False, "two"), "f": (True, None)}
+    transport.close()
+
+
+def test_what_is_no_word_is_answered_and_told_once(
+    broker: Broker, listener: Listener, history: History, tmp_path: Path
+) -> None:
+    bad = [
+        "{", "[" * 9_000, '{"id": 3, "right": true}', '{"id": "abcde"}', b"x" * 200_000,
+        '{"id": "abcde", "right": true, "wrong": true}', '{"id": "ffff1", "right": true}',
+        '{"id": "abcde", "right": "yes"}', '{"id": "abcde", "wrong": true, "answer": " "}',
+    ]  # fmt: skip
+    transport = hearing(broker, history, tmp_path)
+    transport.tend()
+    with capture_logs() as logs:
+        for each in bad:
+            say(broker, each)
+        found = results(listener, transport, len(bad))
+    assert not any(each["ok"] for each in found) and all(each["error"] for each in found)
+    assert sum(each["event"] == "feedback.refused" for each in logs) == 1
+    assert all(each.right is None for each in history.answers(most=9))
+    transport.close()
+
+
+def test_a_retained_word_is_taken_once_whatever_connects_again(
+    broker: Broker, listener: Listener, history: History, tmp_path: Path
+) -> None:
+    say(broker, json.dumps({"id": "abcde", "wrong": True}), retain=True)
+    first = hearing(broker, history, tmp_path)
+    assert results(listener, first, 1)[0]["ok"]
+    first.close()
+    history.unmark("abcde")  # the owner thought better of it
+    again = hearing(broker, history, tmp_path)
+    say(broker, json.dumps({"id": "abcdf", "right": True}))
+    until(lambda: bool(again.tend() or history.find("abcdf").right))
+    assert history.find("abcde").right is None
+    assert len(results(listener, again, 2)) == 2
+    again.close()
+
+
+def test_what_is_said_to_a_device_that_is_away_is_taken_when_it_is_back(
+    broker: Broker, listener: Listener, history: History, tmp_path: Path
+) -> None:
+    first = hearing(broker, history, tmp_path)
+    first.tend()
+    first.close()
+    say(broker, json.dumps({"id": "abcde", "wrong": True}))
+    again = hearing(broker, history, tmp_path)
+    assert results(listener, again, 1)[0]["ok"] and history.find("abcde").right is False
+    again.close()
+
+
+def test_a_disk_that_takes_no_mark_is_said_and_holds_up_nothing(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    def full(_data: bytes) -> dict[str, object]:
+        raise OSError(28, "No space left on device")
+
+    transport = mqtt(broker.port)
+    clock = SystemClock()
+    transport.listen(Commands(full, last=tmp_path / "last", clock=clock, sink="mqtt"))
+    transport.tend()
+    say(broker, json.dumps({"id": "abcde", "right": True}))
+    found = results(listener, transport, 1)
+    assert (found[0]["ok"], found[0]["id"]) == (False, "abcde")
+    assert deliver(transport, event("yes", question="Is it open?")) == 1
+    transport.close()

@@ -15,6 +15,7 @@ from driftline_device.history.pictures import RecentPictures, shrink
 from driftline_device.history.records import PastAnswer, UpdateCard
 from driftline_device.history.settings import HistorySettings
 from driftline_shared.errors import DataError
+from driftline_shared.host.database import DatabaseFile
 
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 
@@ -268,3 +269,56 @@ def test_a_right_answer_is_one_line_of_text(history: History, answer: str) -> No
     history.add(make_answer(0xABCDE), None)
     with pytest.raises(DataError):
         history.mark("abcde", right=False, answer=answer, now_s=0.0)
+
+
+def test_the_same_word_again_is_no_news(history: History) -> None:
+    history.add(make_answer(0xABCDE), PICTURE)
+    history.mark("abcde", right=False, answer="no", now_s=5.0)
+    history.note_taught(f"{0xABCDE:032x}")
+    history.mark("abcde", right=False, answer="no", now_s=9.0)
+    assert history.to_teach(1) == [] and history.checked()[0].unix_s == 5.0
+    history.mark("abcde", right=False, answer="maybe", now_s=9.0)
+    assert len(history.to_teach(1)) == 1 and history.checked()[0].unix_s == 9.0
+
+
+def test_nothing_is_asked_of_the_file_while_nothing_came(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.add(make_answer(1), PICTURE)
+    history.flush()
+    history.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseFile, "run", None)
+        patch.setattr(DatabaseFile, "read", None)
+        for _ in range(3):
+            history.flush()
+    other = History(tmp_path, keeper=False)  # a command's
+    other.mark(f"{1:08x}", right=True, answer=None, now_s=5.0)
+    other.close()
+    history.flush()
+    assert np.array_equal(history.checked()[0].picture, PICTURE)
+
+
+def test_reading_a_history_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    history = History(tmp_path, keeper=False)
+    assert history.answers(most=5) == [] and history.checked() == []
+    history.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_past_answers_are_read_where_nothing_can_be_opened_for_writing(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.add(make_answer(0xABCDE), PICTURE)
+    history.mark("abcde", right=True, answer=None, now_s=5.0)
+
+    def refused(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr("driftline_shared.host.database.open_database", refused)
+    other = History(tmp_path, keeper=False)
+    assert [each.right for each in other.answers(most=5)] == [True]
+    assert len(other.checked()) == 1 and other.picture(f"{0xABCDE:032x}")
+    with pytest.raises(sqlite3.OperationalError):
+        other.mark("abcde", right=False, answer=None, now_s=6.0)
+    other.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.sinks.publisher import EventsFile
-from driftline_shared.errors import ConfigError
+from driftline_shared.host.appended import AppendedFile
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime, stream, write_dataset, write_pair
 from tests.unit.device.sinks.test_console import record
@@ -58,6 +60,39 @@ def test_a_place_that_cannot_be_written_is_named_once_and_tried_again(tmp_path: 
     assert len((tmp_path / "mnt" / "events.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_folder_is_no_file_of_events(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is a folder"):
-        EventsFile(tmp_path, max_bytes=9999, keep=1, clock=FakeClock())
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_of_events_is_named_once_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "events.jsonl"
+    make(path)
+    file = EventsFile(path, max_bytes=9999, keep=1, clock=FakeClock())
+    with capture_logs() as logs:
+        for _ in range(3):
+            file.write(record())
+        path.rename(tmp_path / "moved")
+        file.write(record())
+    file.close()
+    assert [each["event"] for each in logs] == ["events.lost", "events.back"]
+    assert "not a file" in logs[0]["error"]
+
+
+def test_a_full_disk_that_takes_one_more_line_is_not_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = EventsFile(tmp_path / "events.jsonl", max_bytes=9999, keep=1, clock=FakeClock())
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with capture_logs() as logs:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            file.write(record())
+        with monkeypatch.context() as patch:
+            patch.setattr(AppendedFile, "has_room", property(lambda _: False))
+            file.write(record())
+        assert [each["event"] for each in logs] == ["events.lost"]
+        file.write(record())
+    assert [each["event"] for each in logs] == ["events.lost", "events.back"]
+    file.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,12 @@ def test_a_secret_that_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sinks\.webhook\.url: the environment variable"):
         open_sinks(config.sinks, about, state=tmp_path, clock=FakeClock())
     assert not (tmp_path / "sinks").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_secret_in_what_is_no_file_is_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "secret")
+    with pytest.raises(ConfigError, match="is no file"):
+        secret_of(f"file:{tmp_path / 'secret'}", "sinks.hook.secret")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from driftline_device.history.marks import Mark
 from driftline_device.runtime.runtime import Answer, Question
@@ -160,15 +161,17 @@ def test_a_bad_manifest_is_refused_and_never_fetched(
 
 
 class Marks:
-    """What an owner marked; `broken`: it cannot be read."""
+    """What an owner marked; after so many reads it cannot be read."""
 
-    def __init__(self, *marks: Mark, broken: bool = False) -> None:
+    def __init__(self, *marks: Mark, broken_after: int | None = None) -> None:
         self._marks = marks
-        self._broken = broken
+        self._num_read = 0
+        self.broken_after = broken_after
 
     def checked(self) -> Sequence[Mark]:
-        if self._broken:
+        if self.broken_after is not None and self._num_read >= self.broken_after:
             raise OSError("the disk is gone")
+        self._num_read += 1
         return self._marks
 
 
@@ -207,9 +210,23 @@ def test_a_version_that_breaks_more_marked_answers_than_it_fixes_is_not_taken(
     assert link.reports[0].numbers["owner_fixed"] == 1.0
 
 
-def test_marks_that_cannot_be_read_do_not_keep_an_update_out(tmp_path: Path) -> None:
-    applier, runtime = make(tmp_path, marks=Marks(broken=True))
-    applier.poll(FakeUpdateLink(make_update(adapter(skill=1.0), 1)))
+@pytest.mark.parametrize("reads", [0, 1])
+def test_marks_that_cannot_be_read_hold_an_update_until_they_can(
+    tmp_path: Path, reads: int
+) -> None:
+    """`reads`: before the disk fails: at the offer, or between that and the self-check."""
+    marks = Marks(broken_after=reads)
+    applier, runtime = make(tmp_path, marks=marks)
+    link = FakeUpdateLink(make_update(adapter(skill=1.0), 1), stubborn=True)
+    with capture_logs() as logs:
+        for _ in range(3):
+            applier.poll(link)
+    assert (runtime.version, applier.failed_versions) == (0, [])
+    assert link.fetches == [] or reads
+    assert [r.reason for r in link.reports] == [Reason.MARKS_UNREADABLE]
+    assert sum(each["event"] == "update.refused" for each in logs) == 1
+    marks.broken_after = None
+    applier.poll(link)
     assert runtime.version == 1
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 from collections.abc import Iterator
-from io import TextIOWrapper
 from pathlib import Path
 
 import pytest
 import structlog
 
-from driftline_shared.errors import ConfigError
+from driftline_shared.host.appended import AppendedFile
 from driftline_shared.program.logs import LogFile, close_logs, set_log_level, setup_logs
 
 
@@ -85,43 +84,55 @@ def test_the_file_is_rotated_and_no_more_than_asked_for_are_kept(tmp_path: Path)
     assert newest == list(range(400 - len(newest), 400))
 
 
-def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"log\.file: .* cannot be written"):
-        setup_logs(file=file_at(tmp_path / "file" / "device.log"))
+@pytest.mark.parametrize("what", ["folder", "pipe", "device", "file above"])
+def test_what_is_no_file_is_told_once_and_the_log_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path, in_the_way = tmp_path / "logs" / "device.log", tmp_path / "logs" / "device.log"
+    if what == "file above":
+        in_the_way = tmp_path / "logs"
+    in_the_way.parent.mkdir(exist_ok=True)
+    match what:
+        case "folder":
+            in_the_way.mkdir()
+        case "pipe":
+            os.mkfifo(in_the_way)
+        case "device":
+            in_the_way.symlink_to("/dev/full")
+        case _:
+            in_the_way.write_text("")
+    setup_logs(form="json", file=file_at(path))
+    for _ in range(3):
+        structlog.get_logger().info("turn")
+    said = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert sorted(said) == ["log.not_written", "turn", "turn", "turn"]
+    in_the_way.rename(tmp_path / "moved")
+    structlog.get_logger().info("turn")
+    said = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    assert sorted(said) == ["log.written_again", "turn"]
 
 
 def test_a_disk_that_takes_no_more_is_told_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    setup_logs(form="json", file=file_at(tmp_path / "device.log"))
-    handler = logging.getLogger("driftline").handlers[1]
-    assert isinstance(handler, logging.FileHandler)
-    structlog.get_logger().info("begun")
-    handler.stream.close()
-    with TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True) as full:
-        handler.stream = full
-        for _ in range(3):
-            structlog.get_logger().info("turn")
-        assert capsys.readouterr().err.count("No space left") == 1
-        handler.stream = (tmp_path / "other.log").open("w")
-
-
-def test_a_log_file_that_the_disk_takes_only_later_is_begun_then(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = tmp_path / "device.log", Path.open
+    path = tmp_path / "device.log"
+    setup_logs(form="json", file=file_at(path))
+    structlog.get_logger().info("begun")
 
-    def full(self: Path, *args: object, **options: object) -> object:
-        if self == path:
-            raise OSError(28, "No space left on device")
-        return real(self, *args, **options)  # type: ignore[call-overload]
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
-        setup_logs(form="json", file=file_at(path))
+        patch.setattr(os, "write", full)
+        for _ in range(3):
+            structlog.get_logger().info("turn")
+    assert capsys.readouterr().err.count("No space left") == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(AppendedFile, "has_room", property(lambda _: False))
+        structlog.get_logger().info("turn")
+    assert "written_again" not in path.read_text(), "a line fits, the next may not"
     structlog.get_logger().info("turn")
-    assert "turn" in path.read_text() and "turn" in capsys.readouterr().err
+    assert path.read_text().count("log.written_again") == 1
 
 
 def test_what_repeats_is_left_out_where_that_is_asked_for(

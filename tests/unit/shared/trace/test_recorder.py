@@ -172,3 +172,14 @@ def test_a_recorder_that_hangs_is_left_behind(tmp_path: Path) -> None:
         held.set()
         assert recorder.close(10.0)
     assert recover(tmp_path).num_rows >= 1
+
+
+@pytest.mark.parametrize("below", ["", "trace"])
+def test_a_file_at_its_place_stops_nothing(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        capture_logs() as lines,
+        open_recorder(settings(tmp_path / "file" / below), SUBJECT, clock=SystemClock()) as sink,
+    ):
+        sink.record(making(0))
+    assert [line["event"] for line in lines] == ["trace.stopped"]
