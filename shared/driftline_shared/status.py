@@ -153,6 +153,17 @@ CLOSED_ROUNDS = frozenset({"done", "rejected", "failed"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerStatus:
+    """A process that drives rounds, or waits to, as it last said; `progress` of its work, 0..1."""
+
+    owner: str
+    state: str
+    reason: str = ""
+    progress: float = 0.0
+    last_seen_unix_s: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LineStatus:
     """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest."""
 
@@ -163,6 +174,7 @@ class LineStatus:
     num_rounds: int
     round: RoundStatus | None = None
     devices: tuple[DeviceStatus, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,14 +11,18 @@
 Write order of a publish: blob, adapter, residual, manifest; each durable before the next begins.
 The newest version is the highest one whose manifest exists, so a kill leaves either the old version
 or the new one, and files of an unfinished publish are overwritten by the next. Recovery at start:
-drafts are removed, blobs that no manifest names as well. One process writes.
+drafts are removed, blobs that no manifest names as well. Two processes write, one that serves
+(updates on demand) and one that works (versions): they take turns at <folder>/lock.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -56,30 +60,28 @@ class ReleaseRegistry:
         (folder / "blobs").mkdir(exist_ok=True)
         self.blobs = BlobStore(folder / "blobs")
         self._lines: dict[str, Line] = {}
-        self._recover()
+        with self._writing():
+            self._recover()
 
     def open_line(self, line: Line, initial: Adapter) -> None:
         """Start `line` at version 0 with `initial`, or check that it was started so."""
-        if not _LINE_NAME.fullmatch(line.id):
-            raise ConfigError(f"{line.id[:40]!r} cannot name a line")
-        with self._lock:
-            path = self._line_folder(line.id) / "line.json"
-            described = {
-                "id": line.id,
-                "pair": line.pair,
-                "base_model": line.base_model,
-                "token_space": line.token_space.digest,
-            }
+        path = self._line_folder(line.id) / "line.json"
+        with self._writing():
             if not path.exists():
                 write_atomic(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
-                write_json(path, described)
-            same = adapter_digest(self.canonical(line.id, 0)) == adapter_digest(initial)
-            if read_json(path) != described or not same:
-                raise ConfigError(
-                    f"line {line.id} was started with another pair or version 0; "
-                    "point the cloud to another state folder"
-                )
-            self._lines[line.id] = line
+                write_json(path, _described(line))
+            if adapter_digest(self.canonical(line.id, 0)) != adapter_digest(initial):
+                raise _started_otherwise(line)
+        self.know_line(line)
+
+    def know_line(self, line: Line) -> None:
+        """Offer the versions of `line`, which a worker has started or will; ConfigError where it
+        was started with another pair.
+        """
+        path = self._line_folder(line.id) / "line.json"
+        if path.exists() and read_json(path) != _described(line):
+            raise _started_otherwise(line)
+        self._lines[line.id] = line
 
     def newest_version(self, line: str) -> int:
         """The newest version that devices may fetch; 0 is what every device starts with."""
@@ -123,7 +125,7 @@ class ReleaseRegistry:
 
         UpdateError (base_mismatch) if the line has moved on since `packed` was made.
         """
-        with self._lock:
+        with self._writing():
             done = self.find_round(line, lineage.round_id)
             if done is not None:
                 return done
@@ -240,18 +242,31 @@ class ReleaseRegistry:
         )
         if packed.target_digest != step.target_digest:
             raise UpdateError("a direct update misses its version", reason=Reason.DIGEST_MISMATCH)
-        self.blobs.put(packed.blob)
-        write_atomic(path, manifest_to_json(manifest))
+        with self._writing():
+            self.blobs.put(packed.blob)
+            write_atomic(path, manifest_to_json(manifest))
         return manifest
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The turn to write in the folder, among threads and processes."""
+        with self._lock:
+            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
 
     def _forget_old(self, line: str, newest: int) -> None:
         """Residuals and direct manifests of older versions; their blobs go at the next start."""
         folder = self._line_folder(line)
         for path in folder.glob("*.residual"):
-            if path.stem != str(newest):
+            if path.stem.isdigit() and int(path.stem) < newest:
                 path.unlink(missing_ok=True)
         for path in (folder / "direct").glob("*.json"):
-            if not path.stem.endswith(f"-{newest}"):
+            target = path.stem.rpartition("-")[2]
+            if target.isdigit() and int(target) < newest:
                 path.unlink(missing_ok=True)
 
     def _recover(self) -> None:
@@ -278,3 +293,19 @@ class ReleaseRegistry:
 
     def _manifest_path(self, line: str, version: int) -> Path:
         return self._line_folder(line) / f"{version}.json"
+
+
+def _described(line: Line) -> dict[str, str]:
+    return {
+        "id": line.id,
+        "pair": line.pair,
+        "base_model": line.base_model,
+        "token_space": line.token_space.digest,
+    }
+
+
+def _started_otherwise(line: Line) -> ConfigError:
+    return ConfigError(
+        f"line {line.id} was started with another pair or version 0; "
+        "point the cloud to another state folder"
+    )

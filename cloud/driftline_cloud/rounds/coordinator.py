@@ -14,27 +14,22 @@ from dataclasses import replace
 
 import structlog
 
+from driftline_cloud.rounds.leases import Lease, LeaseLostError
+from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.round import (
     Round,
     RoundState,
     advance,
     begin,
     is_exhausted,
-    new_round,
     record_error,
 )
 from driftline_cloud.rounds.trigger import Waiting, why_start
 from driftline_cloud.rounds.work import RoundWork
 from driftline_shared.callbacks import ignore
-from driftline_shared.errors import ConfigError, DriftlineError, LinkError, PairError, Reason
+from driftline_shared.errors import ConfigError, DriftlineError, PairError
 
 _log = structlog.get_logger(__name__)
-
-OPERATOR = "operator"
-"""The trigger of a round that was ordered."""
-
-LEAST_SAMPLES = 2
-"""Of an ordered round: one to learn from, one to judge by."""
 
 Watch = Callable[[str, Round], None]
 """Called with `started` (state stored, work ahead), `worked` (result stored) or `changed` (state
@@ -46,14 +41,36 @@ class _Stopped(BaseException):
     """The cloud is going down: leave the work, the state is stored. Not an error of the round."""
 
 
-class Coordinator:
-    """Runs the rounds of the line of `work`, one at a time, in the thread that calls `run`.
+class WorkersAwayError(DriftlineError):
+    """The workers cannot be reached: no fault of the round, which waits for them."""
 
-    `drift_threshold`: gate scores above it count as drifted (see `TriggerPolicy`).
+
+def _never_away() -> str:
+    return ""
+
+
+class Coordinator:
+    """Runs the rounds of the line of `work`, one at a time, in the thread that calls `run`, while
+    `lease` is held.
+
+    `drift_threshold`: gate scores above it count as drifted (see `TriggerPolicy`). `away`: why the
+    workers cannot be reached now; empty: they can.
     """
 
-    def __init__(self, work: RoundWork, *, drift_threshold: float, watch: Watch = ignore) -> None:
+    def __init__(
+        self,
+        work: RoundWork,
+        *,
+        opening: RoundOpening,
+        lease: Lease,
+        drift_threshold: float,
+        watch: Watch = ignore,
+        away: Callable[[], str] = _never_away,
+    ) -> None:
         self._work = work
+        self._opening = opening
+        self._lease = lease
+        self._away = away
         self._line = work.line.id
         self._store, self._ledger, self._clock = work.store, work.ledger, work.clock
         self._settings = work.settings
@@ -61,20 +78,34 @@ class Coordinator:
         self._watch = watch
         self._stop = threading.Event()
         self._progress = 0.0
+        self._working: Round | None = None
 
     @property
     def progress(self) -> float:
         """Share done of the present state, 0..1."""
         return self._progress
 
+    @property
+    def working(self) -> Round | None:
+        """The round as its present work began; None between two pieces of work."""
+        return self._working
+
     def run(self, stop: threading.Event) -> None:
-        """Make rounds until `stop` is set; what is open then goes on at the next start."""
+        """Make rounds until `stop` is set; what is open then goes on at the next start.
+
+        Raises WorkersAwayError: the caller looks after the workers and runs again.
+        """
         self._stop = stop
         while not stop.is_set():
             try:
                 busy = self.step()
             except _Stopped:
                 return
+            except WorkersAwayError:
+                raise
+            except LeaseLostError as error:
+                _log.warning("lease.lost", line=self._line, cause=str(error))
+                busy = False
             except Exception:
                 # The database may be away for a while: the line lives on.
                 _log.exception("coordinator.step_failed", line=self._line)
@@ -83,7 +114,11 @@ class Coordinator:
                 self._clock.wait(stop, self._settings.poll_s)
 
     def step(self) -> bool:
-        """Do the next thing there is to do; False if there is nothing to do now."""
+        """Do the next thing there is to do; False if there is nothing to do now, or if another
+        worker drives the line.
+        """
+        if not self._lease.hold():
+            return False
         round_ = self._ledger.open_round(self._line)
         if round_ is None:
             return self._start()
@@ -98,47 +133,11 @@ class Coordinator:
         trigger = why_start(self._settings.trigger, self._waiting())
         return trigger is not None and self._open(trigger) is not None
 
-    def start_by_order(self) -> Round:
-        """Open a round with what waits now, whatever the triggers say; from any thread.
-
-        The thread of `run` then carries it. Raises LinkError: `round_open`, `too_few_samples`.
-        """
-        num_waiting = self._store.counts(self._line).num_waiting
-        round_ = self._open(OPERATOR) if num_waiting >= LEAST_SAMPLES else None
-        if round_ is not None:
-            return round_
-        running = self._ledger.open_round(self._line)
-        if running is not None:
-            raise LinkError(
-                f"round {running.id} is open: {running.state}", reason=Reason.ROUND_OPEN
-            )
-        raise LinkError(
-            f"{num_waiting or 'no'} samples wait on line {self._line}, a round takes at least "
-            f"{LEAST_SAMPLES}: one to learn from, one to judge by",
-            reason=Reason.TOO_FEW_SAMPLES,
-        )
-
     def _open(self, trigger: str) -> Round | None:
         """Open a round; None if nothing waits or one is open already."""
-        registry = self._work.releases.registry
-        round_ = self._ledger.open(
-            self._line,
-            most_samples=self._settings.most_samples,
-            make=lambda number, num_samples: new_round(
-                line=self._line,
-                number=number,
-                base_seed=self._settings.seed,
-                num_samples=num_samples,
-                # Within the transaction: a round that ends meanwhile has released before.
-                base_version=registry.newest_version(self._line),
-                trigger=trigger,
-                now_unix_s=self._clock.now_s(),
-            ),
-        )
-        if round_ is None:
-            return None
-        _log.info("round.opened", round=round_.id, num_samples=round_.num_samples, trigger=trigger)
-        self._watch("changed", round_)
+        round_ = self._opening.open(trigger)
+        if round_ is not None:
+            self._watch("changed", round_)
         return round_
 
     def _waiting(self) -> Waiting:
@@ -159,6 +158,8 @@ class Coordinator:
 
     def _advance(self, round_: Round) -> None:
         """Work on the present state and store what follows from it."""
+        if reason := self._away():
+            raise WorkersAwayError(reason)
         if is_exhausted(round_, self._settings.retry):
             self._fail(round_, f"{round_.state} was cut off {round_.num_starts} times")
             return
@@ -167,16 +168,22 @@ class Coordinator:
         self._progress = 0.0
         self._watch("started", round_)
         started_s = self._clock.monotonic_s()
+        self._working = round_
         try:
             after = self._work.do(round_, self._report)
         except _Stopped:
-            # An orderly stop is no sign of work that kills the process: it does not count.
-            self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
-            _log.info("round.paused", round=round_.id, state=str(round_.state))
+            self.forgive()
+            raise
+        except LeaseLostError:
             raise
         except Exception as error:
+            if reason := self._away():
+                self.forgive()
+                raise WorkersAwayError(reason) from error
             self._record(round_, error)
             return
+        finally:
+            self._working = None
         self._watch("worked", round_)
         self._ledger.save(after)
         _log.info(
@@ -189,6 +196,15 @@ class Coordinator:
         self._watch("changed", after)
         if not after.is_open:
             self._tidy(after)
+
+    def forgive(self) -> None:
+        """Take back that the present work was started: an orderly stop, or a cluster that is away,
+        is no sign of work that kills its process. From any thread.
+        """
+        round_ = self._working
+        if round_ is not None:
+            self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
+            _log.info("round.paused", round=round_.id, state=str(round_.state))
 
     def _record(self, round_: Round, error: Exception) -> None:
         """Store that the present state went wrong: it is tried again later, or the round failed."""
@@ -240,3 +256,5 @@ class Coordinator:
         self._progress = min(max(done, 0.0), 1.0)
         if self._stop.is_set():
             raise _Stopped
+        if not self._lease.is_held:
+            raise LeaseLostError(f"the rounds of line {self._line} are another worker's")

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.store import USED, WAITING
 from driftline_cloud.rounds.round import Round, RoundState
+from driftline_shared.callbacks import ignore
+from driftline_shared.errors import DriftlineError
 
 TRAIN, HOLDOUT, REHEARSAL, RECALL = "train", "holdout", "rehearsal", "recall"
 TRAIN_AGAIN, HOLDOUT_AGAIN = "train_again", "holdout_again"
@@ -27,12 +29,21 @@ training samples, `recall` older held-out ones, which only the gate sees."""
 
 Parts = Mapping[str, Sequence[bytes]]
 
+Fence = Callable[[Connection], None]
+"""Called first in every transaction that changes a round; raises if this one may not (`Lease`)."""
+
 
 class RoundLedger:
     """Rounds and which samples belong to them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, fence: Fence = ignore) -> None:
         self._database = database
+        self._fence = fence
+
+    def guard(self) -> None:
+        """Raise what the fence raises: before a file is written that others read."""
+        with self._database.write() as connection:
+            self._fence(connection)
 
     def open(
         self, line: str, *, most_samples: int, make: Callable[[int, int], Round]
@@ -79,6 +90,7 @@ class RoundLedger:
         table = tables.rounds
         row = _row(round_)
         with self._database.write() as connection:
+            self._fence(connection)
             connection.execute(update(table).where(table.c.id == round_.id).values(**row))
             if round_.state is RoundState.FAILED:
                 connection.execute(
@@ -99,9 +111,53 @@ class RoundLedger:
             for place, one in enumerate(ids)
         ]
         with self._database.write() as connection:
+            self._fence(connection)
             connection.execute(delete(table).where(table.c.round_id == round_id))
             if rows:
                 connection.execute(insert(table), rows)
+
+    def add_version(
+        self, line: str, version: int, *, round_id: str, digest: str, now_unix_s: int
+    ) -> None:
+        """Keep that `round_id` released `version`, whose adapter has `digest`; again: nothing.
+
+        DriftlineError if another round released it, or it had another digest.
+        """
+        table = tables.versions
+        known = self.versions(line).get(version)
+        if known is None:
+            with self._database.write() as connection:
+                self._fence(connection)
+                connection.execute(
+                    insert(table).values(
+                        line=line,
+                        version=version,
+                        round_id=round_id,
+                        digest=digest,
+                        released_unix_s=now_unix_s,
+                    )
+                )
+        elif known != (round_id, digest):
+            raise DriftlineError(f"version {version} of line {line} is of round {known[0]}")
+
+    def versions(self, line: str) -> dict[int, tuple[str, str]]:
+        """(round, digest of the adapter) by version, in turn."""
+        table = tables.versions
+        query = select(table.c.version, table.c.round_id, table.c.digest).where(
+            table.c.line == line
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.version))
+            return {int(version): (round_id, digest) for version, round_id, digest in rows}
+
+    def newest_done(self, line: str) -> int:
+        """The highest version that a round of the line ended with; 0: none did."""
+        table = tables.rounds
+        query = select(func.max(table.c.target_version)).where(
+            table.c.line == line, table.c.state == RoundState.DONE
+        )
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
 
     def parts(self, round_id: str) -> dict[str, list[bytes]]:
         """Sample ids by part, in the order in which they were saved."""

@@ -125,6 +125,7 @@ class RoundWork:
         distilled = artifacts.load_distilled(folder)
         if distilled is None:
             distilled = self.workers.distil(self._job(round_), report)
+            self.ledger.guard()
             artifacts.save_distilled(folder, distilled)
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
@@ -151,8 +152,16 @@ class RoundWork:
         return self._next(round_, RoundState.RELEASING, numbers)
 
     def _release(self, round_: Round, report: Progress) -> Round:
+        self.ledger.guard()
         manifest = self.releases.publish(round_, self.folder / round_.id)
         version, num_bytes = manifest.target_version, manifest.blob_bytes
+        self.ledger.add_version(
+            self.line.id,
+            version,
+            round_id=round_.id,
+            digest=manifest.target_digest.hex(),
+            now_unix_s=int(self.clock.now_s()),
+        )
         _log.info("version.released", line=self.line.id, version=version, blob_bytes=num_bytes)
         return self._next(round_, RoundState.DONE, {"update.blob_bytes": float(num_bytes)})
 

@@ -261,6 +261,7 @@ class LineStatus(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     NUM_ROUNDS_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     line: _builtins.str
     newest_version: _builtins.int
     num_samples: _builtins.int
@@ -273,6 +274,8 @@ class LineStatus(_message.Message):
 
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceStatus]: ...
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
     def __init__(
         self,
         *,
@@ -283,14 +286,50 @@ class LineStatus(_message.Message):
         round: Global___RoundStatus | None = ...,
         num_rounds: _builtins.int = ...,
         devices: _abc.Iterable[Global___DeviceStatus] | None = ...,
+        workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "round", b"round", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LineStatus: _TypeAlias = LineStatus  # noqa: Y015
+
+@_typing.final
+class WorkerStatus(_message.Message):
+    """A process that drives rounds, or waits to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_UNIX_S_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    state: _builtins.str
+    """starting | blocked | waiting | idle | working | gone"""
+    reason: _builtins.str
+    progress: _builtins.float
+    """of what it works on, 0..1"""
+    last_seen_unix_s: _builtins.int
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        progress: _builtins.float = ...,
+        last_seen_unix_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_seen_unix_s", b"last_seen_unix_s", "owner", b"owner", "progress", b"progress", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerStatus: _TypeAlias = WorkerStatus  # noqa: Y015
 
 @_typing.final
 class RoundStatus(_message.Message):

@@ -12,6 +12,7 @@ from driftline_shared.status import (
     LineStatus,
     RoundStatus,
     Welcome,
+    WorkerStatus,
 )
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.wire.fields import to_message, to_value
@@ -77,6 +78,7 @@ def _to_line_status(line: LineStatus) -> control_pb2.LineStatus:
         line,
         round=None if line.round is None else to_round_status(line.round),
         devices=[to_message(control_pb2.DeviceStatus, device) for device in line.devices],
+        workers=[to_message(control_pb2.WorkerStatus, worker) for worker in line.workers],
     )
 
 
@@ -86,6 +88,7 @@ def _from_line_status(message: control_pb2.LineStatus) -> LineStatus:
         message,
         round=from_round_status(message.round) if message.HasField("round") else None,
         devices=tuple(to_value(DeviceStatus, device) for device in message.devices),
+        workers=tuple(to_value(WorkerStatus, worker) for worker in message.workers),
     )
 
 
