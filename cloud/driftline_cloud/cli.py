@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, addre
 from driftline_cloud.cluster_cli import app as cluster_app
 from driftline_cloud.round_cli import app as round_app
 from driftline_shared.status import CloudStatus, LineStatus
+
+if TYPE_CHECKING:
+    from driftline_cloud.config import CloudConfig
 
 app = typer.Typer(
     name="cloud",
@@ -46,6 +50,29 @@ Every setting is also an environment variable: DRIFTLINE_CLOUD_ROUNDS__SEED=7. F
 environment, the environment over the file. Exit code 2: a setting is wrong; 1: anything else.
 """
 
+_WORK_EXAMPLES = """
+**Examples**
+
+    driftline cloud work --state /var/lib/driftline
+
+    driftline cloud work --config cloud.toml --workers ray --ray-address ray-head:6379
+
+It shares the state folder and the database with `driftline cloud serve --no-work`. Exit code 2: a
+setting is wrong; 1: anything else.
+"""
+
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+WorkersFlag = Annotated[
+    str | None, typer.Option("--workers", help="local or ray.", metavar="local|ray")
+]
+RayFlag = Annotated[
+    str | None, typer.Option("--ray-address", help="Ray cluster; default: start Ray here.")
+]
+SetFlag = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
+]
+
 _STATUS_EXAMPLES = """
 **Examples**
 
@@ -59,9 +86,7 @@ Exit code 1: no cloud answers there.
 
 @app.command(epilog=_SERVE_EXAMPLES)
 def serve(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file with settings.")
-    ] = None,
+    config: ConfigFlag = None,
     state: Annotated[
         Path | None, typer.Option("--state", help="Folder for everything the cloud keeps.")
     ] = None,
@@ -74,12 +99,8 @@ def serve(
     database_url: Annotated[
         str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
     ] = None,
-    workers: Annotated[
-        str | None, typer.Option("--workers", help="local or ray.", metavar="local|ray")
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option("--ray-address", help="Ray cluster; default: start Ray here.")
-    ] = None,
+    workers: WorkersFlag = None,
+    ray_address: RayFlag = None,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
     ] = None,
@@ -87,19 +108,19 @@ def serve(
         Path | None, typer.Option("--trace", help="Record a trace in this folder.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of all rounds.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
+    work: Annotated[
+        bool | None,
+        typer.Option("--work/--no-work", help="Also drive rounds, in a process beside it."),
     ] = None,
+    set_: SetFlag = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print what is in force as JSON, and stop.")
     ] = False,
 ) -> None:
-    """Serve devices until SIGTERM or Ctrl-C; what is under way goes on at the next start."""
-    from driftline_cloud.config import load_config
-    from driftline_shared.program.config import parse_assignment
+    """Serve devices until SIGTERM or Ctrl-C; what is under way goes on at the next start.
 
-    overrides: dict[str, object] = dict(parse_assignment(text) for text in set_ or ())
+    Rounds are driven by a process beside it, or with --no-work by `driftline cloud work`.
+    """
     flags = {
         "state": state,
         "listen": listen,
@@ -110,17 +131,61 @@ def serve(
         "metrics.port": metrics_port,
         "trace.folder": trace,
         "rounds.seed": seed,
+        "work.beside": work,
     }
-    overrides |= {key: value for key, value in flags.items() if value is not None}
-    settings = load_config(config, overrides)
+    settings = _settings(config, set_, flags)
     if print_config:
         typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
     from driftline_cloud.service.server import serve as serve_cloud
+    from driftline_cloud.service.supervisor import WORK
     from driftline_shared.program.logs import setup_logs
 
     setup_logs(level=settings.log.level, form=settings.log.form)
-    asyncio.run(serve_cloud(settings))
+    asyncio.run(serve_cloud(settings, work=WORK if settings.work.beside else ()))
+
+
+@app.command(epilog=_WORK_EXAMPLES)
+def work(
+    config: ConfigFlag = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="The state folder of the cloud that serves.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option("--database-url", help="Its SQL URL; default: SQLite in --state.")
+    ] = None,
+    workers: WorkersFlag = None,
+    ray_address: RayFlag = None,
+    set_: SetFlag = None,
+) -> None:
+    """Drive rounds for a cloud that serves with --no-work, until SIGTERM or Ctrl-C.
+
+    Several may run: one works, the others wait and go on when it is gone.
+    """
+    flags = {
+        "state": state,
+        "database_url": database_url,
+        "workers.kind": workers,
+        "workers.ray_address": ray_address,
+    }
+    settings = _settings(config, set_, flags)
+    from driftline_cloud.work.standalone import work_until_stopped
+    from driftline_shared.program.logs import setup_logs
+
+    setup_logs(level=settings.log.level, form=settings.log.form)
+    raise typer.Exit(work_until_stopped(settings))
+
+
+def _settings(
+    file: Path | None, assigned: Sequence[str] | None, flags: Mapping[str, object]
+) -> CloudConfig:
+    """What is in force: file, environment, `--set`, other flags."""
+    from driftline_cloud.config import load_config
+    from driftline_shared.program.config import parse_assignment
+
+    overrides: dict[str, object] = dict(parse_assignment(text) for text in assigned or ())
+    overrides |= {key: value for key, value in flags.items() if value is not None}
+    return load_config(file, overrides)
 
 
 @app.command(epilog=_STATUS_EXAMPLES)
@@ -164,6 +229,12 @@ def _show_line(console: object, line: LineStatus) -> None:
         table.add_row("last round", f"{now.round_id}, {now.num_samples} samples")
         table.add_row("state", f"{now.state} {now.progress:.0%}")
         table.add_row("reason", escape(now.reason) or "-")
+    for worker in line.workers:
+        seen = datetime.fromtimestamp(worker.last_seen_unix_s, tz=UTC)
+        said = f"{worker.state}: {worker.reason}" if worker.reason else worker.state
+        table.add_row("worker", escape(f"{worker.owner} {said} ({seen:%H:%M:%S} UTC)"))
+    if not line.workers:
+        table.add_row("worker", "none: samples wait until `driftline cloud work` runs")
     console.print(table)
     devices = Table("device", "version", "last seen (UTC)", "last report")
     for device in line.devices:

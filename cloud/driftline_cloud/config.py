@@ -22,7 +22,7 @@ from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings
-from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
 from driftline_shared.program.address import check_address
 from driftline_shared.program.config import (
     NESTED,
@@ -76,6 +76,7 @@ class CloudConfig(ProgramSettings):
     trace: TraceSettings = TraceSettings()
     sampling: Policy = SamplingPolicy()
     quota: Quota = Quota()
+    work: WorkSettings = WorkSettings()
     rounds: RoundSettings = RoundSettings()
     escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()

@@ -23,6 +23,7 @@ from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.state import StateFolder
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import read_json, write_json
+from driftline_shared.host.lock import take_turn
 
 FILE = "identity.json"
 
@@ -34,17 +35,9 @@ _FIX = (
 
 def bind(database: Database, state: StateFolder) -> None:
     """Tie folder and database together at their first use; ConfigError if they are not a pair."""
-    own = _read(state.path)
+    with take_turn(state.path / "identity.lock"):
+        own = _bind(database, state)
     known = _known(database)
-    if known is None:
-        own = own or _write(state.path, uuid.uuid4().hex, database.cloud_id)
-        table = tables.schema
-        with database.write() as connection:
-            # Another cloud may be doing the same with a folder of its own: one of them is first.
-            connection.execute(
-                update(table).where(table.c.state_id.is_(None)).values(state_id=own)
-            )
-        known = _known(database)
     if own != known:
         what = "has no identity" if own is None else f"has identity {own[:12]}"
         raise ConfigError(
@@ -52,6 +45,18 @@ def bind(database: Database, state: StateFolder) -> None:
             f"{state.path} {what}",
             fix=_FIX,
         )
+
+
+def _bind(database: Database, state: StateFolder) -> str | None:
+    """The identity of the folder, which the database is given if it has none."""
+    own = _read(state.path)
+    if _known(database) is None:
+        own = own or _write(state.path, uuid.uuid4().hex, database.cloud_id)
+        table = tables.schema
+        with database.write() as connection:
+            # Another cloud may be doing the same with a folder of its own: one of them is first.
+            connection.execute(update(table).where(table.c.state_id.is_(None)).values(state_id=own))
+    return own
 
 
 def check_versions(registry: ReleaseRegistry, ledger: RoundLedger, line: str) -> None:

@@ -17,8 +17,6 @@ drafts are removed, blobs that no manifest names as well. Two processes write, o
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import threading
 from collections.abc import Collection, Iterator
@@ -42,6 +40,7 @@ from driftline_cloud.release.packer import Packed, pack_full
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import ConfigError, Reason, UpdateError
 from driftline_shared.host.durable import read_json, remove_drafts, write_atomic, write_json
+from driftline_shared.host.lock import take_turn
 from driftline_shared.update import MANIFEST_FORMAT, Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
 
@@ -250,13 +249,8 @@ class ReleaseRegistry:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """The turn to write in the folder, among threads and processes."""
-        with self._lock:
-            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(descriptor)
+        with self._lock, take_turn(self._folder / "lock"):
+            yield
 
     def _forget_old(self, line: str, newest: int) -> None:
         """Residuals and direct manifests of older versions; their blobs go at the next start."""
@@ -273,7 +267,9 @@ class ReleaseRegistry:
         removed = remove_drafts(self._folder)
         named: set[bytes] = set()
         for path in sorted((self._folder / "lines").glob("*/line.json")):
-            self._forget_old(path.parent.name, self.newest_version(path.parent.name))
+            newest = self.newest_version(path.parent.name)
+            self._forget_old(path.parent.name, newest)
+            self._residual_path(path.parent.name, newest + 1).unlink(missing_ok=True)
             manifests = [*path.parent.glob("[0-9]*.json"), *path.parent.glob("direct/*.json")]
             named |= {manifest_from_json(file.read_bytes()).blob_digest for file in manifests}
         dropped = self.blobs.keep_only(named)

@@ -1,11 +1,11 @@
 """What workers say of themselves, in the database: for those who serve, and for an operator.
 
-    starting    its parts are being put together
-    blocked     something it needs is away; it tries again by itself
-    waiting     another worker drives the line
-    idle        it drives the line, nothing is to do
-    working     it drives the line, a round is under way
-    gone        its process ended; what supervises it says how, and starts another
+starting    its parts are being put together
+blocked     something it needs is away; it tries again by itself
+waiting     another worker drives the line
+idle        it drives the line, nothing is to do
+working     it drives the line, a round is under way
+gone        its process ended; what supervises it says how, and starts another
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import WorkerStatus
+
+STARTING, BLOCKED, WAITING = "starting", "blocked", "waiting"
+IDLE, WORKING, GONE = "idle", "working", "gone"
 
 FORGOTTEN_S = 3_600.0
 """A worker that has said nothing for so long is not listed any more."""
@@ -44,9 +47,7 @@ class Board:
             "seen_unix_s": now_s,
         }
         with self.database.write() as connection:
-            done = connection.execute(
-                update(table).where(table.c.owner == owner).values(**values)
-            )
+            done = connection.execute(update(table).where(table.c.owner == owner).values(**values))
             if done.rowcount == 0:
                 connection.execute(
                     insert(table).values(owner=owner, started_unix_s=now_s, **values)

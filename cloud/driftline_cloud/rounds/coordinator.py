@@ -93,19 +93,19 @@ class Coordinator:
     def run(self, stop: threading.Event) -> None:
         """Make rounds until `stop` is set; what is open then goes on at the next start.
 
-        Raises WorkersAwayError: the caller looks after the workers and runs again.
+        Raises WorkersAwayError and LeaseLostError: the caller looks after workers and lease, and
+        runs again.
         """
         self._stop = stop
         while not stop.is_set():
             try:
                 busy = self.step()
+                if not self._lease.is_held:
+                    raise self._lost()
             except _Stopped:
                 return
-            except WorkersAwayError:
+            except (WorkersAwayError, LeaseLostError):
                 raise
-            except LeaseLostError as error:
-                _log.warning("lease.lost", line=self._line, cause=str(error))
-                busy = False
             except Exception:
                 # The database may be away for a while: the line lives on.
                 _log.exception("coordinator.step_failed", line=self._line)
@@ -257,4 +257,7 @@ class Coordinator:
         if self._stop.is_set():
             raise _Stopped
         if not self._lease.is_held:
-            raise LeaseLostError(f"the rounds of line {self._line} are another worker's")
+            raise self._lost()
+
+    def _lost(self) -> LeaseLostError:
+        return LeaseLostError(f"another worker drives the rounds of line {self._line}")

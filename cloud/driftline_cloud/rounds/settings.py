@@ -32,3 +32,18 @@ class RoundSettings(Section):
     )
     retry: RetryLimits = RetryLimits()
     poll_s: float = setting(0.5, "how often the trigger is looked at")
+
+
+class WorkSettings(Section):
+    """Who drives the rounds. Times in seconds."""
+
+    beside: bool = setting(
+        True, "`serve` starts `work` beside itself, as a process of its own; else that is yours"
+    )
+    lease_s: float = setting(
+        15.0, "after so long without a word from the worker of a line, another one goes on", ge=1
+    )
+    restart_s: float = setting(
+        1.0, "before a worker's process that ended is started again; doubles", gt=0
+    )
+    most_restart_s: float = setting(60.0, "most of it", gt=0)

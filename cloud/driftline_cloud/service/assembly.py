@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib import metadata
 
@@ -13,14 +13,18 @@ import structlog
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.corrections.answering import Answerer
 from driftline_cloud.corrections.store import CorrectionStore
+from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rounds.board import Board
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
+from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.work import RoundWork
@@ -31,6 +35,7 @@ from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.labelling import LocalLabelling
+from driftline_cloud.workers.reach import why_away
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Labelling, Workers
 from driftline_shared.callbacks import ignore
@@ -96,25 +101,87 @@ class Makers:
     clock: Clock = field(default_factory=SystemClock)
 
 
-def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
-    """Open the state and put the parts together; blocking. Raises DriftlineError kinds."""
-    pair = makers.pair(config.pair)
-    _check_compression(pair, config)
-    line = Line(
+def line_of(pair: Pair) -> Line:
+    """The line that devices of `pair` are on."""
+    return Line(
         pair=pair.name,
         pair_dir=pair.dir,
         base_model=pair.base_model,
         token_space=pair.token_space,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What drives the rounds of a line, and answers devices beside them: two loops.
+
+    `coordinator`, `answerer`: each has a `run` for a thread of its own.
+    """
+
+    coordinator: Coordinator
+    answerer: Answerer
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeCloud(Cloud):
+    """A cloud that serves and works in one process: for the lab, and for tests."""
+
+    work: Work
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """What drives its rounds."""
+        return self.work.coordinator
+
+    def progress(self) -> float:
+        """See `Cloud.progress`."""
+        return self.work.coordinator.progress
+
+    def close(self) -> None:
+        """Let workers, trace and database go."""
+        self.work.close()
+        super().close()
+
+
+def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCloud:
+    """Open the state and put all parts together; blocking. Raises DriftlineError kinds."""
+    cloud = assemble_service(config, state, makers)
+    try:
+        pair = makers.pair(config.pair)
+        clock = makers.clock
+        lease = Lease(
+            cloud.database, cloud.line.id, owner="here", clock=clock, lease_s=config.work.lease_s
+        )
+        work = assemble_work(
+            config,
+            state,
+            makers,
+            pair=pair,
+            database=cloud.database,
+            lease=lease,
+            registry=cloud.registry,
+            watch=_counting(_recording(makers.watch, cloud.trace), cloud.metrics),
+        )
+    except BaseException:
+        cloud.close()
+        raise
+    parts = {each.name: getattr(cloud, each.name) for each in fields(cloud)}
+    return WholeCloud(**parts, work=work)
+
+
+def assemble_service(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
+    """What takes samples and serves updates: needs neither torch nor Ray. Blocking."""
+    pair = makers.pair(config.pair)
     database = makers.database(config.database)
     try:
-        return _assemble(config, state, makers, pair, line, database)
+        return _assemble_service(config, state, makers, pair, line_of(pair), database)
     except BaseException:
         database.close()
         raise
 
 
-def _assemble(
+def _assemble_service(
     config: CloudConfig,
     state: StateFolder,
     makers: Makers,
@@ -122,18 +189,81 @@ def _assemble(
     line: Line,
     database: Database,
 ) -> Cloud:
-    devices, store = DeviceRegister(database), SampleStore(database)
-    ledger, metrics = RoundLedger(database), CloudMetrics()
+    bind(database, state)
+    devices, store, ledger = DeviceRegister(database), SampleStore(database), RoundLedger(database)
     corrections = CorrectionStore(database, config.escalation)
-    teacher = makers.teacher(pair)
+    registry = ReleaseRegistry(state.releases)
+    check_versions(registry, ledger, line.id)
+    registry.know_line(line)
+    policy = devices.put_policy(line.id, policy_of(pair, config))
+    trace = open_cloud_trace(
+        config.trace,
+        line,
+        seed=config.rounds.seed,
+        policy=policy,
+        registry=registry,
+        clock=makers.clock,
+    )
+    intake = Intake(
+        line=line,
+        devices=devices,
+        store=store,
+        quota=config.quota,
+        gate_score=policy.gate_score,
+        clock=makers.clock,
+        images_may_leave=policy.images_may_leave,
+        watch=ignore if trace is None else trace.sample,
+        ask=corrections.ask,
+    )
+    return Cloud(
+        line=line,
+        database=database,
+        devices=devices,
+        store=store,
+        ledger=ledger,
+        intake=intake,
+        registry=registry,
+        opening=RoundOpening(
+            line.id,
+            store=store,
+            ledger=ledger,
+            registry=registry,
+            settings=config.rounds,
+            clock=makers.clock,
+        ),
+        board=Board(database=database, line=line.id, clock=makers.clock),
+        corrections=corrections,
+        correction_poll_s=config.escalation.poll_s,
+        policy=policy,
+        metrics=CloudMetrics(),
+        clock=makers.clock,
+        version=metadata.version("driftline"),
+        trace=trace,
+    )
+
+
+def assemble_work(
+    config: CloudConfig,
+    state: StateFolder,
+    makers: Makers,
+    *,
+    pair: Pair,
+    database: Database,
+    lease: Lease,
+    registry: ReleaseRegistry,
+    watch: Watch,
+) -> Work:
+    """What drives rounds while `lease` is held; loads models, reaches for Ray. Blocking."""
+    _check_compression(pair, config)
+    line, store = line_of(pair), SampleStore(database)
+    ledger, teacher = RoundLedger(database, fence=lease.check), makers.teacher(pair)
     releases = Releases(
-        ReleaseRegistry(state.releases),
+        registry,
         line,
         makers.initial(pair),
         settings=config.dwc,
         expires_after_s=config.update_expires_s,
     )
-    policy = devices.put_policy(line.id, policy_of(pair, config))
     workers = makers.workers(config)
     work = RoundWork(
         line=line,
@@ -148,32 +278,23 @@ def _assemble(
         folder=state.rounds,
         clock=makers.clock,
     )
-    trace = open_cloud_trace(
-        config.trace,
-        line,
-        seed=config.rounds.seed,
-        policy=policy,
-        registry=releases.registry,
-        clock=makers.clock,
-    )
     coordinator = Coordinator(
         work,
+        opening=RoundOpening(
+            line.id,
+            store=store,
+            ledger=ledger,
+            registry=registry,
+            settings=config.rounds,
+            clock=makers.clock,
+        ),
+        lease=lease,
         drift_threshold=drift_threshold(pair, config),
-        watch=_counting(_recording(makers.watch, trace), metrics),
-    )
-    intake = Intake(
-        line=line,
-        devices=devices,
-        store=store,
-        quota=config.quota,
-        gate_score=policy.gate_score,
-        clock=makers.clock,
-        images_may_leave=policy.images_may_leave,
-        watch=ignore if trace is None else trace.sample,
-        ask=corrections.ask,
+        watch=watch,
+        away=partial(why_away, config.workers.ray_address),
     )
     answerer = Answerer(
-        corrections,
+        CorrectionStore(database, config.escalation),
         store,
         make_teacher=partial(makers.answering, config),
         pair_dir=line.pair_dir,
@@ -181,25 +302,7 @@ def _assemble(
         settings=config.escalation,
         clock=makers.clock,
     )
-    return Cloud(
-        line=line,
-        database=database,
-        devices=devices,
-        store=store,
-        ledger=ledger,
-        intake=intake,
-        registry=releases.registry,
-        coordinator=coordinator,
-        corrections=corrections,
-        answerer=answerer,
-        correction_poll_s=config.escalation.poll_s,
-        policy=policy,
-        metrics=metrics,
-        clock=makers.clock,
-        version=metadata.version("driftline"),
-        close_workers=workers.close,
-        close_trace=ignore if trace is None else trace.close,
-    )
+    return Work(coordinator=coordinator, answerer=answerer, close=workers.close)
 
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from driftline_cloud.corrections.answering import Answerer
 from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import Device, DeviceRegister
@@ -13,11 +11,12 @@ from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
-from driftline_cloud.rounds.coordinator import Coordinator
+from driftline_cloud.rounds.board import WORKING, Board
 from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.metrics import CloudMetrics
-from driftline_shared.callbacks import ignore
+from driftline_cloud.service.recording import CloudTrace
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
@@ -35,16 +34,15 @@ class Cloud:
     ledger: RoundLedger
     intake: Intake
     registry: ReleaseRegistry
-    coordinator: Coordinator
+    opening: RoundOpening
+    board: Board
     corrections: CorrectionStore
-    answerer: Answerer
     correction_poll_s: float
     policy: SamplingPolicy
     metrics: CloudMetrics
     clock: Clock
     version: str
-    close_workers: Callable[[], None]
-    close_trace: Callable[[], None] = ignore
+    trace: CloudTrace | None = None
 
     @property
     def cloud_id(self) -> str:
@@ -69,6 +67,7 @@ class Cloud:
             num_rounds=self.ledger.count(self.line.id),
             round=self._round_status(newest[0]) if newest else None,
             devices=self.devices.of_line(self.line.id),
+            workers=self.board.workers(),
         )
         self.metrics.show_line(line)
         return CloudStatus(cloud_id=self.cloud_id, version=self.version, lines=(line,))
@@ -82,13 +81,18 @@ class Cloud:
             raise LinkError(
                 f"there is no line {line!r} here, only {self.line.id}", reason=Reason.LINE_UNKNOWN
             )
-        return self._round_status(self.coordinator.start_by_order())
+        return self._round_status(self.opening.by_order())
 
     def close(self) -> None:
-        """Let workers, trace and database go."""
-        self.close_workers()
-        self.close_trace()
+        """Let trace and database go."""
+        if self.trace is not None:
+            self.trace.close()
         self.database.close()
+
+    def progress(self) -> float:
+        """Share done of the present state of the open round, 0..1, as its worker last said."""
+        working = [each.progress for each in self.board.workers() if each.state == WORKING]
+        return working[0] if working else 0.0
 
     def _round_status(self, round_: Round) -> RoundStatus:
         return RoundStatus(
@@ -98,5 +102,5 @@ class Cloud:
             target_version=round_.target_version,
             reason=round_.reason,
             numbers=dict(round_.numbers),
-            progress=self.coordinator.progress if round_.is_open else 1.0,
+            progress=self.progress() if round_.is_open else 1.0,
         )

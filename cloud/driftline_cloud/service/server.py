@@ -1,4 +1,4 @@
-"""The cloud as a process: gRPC on one port, rounds in a thread, an orderly end on SIGTERM."""
+"""What serves devices, as a process: gRPC on one port, an orderly end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
@@ -15,11 +16,13 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.service.assembly import Makers, assemble
+from driftline_cloud.rounds.ended import RoundsEnded
+from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
+from driftline_cloud.service.supervisor import Supervisor, leave_after, work_orders
 from driftline_cloud.service.uplink import UplinkServicer
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_cloud.state import StateFolder, hold_state
@@ -52,6 +55,12 @@ _OPTIONS = (
 
 _GAUGES_S = 10.0
 """How old the gauges of a line may be when Prometheus reads them."""
+
+_ENDED_S = 2.0
+"""How often it is looked for rounds that have ended, which another process drives."""
+
+LEAVE_S = 5.0
+"""After `drain_s` and so long the process leaves, whatever still runs: a kill is safe."""
 
 
 class GrpcServer:
@@ -103,20 +112,23 @@ async def serve(
     config: CloudConfig,
     makers: Makers | None = None,
     *,
+    work: Sequence[str] = (),
     stop: asyncio.Event | None = None,
     ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Run a cloud until `stop` is set or the process is asked to end.
+    """Take samples and serve updates until `stop` is set or the process is asked to end.
 
-    `ready` is called with the port, which is also in `<state>/port`. Raises DriftlineError kinds.
+    `work`: the command of the process that drives rounds beside it (see `Supervisor`); empty:
+    somebody else does. `ready` is called with the port, which is also in `<state>/port`. Raises
+    DriftlineError kinds.
     """
     stop = stop or asyncio.Event()
-    undo_signals = _stop_on_signals(stop)
+    undo_signals = _stop_on_signals(stop, config.drain_s + LEAVE_S)
     try:
         with hold_state(config.state) as state:
-            cloud = await asyncio.to_thread(assemble, config, state, makers or Makers())
+            cloud = await asyncio.to_thread(assemble_service, config, state, makers or Makers())
             try:
-                await _run(config, state, cloud, stop, ready)
+                await _run(config, state, cloud, work, stop, ready)
             finally:
                 await asyncio.to_thread(cloud.close)
     finally:
@@ -127,23 +139,22 @@ async def _run(
     config: CloudConfig,
     state: StateFolder,
     cloud: Cloud,
+    work: Sequence[str],
     stop: asyncio.Event,
     ready: Callable[[int], None] | None,
 ) -> None:
     server = GrpcServer(cloud)
     halt = threading.Event()
     metrics = None
-    rounds = threading.Thread(
-        target=cloud.coordinator.run, args=(halt,), name="rounds", daemon=True
-    )
-    answers = threading.Thread(target=cloud.answerer.run, args=(halt,), name="answers", daemon=True)
+    beside = _beside(config, cloud, work)
+    working = threading.Thread(target=beside.run, args=(halt,), name="work", daemon=True)
     try:
         port = await server.open(config.listen)
         if config.metrics.port:
             metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
-        rounds.start()
-        answers.start()
         state.write_port(port)
+        if work:
+            working.start()
         address = f"{config.listen.rpartition(':')[0]}:{port}"
         _log.info("cloud.serving", address=address, line=cloud.line.id, state=str(state.path))
         if ready is not None:
@@ -155,24 +166,40 @@ async def _run(
         await server.close(config.drain_s)
         if metrics is not None:
             await asyncio.to_thread(_shut, metrics)
-        if answers.ident is not None:
-            await asyncio.to_thread(answers.join, config.drain_s)
-        if rounds.ident is not None:
-            await asyncio.to_thread(rounds.join, config.drain_s)
-            if rounds.is_alive():
-                # Its state is stored: the round goes on at the next start.
-                _log.warning("round.left_unfinished", line=cloud.line.id)
+        if working.ident is not None:
+            await asyncio.to_thread(working.join, LEAVE_S)
+
+
+def _beside(config: CloudConfig, cloud: Cloud, command: Sequence[str]) -> Supervisor:
+    # One name for all of them: only one serves on this folder, so only one works beside it, and
+    # what follows one that was killed need not wait for the end of its lease.
+    owner = f"beside-{cloud.cloud_id[:12]}"
+    return Supervisor(
+        command,
+        feed=work_orders(config, owner),
+        say=lambda state, reason: cloud.board.say(owner, state, reason),
+        settings=config.work,
+        grace_s=config.drain_s,
+    )
 
 
 async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
-    """Wait for `stop`; meanwhile keep the gauges of the metrics fresh."""
+    """Wait for `stop`; meanwhile keep the gauges of the metrics fresh, and see rounds end."""
+    ended = RoundsEnded(cloud.ledger, cloud.line.id)
+    looked_s = float("-inf")
     while not stop.is_set():
         try:
-            await asyncio.to_thread(cloud.status)
+            for round_ in await asyncio.to_thread(ended.look):
+                cloud.metrics.count_round(str(round_.state))
+                if cloud.trace is not None:
+                    cloud.trace.round_step("changed", round_)
+            if time.monotonic() - looked_s >= _GAUGES_S:
+                looked_s = time.monotonic()
+                await asyncio.to_thread(cloud.status)
         except Exception:
             _log.exception("metrics.gauges_failed")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _GAUGES_S)
+            await asyncio.wait_for(stop.wait(), _ENDED_S)
 
 
 def _shut(metrics: object) -> None:
@@ -180,17 +207,27 @@ def _shut(metrics: object) -> None:
     metrics.server_close()  # type: ignore[attr-defined]
 
 
-def _stop_on_signals(stop: asyncio.Event) -> Callable[[], None]:
-    """Set `stop` on SIGTERM and Ctrl-C; gives what undoes it."""
+def _stop_on_signals(stop: asyncio.Event, leave_s: float) -> Callable[[], None]:
+    """Set `stop` on SIGTERM and Ctrl-C, and leave in `leave_s` at the latest; gives what undoes
+    it.
+    """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGTERM, signal.SIGINT)
+    leaving = leave_after(leave_s)
+
+    def asked() -> None:
+        stop.set()
+        if leaving.ident is None:
+            leaving.start()
+
     for one in wanted:
-        loop.add_signal_handler(one, stop.set)
+        loop.add_signal_handler(one, asked)
 
     def undo() -> None:
         for one in wanted:
             loop.remove_signal_handler(one)
+        leaving.cancel()
 
     return undo

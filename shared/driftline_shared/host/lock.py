@@ -48,6 +48,20 @@ def state_lock(
             os.close(descriptor)
 
 
+@contextmanager
+def take_turn(path: Path) -> Iterator[None]:
+    """Wait for the turn at the file `path`, made if need be, among threads and processes; a process
+    that ends gives its turn back. Not for a thread that has the turn already.
+    """
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _open(state: Path, word: str, must_write: bool) -> int | None:
     """What is locked: the file, or the folder where no file can be made; None: nothing can be."""
     try:

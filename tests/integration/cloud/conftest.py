@@ -1,4 +1,4 @@
-"""A real cloud on a free port of loopback, in a thread of this process."""
+"""A real cloud on a free port of loopback, and who works for it, in threads of this process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from driftline_cloud.config import CloudConfig, load_config
 from driftline_cloud.service.server import serve
+from driftline_cloud.work.program import Worker
 from driftline_proto.v1 import (
     control_pb2_grpc,
     downlink_pb2_grpc,
@@ -114,11 +115,18 @@ def _start(config: CloudConfig, pair: Pair, workers: ReckoningWorkers) -> Runnin
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     port = ready.result(TIMEOUT_S)
+    halt = threading.Event()
+    worker = Worker(config=config, makers=makers, owner="tests")
+    working = threading.Thread(target=worker.run, args=(halt,), daemon=True)
+    working.start()
     channel = grpc.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
     )
 
     def stop_serving() -> None:
+        halt.set()
+        working.join(TIMEOUT_S)
+        assert not working.is_alive()
         loop, event = loops.result(TIMEOUT_S)
         if thread.is_alive():
             with contextlib.suppress(RuntimeError):  # it may close between the two lines

@@ -21,6 +21,7 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import Enrolment, LineStatus
 from tests.fakes.cloud import make_sample
+from tests.fakes.rounds import released_files
 from tests.fakes.samples import as_sent, to_batch
 
 pytestmark = pytest.mark.integration
@@ -34,11 +35,11 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start(tmp_path: Path, bare: Pair) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def begin(point: str = "") -> subprocess.Popen[str]:
-        words = ["-m", "tests.integration.cloud.cloud_main", str(tmp_path / "state"), str(bare.dir)]
+    def begin(*points: str, state: str = "state") -> subprocess.Popen[str]:
+        words = ["-m", "tests.integration.cloud.cloud_main", str(tmp_path / state), str(bare.dir)]
         with (tmp_path / f"log{len(started)}").open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, *words, point],
+                [sys.executable, *words, *points],
                 cwd=ROOT,
                 env={
                     **os.environ,
@@ -102,16 +103,62 @@ def _wait(address: str, done: Callable[[LineStatus], bool]) -> LineStatus:
     raise AssertionError("the cloud did not get there")
 
 
-def test_a_cloud_killed_in_a_round_goes_on_where_it_was(
-    tmp_path: Path, start: Start, bare: Pair
+STATES = ("snapshot", "labelling", "distilling", "gating", "compressing", "releasing")
+
+
+def _is_done(line: LineStatus) -> bool:
+    return line.round is not None and line.round.state == "done"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == 0
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, start: Start, bare: Pair) -> dict[str, bytes]:
+    """The files that forty samples and one round make of a cloud that nobody disturbs."""
+    cloud = start(state="undisturbed")
+    address = _address(cloud, tmp_path / "undisturbed")
+    assert _send(address, bare, range(40)) == 40
+    _wait(address, _is_done)
+    _end(cloud)
+    return _released(tmp_path / "undisturbed")
+
+
+def _released(state: Path) -> dict[str, bytes]:
+    """What was released, without the moment at which it was."""
+    files = released_files(state)
+    return {name: data for name, data in files.items() if not name.endswith(".json")}
+
+
+def test_who_works_is_killed_in_every_state_and_the_round_ends_as_if_nothing_had_happened(
+    tmp_path: Path, start: Start, bare: Pair, undisturbed: dict[str, bytes]
 ) -> None:
     state = tmp_path / "state"
-    first = start("worked:distilling")
-    assert _send(_address(first, state), bare, range(40)) == 40
-    assert first.wait(TIMEOUT_S) == -signal.SIGKILL
+    points = [f"work:worked:{one}" for one in STATES]
+    cloud = start(*points)
+    address = _address(cloud, state)
+    assert _send(address, bare, range(40)) == 40
+    line = _wait(address, _is_done)
+    assert len(list(state.glob("killed-work:*"))) == len(points)
+    assert (line.newest_version, line.num_rounds, line.num_samples) == (1, 1, 40)
+    _end(cloud)
+    assert _released(state) == undisturbed
+
+
+def test_a_cloud_killed_in_a_round_goes_on_where_it_was(
+    tmp_path: Path, start: Start, bare: Pair, undisturbed: dict[str, bytes]
+) -> None:
+    state = tmp_path / "state"
+    for state_of_round in ("labelling", "distilling", "releasing"):
+        cloud = start(f"serve:worked:{state_of_round}")
+        if state_of_round == "labelling":
+            assert _send(_address(cloud, state), bare, range(40)) == 40
+        assert cloud.wait(TIMEOUT_S) == -signal.SIGKILL
     second = start()
     address = _address(second, state)
-    line = _wait(address, lambda line: line.round is not None and line.round.state == "done")
+    line = _wait(address, _is_done)
     assert (line.newest_version, line.num_rounds, line.num_samples) == (1, 1, 40)
     assert line.round is not None
     assert line.round.num_samples == 40
@@ -124,8 +171,8 @@ def test_a_cloud_killed_in_a_round_goes_on_where_it_was(
     assert "d1" in table.stdout
     assert line.round.round_id in table.stdout
 
-    second.send_signal(signal.SIGTERM)
-    assert second.wait(TIMEOUT_S) == 0
+    _end(second)
+    assert _released(state) == undisturbed
     assert read_port(state) is None
     gone = _driftline("cloud", "status", "--address", address, "--timeout", "2")
     assert gone.returncode == 1

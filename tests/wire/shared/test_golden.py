@@ -55,6 +55,7 @@ def _later(name: str) -> set[str]:
         "sample_acks_of_answers": {"corrections", "reason", "detail", "no_answer"},
         "correction": {"no_answer"},
         "correction_none": {"answer", "confidence", "teacher", "answered_unix_s"},
+        "cloud_status": {"workers"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
         "update_query": {"manifest_format"},

@@ -27,6 +27,7 @@ from driftline_shared.status import (
     UpdateQuery,
     UpdateReport,
     Welcome,
+    WorkerStatus,
 )
 from driftline_shared.tokens import (
     CodedTokens,
@@ -121,6 +122,23 @@ STATUS = CloudStatus(
             ),
         ),
         LineStatus(line="tiny/0th", newest_version=0, num_samples=0, num_waiting=0, num_rounds=0),
+    ),
+)
+STATUS_OF_WORKERS = replace(
+    STATUS,
+    lines=(
+        replace(
+            STATUS.lines[0],
+            workers=(
+                WorkerStatus(
+                    owner="beside-0123",
+                    state="working",
+                    reason="round-5 distilling",
+                    progress=0.75,
+                    last_seen_unix_s=1_700_000_000,
+                ),
+            ),
+        ),
     ),
 )
 ENROLMENT = Enrolment(
@@ -227,6 +245,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "cloud_status": _golden(
         STATUS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "cloud_status_workers": _golden(
+        STATUS_OF_WORKERS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
     ),
     "update_query": _golden(
         UpdateQuery(

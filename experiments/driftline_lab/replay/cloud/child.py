@@ -15,8 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from driftline_cloud.service.assembly import assemble
-from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.assembly import WholeCloud, assemble
 from driftline_cloud.service.server import GrpcServer
 from driftline_cloud.state import StateFolder
 from driftline_lab.replay.clock import VirtualClock
@@ -66,7 +65,7 @@ async def _serve(values: dict[str, Any], orders: IO[str], answers: IO[str]) -> N
 
 def _obey(
     order: dict[str, Any],
-    cloud: Cloud,
+    cloud: WholeCloud,
     remembered: Remembered,
     clock: VirtualClock,
     answers: IO[str],

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_cloud.service import calls
-from driftline_cloud.service.assembly import assemble
-from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.assembly import WholeCloud, assemble
 from driftline_cloud.state import StateFolder
 from driftline_lab.replay.cloud import side
 from driftline_lab.replay.cloud.makers import CloudPlan, Remembered, replay_makers
@@ -27,7 +26,7 @@ class LocalCloud:
         config = plan.config()
         Path(config.state).mkdir(parents=True, exist_ok=True)
         self._remembered = Remembered(plan)
-        self._cloud: Cloud = assemble(
+        self._cloud: WholeCloud = assemble(
             config, StateFolder(config.state), replay_makers(self._remembered, clock)
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.assembly import WholeCloud
 from driftline_shared.status import Enrolment, SampleAck, UpdateQuery, UpdateReport, Welcome
 from driftline_shared.update import Manifest
 from driftline_shared.wire import to_acks
@@ -87,7 +87,7 @@ class CloudSide(Protocol):
         """End it; its state stays in its folder."""
 
 
-def step(cloud: Cloud) -> StepDone:
+def step(cloud: WholeCloud) -> StepDone:
     """One step of the rounds of `cloud`."""
     busy = cloud.coordinator.step()
     round_ = cloud.ledger.open_round(cloud.line.id)
@@ -110,7 +110,7 @@ def step(cloud: Cloud) -> StepDone:
     )
 
 
-def summary(cloud: Cloud, hits: dict[str, int]) -> CloudSummary:
+def summary(cloud: WholeCloud, hits: dict[str, int]) -> CloudSummary:
     """What `cloud` holds now."""
     counts = cloud.store.counts(cloud.line.id)
     rounds = cloud.ledger.newest(cloud.line.id, limit=MOST_ROUNDS)

@@ -1,0 +1,193 @@
+"""Driving the rounds of a line: wait for its lease, put the heavy parts together, work, say how it
+is. Whatever is away is waited for, and the reason is on the board.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from driftline_cloud.config import CloudConfig
+from driftline_cloud.identity import bind, check_versions
+from driftline_cloud.intake.database import Database
+from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
+from driftline_cloud.rounds.coordinator import WorkersAwayError
+from driftline_cloud.rounds.leases import Lease, LeaseLostError
+from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
+from driftline_cloud.state import StateFolder
+from driftline_cloud.workers.reach import why_away
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.pair.pair import Pair
+
+_log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""How often a worker that waits looks again, and how old a share of progress on the board is."""
+
+SAID_S = 10.0
+"""How often a worker says that it is as it was."""
+
+AWAY_S = 10.0
+"""After something failed at the start, before it is tried again."""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """Drives the rounds of one line under the name `owner`, whenever it has the lease."""
+
+    config: CloudConfig
+    makers: Makers
+    owner: str
+    _work: Work | None = field(default=None, init=False)
+    _lease: Lease | None = field(default=None, init=False)
+    _said: tuple[str, str] = field(default=(STARTING, ""), init=False)
+
+    def run(self, halt: threading.Event) -> None:
+        """Work until `halt` is set; raises ConfigError and PairError for what will not pass, and
+        WorkersAwayError where the workers went away under way.
+        """
+        pair = self.makers.pair(self.config.pair)
+        line = line_of(pair)
+        state = StateFolder(self.config.state)
+        state.path.mkdir(parents=True, exist_ok=True)
+        database = self.makers.database(self.config.database)
+        board = Board(database=database, line=line.id, clock=self.makers.clock)
+        self._lease = lease = Lease(
+            database,
+            line.id,
+            owner=self.owner,
+            clock=self.makers.clock,
+            lease_s=self.config.work.lease_s,
+        )
+        done = threading.Event()
+        keeper = threading.Thread(
+            target=self._keep, args=(lease, board, done), name="lease", daemon=True
+        )
+        try:
+            bind(database, state)
+            keeper.start()
+            while not halt.is_set():
+                if not _try(lease.hold):
+                    self._say(WAITING, "another worker drives the line")
+                    halt.wait(LOOK_S)
+                elif not self._turn(halt, state, pair, database, lease):
+                    halt.wait(AWAY_S)
+            self._say(GONE, "it was stopped")
+        except Exception as error:
+            self._say(BLOCKED, str(error))
+            raise
+        finally:
+            done.set()
+            if keeper.ident is not None:
+                keeper.join()
+            _try(partial(board.say, self.owner, *self._now()))
+            _try(lease.release)
+            database.close()
+
+    def leave(self) -> None:
+        """Before the process leaves with work under way: it was no fault of the work."""
+        if self._work is not None:
+            self._work.coordinator.forgive()
+        if self._lease is not None:
+            self._lease.release()
+
+    def _turn(
+        self,
+        halt: threading.Event,
+        state: StateFolder,
+        pair: Pair,
+        database: Database,
+        lease: Lease,
+    ) -> bool:
+        """Work as long as the lease is held; False where what is needed is away."""
+        self._say(STARTING)
+        if reason := why_away(self.config.workers.ray_address):
+            self._say(BLOCKED, reason)
+            return False
+        registry = ReleaseRegistry(state.releases)
+        check_versions(registry, RoundLedger(database), line_of(pair).id)
+        try:
+            work = assemble_work(
+                self.config,
+                state,
+                self.makers,
+                pair=pair,
+                database=database,
+                lease=lease,
+                registry=registry,
+                watch=self.makers.watch,
+            )
+        except (ConfigError, PairError):
+            raise
+        except Exception as error:
+            # A cluster, a disk or a database that is away now.
+            _log.exception("work.start_failed")
+            self._say(BLOCKED, f"{type(error).__name__}: {error}")
+            return False
+        self._drive(work, halt)
+        return True
+
+    def _drive(self, work: Work, halt: threading.Event) -> None:
+        stop = threading.Event()
+        answers = threading.Thread(
+            target=work.answerer.run, args=(stop,), name="answers", daemon=True
+        )
+        self._work = work
+        try:
+            answers.start()
+            work.coordinator.run(halt)
+        except LeaseLostError as error:
+            _log.warning("lease.lost", cause=str(error))
+        except WorkersAwayError as error:
+            # Closing would wait for them: the process ends, and another waits for them anew.
+            self._work = None
+            self._say(BLOCKED, str(error))
+            raise
+        finally:
+            stop.set()
+        self._work = None
+        answers.join()
+        work.close()
+
+    def _keep(self, lease: Lease, board: Board, done: threading.Event) -> None:
+        """Renew the lease and say how it is, until `done`."""
+        said: tuple[str, str, float] | None = None
+        waited_s = SAID_S
+        while not done.is_set():
+            if lease.is_held:
+                _try(lease.hold)
+            now = self._now()
+            if now != said or waited_s >= SAID_S:
+                _try(partial(board.say, self.owner, *now))
+                said, waited_s = now, 0.0
+            done.wait(LOOK_S)
+            waited_s += LOOK_S
+
+    def _now(self) -> tuple[str, str, float]:
+        work = self._work
+        if work is None:
+            return (*self._said, 0.0)
+        round_ = work.coordinator.working
+        if round_ is None:
+            return IDLE, "", 0.0
+        return WORKING, f"{round_.id} {round_.state}", round(work.coordinator.progress, 2)
+
+    def _say(self, state: str, reason: str = "") -> None:
+        if (state, reason) != self._said:
+            _log.info("work.state", state=state, reason=reason)
+        self._said = (state, reason)
+
+
+def _try(do: Callable[[], object]) -> bool:
+    """What `do` says; False, and a line in the log, where the database is away for a moment."""
+    try:
+        return bool(do())
+    except Exception as error:
+        _log.warning("work.database_away", error=f"{type(error).__name__}: {error}"[:300])
+        return False
