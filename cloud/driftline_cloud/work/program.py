@@ -22,7 +22,7 @@ from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import ConfigError, DriftlineError, PairError
 from driftline_shared.pair.pair import Pair
 
 _log = structlog.get_logger(__name__)
@@ -128,7 +128,8 @@ class Worker:
         except Exception as error:
             # A cluster, a disk or a database that is away now.
             _log.exception("work.start_failed")
-            self._say(BLOCKED, f"{type(error).__name__}: {error}")
+            ours = isinstance(error, DriftlineError)
+            self._say(BLOCKED, str(error) if ours else f"{type(error).__name__}: {error}")
             return False
         self._drive(work, halt)
         return True

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-
-CONNECT_S = 3.0
+from driftline_cloud.workers.cluster.reach import wait_for_port
+from driftline_cloud.workers.workers import WorkersUnreachableError
 
 
 def why_away(ray_address: str) -> str:
-    """Why the head at `ray_address` (host:port) cannot be reached now; empty: it can, or none is
-    asked for, or it is named in another way (`auto`, a URL).
-    """
-    host, _, port = ray_address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
+    """Why the head at `ray_address` cannot be reached now; empty: it can, or none is asked for."""
+    if not ray_address:
         return ""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
-        return f"no Ray cluster answers at {ray_address}: {error.strerror or error}"
+        wait_for_port(ray_address, within_s=0.0)
+    except WorkersUnreachableError as error:
+        return str(error)
     return ""
