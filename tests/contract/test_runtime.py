@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import Token
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
-from driftline_device.runtime.runtime import Answer, Question, Runtime
+from driftline_device.runtime.runtime import Answer, ChecksQuestions, Question, Runtime
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
-from driftline_shared.errors import UpdateError
+from driftline_shared.errors import DataError, UpdateError
 from driftline_shared.p_ik.head import LEVELS, IkHead
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.compressor import CompressorChoice
@@ -338,3 +338,12 @@ def test_every_call_comes_from_one_version_while_swaps_go_on(
         (version,) = {answer.version for answer in answers}
         assert texts(answers) == expected[version % 2]
     assert calls[-1][0].version == 12
+
+
+def test_a_question_that_never_fits_is_known_before_any_picture(
+    subject: Subject, runtime: Runtime
+) -> None:
+    assert isinstance(runtime, ChecksQuestions)
+    runtime.check_question(subject.questions[0].text)
+    with pytest.raises(DataError, match="the question"):
+        runtime.check_question("what " * 800)

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from driftline_device.runtime.runtime import Answer, Question, Session
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken
-from driftline_shared.errors import UpdateError
+from driftline_shared.errors import DataError, UpdateError
 from driftline_shared.p_ik.head import LEVELS, IkHead
 from driftline_shared.pair.pair import ProbeItem
 from driftline_shared.tokens import Grid, TokenSpace, VisualTokens
@@ -116,6 +116,10 @@ class FakeRuntime:
 
     def adapter(self) -> Adapter:
         return dict(self._adapter)
+
+    def check_question(self, text: str) -> None:
+        if len(text) > 3_000:
+            raise DataError("the question ends at position 663")
 
     def answer(
         self, questions: Sequence[Question], *, on_token: OnToken | None = None

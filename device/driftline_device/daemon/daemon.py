@@ -34,7 +34,7 @@ from driftline_device.daemon.supervision import Supervisor
 from driftline_device.daemon.update_loop import UpdateLoop
 from driftline_device.daemon.update_notes import note_card, note_update
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.sources.source import Source, num_left_out
+from driftline_device.sources.source import Source, feed_states, num_left_out
 from driftline_device.updates.phases import RESTING
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.ids import line_id
@@ -77,6 +77,7 @@ class Daemon:
         self._ending = threading.Event()
         self._activity = "starting"
         self._segment = ""
+        self._source: Source | None = None
         self._num_broken_rows = self._num_files_left_out = 0
         self._threads = [
             threading.Thread(target=self._run_status, name="driftline-status", daemon=True)
@@ -120,7 +121,7 @@ class Daemon:
     def run(self, source: Source) -> int:
         """Answer everything `source` gives, unless stopped; how many were answered."""
         self._step()
-        self._activity, self._segment = "answering", source.name
+        self._activity, self._segment, self._source = "answering", source.name, source
         self._parts.meter.new_segment(source.name)
         before, broken = self._parts.meter.read().num_answered, self._num_broken_rows
         left_out = self._num_files_left_out
@@ -225,6 +226,7 @@ class Daemon:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(10.0)
+        guard("sinks", self._parts.publisher.close)  # the last status tells what they delivered
         self._activity = "stopped"
         self._answering.keep()
         self._tick()
@@ -434,5 +436,6 @@ class Daemon:
             segment=self._segment,
             num_broken_rows=self._num_broken_rows,
             num_files_left_out=self._num_files_left_out,
+            feeds={} if self._source is None else feed_states(self._source),
             paused_unix_s=self._paused_unix_s,
         )

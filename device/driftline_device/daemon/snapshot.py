@@ -25,7 +25,7 @@ class Snapshot:
     `activity`: starting, answering, settling, draining, waiting or updating (at a step), holding
     or stopped. `step`: the one reached last; None for a device without steps. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
-    start. `sinks`: how each is.
+    start. `sinks`, `feeds`: how each is.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
     `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
     `budget`: the owner's, what is spent of it and what was planned; empty without one.
@@ -68,6 +68,7 @@ class Snapshot:
     spool: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
     sinks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    feeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -80,6 +81,7 @@ def take_snapshot(
     segment: str,
     num_broken_rows: int,
     num_files_left_out: int,
+    feeds: dict[str, dict[str, Any]],
     paused_unix_s: float | None,
 ) -> Snapshot:
     """A daemon of `parts` at this moment."""
@@ -105,6 +107,7 @@ def take_snapshot(
         num_errors=reading.num_errors,
         num_broken_rows=num_broken_rows,
         num_files_left_out=num_files_left_out,
+        feeds=feeds,
         accuracy=reading.accuracy,
         uncertainty=reading.uncertainty,
         domains=reading.domains,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.check import Check, fail, ok, warn
+from driftline_device.doctor.feeds import check_feeds
 from driftline_device.doctor.files import check_files
 from driftline_device.doctor.machine import (
     check_camera,
@@ -46,6 +47,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     sampling = () if pair is None else (check_scorer(policy, pair), check_gate(policy, pair))
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     sinks = (("sinks", lambda: check_sinks(config)),)
+    feeds = (("feeds", lambda: check_feeds(config, status, running=is_running)),)
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("runtime", lambda: check_runtime(runtime)),
         *(compressor if config.compressor else ()),
@@ -56,6 +58,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ("versions", lambda: check_versions(config.state)),
         ("update", lambda: check_update(config.state)),
         ("cloud", lambda: check_cloud(config.cloud)),
+        *(feeds if config.feeds else ()),
         *(sinks if config.sinks else ()),
         ("clock", lambda: check_clock(newest_unix_s)),
         ("camera", check_camera),

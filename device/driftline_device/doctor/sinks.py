@@ -74,7 +74,10 @@ def _of_queue(name: str, path: Path) -> Iterator[Check]:
 
 def _reach(sink: AnySink, name: str) -> None:
     if isinstance(sink, FileSink):
-        folder = next(each for each in sink.path.absolute().parents if each.exists())
+        near = sink.path.absolute().parents[:2]  # no more than the last folder is made
+        folder = next((each for each in near if each.is_dir()), None)
+        if folder is None:
+            raise OSError(f"{near[-1]} is not there: is the disk mounted?")
         if sink.path.is_dir() or not os.access(folder, os.W_OK):
             raise OSError(f"{sink.path} cannot be written")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from driftline_device.feeds.reader import BACKOFF, FeedPlan, FeedReader
 from driftline_device.runtime.runtime import Question
@@ -36,6 +37,10 @@ class FairFeeds:
     def num_broken(self) -> int:
         """Pictures left out so far."""
         return sum(reader.num_broken for reader in self._readers)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Each feed: what it does (`reading`, `away`, `over`), its pictures, why it is away."""
+        return {reader.name: reader.state() for reader in self._readers}
 
     def __iter__(self) -> Generator[Question | None, None, None]:
         """Once; a round of questions, then None."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -24,6 +25,9 @@ from driftline_shared.retry import Backoff, delays
 
 BACKOFF = Backoff(first_s=0.5, cap_s=30.0)
 """Waits before a feed that broke is opened again."""
+
+NEVER_CAP_S = 300.0
+"""Longest wait, and after some tries each, of a feed that never gave a picture."""
 
 STOP_S = 10.0
 """For a source to let go of what it holds."""
@@ -68,7 +72,7 @@ class FeedReader:
         self._ending = threading.Event()
         self._over = False
         self._source: Source | None = None
-        self._num_broken = 0
+        self._num_broken = self._num_pictures = 0
         self._outage = Outage(
             "feed",
             clock,
@@ -89,6 +93,11 @@ class FeedReader:
     def over(self) -> bool:
         """Whether nothing more comes; under `arrived`."""
         return self._over and not self._ready
+
+    def state(self) -> dict[str, Any]:
+        """In JSON's terms."""
+        doing = "over" if self._over else "away" if self._outage.error else "reading"
+        return {"state": doing, "num_pictures": self._num_pictures, "error": self._outage.error}
 
     def start(self) -> None:
         """Begin to read."""
@@ -114,15 +123,17 @@ class FeedReader:
             _log.warning("feed.hangs", feed=self.name, fix="It is let go once it answers.")
 
     def _run(self) -> None:
-        waits = delays(self._backoff, random.Random())
+        never = replace(self._backoff, cap_s=max(NEVER_CAP_S, self._backoff.cap_s))
+        waits = delays(never, random.Random())
         while not self._ending.is_set():
+            before = self._num_pictures
             try:
                 if self._read():
                     break
             except Exception as error:  # whatever it is, the feed is opened again
-                worked, said = self._let_go(), f"{type(error).__name__}: {error}"
-                self._outage.lost(str(error) or said)
-                if worked:
+                self._let_go()
+                self._outage.lost(str(error) or f"{type(error).__name__}: {error}")
+                if self._num_pictures > before:
                     waits = delays(self._backoff, random.Random())
                 self._clock.wait(self._ending, next(waits))
         with self._arrived:
@@ -139,6 +150,7 @@ class FeedReader:
                     return False
                 if row is None:
                     continue
+                self._num_pictures += 1
                 self._outage.back()
                 self._put(self._questions(row, source.name))
                 due_s = max(due_s + self._plan.every_s, self._clock.monotonic_s())
@@ -146,12 +158,11 @@ class FeedReader:
                     self._clock.wait(self._ending, due_s - self._clock.monotonic_s())
         return True
 
-    def _let_go(self) -> bool:
-        """Forget the source; whether there was one."""
+    def _let_go(self) -> None:
+        """Forget the source."""
         source, self._source = self._source, None
         if source is not None:
             self._num_broken += source.num_broken
-        return source is not None
 
     def _questions(self, row: Question, source: str) -> list[Question]:
         plan = self._plan

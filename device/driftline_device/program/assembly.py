@@ -75,14 +75,21 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
 def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
     """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one.
 
-    None are named: the feeds of the configuration, as one.
+    None are named: the feeds of the configuration, as one; both are an error.
     """
     if config.question.strip():
         try:
             check_question(config.question)
         except DataError as error:
             raise ConfigError(f"question: {error}") from error
-    if not texts and config.feeds:
+    if texts and config.feeds:
+        names = ", ".join(feed.name for feed in config.feeds)
+        raise ConfigError(
+            f"--source and [[feeds]] ({names}) are both given",
+            fix="Leave --source out, and the feeds are read; or make it a feed, or run it with a "
+            "configuration without feeds.",
+        )
+    if config.feeds:
         return [open_feeds(config.feeds, config.question, partial(_open_source, config))]
     return open_all(texts, _source_settings(config, config.question, None))
 

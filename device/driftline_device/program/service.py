@@ -22,14 +22,14 @@ from driftline_device.daemon.systemd import Notifier
 from driftline_device.feeds.table import standing
 from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
 from driftline_device.program.reload import Reloader
-from driftline_device.runtime.runtime import Answer, Question
+from driftline_device.runtime.runtime import Answer, ChecksQuestions, Question, Runtime
 from driftline_device.sampling.calibration import Calibrated, TokenRuntime, calibrate
 from driftline_device.sinks.sink import Sink
 from driftline_device.sources.source import Source, read_image
 from driftline_device.updates.slots import look
 from driftline_shared.bounds import check_question
 from driftline_shared.callbacks import Progress, ignore
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import load_pair
 
 STOP_MARGIN_S = ASKS_END_S + 30.0
@@ -56,6 +56,8 @@ def run_device(
     sources = open_sources(texts, config)
     pair = load_pair(config.pair)
     runtime = runtime_for(config, pair)
+    standing = standing_questions(texts, sources, config)
+    check_standing(runtime, standing)
     supervisor, key = ServiceSupervisor(notifier or Notifier()), Key(config.api)
     with (
         open_daemon(
@@ -66,7 +68,7 @@ def run_device(
             key=key,
             source=", ".join(source.name for source in sources) or "api",
             console=console,
-            standing=standing_questions(texts, sources, config),
+            standing=standing,
         ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
@@ -102,6 +104,17 @@ def standing_questions(
     if not texts and config.feeds:
         return standing(config.feeds, config.question)
     return [(source.name, config.question) for source in sources if config.question]
+
+
+def check_standing(runtime: Runtime, standing: Sequence[tuple[str, str]]) -> None:
+    """ConfigError for a question that is asked again and again and can never be answered."""
+    if not isinstance(runtime, ChecksQuestions):
+        return
+    for feed, question in standing:
+        try:
+            runtime.check_question(question)
+        except DataError as error:
+            raise ConfigError(f"the question of {feed}: {error}", fix=error.fix) from error
 
 
 def stream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,14 @@ class Session(Protocol):
 
     def adapter(self) -> Adapter:
         """A copy of the adapter, tensor by tensor."""
+
+
+@runtime_checkable
+class ChecksQuestions(Protocol):
+    """A runtime that can say beforehand whether a question fits its model."""
+
+    def check_question(self, text: str) -> None:
+        """DataError for a question that cannot be asked about any picture."""
 
 
 class Runtime(Session, Protocol):

@@ -41,7 +41,16 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" {snapshot['bytes_down']} bytes down{_head(snapshot)}",
         f"link      {linked}",
         *describe_plan(snapshot.get("budget") or {}),
+        *_feeds(snapshot.get("feeds", {})),
         *_sinks(snapshot.get("sinks", {})),
+    ]
+
+
+def _feeds(feeds: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"feed      {name}: {each['state']}, {each['num_pictures']} pictures"
+        + (f"; {each['error']}" if each["error"] else "")
+        for name, each in feeds.items()
     ]
 
 

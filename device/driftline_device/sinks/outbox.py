@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,10 @@ BUSY_TIMEOUT_S = 0.1
 _TABLE = """CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, bytes INTEGER NOT NULL, body TEXT NOT NULL
 )"""
+
+_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'events'"
+_EMPTIED_FIX = "What waited in it is lost; look at who emptied it, and at the disk."
+_REMOVED_FIX = "It is begun anew with what waited; leave it to the device while it runs."
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +66,13 @@ class Outbox:
             fix=f"Make room, or let the device write there; up to {MAX_IN_MEMORY} events are held.",
             file=str(path),
         )
+        self._full = Outage(
+            "outbox_room",
+            clock,
+            fix="The oldest events are left out: look at the sink, or raise max_waiting.",
+            file=str(path),
+        )
+        self._inode = 0
         with self._lock:
             self._use()
 
@@ -120,6 +132,8 @@ class Outbox:
 
     def _use(self) -> bool:
         """Open the file if it is not, and give it what memory holds; whether it can be used."""
+        if self._database is not None and self._was_removed():
+            self._leave_removed(self._database)
         if self._database is None:
             try:
                 self._open()
@@ -135,19 +149,46 @@ class Outbox:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        was_there = self._path.exists()
         database = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
+            if was_there and not database.execute(_HAS_TABLE).fetchone():
+                _log.error("outbox.emptied", file=str(self._path), fix=_EMPTIED_FIX)
             database.execute(_TABLE)
             counted = database.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM events")
             self._num_stored, self._num_bytes = counted.fetchone()
         except BaseException:
             database.close()
             raise
-        self._database = database
+        self._database, self._inode = database, self._path.stat().st_ino
+
+    def _was_removed(self) -> bool:
+        """Whether somebody took the file away: what is written to it would be gone at the end."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def _leave_removed(self, database: sqlite3.Connection) -> None:
+        """What waits in a file that has no name any more goes into a new one."""
+        with suppress(sqlite3.Error, ValueError, TypeError):
+            rows = database.execute("SELECT body FROM events ORDER BY seq").fetchall()
+            held = [Event(**json.loads(body)) for (body,) in rows]
+            places = range(self._next_place, self._next_place - len(held), -1)
+            self._memory.extendleft(
+                reversed([Waiting(*each) for each in zip(places, held, strict=True)])
+            )
+            self._next_place -= len(held)
+        database.close()
+        self._database = None
+        num = len(self._memory)
+        _log.error("outbox.removed", file=str(self._path), num_events=num, fix=_REMOVED_FIX)
 
     def _store(self, bodies: Collection[str]) -> bool:
         database = self._database
@@ -178,6 +219,9 @@ class Outbox:
             assert self._database is not None
             oldest = self._database.execute("SELECT seq FROM events ORDER BY seq LIMIT 1")
             self._num_dropped += self._delete([oldest.fetchone()[0]])
+            self._full.lost(f"{self._max_events:,} events or {self._max_bytes:,} bytes wait")
+        if self._full.error and self._num_stored * 2 < self._max_events:
+            self._full.back(num_dropped=self._num_dropped)
 
     def _delete(self, places: Collection[int]) -> int:
         database, num, num_bytes = self._database, 0, 0

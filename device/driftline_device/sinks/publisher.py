@@ -93,6 +93,7 @@ class Publisher:
             feed: [self._sinks[name] for name in names] for feed, names in (routes or {}).items()
         }
         self._watching = watching
+        self._closed = False
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -115,7 +116,10 @@ class Publisher:
         return {sink.name: asdict(sink.stats()) for sink in self._sinks.values()}
 
     def close(self) -> None:
-        """Give what waits a moment to leave, and end."""
+        """Give what waits a moment to leave, and end; once."""
+        if self._closed:
+            return
+        self._closed = True
         for sink in self._all():
             if not sink.close(CLOSE_S):
                 _log.warning("sink.left", sink=sink.name, num_waiting=sink.stats().num_waiting)

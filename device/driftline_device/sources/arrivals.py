@@ -41,7 +41,7 @@ MAX_GIVEN = 64
 TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~")
 """What names of unfinished files end in, before or after the suffix of the image."""
 
-_LOOK_S = 0.02  # longest wait for a change before what is complete is given
+_LOOK_S = 0.1  # longest wait for a change before what is complete is given
 _SCAN_COST = 50.0  # a look through the folder may take one second in so many
 _SCAN_AGAIN = 5.0  # the same where there is reason to look
 
@@ -160,8 +160,8 @@ class Arrivals:
         changes = watch(
             self._folder,
             watch_filter=None,
-            debounce=50,
-            step=10,
+            debounce=100,
+            step=50,
             rust_timeout=int(1000 * _LOOK_S),
             yield_on_timeout=True,
             ignore_permission_denied=True,

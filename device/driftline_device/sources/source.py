@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources.left_out import LeftOut
@@ -41,6 +41,19 @@ class FolderLike(Protocol):
     """A source that passes over files of unknown kind."""
 
     left_out: LeftOut
+
+
+@runtime_checkable
+class OfFeeds(Protocol):
+    """A source that is several feeds."""
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Each by name, in JSON's terms."""
+
+
+def feed_states(source: Source) -> dict[str, dict[str, Any]]:
+    """How the feeds of `source` are; empty for one that is no feeds."""
+    return source.states() if isinstance(source, OfFeeds) else {}
 
 
 def num_left_out(source: Source) -> int:

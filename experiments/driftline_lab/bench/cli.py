@@ -293,6 +293,22 @@ def starts(
 
 
 @app.command()
+def idle(
+    pair: Annotated[str, typer.Option(help="A pair, or an export.")] = "tiny",
+    seconds: Annotated[float, typer.Option(help="How long each is watched.", min=1.0)] = 60.0,
+    out: Out = None,
+) -> None:
+    """A device with nothing to do: share of a core that its process takes, by what it waits for.
+
+    Example: driftline lab bench idle --pair ./export --seconds 60
+    """
+    from driftline_lab.bench.device.idle import run_idle
+
+    with tempfile.TemporaryDirectory() as work:
+        finish(run_idle(pair, seconds=seconds, work=Path(work)), out)
+
+
+@app.command()
 def soak(
     pair: Annotated[str, typer.Option(help="A pair, or an export.")] = "tiny",
     runtime: Annotated[str, typer.Option(help="torch or onnx.")] = "torch",

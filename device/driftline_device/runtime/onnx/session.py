@@ -156,6 +156,10 @@ class OnnxSession(ScoringSession):
             for one, row in zip(asked, made, strict=True)
         ]
 
+    def check_question(self, text: str) -> None:
+        """DataError for a question that cannot be asked about any picture."""
+        self._row(text, np.arange(self._student.export.token_grid.num_tokens, dtype=np.int32))
+
     def _seen(self, questions: Sequence[Question]) -> list[_Asked]:
         grid = self._student.export.token_grid
         positions = np.arange(grid.num_tokens, dtype=np.int32)

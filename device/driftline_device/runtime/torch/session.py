@@ -130,6 +130,10 @@ class TorchSession(ScoringSession):
         rows = list(zip(tokens, questions, strict=True))
         return self._answer(rows, self._projected, None, time.perf_counter())
 
+    def check_question(self, text: str) -> None:
+        """DataError for a question that cannot be asked about any picture."""
+        self._check([text])
+
     def _check(self, questions: Sequence[str]) -> None:
         """Before the model runs: DataError for a question that cannot be asked."""
         for question in questions:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftline_device.config import load_config
+from driftline_device.daemon.snapshot import read_snapshot
 from driftline_device.program.service import run_device
 from driftline_device.sinks import courier
 from driftline_shared.retry import Backoff
@@ -65,9 +66,9 @@ def test_answers_of_a_run_reach_broker_receiver_and_file(tmp_path: Path, broker:
     assert len(rows) == 20
     until(lambda: listener.bodies() == rows)
     assert receiver.bodies() == rows
-    assert {name: each["num_waiting"] for name, each in snapshot["sinks"].items()}.keys() == {
-        "mqtt", "webhook", "file",
-    }  # fmt: skip
+    waiting = {name: each["num_waiting"] for name, each in snapshot["sinks"].items()}
+    assert waiting == dict.fromkeys(("mqtt", "webhook", "file"), 0)
+    assert read_snapshot(tmp_path / "state")["sinks"] == snapshot["sinks"], "after they drained"
     listener.stop()
     receiver.down()
 

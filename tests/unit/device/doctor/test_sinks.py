@@ -45,6 +45,7 @@ def test_nobody_there_is_a_warning(tmp_path: Path) -> None:
         {"kind": "mqtt", "url": f"mqtt://127.0.0.1:{free_port()}"},
         {"kind": "webhook", "url": f"http://127.0.0.1:{free_port()}/"},
         {"kind": "file", "path": str(tmp_path)},
+        {"kind": "file", "path": str(tmp_path / "stick" / "answers" / "a.jsonl")},
     ):
         assert checked(tmp_path, sink).verdict == "warn"
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from driftline_device.config import load_config
 from driftline_device.feeds.fair import FairFeeds
 from driftline_device.feeds.reader import FeedPlan
 from driftline_device.feeds.region import cut
 from driftline_device.feeds.settings import FeedConfig
+from driftline_device.program.assembly import open_sources
+from driftline_device.program.service import check_standing
 from driftline_device.runtime.runtime import Question
-from driftline_shared.errors import DataError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.retry import Backoff
+from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import picture
 from tests.fakes.waiting import until
 
@@ -168,3 +173,40 @@ def test_a_half_is_exactly_half() -> None:
 def test_a_region_past_the_picture_is_refused(region: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="picture"):
         FeedConfig.model_validate({"name": "a", "source": "camera:0", "region": region})
+
+
+def test_a_feed_that_never_was_is_tried_ever_more_seldom_and_says_so() -> None:
+    clock, tries = FakeClock(), 0
+
+    def open_() -> Pictures:
+        nonlocal tries
+        tries += 1
+        # A video that opens and breaks at once is no better than one that is not there.
+        return Pictures("gone", breaks_after=0)
+
+    source = FairFeeds([FeedPlan(name="gone", open=open_, texts=("what?",))], clock=clock)
+    with closing(iter(source)) as rows:
+        until(lambda: next(rows) is None and tries >= 60)
+        state = source.states()["gone"]
+    assert (state["state"], state["num_pictures"], state["error"]) == ("away", 0, "it is gone")
+    assert sum(clock.waits[40:60]) / 20 > 60, "minutes between tries, in the mean"
+
+
+def test_source_and_feeds_together_are_an_error_with_a_fix(tmp_path: Path) -> None:
+    config = load_config(
+        overrides={"feeds": [{"name": "door", "source": str(tmp_path), "questions": ["open?"]}]},
+        environment={},
+    )
+    with pytest.raises(ConfigError, match="door"):
+        open_sources([str(tmp_path)], config)
+    assert [each.name for each in open_sources([], config)] == ["feeds"]
+
+
+def test_a_question_that_never_fits_the_model_is_a_wrong_setting() -> None:
+    class Short:
+        def check_question(self, text: str) -> None:
+            if len(text) > 5:
+                raise DataError("the question ends at position 663", fix="ask a shorter one")
+
+    with pytest.raises(ConfigError, match="yard: the question ends at position 663"):
+        check_standing(Short(), [("door", "open?"), ("yard", "what is in it?")])  # type: ignore[arg-type]

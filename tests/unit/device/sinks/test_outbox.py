@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -128,3 +129,48 @@ def test_a_row_that_does_not_read_is_left_out(tmp_path: Path) -> None:
     assert answers(box) == ["good", "better"]
     assert box.num_dropped == 1
     box.close()
+
+
+@pytest.mark.parametrize("how", ["emptied", "dropped"])
+def test_a_queue_that_lost_what_waited_is_told_of(tmp_path: Path, how: str) -> None:
+    box = outbox(tmp_path)
+    box.append(event("lost"))
+    box.close()
+    if how == "emptied":
+        for path in tmp_path.iterdir():
+            path.unlink()
+        (tmp_path / NAME).write_bytes(b"")
+    else:
+        database = sqlite3.connect(tmp_path / NAME)
+        database.execute("DROP TABLE events")
+        database.commit()
+        database.close()
+    with capture_logs() as logs:
+        box = outbox(tmp_path)
+        box.append(event("kept"))
+    assert [each["event"] for each in logs] == ["outbox.emptied"]
+    assert answers(box) == ["kept"]
+
+
+def test_a_queue_taken_away_while_it_is_used_goes_into_a_new_file(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    for name in ("one", "two"):
+        box.append(event(name))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with capture_logs() as logs:
+        box.append(event("three"))
+    assert [each["event"] for each in logs] == ["outbox.removed"]
+    box.close()
+    assert answers(outbox(tmp_path)) == ["one", "two", "three"]
+
+
+def test_a_full_queue_is_told_of_once(tmp_path: Path) -> None:
+    box = outbox(tmp_path, max_events=4)
+    with capture_logs() as logs:
+        for number in range(20):
+            box.append(event(str(number)))
+        box.remove([each.place for each in box.peek(4)])
+        box.append(event("later"))
+    assert [each["event"] for each in logs] == ["outbox_room.lost", "outbox_room.back"]
+    assert logs[1]["num_dropped"] == 16
