@@ -18,7 +18,10 @@ import typer
 from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
 from driftline_cloud.cluster_cli import app as cluster_app
 from driftline_cloud.round_cli import app as round_app
-from driftline_shared.status import CloudStatus, LineStatus
+from driftline_cloud.samples_cli import app as samples_app
+from driftline_shared.plain_text import visible
+from driftline_shared.program.address import without_password
+from driftline_shared.status import CloudStatus, DevicePage, LineStatus
 
 if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
@@ -32,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(round_app, name="round")
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(samples_app, name="samples")
 
 _SERVE_EXAMPLES = """
 **Examples**
@@ -79,6 +83,8 @@ _STATUS_EXAMPLES = """
     driftline cloud status
 
     driftline cloud status --address cloud.example:7443 --json
+
+    driftline cloud status --devices 50 --offset 100
 
 Exit code 1: no cloud answers there.
 """
@@ -135,13 +141,15 @@ def serve(
     }
     settings = _settings(config, set_, flags)
     if print_config:
-        typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
+        shown = settings.model_dump(mode="json")
+        shown["database_url"] = without_password(settings.database_url)
+        typer.echo(json.dumps(shown, indent=2))
         return
     from driftline_cloud.service.server import serve as serve_cloud
     from driftline_cloud.service.supervisor import WORK
     from driftline_shared.program.logs import setup_logs
 
-    setup_logs(level=settings.log.level, form=settings.log.form)
+    setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
     asyncio.run(serve_cloud(settings, work=WORK if settings.work.beside else ()))
 
 
@@ -172,7 +180,7 @@ def work(
     from driftline_cloud.work.standalone import work_until_stopped
     from driftline_shared.program.logs import setup_logs
 
-    setup_logs(level=settings.log.level, form=settings.log.form)
+    setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
     raise typer.Exit(work_until_stopped(settings))
 
 
@@ -193,12 +201,19 @@ def status(
     address: AddressFlag = None,
     state: StateFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    devices: Annotated[
+        int, typer.Option("--devices", help="At most so many of a line.", min=1, max=10_000)
+    ] = 100,
+    offset: Annotated[
+        int, typer.Option("--offset", help="Leave out the first devices.", min=0)
+    ] = 0,
     timeout_s: TimeoutFlag = 5.0,
 ) -> None:
-    """Show lines, rounds and devices of a running cloud."""
+    """Show lines, rounds and devices of a running cloud; what is stuck first."""
     from driftline_shared.rpc.status import fetch_status
 
-    found = fetch_status(address_of(address, state), timeout_s=timeout_s)
+    page = DevicePage(num_devices=devices, offset=offset)
+    found = fetch_status(address_of(address, state), timeout_s=timeout_s, page=page)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
         return
@@ -219,20 +234,25 @@ def _show_line(console: object, line: LineStatus) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    def shown(text: str) -> str:
+        return escape(visible(text))
+
     assert isinstance(console, Console)
     table = Table(title=f"line {line.line}", title_justify="left", show_header=False)
     table.add_row("newest version", str(line.newest_version))
-    table.add_row("samples", f"{line.num_samples} ({line.num_waiting} waiting)")
+    apart = f", {line.num_quarantined} in quarantine" if line.num_quarantined else ""
+    table.add_row("samples", f"{line.num_samples} ({line.num_waiting} waiting{apart})")
+    table.add_row("devices", str(max(line.num_devices, len(line.devices))))
     table.add_row("rounds", str(line.num_rounds))
     if line.round is not None:
         now = line.round
         table.add_row("last round", f"{now.round_id}, {now.num_samples} samples")
         table.add_row("state", f"{now.state} {now.progress:.0%}")
-        table.add_row("reason", escape(now.reason) or "-")
+        table.add_row("reason", shown(now.reason) or "-")
     for worker in line.workers:
         seen = datetime.fromtimestamp(worker.last_seen_unix_s, tz=UTC)
         said = f"{worker.state}: {worker.reason}" if worker.reason else worker.state
-        table.add_row("worker", escape(f"{worker.owner} {said} ({seen:%H:%M:%S} UTC)"))
+        table.add_row("worker", shown(f"{worker.owner} {said} ({seen:%H:%M:%S} UTC)"))
     if not line.workers:
         table.add_row("worker", "none: samples wait until `driftline cloud work` runs")
     console.print(table)
@@ -240,9 +260,11 @@ def _show_line(console: object, line: LineStatus) -> None:
     for device in line.devices:
         seen = datetime.fromtimestamp(device.last_seen_unix_s, tz=UTC)
         devices.add_row(
-            escape(device.device_id),
+            shown(device.device_id),
             str(device.adapter_version),
             f"{seen:%Y-%m-%d %H:%M:%S}",
-            escape(device.last_report) or "-",
+            shown(device.last_report) or "-",
         )
     console.print(devices if line.devices else "no device has enrolled yet")
+    if len(line.devices) < line.num_devices:
+        console.print(f"{len(line.devices)} of {line.num_devices} devices; --devices, --offset")

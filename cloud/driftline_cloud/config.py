@@ -20,7 +20,8 @@ from pydantic_settings import SettingsConfigDict
 from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.admission import AdmissionLimits, Quota
+from driftline_cloud.limits import PoolSettings, RateSettings
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
 from driftline_shared.program.address import check_address
@@ -75,7 +76,10 @@ class CloudConfig(ProgramSettings):
     log: LogConfig = LogConfig()
     trace: TraceSettings = TraceSettings()
     sampling: Policy = SamplingPolicy()
+    admission: AdmissionLimits = AdmissionLimits()
     quota: Quota = Quota()
+    rates: RateSettings = RateSettings()
+    pools: PoolSettings = PoolSettings()
     work: WorkSettings = WorkSettings()
     rounds: RoundSettings = RoundSettings()
     escalation: EscalationSettings = EscalationSettings()
@@ -84,6 +88,9 @@ class CloudConfig(ProgramSettings):
     dwc: ChooseSettings = ChooseSettings()
     update_expires_s: int = setting(
         0, "after its round an update may no longer be applied; 0: never", ge=0
+    )
+    reflection: bool = setting(
+        False, "tell whoever asks which gRPC methods there are, for tools such as grpcurl"
     )
     drain_s: float = setting(20.0, "for running work when the cloud stops", ge=0)
 

@@ -18,6 +18,7 @@ from driftline_shared.errors import (
     SampleError,
     UpdateError,
 )
+from driftline_shared.plain_text import visible
 from driftline_shared.status import Correction, Enrolment, UpdateReport
 from driftline_shared.tokens import (
     MAX_PICTURE_PIXELS,
@@ -51,6 +52,8 @@ MAX_CHUNK_BYTES = 1 << 20
 MAX_CORRECTIONS = 256
 MAX_SCORES = 16
 MAX_NUMBERS = 256
+MAX_REPORT_NUMBERS = 64
+MAX_SHOWN_DEVICES = 10_000
 MAX_NAME_CHARS = 512
 MAX_WORD_CHARS = 128
 MAX_DETAIL_CHARS = 1_000
@@ -271,7 +274,7 @@ def check_report(report: UpdateReport) -> None:
     check_count("version", report.version)
     if len(report.reason) > MAX_WORD_CHARS:
         raise _invalid("reason is too long")
-    if not _are_numbers(report.numbers):
+    if len(report.numbers) > MAX_REPORT_NUMBERS or not _are_numbers(report.numbers):
         raise _invalid("numbers are too many, unnamed or non-finite")
 
 
@@ -310,8 +313,8 @@ def numbers(given: Mapping[str, float]) -> dict[str, float]:
 
 
 def cut(text: str) -> str:
-    """The beginning of a text that is for reading only."""
-    return text[:MAX_DETAIL_CHARS]
+    """The beginning of a text that is for reading only, with nothing that a terminal obeys."""
+    return visible(text[:MAX_DETAIL_CHARS])[:MAX_DETAIL_CHARS]
 
 
 def check_question(text: str) -> None:

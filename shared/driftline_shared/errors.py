@@ -44,6 +44,7 @@ class Reason(StrEnum):
     BATCH_TOO_LARGE = "batch_too_large"
     QUOTA_EXCEEDED = "quota_exceeded"
     STORE_BUSY = "store_busy"
+    RATE_EXCEEDED = "rate_exceeded"
     # the teacher's answers
     ANSWERS_OFF = "answers_off"
     ANSWERS_FULL = "answers_full"
@@ -116,6 +117,7 @@ _FIXES: dict[Reason, str] = {
     ),
     Reason.ANSWER_LATE: "The teacher did not come to it in time; see escalation.max_age_s.",
     Reason.ANSWER_FAILED: "The teacher could not answer it; the cloud's log says why.",
+    Reason.RATE_EXCEEDED: "Wait a moment; the device calls again by itself.",
     Reason.LINE_UNKNOWN: "Name a line that `driftline cloud status` shows, or none.",
     Reason.ROUND_OPEN: "Wait until it has ended; `driftline cloud status` shows how far it is.",
     Reason.TOO_FEW_SAMPLES: "Wait until devices have sent more.",

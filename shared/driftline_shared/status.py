@@ -164,8 +164,19 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DevicePage:
+    """Which devices of a line a status shows: at most `num_devices`, without the first `offset`."""
+
+    num_devices: int = 1_000
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LineStatus:
-    """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest."""
+    """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest;
+    `devices`: a page of them, what is stuck first, of `num_devices` in all; `num_quarantined`:
+    samples that no round can work on.
+    """
 
     line: str
     newest_version: int
@@ -175,6 +186,8 @@ class LineStatus:
     round: RoundStatus | None = None
     devices: tuple[DeviceStatus, ...] = ()
     workers: tuple[WorkerStatus, ...] = ()
+    num_devices: int = 0
+    num_quarantined: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,10 @@ from sqlalchemy import insert, update
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.counts import DROPPED, USED, WAITING
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
-from driftline_cloud.intake.store import DROPPED, USED, WAITING, SampleStore
+from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Label
 from driftline_cloud.rounds.ledger import HOLDOUT, TRAIN, RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState, advance, new_round

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from driftline_cloud.jobs import Label
 from driftline_shared.codec.tokens import decode_tokens
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import DriftlineError, Reason, SampleError
 from driftline_shared.pair.pair import SourceSet
 from driftline_shared.tokens import Sample, TokenSpace
 
@@ -80,6 +80,7 @@ def from_samples(
     found = []
     for sample, answer in zip(samples, answers, strict=True):
         tokens = decode_tokens(sample.tokens, space)
+        _check_values(sample, tokens.values, space)
         found.append(
             Example(
                 values=tokens.values,
@@ -90,6 +91,26 @@ def from_samples(
             )
         )
     return found
+
+
+FARTHEST = 64.0
+"""How many of a channel's ranges a decoded value may lie beyond its range's middle."""
+
+
+def _check_values(sample: Sample, values: NDArray[np.float32], space: TokenSpace) -> None:
+    """Raise SampleError for tokens that are not finite, or so far out that sums of them are not.
+
+    The transform codecs code steps of any size; the others cannot leave the range.
+    """
+    middle = (space.high + space.low) / 2
+    spread = np.maximum(space.high - space.low, np.float32(1e-6))
+    most = FARTHEST * np.maximum(spread, spread.mean())
+    if not (np.abs(values - middle) <= most).all():  # false of NaN, too
+        raise SampleError(
+            f"sample {sample.id.hex()}: decoded tokens are not finite, or beyond {FARTHEST:g} "
+            "times the pair's range",
+            reason=Reason.SAMPLE_NOT_FINITE,
+        )
 
 
 def split_source(source: SourceSet) -> tuple[list[SourceRow], list[SourceRow]]:

@@ -19,6 +19,7 @@ from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Label
 from driftline_shared.callbacks import Progress, ignore, part_of
+from driftline_shared.errors import DataError, Reason, SampleError
 from driftline_shared.models.fit.translation import TRANSLATOR_FILE
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.pair.pair import Pair
@@ -111,6 +112,15 @@ def label(
     ]
 
 
+def _check_questions(model: MultimodalModel, pair: Pair, examples: Sequence[Example]) -> None:
+    """Raise SampleError for a question that the model, which has the last word, cannot read."""
+    for question in dict.fromkeys(example.question for example in examples):
+        try:
+            model.check_question(question, pair.max_new_tokens)
+        except DataError as error:
+            raise SampleError(str(error), reason=Reason.SAMPLE_TEXT_INVALID) from error
+
+
 def _owners(model: MultimodalModel, pair: Pair, sample: Sample) -> TeacherAnswer | None:
     """What the device's owner said is right, of which they are sure; None where they said nothing,
     or more than an answer may have.
@@ -166,7 +176,10 @@ def answer(
     settings: DistilSettings,
     progress: Progress,
 ) -> list[TeacherAnswer]:
-    """Greedy answers to the questions of `examples`, in their order."""
+    """Greedy answers to the questions of `examples`, in their order; SampleError for a question
+    that `model` has no room for.
+    """
+    _check_questions(model, pair, examples)
     found: dict[int, TeacherAnswer] = {}
     for batch in by_size(examples, settings.label_batch_size):
         prompt = passes.prompt(model, [examples[i] for i in batch])

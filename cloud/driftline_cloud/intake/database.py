@@ -20,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.migrations import schema
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.address import without_password
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one before the store counts as busy."""
@@ -80,7 +81,8 @@ def _parse(url: str) -> URL:
     try:
         return make_url(url)
     except ArgumentError as error:
-        raise ConfigError(f"database.url {url!r} is not an SQL URL: {error}") from error
+        shown = without_password(url)
+        raise ConfigError(f"database_url {shown!r} is not an SQL URL") from error
 
 
 def _in_memory(url: URL) -> bool:

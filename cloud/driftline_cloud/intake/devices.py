@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import structlog
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_shared.status import DeviceStatus, Enrolment, UpdateReport
+from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_shared.errors import Reason
+from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
 
+_log = structlog.get_logger(__name__)
+
 _REPORT = TypeAdapter(UpdateReport)
+
+FLUSH_S = 5.0
+"""Seconds that signs of life stay in memory at most, while there are any."""
+
+MOST_SIGNS = 2_000
+"""Signs of life that are written together at most."""
+
+MOST_KNOWN = 50_000
+"""Devices that are kept in memory; those enrolled longest ago go first."""
+
+GRANT_EVERY_S = 86_400
+"""A device gets a full update for another base once in so many seconds: a report costs nothing,
+and whoever knows a device's id can send one.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +57,15 @@ class Device:
 class DeviceRegister:
     """The devices of a cloud, their reports, and the policy of each line."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, *, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Device] = OrderedDict()
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._flushed_s = monotonic_s()
 
     def enrol(self, enrolment: Enrolment, line: str, *, now_unix_s: int) -> Device:
         """Know the device from now on; enrolling again refreshes what it runs."""
@@ -60,31 +90,147 @@ class DeviceRegister:
                 _update(connection, enrolment.device_id, fresh)
             found = _find(connection, enrolment.device_id)
         assert found is not None  # written in this transaction
+        self._remember(found)
         return found
 
     def find(self, device_id: str) -> Device | None:
-        """The device of that id, if it enrolled."""
+        """The device of that id, if it enrolled; known ones are not read again."""
+        with self._lock:
+            known = self._known.get(device_id)
+        if known is not None:
+            return known
         with self._database.read() as connection:
-            return _find(connection, device_id)
+            found = _find(connection, device_id)
+        if found is not None:
+            self._remember(found)
+        return found
 
     def seen(self, device_id: str, *, now_unix_s: int, adapter_version: int | None = None) -> None:
-        """Note a sign of life, and what the device runs where it is known."""
-        values: dict[str, Any] = {"last_seen_unix_s": now_unix_s}
-        if adapter_version is not None:
-            values["adapter_version"] = adapter_version
-        with self._database.write() as connection:
-            _update(connection, device_id, values)
+        """Note a sign of life, and what the device runs where it is known.
 
-    def of_line(self, line: str, *, limit: int = 1_000) -> tuple[DeviceStatus, ...]:
-        """At most `limit` devices of a line, last seen first."""
-        query = (
-            select(*(tables.devices.c[field.name] for field in fields(DeviceStatus)))
-            .where(tables.devices.c.line == line)
-            .order_by(tables.devices.c.last_seen_unix_s.desc(), tables.devices.c.device_id)
-            .limit(limit)
+        Signs are kept in memory and written together, at least every `FLUSH_S` while there are any:
+        a kill loses that much of them and nothing else.
+        """
+        found = self.find(device_id)
+        if found is None:
+            return
+        version = found.adapter_version if adapter_version is None else adapter_version
+        with self._lock:
+            self._known[device_id] = replace(
+                found, last_seen_unix_s=now_unix_s, adapter_version=version
+            )
+            self._seen[device_id] = (now_unix_s, version)
+            is_due = (
+                self._monotonic_s() - self._flushed_s >= FLUSH_S or len(self._seen) >= MOST_SIGNS
+            )
+        if is_due:
+            self._try_to_flush()
+
+    def close(self) -> None:
+        """Write what is in memory; what the disk does not take is lost."""
+        self._try_to_flush()
+
+    def _try_to_flush(self) -> None:
+        try:
+            self.flush()
+        except SQLAlchemyError as error:
+            # A sign of life is not worth a failed call; the next one tries again.
+            _log.error("store.write_failed", cause=cause_of(error), fix=fix_of(error))
+
+    def flush(self) -> None:
+        """Write the signs of life that are in memory, in one transaction."""
+        with self._lock:
+            signs, self._seen = self._seen, {}
+            self._flushed_s = self._monotonic_s()
+        if not signs:
+            return
+        table = tables.devices
+        statement = (
+            update(table)
+            .where(table.c.device_id == bindparam("of_device"))
+            .values(last_seen_unix_s=bindparam("at_s"), adapter_version=bindparam("version"))
         )
+        rows = [
+            {"of_device": device, "at_s": at_s, "version": version}
+            for device, (at_s, version) in signs.items()
+        ]
+        try:
+            with self._database.write() as connection:
+                connection.execute(statement, rows)
+        except BaseException:
+            with self._lock:
+                self._seen = {**signs, **self._seen}
+            raise
+
+    def count(self, line: str) -> int:
+        """How many devices of a line have enrolled."""
+        query = select(func.count()).where(tables.devices.c.line == line)
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def by_version(self, line: str) -> dict[int, int]:
+        """How many devices of a line run each version."""
+        table = tables.devices
+        query = (
+            select(table.c.adapter_version, func.count())
+            .where(table.c.line == line)
+            .group_by(table.c.adapter_version)
+        )
+        self._try_to_flush()
+        with self._database.read() as connection:
+            return {int(version): int(count) for version, count in connection.execute(query)}
+
+    def of_line(
+        self, line: str, *, limit: int = 1_000, offset: int = 0
+    ) -> tuple[DeviceStatus, ...]:
+        """At most `limit` devices of a line, what is stuck first: those whose last update did not
+        go well, then those that were not seen for longest.
+        """
+        table = tables.devices
+        applied = f"{UpdateOutcome.APPLIED} "
+        is_well = (table.c.last_report == "") | table.c.last_report.startswith(applied)
+        query = (
+            select(*(table.c[field.name] for field in fields(DeviceStatus)))
+            .where(table.c.line == line)
+            .order_by(is_well, table.c.last_seen_unix_s, table.c.device_id)
+            .limit(limit)
+            .offset(offset)
+        )
+        self._try_to_flush()
         with self._database.read() as connection:
             return tuple(DeviceStatus(**row) for row in connection.execute(query).mappings())
+
+    def grant_full(self, device_id: str, *, now_unix_s: int) -> bool:
+        """Let the device have full updates until its next report, at most once in `GRANT_EVERY_S`;
+        whether it may.
+        """
+        table = tables.full_grants
+        with self._database.write() as connection:
+            last = connection.scalar(
+                select(table.c.granted_unix_s).where(table.c.device_id == device_id)
+            )
+            if last is not None and now_unix_s - int(last) < GRANT_EVERY_S:
+                return False
+            connection.execute(delete(table).where(table.c.device_id == device_id))
+            connection.execute(
+                insert(table).values(device_id=device_id, granted_unix_s=now_unix_s, is_open=1)
+            )
+        return True
+
+    def has_grant(self, device_id: str) -> bool:
+        """Whether the device may have a full update now."""
+        table = tables.full_grants
+        query = select(table.c.is_open).where(table.c.device_id == device_id)
+        with self._database.read() as connection:
+            return bool(connection.scalar(query))
+
+    def _remember(self, device: Device) -> None:
+        with self._lock:
+            self._known[device.device_id] = device
+            self._known.move_to_end(device.device_id)
+            self._seen.pop(device.device_id, None)
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
 
     def add_report(
         self, device: Device, report: UpdateReport, *, adapter_version: int, now_unix_s: int
@@ -109,6 +255,19 @@ class DeviceRegister:
                     "adapter_version": adapter_version,
                 },
             )
+            if report.reason != Reason.BASE_MISMATCH:
+                table = tables.full_grants
+                connection.execute(
+                    update(table).where(table.c.device_id == device.device_id).values(is_open=0)
+                )
+        self._remember(
+            replace(
+                device,
+                last_report=summary,
+                last_seen_unix_s=now_unix_s,
+                adapter_version=adapter_version,
+            )
+        )
 
     def reports(self, device_id: str, *, limit: int = 100) -> list[UpdateReport]:
         """The last reports of a device, newest first."""

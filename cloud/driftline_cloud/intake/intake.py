@@ -9,13 +9,14 @@ from typing import Protocol
 import structlog
 
 from driftline_cloud.intake import admission
-from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.admission import AdmissionLimits, Quota
 from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason, SampleError
 from driftline_shared.host.clock import Clock
+from driftline_shared.pair.text_room import TextRoom
 from driftline_shared.status import SampleAck
 from driftline_shared.wire import EncodedSample, sample_id
 
@@ -50,6 +51,8 @@ class Intake:
         quota: Quota,
         gate_score: str,
         clock: Clock,
+        rooms: Sequence[TextRoom] = (),
+        limits: AdmissionLimits | None = None,
         images_may_leave: bool = False,
         watch: SampleWatch = ignore,
         ask: AskTeacher | None = None,
@@ -63,6 +66,7 @@ class Intake:
         self._quota = quota
         self._gate_score = gate_score
         self._clock = clock
+        self._rooms, self._limits = rooms, limits or AdmissionLimits()
         self._images_may_leave = images_may_leave
         self._watch = watch
         self._ask = ask
@@ -80,14 +84,17 @@ class Intake:
         verdicts = self._add(device, good)
         stored = [one for one in good if isinstance(verdicts[one.id], bool)]
         wanting = self._wish(device_id, [one.id for one in stored if one.sample.wants_answer])
-        acks = []
+        acks: list[SampleAck] = []
+        told: set[bytes] = set()
         for body, found in zip(bodies, checked, strict=True):
             one = found.id if isinstance(found, EncodedSample) else sample_id(body)
             verdict = verdicts[one] if isinstance(found, EncodedSample) else found
             if isinstance(verdict, DriftlineError):
                 acks.append(admission.turned_down(one, verdict))
             else:
-                acks.append(admission.stored(one) if verdict else admission.duplicate(one))
+                is_new = verdict and one not in told
+                told.add(one)
+                acks.append(admission.stored(one) if is_new else admission.duplicate(one))
             if one in wanting and isinstance(verdict, bool):
                 why = wanting[one]
                 acks[-1] = replace(acks[-1], answer_follows=why is None, no_answer=str(why or ""))
@@ -113,6 +120,7 @@ class Intake:
                 # A device may send what it took under an earlier policy: the tokens are welcome.
                 sample = sample.without_regions()
             admission.check_token_space(token_space, self._line.token_space)
+            admission.check_texts(sample.sample, self._rooms, self._limits)
             admission.check_content(sample.sample, self._line.token_space)
         except DriftlineError as error:
             return error

@@ -52,11 +52,11 @@ def choose_rehearsal(
     to the others.
     """
     pools = {name: ranked(ids, seed, f"rehearsal\0{name}") for name, ids in by_round.items()}
-    quota = _even_quota({name: len(pool) for name, pool in pools.items()}, max(count, 0), seed)
+    quota = even_quota({name: len(pool) for name, pool in pools.items()}, max(count, 0), seed)
     return [one for name in sorted(pools) for one in pools[name][: quota[name]]]
 
 
-def _even_quota(sizes: Mapping[str, int], count: int, seed: int) -> dict[str, int]:
+def even_quota(sizes: Mapping[str, int], count: int, seed: int) -> dict[str, int]:
     """Share `count` over `sizes`: no two differ by more than one unless one is full."""
     quota = dict.fromkeys(sorted(sizes), 0)
     left = min(count, sum(sizes.values()))

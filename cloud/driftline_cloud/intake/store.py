@@ -13,18 +13,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from driftline_cloud.intake import admission, tables
+from driftline_cloud.intake import admission, counts, tables
 from driftline_cloud.intake.admission import Quota, Usage
+from driftline_cloud.intake.counts import DROPPED, USED, WAITING
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.turns import SharedTurns
 from driftline_cloud.jobs import Label
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import EncodedSample, load_sample
 
-WAITING, USED, DROPPED = "waiting", "used", "dropped"
+_log = structlog.get_logger(__name__)
+
+_MOST_TOGETHER = 32
+"""Batches in one transaction."""
+
 _SECONDS_A_DAY = 86_400
 _IDS_PER_QUERY = 500
 """SQLite bounds the number of variables of one statement."""
@@ -38,6 +46,7 @@ class SampleCounts:
     num_waiting: int
     num_drifted: int
     oldest_waiting_unix_s: int | None
+    num_quarantined: int = 0
 
 
 class SampleStore:
@@ -45,6 +54,10 @@ class SampleStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._is_failing = False
+        self._turns: SharedTurns[_Batch, dict[bytes, SampleError | bool]] = SharedTurns(
+            self._add_all, most=_MOST_TOGETHER
+        )
 
     def add(
         self,
@@ -63,68 +76,59 @@ class SampleStore:
 
         `gate_score`: the kind whose value is kept beside the sample, for the drift score.
         """
-        day = now_unix_s // _SECONDS_A_DAY
-        verdicts: dict[bytes, SampleError | bool] = {}
+        job = _Batch(
+            samples=samples,
+            device_id=device_id,
+            line=line,
+            token_space=token_space,
+            gate_score=gate_score,
+            quota=quota,
+            now_unix_s=now_unix_s,
+        )
         try:
-            with self._database.write() as connection:
-                known = _known(connection, [sample.id for sample in samples])
-                used = before = _usage(connection, device_id, line, day)
-                for sample in samples:
-                    if sample.id in known or sample.id in verdicts:
-                        verdicts.setdefault(sample.id, False)
-                        continue
-                    num_bytes = len(sample.body)
-                    try:
-                        admission.check_quota(used, num_bytes, quota)
-                    except SampleError as error:
-                        verdicts[sample.id] = error
-                        continue
-                    used = used.plus(num_bytes)
-                    verdicts[sample.id] = True
-                    connection.execute(
-                        insert(tables.samples).values(
-                            id=sample.id,
-                            device_id=device_id,
-                            line=line,
-                            token_space=token_space,
-                            state=WAITING,
-                            score=sample.sample.scores.get(gate_score),
-                            received_unix_s=now_unix_s,
-                            num_bytes=num_bytes,
-                            body=sample.body,
-                        )
-                    )
-                if used != before:
-                    _put_usage(connection, device_id, day, used)
-        except (OperationalError, IntegrityError) as error:
+            return self._turns.do(job)
+        except (DatabaseError, IntegrityError) as error:
             # Nothing was stored: the transaction is gone. An id that another stream stored at this
             # very moment (IntegrityError) is recognised when the device sends again.
+            if not isinstance(error, IntegrityError):
+                self._is_failing = True
+                _log.error("store.write_failed", cause=cause_of(error), fix=fix_of(error))
             raise SampleError("the store could not be written", reason=Reason.STORE_BUSY) from error
-        return verdicts
+
+    def _add_all(self, jobs: Sequence[_Batch]) -> list[dict[bytes, SampleError | bool]]:
+        """Several devices' batches in one transaction."""
+        with self._database.write() as connection:
+            found = [_add(connection, job) for job in jobs]
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("store.writes_again")
+        return found
 
     def counts(self, line: str, *, drift_threshold: float = float("inf")) -> SampleCounts:
-        """How many samples a line holds and how many wait."""
+        """How many samples a line holds and how many wait.
+
+        What is above a finite `drift_threshold` is counted anew: ask only where few wait.
+        """
         table = tables.samples
         waiting = (table.c.line == line) & (table.c.state == WAITING)
         with self._database.read() as connection:
-            num_samples = connection.scalar(
-                select(func.count()).select_from(table).where(table.c.line == line)
+            found = counts.of_line(connection, line)
+            oldest = connection.scalar(
+                select(table.c.received_unix_s).where(waiting).order_by(table.c.sequence).limit(1)
             )
-            num_waiting, oldest = connection.execute(
-                select(func.count(), func.min(table.c.received_unix_s)).where(waiting)
-            ).one()
             num_drifted: int | None = 0
-            if num_waiting and drift_threshold < float("inf"):
+            if found.num_waiting and drift_threshold < float("inf"):
                 num_drifted = connection.scalar(
                     select(func.count())
                     .select_from(table)
                     .where(waiting & (table.c.score > drift_threshold))
                 )
         return SampleCounts(
-            num_samples=int(num_samples or 0),
-            num_waiting=int(num_waiting),
+            num_samples=found.num_samples,
+            num_waiting=found.num_waiting,
             num_drifted=int(num_drifted or 0),
             oldest_waiting_unix_s=oldest,
+            num_quarantined=found.num_quarantined,
         )
 
     def load(self, ids: Sequence[bytes]) -> list[Sample]:
@@ -165,12 +169,8 @@ class SampleStore:
             )
             if edge is None:
                 return 0
-            done = connection.execute(
-                update(table)
-                .where(table.c.line == line, table.c.state == USED, table.c.sequence <= edge)
-                .values(state=DROPPED, body=b"", num_bytes=0)
-            )
-            return int(done.rowcount)
+            old = (table.c.line == line) & (table.c.state == USED) & (table.c.sequence <= edge)
+            return counts.move(connection, old, DROPPED, {"body": b"", "num_bytes": 0})
 
     # -- the teacher's labels: a sample is labelled once per teacher ------------------------------
 
@@ -213,6 +213,58 @@ class SampleStore:
                 connection.execute(insert(tables.labels), rows)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """What `SampleStore.add` was given."""
+
+    samples: Sequence[EncodedSample]
+    device_id: str
+    line: str
+    token_space: str
+    gate_score: str
+    quota: Quota
+    now_unix_s: int
+
+
+def _add(connection: Connection, job: _Batch) -> dict[bytes, SampleError | bool]:
+    day = job.now_unix_s // _SECONDS_A_DAY
+    verdicts: dict[bytes, SampleError | bool] = {}
+    known = _known(connection, [sample.id for sample in job.samples])
+    used = before = _usage(connection, job.device_id, job.line, day, job.quota)
+    rows = []
+    for sample in job.samples:
+        if sample.id in known or sample.id in verdicts:
+            verdicts.setdefault(sample.id, False)
+            continue
+        num_bytes = len(sample.body)
+        try:
+            admission.check_quota(used, num_bytes, job.quota)
+        except SampleError as error:
+            verdicts[sample.id] = error
+            continue
+        used = used.plus(num_bytes)
+        verdicts[sample.id] = True
+        rows.append(
+            {
+                "id": sample.id,
+                "device_id": job.device_id,
+                "line": job.line,
+                "token_space": job.token_space,
+                "state": WAITING,
+                "score": sample.sample.scores.get(job.gate_score),
+                "received_unix_s": job.now_unix_s,
+                "num_bytes": num_bytes,
+                "body": sample.body,
+            }
+        )
+    if rows:
+        connection.execute(insert(tables.samples), rows)
+        counts.add(connection, job.line, job.device_id, len(rows))
+    if used != before:
+        _put_usage(connection, job.device_id, day, used)
+    return verdicts
+
+
 def _label(sample_id: bytes, body: Mapping[str, Any]) -> Label:
     return Label(**{**body, "sample_id": sample_id, "tokens": tuple(body["tokens"])})
 
@@ -225,19 +277,25 @@ def _known(connection: Connection, ids: Sequence[bytes]) -> set[bytes]:
     return known
 
 
-def _usage(connection: Connection, device_id: str, line: str, day: int) -> Usage:
+def _usage(connection: Connection, device_id: str, line: str, day: int, quota: Quota) -> Usage:
     today = connection.execute(
         select(tables.usage.c.num_samples, tables.usage.c.num_bytes).where(
             tables.usage.c.device_id == device_id, tables.usage.c.day == day
         )
     ).one_or_none()
-    waiting = connection.scalar(
-        select(func.count())
-        .select_from(tables.samples)
-        .where(tables.samples.c.line == line, tables.samples.c.state == WAITING)
-    )
     num_samples, num_bytes = (0, 0) if today is None else today
-    return Usage(day_samples=num_samples, day_bytes=num_bytes, waiting_samples=int(waiting or 0))
+    waiting = counts.of_line(connection, line).num_waiting
+    own = counts.of_device(connection, line, device_id).num_waiting
+    others = 0
+    if 0 < quota.waiting_samples <= waiting + 4_096:  # near its end: who shares it?
+        others = len(counts.waiting_by_device(connection, line).keys() - {device_id})
+    return Usage(
+        day_samples=num_samples,
+        day_bytes=num_bytes,
+        waiting_samples=waiting,
+        own_waiting_samples=own,
+        num_others=others,
+    )
 
 
 def _put_usage(connection: Connection, device_id: str, day: int, used: Usage) -> None:

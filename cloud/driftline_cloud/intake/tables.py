@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -67,6 +67,27 @@ usage = Table(
     Column("num_bytes", BigInteger, nullable=False),
 )
 
+# How many samples a line has, in all (no device) and of each device; kept in the transaction
+# that changes a sample's state, so that nobody has to count them.
+sample_counts = Table(
+    "sample_counts",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    Column("device_id", String(128), primary_key=True),
+    Column("num_samples", BigInteger, nullable=False),
+    Column("num_waiting", BigInteger, nullable=False),
+    Column("num_quarantined", BigInteger, nullable=False),
+)
+
+# When a device was last given a full update because its base was another one.
+full_grants = Table(
+    "full_grants",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("granted_unix_s", BigInteger, nullable=False),
+    Column("is_open", Integer, nullable=False),
+)
+
 samples = Table(
     "samples",
     metadata,
@@ -82,6 +103,7 @@ samples = Table(
     Column("num_bytes", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("samples_by_state", "line", "state", "sequence"),
+    Index("samples_by_device", "line", "state", "device_id", "sequence"),
 )
 
 labels = Table(
@@ -106,6 +128,19 @@ corrections = Table(
     Column("teacher", String(128), nullable=False),
     Column("reason", String(128), nullable=False),
     Index("corrections_by_state", "state", "asked_unix_s"),
+)
+
+# Samples that no round can work on, until an operator decides.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("sample_id", LargeBinary(16), primary_key=True),
+    Column("line", String(192), nullable=False, index=True),
+    Column("device_id", String(128), nullable=False),
+    Column("round_id", String(256), nullable=False),
+    Column("reason", String(128), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("quarantined_unix_s", BigInteger, nullable=False),
 )
 
 rounds = Table(

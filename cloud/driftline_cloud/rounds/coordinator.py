@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
+from driftline_cloud.intake.faults import cause_of, fix_of
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.round import (
@@ -30,6 +32,9 @@ from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
 
 _log = structlog.get_logger(__name__)
+
+LONGEST_WAIT_S = 60.0
+"""Between two looks at what there is to do, after many that failed."""
 
 Watch = Callable[[str, Round], None]
 """Called with `started` (state stored, work ahead), `worked` (result stored) or `changed` (state
@@ -97,6 +102,7 @@ class Coordinator:
         runs again.
         """
         self._stop = stop
+        num_failures = 0
         while not stop.is_set():
             try:
                 busy = self.step()
@@ -104,14 +110,24 @@ class Coordinator:
                     raise self._lost()
             except _Stopped:
                 return
+                num_failures = 0
             except (WorkersAwayError, LeaseLostError):
                 raise
-            except Exception:
+            except Exception as error:
                 # The database may be away for a while: the line lives on.
-                _log.exception("coordinator.step_failed", line=self._line)
+                num_failures += 1
+                self._say_failed(error)
                 busy = False
             if not busy:
-                self._clock.wait(stop, self._settings.poll_s)
+                wait_s = self._settings.poll_s * 2.0 ** min(num_failures, 16)
+                self._clock.wait(stop, min(wait_s, max(LONGEST_WAIT_S, self._settings.poll_s)))
+
+    def _say_failed(self, error: Exception) -> None:
+        if isinstance(error, SQLAlchemyError):
+            cause, fix = cause_of(error), fix_of(error)
+            _log.error("coordinator.step_failed", line=self._line, cause=cause, fix=fix)
+        else:
+            _log.exception("coordinator.step_failed", line=self._line)
 
     def step(self) -> bool:
         """Do the next thing there is to do; False if there is nothing to do now, or if another
@@ -142,7 +158,10 @@ class Coordinator:
 
     def _waiting(self) -> Waiting:
         now_s = self._clock.now_s()
-        counts = self._store.counts(self._line, drift_threshold=self._drift_threshold)
+        counts, trigger = self._store.counts(self._line), self._settings.trigger
+        if trigger.drift_min_samples <= counts.num_waiting < trigger.round_samples:
+            # Only where drift decides: to count it costs a look at all that waits.
+            counts = self._store.counts(self._line, drift_threshold=self._drift_threshold)
         oldest = counts.oldest_waiting_unix_s
         recent = self._ledger.newest(self._line, limit=8)
         num_failures = 0

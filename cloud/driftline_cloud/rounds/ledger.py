@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from driftline_cloud.intake import tables
+from driftline_cloud.intake import counts, tables
+from driftline_cloud.intake.counts import USED, WAITING
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.store import USED, WAITING
+from driftline_cloud.intake.rehearsal import even_quota
 from driftline_cloud.rounds.round import Round, RoundState
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError
@@ -26,6 +27,9 @@ PARTS = (TRAIN, HOLDOUT, TRAIN_AGAIN, HOLDOUT_AGAIN, REHEARSAL, RECALL)
 """Parts of a round. `train` and `holdout` split its own samples; the same again are those of rounds
 that were rejected since the last release: no version has learnt them yet. `rehearsal` are older
 training samples, `recall` older held-out ones, which only the gate sees."""
+
+_ROWS_PER_QUERY = 500
+"""SQLite bounds the number of variables of one statement."""
 
 Parts = Mapping[str, Sequence[bytes]]
 
@@ -50,21 +54,13 @@ class RoundLedger:
     ) -> Round | None:
         """Open a round and claim what waits; None if nothing waits or a round is open already.
 
-        `make(number, num_samples)` gives the round; the oldest waiting samples are claimed.
+        `make(number, num_samples)` gives the round. Where more wait than it takes, it takes as many
+        of each device as of any other, the oldest first.
         """
         samples = tables.samples
         try:
             with self._database.write() as connection:
-                claimed = (
-                    connection.execute(
-                        select(samples.c.sequence)
-                        .where(samples.c.line == line, samples.c.state == WAITING)
-                        .order_by(samples.c.sequence)
-                        .limit(most_samples)
-                    )
-                    .scalars()
-                    .all()
-                )
+                claimed = _fair_claim(connection, line, most_samples)
                 if not claimed:
                     return None
                 last = connection.scalar(
@@ -72,15 +68,9 @@ class RoundLedger:
                 )
                 round_ = make(int(last or 0) + 1, len(claimed))
                 connection.execute(insert(tables.rounds).values(**_row(round_)))
-                connection.execute(
-                    update(samples)
-                    .where(
-                        samples.c.line == line,
-                        samples.c.state == WAITING,
-                        samples.c.sequence <= claimed[-1],
-                    )
-                    .values(state=USED, round_id=round_.id)
-                )
+                for start in range(0, len(claimed), _ROWS_PER_QUERY):
+                    some = samples.c.sequence.in_(claimed[start : start + _ROWS_PER_QUERY])
+                    counts.move(connection, some, USED, {"round_id": round_.id})
         except IntegrityError:
             return None  # another coordinator was first
         return round_
@@ -93,11 +83,8 @@ class RoundLedger:
             self._fence(connection)
             connection.execute(update(table).where(table.c.id == round_.id).values(**row))
             if round_.state is RoundState.FAILED:
-                connection.execute(
-                    update(tables.samples)
-                    .where(tables.samples.c.round_id == round_.id)
-                    .values(state=WAITING, round_id=None)
-                )
+                own = (tables.samples.c.round_id == round_.id) & (tables.samples.c.state == USED)
+                counts.move(connection, own, WAITING, {"round_id": None})
                 connection.execute(
                     delete(tables.round_samples).where(tables.round_samples.c.round_id == round_.id)
                 )
@@ -262,6 +249,26 @@ class RoundLedger:
         query = select(func.count()).select_from(tables.rounds).where(tables.rounds.c.line == line)
         with self._database.read() as connection:
             return int(connection.scalar(query) or 0)
+
+
+def _fair_claim(connection: Connection, line: str, most_samples: int) -> list[int]:
+    """Sequences of at most `most_samples` that wait, evenly over the devices, in rising order."""
+    samples = tables.samples
+    waiting = (samples.c.line == line) & (samples.c.state == WAITING)
+    if counts.of_line(connection, line).num_waiting <= most_samples:
+        query = select(samples.c.sequence).where(waiting).order_by(samples.c.sequence)
+        return list(connection.execute(query.limit(most_samples)).scalars())
+    quota = even_quota(counts.waiting_by_device(connection, line), most_samples, seed=0)
+    claimed: list[int] = []
+    for device_id, count in quota.items():
+        query = (
+            select(samples.c.sequence)
+            .where(waiting, samples.c.device_id == device_id)
+            .order_by(samples.c.sequence)
+            .limit(count)
+        )
+        claimed += connection.execute(query).scalars() if count else ()
+    return sorted(claimed)
 
 
 def _row(round_: Round) -> dict[str, Any]:

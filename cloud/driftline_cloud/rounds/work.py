@@ -19,6 +19,7 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, set_apart, split_holdout
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
+from driftline_cloud.rounds.culprits import OF_ITEM, OF_SET_UP
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
     HOLDOUT_AGAIN,
@@ -33,13 +34,23 @@ from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
 from driftline_cloud.rounds.scored_gate import ScoredGate, along
 from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.rounds.sieve import Sieve, check_labels
 from driftline_cloud.workers import artifacts
 from driftline_cloud.workers.workers import Workers
-from driftline_shared.callbacks import Progress, part_of
+from driftline_shared.callbacks import Progress, ignore, part_of
 from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock
+from driftline_shared.tokens import Sample
 
 _log = structlog.get_logger(__name__)
+
+_ONE_STEP: Mapping[str, object] = {
+    "min_steps": 1,
+    "max_steps": 1,
+    "extra_questions": 0,
+    "asked_questions": 0,
+}
+"""Distil settings with which a sample is only tried."""
 
 _STEP = "gate.step"
 """Among a round's numbers: the share of the way from C_v to the training's result that is taken."""
@@ -63,6 +74,7 @@ class RoundWork:
     limits: GateLimits
     folder: Path
     clock: Clock
+    sieve: Sieve
     _gate: tuple[str, ScoredGate] | None = field(default=None, init=False)
 
     def do(self, round_: Round, report: Progress) -> Round:
@@ -109,25 +121,74 @@ class RoundWork:
             known = self.store.labels(chunk, teacher=teacher)
             missing = [one for one in chunk if one not in known]
             if missing:
-                labels = self.workers.label(
-                    self.line.pair_dir,
-                    self.store.load(missing),
-                    part_of(report, start / len(ids), len(chunk) / len(ids)),
-                )
-                if [label.sample_id for label in labels] != missing:
-                    raise DriftlineError("the workers gave other labels than were asked for")
-                self.store.put_labels(labels, teacher=teacher)
+                part = part_of(report, start / len(ids), len(chunk) / len(ids))
+                self._label_some(round_, missing, part)
             report((start + len(chunk)) / len(ids))
+        left = self.ledger.parts(round_.id)
+        if not left[TRAIN] + left[TRAIN_AGAIN] or not left[HOLDOUT] + left[HOLDOUT_AGAIN]:
+            return advance(
+                round_,
+                RoundState.FAILED,
+                now_unix_s=self.clock.now_s(),
+                reason=f"too few of {round_.num_samples} samples can be labelled, the others are "
+                "in quarantine",
+            )
         return self._next(round_, RoundState.DISTILLING, {})
+
+    def _label_some(self, round_: Round, ids: Sequence[bytes], report: Progress) -> None:
+        """Labels for `ids`; those that cannot be labelled go into quarantine."""
+
+        def label(some: Sequence[bytes]) -> None:
+            labels = self.workers.label(self.line.pair_dir, self.store.load(some), report)
+            check_labels(labels, some)
+            self.store.put_labels(labels, teacher=self.teacher)
+
+        def control(good: Sequence[Sample]) -> None:
+            check_labels(
+                self.workers.label(self.line.pair_dir, good, ignore), [one.id for one in good]
+            )
+
+        self.sieve.work(round_.id, ids, label, control=control)
 
     def _distil(self, round_: Round, report: Progress) -> Round:
         folder = self.folder / round_.id
         distilled = artifacts.load_distilled(folder)
         if distilled is None:
-            distilled = self.workers.distil(self._job(round_), report)
+            distilled = self._trained(round_, report)
             self.ledger.guard()
             artifacts.save_distilled(folder, distilled)
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
+
+    def _trained(self, round_: Round, report: Progress) -> Distilled:
+        """The training's result; samples that cannot be trained on go into quarantine."""
+        job = self._job(round_)
+        try:
+            return self.workers.distil(job, report)
+        except OF_SET_UP:
+            raise
+        except Exception as error:
+            # Most errors pass; to train again costs less than to look at each sample.
+            last = round_.num_errors + 1 >= self.settings.retry.max_errors
+            if not last and not isinstance(error, OF_ITEM):
+                raise
+            _log.warning("distil.looked_into", round=round_.id, cause=str(error))
+            labels = {one.sample_id: one for one in (*job.labels, *job.rehearsal_labels)}
+            samples = {one.id: one for one in (*job.samples, *job.rehearsal)}
+
+            def try_one_step(some: Sequence[bytes]) -> None:
+                probe = replace(
+                    job,
+                    samples=[samples[one] for one in some],
+                    labels=[labels[one] for one in some],
+                    rehearsal=(),
+                    rehearsal_labels=(),
+                    settings={**job.settings, **_ONE_STEP},
+                )
+                self.workers.distil(probe, ignore)
+
+            if not self.sieve.work(round_.id, list(samples), try_one_step):
+                raise
+        return self.workers.distil(self._job(round_), report)
 
     def _judge(self, round_: Round, report: Progress) -> Round:
         base = self.releases.registry.canonical(self.line.id, round_.base_version)

@@ -18,6 +18,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import Board
@@ -27,6 +28,7 @@ from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
+from driftline_cloud.rounds.sieve import Sieve
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.metrics import CloudMetrics
@@ -42,6 +44,7 @@ from driftline_shared.callbacks import ignore
 from driftline_shared.codec.tokens import check_codec
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.pair.text_room import text_rooms
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Adapter
 
@@ -211,6 +214,8 @@ def _assemble_service(
         quota=config.quota,
         gate_score=policy.gate_score,
         clock=makers.clock,
+        rooms=text_rooms(pair),
+        limits=config.admission,
         images_may_leave=policy.images_may_leave,
         watch=ignore if trace is None else trace.sample,
         ask=corrections.ask,
@@ -220,6 +225,7 @@ def _assemble_service(
         database=database,
         devices=devices,
         store=store,
+        quarantine=Quarantine(database),
         ledger=ledger,
         intake=intake,
         registry=registry,
@@ -257,6 +263,7 @@ def assemble_work(
     _check_compression(pair, config)
     line, store = line_of(pair), SampleStore(database)
     ledger, teacher = RoundLedger(database, fence=lease.check), makers.teacher(pair)
+    quarantine = Quarantine(database)
     releases = Releases(
         registry,
         line,
@@ -277,6 +284,11 @@ def assemble_work(
         limits=config.gate,
         folder=state.rounds,
         clock=makers.clock,
+        sieve=Sieve(
+            quarantine=quarantine,
+            pair_dir=pair.dir,
+            clock=makers.clock,
+        ),
     )
     coordinator = Coordinator(
         work,

@@ -66,7 +66,12 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
             reason=Reason.BASE_MODEL_UNKNOWN,
         )
     now_s = int(cloud.clock.now_s())
-    cloud.devices.seen(query.device_id, now_unix_s=now_s, adapter_version=query.adapter_version)
+    is_real = _is_real(cloud, query.device_id, query.adapter_version)
+    cloud.devices.seen(
+        query.device_id,
+        now_unix_s=now_s,
+        adapter_version=query.adapter_version if is_real else None,
+    )
     return cloud.registry.offer(
         cloud.line.id,
         query.adapter_version,
@@ -80,22 +85,39 @@ def _why_full(cloud: Cloud, query: UpdateQuery) -> str:
     """A device whose base is not what its version says needs every tensor once."""
     if query.adapter_version >= cloud.registry.newest_version(cloud.line.id):
         return ""
-    for report in cloud.devices.reports(query.device_id, limit=1):
-        refused = report.outcome is not UpdateOutcome.APPLIED
-        if refused and report.reason == Reason.BASE_MISMATCH:
-            return str(Reason.BASE_MISMATCH)
-    return ""
+    last = cloud.known_device(query.device_id).last_report
+    refused = last.endswith(f": {Reason.BASE_MISMATCH}") and not last.startswith(
+        str(UpdateOutcome.APPLIED)
+    )
+    return str(Reason.BASE_MISMATCH) if refused and cloud.devices.has_grant(query.device_id) else ""
+
+
+def _is_real(cloud: Cloud, device_id: str, version: int) -> bool:
+    """Whether the line has such a version; says so where it has not."""
+    newest = cloud.registry.newest_version(cloud.line.id)
+    if version <= newest:
+        return True
+    _log.warning("device.version_unknown", device=device_id, version=version, newest=newest)
+    return False
 
 
 def take_report(cloud: Cloud, device_id: str, report: UpdateReport) -> None:
-    """Keep how an update ended."""
+    """Keep how an update ended. One to a version that the line never had is not kept, and said."""
     device = cloud.known_device(device_id)
+    if not _is_real(cloud, device_id, report.version):
+        cloud.metrics.count_report(report, known_reason=False)
+        return
+    now_s = int(cloud.clock.now_s())
+    if report.reason == Reason.BASE_MISMATCH and not cloud.devices.grant_full(
+        device_id, now_unix_s=now_s
+    ):
+        _log.warning("update.full_not_granted", device=device_id, version=report.version)
     applied = report.outcome is UpdateOutcome.APPLIED
     cloud.devices.add_report(
         device,
         report,
         adapter_version=report.version if applied else device.adapter_version,
-        now_unix_s=int(cloud.clock.now_s()),
+        now_unix_s=now_s,
     )
     cloud.metrics.count_report(report, report.reason in _KNOWN_REASONS)
     _log.info(

@@ -9,6 +9,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
+from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import WORKING, Board
@@ -19,7 +20,7 @@ from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
-from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
+from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
 
 
@@ -31,6 +32,7 @@ class Cloud:
     database: Database
     devices: DeviceRegister
     store: SampleStore
+    quarantine: Quarantine
     ledger: RoundLedger
     intake: Intake
     registry: ReleaseRegistry
@@ -55,8 +57,8 @@ class Cloud:
             raise LinkError(f"device {device_id} is not enrolled", reason=Reason.UNKNOWN_DEVICE)
         return device
 
-    def status(self) -> CloudStatus:
-        """What an operator sees."""
+    def status(self, page: DevicePage = DevicePage()) -> CloudStatus:  # noqa: B008 (frozen)
+        """What an operator sees, with a page of the devices."""
         counts = self.store.counts(self.line.id)
         newest = self.ledger.newest(self.line.id)
         line = LineStatus(
@@ -66,7 +68,9 @@ class Cloud:
             num_waiting=counts.num_waiting,
             num_rounds=self.ledger.count(self.line.id),
             round=self._round_status(newest[0]) if newest else None,
-            devices=self.devices.of_line(self.line.id),
+            devices=self.devices.of_line(self.line.id, limit=page.num_devices, offset=page.offset),
+            num_devices=self.devices.count(self.line.id),
+            num_quarantined=counts.num_quarantined,
             workers=self.board.workers(),
         )
         self.metrics.show_line(line)
@@ -87,6 +91,7 @@ class Cloud:
         """Let trace and database go."""
         if self.trace is not None:
             self.trace.close()
+        self.devices.close()
         self.database.close()
 
     def progress(self) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 
 from driftline_cloud.service import calls
 from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.pools import Pools
+from driftline_cloud.service.rates import Rates
 from driftline_cloud.service.waits import StreamLimits
 from driftline_proto.v1 import downlink_pb2, downlink_pb2_grpc
 from driftline_shared import wire
@@ -18,17 +20,23 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
     """Thin: converts, asks the releases in a thread, answers."""
 
     def __init__(
-        self, cloud: Cloud, *, limits: StreamLimits, chunk_bytes: int = MAX_CHUNK_BYTES
+        self,
+        cloud: Cloud,
+        pools: Pools,
+        rates: Rates,
+        *,
+        limits: StreamLimits,
+        chunk_bytes: int = MAX_CHUNK_BYTES,
     ) -> None:
-        self._cloud = cloud
+        self._cloud, self._rates = cloud, rates
+        self._run, self._run_read = pools.control.run, pools.downlink.run
         self._limits = limits
         self._chunk_bytes = min(chunk_bytes, MAX_CHUNK_BYTES)
 
     async def Check(self, request: Any, context: Any) -> downlink_pb2.CheckReply:  # noqa: N802
         """The manifest of the update for this device; none if there is nothing for it."""
-        manifest = await asyncio.to_thread(
-            calls.check_update, self._cloud, wire.from_update_query(request)
-        )
+        query = wire.from_update_query(request)
+        manifest = await self._run(query.device_id, calls.check_update, self._cloud, query)
         if manifest is None:
             return downlink_pb2.CheckReply()
         return downlink_pb2.CheckReply(manifest=wire.to_manifest(manifest))
@@ -36,9 +44,13 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
     async def Fetch(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """The bytes of a blob from an offset on, in chunks of at most 1 MiB."""
         wanted = wire.from_blob_request(request)
-        await asyncio.to_thread(self._cloud.known_device, wanted.device_id)
+        device = wanted.device_id
+        self._rates.fetch.take(device)
+        await self._run(device, self._cloud.known_device, device)
         offset, blobs = wanted.offset, self._cloud.registry.blobs
-        while data := await asyncio.to_thread(blobs.read, wanted.digest, offset, self._chunk_bytes):
+        while data := await self._run_read(
+            device, blobs.read, wanted.digest, offset, self._chunk_bytes
+        ):
             async with asyncio.timeout(self._limits.write_s):
                 await context.write(wire.to_chunk(Chunk(offset=offset, data=data)))
             self._cloud.metrics.count_down(len(data))
@@ -47,5 +59,6 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
     async def Report(self, request: Any, context: Any) -> downlink_pb2.ReportReply:  # noqa: N802
         """Keep how an update ended."""
         device_id, report = wire.from_report(request)
-        await asyncio.to_thread(calls.take_report, self._cloud, device_id, report)
+        self._rates.report.take(device_id)
+        await self._run(device_id, calls.take_report, self._cloud, device_id, report)
         return downlink_pb2.ReportReply()

@@ -15,6 +15,8 @@ import grpc
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.service.messages import readable, tolerant
 from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.wire import REASON_KEY
@@ -58,7 +60,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guarded(call: _Call, method: str) -> _Call:
         async def guarded(request: Any, context: Any) -> Any:
             try:
-                return await call(request, context)
+                return await call(readable(request), context)
             except (grpc.aio.AbortError, asyncio.CancelledError):
                 raise
             except DriftlineError as error:
@@ -67,8 +69,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except TimeoutError:
                 _log.warning("call.timed_out", method=method)
                 await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
-            except SQLAlchemyError:
-                _log.exception("store.failed", method=method)
+            except SQLAlchemyError as error:
+                _log.error("store.failed", cause=cause_of(error), fix=fix_of(error))
                 reason, text = Reason.STORE_BUSY, explain(Reason.STORE_BUSY)
             except Exception:
                 _log.exception("call.failed", method=method)
@@ -89,6 +91,6 @@ def _rewrap(handler: Any, around: Callable[[_Call], _Call]) -> Any:
     name, make = kinds[(bool(handler.request_streaming), bool(handler.response_streaming))]
     return make(
         around(getattr(handler, name)),
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=tolerant(handler.request_deserializer),
         response_serializer=handler.response_serializer,
     )

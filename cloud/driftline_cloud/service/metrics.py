@@ -54,6 +54,7 @@ class CloudMetrics:
             name: Gauge(f"driftline_cloud_{name}", text, ["line"], registry=self.registry)
             for name, text in (
                 ("waiting_samples", "Samples that no round has used"),
+                ("quarantined_samples", "Samples set apart: no round can work on them"),
                 ("newest_version", "Newest adapter version"),
                 ("devices", "Enrolled devices"),
                 ("round_progress", "Share done of the present state of the open round"),
@@ -92,7 +93,8 @@ class CloudMetrics:
         values = {
             "waiting_samples": status.num_waiting,
             "newest_version": status.newest_version,
-            "devices": len(status.devices),
+            "quarantined_samples": status.num_quarantined,
+            "devices": status.num_devices,
             "round_progress": 0.0 if status.round is None else status.round.progress,
         }
         for name, value in values.items():

@@ -22,6 +22,8 @@ from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
+from driftline_cloud.service.pools import Pools
+from driftline_cloud.service.rates import Rates
 from driftline_cloud.service.supervisor import Supervisor, leave_after, work_orders
 from driftline_cloud.service.uplink import UplinkServicer
 from driftline_cloud.service.waits import Draining, StreamLimits
@@ -66,18 +68,24 @@ LEAVE_S = 5.0
 class GrpcServer:
     """The gRPC server of a cloud."""
 
-    def __init__(self, cloud: Cloud, limits: StreamLimits | None = None) -> None:
+    def __init__(
+        self, cloud: Cloud, config: CloudConfig, limits: StreamLimits | None = None
+    ) -> None:
         limits = limits or StreamLimits()
+        self._pools, rates = Pools(config.pools), Rates(config.rates)
         self._draining = Draining()
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=(ErrorInterceptor(), DeadlineInterceptor(limits.call_s)),
             options=_OPTIONS,
         )
-        control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(cloud), self._server)
+        control_pb2_grpc.add_ControlServicer_to_server(
+            ControlServicer(cloud, self._pools, rates), self._server
+        )
         uplink = UplinkServicer(
             cloud.intake,
             cloud.corrections,
+            self._pools,
             limits=limits,
             draining=self._draining,
             metrics=cloud.metrics,
@@ -85,10 +93,12 @@ class GrpcServer:
         )
         uplink_pb2_grpc.add_UplinkServicer_to_server(uplink, self._server)
         downlink_pb2_grpc.add_DownlinkServicer_to_server(
-            DownlinkServicer(cloud, limits=limits), self._server
+            DownlinkServicer(cloud, self._pools, rates, limits=limits), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), self._server)
+        if config.reflection:
+            names = (*_SERVICES, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
 
     async def open(self, listen: str) -> int:
         """Listen on `listen` (host:port); the port in use."""
@@ -106,6 +116,7 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         self._draining.begin()
         await self._server.stop(grace_s)
+        self._pools.close()
 
 
 async def serve(
@@ -143,7 +154,7 @@ async def _run(
     stop: asyncio.Event,
     ready: Callable[[int], None] | None,
 ) -> None:
-    server = GrpcServer(cloud)
+    server = GrpcServer(cloud, config)
     halt = threading.Event()
     metrics = None
     beside = _beside(config, cloud, work)

@@ -38,6 +38,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.BATCH_TOO_LARGE: _Code.INVALID_ARGUMENT,
     Reason.QUOTA_EXCEEDED: _Code.RESOURCE_EXHAUSTED,
     Reason.STORE_BUSY: _Code.UNAVAILABLE,
+    Reason.RATE_EXCEEDED: _Code.RESOURCE_EXHAUSTED,
     # the teacher's answers
     Reason.ANSWERS_OFF: _Code.FAILED_PRECONDITION,
     Reason.ANSWERS_FULL: _Code.RESOURCE_EXHAUSTED,

@@ -10,7 +10,9 @@ import grpc
 from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.service.corrections import CorrectionSender
+from driftline_cloud.service.messages import readable
 from driftline_cloud.service.metrics import CloudMetrics
+from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared import bounds, wire
@@ -28,6 +30,7 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
         self,
         intake: Intake,
         corrections: CorrectionStore,
+        pools: Pools,
         *,
         limits: StreamLimits,
         draining: Draining,
@@ -38,6 +41,7 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
         self._intake = intake
         self._corrections = corrections
         self._poll_s = poll_s
+        self._run = pools.uplink.run
         self._limits = limits
         self._draining = draining
         self._metrics = metrics
@@ -56,7 +60,8 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
                 batch = await self._draining.first(context.read(), self._limits.idle_s)
                 if batch is grpc.aio.EOF:
                     return
-                acks = await asyncio.to_thread(self._take, batch)
+                _check_batch(readable(batch))
+                acks = await self._run(batch.device_id, self._take, batch)
                 await write(wire.to_acks(acks))
                 sender.begin(batch.device_id)
                 if any(ack.answer_follows for ack in acks):
@@ -65,14 +70,18 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
             await sender.end()
 
     def _take(self, batch: uplink_pb2.EncodedBatch) -> list[SampleAck]:
-        bounds.check_device_id(batch.device_id)
-        if len(batch.samples) > MAX_BATCH_SAMPLES:
-            raise LinkError(
-                f"{len(batch.samples)} samples in one batch, at most {MAX_BATCH_SAMPLES} are read",
-                reason=Reason.BATCH_TOO_LARGE,
-            )
         acks = self._intake.take(batch.device_id, batch.token_space, batch.samples)
         if seen := wire.from_seen(batch):
             self._corrections.seen(batch.device_id, seen)
         self._metrics.count_batch(batch.ByteSize(), acks)
         return acks
+
+
+def _check_batch(batch: uplink_pb2.EncodedBatch) -> None:
+    """Raise LinkError for a batch that takes no turn: no device, or too many samples."""
+    bounds.check_device_id(batch.device_id)
+    if len(batch.samples) > MAX_BATCH_SAMPLES:
+        raise LinkError(
+            f"{len(batch.samples)} samples in one batch, at most {MAX_BATCH_SAMPLES} are read",
+            reason=Reason.BATCH_TOO_LARGE,
+        )

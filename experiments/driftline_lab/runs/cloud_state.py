@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from driftline_cloud.intake import tables
+from driftline_cloud.intake.counts import DROPPED
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.store import DROPPED
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.ledger import RoundLedger

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n driftline_proto/v1/control.proto\x12\x0c\x64riftline.v1\"\x83\x01\n\x0c\x45nrolRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04pair\x18\x02 \x01(\t\x12\x13\n\x0btoken_space\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08protocol\x18\x05 \x01(\r\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x06 \x01(\x03\"d\n\nEnrolReply\x12\x10\n\x08\x63loud_id\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.driftline.v1.SamplingPolicy\x12\x16\n\x0enewest_version\x18\x03 \x01(\x03\"\"\n\rPolicyRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x8a\x03\n\x0eSamplingPolicy\x12\x10\n\x08revision\x18\x01 \x01(\r\x12\x12\n\ngate_score\x18\x02 \x01(\t\x12\x15\n\rgate_quantile\x18\x03 \x01(\x01\x12\x14\n\x0ctoken_scorer\x18\x04 \x01(\t\x12\x13\n\x0btoken_share\x18\x05 \x01(\x01\x12\x13\n\x0btoken_codec\x18\x06 \x01(\t\x12\x14\n\x0csample_bytes\x18\x07 \x01(\x04\x12\x11\n\tday_bytes\x18\x08 \x01(\x04\x12\x18\n\x10samples_per_hour\x18\t \x01(\x01\x12\x12\n\naudit_rate\x18\n \x01(\x01\x12\x18\n\x10images_may_leave\x18\x0b \x01(\x08\x12\x18\n\x10max_sample_share\x18\x0c \x01(\x01\x12\x14\n\x0ctoken_spread\x18\r \x01(\x01\x12\x12\n\ntoken_mass\x18\x0e \x01(\x01\x12\x13\n\x0btoken_floor\x18\x0f \x01(\x01\x12\x18\n\x10token_codec_auto\x18\x10 \x01(\x08\x12\x17\n\x0frepeat_distance\x18\x11 \x01(\x01\"\x0f\n\rStatusRequest\"!\n\x11StartRoundRequest\x12\x0c\n\x04line\x18\x01 \x01(\t\"Y\n\x0bStatusReply\x12\x10\n\x08\x63loud_id\x18\x01 \x01(\t\x12\'\n\x05lines\x18\x02 \x03(\x0b\x32\x18.driftline.v1.LineStatus\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xf4\x01\n\nLineStatus\x12\x0c\n\x04line\x18\x01 \x01(\t\x12\x16\n\x0enewest_version\x18\x02 \x01(\x03\x12\x13\n\x0bnum_samples\x18\x03 \x01(\x04\x12\x13\n\x0bnum_waiting\x18\x04 \x01(\x04\x12(\n\x05round\x18\x05 \x01(\x0b\x32\x19.driftline.v1.RoundStatus\x12\x12\n\nnum_rounds\x18\x06 \x01(\x04\x12+\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x1a.driftline.v1.DeviceStatus\x12+\n\x07workers\x18\x08 \x03(\x0b\x32\x1a.driftline.v1.WorkerStatus\"h\n\x0cWorkerStatus\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x18\n\x10last_seen_unix_s\x18\x05 \x01(\x03\"\xe6\x01\n\x0bRoundStatus\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x0bnum_samples\x18\x03 \x01(\x04\x12\x16\n\x0etarget_version\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x37\n\x07numbers\x18\x06 \x03(\x0b\x32&.driftline.v1.RoundStatus.NumbersEntry\x12\x10\n\x08progress\x18\x07 \x01(\x01\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0c\x44\x65viceStatus\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x02 \x01(\x03\x12\x18\n\x10last_seen_unix_s\x18\x03 \x01(\x03\x12\x13\n\x0blast_report\x18\x04 \x01(\t2\x9f\x02\n\x07\x43ontrol\x12=\n\x05\x45nrol\x12\x1a.driftline.v1.EnrolRequest\x1a\x18.driftline.v1.EnrolReply\x12\x46\n\tGetPolicy\x12\x1b.driftline.v1.PolicyRequest\x1a\x1c.driftline.v1.SamplingPolicy\x12\x43\n\tGetStatus\x12\x1b.driftline.v1.StatusRequest\x1a\x19.driftline.v1.StatusReply\x12H\n\nStartRound\x12\x1f.driftline.v1.StartRoundRequest\x1a\x19.driftline.v1.RoundStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n driftline_proto/v1/control.proto\x12\x0c\x64riftline.v1\"\x83\x01\n\x0c\x45nrolRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04pair\x18\x02 \x01(\t\x12\x13\n\x0btoken_space\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08protocol\x18\x05 \x01(\r\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x06 \x01(\x03\"d\n\nEnrolReply\x12\x10\n\x08\x63loud_id\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.driftline.v1.SamplingPolicy\x12\x16\n\x0enewest_version\x18\x03 \x01(\x03\"\"\n\rPolicyRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x8a\x03\n\x0eSamplingPolicy\x12\x10\n\x08revision\x18\x01 \x01(\r\x12\x12\n\ngate_score\x18\x02 \x01(\t\x12\x15\n\rgate_quantile\x18\x03 \x01(\x01\x12\x14\n\x0ctoken_scorer\x18\x04 \x01(\t\x12\x13\n\x0btoken_share\x18\x05 \x01(\x01\x12\x13\n\x0btoken_codec\x18\x06 \x01(\t\x12\x14\n\x0csample_bytes\x18\x07 \x01(\x04\x12\x11\n\tday_bytes\x18\x08 \x01(\x04\x12\x18\n\x10samples_per_hour\x18\t \x01(\x01\x12\x12\n\naudit_rate\x18\n \x01(\x01\x12\x18\n\x10images_may_leave\x18\x0b \x01(\x08\x12\x18\n\x10max_sample_share\x18\x0c \x01(\x01\x12\x14\n\x0ctoken_spread\x18\r \x01(\x01\x12\x12\n\ntoken_mass\x18\x0e \x01(\x01\x12\x13\n\x0btoken_floor\x18\x0f \x01(\x01\x12\x18\n\x10token_codec_auto\x18\x10 \x01(\x08\x12\x17\n\x0frepeat_distance\x18\x11 \x01(\x01\"4\n\rStatusRequest\x12\x13\n\x0bnum_devices\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\r\"!\n\x11StartRoundRequest\x12\x0c\n\x04line\x18\x01 \x01(\t\"Y\n\x0bStatusReply\x12\x10\n\x08\x63loud_id\x18\x01 \x01(\t\x12\'\n\x05lines\x18\x02 \x03(\x0b\x32\x18.driftline.v1.LineStatus\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xa2\x02\n\nLineStatus\x12\x0c\n\x04line\x18\x01 \x01(\t\x12\x16\n\x0enewest_version\x18\x02 \x01(\x03\x12\x13\n\x0bnum_samples\x18\x03 \x01(\x04\x12\x13\n\x0bnum_waiting\x18\x04 \x01(\x04\x12(\n\x05round\x18\x05 \x01(\x0b\x32\x19.driftline.v1.RoundStatus\x12\x12\n\nnum_rounds\x18\x06 \x01(\x04\x12+\n\x07\x64\x65vices\x18\x07 \x03(\x0b\x32\x1a.driftline.v1.DeviceStatus\x12+\n\x07workers\x18\x08 \x03(\x0b\x32\x1a.driftline.v1.WorkerStatus\x12\x13\n\x0bnum_devices\x18\t \x01(\x04\x12\x17\n\x0fnum_quarantined\x18\n \x01(\x04\"h\n\x0cWorkerStatus\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x18\n\x10last_seen_unix_s\x18\x05 \x01(\x03\"\xe6\x01\n\x0bRoundStatus\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x0bnum_samples\x18\x03 \x01(\x04\x12\x16\n\x0etarget_version\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x37\n\x07numbers\x18\x06 \x03(\x0b\x32&.driftline.v1.RoundStatus.NumbersEntry\x12\x10\n\x08progress\x18\x07 \x01(\x01\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0c\x44\x65viceStatus\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x02 \x01(\x03\x12\x18\n\x10last_seen_unix_s\x18\x03 \x01(\x03\x12\x13\n\x0blast_report\x18\x04 \x01(\t2\x9f\x02\n\x07\x43ontrol\x12=\n\x05\x45nrol\x12\x1a.driftline.v1.EnrolRequest\x1a\x18.driftline.v1.EnrolReply\x12\x46\n\tGetPolicy\x12\x1b.driftline.v1.PolicyRequest\x1a\x1c.driftline.v1.SamplingPolicy\x12\x43\n\tGetStatus\x12\x1b.driftline.v1.StatusRequest\x1a\x19.driftline.v1.StatusReply\x12H\n\nStartRound\x12\x1f.driftline.v1.StartRoundRequest\x1a\x19.driftline.v1.RoundStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,21 +42,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGPOLICY']._serialized_start=323
   _globals['_SAMPLINGPOLICY']._serialized_end=717
   _globals['_STATUSREQUEST']._serialized_start=719
-  _globals['_STATUSREQUEST']._serialized_end=734
-  _globals['_STARTROUNDREQUEST']._serialized_start=736
-  _globals['_STARTROUNDREQUEST']._serialized_end=769
-  _globals['_STATUSREPLY']._serialized_start=771
-  _globals['_STATUSREPLY']._serialized_end=860
-  _globals['_LINESTATUS']._serialized_start=863
-  _globals['_LINESTATUS']._serialized_end=1107
-  _globals['_WORKERSTATUS']._serialized_start=1109
-  _globals['_WORKERSTATUS']._serialized_end=1213
-  _globals['_ROUNDSTATUS']._serialized_start=1216
-  _globals['_ROUNDSTATUS']._serialized_end=1446
-  _globals['_ROUNDSTATUS_NUMBERSENTRY']._serialized_start=1400
-  _globals['_ROUNDSTATUS_NUMBERSENTRY']._serialized_end=1446
-  _globals['_DEVICESTATUS']._serialized_start=1448
-  _globals['_DEVICESTATUS']._serialized_end=1553
-  _globals['_CONTROL']._serialized_start=1556
-  _globals['_CONTROL']._serialized_end=1843
+  _globals['_STATUSREQUEST']._serialized_end=771
+  _globals['_STARTROUNDREQUEST']._serialized_start=773
+  _globals['_STARTROUNDREQUEST']._serialized_end=806
+  _globals['_STATUSREPLY']._serialized_start=808
+  _globals['_STATUSREPLY']._serialized_end=897
+  _globals['_LINESTATUS']._serialized_start=900
+  _globals['_LINESTATUS']._serialized_end=1190
+  _globals['_WORKERSTATUS']._serialized_start=1192
+  _globals['_WORKERSTATUS']._serialized_end=1296
+  _globals['_ROUNDSTATUS']._serialized_start=1299
+  _globals['_ROUNDSTATUS']._serialized_end=1529
+  _globals['_ROUNDSTATUS_NUMBERSENTRY']._serialized_start=1483
+  _globals['_ROUNDSTATUS_NUMBERSENTRY']._serialized_end=1529
+  _globals['_DEVICESTATUS']._serialized_start=1531
+  _globals['_DEVICESTATUS']._serialized_end=1636
+  _globals['_CONTROL']._serialized_start=1639
+  _globals['_CONTROL']._serialized_end=1926
 # @@protoc_insertion_point(module_scope)

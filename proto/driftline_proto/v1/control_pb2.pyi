@@ -189,12 +189,21 @@ Global___SamplingPolicy: _TypeAlias = SamplingPolicy  # noqa: Y015
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    num_devices: _builtins.int
+    """most devices of a line in the reply; 0: 1,000"""
+    offset: _builtins.int
+    """leave out the first of them"""
     def __init__(
         self,
+        *,
+        num_devices: _builtins.int = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_devices", b"num_devices", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,18 +271,26 @@ class LineStatus(_message.Message):
     NUM_ROUNDS_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    NUM_QUARANTINED_FIELD_NUMBER: _builtins.int
     line: _builtins.str
     newest_version: _builtins.int
     num_samples: _builtins.int
     num_waiting: _builtins.int
     """samples no round has used yet"""
     num_rounds: _builtins.int
+    num_devices: _builtins.int
+    """enrolled, in all"""
+    num_quarantined: _builtins.int
+    """samples that no round can work on"""
     @_builtins.property
     def round(self) -> Global___RoundStatus:
         """newest"""
 
     @_builtins.property
-    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceStatus]: ...
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceStatus]:
+        """a page of them, what is stuck first"""
+
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
     def __init__(
@@ -287,10 +304,12 @@ class LineStatus(_message.Message):
         num_rounds: _builtins.int = ...,
         devices: _abc.Iterable[Global___DeviceStatus] | None = ...,
         workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
+        num_devices: _builtins.int = ...,
+        num_quarantined: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "round", b"round", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_devices", b"num_devices", "num_quarantined", b"num_quarantined", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "round", b"round", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

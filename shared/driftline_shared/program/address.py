@@ -44,3 +44,12 @@ def _is_ipv6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
+
+
+def without_password(url: str) -> str:
+    """`url` with three stars in the place of its password, if it has one."""
+    head, mark, tail = url.partition("://")
+    account, at, place = tail.rpartition("@")
+    if not mark or not at or ":" not in account:
+        return url
+    return f"{head}{mark}{account.partition(':')[0]}:***@{place}"

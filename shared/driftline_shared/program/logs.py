@@ -17,6 +17,7 @@ import structlog
 
 from driftline_shared.host.appended import AppendedFile
 from driftline_shared.host.durable import error_text, make_folder
+from driftline_shared.plain_text import visible
 from driftline_shared.program.repeats import RepeatLimit
 
 LogFormat = Literal["text", "json"]
@@ -53,6 +54,7 @@ def setup_logs(
         *([RepeatLimit()] if limit_repeats else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _spell_out,
     ]
     factory: structlog.typing.WrappedLogger
     if file is None:
@@ -69,6 +71,13 @@ def setup_logs(
         processors=processors, logger_factory=factory, cache_logger_on_first_use=False
     )
     set_log_level(level)
+
+
+def _spell_out(
+    _logger: object, _method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Nothing in a line is obeyed by the terminal that shows it: peers choose some of its words."""
+    return {key: visible(one) if isinstance(one, str) else one for key, one in line.items()}
 
 
 def set_log_level(level: str) -> None:

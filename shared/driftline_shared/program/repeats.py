@@ -34,12 +34,15 @@ MAX_KEYS = 2_000
 ROUTINE = frozenset({"debug", "info"})
 """Levels that are left alone, but for the events in `REPEATING`."""
 
-REPEATING = frozenset({"download.broken", "updates.waiting", "uplink.paused"})
+REPEATING = frozenset(
+    {"download.broken", "updates.waiting", "uplink.paused", "call.refused", "update.reported"}
+)
 """Events of routine levels that say the same at every try."""
 
 ENDS: Mapping[str, tuple[str, ...]] = {
     "link.works_again": ("link.failed", "updates.waiting", "download.broken"),
     "spool.writes_again": ("spool.disk_failed",),
+    "store.writes_again": ("store.write_failed", "store.failed", "coordinator.step_failed"),
 }
 """By an event that ends an outage: the events that tell of one."""
 

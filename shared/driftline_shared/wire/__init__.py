@@ -13,11 +13,13 @@ from driftline_shared.wire.control import (
     from_enrolment,
     from_policy,
     from_round_status,
+    from_status_request,
     from_welcome,
     to_cloud_status,
     to_enrolment,
     to_policy,
     to_round_status,
+    to_status_request,
     to_welcome,
 )
 from driftline_shared.wire.samples import (
@@ -79,6 +81,7 @@ __all__ = [
     "from_round_status",
     "from_sample",
     "from_seen",
+    "from_status_request",
     "from_update_query",
     "from_welcome",
     "load_sample",
@@ -98,6 +101,7 @@ __all__ = [
     "to_report",
     "to_round_status",
     "to_sample",
+    "to_status_request",
     "to_update_query",
     "to_welcome",
 ]

@@ -7,6 +7,7 @@ from driftline_shared import bounds
 from driftline_shared.codec.tokens import AUTO, AUTO_WITHOUT_TABLES
 from driftline_shared.status import (
     CloudStatus,
+    DevicePage,
     DeviceStatus,
     Enrolment,
     LineStatus,
@@ -57,6 +58,17 @@ def from_welcome(message: control_pb2.EnrolReply) -> Welcome:
     bounds.check_word("cloud_id", message.cloud_id)
     bounds.check_count("newest_version", message.newest_version)
     return to_value(Welcome, message, policy=from_policy(message.policy))
+
+
+def to_status_request(page: DevicePage) -> control_pb2.StatusRequest:
+    """What an operator wants to see."""
+    return to_message(control_pb2.StatusRequest, page)
+
+
+def from_status_request(message: control_pb2.StatusRequest) -> DevicePage:
+    """Which devices are to be shown; a number of 0 is what an older client says."""
+    wanted = message.num_devices or DevicePage().num_devices
+    return DevicePage(num_devices=min(wanted, bounds.MAX_SHOWN_DEVICES), offset=message.offset)
 
 
 def to_cloud_status(status: CloudStatus) -> control_pb2.StatusReply:

@@ -213,7 +213,7 @@ def from_seen(message: uplink_pb2.EncodedBatch) -> list[bytes]:
 def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:
     """One ack; a long detail is cut."""
     return uplink_pb2.SampleAck(
-        id=ack.id,
+        id=ack.id[: bounds.MAX_WORD_CHARS],
         verdict=_VERDICTS[ack.verdict],
         reason=ack.reason,
         detail=bounds.cut(ack.detail),

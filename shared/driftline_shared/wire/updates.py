@@ -8,6 +8,7 @@ import zlib
 from driftline_proto.v1 import downlink_pb2
 from driftline_shared import bounds
 from driftline_shared.errors import LinkError, Reason, UpdateError
+from driftline_shared.plain_text import visible
 from driftline_shared.status import BlobRequest, Chunk, UpdateOutcome, UpdateQuery, UpdateReport
 from driftline_shared.update import MAX_TENSORS, TENSORS_FORMAT, Manifest, TensorEntry, UpdateKind
 from driftline_shared.wire.fields import to_message, to_value
@@ -132,6 +133,7 @@ def from_report(message: downlink_pb2.ReportRequest) -> tuple[str, UpdateReport]
         UpdateReport,
         message,
         outcome=UpdateOutcome(message.outcome),
+        reason=visible(message.reason[: bounds.MAX_WORD_CHARS + 1]),
         detail=bounds.cut(message.detail),
         numbers=bounds.numbers(message.numbers),
     )

@@ -156,7 +156,10 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(
     assert "secret" not in caught.value.details()
 
 
-def test_health_and_reflection_answer(cloud: RunningCloud) -> None:
+def test_health_answers_and_reflection_where_it_is_asked_for(
+    start_cloud: Callable[..., RunningCloud],
+) -> None:
+    cloud = start_cloud("shown", reflection=True)
     stub = health_pb2_grpc.HealthStub(cloud.channel)
     for service in ("", "driftline.v1.Uplink"):
         reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
@@ -166,6 +169,14 @@ def test_health_and_reflection_answer(cloud: RunningCloud) -> None:
     )
     names = {one.name for reply in listing for one in reply.list_services_response.service}
     assert {"driftline.v1.Control", "driftline.v1.Uplink", "driftline.v1.Downlink"} <= names
+    silent = start_cloud("silent")
+    with pytest.raises(grpc.RpcError) as caught:
+        list(
+            reflection_pb2_grpc.ServerReflectionStub(silent.channel).ServerReflectionInfo(
+                iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=TIMEOUT_S
+            )
+        )
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 # -- up ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from driftline_shared.status import (
     Chunk,
     CloudStatus,
     Correction,
+    DevicePage,
     DeviceStatus,
     Enrolment,
     LineStatus,
@@ -141,6 +142,10 @@ STATUS_OF_WORKERS = replace(
         ),
     ),
 )
+STATUS_OF_FLEET = replace(
+    STATUS,
+    lines=tuple(replace(line, num_devices=1_504, num_quarantined=3) for line in STATUS.lines[:1]),
+)
 ENROLMENT = Enrolment(
     device_id="device-1",
     pair="tiny",
@@ -248,6 +253,15 @@ GOLDEN: dict[str, Golden] = {
     ),
     "cloud_status_workers": _golden(
         STATUS_OF_WORKERS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "cloud_status_of_fleet": _golden(
+        STATUS_OF_FLEET, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "status_request": _golden(
+        DevicePage(num_devices=50, offset=100),
+        control_pb2.StatusRequest,
+        wire.to_status_request,
+        wire.from_status_request,
     ),
     "update_query": _golden(
         UpdateQuery(

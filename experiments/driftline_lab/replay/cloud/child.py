@@ -52,7 +52,7 @@ async def _serve(values: dict[str, Any], orders: IO[str], answers: IO[str]) -> N
     cloud = await asyncio.to_thread(
         assemble, config, StateFolder(config.state), replay_makers(remembered, clock)
     )
-    server = GrpcServer(cloud)
+    server = GrpcServer(cloud, config)
     try:
         port = await server.open("127.0.0.1:0")
         _answer(answers, {"port": port})

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftline_cloud.intake import admission
-from driftline_cloud.intake.admission import Quota, Usage
+from driftline_cloud.intake.admission import AdmissionLimits, Quota, Usage
 from driftline_shared.errors import Reason, SampleError, explain
+from driftline_shared.pair.pair import load_pair
+from driftline_shared.pair.text_room import text_rooms
 from driftline_shared.status import SampleVerdict
 from driftline_shared.tokens import (
     MAX_SAMPLE_BYTES,
@@ -59,6 +61,35 @@ def test_each_fault_has_its_reason(space: TokenSpace, spoil, reason: Reason) -> 
     assert explain(reason) in ack.detail
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [Grid(frames=2, rows=4, cols=4), Grid(frames=1024, rows=4, cols=4), Grid(rows=8, cols=2)],
+)
+def test_a_grid_that_the_pair_has_no_places_for_is_refused_before_anything_is_decoded(
+    space: TokenSpace, grid: Grid
+) -> None:
+    sample = _tokens(make_sample(1, space), grid=grid, num_tokens=grid.num_tokens, payload=b"\xff")
+    with pytest.raises(SampleError, match="has places for 1 x 4 x 4") as caught:
+        admission.check_content(sample, space)
+    assert caught.value.reason is Reason.SAMPLE_SHAPE
+
+
+def test_a_clip_may_have_fewer_frames_than_the_pair(space: TokenSpace) -> None:
+    clips = replace(space, grid=replace(space.grid, frames=4))
+    admission.check_grid(make_sample(1, space).tokens, clips)
+
+
+@pytest.mark.parametrize("field", ["question", "answer", "owner_answer"])
+def test_each_text_is_bounded_in_tokens(space: TokenSpace, field: str) -> None:
+    rooms = text_rooms(load_pair("tiny"))
+    limits = AdmissionLimits()
+    admission.check_texts(make_sample(1, space), rooms, limits)
+    long = replace(make_sample(1, space), **{field: "\U0001f600" * 4_000})
+    with pytest.raises(SampleError, match=field) as caught:
+        admission.check_texts(long, rooms, limits)
+    assert caught.value.reason is Reason.SAMPLE_TEXT_INVALID
+
+
 def _pictured(space: TokenSpace) -> Sample:
     return with_regions(make_sample(1, space), draw_picture(0, 160, 160))
 
@@ -98,14 +129,17 @@ def test_another_token_space_is_refused(space: TokenSpace) -> None:
 @pytest.mark.parametrize(
     ("usage", "reason"),
     [
-        (Usage(day_samples=9, day_bytes=900, waiting_samples=49), None),
+        (Usage(day_samples=9, day_bytes=900, waiting_samples=49, own_waiting_samples=29), None),
         (Usage(day_samples=10), Reason.QUOTA_EXCEEDED),
         (Usage(day_bytes=901), Reason.QUOTA_EXCEEDED),
-        (Usage(waiting_samples=50), Reason.STORE_BUSY),
+        (Usage(waiting_samples=50, own_waiting_samples=29, num_others=1), Reason.STORE_BUSY),
+        (Usage(waiting_samples=50, own_waiting_samples=24, num_others=1), None),
+        (Usage(waiting_samples=74, own_waiting_samples=25, num_others=1), Reason.STORE_BUSY),
+        (Usage(own_waiting_samples=30), Reason.STORE_BUSY),
     ],
 )
 def test_quota_asks_to_come_back(usage: Usage, reason: Reason | None) -> None:
-    quota = Quota(day_samples=10, day_bytes=1_000, waiting_samples=50)
+    quota = Quota(day_samples=10, day_bytes=1_000, waiting_samples=50, device_waiting_samples=30)
     if reason is None:
         admission.check_quota(usage, 100, quota)
         return

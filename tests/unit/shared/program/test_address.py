@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_shared.program.address import check_address
+from driftline_shared.program.address import check_address, without_password
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,15 @@ def test_it_is_taken_or_refused_with_a_sentence(text: str) -> None:
         assert check_address(text) == text
     except ValueError as error:
         assert "is not host:port" in str(error)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    for url, shown in (
+        ("postgresql://me:s3cr:t@db.example:5432/x", "postgresql://me:***@db.example:5432/x"),
+        ("postgresql+psycopg://me:p%40ss@[::1]/x", "postgresql+psycopg://me:***@[::1]/x"),
+        ("postgresql://me:a@b@db/x", "postgresql://me:***@db/x"),
+        ("postgresql://me@db/x", "postgresql://me@db/x"),
+        ("sqlite:////a/b.sqlite", "sqlite:////a/b.sqlite"),
+        ("", ""),
+    ):
+        assert without_password(url) == shown

@@ -1,0 +1,154 @@
+"""How many samples there are, wait and are set apart: kept where they change, never counted anew.
+
+Every change of a sample's state goes through `move`, every new sample through `add`, and either
+changes the counters in the same transaction, so that they are as right as the samples are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from driftline_cloud.intake import tables
+
+WAITING, USED, DROPPED, QUARANTINED = "waiting", "used", "dropped", "quarantined"
+"""States of a sample."""
+
+_ALL = ""
+"""In the place of a device: all devices of a line."""
+
+_table = tables.sample_counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Samples of a line, or of one of its devices."""
+
+    num_samples: int = 0
+    num_waiting: int = 0
+    num_quarantined: int = 0
+
+
+def of_line(connection: Connection, line: str) -> Counts:
+    """The counts of all devices of a line."""
+    return of_device(connection, line, _ALL)
+
+
+def of_device(connection: Connection, line: str, device_id: str) -> Counts:
+    """The counts of one device."""
+    row = (
+        connection.execute(
+            select(_table.c.num_samples, _table.c.num_waiting, _table.c.num_quarantined).where(
+                _table.c.line == line, _table.c.device_id == device_id
+            )
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return Counts() if row is None else Counts(**row)
+
+
+def waiting_by_device(connection: Connection, line: str) -> dict[str, int]:
+    """How many samples of each device wait, of those that have any."""
+    query = select(_table.c.device_id, _table.c.num_waiting).where(
+        _table.c.line == line, _table.c.num_waiting > 0, _table.c.device_id != _ALL
+    )
+    return {str(device): int(count) for device, count in connection.execute(query)}
+
+
+def add(connection: Connection, line: str, device_id: str, num_samples: int) -> None:
+    """Note that `num_samples` new ones of a device wait."""
+    change = Counts(num_samples=num_samples, num_waiting=num_samples)
+    _change(connection, line, device_id, change)
+    _change(connection, line, _ALL, change)
+
+
+def move(
+    connection: Connection,
+    where: ColumnElement[bool],
+    to: str,
+    values: Mapping[str, Any] | None = None,
+) -> int:
+    """Bring the samples of `where` into the state `to`, with other `values`; how many there are."""
+    table = tables.samples
+    found = connection.execute(
+        select(table.c.line, table.c.device_id, table.c.state, func.count())
+        .where(where)
+        .group_by(table.c.line, table.c.device_id, table.c.state)
+    ).all()
+    connection.execute(update(table).where(where).values(state=to, **(values or {})))
+    totals: dict[tuple[str, str], Counts] = {}
+    for line, device_id, state, count in found:
+        for key in ((line, device_id), (line, _ALL)):
+            before = totals.get(key, Counts())
+            totals[key] = Counts(
+                num_waiting=before.num_waiting
+                + int(count) * ((to == WAITING) - (state == WAITING)),
+                num_quarantined=before.num_quarantined
+                + int(count) * ((to == QUARANTINED) - (state == QUARANTINED)),
+            )
+    for (line, device_id), change in sorted(totals.items()):
+        if change != Counts():
+            _change(connection, line, device_id, change)
+    return sum(int(row[3]) for row in found)
+
+
+def recount(connection: Connection) -> list[tuple[str, str]]:
+    """The (line, device) whose counters are not what counting gives; for a check, it is slow."""
+    table = tables.samples
+    states = {"num_waiting": WAITING, "num_quarantined": QUARANTINED}
+    columns = [
+        func.count().label("num_samples"),
+        *(
+            func.count().filter(table.c.state == state).label(name)
+            for name, state in states.items()
+        ),
+    ]
+    real: dict[tuple[str, str], Counts] = {}
+    of_lines = select(table.c.line, *columns).group_by(table.c.line)
+    of_devices = select(table.c.line, table.c.device_id, *columns).group_by(
+        table.c.line, table.c.device_id
+    )
+    for row in connection.execute(of_lines):
+        real[(row[0], _ALL)] = Counts(
+            num_samples=row[1], num_waiting=row[2], num_quarantined=row[3]
+        )
+    for row in connection.execute(of_devices):
+        real[(row[0], row[1])] = Counts(
+            num_samples=row[2], num_waiting=row[3], num_quarantined=row[4]
+        )
+    kept = {
+        (row.line, row.device_id): Counts(
+            num_samples=row.num_samples,
+            num_waiting=row.num_waiting,
+            num_quarantined=row.num_quarantined,
+        )
+        for row in connection.execute(select(_table))
+    }
+    keys: Iterable[tuple[str, str]] = sorted(real.keys() | kept.keys())
+    return [key for key in keys if real.get(key, Counts()) != kept.get(key, Counts())]
+
+
+def _change(connection: Connection, line: str, device_id: str, change: Counts) -> None:
+    done = connection.execute(
+        update(_table)
+        .where(_table.c.line == line, _table.c.device_id == device_id)
+        .values(
+            num_samples=_table.c.num_samples + change.num_samples,
+            num_waiting=_table.c.num_waiting + change.num_waiting,
+            num_quarantined=_table.c.num_quarantined + change.num_quarantined,
+        )
+    )
+    if done.rowcount == 0:
+        connection.execute(
+            insert(_table).values(
+                line=line,
+                device_id=device_id,
+                num_samples=change.num_samples,
+                num_waiting=change.num_waiting,
+                num_quarantined=change.num_quarantined,
+            )
+        )
