@@ -23,6 +23,8 @@ from driftline_device.doctor.state import check_spool, check_versions
 from driftline_device.link.settings import LinkStats
 from driftline_device.program.assembly import open_daemon
 from driftline_device.runtime.runtime import Question
+from driftline_device.sampling.budget_ledger import Ledger
+from driftline_device.sampling.budget_text import ByteBudget
 from driftline_device.updates.applier import Applier
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
@@ -89,6 +91,8 @@ def used(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     spending = Spending(state)
     spending.count(_stats(), now_s=1_700_000_000.0)
     spending.keep(now_s=1_700_000_000.0, at_once=True)
+    ledger = Ledger(ByteBudget(num_bytes=10_000, period_s=3_600.0), state, SystemClock())
+    ledger.keep(at_once=True)
     missing = [name for name in FILES if not (state / name).exists()]
     assert not missing, "the matrix is of every file"
     return state
