@@ -51,7 +51,12 @@ class WorkersConfig(Section):
     ray_tls: Path | None = setting(
         None, "folder with ca.crt, tls.crt and tls.key of a cluster; not set: no TLS"
     )
-    num_labellers: int = setting(1, "Ray actors that label at the same time", ge=1, le=4096)
+    num_labellers: int = setting(
+        0, "Ray actors that label at the same time; 0: as many as there is room for", ge=0, le=4096
+    )
+    keep_warm_s: float = setting(
+        600.0, "without work after which Ray's actors give back what they hold", ge=0, le=1e6
+    )
     device: str = setting("cpu", "`cpu`, `cuda`")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, by_size, from_samples
+from driftline_cloud.distill.in_memory import in_memory
 from driftline_cloud.distill.matching import Matching
 from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
@@ -21,7 +22,7 @@ from driftline_cloud.jobs import Label
 from driftline_shared.callbacks import Progress, ignore, part_of
 from driftline_shared.errors import DataError, Reason, SampleError
 from driftline_shared.models.fit.translation import TRANSLATOR_FILE
-from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.models.multimodal import Generated, MultimodalModel
 from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import Sample
 
@@ -182,16 +183,24 @@ def answer(
     _check_questions(model, pair, examples)
     found: dict[int, TeacherAnswer] = {}
     for batch in by_size(examples, settings.label_batch_size):
-        prompt = passes.prompt(model, [examples[i] for i in batch])
-        generated = model.generate(prompt, pair.max_new_tokens)
-        for row, i in enumerate(batch):
-            found[i] = TeacherAnswer(
-                text=generated.texts[row],
-                tokens=tuple(generated.tokens[row]),
-                confidence=_confidence(generated.top1[row, : generated.lengths[row]]),
-            )
-        progress(len(found) / len(examples))
+        for some, generated in in_memory(
+            batch, lambda rows: _generate(model, pair, examples, rows)
+        ):
+            for row, i in enumerate(some):
+                found[i] = TeacherAnswer(
+                    text=generated.texts[row],
+                    tokens=tuple(generated.tokens[row]),
+                    confidence=_confidence(generated.top1[row, : generated.lengths[row]]),
+                )
+            progress(len(found) / len(examples))
     return [found[i] for i in range(len(examples))]
+
+
+def _generate(
+    model: MultimodalModel, pair: Pair, examples: Sequence[Example], batch: Sequence[int]
+) -> Generated:
+    prompt = passes.prompt(model, [examples[i] for i in batch])
+    return model.generate(prompt, pair.max_new_tokens)
 
 
 def _confidence(probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:

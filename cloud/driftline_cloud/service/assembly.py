@@ -62,6 +62,7 @@ def workers_of(config: CloudConfig) -> Workers:
             token=token_place(config.workers.ray_token_file), tls=config.workers.ray_tls
         ),
         num_labellers=config.workers.num_labellers,
+        keep_warm_s=config.workers.keep_warm_s,
         # A cluster has the cloud's state folder on every node; Ray started here needs none.
         ray_storage=config.state.resolve() / "ray" if config.workers.ray_address else None,
     )

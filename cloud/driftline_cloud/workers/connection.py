@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -33,23 +34,63 @@ REACH_S = 20.0
 """Seconds for the head of a cluster to answer, and again for a node beside this process."""
 
 
-def connect(address: str | None, access: Access | None, closing: ExitStack) -> None:
-    """Join the cluster at `address`, the one this process is in already, or start one here.
+LOST_S = 20.0
+"""Seconds without the head after which the cluster counts as gone."""
 
-    `closing` gets what undoes it. Raises WorkersUnreachableError within a minute where no cluster
-    answers or no node of it runs beside this process, ConfigError where the token is another.
-    """
-    import ray
 
-    if not ray.is_initialized():
+class Connection:
+    """To the cluster at `address`, the one this process is in already, or one started here."""
+
+    def __init__(self, address: str | None, access: Access | None) -> None:
+        self._address = address
+        self._access = access
+        self._open = ExitStack()
+        self._head = ""
+        self._silent_since: float | None = None
+        self._last_look = 0.0
+
+    def open(self) -> None:
+        """Connect where there is no connection. Raises WorkersUnreachableError within a minute
+        where no cluster answers or no node of it runs beside this process, ConfigError where the
+        token is another.
+        """
+        import ray
+
+        if ray.is_initialized():
+            self._head = self._head or ray.get_runtime_context().gcs_address
+            return
         with ExitStack() as undo:
-            if address is None:
+            if self._address is None:
                 _start(undo)
             else:
-                _join(address, access or Access(token=token_place(None)), undo)
+                _join(self._address, self._access or Access(token=token_place(None)), undo)
             undo.callback(ray.shutdown)
-            closing.callback(undo.pop_all().close)
-        _log.info("ray.connected", address=address or "local")
+            self._open = undo.pop_all()
+        self._head = ray.get_runtime_context().gcs_address
+        self._silent_since = None
+        _log.info("ray.connected", address=self._address or "local")
+
+    def close(self) -> None:
+        """Leave the cluster, where this opened it."""
+        self._head = ""
+        self._open.close()
+
+    def check(self) -> None:
+        """Look whether the head is there, at most once a second; WorkersUnreachableError when it
+        was not for `LOST_S`. Ray itself waits without a word, and then ends the process.
+        """
+        now = time.monotonic()
+        if now - self._last_look < 1.0:
+            return
+        self._last_look = now
+        try:
+            wait_for_port(self._head, within_s=0.0)
+        except WorkersUnreachableError:
+            self._silent_since = self._silent_since or now
+            if now - self._silent_since >= LOST_S:
+                raise
+        else:
+            self._silent_since = None
 
 
 def _start(undo: ExitStack) -> None:
@@ -97,8 +138,6 @@ def _join(address: str, access: Access, undo: ExitStack) -> None:
 
 def _check_node(address: str) -> None:
     """A driver needs a node of the cluster on its machine; Ray would look for one for a minute."""
-    import time
-
     from ray._private.services import find_node_ids
 
     until = time.monotonic() + REACH_S

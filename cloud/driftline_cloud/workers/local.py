@@ -36,6 +36,11 @@ class LocalWorkers:
         self._loaded: tuple[Path, Models] | None = None
         self._evidence: LastEvidence | None = None
 
+    def load(self, pair_dir: Path) -> None:
+        """Load the models of a pair before they are needed."""
+        with self._turn:
+            self._models(pair_dir)
+
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         """See `Workers.label`."""
         from driftline_cloud.distill import teacher

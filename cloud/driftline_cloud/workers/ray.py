@@ -1,19 +1,18 @@
-"""Workers on a Ray cluster: Ray Data labels, Ray Train distils, an actor scores.
+"""Workers on a Ray cluster: actors label, Ray Train distils, an actor scores.
 
 The code that runs there is the code of `LocalWorkers` on the same batches with the same thread
-count, so that the results are the same bytes. A worker that dies is started again by Ray, and
-its part is done again from the beginning. On a cluster `pair_dir` and `storage` must lead to the
-same files on every node.
+count, so that the results are the same bytes. A worker that dies is replaced, and the part it had
+is done again. On a cluster `pair_dir` and `storage` must lead to the same files on every node.
 """
 
 from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
@@ -22,7 +21,11 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import artifacts, ray_tasks
 from driftline_cloud.workers.cluster.access import Access
-from driftline_cloud.workers.connection import connect, quiet
+from driftline_cloud.workers.connection import Connection, quiet
+from driftline_cloud.workers.pool import Pool, WorkerLostError
+from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
+from driftline_cloud.workers.resources import cpus_for, make_room, slots
+from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import DriftlineError
@@ -34,17 +37,27 @@ _log = structlog.get_logger(__name__)
 MAX_RETRIES = 3
 """Times a worker that died is started again."""
 
-POLL_S = 0.2
+LOOK_S = 0.2
 """Seconds between two looks at how far a distillation is."""
+
+KEEP_WARM_S = 600.0
+"""Seconds without work after which actors give back what they hold."""
 
 
 class RayWorkers:
     """Does the work on Ray: on the cluster at `address`, or on one started here, on loopback.
 
-    `settings`: distil settings for labelling; jobs bring their own. `num_labellers`: actors that
-    label at the same time. `storage`: folder that every node sees under this path, for candidates
-    on their way back (default: the temporary one, enough on one machine). One call at a time.
+    `access`: how this process gets into the cluster. `settings`: distil settings for labelling;
+    jobs bring their own. `num_labellers`: actors that label at the same time; 0: as many as the
+    cluster has room for and batches wait. They and the one that scores stay with their models until
+    other work needs their place, or nothing was asked for `keep_warm_s`. `storage`: folder that
+    every node sees under this path, for candidates on their way back (default: the temporary one,
+    enough on one machine). One call at a time; after a WorkersUnreachableError the next one
+    connects anew.
     """
+
+    labeller: ClassVar[type] = ray_tasks.Labeller
+    """What labels: a bench has another one."""
 
     def __init__(
         self,
@@ -53,42 +66,40 @@ class RayWorkers:
         device: str = "cpu",
         address: str | None = None,
         access: Access | None = None,
-        num_labellers: int = 1,
+        num_labellers: int = 0,
         storage: Path | None = None,
+        keep_warm_s: float = KEEP_WARM_S,
     ) -> None:
         self._settings = settings or DistilSettings()
         self._device = device
         self._num_labellers = num_labellers
         self._storage = storage
+        self._keep_warm_s = keep_warm_s
         self._turn = threading.Lock()
         self._scorer: Any = None
-        self._closing = ExitStack()
+        self._labellers: tuple[Path, Pool[Any, Any, bytes, bytes]] | None = None
+        self._idle: threading.Timer | None = None
+        self._connection = Connection(address, access)
         self.distilling_pid: int | None = None
         with quiet():
-            connect(address, access, self._closing)
-            _set_up_data()
+            self._connection.open()
 
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
-        """See `Workers.label`: one Ray Data row, and one object, is one batch of the teacher."""
-        import ray.data
-
+        """See `Workers.label`: one object is one batch of the teacher."""
         sizes = [(sample.tokens.num_tokens, len(sample.question)) for sample in samples]
         batches = plan_batches(sizes, self._settings.label_batch_size)
-        tables = [ray_tasks.batch_table([samples[i] for i in batch]) for batch in batches]
-        if not tables:
+        pieces = [ray_tasks.batch_bytes([samples[i] for i in batch]) for batch in batches]
+        if not pieces:
             return []
-        with self._turn, quiet():
-            data = ray.data.from_arrow(tables).map_batches(
-                ray_tasks.Labeller,
-                fn_constructor_args=(str(pair_dir), self._settings.to_mapping(), self._device),
-                batch_size=1,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=min(self._num_labellers, len(tables))),
-                **self._resources(),
-            )
-            found: dict[bytes, Label] = {}
-            for block in data.iter_batches(batch_size=1, batch_format="pyarrow"):
-                labels = ray_tasks.labels_of(block)
+        found: dict[bytes, Label] = {}
+        with self._at_work():
+            resources = self._labeller_resources()
+            most = min(self._num_labellers or slots(resources), len(pieces))
+            pool = self._pool(pair_dir)
+            if len(pool) < most:
+                make_room(resources, [self._drop_scorer])
+            for _, data in pool.run(pieces, most, _tell_lost):
+                labels = ray_tasks.labels_of(data)
                 found |= {label.sample_id: label for label in labels}
                 progress(len(found) / len(samples))
         return [found[sample.id] for sample in samples]
@@ -97,11 +108,12 @@ class RayWorkers:
         """See `Workers.distil`: a TorchTrainer with one worker."""
         import ray
 
-        with self._turn, quiet(), ExitStack() as stack:
+        with self._at_work(), ExitStack() as stack:
+            make_room(self._resources(), [self._drop_scorer, *self._labellers_in_turn()])
             if self._storage is not None:
                 self._storage.mkdir(parents=True, exist_ok=True)
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
-            panel = ray.remote(num_cpus=0)(ray_tasks.Panel).remote()
+            panel = self._panel()
             stack.callback(ray.kill, panel)
             trainer = self._trainer(job, panel, storage)
             outcome = _Outcome()
@@ -109,6 +121,8 @@ class RayWorkers:
             thread.start()
             try:
                 self._watch(panel, thread, progress)
+            except WorkersUnreachableError:
+                raise  # with nobody there, nothing ends the thread
             except BaseException:
                 # The worker asks the panel at each step and ends by itself.
                 ray.get(panel.stop.remote())
@@ -125,8 +139,8 @@ class RayWorkers:
         """See `Workers.score`: an actor keeps the models between calls."""
         import ray
 
-        with self._turn, quiet():
-            rows = ray.get(
+        with self._at_work():
+            rows = self._result(
                 self._scoring().score.remote(
                     ray_tasks.score_job_to_message(job),
                     [ray.put(adapter_to_bytes(adapter)) for adapter in adapters],
@@ -138,8 +152,8 @@ class RayWorkers:
         """See `Workers.fit_head`: by the actor that scores."""
         import ray
 
-        with self._turn, quiet():
-            found: bytes = ray.get(
+        with self._at_work():
+            found: bytes = self._result(
                 self._scoring().fit_head.remote(
                     ray_tasks.distill_job_to_message(job, put=ray.put),
                     ray.put(adapter_to_bytes(adapter)),
@@ -148,24 +162,104 @@ class RayWorkers:
             )
         return found
 
+    def close(self) -> None:
+        """Let the actors go, and the cluster when it was started here."""
+        with self._turn, quiet():
+            self._stop_idle()
+            self._let_go()
+            self._connection.close()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The turn, on a cluster that is there; afterwards the actors stay warm for a while."""
+        with self._turn, quiet():
+            self._stop_idle()
+            self._connection.open()
+            try:
+                yield
+            except WorkersUnreachableError:
+                self._scorer = self._labellers = None  # gone with what they were on
+                self._connection.close()
+                raise
+            self._idle = threading.Timer(self._keep_warm_s, self._rest)
+            self._idle.daemon = True
+            self._idle.start()
+
+    def _stop_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _rest(self) -> None:
+        with self._turn:
+            # A call that came meanwhile has made this timer void.
+            if self._idle is threading.current_thread():
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._drop_scorer()
+        if self._labellers is not None:
+            self._labellers[1].shrink(0)
+            self._labellers = None
+
+    def _drop_scorer(self) -> None:
+        import ray
+
+        if self._scorer is not None:
+            ray.kill(self._scorer)
+            self._scorer = None
+
+    def _labellers_in_turn(self) -> list[Callable[[], None]]:
+        """What takes one labeller away each."""
+        if self._labellers is None:
+            return []
+        pool = self._labellers[1]
+        return [lambda: pool.shrink(len(pool) - 1)] * len(pool)
+
+    def _pool(self, pair_dir: Path) -> Pool[Any, Any, bytes, bytes]:
+        if self._labellers is None or self._labellers[0] != pair_dir:
+            if self._labellers is not None:
+                self._labellers[1].shrink(0)
+            settings, resources = self._settings.to_mapping(), self._labeller_resources()
+            kind = self.labeller
+            backend = RayLabellers(
+                lambda: start_labeller(kind, str(pair_dir), settings, self._device, resources),
+                self._connection.check,
+            )
+            self._labellers = (pair_dir, Pool(backend))
+        return self._labellers[1]
+
     def _scoring(self) -> Any:
         """The actor that scores, started at the first call; the caller has the turn."""
         import ray
 
         if self._scorer is None:
-            # No CPU is asked for: it only works while this process waits for it, and a cluster of
-            # one core could otherwise never give the trainer its own.
-            resources = {**self._resources(), "num_cpus": 0}
+            resources = self._resources()
+            make_room(resources, self._labellers_in_turn())
             self._scorer = ray.remote(
                 max_restarts=MAX_RETRIES, max_task_retries=MAX_RETRIES, **resources
             )(ray_tasks.Scorer).remote(self._device)
         return self._scorer
 
-    def close(self) -> None:
-        """Let the actors go, and the cluster when it was started here."""
-        with self._turn, quiet():
-            self._scorer = None
-            self._closing.close()
+    def _result(self, ref: Any) -> Any:
+        """What is there when it is; an error of ours where its worker was lost too often."""
+        import ray
+
+        while not ray.wait([ref], timeout=POLL_S)[0]:
+            self._connection.check()
+        try:
+            return result_of(ref)
+        except WorkerLostError as error:
+            raise DriftlineError(f"work on Ray was lost with its worker: {error}") from error
+
+    def _panel(self) -> Any:
+        """On this machine: lost with this process, not with a node that works."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = ray.get_runtime_context().get_node_id()
+        strategy = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
+        return ray.remote(num_cpus=0, scheduling_strategy=strategy)(ray_tasks.Panel).remote()
 
     def _trainer(self, job: DistillJob, panel: Any, storage: Path) -> Any:
         import ray
@@ -185,18 +279,25 @@ class RayWorkers:
 
     def _watch(self, panel: Any, thread: threading.Thread, progress: Progress) -> None:
         """Report how far the worker is until it ends."""
-        import ray
-
         reported = 0.0
         while thread.is_alive():
-            thread.join(POLL_S)
-            self.distilling_pid, share = ray.get(panel.read.remote())
+            thread.join(LOOK_S)
+            self.distilling_pid, share = self._result(panel.read.remote())
+            self._connection.check()
             if share > reported:
                 reported = share
                 progress(share)
 
     def _resources(self) -> dict[str, float]:
         return {"num_cpus": 1, "num_gpus": 1 if self._device.startswith("cuda") else 0}
+
+    def _labeller_resources(self) -> dict[str, float]:
+        """A CPU for each of its threads, as far as a node has so many."""
+        return {**self._resources(), "num_cpus": cpus_for(self._settings.threads)}
+
+
+def _tell_lost(num_batches: int) -> None:
+    _log.warning("labeller.lost", batches_again=num_batches)
 
 
 class _Outcome:
@@ -218,13 +319,3 @@ class _Outcome:
         if self._result.checkpoint is None:
             raise DriftlineError("distilling on Ray ended without a candidate")
         return self._result
-
-
-def _set_up_data() -> None:
-    import logging
-
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False

@@ -26,44 +26,42 @@ Put = Callable[[Any], Any]
 """Stores a value in Ray's object store and gives a reference to it."""
 
 
-def batch_table(samples: Sequence[Sample]) -> pa.Table:
-    """One batch of the teacher as one row: the samples' table in Arrow's own stream format."""
-    sink = pa.BufferOutputStream()
-    tables = transfer.samples_to_tables(samples)
-    with pa.ipc.new_stream(sink, tables[0].schema) as writer:
-        for table in tables:
-            writer.write_table(table)
-    return pa.table({"samples": pa.array([sink.getvalue().to_pybytes()], pa.large_binary())})
+def batch_bytes(samples: Sequence[Sample]) -> bytes:
+    """One batch of the teacher: the samples' tables in Arrow's own stream format."""
+    return _to_bytes(transfer.samples_to_tables(samples))
 
 
-def labels_of(block: pa.Table) -> list[Label]:
-    """The labels in what `Labeller` gave."""
-    return [
-        label
-        for data in block.column("labels").to_pylist()
-        for label in transfer.labels_from_table(_read(data))
-    ]
+def samples_of(data: bytes) -> list[Sample]:
+    """What `batch_bytes` was given."""
+    return transfer.samples_from_tables([_read(data)])
+
+
+def labels_to_bytes(labels: Sequence[Label]) -> bytes:
+    """One batch's labels, as they come back."""
+    return _to_bytes([transfer.labels_to_table(labels)])
+
+
+def labels_of(data: bytes) -> list[Label]:
+    """What `labels_to_bytes` was given."""
+    return transfer.labels_from_table(_read(data))
 
 
 class Labeller:
-    """A Ray Data actor: the teacher, loaded once, labels batch after batch."""
+    """An actor with a teacher, loaded once, that labels batch after batch."""
 
     def __init__(self, pair_dir: str, settings: Mapping[str, object], device: str) -> None:
         self._pair_dir = Path(pair_dir)
         self._workers = _local_workers(device, DistilSettings.from_mapping(settings))
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """(samples) rows -> (labels) rows."""
-        rows = []
-        for data in block.column("samples").to_pylist():
-            samples = transfer.samples_from_tables([_read(data)])
-            labels = self._workers.label(self._pair_dir, samples, ignore)
-            sink = pa.BufferOutputStream()
-            table = transfer.labels_to_table(labels)
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-            rows.append(sink.getvalue().to_pybytes())
-        return pa.table({"labels": pa.array(rows, pa.large_binary())})
+    def load(self) -> int:
+        """Load the models; the process id."""
+        self._workers.load(self._pair_dir)
+        return os.getpid()
+
+    def label(self, data: bytes) -> bytes:
+        """The batch of `batch_bytes` -> its labels."""
+        labels = self._workers.label(self._pair_dir, samples_of(data), ignore)
+        return labels_to_bytes(labels)
 
 
 class Panel:
@@ -213,3 +211,12 @@ def _local_workers(device: str, settings: DistilSettings | None = None) -> Local
 
 def _read(data: bytes) -> pa.Table:
     return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+
+
+def _to_bytes(tables: Sequence[pa.Table]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found

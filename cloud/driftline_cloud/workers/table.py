@@ -20,17 +20,20 @@ def make_workers(
     device: str = "cpu",
     ray_address: str | None = None,
     ray_access: Access | None = None,
-    num_labellers: int = 1,
+    num_labellers: int = 0,
+    keep_warm_s: float = 600.0,
     ray_storage: Path | None = None,
 ) -> Workers:
     """Workers of that kind. `settings`: distil settings for labelling.
 
-    `ray_address`, `ray_access`, `num_labellers`, `ray_storage`: see `RayWorkers`.
+    `ray_address`, `ray_access`, `num_labellers`, `ray_storage`, `keep_warm_s`: see `RayWorkers`.
     Raises ConfigError for an unknown kind.
     """
     table: Mapping[str, Callable[[], Workers]] = {
         "local": lambda: _local(settings, device),
-        "ray": lambda: _ray(settings, device, ray_address, ray_access, num_labellers, ray_storage),
+        "ray": lambda: _ray(
+            settings, device, ray_address, ray_access, num_labellers, ray_storage, keep_warm_s
+        ),
     }
     if kind not in table:
         raise ConfigError(f"workers {kind!r} are not known; there are {', '.join(KINDS)}")
@@ -50,6 +53,7 @@ def _ray(
     access: Access | None,
     num_labellers: int,
     storage: Path | None,
+    keep_warm_s: float,
 ) -> Workers:
     from driftline_cloud.workers.ray import RayWorkers
 
@@ -60,4 +64,5 @@ def _ray(
         access=access,
         num_labellers=num_labellers,
         storage=storage,
+        keep_warm_s=keep_warm_s,
     )

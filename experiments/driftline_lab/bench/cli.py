@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from driftline_device.runtime.factory import RuntimeName
-from driftline_lab.bench.cloud.cli import gate, replay, token_codecs
+from driftline_lab.bench.cloud.cli import gate, ray_labelling, replay, token_codecs
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
 from driftline_lab.seeds import seeds_of
@@ -445,4 +445,5 @@ def trace(
 
 operating_curve = app.command()(gate)
 replayed = app.command()(replay)
+labelled_on_ray = app.command()(ray_labelling)
 codecs_compared = app.command()(token_codecs)

@@ -56,6 +56,8 @@ def driver_variables(access: Access) -> Variables:
         **access.variables(),
         "RAY_BACKEND_LOG_LEVEL": "fatal",
         "RAY_gcs_server_request_timeout_seconds": "20",
+        # Ray would end this process then; `Connection.check` says it instead.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
     }
 
 

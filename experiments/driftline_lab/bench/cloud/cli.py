@@ -109,3 +109,31 @@ def token_codecs(
         with_rounds=rounds,
     )
     finish(run_token_codecs(plan), out)
+
+
+def ray_labelling(
+    labellers: Annotated[
+        str, typer.Option(help="Numbers of labellers of the simulated teacher.")
+    ] = "1,2,4,8",
+    simulated: Annotated[bool, typer.Option(help="The teacher that sleeps.")] = True,
+    real: Annotated[bool, typer.Option(help="The pair's teacher, by 1 and 2 labellers.")] = True,
+    samples: Annotated[int, typer.Option(help="Samples of one measurement.", min=16)] = 512,
+    rounds: Annotated[int, typer.Option(help="Measurements of each, alternating.", min=1)] = 3,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    out: Out = None,
+) -> None:
+    """Labels a second by Ray labellers on this machine: efficiency, overhead, the same labels.
+
+    Example: driftline lab bench ray-labelling --no-real --out ray.json
+    """
+    from driftline_lab.bench.cloud.ray_labelling import RayPlan, run_ray_labelling
+
+    plan = RayPlan(
+        pair=pair,
+        labellers=tuple(int(one) for one in labellers.split(",")),
+        num_samples=samples,
+        real_samples=samples,
+        rounds=rounds,
+        real_rounds=rounds,
+    )
+    finish(run_ray_labelling(plan, simulated_one=simulated, real_one=real), out)

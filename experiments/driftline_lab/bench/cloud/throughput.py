@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.distill.student import Models, load_models
+from driftline_cloud.distill.student import load_models
 from driftline_cloud.distill.teacher import label
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import DistillJob
 from driftline_shared.codec.tokens import encode_tokens
-from driftline_shared.pair.pair import load_pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.tokens import Sample, VisualTokens
 
 RUNS = 3
@@ -35,7 +35,7 @@ def run_throughput(
     """
     pair = load_pair(pair_name)
     models = load_models(pair.dir, device)
-    samples = _samples(models, num_samples, share)
+    samples = samples_of(pair, num_samples, share)
     settings = DistilSettings(confidence_floor=0.0)
     labels = label(models.teacher, pair, samples, settings, lambda _: None)
 
@@ -87,9 +87,9 @@ def _timed(step: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def _samples(models: Models, count: int, share: float) -> list[Sample]:
+def samples_of(pair: Pair, count: int, share: float = 0.5) -> list[Sample]:
     """Rows of the source set as samples: a share of each image's tokens, drawn by a fixed seed."""
-    pair, rng = models.pair, np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     source, space = pair.source_set(), pair.token_space
     total = space.grid.num_tokens
     found = []
