@@ -59,6 +59,11 @@ class Pool(Generic[Worker, Ref, Piece, Result]):
         self._starting: dict[Ref, Worker] = {}
         self._lost_in_a_row = 0
 
+    @property
+    def ready(self) -> tuple[Worker, ...]:
+        """Those that can work."""
+        return tuple(self._ready)
+
     def __len__(self) -> int:
         return len(self._ready) + len(self._starting)
 

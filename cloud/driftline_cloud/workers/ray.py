@@ -162,6 +162,12 @@ class RayWorkers:
             )
         return found
 
+    def labelling_pids(self) -> list[int]:
+        """Process ids of the labellers that are ready."""
+        with self._turn:
+            ready = () if self._labellers is None else self._labellers[1].ready
+            return [self._result(each.load.remote()) for each in ready]
+
     def close(self) -> None:
         """Let the actors go, and the cluster when it was started here."""
         with self._turn, quiet():

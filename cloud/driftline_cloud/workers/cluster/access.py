@@ -26,6 +26,8 @@ from driftline_shared.errors import ConfigError
 
 MODE = "RAY_AUTH_MODE"
 
+NICENESS = "RAY_worker_niceness"
+
 TLS_FILES = {
     "RAY_TLS_CA_CERT": "ca.crt",
     "RAY_TLS_SERVER_CERT": "tls.crt",
@@ -66,8 +68,16 @@ def local_variables(environment: Mapping[str, str] = os.environ) -> Variables:
     says how nodes are let in.
     """
     if any(environment.get(name) for name in (MODE, IN_ENVIRONMENT, PATH_IN_ENVIRONMENT)):
-        return {}
-    return {MODE: "token", IN_ENVIRONMENT: secrets.token_hex(32)}
+        return work_variables(environment)
+    own: Variables = {MODE: "token", IN_ENVIRONMENT: secrets.token_hex(32)}
+    return {**own, **work_variables(environment)}
+
+
+def work_variables(environment: Mapping[str, str] = os.environ) -> Variables:
+    """For nodes: work runs at the priority of every other program. Ray would give it the least but
+    four, and on a busy machine it then stands nearly still.
+    """
+    return {NICENESS: environment.get(NICENESS, "0")}
 
 
 @contextmanager

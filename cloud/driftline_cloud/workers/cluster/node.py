@@ -20,7 +20,7 @@ from types import FrameType
 
 import structlog
 
-from driftline_cloud.workers.cluster.access import Access, Variables, is_loopback
+from driftline_cloud.workers.cluster.access import Access, Variables, is_loopback, work_variables
 from driftline_cloud.workers.cluster.reach import parts_of
 from driftline_cloud.workers.cluster.sessions import OBJECT_STORE_BYTES, session_folder
 from driftline_shared.errors import ConfigError, DriftlineError
@@ -91,7 +91,7 @@ def run_node(command: list[str], access: Access, ready: Callable[[], None]) -> N
 
     Raises DriftlineError with Ray's last words where it ends by itself.
     """
-    environment = _environment(access.variables())
+    environment = _environment({**access.variables(), **work_variables()})
     for left in reversed(range(START_TRIES)):
         code, last, was_up = _run_once(command, environment, ready)
         if code is None:

@@ -73,6 +73,26 @@ def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     assert ray_workers.score(gate, candidates) == local.score(gate, candidates)
 
 
+def test_a_labeller_that_is_killed_costs_its_batches_alone(
+    pair: Pair, ray_workers: RayWorkers
+) -> None:
+    many = make_samples(pair, 40, seed=3)
+    ray_workers.label(pair.dir, many[:4], ignore)
+    before = ray_workers.labelling_pids()
+    shares: list[float] = []
+
+    def kill_once(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 2:
+            os.kill(before[0], signal.SIGKILL)
+
+    found = ray_workers.label(pair.dir, many, kill_once)
+    assert len(shares) == 10  # each batch came once
+    assert before[0] not in ray_workers.labelling_pids()
+    local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
+    assert found == local.label(pair.dir, many, ignore)
+
+
 class _CutOffError(Exception):
     pass
 

@@ -11,6 +11,7 @@ from driftline_cloud.workers.cluster.access import (
     in_force,
     is_loopback,
     local_variables,
+    work_variables,
 )
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_shared.errors import ConfigError
@@ -52,7 +53,12 @@ def test_a_cluster_of_this_process_has_a_token_of_its_own() -> None:
     one, other = local_variables({}), local_variables({})
     assert one["RAY_AUTH_MODE"] == "token"
     assert one["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
-    assert local_variables({"RAY_AUTH_TOKEN_PATH": "mine"}) == {}
+    assert "RAY_AUTH_TOKEN" not in local_variables({"RAY_AUTH_TOKEN_PATH": "mine"})
+
+
+def test_work_is_not_put_behind_every_other_program() -> None:
+    assert local_variables({})["RAY_worker_niceness"] == "0"
+    assert work_variables({"RAY_worker_niceness": "7"}) == {"RAY_worker_niceness": "7"}
 
 
 @pytest.mark.parametrize(
