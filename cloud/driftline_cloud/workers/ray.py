@@ -187,9 +187,10 @@ class RayWorkers:
                 self._scorer = self._labellers = None  # gone with what they were on
                 self._connection.close()
                 raise
-            self._idle = threading.Timer(self._keep_warm_s, self._rest)
-            self._idle.daemon = True
-            self._idle.start()
+            finally:
+                self._idle = threading.Timer(self._keep_warm_s, self._rest)
+                self._idle.daemon = True
+                self._idle.start()
 
     def _stop_idle(self) -> None:
         if self._idle is not None:
