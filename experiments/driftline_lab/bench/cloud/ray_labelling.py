@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import structlog
 
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Label
-from driftline_cloud.workers import ray_tasks
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
+from driftline_lab.bench.cloud.sleeping_labeller import SleepingLabeller, simulated
 from driftline_lab.bench.cloud.throughput import samples_of
 from driftline_shared.callbacks import ignore
 from driftline_shared.pair.pair import load_pair
@@ -38,31 +38,6 @@ class RayPlan:
     real_labellers: tuple[int, ...] = (1, 2)
     real_samples: int = 512
     real_rounds: int = 3
-
-
-class SleepingLabeller:
-    """In the place of `ray_tasks.Labeller`: the same bytes in and out, and sleep between them."""
-
-    def __init__(self, _pair_dir: str, settings: Mapping[str, object], device: str) -> None:
-        self._sample_s = float(device.removeprefix("sleep:"))
-        self._settings = settings
-
-    def load(self) -> int:
-        """Nothing to load."""
-        return 0
-
-    def label(self, data: bytes) -> bytes:
-        """A label for each sample, that depends on its tokens, after a sleep for each."""
-        samples = ray_tasks.samples_of(data)
-        time.sleep(self._sample_s * len(samples))
-        return ray_tasks.labels_to_bytes([simulated(sample) for sample in samples])
-
-
-def simulated(sample: Sample) -> Label:
-    """What the sleeping teacher says to a sample."""
-    digest = hashlib.sha256(sample.tokens.payload + sample.question.encode()).digest()
-    tokens = tuple(digest[:4])
-    return Label(sample_id=sample.id, text=digest.hex()[:8], tokens=tokens, confidence=1.0)
 
 
 class CountedWorkers(RayWorkers):

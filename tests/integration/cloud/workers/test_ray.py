@@ -20,7 +20,7 @@ from driftline_shared.update import Adapter, adapter_digest
 from tests.fakes.pair_samples import make_samples
 from tests.fakes.tiny_pair import make_tiny_pair
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SETTINGS: dict[str, object] = {
     "threads": 1,
