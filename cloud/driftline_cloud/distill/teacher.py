@@ -14,7 +14,6 @@ from torch import Tensor
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, by_size, from_samples
-from driftline_cloud.distill.in_memory import in_memory
 from driftline_cloud.distill.matching import Matching
 from driftline_cloud.distill.pictures import with_own_tokens
 from driftline_cloud.distill.settings import DistilSettings
@@ -183,7 +182,7 @@ def answer(
     _check_questions(model, pair, examples)
     found: dict[int, TeacherAnswer] = {}
     for batch in by_size(examples, settings.label_batch_size):
-        for some, generated in in_memory(
+        for some, generated in passes.in_memory(
             batch, lambda rows: _generate(model, pair, examples, rows)
         ):
             for row, i in enumerate(some):

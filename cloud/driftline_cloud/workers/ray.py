@@ -21,10 +21,10 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import artifacts, ray_tasks
 from driftline_cloud.workers.cluster.access import Access
-from driftline_cloud.workers.connection import Connection, quiet
+from driftline_cloud.workers.cluster.connection import Connection, quiet
+from driftline_cloud.workers.cluster.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.pool import Pool, WorkerLostError
 from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
-from driftline_cloud.workers.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes

@@ -128,6 +128,8 @@ def _measured(
     started = time.perf_counter()
     workers.label(pair_dir, samples, ignore)
     cold_s = time.perf_counter() - started
+    while len(workers.labelling_pids()) < max(numbers):
+        workers.label(pair_dir, samples, ignore)
     times: dict[int, list[float]] = {number: [] for number in numbers}
     digests: dict[int, set[str]] = {number: set() for number in numbers}
     for _ in range(rounds):

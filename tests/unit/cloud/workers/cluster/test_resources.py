@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline_cloud.workers.resources import fitting
+from driftline_cloud.workers.cluster.resources import fitting
 
 
 def test_how_many_fit_into_a_node() -> None:

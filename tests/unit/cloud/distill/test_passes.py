@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from driftline_cloud.distill.in_memory import in_memory
+from driftline_cloud.distill.passes import in_memory
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 17")
 
