@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from driftline_lab.docs_tables import (
     boards,
+    clusters,
     comparisons,
     compression,
     corruptions,
@@ -21,6 +22,7 @@ TABLES: dict[str, Renderer] = {
     "loop-traffic": loops.traffic,
     "smol-accuracy": loops.smol_accuracy,
     "smol-traffic": loops.smol_traffic,
+    "ray-labellers": clusters.labellers,
     "gate-curve": gates.curve,
     "runtimes": devices.runtimes,
     "exported": devices.exported,
