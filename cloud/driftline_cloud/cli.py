@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.backup_cli import app as database_app
+from driftline_cloud.backup_cli import backup_app
 from driftline_cloud.cluster_cli import app as cluster_app
 from driftline_cloud.round_cli import app as round_app
 from driftline_cloud.samples_cli import app as samples_app
@@ -34,6 +36,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(round_app, name="round")
+app.add_typer(database_app, name="database")
+app.add_typer(backup_app)
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(samples_app, name="samples")
 

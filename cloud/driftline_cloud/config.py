@@ -23,6 +23,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import AdmissionLimits, Quota
 from driftline_cloud.limits import PoolSettings, RateSettings
 from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.rounds.retention import RetentionSettings
 from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
 from driftline_shared.program.address import check_address
 from driftline_shared.program.config import (
@@ -86,6 +87,7 @@ class CloudConfig(ProgramSettings):
     rates: RateSettings = RateSettings()
     pools: PoolSettings = PoolSettings()
     work: WorkSettings = WorkSettings()
+    retention: RetentionSettings = RetentionSettings()
     rounds: RoundSettings = RoundSettings()
     escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()

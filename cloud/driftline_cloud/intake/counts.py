@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from driftline_cloud.intake import tables
 
@@ -94,6 +94,25 @@ def move(
         if change != Counts():
             _change(connection, line, device_id, change)
     return sum(int(row[3]) for row in found)
+
+
+def remove(connection: Connection, where: ColumnElement[bool]) -> None:
+    """Forget the samples of `where` altogether."""
+    table = tables.samples
+    found = connection.execute(
+        select(table.c.line, table.c.device_id, table.c.state, func.count())
+        .where(where)
+        .group_by(table.c.line, table.c.device_id, table.c.state)
+    ).all()
+    connection.execute(delete(table).where(where))
+    for line, device_id, state, count in found:
+        change = Counts(
+            num_samples=-int(count),
+            num_waiting=-int(count) * (state == WAITING),
+            num_quarantined=-int(count) * (state == QUARANTINED),
+        )
+        _change(connection, line, device_id, change)
+        _change(connection, line, _ALL, change)
 
 
 def recount(connection: Connection) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING,
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.ledger import RoundLedger
+from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
@@ -131,17 +132,22 @@ class Worker:
             ours = isinstance(error, DriftlineError)
             self._say(BLOCKED, str(error) if ours else f"{type(error).__name__}: {error}")
             return False
-        self._drive(work, halt)
+        retention = Retention(
+            database=database, settings=self.config.retention, clock=self.makers.clock
+        )
+        self._drive(work, retention, halt)
         return True
 
-    def _drive(self, work: Work, halt: threading.Event) -> None:
+    def _drive(self, work: Work, retention: Retention, halt: threading.Event) -> None:
         stop = threading.Event()
-        answers = threading.Thread(
-            target=work.answerer.run, args=(stop,), name="answers", daemon=True
-        )
+        beside = [
+            threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+            for name, run in (("answers", work.answerer.run), ("retention", retention.run))
+        ]
         self._work = work
         try:
-            answers.start()
+            for thread in beside:
+                thread.start()
             work.coordinator.run(halt)
         except LeaseLostError as error:
             _log.warning("lease.lost", cause=str(error))
@@ -153,7 +159,8 @@ class Worker:
         finally:
             stop.set()
         self._work = None
-        answers.join()
+        for thread in beside:
+            thread.join()
         work.close()
 
     def _keep(self, lease: Lease, board: Board, done: threading.Event) -> None:

@@ -131,14 +131,23 @@ def test_deployed_settings_of_devices_load(name: str) -> None:
 def test_ray_is_out_of_reach_of_devices_and_ports_are_loopback() -> None:
     head = SERVICES["ray-head"]
     assert head["networks"] == SERVICES["ray-worker"]["networks"] == ["cluster"]
-    assert "cluster" not in SERVICES["device"]["networks"]
+    assert SERVICES["cloud"]["networks"] == SERVICES["device"]["networks"] == ["edge"]
     assert "ports" not in head
-    for service in (head, SERVICES["ray-worker"], SERVICES["cloud"]):
+    for service in (head, SERVICES["ray-worker"], SERVICES["work"]):
         (secret,) = service["secrets"]
         assert secret["source"] == "cluster-token"
         assert secret["mode"] == 0o400  # of the images' user, and of nobody else
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_serving_and_working_share_state_and_settings_and_have_time_to_stop() -> None:
+    serve, work = SERVICES["cloud"], SERVICES["work"]
+    assert "--no-work" in serve["command"]
+    assert set(serve["volumes"]) == set(work["volumes"])
+    for service in (serve, work):
+        # `drain_s` and the five seconds after which a program leaves.
+        assert int(service["stop_grace_period"].removesuffix("s")) >= CLOUD.drain_s + 5
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)

@@ -11,6 +11,7 @@ import pytest
 
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
     HOLDOUT_AGAIN,
@@ -21,6 +22,7 @@ from driftline_cloud.rounds.ledger import (
 )
 from driftline_cloud.rounds.round import RetryLimits, Round, RoundState
 from driftline_cloud.service.cloud import Cloud
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.p_ik.head import head_from_bytes
 from driftline_shared.update_apply import apply_update
@@ -324,3 +326,27 @@ def test_a_version_comes_with_a_head_of_its_own_where_that_is_asked_for(
     full = registry.offer(cloud.line.id, 0, full_reason="asked for")
     assert full is not None
     assert full.ik_head == manifest.ik_head
+
+
+def test_workers_that_are_away_are_no_error_of_the_round(tmp_path: Path) -> None:
+    away = [""]
+
+    def fail(where: str) -> None:
+        if where == "distil" and not away[0]:
+            away[0] = "no Ray cluster answers at head:6379"
+            raise RuntimeError("the driver lost its cluster")
+
+    cloud = open_cloud(tmp_path / "state", ReckoningWorkers(hook=fail), FakeClock())
+    cloud.coordinator._away = lambda: away[0]
+    send(cloud, range(40))
+    for _ in range(3):
+        with pytest.raises(WorkersAwayError, match="no Ray cluster answers"):
+            run_rounds(cloud)
+    (round_,) = cloud.ledger.newest(cloud.line.id)
+    assert (str(round_.state), round_.num_starts, round_.num_errors) == ("distilling", 0, 0)
+    away[0] = ""
+    cloud.coordinator._work.workers.hook = ignore
+    run_rounds(cloud)
+    (round_,) = cloud.ledger.newest(cloud.line.id)
+    assert (str(round_.state), round_.reason) == ("done", round_.trigger)
+    cloud.close()

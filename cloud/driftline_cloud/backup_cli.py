@@ -1,0 +1,128 @@
+"""`driftline cloud backup`, `restore` and `database`: what a cloud keeps, copied and looked at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftline_cloud.addresses import StateFlag
+from driftline_shared.errors import DriftlineError
+
+app = typer.Typer(
+    help="Look at a cloud's database, upgrade it.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+backup_app = typer.Typer()
+"""`backup` and `restore`, beside the other commands of a cloud."""
+
+UrlFlag = Annotated[
+    str | None, typer.Option("--database-url", help="Its SQL URL; default: SQLite in --state.")
+]
+
+_BACKUP_EXAMPLES = """
+**Examples**
+
+    driftline cloud backup /var/backups/driftline/monday
+
+    driftline cloud backup --state /var/lib/driftline /var/backups/driftline/monday --json
+
+The cloud may run meanwhile. The copy is checked before the command ends. A database that is not
+SQLite is backed up by its own means. Exit code 2: a folder is wrong; 1: the copy is not whole.
+"""
+
+_RESTORE_EXAMPLES = """
+**Examples**
+
+    driftline cloud restore /var/backups/driftline/monday --state /var/lib/driftline
+
+Exit code 2: that is no backup, or there is a cloud in the state folder; 1: the backup is not whole.
+"""
+
+
+@backup_app.command(epilog=_BACKUP_EXAMPLES)
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where to; a new folder.", metavar="DIR")],
+    state: StateFlag = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Copy database and releases of a cloud, which may run meanwhile, and check the copy."""
+    from driftline_cloud.backup.backup import make_backup
+    from driftline_cloud.config import load_config
+    from driftline_shared.callbacks import ignore
+
+    settings = load_config(None, {} if state is None else {"state": state})
+    done = make_backup(settings.state, folder, ignore)
+    if as_json:
+        typer.echo(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=2))
+    else:
+        typer.echo(f"{done.folder}: {done.num_files} files, {done.num_bytes:,} bytes, whole")
+
+
+@backup_app.command(epilog=_RESTORE_EXAMPLES)
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A backup.", metavar="DIR")],
+    state: Annotated[Path, typer.Option("--state", help="The state folder to make of it.")],
+) -> None:
+    """Make a state folder from a backup."""
+    from driftline_cloud.backup.backup import restore as restore_state
+
+    restore_state(folder, state)
+    typer.echo(f"{state}: restored; `driftline cloud serve --state {state}` goes on from it")
+
+
+@app.command(
+    epilog="**Example**\n\n    driftline cloud database upgrade --state /var/lib/driftline"
+)
+def upgrade(state: StateFlag = None, database_url: UrlFlag = None) -> None:
+    """Bring the database to this driftline's schema, as every start does."""
+    from driftline_cloud.intake import tables
+    from driftline_cloud.intake.database import Database
+
+    Database(_url(state, database_url)).close()
+    typer.echo(f"schema {tables.SCHEMA_VERSION}")
+
+
+@app.command(epilog="**Example**\n\n    driftline cloud database check --state /var/lib/driftline")
+def check(state: StateFlag = None, database_url: UrlFlag = None) -> None:
+    """Look whether database and releases are whole; a cloud may run meanwhile. Exit code 1: not."""
+    from driftline_cloud.backup.check import database_faults, release_faults
+    from driftline_cloud.config import load_config
+
+    settings = load_config(None, {} if state is None else {"state": state})
+    faults = release_faults(settings.state / "releases")
+    if not (database_url or settings.database_url):
+        faults += database_faults(settings.state / "cloud.sqlite")
+    if faults:
+        raise DriftlineError(
+            f"{settings.state} is not whole: {'; '.join(faults)}",
+            fix="Look at the disk; `driftline cloud restore` brings back a backup.",
+        )
+    typer.echo("whole")
+
+
+@app.command(epilog="**Example**\n\n    driftline cloud database adopt --state /mnt/new")
+def adopt(state: StateFlag = None, database_url: UrlFlag = None) -> None:
+    """Make the state folder that of the database, whichever it was before: after a move by hand."""
+    from driftline_cloud.config import load_config
+    from driftline_cloud.identity import adopt as adopt_folder
+    from driftline_cloud.intake.database import Database
+    from driftline_cloud.state import StateFolder
+
+    settings = load_config(None, {} if state is None else {"state": state})
+    database = Database(_url(state, database_url))
+    adopt_folder(database, StateFolder(settings.state))
+    database.close()
+    typer.echo(f"{settings.state} is the database's state folder now")
+
+
+def _url(state: Path | None, url: str | None) -> str:
+    from driftline_cloud.config import load_config
+
+    flags = {"state": state, "database_url": url}
+    return load_config(None, {key: value for key, value in flags.items() if value}).database
