@@ -28,6 +28,7 @@ from driftline_shared.models.check.memory import weight_bytes
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import IGNORED, answer_places
+from driftline_shared.models.past import Past, text_starts
 from driftline_shared.pair.families import ANATOMY
 from driftline_shared.pair.pair import AdapterSpec, token_space_digest
 from tests.fakes.families import FAMILIES, canvas_noise, whole_logits
@@ -99,6 +100,28 @@ def test_all_tokens_give_the_librarys_text(case: Case) -> None:
         said.append(case.model.generate(batch, STEPS).tokens[0])
         assert said[-1] == wanted[0, given["input_ids"].shape[1] :].tolist()
     assert len({tuple(tokens) for tokens in said}) > 1, "the fake says the same of everything"
+
+
+@torch.no_grad()
+def test_further_questions_go_on_from_what_was_read_of_a_picture(case: Case) -> None:
+    model, texts = case.model, [*QUESTIONS[:2], "is there a circle, or rather something else?"]
+    first = _batch(case, 0, case.everywhere(1))
+    past = Past()
+    model.generate(first, STEPS, past=past)
+    ((start, end),) = text_starts(first)
+    assert start == 0
+    assert end > int(first.visual.max())
+    prefix = past.prefix_of(0, start, end)
+    assert prefix is not None
+    assert prefix.num_places == end
+    projected = model.project(model.encode([case.images[0]] * len(texts)))
+    # Of different lengths, padded between what was read and their own words.
+    batch = model.batch(projected, case.everywhere(len(texts)), texts)
+    wanted = model.generate(batch, STEPS)
+    got = model.generate(batch, STEPS, past=Past(prefix))
+    assert got.tokens == wanted.tokens
+    np.testing.assert_allclose(got.entropy, wanted.entropy, atol=ATOL)
+    np.testing.assert_allclose(got.top1, wanted.top1, atol=ATOL)
 
 
 @torch.no_grad()

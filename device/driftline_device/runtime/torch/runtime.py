@@ -16,7 +16,7 @@ import torch
 
 from driftline_device.runtime.runtime import Session, UploadFrom
 from driftline_device.runtime.session import TRIAL_VERSION
-from driftline_device.runtime.torch.session import Student, TorchSession
+from driftline_device.runtime.torch.session import PREFIX_BYTES, Student, TorchSession
 from driftline_device.runtime.turns import Turns
 from driftline_shared.errors import ConfigError, PairError, UpdateError
 from driftline_shared.models.adapters import slots
@@ -44,6 +44,7 @@ class TorchRuntime(TorchSession):
         max_batch: int = MAX_BATCH,
         compressor: CompressorChoice | None = None,
         upload_from: UploadFrom = "all",
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         """Load the student quantized as the pair says; `adapter` None is version 0.
 
@@ -66,7 +67,13 @@ class TorchRuntime(TorchSession):
         if pair.quantization == "int8":
             # It warns at every product that activations are cast: that is what LLM.int8 does.
             logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-        student = Student(pair, model, upload_from=upload_from, max_batch=max_batch)
+        student = Student(
+            pair,
+            model,
+            upload_from=upload_from,
+            max_batch=max_batch,
+            prefix_bytes=prefix_bytes,
+        )
         super().__init__(student, slots.ACTIVE, version, pair.ik_head)
         self.pair = pair
         self._spare_lock = threading.Lock()
@@ -118,8 +125,11 @@ class TorchRuntime(TorchSession):
                 start_s = time.perf_counter()
                 self._student.use(slot)
                 self._slot, self._version = slot, version
+                self._serial = self._student.serial()
                 self._ik_head = ik_head or self._ik_head
                 pause_s = time.perf_counter() - start_s
+            # Of no use any more: their keys name the version before. Tower tokens stay.
+            self._student.prefixes.clear()
         return pause_s * 1e3
 
     def _write_spare(self, adapter: Adapter) -> str:

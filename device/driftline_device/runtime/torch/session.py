@@ -6,10 +6,12 @@ tree, so requests take turns. The vision tower depends on none of them and runs 
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,12 +25,14 @@ from driftline_device.runtime.session import ScoringSession, judged, trial_is_ov
 from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
 from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_device.runtime.turns import Turns
-from driftline_shared.callbacks import OnToken, finished_text, rows_from
+from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.tower import Look
+from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import Generated, LmBatch, MultimodalModel
+from driftline_shared.models.past import Past, Prefix, text_starts
 from driftline_shared.models.states import prompt_states
 from driftline_shared.models.steps import StepLogits, step_logits
 from driftline_shared.p_ik.head import IkHead
@@ -36,14 +40,41 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.tokens import VisualTokens
 from driftline_shared.update import Adapter
 
-T = TypeVar("T")
+T = TypeVar("T", "_Asked", Question)
+
+PREFIX_BYTES = 64 << 20
+"""Caches of prompts up to their question that are kept (64 MiB)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """One question on its way: its tokens, and the picture's digest where they are all of it.
+
+    `again`: whether the picture came before, or will come again. `num_likely`: see `Question`.
+    """
+
+    tokens: VisualTokens
+    text: str
+    digest: bytes | None = None
+    again: bool = False
+    num_likely: int | None = None
+
+
+_Rows = tuple[list[int], Prefix | None]
+"""Numbers of rows that are read in one pass, and what was read of all of them before."""
 
 
 class Student:
     """The one model that all sessions of a runtime share, with two adapter slots."""
 
     def __init__(
-        self, pair: Pair, model: MultimodalModel, *, upload_from: UploadFrom, max_batch: int
+        self,
+        pair: Pair,
+        model: MultimodalModel,
+        *,
+        upload_from: UploadFrom,
+        max_batch: int,
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         self.pair, self.model = pair, model
         self.compressed = model if isinstance(model, CompressedModel) else None
@@ -53,7 +84,15 @@ class Student:
         self.turns = Turns()
         # Of the picture alone: no adapter reaches the tower.
         self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(FEATURE_BYTES)
+        # Of picture and adapter: what others go on from. Compressors read the question, too.
+        self.prefixes: BoundedCache[Prefix] = BoundedCache(prefix_bytes)
+        self.plain = model if isinstance(model, FamilyModel) else None
+        self._serials = itertools.count()
         self._slot_in_use = slots.ACTIVE
+
+    def serial(self) -> int:
+        """A number for an adapter that no other one of this process has."""
+        return next(self._serials)
 
     def use(self, slot: str) -> None:
         """Put the adapter in `slot` to work; the caller has the turn."""
@@ -74,6 +113,7 @@ class TorchSession(ScoringSession):
         self._slot: str | None = slot
         self._version = version
         self._ik_head = ik_head
+        self._serial = student.serial()
 
     def close(self) -> None:
         """Refuse from now on: another adapter may stand in the slot."""
@@ -98,19 +138,15 @@ class TorchSession(ScoringSession):
         """Answer greedily; every answer of one call comes from one adapter version."""
         start_s = time.perf_counter()
         self._check([question.text for question in questions])
-        wanted = [question.num_likely for question in questions]
         compressed = self._student.compressed
         if compressed is not None and compressed.looks:
             return self._answer(
-                questions, lambda block: self._looked(compressed, block), on_token, start_s, wanted
+                questions, lambda block: self._looked(compressed, block), on_token, start_s
             )
-        tokens = [
-            kept
-            for block in self._blocks(questions)
-            for kept in self._tower_tokens([question.image for question in block])
-        ]
-        rows = [(kept, each.text) for kept, each in zip(tokens, questions, strict=True)]
-        return self._answer(rows, self._projected, on_token, start_s, wanted)
+        rows = [one for block in self._blocks(questions) for one in self._seen(block)]
+        num = Counter(one.digest for one in rows)
+        rows = [replace(one, again=one.again or num[one.digest] > 1) for one in rows]
+        return self._answer(rows, self._projected, on_token, start_s)
 
     def answer_tokens(
         self, tokens: Sequence[VisualTokens], questions: Sequence[str]
@@ -127,7 +163,9 @@ class TorchSession(ScoringSession):
                 "cannot answer from stored tokens: leave `compressor` empty for this"
             )
         self._check(questions)
-        rows = list(zip(tokens, questions, strict=True))
+        rows = [
+            _Asked(tokens=kept, text=text) for kept, text in zip(tokens, questions, strict=True)
+        ]
         return self._answer(rows, self._projected, None, time.perf_counter())
 
     def check_question(self, text: str) -> None:
@@ -145,39 +183,73 @@ class TorchSession(ScoringSession):
         read: Callable[[Sequence[T]], tuple[LmBatch, list[Reading]]],
         on_token: OnToken | None,
         start_s: float,
-        num_likely: Sequence[int | None] = (),
     ) -> list[Answer]:
-        """Answer `rows` block by block in one turn; `read` makes what the language model reads.
-
-        `num_likely`: see `Question`, of each row.
-        """
+        """Answer `rows` block by block in one turn; `read` makes what the language model reads."""
         answers: list[Answer] = []
         with self._turn() as waited_s:
             for block in self._blocks(rows):
-                first = len(answers)
-                wanted = num_likely[first : first + len(block)]
-                batch, readings = read(block)
-                on_row = rows_from(first, on_token)
-                if any(num is not None for num in wanted):
-                    with step_logits(self._model) as logits:
-                        made = self._generate(batch, readings, on_row)
-                    answers += self._with_likely(made, logits, wanted)
-                else:
-                    answers += self._generate(batch, readings, on_row)
+                answers += self._answer_block(block, read, rows_from(len(answers), on_token))
         model_s = time.perf_counter() - start_s - waited_s
         return [replace(answer, model_s=model_s) for answer in answers]
 
-    def _projected(
-        self, block: Sequence[tuple[VisualTokens, str]]
-    ) -> tuple[LmBatch, list[Reading]]:
-        values = torch.from_numpy(np.stack([kept.values for kept, _ in block]))
-        places = np.stack([kept.positions for kept, _ in block]).astype(np.int64)
+    def _answer_block(
+        self,
+        block: Sequence[T],
+        read: Callable[[Sequence[T]], tuple[LmBatch, list[Reading]]],
+        on_token: OnToken | None,
+    ) -> list[Answer]:
+        made: dict[int, Answer] = {}
+        for numbers, prefix in self._passes_of(block):
+            rows = [block[number] for number in numbers]
+            batch, readings = read(rows)
+            past, wanted = Past(prefix), [row.num_likely for row in rows]
+            asks = any(num is not None for num in wanted)
+            with step_logits(self._model) if asks else nullcontext() as logits:
+                answers = self._generate(batch, readings, rows_among(numbers, on_token), past)
+            if logits is not None:
+                answers = self._with_likely(answers, logits, wanted)
+            self._keep_prefixes(rows, batch, past)
+            made.update(zip(numbers, answers, strict=True))
+        return [made[number] for number in range(len(block))]
+
+    def _passes_of(self, block: Sequence[T]) -> list[_Rows]:
+        """Which rows are read together: those of one known picture, which go on behind it, and all
+        others.
+        """
+        known: dict[bytes, _Rows] = {}
+        whole: list[int] = []
+        for number, one in enumerate(block):
+            digest = one.digest if isinstance(one, _Asked) else None
+            prefix = self._student.prefixes.get((self._serial, digest)) if digest else None
+            if digest is None or prefix is None or self._student.plain is None:
+                whole.append(number)
+            else:
+                known.setdefault(digest, ([], prefix))[0].append(number)
+        return [*([(whole, None)] if whole else []), *known.values()]
+
+    def _keep_prefixes(self, rows: Sequence[T], batch: LmBatch, past: Past) -> None:
+        """For further questions, what was read of each picture that comes again."""
+        if past.prefix is not None or self._student.plain is None:
+            return
+        width = batch.attention_mask.shape[1]
+        for number, (one, (start, end)) in enumerate(zip(rows, text_starts(batch), strict=False)):
+            # A row that ends with its image leaves nothing to go on with.
+            if not isinstance(one, _Asked) or not one.again or end >= width:
+                continue
+            prefix = past.prefix_of(number, start, end)
+            if prefix is not None:
+                key = self._serial, one.digest
+                self._student.prefixes.put(key, prefix, prefix.num_bytes)
+
+    def _projected(self, block: Sequence[_Asked]) -> tuple[LmBatch, list[Reading]]:
+        values = torch.from_numpy(np.stack([one.tokens.values for one in block]))
+        places = np.stack([one.tokens.positions for one in block]).astype(np.int64)
         batch = self._model.batch(
             self._model.project(values.to(self._model.device)),
             torch.from_numpy(places),
-            [question for _, question in block],
+            [one.text for one in block],
         )
-        return batch, [Reading(tower=kept) for kept, _ in block]
+        return batch, [Reading(tower=one.tokens) for one in block]
 
     def _looked(
         self, model: CompressedModel, block: Sequence[Question]
@@ -199,10 +271,29 @@ class TorchSession(ScoringSession):
             return self._tower_tokens(images)
         return [self._all_tokens(values.float().cpu().numpy()) for values in known]
 
-    def _tower_tokens(self, images: Sequence[NDArray[np.uint8]]) -> list[VisualTokens]:
+    def _seen(self, questions: Sequence[Question]) -> list[_Asked]:
+        digests = [image_digest(question.image) for question in questions]
+        known = [self._student.features.get(digest) is not None for digest in digests]
+        tokens = self._tower_tokens([question.image for question in questions], digests)
+        return [
+            _Asked(
+                tokens=kept,
+                text=question.text,
+                digest=digest,
+                again=is_known or question.shared,
+                num_likely=question.num_likely,
+            )
+            for kept, question, digest, is_known in zip(
+                tokens, questions, digests, known, strict=True
+            )
+        ]
+
+    def _tower_tokens(
+        self, images: Sequence[NDArray[np.uint8]], digests: Sequence[bytes] = ()
+    ) -> list[VisualTokens]:
         """All V tokens of each image; one that was seen before is not read again."""
         seen = self._student.features
-        digests = [image_digest(image) for image in images]
+        digests = digests or [image_digest(image) for image in images]
         found: dict[bytes, NDArray[np.float32]] = {}
         missing: dict[bytes, NDArray[np.uint8]] = {}
         for digest, image in zip(digests, images, strict=True):
@@ -224,23 +315,28 @@ class TorchSession(ScoringSession):
         return VisualTokens(values=values, positions=positions, grid=grid)
 
     def _generate(
-        self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None
+        self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None, past: Past
     ) -> list[Answer]:
         """Answers, judged by the P(IK) head of the very version that gives them."""
         head = self._ik_head
         if head is None:
-            return self._made(batch, readings, on_token)
+            return self._made(batch, readings, on_token, past)
         with prompt_states(self._model) as states:
-            answers = self._made(batch, readings, on_token)
+            answers = self._made(batch, readings, on_token, past)
         rows = zip(answers, states.array(), strict=True)
         return [replace(answer, p_ik=judged(head, state, answer)) for answer, state in rows]
 
     def _made(
-        self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None
+        self, batch: LmBatch, readings: Sequence[Reading], on_token: OnToken | None, past: Past
     ) -> list[Answer]:
         student, most = self._student, self._student.pair.max_new_tokens
         if student.compressed is None:
-            generated = self._model.generate(batch, most, on_token)
+            plain = student.plain
+            generated = (
+                self._model.generate(batch, most, on_token)
+                if plain is None
+                else plain.generate(batch, most, on_token, past=past)
+            )
             counts = batch.attention_mask.sum(dim=1).tolist()
             return _answers([each.tower for each in readings], generated, counts, self._version)
         made = student.compressed.compressed_generate(batch, most, on_token)

@@ -32,6 +32,7 @@ from driftline_shared.models.multimodal import (
     LmBatch,
     LmOutput,
 )
+from driftline_shared.models.past import Past
 from driftline_shared.models.steps import step_scores
 from driftline_shared.pair.pair import AdapterSpec, Canvas, Quantization
 from driftline_shared.pair.prompt_text import IMAGE, PromptText, check_length, control_tokens
@@ -255,12 +256,17 @@ class FamilyModel(ABC):
 
     @torch.no_grad()
     def generate(
-        self, batch: LmBatch, max_new_tokens: int, on_token: OnToken | None = None
+        self,
+        batch: LmBatch,
+        max_new_tokens: int,
+        on_token: OnToken | None = None,
+        *,
+        past: Past | None = None,
     ) -> Generated:
         """Greedy decoding with a KV cache; the library's `generate` takes no gaps in positions."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.language.config)
+        past = past or Past()
+        cache = past.open(self.language.config, len(batch.inputs_embeds))
+        batch = past.rest(batch)
         embeds, mask, places = batch.inputs_embeds, batch.attention_mask, batch.position_ids
         rows, ends = embeds.shape[0], torch.tensor(self.end_ids(), device=embeds.device)
         running = torch.ones(rows, dtype=torch.bool, device=embeds.device)
