@@ -103,6 +103,11 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
         "which graphs of an export run: `fp32`, `int8`, `int4`; empty: what "
         "`driftline device prepare` found, else `int8`",
     )
+    prepare_anew: bool = setting(
+        True,
+        "a choice of `driftline device prepare` that was made on another machine, or with another "
+        "onnxruntime, is made anew while nobody asks",
+    )
     providers: tuple[str, ...] = setting(
         DEFAULT_PROVIDERS,
         "of onnxruntime, in order of preference; those that are not installed are passed over, the "

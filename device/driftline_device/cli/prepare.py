@@ -33,8 +33,9 @@ the fastest whose answers are those of fp32 (99 % of them at least): `runtime = 
 that one. A pair is exported first, where driftline[export] is installed. Run it while the machine
 does nothing else: it says where something does. The choice counts on this machine alone
 (processor, their number, provider and version of onnxruntime); elsewhere int8 on one thread runs
-until it is made anew. Exit codes: 0 well; 1 the export is damaged or does not fit into memory;
-2 a flag is wrong or a package is missing.
+until it is made anew, which a running device does by itself when it is idle (`prepare_anew`). Exit
+codes: 0 well; 1 the export is damaged or does not fit into memory; 2 a flag is wrong or a package
+is missing.
 """
 
 
@@ -51,6 +52,10 @@ def prepare(
     questions: Annotated[
         int, typer.Option("--questions", min=1, max=100_000, help="Questions to ask of each.")
     ] = 200,
+    undisturbed: Annotated[
+        bool,
+        typer.Option("--undisturbed", help="Keep no choice where other work disturbed the times."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Time an export on this machine and keep the fastest precision whose answers agree."""
@@ -71,7 +76,12 @@ def prepare(
             threads=threads or (),
             num_questions=questions,
             progress=lambda done: bar.update(task, completed=done),
+            keeps_disturbed=not undisturbed,
         )
+    if undisturbed and report.disturbed:
+        for line in report.disturbed:
+            typer.echo(f"nothing is kept: {line}", err=True)
+        raise typer.Exit
     if as_json:
         memory = {name: asdict(fit) for name, fit in report.memory.items()}
         document = {

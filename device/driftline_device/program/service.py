@@ -22,6 +22,8 @@ from driftline_device.daemon.systemd import Notifier
 from driftline_device.feeds.table import standing
 from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
 from driftline_device.program.reload import Reloader
+from driftline_device.runtime.onnx.anew import PreparingAnew
+from driftline_device.runtime.onnx.prepared import is_outdated
 from driftline_device.runtime.runtime import Answer, ChecksQuestions, Question, Runtime
 from driftline_device.sampling.calibration import Calibrated, TokenRuntime, calibrate
 from driftline_device.sinks.sink import Sink
@@ -30,7 +32,8 @@ from driftline_device.updates.slots import look
 from driftline_shared.bounds import check_question
 from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.errors import ConfigError, DataError
-from driftline_shared.pair.pair import load_pair
+from driftline_shared.host.clock import SystemClock
+from driftline_shared.pair.pair import Pair, load_pair
 
 STOP_MARGIN_S = ASKS_END_S + 30.0
 """What ending takes beyond draining: questions under way, the link, the threads."""
@@ -72,6 +75,7 @@ def run_device(
         ) as daemon,
         stops_on_signals(daemon),
         reloads_on_hangup(supervisor),
+        prepares_anew(config, pair, runtime),
     ):
         snapshot = daemon.snapshot()
         _log.info(
@@ -148,6 +152,24 @@ def stream(
         notifier.stopping(drain_s + STOP_MARGIN_S)
         if not daemon.stop(drain_s):
             _log.warning("daemon.samples_wait", fix="They leave at the next start.")
+
+
+@contextmanager
+def prepares_anew(config: DeviceConfig, pair: Pair, runtime: Runtime) -> Iterator[None]:
+    """An export's prepared choice that does not count here any more is made anew, beside."""
+    chosen = not config.precision or config.threads is None
+    if not config.prepare_anew or not chosen or pair.exported is None or not is_outdated(pair.dir):
+        yield
+        return
+    ending = threading.Event()
+    anew = PreparingAnew(pair.dir, runtime.turns, SystemClock())
+    thread = threading.Thread(target=anew.run, args=[ending], name="driftline-prepare", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(10.0)
 
 
 @contextmanager

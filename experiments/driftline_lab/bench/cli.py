@@ -11,6 +11,7 @@ import typer
 
 from driftline_device.runtime.factory import RuntimeName
 from driftline_lab.bench.cloud.cli import gate, ray_labelling, replay, token_codecs
+from driftline_lab.bench.device_cli import fuzz_pictures, second_question
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
 from driftline_lab.seeds import seeds_of
@@ -150,22 +151,6 @@ def spool(
     from driftline_lab.bench.device.spool import run_spool
 
     finish(run_spool(samples), out)
-
-
-@app.command("fuzz-pictures")
-def fuzz_pictures(
-    num: Annotated[int, typer.Option(help="Mutated pictures.", min=1)] = 100_000,
-    seed: Annotated[int, typer.Option(help="Seed of the mutations.")] = 0,
-    keep: Annotated[Path | None, typer.Option(help="Folder for pictures that escape.")] = None,
-    out: Out = None,
-) -> None:
-    """Pictures of all formats, broken at random, as files and as requests: none may escape.
-
-    Example: driftline lab bench fuzz-pictures --num 10000 --seed 3
-    """
-    from driftline_lab.bench.fuzz.run import run_fuzz
-
-    finish(run_fuzz(num, seed, keep), out)
 
 
 @app.command()
@@ -446,4 +431,6 @@ def trace(
 operating_curve = app.command()(gate)
 replayed = app.command()(replay)
 labelled_on_ray = app.command()(ray_labelling)
+asked_again = app.command()(second_question)
+mutated_pictures = app.command()(fuzz_pictures)
 codecs_compared = app.command()(token_codecs)

@@ -17,6 +17,10 @@ _RUNTIMES = {
 }
 
 
+_BY = {"onnx": "ONNX Runtime", "torch": "PyTorch"}
+_PARTS = {"reading_ms": "reading", "writing_ms": "writing"}
+
+
 def runtimes(page: Page) -> Rows:
     """SmolLM2-135M read and written by every runtime."""
     found = page.result("runtimes")["result"]["runtimes"]
@@ -30,6 +34,22 @@ def runtimes(page: Page) -> Rows:
         for name, title in _RUNTIMES.items()
     ]
     return [["", "prefill, tokens/s", "decode, tokens/s", "peak memory"], *body]
+
+
+def second_question(page: Page) -> Rows:
+    """What a picture's second question costs beside its first, reading and writing apart."""
+    found = page.result("second_question")["result"]
+    body = [
+        [
+            f"`{row['pair']}`, {_BY[row['runtime']]} {row['precision']}",
+            *(f"{row[which][kind]:.1f}" for which in ("first", "second") for kind in _PARTS),
+            _percent(row["share"]),
+            _percent(row["share_of_reading"]),
+        ]
+        for row in found["pairs"]
+    ]
+    head = [f"{which}: {part}" for which in ("first", "second") for part in _PARTS.values()]
+    return [["", *head, "second of first", "of reading alone"], *body]
 
 
 def exported(page: Page) -> Rows:

@@ -26,6 +26,7 @@ TABLES: dict[str, Renderer] = {
     "gate-curve": gates.curve,
     "runtimes": devices.runtimes,
     "exported": devices.exported,
+    "second-question": devices.second_question,
     "compress-summary": compression.summary,
     "compress-measured": compression.measured,
     "compress-trained": compression.trained,

@@ -112,8 +112,10 @@ def prepare(
     threads: Sequence[int] = (),
     num_questions: int = NUM_QUESTIONS,
     progress: Progress,
+    keeps_disturbed: bool = True,
 ) -> Report:
-    """Check the export in `folder`, time it here, and write prepared.json into it.
+    """Check the export in `folder`, time it here, and write prepared.json into it, but where other
+    work disturbed the times and that `keeps_disturbed` not.
 
     `threads`: numbers of CPU threads to try; empty: one, half of the processors, all of them.
     Raises PairError for files that are not those exported, or where memory does not hold them.
@@ -146,13 +148,10 @@ def prepare(
         num_questions=len(questions),
         candidates=candidates,
     )
-    write_prepared(folder, prepared)
-    return Report(
-        folder=folder,
-        prepared=prepared,
-        memory=memory,
-        disturbed=tuple(disturbances(busy, candidates)),
-    )
+    disturbed = tuple(disturbances(busy, candidates))
+    if keeps_disturbed or not disturbed:
+        write_prepared(folder, prepared)
+    return Report(folder=folder, prepared=prepared, memory=memory, disturbed=disturbed)
 
 
 def disturbances(busy: float | None, candidates: Sequence[Candidate]) -> Iterator[str]:

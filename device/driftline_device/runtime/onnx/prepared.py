@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from driftline_shared.host.durable import write_json
 from driftline_shared.host.processors import num_processors, processor_name
@@ -81,6 +81,21 @@ def write_prepared(folder: Path, prepared: Prepared) -> None:
     write_json(folder / PREPARED_FILE, prepared.model_dump())
 
 
+def is_outdated(folder: Path) -> bool:
+    """Whether there is a choice that was made on another machine, or for another export."""
+    try:
+        found = _read(folder / PREPARED_FILE)
+    except (OSError, ValueError):
+        return False
+    return found.machine != this_machine() or found.export != export_digest(folder)
+
+
+def _read(file: Path) -> Prepared:
+    if file.stat().st_size > _MAX_BYTES:
+        raise ValueError("too large")
+    return Prepared.model_validate_json(file.read_bytes())
+
+
 def read_prepared(folder: Path) -> Prepared | None:
     """The choice for the export in `folder`; None, with the reason logged, where there is none that
     counts here.
@@ -91,10 +106,8 @@ def read_prepared(folder: Path) -> Prepared | None:
         _log.info("runtime.not_prepared", fix=fix)
         return None
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError("too large")
-        found = Prepared.model_validate_json(file.read_bytes())
-    except (OSError, ValueError, ValidationError) as error:
+        found = _read(file)
+    except (OSError, ValueError) as error:
         _log.warning("runtime.prepared_broken", file=str(file), error=str(error), fix=fix)
         return None
     if found.machine != this_machine():
