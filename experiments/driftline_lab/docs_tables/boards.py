@@ -67,6 +67,39 @@ def rounds_by_question(page: Page) -> Rows:
     return rounds(page, "boards_rounds_question")
 
 
+def rounds_over_seeds(page: Page) -> Rows:
+    """What a round recovers by the default scorer, and how much more than by another one."""
+    found = page.result("boards_rounds")["result"]
+    others = list(dict.fromkeys(row["scorer"] for row in found["paired"]))
+    places = dict.fromkeys((row["domain"], row["share"]) for row in found["paired"])
+    return [
+        [
+            "tokens",
+            f"`{found['scorers'][0]}`: mean (worst seed)",
+            *(f"{text} `{other}`" for other in others for text in ("more than", "p,")),
+        ],
+        *(
+            [
+                f"{domain}, {100 * share:g} %",
+                *_ahead([r for r in found["paired"] if (r["domain"], r["share"]) == place]),
+            ]
+            for place in places
+            for domain, share in [place]
+        ),
+    ]
+
+
+def _ahead(rows: list[dict[str, Any]]) -> list[str]:
+    """One place's cells; its rows are in the order of the other scorers."""
+    cells = [f"**{100 * rows[0]['ours']:.0f}** ({100 * rows[0]['worst']:.0f})"]
+    for row in rows:
+        interval = (
+            "" if row["low"] is None else f", {100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        )
+        cells += [f"{100 * row['difference']:+.0f}{interval}", f"{row['p']:.2g}"]
+    return cells
+
+
 def easyvqa_labels(page: Page) -> Rows:
     """On easy-vqa: how often the teacher is right on the kept tokens, %, by domain and share."""
     found = page.result("easyvqa_tokens")["result"]

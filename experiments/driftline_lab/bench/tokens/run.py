@@ -24,6 +24,7 @@ from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.scorers import TOKEN_SCORERS
 from driftline_lab.bench.tokens.arms import arm
 from driftline_lab.bench.tokens.asked import Asked, asked_of
+from driftline_lab.bench.tokens.paired import compare
 from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
 from driftline_lab.bench.tokens.samples import (
     Uncertain,
@@ -66,7 +67,9 @@ class TokensPlan:
 
 
 def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
-    """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round."""
+    """Rows of domain, seed, scorer and share; `tests` has the accuracies before any round, `paired`
+    the first scorer beside each other one.
+    """
     for text in (*plan.scorers, *plan.round_scorers):
         arm(text)
     asked = asked_of(plan.pair)
@@ -76,15 +79,17 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     rows = Rows(work)
     models = load_models(pair.dir)
     runtime = TorchRuntime(pair, threads=torch.get_num_threads())
-    found = []
-    for domain in plan.domains:
-        for seed in plan.seeds:
-            found.append(_domain(plan, asked, models, runtime, rows, domain, seed))
+    found = [
+        _domain(plan, asked, models, runtime, rows, domain, seed)
+        for domain in plan.domains
+        for seed in plan.seeds
+    ]
     return {
         "bench": "tokens",
         **asdict(plan),
         "distil": DistilSettings.from_mapping(plan.settings).to_mapping(),
-        "domains": [{"domain": domain, **one} for domain, one in found],
+        "domains": found,
+        "paired": compare(found, ours=plan.scorers[0]),
     }
 
 
@@ -126,7 +131,7 @@ def _domain(
     rows: Rows,
     domain: str,
     seed: int,
-) -> tuple[str, dict[str, Any]]:
+) -> dict[str, Any]:
     uncertain = find_uncertain(runtime, models, asked.first(domain, plan.num_questions, seed))
     tests = prepare_tests(models, asked, domain, plan.num_tests, seed) if plan.has_rounds else None
     console.print(
@@ -136,7 +141,8 @@ def _domain(
     made = []
     for scorer in plan.scorers:
         made += _scorer(plan, models, runtime, rows, uncertain, tests, (domain, seed, scorer))
-    return domain, {
+    return {
+        "domain": domain,
         "role": asked.roles[domain],
         "seed": seed,
         "num_uncertain": len(uncertain.events),
