@@ -35,6 +35,10 @@ def loop(
             "--document", help="Summarise this result of `driftline demo --json`; repeat."
         ),
     ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished seeds' documents; they are not run again."),
+    ] = None,
     out: Out = None,
 ) -> None:
     """The whole demo, once a seed: recovered share, forgetting, bytes up and down.
@@ -48,7 +52,7 @@ def loop(
     if documents:
         finish(read_documents(documents), out)
     else:
-        finish(run_loop(seeds_of(seeds), pair=pair, segments=segments), out)
+        finish(run_loop(seeds_of(seeds), pair=pair, segments=segments, work=work), out)
 
 
 @app.command()

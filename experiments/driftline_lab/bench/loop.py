@@ -19,14 +19,24 @@ from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
 from driftline_shared.errors import DataError, DriftlineError
 
-DEMO_TIMEOUT_S = 2700.0
 
-
-def run_loop(seeds: Sequence[int], *, pair: str = "tiny", segments: str = "") -> dict[str, Any]:
+def run_loop(
+    seeds: Sequence[int], *, pair: str = "tiny", segments: str = "", work: Path | None = None
+) -> dict[str, Any]:
     """The documents of `driftline demo`, and what the seeds say together: mean, its 95 % interval
     (Student's t), spread and extremes. No `segments`: those of the pair's world.
+
+    A demo ends by itself, however long it takes: it stops when neither of its programs says
+    anything new. `work`: a folder with a document of each seed that is finished.
     """
-    return summarise([_demo(seed, pair, segments) for seed in seeds])
+    if work is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return run_loop(seeds, pair=pair, segments=segments, work=Path(folder))
+    work.mkdir(parents=True, exist_ok=True)
+    name = "-".join([Path(pair).name, *segments.replace(",", "-").split()])
+    return read_documents(
+        [_demo(seed, pair, segments, work / f"{name}-{seed}.json") for seed in seeds]
+    )
 
 
 def read_documents(files: Sequence[Path]) -> dict[str, Any]:
@@ -76,18 +86,17 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 SAID_ABOVE = "What it said itself stands above."
 
 
-def _demo(seed: int, pair: str, segments: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "demo.json"
+def _demo(seed: int, pair: str, segments: str, out: Path) -> Path:
+    """The file `out`, with the document of this demo."""
+    if not out.exists():
         words = command("demo", "--seed", str(seed), "--pair", pair, "--json", str(out))
         words += ["--segments", segments] if segments else []
-        done = subprocess.run(words, stdout=sys.stderr, timeout=DEMO_TIMEOUT_S, check=False)
+        done = subprocess.run(words, stdout=sys.stderr, check=False)
         if done.returncode != 0:
             raise DriftlineError(
                 f"the demo with seed {seed} ended with {done.returncode}", fix=SAID_ABOVE
             )
-        document: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return document
+    return out
 
 
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:

@@ -123,6 +123,7 @@ def demo(
     from driftline_lab.demo.options import DemoOptions
     from driftline_lab.demo.paces import pace_of
     from driftline_lab.demo.run import run_demo
+    from driftline_shared.host.durable import write_atomic
     from driftline_shared.pair.pair import load_pair
 
     # Without this a SIGTERM would end the demo at once and leave its two programs behind.
@@ -162,4 +163,4 @@ def demo(
             typer.echo(f"page: {page}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.document(), indent=1) + "\n", encoding="utf-8")
+        write_atomic(json_file, (json.dumps(report.document(), indent=1) + "\n").encode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from driftline_lab.bench.loop import read_documents
+from driftline_lab.bench.loop import read_documents, run_loop
 from driftline_shared.errors import DataError
 
 
@@ -49,3 +50,22 @@ def test_what_is_no_document_is_named(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(DataError, match="document"):
         read_documents([file])
+
+
+def test_a_seed_that_is_finished_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny-source-night-0.json").write_text(json.dumps(_document(0, 0.7)))
+    started = []
+
+    def demo(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        started.append(words)
+        Path(words[words.index("--json") + 1]).write_text(json.dumps(_document(1, 0.8)))
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", demo)
+    found = run_loop([0, 1], segments="source,night", work=tmp_path)
+    assert found["seeds"] == [0, 1]
+    (words,) = started
+    named = ["--seed", "1", "--pair", "tiny", "--json", str(tmp_path / "tiny-source-night-1.json")]
+    assert words[-8:] == [*named, "--segments", "source,night"]
