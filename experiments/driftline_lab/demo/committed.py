@@ -1,6 +1,6 @@
 """Where a demo's own numbers lie among those that are committed with the repository.
 
-experiments/results/loop.json, smol.json    several seeds of `driftline lab bench loop`
+experiments/results/loop.json, smol.json    seeds of `driftline lab bench loop`
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ def _recovered_by_seed(result: dict[str, Any], domain: str) -> dict[int, float]:
 
 
 def _sentence(domain: str, recovered: float, by_seed: dict[int, float], seed: int) -> str:
+    if len(by_seed) == 1:
+        ((only, share),) = by_seed.items()
+        return (
+            f"{domain}: recovered {100 * recovered:.0f} %; seed {only} there: {100 * share:.0f} %"
+        )
     found = summary(list(by_seed.values()))
     same = f"; seed {seed} there: {100 * by_seed[seed]:.0f} %" if seed in by_seed else ""
     return (

@@ -70,6 +70,8 @@ def _accuracy(result: dict[str, Any], source: str) -> list[list[str]]:
 
 def _shares(by_seed: list[float]) -> list[str]:
     found = summary(by_seed)
+    if len(by_seed) == 1:
+        return [_slashed(by_seed), f"**{100 * found.mean:.0f} %**, of one seed", ""]
     return [
         _slashed(by_seed),
         f"**{100 * found.mean:.0f} %**, {100 * found.low:.0f} to {100 * found.high:.0f}",
@@ -89,9 +91,14 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
         ["", ""],
         [
             "recovered, mean of both drifts, by seed",
-            f"{_slashed(by_seed)} %; mean {100 * all_seeds.mean:.0f} %, its 95 % interval "
-            f"{100 * all_seeds.low:.0f} to {100 * all_seeds.high:.0f}, "
-            f"worst {100 * all_seeds.min:.0f}",
+            f"{_slashed(by_seed)} %"
+            + (
+                f"; mean {100 * all_seeds.mean:.0f} %, its 95 % interval "
+                f"{100 * all_seeds.low:.0f} to {100 * all_seeds.high:.0f}, "
+                f"worst {100 * all_seeds.min:.0f}"
+                if len(by_seed) > 1
+                else ""
+            ),
         ],
         ["samples sent of seen", f"{100 * result['uplink_share']['mean']:.1f} %"],
         [
@@ -123,4 +130,5 @@ def _slashed(shares: list[float]) -> str:
 
 def _mean(values: list[float]) -> str:
     found = summary(values)
-    return f"{100 * found.mean:.1f} ± {100 * found.half:.1f}"
+    half = f" ± {100 * found.half:.1f}" if len(values) > 1 else ""
+    return f"{100 * found.mean:.1f}{half}"

@@ -77,6 +77,15 @@ def test_a_default_run_says_where_it_lies(
     assert words in sentence
 
 
+def test_of_one_committed_seed_there_is_no_interval(results: Path, tmp_path: Path) -> None:
+    file = results / "loop.json"
+    found = json.loads(file.read_text())
+    del found["result"]["documents"][1:]
+    file.write_text(json.dumps(found))
+    said = beside_committed(report(0.8), DemoOptions(state=tmp_path), results)
+    assert said == ["night: recovered 60 %; seed 0 there: 50 %"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
