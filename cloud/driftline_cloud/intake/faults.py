@@ -11,8 +11,8 @@ _FIXES = (
     ),
     (
         ("malformed", "not a database", "disk i/o error", "corrupt"),
-        "The file is broken: stop the cloud, look at it with `driftline cloud doctor`, and put a "
-        "backup in its place (or what `sqlite3 FILE .recover` gives).",
+        "The file is broken: stop the cloud and put a backup in its place (or what "
+        "`sqlite3 FILE .recover` gives).",
     ),
     (
         ("locked", "deadlock"),
@@ -27,7 +27,7 @@ _FIXES = (
         "Start the database server, or correct database_url; the cloud goes on by itself.",
     ),
 )
-_OTHER = "Look at the database: `driftline cloud doctor`."
+_OTHER = "Look whether the database is up, its file whole and its disk not full."
 
 
 def cause_of(error: BaseException) -> str:
