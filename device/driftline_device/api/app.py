@@ -28,7 +28,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from driftline_device.api.access import Access
 from driftline_device.api.ask.asked import Asked, check_model
-from driftline_device.api.ask.asking import LEFT_OUT, Answering, Asking, Reply
+from driftline_device.api.ask.asking import ANSWERED_BY, LEFT_OUT, Answering, Asking, Reply
 from driftline_device.api.chat.question import read_question
 from driftline_device.api.chat.replies import ChatFrames, Completion, model
 from driftline_device.api.described.openapi import ROUTES, document
@@ -101,7 +101,7 @@ class Api:
                 allow_origins=self._config.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-                expose_headers=[HEADER, LEFT_OUT, "retry-after"],
+                expose_headers=[HEADER, ANSWERED_BY, LEFT_OUT, "retry-after"],
             )
         app.add_middleware(
             Observed,

@@ -146,23 +146,32 @@ def bytes_(
 ) -> None:
     """What crossed the network in the last 24 hours, by kind, and the day's limit."""
     import time
+    from dataclasses import asdict
 
     settings = load(config, set_, {"state": state})
     from driftline_device.daemon.snapshot import read_snapshot
     from driftline_device.daemon.spending import read_hours, spent
+    from driftline_device.escalation.book import read_tally
     from driftline_device.show.budget import describe_budget, lasts_until
     from driftline_device.show.text import describe_bytes
 
     snapshot, now_s = read_snapshot(settings.state), time.time()
     limit, budget = int(snapshot.get("day_bytes") or 0), snapshot.get("budget") or {}
     found = spent(read_hours(settings.state), now_s=now_s)
+    asked = read_tally(settings.state, now_s=now_s)
     if as_json:
-        shown = {"day": found.day, "hour": found.hour, "day_bytes_limit": limit or None}
+        shown = {
+            "day": found.day,
+            "hour": found.hour,
+            "day_bytes_limit": limit or None,
+            "teacher": None if asked is None else asdict(asked),
+        }
         if budget:
             shown["budget"] = budget | {"lasts_until_unix_s": lasts_until(budget, now_s=now_s)}
         typer.echo(json.dumps(shown, indent=2))
         return
-    for line in [*describe_bytes(found, limit=limit), *describe_budget(budget, now_s=now_s)]:
+    lines = describe_bytes(found, limit=limit, asked=asked)
+    for line in [*lines, *describe_budget(budget, now_s=now_s)]:
         typer.echo(line)
 
 

@@ -17,6 +17,7 @@ import structlog
 
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.daemon.parts import Parts
+from driftline_device.escalation.records import Asked
 from driftline_device.history.marks import Mark
 from driftline_device.history.records import PastAnswer
 from driftline_device.runtime.runtime import Answer, Question
@@ -116,8 +117,10 @@ class Answering:
         *,
         segment: str,
         keep_every_s: float,
+        wait_s: float = 0.0,
     ) -> Answer:
-        """One question, from any thread: `listener` has its answer before it is sampled.
+        """One question, from any thread: `listener` has its answer before it is sampled; where it
+        waits for the teacher's, after, at most `wait_s` later.
 
         Raises DataError for a question that cannot be asked; DriftlineError: `stopping` before
         `open` and after `close`, `internal` where the model fails on it again and again. Raises
@@ -129,8 +132,12 @@ class Answering:
                 raise DriftlineError("the device takes no questions now", reason=Reason.STOPPING)
             self._num_asks += 1
         try:
+            waits = self._parts.escalation is not None and wait_s > 0
+            waiting = listener if waits and listener is not None and listener.waits else None
             with self._unsampled:
-                answer = self._ask(question, listener, segment)
+                answer, asked = self._ask(question, listener, segment, waiting is not None)
+            if waiting is not None:
+                self._reply_late(waiting, answer, asked, wait_s)
             self._keep_sometimes(keep_every_s)
             return answer
         finally:
@@ -138,17 +145,38 @@ class Answering:
                 self._num_asks -= 1
                 self._asks.notify_all()
 
-    def _ask(self, question: Question, listener: AnswerListener | None, segment: str) -> Answer:
+    def _ask(
+        self, question: Question, listener: AnswerListener | None, segment: str, waits: bool
+    ) -> tuple[Answer, bytes | None]:
+        """The answer, and the id of its sample where that asks for the teacher's. `waits`: the
+        listener gets no answer yet.
+        """
         answer = self._answer_one(question, (0.0, *RETRY_PAUSES_S), listener)
         if answer is None:
             self._parts.meter.errored()
             _log.error("answer.failed", place=question.place)
             raise DriftlineError("the model failed on this question")
         answer = replace(answer, id=self._new_id())
-        if listener is not None:
+        if listener is not None and not waits:
             guard("reply", partial(listener.on_answer, answer))
-        self._finish(question, answer, segment)
-        return answer
+        try:
+            sample = self._finish(question, answer, segment, waits=waits)
+        except Exception:
+            if not waits:  # else it is worse to lose the answer
+                raise
+            _log.exception("answer.not_finished")
+            sample = None
+        asks = waits and sample is not None and sample.sample.wants_answer
+        return answer, sample.id if asks and sample is not None else None
+
+    def _reply_late(
+        self, listener: AnswerListener, answer: Answer, asked: bytes | None, wait_s: float
+    ) -> None:
+        """Wait for the teacher's answer to the sample `asked`; holds neither model nor sampling."""
+        correction, desk = None, self._parts.escalation
+        if asked is not None and desk is not None:
+            correction = desk.wait(asked, wait_s, listener.on_wait)
+        guard("reply", partial(listener.on_answer, answer, correction))
 
     # -- what the owner said ----------------------------------------------------------------------
 
@@ -273,18 +301,25 @@ class Answering:
                 self._parts.applier.errored()
         return None
 
-    def _finish(self, question: Question, answer: Answer, segment: str) -> None:
+    def _finish(
+        self, question: Question, answer: Answer, segment: str, *, waits: bool = False
+    ) -> EncodedSample | None:
+        """Sample and count; the sample that lies in the spool, if any."""
+        answer = answer if answer.id else replace(answer, id=self._new_id())
         self._parts.applier.answered(question, answer)
         with self._sampling:
-            sample, decision = self._sample(question, answer)
+            sample, decision = self._sample(question, answer, segment, waits)
             self._count(question, answer, sample, segment)
             trace = self._parts.trace
             if trace is not None:
                 record = partial(trace.answered, question, answer, segment=segment)
                 policy = self._parts.sampler.policy
                 guard("trace", partial(record, decision=decision, sample=sample, policy=policy))
+        return sample
 
-    def _sample(self, question: Question, answer: Answer) -> tuple[EncodedSample | None, Decision]:
+    def _sample(
+        self, question: Question, answer: Answer, segment: str, waits: bool
+    ) -> tuple[EncodedSample | None, Decision]:
         """Consider the answer for sending; the sample if it lies in the spool now, and why."""
         if self.paused:
             return None, Decision(outcome=Outcome.PAUSED)
@@ -295,15 +330,45 @@ class Answering:
             sample = sampler.consider(question.text, answer, self._parts.runtime, question.image)
             if sample is None:
                 return None, sampler.last
+            self._escalate(question, answer, sample, segment, waits)
             if not self._parts.spool.append(sample):
                 sampler.not_kept()
+                if self._parts.escalation is not None:
+                    self._parts.escalation.withdraw(sample.id)
                 return None, replace(sampler.last, outcome=Outcome.NOT_KEPT)
         except Exception:
             _log.exception("sample.raised")
             return None, Decision(outcome=Outcome.ERROR)
+        if self._parts.escalation is not None and sample.sample.wants_answer:
+            self._parts.escalation.kept(sample.id)
         if self._parts.link is not None:
             self._parts.link.wake()
         return sample, sampler.last
+
+    def _escalate(
+        self,
+        question: Question,
+        answer: Answer,
+        sample: EncodedSample,
+        segment: str,
+        waits: bool,
+    ) -> None:
+        """Note what `sample` asks of the teacher, before it can be on its way."""
+        if self._parts.escalation is None or not sample.sample.wants_answer:
+            return
+        asked = Asked(
+            sample=sample.id.hex(),
+            answer_id=answer.id,
+            unix_s=self._parts.clock.now_s(),
+            feed=question.feed or segment,
+            source=question.source or segment,
+            place=question.place,
+            question=question.text,
+            answer=answer.text,
+            version=answer.version,
+            num_bytes=len(sample.body),
+        )
+        self._parts.escalation.ask(asked, waits=waits)
 
     def _obey(self, policy: SamplingPolicy) -> None:
         dial = self._parts.dial
@@ -324,7 +389,7 @@ class Answering:
         self._parts.meter.answered(domain=domain, correct=correct, uncertainty=score)
         self._num_counted += 1
         record = AnswerRecord(
-            id=answer.id or self._new_id(),
+            id=answer.id,
             unix_s=self._parts.clock.now_s(),
             feed=question.feed or segment,
             source=question.source or segment,

@@ -279,6 +279,7 @@ class Daemon:
             listener,
             segment=question.domain or self._segment,
             keep_every_s=self._settings.status_s,
+            wait_s=self._settings.escalate_wait_ms / 1000.0,
         )
 
     # -- steps ------------------------------------------------------------------------------------
@@ -354,6 +355,8 @@ class Daemon:
         if self._parts.history is not None:
             guard("history", self._parts.history.flush)
             guard("teach", self._teach)
+        if self._parts.escalation is not None:
+            guard("escalation", self._parts.escalation.tidy)
         guard("state", self._parts.state_files.retry)
 
     def _write_status(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from driftline_device.runtime.runtime import Answer
+from driftline_shared.status import Correction
 
 
 class AbandonedError(Exception):
@@ -22,5 +23,14 @@ class AnswerListener(Protocol):
     def on_text(self, text: str) -> None:
         """The text so far, after each generated token of this attempt."""
 
-    def on_answer(self, answer: Answer) -> None:
-        """The whole answer; sampling and counting come after."""
+    @property
+    def waits(self) -> bool:
+        """Whether the teacher's answer is worth a wait to it."""
+
+    def on_wait(self) -> None:
+        """Now and then while the teacher's answer is waited for."""
+
+    def on_answer(self, answer: Answer, correction: Correction | None = None) -> None:
+        """The whole answer, with the teacher's if that came in time; sampling and counting come
+        after, except for who waits.
+        """

@@ -9,6 +9,7 @@ from typing import Protocol
 from driftline_device.daemon.dial import Dial
 from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.state_files import StateFiles
+from driftline_device.escalation.desk import EscalationDesk
 from driftline_device.history.history import History
 from driftline_device.link.settings import LinkStats
 from driftline_device.recording.events import DeviceTrace
@@ -49,7 +50,8 @@ class DeviceLink(UpdateLink, Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a daemon ties together; `link` is None for a device that works alone, `trace` and
-    `history` for one that records nothing and forgets what it answered, `dial` without a budget.
+    `history` for one that records nothing and forgets what it answered, `dial` without a budget,
+    `escalation` for one that never asks the teacher.
     """
 
     state: Path
@@ -67,3 +69,4 @@ class Parts:
     trace: DeviceTrace | None = None
     history: History | None = None
     dial: Dial | None = None
+    escalation: EscalationDesk | None = None

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
 
+from driftline_device.escalation.settings import EscalationSettings
 from driftline_device.sampling.budget_text import ByteBudget, parse_budget
 from driftline_device.updates.settings import UpdateSettings
 from driftline_shared.program.policy import Policy
@@ -14,7 +15,7 @@ from driftline_shared.program.section import setting
 from driftline_shared.tokens import SamplingPolicy
 
 
-class DaemonSettings(UpdateSettings):
+class DaemonSettings(UpdateSettings, EscalationSettings):
     """What a running daemon reads. Times in seconds."""
 
     batch_size: int = setting(8, "questions answered at once", ge=1, le=256, live=True)

@@ -26,6 +26,7 @@ class Snapshot:
     or stopped. `step`: the one reached last; None for a device without steps. `accuracy` and
     `uncertainty`: over the newest answers of the segment. `domains`: counts by domain since the
     start. `sinks`, `feeds`: how each is.
+    `escalation`: what was asked of the teacher since the start, and what came of it.
     `sampling`: what became of the answers considered. `images`: whether parts of them leave:
     `allowed` by the owner, `asked` for by the policy, `num_sent`: samples that carry some.
     `budget`: the owner's, what is spent of it and what was planned; empty without one.
@@ -69,6 +70,7 @@ class Snapshot:
     link: dict[str, Any] = field(default_factory=dict)
     sinks: dict[str, dict[str, Any]] = field(default_factory=dict)
     feeds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    escalation: dict[str, Any] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -138,6 +140,7 @@ def take_snapshot(
         spool=asdict(parts.spool.stats()),
         link=link,
         sinks=parts.publisher.stats(),
+        escalation={} if parts.escalation is None else parts.escalation.statistics(),
         bytes_up=link.get("bytes_up", 0),
         bytes_down=link.get("bytes_down", 0),
     )

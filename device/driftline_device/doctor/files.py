@@ -68,6 +68,7 @@ FILES: dict[str, Read] = {
     "bytes.json": read_spending,
     "allowance.json": read_json,
     "history.sqlite": _history,
+    "escalation.sqlite": _history,
     "update.json": read_update,
     "failed.json": read_failures,
     "spool.sqlite": _is_file,

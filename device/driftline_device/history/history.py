@@ -67,6 +67,7 @@ class History:
         self._canvas = canvas
         self._lock = threading.Lock()
         self._waiting: deque[tuple[PastAnswer, Picture | None]] = deque(maxlen=MAX_WAITING)
+        self._corrected: deque[tuple[str, str, float]] = deque(maxlen=MAX_WAITING)
         self._recent = RecentPictures(self._settings.recent_bytes)
         self._failed = False
         self._lent: tuple[int, ...] = ()
@@ -91,14 +92,25 @@ class History:
             if small is not None:
                 self._recent.add(answer.id, small)
 
+    def correct(self, answer_id: str, answer: str, confidence: float) -> None:
+        """Remember what the teacher answered; cheap."""
+        if self._settings.max_answers > 0:
+            with self._lock:
+                self._corrected.append((answer_id, answer, confidence))
+
     def flush(self) -> None:
         """Write what waits, and give marks without a picture the one that is still held."""
         with self._lock:
-            waiting = list(self._waiting)
+            waiting, corrected = list(self._waiting), list(self._corrected)
             self._waiting.clear()
+            self._corrected.clear()
         try:
             if waiting:
                 self._file.run(lambda database: self._write(database, waiting))
+                waiting = []
+            if corrected:
+                self._file.run(lambda database: self._correct(database, corrected))
+                corrected = []
             # Another process may have marked an answer whose picture is held here.
             if self._recent and self._file.stamp() != self._lent:
                 self._file.run(self._lend_pictures)
@@ -108,6 +120,9 @@ class History:
                 later = list(self._waiting)
                 self._waiting.clear()
                 self._waiting.extend([*waiting, *later])
+                corrected += self._corrected
+                self._corrected.clear()
+                self._corrected.extend(corrected)
             if not self._failed:
                 self._failed = True
                 _log.error(
@@ -365,6 +380,13 @@ class History:
                         (answer.id, number, len(png), png),
                     )
             self._forget_old(database)
+
+    def _correct(
+        self, database: sqlite3.Connection, corrected: Sequence[tuple[str, str, float]]
+    ) -> None:
+        with transaction(database):
+            database.executemany("INSERT OR REPLACE INTO teacher VALUES (?, ?, ?)", corrected)
+            database.execute("DELETE FROM teacher WHERE id NOT IN (SELECT id FROM answers)")
 
     def _forget_old(self, database: sqlite3.Connection) -> None:
         newest = database.execute("SELECT COALESCE(MAX(number), 0) FROM answers").fetchone()[0]

@@ -19,7 +19,8 @@ class PastAnswer:
 
     `uncertainty`: entropy, None where there is none. `sample`: hex id of what was sent of it, None
     where nothing was; `num_bytes` of that. `right`: None until the owner marks it; `right_answer`:
-    what the owner said instead.
+    what the owner said instead. `teacher_answer`: what the cloud's teacher answered, where it was
+    asked; it is no word of the owner's.
     """
 
     id: str
@@ -36,6 +37,8 @@ class PastAnswer:
     right: bool | None = None
     right_answer: str | None = None
     has_picture: bool = False
+    teacher_answer: str | None = None
+    teacher_confidence: float | None = None
 
     @staticmethod
     def of(record: AnswerRecord) -> PastAnswer:

@@ -53,8 +53,9 @@ MARK_COLUMNS = (
 
 SELECT = (
     f"SELECT {', '.join(f'answers.{name}' for name in COLUMNS)}, marks.is_right, marks.answer,"
-    " pictures.id IS NOT NULL OR marks.png IS NOT NULL"
+    " pictures.id IS NOT NULL OR marks.png IS NOT NULL, teacher.answer, teacher.confidence"
     " FROM answers LEFT JOIN marks USING (id) LEFT JOIN pictures USING (id)"
+    " LEFT JOIN teacher USING (id)"
 )
 """Rows for `to_past`."""
 
@@ -69,7 +70,7 @@ def values_of(answer: PastAnswer) -> tuple[Any, ...]:
 
 def to_past(row: Sequence[Any]) -> PastAnswer:
     """Of a row of `SELECT`. Raises ValueError for one that a bad block changed."""
-    *values, right, right_answer, has_picture = row
+    *values, right, right_answer, has_picture, teacher_answer, teacher_confidence = row
     named = dict(zip(COLUMNS, values, strict=True))
     for name, value in named.items():
         if not isinstance(value, _TYPES.get(name, str)):
@@ -81,6 +82,8 @@ def to_past(row: Sequence[Any]) -> PastAnswer:
         right=None if right is None else bool(right),
         right_answer=right_answer,
         has_picture=bool(has_picture),
+        teacher_answer=teacher_answer,
+        teacher_confidence=teacher_confidence,
     )
 
 

@@ -4,6 +4,7 @@ answers   the newest past answers; `number` rises and is never used twice
 pictures  small pictures of some of them, PNG, where the owner wants them kept
 marks     what the owner said about answers, each with a picture of its own; `taught`: it was made
           a sample
+teacher   what the cloud's teacher answered where the device was unsure (since 0.2)
 updates   what became of each update, and what it made of the marked answers (JSON)
 """
 
@@ -58,4 +59,5 @@ CREATE TABLE updates (
   card TEXT NOT NULL
 )""",
     names=frozenset({"answers", "pictures", "pictures_by_number", "marks", "updates"}),
+    later={"teacher": "id TEXT PRIMARY KEY, answer TEXT NOT NULL, confidence REAL NOT NULL"},
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from driftline_device.link.answers import Answers
 from driftline_device.link.channel import open_channel
 from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
@@ -43,8 +44,8 @@ _log = structlog.get_logger(__name__)
 class Link:
     """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
 
-    `folder` holds downloads. `on_policy` is called from a thread of the link
-    with every policy that differs from the one before.
+    `folder` holds downloads. `answers`: who waits for the teacher's. `on_policy` is called
+    from a thread of the link with every policy that differs from the one before.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Link:
         *,
         folder: Path,
         on_policy: Callable[[SamplingPolicy], None] = ignore,
+        answers: Answers | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         ledger: Ledger | None = None,
@@ -78,8 +80,16 @@ class Link:
         if (proxy := proxy_for(settings.address)) is not None:
             _log.info("link.through_proxy", address=settings.address, proxy=proxy)
         self._channel = open_channel(settings.address)
+        self._answers = answers
+        self._ask_due_s = 0.0
         self._uplink = Uplink(
-            spool, settings, self._counters, clock=self._clock, rng=self._rng, ledger=ledger
+            spool,
+            settings,
+            self._counters,
+            clock=self._clock,
+            rng=self._rng,
+            ledger=ledger,
+            answers=answers,
         )
         self._downlink = Downlink(
             self._channel, lambda: enrolment().device_id, folder / "downloads", settings,
@@ -273,6 +283,7 @@ class Link:
                     break
                 self._note("uplink", _as_ours(error))
                 self._counters.add(num_reconnects=1)
+                self._ask_due_s = 0.0  # what it was open for may come with the next stream
                 if self._uplink.last_progress:
                     waits = delays(self._settings.backoff, self._rng)
                 self._clock.wait(self._stop, next(waits))
@@ -280,7 +291,17 @@ class Link:
     def _can_send(self) -> bool:
         if self._uplink.held or not self._enrolled.is_set():
             return False
-        return self._uplink.may_send()
+        return self._uplink.may_send() or self._may_be_due()
+
+    def _may_be_due(self) -> bool:
+        """Whether to open a stream for answers that are owed, without a sample to send."""
+        if self._answers is None or not self._answers.owed:
+            return False
+        now_s = self._clock.monotonic_s()
+        if now_s < self._ask_due_s:
+            return False
+        self._ask_due_s = now_s + self._settings.owed_s
+        return True
 
     def _works(self, who: str) -> None:
         if who in self._failing:

@@ -15,6 +15,7 @@ class LinkSettings:
     answered by then breaks the stream. `idle_s`: an idle stream is closed, so a radio may sleep.
     `poll_s`: how soon a sample is seen when nobody calls `wake`. `fetch_timeout_s` bounds one
     stream of a download, which is resumed as long as each one brings something.
+    `owed_s`: how often a stream is opened for the teacher's answers alone.
     `images_may_leave`: without it samples go up without their regions, however old they are.
     """
 
@@ -31,6 +32,7 @@ class LinkSettings:
     fetch_timeout_s: float = 60.0
     fetch_tries: int = 8
     images_may_leave: bool = False
+    owed_s: float = 600.0
     backoff: Backoff = field(default_factory=Backoff)
 
 

@@ -16,6 +16,7 @@ from itertools import accumulate
 import grpc
 import structlog
 
+from driftline_device.link.answers import Answers, NoAnswers
 from driftline_device.link.counters import Counters
 from driftline_device.link.settings import LinkSettings
 from driftline_device.link.window import Window
@@ -24,12 +25,13 @@ from driftline_device.sampling.budget_plan import ENVELOPE_BYTES
 from driftline_device.sampling.sampler import BATCH_BYTES
 from driftline_device.spool.spool import Spool
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
+from driftline_shared.bounds import MAX_CORRECTIONS
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import CALL_ERRORS, as_link_error
 from driftline_shared.status import SampleAck, SampleVerdict
-from driftline_shared.wire import EncodedSample, from_acks
+from driftline_shared.wire import EncodedSample, from_acks, from_corrections
 
 OVER_BUDGET = "over_budget"
 """Why a sample is let go that the owner's budget never has room for."""
@@ -49,12 +51,16 @@ class Uplink:
         clock: Clock,
         rng: random.Random,
         ledger: Ledger | None = None,
+        answers: Answers | None = None,
     ) -> None:
-        """`ledger`: of the owner's budget; None: no bound."""
+        """`ledger`: of the owner's budget; None: no bound. `answers`: who waits for the teacher's;
+        None: nobody.
+        """
         self._ledger = ledger
         self._spool = spool
         self._settings = settings
         self._counters = counters
+        self._answers = answers or NoAnswers()
         self._clock = clock
         self._rng = rng
         self._stream: _Stream | None = None
@@ -109,6 +115,7 @@ class Uplink:
         stream = _Stream(
             device_id, token_space, self._spool, self._settings, self._counters,
             clock=self._clock, rng=self._rng, stop=stop, held=self._held, ledger=self._ledger,
+            answers=self._answers,
         )  # fmt: skip
         self._stream = stream
         try:
@@ -157,7 +164,8 @@ class _Stream:
         rng: random.Random,
         stop: threading.Event,
         held: threading.Event,
-        ledger: Ledger | None = None,
+        ledger: Ledger | None,
+        answers: Answers,
     ) -> None:
         self._ledger = ledger
         self._device_id = device_id
@@ -168,6 +176,10 @@ class _Stream:
         self._clock = clock
         self._stop = stop
         self._held = held
+        self._answers = answers
+        self._seen: dict[bytes, None] = {}
+        # A stream without samples says whose it is with an empty batch.
+        self._greet = answers.owed
         self._lock = threading.Lock()
         self._window = Window(max_bytes=settings.window_bytes, max_samples=settings.window_samples)
         self._rng = rng
@@ -219,6 +231,7 @@ class _Stream:
             for message in call:
                 self._counters.add(bytes_down=message.ByteSize())
                 self._take(from_acks(message))
+                self._take_corrections(message)
         except DriftlineError as error:
             self.cancel(error)
             raise
@@ -262,19 +275,30 @@ class _Stream:
             if self._held.is_set() or now_s < self._pause_until_s or not self._window.room_bytes:
                 return None
             batch = uplink_pb2.EncodedBatch(
-                device_id=self._device_id, token_space=self._token_space
+                device_id=self._device_id,
+                token_space=self._token_space,
+                corrections_seen=list(self._seen)[:MAX_CORRECTIONS],
             )
-            chosen = self._unsent()
+            ahead, chosen = self._unsent()
             if not self._settings.images_may_leave:
                 # The owner may have taken the permission back after it was spooled.
                 chosen = [(sequence, sample.without_regions()) for sequence, sample in chosen]
             chosen = self._within_budget(chosen)
             batch.samples.extend(sample.body for _, sample in chosen)
-            if not chosen or (self._ledger and not self._ledger.take(batch.ByteSize())):
+            if not (chosen or batch.corrections_seen or self._greet):
                 return None
+            if self._ledger and not self._ledger.take(batch.ByteSize(), asking=not chosen):
+                return None
+            self._greet = False
+            for one in batch.corrections_seen:
+                self._seen.pop(one)
             for sequence, sample in chosen:
                 self._window.send(
-                    sample.id, sequence=sequence, num_bytes=len(sample.body), now_s=now_s
+                    sample.id,
+                    sequence=sequence,
+                    num_bytes=len(sample.body),
+                    now_s=now_s,
+                    ahead=ahead,
                 )
             return batch
 
@@ -288,10 +312,32 @@ class _Stream:
         ends = accumulate(len(sample.body) + BATCH_BYTES for _, sample in chosen)
         return chosen[: sum(end <= left for end in ends)]
 
-    def _unsent(self) -> list[tuple[int, EncodedSample]]:
-        """The next samples of the spool that are not under way, as many as fit."""
+    def _unsent(self) -> tuple[bool, list[tuple[int, EncodedSample]]]:
+        """The next samples of the spool that are not under way, as many as fit; and whether they go
+        ahead of others, because somebody waits for the teacher's answer.
+        """
         max_bytes = min(self._settings.batch_bytes, self._window.room_bytes)
         max_samples = min(self._settings.batch_samples, self._window.room_samples)
+        urgent = self._urgent(max_bytes, max_samples)
+        return (True, urgent) if urgent else (False, self._in_order(max_bytes, max_samples))
+
+    def _urgent(self, max_bytes: int, max_samples: int) -> list[tuple[int, EncodedSample]]:
+        ids = [one for one in self._answers.urgent() if not self._window.is_under_way(one)]
+        if not ids:
+            return []
+        rows = self._spool.find(ids[:max_samples])
+        here = {sample.id for _, sample in rows}
+        self._answers.not_waiting([one for one in ids[:max_samples] if one not in here])
+        fitting: list[tuple[int, EncodedSample]] = []
+        num_bytes = 0
+        for sequence, sample in rows:
+            num_bytes += len(sample.body)
+            if fitting and num_bytes > max_bytes:
+                break
+            fitting.append((sequence, sample))
+        return fitting
+
+    def _in_order(self, max_bytes: int, max_samples: int) -> list[tuple[int, EncodedSample]]:
         while True:
             rows = self._spool.peek(
                 max_bytes=max_bytes, max_samples=max_samples, after=self._window.cursor
@@ -325,9 +371,24 @@ class _Stream:
             self._counters.add(num_refused=len(ids))
             _log.warning("samples.refused", num_samples=len(ids), reason=reason, detail=detail)
         self._settle(acks)
+        self._answers.acked(acks)
         self._wake.set()
         if any(ack.reason == Reason.UNKNOWN_DEVICE for ack in acks):
             raise LinkError("the cloud does not know this device", reason=Reason.UNKNOWN_DEVICE)
+
+    def _take_corrections(self, message: uplink_pb2.SampleAcks) -> None:
+        """Act upon corrections, then say so with the next batch; those that make no sense, too,
+        need not come again."""
+        good, bad = from_corrections(message)
+        if bad:
+            _log.warning("corrections.malformed", num=len(bad))
+        if not (good or bad):
+            return
+        self._answers.take(good)
+        with self._lock:
+            self._seen |= dict.fromkeys([*(one.id for one in good), *bad])
+        self._counters.add(num_corrections=len(good))
+        self._wake.set()
 
     def _settle(self, acks: Sequence[SampleAck]) -> None:
         again = [ack for ack in acks if _passes(ack)]

@@ -53,13 +53,22 @@ class Window:
         """Whether it was sent on this stream and is not answered."""
         return sample_id in self._sent
 
-    def send(self, sample_id: bytes, *, sequence: int, num_bytes: int, now_s: float) -> None:
-        """Note a sample as sent."""
+    def send(
+        self,
+        sample_id: bytes,
+        *,
+        sequence: int,
+        num_bytes: int,
+        now_s: float,
+        ahead: bool = False,
+    ) -> None:
+        """Note a sample as sent; one that went `ahead` of others does not move the cursor."""
         if sample_id in self._sent:
             raise ValueError("the sample is under way already")
         self._sent[sample_id] = _Sent(sequence=sequence, num_bytes=num_bytes, sent_s=now_s)
         self._num_bytes += num_bytes
-        self.cursor = max(self.cursor, sequence)
+        if not ahead:
+            self.cursor = max(self.cursor, sequence)
 
     def pass_over(self, sequence: int) -> None:
         """Read on behind `sequence`, which is under way already."""

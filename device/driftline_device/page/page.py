@@ -144,12 +144,22 @@ def _answer(past: PastAnswer, view: View) -> Markup:
             "div",
             tag("p", past.question, class_="question"),
             tag("p", past.answer or "(nothing)", class_="said"),
+            *_teacher(past),
             tag("p", " · ".join(facts), class_="note"),
             _word(past),
             _form(past, view),
         ),
         id=past.id,
     )
+
+
+def _teacher(past: PastAnswer) -> list[Markup]:
+    """What the cloud's teacher answered, where it was asked: a second opinion, no mark."""
+    if past.teacher_answer is None:
+        return []
+    sure = "" if past.teacher_confidence is None else f" ({past.teacher_confidence:.0%} sure)"
+    said = past.teacher_answer or "(nothing)"
+    return [tag("p", f"the cloud's teacher says: {said}{sure}", class_="note")]
 
 
 def _word(past: PastAnswer) -> Markup:

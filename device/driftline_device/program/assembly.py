@@ -19,6 +19,9 @@ from driftline_device.daemon.meter import Meter
 from driftline_device.daemon.parts import DeviceLink, Parts
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.daemon.supervision import Supervisor
+from driftline_device.escalation.book import Book
+from driftline_device.escalation.desk import EscalationDesk
+from driftline_device.escalation.telling import tell
 from driftline_device.feeds.table import open_feeds
 from driftline_device.history.feedback import taker
 from driftline_device.history.history import History
@@ -30,6 +33,7 @@ from driftline_device.runtime.runtime import Runtime
 from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.budget_facts import pair_facts
 from driftline_device.sampling.budget_ledger import Ledger
+from driftline_device.sampling.escalation import EscalationGate
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
 from driftline_device.sinks.commands import Take
@@ -157,6 +161,10 @@ def open_daemon(
 
         dial = make_dial(config, pair, clock=clock)
         link: DeviceLink | None = None
+        escalation: EscalationDesk | None = None
+        if config.cloud and config.escalate != "never":
+            escalation = EscalationDesk(Book(config.state), clock)
+            stack.callback(escalation.close)
         if config.cloud:
             folder = config.state / "link"
             clear_way(folder, folder=True)
@@ -172,12 +180,16 @@ def open_daemon(
                 spool,
                 folder=folder,
                 on_policy=adopt,
+                answers=escalation,
                 clock=clock,
                 ledger=None if dial is None else dial.ledger,
             )
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
         )
+        if escalation is not None and link is not None:
+            escalation.on_correction = tell(publisher, history, clock)
+            escalation.reachable = partial(_is_connected, link)
         parts = Parts(
             state=config.state,
             device_id=device_id,
@@ -203,6 +215,7 @@ def open_daemon(
             trace=trace,
             history=history,
             dial=dial,
+            escalation=escalation,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)
         publisher.start()
@@ -321,6 +334,11 @@ def make_sampler(
         new_id=lambda: new_sample_id(clock),
         clock=clock,
         missing_scorers=missing_scorers(pair.exported),
+        escalation=(
+            EscalationGate(quantile=config.escalate_quantile, share=config.escalate_share)
+            if config.cloud and config.escalate != "never"
+            else None
+        ),
         images=ImagePermission(
             may_leave=config.images_may_leave,
             regions=config.regions,
@@ -336,6 +354,10 @@ def make_sampler(
             _log.error("sampler.memory_left_out", error=str(error), fix=error.fix)
     policy = config.sampling
     return sampler(policy=policy if dial is None else dial.narrowed(policy))
+
+
+def _is_connected(link: DeviceLink) -> bool:
+    return link.stats().connected
 
 
 def _canvas(pair: Pair) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from driftline_device.runtime.runtime import Answer, Session
 from driftline_device.sampling.budget import Budget
 from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.decision import Decision, Outcome
+from driftline_device.sampling.escalation import EscalationGate
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.repeats import SentLately, Sketch
 from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
@@ -48,7 +49,8 @@ class SamplerCounts:
     yet below the bar that max_sample_share sets. `repeat`: either, but the same was sent lately.
     `over_budget`: worth sending, but a limit was reached. `invalid`: text or tokens that no cloud
     would take. `sent`: given back as samples. `with_regions`: those of them that carry parts of the
-    image. `taught`: sent because the owner said what is right.
+    image. `taught`: sent because the owner said what is right. `escalated`: those of the sent that
+    ask for the teacher's answer.
     """
 
     seen: int = 0
@@ -61,6 +63,7 @@ class SamplerCounts:
     sent: int = 0
     with_regions: int = 0
     taught: int = 0
+    escalated: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,11 +97,13 @@ class Sampler:
         passes: int = PASSES,
         images: ImagePermission | None = None,
         missing_scorers: Mapping[str, str] | None = None,
+        escalation: EscalationGate | None = None,
         state: Mapping[str, object] | None = None,
     ) -> None:
         """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
         `missing_scorers`: those that the runtime cannot compute, each with why: `STAND_IN` chooses
-        instead. `state`: as `state()` gave it.
+        instead. `escalation`: which samples ask for the teacher's answer; None: none. `state`: as
+        `state()` gave it.
 
         Raises ConfigError, LinkError or PairError for a policy that cannot be obeyed, DataError
         for a bad state.
@@ -111,6 +116,7 @@ class Sampler:
         self._passes = passes
         self._images = images or ImagePermission()
         self._missing_scorers = missing_scorers or {}
+        self._escalation = escalation
         self.counts = SamplerCounts()
         self.last_refusal = ""
         """Why the last sample that counts as invalid could not be coded."""
@@ -163,6 +169,8 @@ class Sampler:
         budget = Budget.of(policy, self._clock, self._budget.state())
         if policy.gate_score != self._policy.gate_score:
             budget.share.forget_scores()
+            if self._escalation is not None:
+                self._escalation.forget_scores()
         if policy != self._policy:
             # What was sent under another policy may lack tokens or regions that this one asks for.
             self._sent_lately.forget()
@@ -200,6 +208,7 @@ class Sampler:
             self.counts.invalid += 1
             self._decided(Outcome.INVALID, uncertainty)
             return None
+        asks = self._escalation is not None and self._escalation.see(uncertainty)
         audit = not uncertainty.uncertain and lot < self._policy.audit_rate
         self.counts.uncertain += uncertainty.uncertain
         self.counts.audit += audit
@@ -218,7 +227,7 @@ class Sampler:
             self._decided(Outcome.HELD_BACK, uncertainty)
             return None
         try:
-            sample = self._sample(question, answer, runtime, uncertainty, audit, image)
+            sample = self._sample(question, answer, runtime, uncertainty, audit, image, asks)
             fits = sample is not None and self._budget.spend(len(sample.body) + BATCH_BYTES)
         except SampleError as error:
             self.counts.invalid += 1
@@ -232,6 +241,9 @@ class Sampler:
         self._decided(Outcome.SENT, uncertainty, audit)
         self.counts.sent += 1
         self.counts.with_regions += sample.sample.regions is not None
+        if sample.sample.wants_answer and self._escalation is not None:
+            self._escalation.spend()
+            self.counts.escalated += 1
         if sketch is not None:
             self._sent_lately.add(sketch, now_s=self._clock.now_s())
         return sample
@@ -316,6 +328,7 @@ class Sampler:
         uncertainty: Uncertainty,
         audit: bool,
         image: NDArray[np.uint8] | None,
+        asks: bool,
     ) -> EncodedSample | None:
         """The coded sample; None if a limit is reached. Asked first, since scoring tokens costs."""
         if not self._budget.admits():
@@ -335,6 +348,7 @@ class Sampler:
                 created_unix_s=int(self._clock.now_s()),
                 adapter_version=answer.version,
                 audit=audit,
+                wants_answer=asks and not audit,
             )
         )
 

@@ -19,6 +19,16 @@ COUNTERS: dict[str, _Read] = {
     "samples_sent": ("Samples put into the spool.", lambda s: s.num_sent),
     "bytes_up": ("Bytes sent to the cloud.", lambda s: s.bytes_up),
     "bytes_down": ("Bytes taken from the cloud.", lambda s: s.bytes_down),
+    "escalated": ("Answers about which the teacher was asked.", lambda s: _asked(s, "asked")),
+    "corrections": ("Answers of the teacher that came.", lambda s: _asked(s, "corrected")),
+    "corrections_agreeing": (
+        "Those that say what the device said.",
+        lambda s: _asked(s, "agreed"),
+    ),
+    "corrections_in_time": (
+        "Those that a waiting request got as its answer.",
+        lambda s: _asked(s, "in_time"),
+    ),
     "sink_dropped": ("Events left out of full queues.", lambda s: _sum(s, "num_dropped")),
 }
 """Since the start; `_total` is put behind their names."""
@@ -28,6 +38,10 @@ GAUGES: dict[str, _Read] = {
     "uncertainty": ("Mean uncertainty in the window.", lambda s: s.uncertainty),
     "spool_samples": ("Samples that wait.", lambda s: s.spool.get("num_samples")),
     "spool_bytes": ("Bytes that wait.", lambda s: s.spool.get("num_bytes")),
+    "escalated_waiting": (
+        "Answers about which the teacher was asked and said nothing yet.",
+        lambda s: _asked(s, "waiting"),
+    ),
     "sink_waiting": ("Events that wait for sinks.", lambda s: _sum(s, "num_waiting")),
     "link_connected": ("1 if the cloud answers.", lambda s: s.link.get("connected")),
     "adapter_version": ("Adapter version in force.", lambda s: s.version),
@@ -41,6 +55,11 @@ GAUGES: dict[str, _Read] = {
         lambda s: s.apply_pause_ms[-1] if s.apply_pause_ms else None,
     ),
 }
+
+
+def _asked(snapshot: Snapshot, count: str) -> float | None:
+    """None where the teacher is never asked."""
+    return snapshot.escalation.get(count)
 
 
 def _sum(snapshot: Snapshot, count: str) -> float | None:

@@ -21,6 +21,8 @@ def describe_answer(past: PastAnswer) -> str:
     mark = _WORDS[past.right]
     if past.right_answer is not None:
         mark += f": {one_line(past.right_answer)}"
+    if past.teacher_answer is not None:
+        mark += f"  the teacher says: {one_line(past.teacher_answer)}"
     where = f"{past.feed}  {past.place}" if past.place else past.feed
     said = f"{one_line(past.question)}  ->  {one_line(past.answer)}"
     return (

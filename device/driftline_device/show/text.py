@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftline_device.daemon.spending import Spent
+from driftline_device.escalation.records import Tally
 from driftline_device.show.budget import describe_plan
 from driftline_device.updates.versions import Versions
 
@@ -42,6 +43,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"link      {linked}",
         *describe_plan(snapshot.get("budget") or {}),
         *_feeds(snapshot.get("feeds", {})),
+        *_escalation(snapshot),
         *_sinks(snapshot.get("sinks", {})),
     ]
 
@@ -51,6 +53,19 @@ def _feeds(feeds: dict[str, dict[str, Any]]) -> list[str]:
         f"feed      {name}: {each['state']}, {each['num_pictures']} pictures"
         + (f"; {each['error']}" if each["error"] else "")
         for name, each in feeds.items()
+    ]
+
+
+def _escalation(snapshot: dict[str, Any]) -> list[str]:
+    asked = snapshot.get("escalation")  # a status file of an earlier version has none
+    if not asked:
+        return []
+    num_answered = snapshot["num_answered"]
+    share = f" ({asked['asked'] / num_answered:.1%})" if num_answered else ""
+    return [
+        f"teacher   asked about {asked['asked']} of {num_answered} answers{share},"
+        f" {asked['corrected']} came ({asked['agreed']} agree, {asked['in_time']} in time),"
+        f" {asked['unanswered']} will not, {asked['waiting']} may"
     ]
 
 
@@ -128,14 +143,25 @@ def _moment(unix_s: float) -> str:
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def describe_bytes(found: Spent, *, limit: int) -> list[str]:
-    """The last 24 hours; `limit`: most bytes of samples a day, 0: none."""
+def describe_bytes(found: Spent, *, limit: int, asked: Tally | None = None) -> list[str]:
+    """The last 24 hours; `limit`: most bytes of samples a day, 0: none. `asked`: of the teacher."""
     bound = f"of {limit:,} a day" if limit else "without a limit (sampling.day_bytes)"
     return [
         f"samples   {found.day['up']:,} bytes up {bound}",
+        *_describe_asked(asked),
         f"updates   {found.day['updates']:,} bytes down",
         f"asking    {found.day['asked']:,} bytes up",
         f"replies   {found.day['rest']:,} bytes down",
         f"in all    {sum(found.day.values()):,} bytes in 24 hours,"
         f" {sum(found.hour.values()):,} of them in the hour that runs",
+    ]
+
+
+def _describe_asked(asked: Tally | None) -> list[str]:
+    if asked is None or not asked.asked:
+        return []
+    agree = f", {asked.agreed / asked.corrected:.0%} agree" if asked.corrected else ""
+    return [
+        f"  asking  {asked.num_bytes:,} of them for {asked.asked:,} answers of the teacher:"
+        f" {asked.corrected:,} came{agree}"
     ]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-ANSWER, WATCH = "answer", "watch"
-"""Kinds of events: an answer, a watch that fired."""
+ANSWER, WATCH, CORRECTION = "answer", "watch", "correction"
+"""Kinds of events: an answer, a watch that fired, the teacher's answer to an earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +81,58 @@ class Event:
     feed: str = ""
     question: str = ""
     body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectionRecord:
+    """What the teacher answered where the device was unsure. `answer_id`: of the device's answer,
+    whose feed, source, place, question and version these are; `unix_s`: when the correction came.
+    `in_time`: a request to the API got it as its answer.
+    """
+
+    answer_id: str
+    sample: str
+    unix_s: float
+    feed: str
+    source: str
+    place: str
+    question: str
+    device_answer: str
+    answer: str
+    confidence: float
+    agrees: bool
+    in_time: bool
+    version: int
+
+    def published(self) -> dict[str, Any]:
+        """What is printed, and what sinks and the file of events get, in JSON's terms."""
+        said = "agrees" if self.agrees else f"says {self.answer!r} instead of"
+        return {
+            "kind": CORRECTION,
+            "id": f"{self.answer_id}-{CORRECTION}",
+            "time": iso_time(self.unix_s),
+            "corrects": self.answer_id,
+            "feed": self.feed,
+            "source": self.source,
+            "place": self.place,
+            "question": self.question,
+            "answer": self.answer,
+            "device_answer": self.device_answer,
+            "agrees": self.agrees,
+            "confidence": round(self.confidence, 6),
+            "in_time": self.in_time,
+            "version": self.version,
+            "sample": self.sample,
+            "text": f"{self.place or self.source}  {self.question}  the teacher {said}"
+            f" {self.device_answer!r}",
+        }
+
+    def event(self) -> Event:
+        """As an event; the same id wherever it is delivered twice."""
+        body = self.published()
+        return Event(
+            id=body["id"], kind=CORRECTION, feed=self.feed, question=self.question, body=body
+        )
 
 
 def answer_event(record: AnswerRecord) -> Event:

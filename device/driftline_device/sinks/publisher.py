@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from driftline_device.sinks.event import AnswerRecord, Event, answer_event
+from driftline_device.sinks.event import AnswerRecord, CorrectionRecord, Event, answer_event
 from driftline_device.sinks.outage import Outage
 from driftline_device.sinks.sink import Sink
 from driftline_shared.host.appended import AppendedFile
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EventsFile:
-    """One JSON line for each answer, written when it is given."""
+    """One JSON line for each answer, written when it is given, and for each correction."""
 
     def __init__(self, path: Path, *, max_bytes: int, keep: int, clock: Clock) -> None:
         """A path that cannot be written is tried again at each line, whatever stands there."""
@@ -34,11 +34,11 @@ class EventsFile:
             "events", clock, fix="Answers go on; make room, or correct `events`.", file=str(path)
         )
 
-    def write(self, record: AnswerRecord) -> None:
+    def write(self, row: Mapping[str, Any]) -> None:
         """Append a line; where that fails it is left out, which is logged once."""
         with self._lock:
             try:
-                self._file.append(json.dumps(record.row(), allow_nan=False))
+                self._file.append(json.dumps(row, allow_nan=False))
             except OSError as error:
                 self._outage.lost(error)
             else:
@@ -103,13 +103,21 @@ class Publisher:
     def answered(self, record: AnswerRecord) -> None:
         """Hand one answer on, at once; one thread at a time."""
         if self._events is not None:
-            self._events.write(record)
-        subscribed = self._routes.get(record.feed, self._subscribed)
-        _offer(answer_event(record), [*self._console, *subscribed])
+            self._events.write(record.row())
+        _offer(answer_event(record), self._subscribed_to(record.feed))
         if self._watching is not None:
             for firing in self._watching.answered(record):
                 named = [self._sinks[name] for name in firing.sinks] or self._sinks.values()
                 _offer(firing.event, [*self._console, *named])
+
+    def corrected(self, record: CorrectionRecord) -> None:
+        """Hand the teacher's answer to an earlier question on; from any thread."""
+        if self._events is not None:
+            self._events.write(record.published())
+        _offer(record.event(), self._subscribed_to(record.feed))
+
+    def _subscribed_to(self, feed: str) -> list[Sink]:
+        return [*self._console, *self._routes.get(feed, self._subscribed)]
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Each sink now, by name."""

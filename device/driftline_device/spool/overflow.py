@@ -67,6 +67,11 @@ class Overflow:
             num_bytes += len(held.sample.body)
         return found
 
+    def find(self, ids: Collection[bytes]) -> list[tuple[int, EncodedSample]]:
+        """As `Spool.find`."""
+        held = [self._held[one] for one in ids if one in self._held]
+        return sorted(((each.sequence, each.sample) for each in held), key=lambda row: row[0])
+
     def forget(self, ids: Collection[bytes]) -> int:
         """Let go of those of `ids` that are here; how many."""
         return sum(self._drop(sample_id) for sample_id in ids)

@@ -83,6 +83,7 @@ def read_counts(database: sqlite3.Connection) -> dict[str, int]:
 # -- statements ----------------------------------------------------------------------------------
 
 LEAST_INFORMATIVE = "SELECT seq, bytes FROM samples ORDER BY priority, seq LIMIT 1"
+BY_ID = "SELECT seq, priority, body FROM samples WHERE id = ?"
 IN_ORDER = "SELECT seq, id, priority, body FROM samples WHERE seq > ? ORDER BY seq"
 
 

@@ -58,6 +58,9 @@ class Spool(Protocol):
         left. Each sample's `body` is what `append` stored, checked to decode.
         """
 
+    def find(self, ids: Sequence[bytes]) -> Sequence[tuple[int, EncodedSample]]:
+        """(sequence, sample) of those of `ids` that are here, in order of arrival."""
+
     def ack(self, ids: Sequence[bytes]) -> int:
         """Forget the samples the cloud has; how many of them were here."""
 

@@ -113,6 +113,24 @@ class SqliteSpool:
             )
             return found + more
 
+    def find(self, ids: Sequence[bytes]) -> Sequence[tuple[int, EncodedSample]]:
+        """See `Spool`; a row that does not decode is left to `peek`."""
+        found: list[tuple[int, EncodedSample]] = []
+
+        def read(database: sqlite3.Connection) -> None:
+            for one in ids:
+                row = database.execute(schema.BY_ID, (one,)).fetchone()
+                if row is not None:
+                    with suppress(SampleError):
+                        found.append((row[0], EncodedSample.read(row[2], priority=row[1])))
+
+        with self._lock:
+            try:
+                self._guard(read)
+            except sqlite3.Error as error:
+                self._note_failure(error)
+            return [*sorted(found, key=lambda row: row[0]), *self._overflow.find(ids)]
+
     def ack(self, ids: Sequence[bytes]) -> int:
         """Forget the samples the cloud has; how many of them were here."""
         return self._forget(ids, "")

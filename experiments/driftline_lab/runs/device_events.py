@@ -27,7 +27,9 @@ def read_events(path: Path) -> Iterator[Answered]:
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             try:
-                yield _answered(json.loads(line))
+                event = json.loads(line)
+                if event.get("kind") != "correction":
+                    yield _answered(event)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(f"{path}, line {number}: no event of a device: {error}") from error
 

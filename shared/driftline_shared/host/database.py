@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +34,8 @@ class ForeignDatabaseError(sqlite3.DatabaseError):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
     """What a file holds. `what`: for people. `tables`: its CREATE statements, split at semicolons.
-    `names`: of all its tables and indices.
+    `names`: of all its tables and indices. `later`: tables that came after files of this version
+    were first written, with their columns; made where they are not there.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Layout:
     version: int
     tables: str
     names: frozenset[str]
+    later: Mapping[str, str] = field(default_factory=dict)
 
 
 class DatabaseFile:
@@ -107,7 +109,10 @@ class DatabaseFile:
                 return work(self._empty())
             try:
                 with reading(self._path) as database:
-                    _check_layout(database, self._layout)
+                    names = _check_layout(database, self._layout)
+                    for name, columns in self._layout.later.items():
+                        if name not in names:  # nothing is written to the file: it reads as empty
+                            database.execute(f"CREATE TEMP TABLE {name} ({columns})")
                     return work(database)
             except sqlite3.Error as error:
                 if self._closed or not self._keeper or not is_broken(error):
@@ -239,6 +244,8 @@ def _ensure_tables(database: sqlite3.Connection, layout: Layout) -> None:
             database.execute(f"PRAGMA user_version={layout.version}")
         else:
             _check_layout(database, layout)
+        for name, columns in layout.later.items():
+            database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
 
 
 def _found_in(database: sqlite3.Connection) -> tuple[int, set[str]]:
@@ -247,7 +254,9 @@ def _found_in(database: sqlite3.Connection) -> tuple[int, set[str]]:
     return version, {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
 
 
-def _check_layout(database: sqlite3.Connection, layout: Layout) -> None:
+def _check_layout(database: sqlite3.Connection, layout: Layout) -> set[str]:
+    """The names of the file's tables and indices; ForeignDatabaseError if it is not of `layout`."""
     version, names = _found_in(database)
     if version != layout.version or not layout.names <= names:
         raise ForeignDatabaseError(f"no {layout.what} of version {layout.version}")
+    return names

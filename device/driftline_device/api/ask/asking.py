@@ -34,6 +34,9 @@ DOMAIN = "api"
 LEFT_OUT = "x-driftline-left-out"
 """Header of a reply: what of its request has no effect."""
 
+ANSWERED_BY = "x-driftline-answered-by"
+"""Header of a reply that is no stream: `device`, or `cloud` where the teacher's came in time."""
+
 LARGE_BYTES = 1 << 20
 """Of bodies with more bytes, one is read at a time."""
 
@@ -93,7 +96,8 @@ class Asking:
             spoken = await _unless_gone(request, call, call.spoken())
             lacks_likely = asked.num_likely is not None and not spoken.answer.likely
             headers = _headers(asked, lacks_likely=lacks_likely)
-            return JSONResponse(frames.whole(spoken), headers=headers)
+            by = {ANSWERED_BY: spoken.answered_by}
+            return JSONResponse(frames.whole(spoken), headers={**headers, **by})
         # Until the first word is there, an error can still have its own status.
         first = await _unless_gone(request, call, call.next())
         return StreamingResponse(
@@ -120,7 +124,14 @@ class Asking:
                 place=DOMAIN,
                 num_likely=asked.num_likely,
             )
-            call = Call(loop, max_tokens=asked.max_tokens, on_end=place.leave, shape=asked.shape)
+            call = Call(
+                loop,
+                max_tokens=asked.max_tokens,
+                on_end=place.leave,
+                shape=asked.shape,
+                # Neither words that were sent nor probabilities of tokens can be the teacher's.
+                waits=not asked.stream and asked.num_likely is None,
+            )
             loop.run_in_executor(self._threads, call.run, self._device.ask, question)
         except BaseException:
             place.leave()

@@ -12,6 +12,7 @@ from driftline_device.api.errors import ApiError, api_error
 from driftline_device.daemon.listener import AbandonedError, AnswerListener
 from driftline_device.runtime.likely import LikelyStep
 from driftline_device.runtime.runtime import Answer, Question
+from driftline_shared.status import Correction
 
 _AS_IT_IS = Shape()
 
@@ -20,7 +21,7 @@ Ask = Callable[[Question, AnswerListener], Answer]
 
 class Call:
     """The listener of a client served in `loop`. `max_tokens`: how much of the answer it wants;
-    `shape`: how.
+    `shape`: how. `waits`: it can wait for the teacher's answer, for it gets all at once.
 
     The model always answers in full, up to the pair's bound: that is what sampling looks at.
     `on_end` is called in the loop once there is nothing more to send.
@@ -33,11 +34,13 @@ class Call:
         max_tokens: int | None,
         on_end: Callable[[], None],
         shape: Shape = _AS_IT_IS,
+        waits: bool = False,
     ) -> None:
         self._loop = loop
         self._on_end = on_end
         self._max_tokens = max_tokens
         self._shape = shape
+        self.waits = waits
         self._replies: asyncio.Queue[str | Spoken | ApiError] = asyncio.Queue()
         self._abandoned = False
         self._cut = ""
@@ -90,23 +93,33 @@ class Call:
             if shown:
                 self._put(shown)
 
-    def on_answer(self, answer: Answer) -> None:
+    def on_wait(self) -> None:
         """See `AnswerListener`."""
+        if self._abandoned:
+            raise AbandonedError
+
+    def on_answer(self, answer: Answer, correction: Correction | None = None) -> None:
+        """See `AnswerListener`. Where `max_tokens` cuts the answer, it is the device's."""
         limit = self._max_tokens
         is_cut = limit is not None and limit < answer.num_steps
+        correction = None if is_cut else correction
+        whole = answer.text if correction is None else correction.answer
         try:
-            dressed, stopped = self._shape.whole(self._cut if is_cut else answer.text)
+            dressed, stopped = self._shape.whole(self._cut if is_cut else whole)
         except ApiError as error:  # it does not fit the format that is asked for
             self._put(error)
             return
         self._put(
             Spoken(
                 text=dressed.text,
-                finish="stop" if stopped or (answer.ended and not is_cut) else "length",
+                finish="stop"
+                if stopped or correction or (answer.ended and not is_cut)
+                else "length",
                 num_tokens=limit if is_cut and limit is not None else answer.num_steps,
                 answer=answer,
                 notes=dressed.notes,
                 steps=_steps(answer, limit, dressed.text if stopped else None),
+                correction=correction,
             )
         )
 

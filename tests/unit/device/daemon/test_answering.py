@@ -18,6 +18,7 @@ from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import DataError, DriftlineError, Reason
+from driftline_shared.status import Correction
 from tests.fakes.api_device import TalkingRuntime, running_device
 from tests.fakes.runtime import picture, stream, write_dataset, write_pair
 from tests.fakes.waiting import until
@@ -50,8 +51,13 @@ class Noting:
         self._notes = notes
         self._patience = patience
 
+    waits = False
+
     def on_start(self) -> None:
         self._notes.append("started")
+
+    def on_wait(self) -> None:
+        raise AssertionError("nobody waits")
 
     def on_text(self, text: str) -> None:
         self._patience -= 1
@@ -59,7 +65,7 @@ class Noting:
             raise AbandonedError
         self._notes.append(text)
 
-    def on_answer(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer, correction: Correction | None = None) -> None:
         self._notes.append(answer)
 
 
@@ -104,7 +110,7 @@ def test_after_an_error_the_asker_hears_a_new_beginning(
 
 def test_an_asker_that_breaks_harms_nobody(daemon: Daemon) -> None:
     class Broken(Noting):
-        def on_answer(self, answer: Answer) -> None:
+        def on_answer(self, answer: Answer, correction: Correction | None = None) -> None:
             raise RuntimeError("broken on purpose")
 
     assert daemon.ask(one_question(), Broken([])).text == "v0 green v0"

@@ -30,6 +30,7 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.tokens import SamplingPolicy
+from tests.fakes.api_device import free_port
 from tests.fakes.runtime import PAIR, SPACE, FakeRuntime, adapter, picture, probe_set, write_pair
 from tests.fakes.updates import FakeUpdateLink, make_update
 
@@ -49,15 +50,19 @@ def pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def device(state: Path, pair_dir: Path) -> Iterator[Daemon]:
-    with open_daemon(config(state), load_pair(pair_dir), FakeRuntime()) as daemon:
+def device(state: Path, pair_dir: Path, **changes: object) -> Iterator[Daemon]:
+    with open_daemon(config(state, **changes), load_pair(pair_dir), FakeRuntime()) as daemon:
         daemon.start()
         yield daemon
         daemon.stop(0.0)
 
 
-def config(state: Path) -> DeviceConfig:
-    return load_config(None, {"state": str(state), **SETTINGS}, {})
+def config(state: Path, **changes: object) -> DeviceConfig:
+    return load_config(None, {"state": str(state), **SETTINGS, **changes}, {})
+
+
+ESCALATING: dict[str, object] = {"cloud": f"127.0.0.1:{free_port()}", "escalate": "uncertain"}
+"""What reads escalation.sqlite; nobody listens there."""
 
 
 def ask(daemon: Daemon, number: int = 1) -> str:
@@ -82,6 +87,8 @@ def used(pair_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(4):
             ask(daemon, number)
         assert daemon.snapshot().spool["num_samples"] > 0
+    with device(state, pair_dir, **ESCALATING) as daemon:
+        ask(daemon, 5)
     files = StateFiles(state)
     files.pause(1.0)
     files.request_rollback(1)
@@ -143,6 +150,7 @@ UNSEEN = {
     ("link/reports.jsonl", "bit flip"),  # of devices of before; a broken line is logged
     ("link/reports.jsonl", "truncated"),
     ("history.sqlite", "bit flip"),
+    ("escalation.sqlite", "bit flip"),
     ("spool.sqlite", "bit flip"),  # of a page that nobody uses
 }
 """Where one bit more or less cannot be seen, or does not matter."""
@@ -165,8 +173,9 @@ def test_a_device_answers_whatever_is_broken_and_doctor_names_it(
     named = any(name in check.found or slot in check.found for check in found)
     assert named or (name, kind) in UNSEEN, [check.found for check in found]
 
+    changes = ESCALATING if name == "escalation.sqlite" else {}
     for _ in range(2):
-        with device(state, pair_dir) as daemon:
+        with device(state, pair_dir, **changes) as daemon:
             assert ask(daemon)
     is_status = name in ("status.json", "lock", "rollback.json", "step.json")
     if spoilt and named and not is_status and kind != "bit flip":
