@@ -166,7 +166,7 @@ def test_a_confident_answer_stays_and_costs_no_pass() -> None:
     assert (runtime.passes, runtime.scored) == (0, [])
     assert made.statistics() == {
         "seen": 1, "uncertain": 0, "audit": 0, "held_back": 0, "repeat": 0, "over_budget": 0,
-        "invalid": 0, "sent": 0, "with_regions": 0, "taught": 0,
+        "invalid": 0, "sent": 0, "with_regions": 0, "taught": 0, "escalated": 0,
     }  # fmt: skip
 
 
