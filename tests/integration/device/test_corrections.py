@@ -18,6 +18,7 @@ import pytest
 from driftline_cloud.config import load_config
 from driftline_cloud.jobs import Label
 from driftline_cloud.service.server import serve
+from driftline_cloud.work.program import Worker
 from driftline_device.escalation.book import Book
 from driftline_shared.callbacks import Progress
 from driftline_shared.pair.pair import load_pair
@@ -77,6 +78,8 @@ class Cloud:
             **POLICY,
         }
         self._thread: threading.Thread | None = None
+        self._working: threading.Thread | None = None
+        self._halt = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
@@ -86,16 +89,20 @@ class Cloud:
 
     def start(self) -> None:
         ready: Future[int] = Future()
+        config = load_config(None, self._settings, environment={})
+        makers = fake_makers(self.teacher, lambda _name: self._pair)
 
         async def run() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            config = load_config(None, self._settings, environment={})
-            makers = fake_makers(self.teacher, lambda _name: self._pair)
             await serve(config, makers, stop=self._stop, ready=ready.set_result)
 
         self._thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
         self._thread.start()
         ready.result(WAIT_S)
+        self._halt = threading.Event()
+        worker = Worker(config=config, makers=makers, owner="tests")
+        self._working = threading.Thread(target=worker.run, args=(self._halt,), daemon=True)
+        self._working.start()
 
     def stop(self) -> None:
         if self._thread is None or self._loop is None or self._stop is None:
@@ -105,6 +112,10 @@ class Cloud:
         self._thread.join(WAIT_S)
         assert not self._thread.is_alive()
         self._thread = None
+        self._halt.set()
+        if self._working is not None:
+            self._working.join(WAIT_S)
+            assert not self._working.is_alive()
 
 
 @pytest.fixture
