@@ -127,6 +127,10 @@ class CorrectionRecord:
             f" {self.device_answer!r}",
         }
 
+    def row(self) -> dict[str, Any]:
+        """A line of the file of events."""
+        return self.published()
+
     def event(self) -> Event:
         """As an event; the same id wherever it is delivered twice."""
         body = self.published()

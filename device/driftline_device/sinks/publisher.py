@@ -34,11 +34,11 @@ class EventsFile:
             "events", clock, fix="Answers go on; make room, or correct `events`.", file=str(path)
         )
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, record: AnswerRecord | CorrectionRecord) -> None:
         """Append a line; where that fails it is left out, which is logged once."""
         with self._lock:
             try:
-                self._file.append(json.dumps(row, allow_nan=False))
+                self._file.append(json.dumps(record.row(), allow_nan=False))
             except OSError as error:
                 self._outage.lost(error)
             else:
@@ -103,7 +103,7 @@ class Publisher:
     def answered(self, record: AnswerRecord) -> None:
         """Hand one answer on, at once; one thread at a time."""
         if self._events is not None:
-            self._events.write(record.row())
+            self._events.write(record)
         _offer(answer_event(record), self._subscribed_to(record.feed))
         if self._watching is not None:
             for firing in self._watching.answered(record):
@@ -113,7 +113,7 @@ class Publisher:
     def corrected(self, record: CorrectionRecord) -> None:
         """Hand the teacher's answer to an earlier question on; from any thread."""
         if self._events is not None:
-            self._events.write(record.published())
+            self._events.write(record)
         _offer(record.event(), self._subscribed_to(record.feed))
 
     def _subscribed_to(self, feed: str) -> list[Sink]:

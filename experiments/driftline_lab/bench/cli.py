@@ -12,8 +12,10 @@ import typer
 from driftline_device.runtime.factory import RuntimeName
 from driftline_lab.bench.cloud.cli import gate, ray_labelling, replay, token_codecs
 from driftline_lab.bench.device_cli import fuzz_pictures, second_question
+from driftline_lab.bench.escalation.cli import escalate
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
+from driftline_lab.bench.tokens.cli import share
 from driftline_lab.seeds import seeds_of
 
 app = typer.Typer(
@@ -53,46 +55,6 @@ def loop(
         finish(read_documents(documents), out)
     else:
         finish(run_loop(seeds_of(seeds), pair=pair, segments=segments, work=work), out)
-
-
-@app.command()
-def share(
-    domains: Annotated[str, typer.Option(help="Domains, comma-separated.")] = "night,sketch",
-    questions: Annotated[int, typer.Option(help="Stream questions of each domain.")] = 300,
-    out: Out = None,
-) -> None:
-    """Sweep the share of tokens that leave: teacher accuracy and bytes a sample, by token scorer.
-
-    Example: driftline lab bench share --domains night,fog
-    """
-    from driftline_lab.bench.device.share import run_share
-
-    finish(run_share(domains.split(","), questions), out)
-
-
-@app.command()
-def escalate(
-    seeds: Seeds = "0,1,2",
-    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
-    domains: Annotated[str, typer.Option(help="Domains, comma-separated.")] = "night,sketch",
-    questions: Annotated[int, typer.Option(help="Stream questions of a domain.", min=10)] = 100,
-    wait_ms: Annotated[int, typer.Option(help="A client's wait for the teacher.", min=1)] = 2000,
-    out: Out = None,
-) -> None:
-    """Ask the teacher never, when uncertain, always: accuracy, bytes, seconds to a correction.
-
-    Example: driftline lab bench escalate --domains night --seeds 0
-    """
-    from driftline_lab.bench.device.escalate import Plan, run_escalation
-
-    plan = Plan(
-        pair=pair,
-        domains=tuple(domains.split(",")),
-        seeds=tuple(seeds_of(seeds)),
-        questions=questions,
-        wait_ms=wait_ms,
-    )
-    finish(run_escalation(plan, lambda text: typer.echo(text, err=True)), out)
 
 
 @app.command()
@@ -463,3 +425,5 @@ labelled_on_ray = app.command()(ray_labelling)
 asked_again = app.command()(second_question)
 mutated_pictures = app.command()(fuzz_pictures)
 codecs_compared = app.command()(token_codecs)
+teacher_asked = app.command()(escalate)
+shares_swept = app.command()(share)

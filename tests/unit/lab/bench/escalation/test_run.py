@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from driftline_device.runtime.runtime import Answer
-from driftline_lab.bench.device.escalate import scores, summarise
+from driftline_lab.bench.escalation.run import scores, summarise
 from driftline_lab.data.streams import Event
 from driftline_shared.status import Correction
 from driftline_shared.tokens import Grid, VisualTokens

@@ -209,7 +209,9 @@ def _run(config: DeviceConfig, pair: Pair, events: Sequence[Event]) -> dict[str,
             daemon.stop(5.0)
     answered = [answer for answer, _ in clients]
     in_time = [client.correction for _, client in clients]
-    written = [json.loads(line) for line in config.events.read_text().splitlines()]  # type: ignore[union-attr]
+    assert config.events is not None
+    text = config.events.read_text(encoding="utf-8")
+    written = [json.loads(line) for line in text.split("\n") if line]
     return {
         "num_questions": len(events),
         "sampled_share": snapshot.num_sent / len(events),
