@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +15,16 @@ from driftline_cloud.distill.gate.scoring import score
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.trainer import distil
+from driftline_cloud.intake.database import Database
 from driftline_cloud.jobs import DistillJob, ScoreJob
-from driftline_cloud.service.assembly import Makers, assemble
+from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rounds.leases import Lease
+from driftline_cloud.service.assembly import Makers, assemble_work
 from driftline_cloud.state import StateFolder
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.clock import SystemClock
+from driftline_shared.ids import line_id
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_job, make_samples
@@ -115,9 +121,21 @@ def test_the_gate_judges_under_the_compressor(models: Models, job: DistillJob) -
         ({"compressor": "tome"}, "upload_from"),
     ],
 )
-def test_a_cloud_says_at_its_start_what_is_wrong(
-    models: Models, tmp_path, distilling: dict[str, object], word: str
+def test_work_says_before_it_loads_a_model_what_is_wrong(
+    models: Models, tmp_path: Path, distilling: dict[str, object], word: str
 ) -> None:
     config = load_config(None, {"distil": distilling, "pair": str(models.pair.dir)}, {})
+    database = Database("sqlite://")
+    line = line_id(models.pair.name, models.pair.base_model)
     with pytest.raises(ConfigError, match=word):
-        assemble(config, StateFolder(tmp_path), Makers())
+        assemble_work(
+            config,
+            StateFolder(tmp_path),
+            Makers(),
+            pair=models.pair,
+            database=database,
+            lease=Lease(database, line, owner="one", clock=SystemClock(), lease_s=15.0),
+            registry=ReleaseRegistry(tmp_path),
+            watch=ignore,
+        )
+    database.close()
