@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import zlib
@@ -93,20 +94,33 @@ def write_json(path: Path, value: Any, *, durable: bool = True, sealed: bool = F
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`, without its seal; None if there is none. ValueError if it is not a
-    JSON object, does not match its seal, or is no file.
+    JSON object, holds a number that no float can hold, does not match its seal, or is no file.
     """
     data = read_bytes(path, MAX_JSON_BYTES)
     if data is None:
         return None
     try:
-        value = json.loads(data)
-    except (UnicodeDecodeError, RecursionError) as error:
+        value = json.loads(data, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    except (UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no JSON object")
     seal = value.pop(SEAL, None)
     if seal is not None and seal != _checksum(value):
         raise ValueError(f"{path.name} does not match its own checksum")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    float(value)  # whoever reads it may divide by it
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
     return value
 
 
