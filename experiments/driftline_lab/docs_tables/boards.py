@@ -62,41 +62,33 @@ def tokens_by_question(page: Page) -> Rows:
     return tokens(page, "boards_tokens_question")
 
 
-def rounds_by_question(page: Page) -> Rows:
-    """`rounds` where question_attention had one, beside the other scorers."""
-    return rounds(page, "boards_rounds_question")
-
-
 def rounds_over_seeds(page: Page) -> Rows:
     """What a round recovers by the default scorer, and how much more than by another one."""
-    found = page.result("boards_rounds")["result"]
-    others = list(dict.fromkeys(row["scorer"] for row in found["paired"]))
-    places = dict.fromkeys((row["domain"], row["share"]) for row in found["paired"])
+    found = [page.result(name)["result"] for name in ("boards_rounds", "boards_rounds_tomato")]
+    rows = [row for each in found for row in each["paired"]]
+    others = list(dict.fromkeys(row["scorer"] for row in rows))
     return [
         [
             "tokens",
-            f"`{found['scorers'][0]}`: mean (worst seed)",
-            *(f"{text} `{other}`" for other in others for text in ("more than", "p,")),
+            f"`{found[0]['scorers'][0]}`: mean (worst)",
+            *(text for other in others for text in (f"ahead of `{other}`", "p")),
         ],
         *(
-            [
-                f"{domain}, {100 * share:g} %",
-                *_ahead([r for r in found["paired"] if (r["domain"], r["share"]) == place]),
-            ]
-            for place in places
-            for domain, share in [place]
+            [f"{domain}, {100 * share:g} %", *_ahead(rows, domain, share, others)]
+            for domain, share in dict.fromkeys((row["domain"], row["share"]) for row in rows)
         ),
     ]
 
 
-def _ahead(rows: list[dict[str, Any]]) -> list[str]:
-    """One place's cells; its rows are in the order of the other scorers."""
-    cells = [f"**{100 * rows[0]['ours']:.0f}** ({100 * rows[0]['worst']:.0f})"]
-    for row in rows:
-        interval = (
-            "" if row["low"] is None else f", {100 * row['low']:.0f} to {100 * row['high']:.0f}"
-        )
-        cells += [f"{100 * row['difference']:+.0f}{interval}", f"{row['p']:.2g}"]
+def _ahead(rows: list[dict[str, Any]], domain: str, share: float, others: list[str]) -> list[str]:
+    by_other = {
+        row["scorer"]: row for row in rows if (row["domain"], row["share"]) == (domain, share)
+    }
+    first = by_other[others[0]]
+    cells = [f"**{100 * first['ours']:.0f}** ({100 * first['worst']:.0f})"]
+    for row in (by_other[other] for other in others):
+        interval = f", {100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        cells += [f"{100 * row['difference']:.0f}{interval}", f"{row['p']:.2g}"]
     return cells
 
 

@@ -38,7 +38,7 @@ TABLES: dict[str, Renderer] = {
     "boards-tokens": boards.tokens,
     "boards-rounds": boards.rounds,
     "boards-tokens-question": boards.tokens_by_question,
-    "boards-rounds-question": boards.rounds_by_question,
+    "boards-rounds-seeds": boards.rounds_over_seeds,
     "easyvqa-labels": boards.easyvqa_labels,
     "boards-rounds-ends": boards.rounds_at_the_ends,
     "escalate": escalations.arms,
