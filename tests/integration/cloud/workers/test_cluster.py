@@ -31,9 +31,9 @@ TOKEN = "a-token-of-the-test-that-is-long"
 
 
 def composed(address: str, token: Path) -> list[list[str]]:
-    """The commands of head, two workers and the node beside the cloud."""
+    """The commands of head, two workers and the node beside what works."""
     services = yaml.safe_load(COMPOSE.read_text())["services"]
-    shell = services["cloud"]["command"][0].partition("&")[0]
+    shell = services["work"]["command"][0].partition("&")[0]
     beside = [word for word in shlex.split(shell) if word != "driftline"]
     worker = [*services["ray-worker"]["command"], "--cpus", "1"]
     places = {
