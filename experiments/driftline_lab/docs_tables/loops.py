@@ -52,7 +52,7 @@ def _accuracy(result: dict[str, Any], source: str) -> list[list[str]]:
             "before, %",
             "after, %",
             "teacher, %",
-            f"recovered, % (seeds {seeds})",
+            f"recovered, % ({'seeds' if len(documents) > 1 else 'seed'} {seeds})",
             "mean, its 95 % interval",
             "worst seed",
         ]
@@ -113,7 +113,10 @@ def _traffic(result: dict[str, Any]) -> list[list[str]]:
         ],
         [
             "seconds of the loop (longer where other work ran beside it)",
-            f"{result['seconds']['min']:,.0f} to {result['seconds']['max']:,.0f}",
+            " to ".join(
+                f"{seconds:,.0f}"
+                for seconds in sorted({result["seconds"]["min"], result["seconds"]["max"]})
+            ),
         ],
     ]
 
