@@ -116,7 +116,9 @@ def test_the_install_holds_libraries_and_little_else(binaries: Path) -> None:
     packages = next((binaries.parent / "lib").glob("python*/site-packages"))
     ours = [file for file in packages.glob("driftline*/**/*") if file.is_file()]
     assert ours
-    assert sum(file.stat().st_size for file in ours) <= 10 * 2**20
+    assert not [file for file in ours if file.suffix in {".safetensors", ".onnx"}]
+    # Code and its byte code; a student's weights would be 3 MiB more.
+    assert sum(file.stat().st_size for file in ours) <= 12 * 2**20
 
 
 def test_what_needs_more_says_which_extra(binaries: Path, tmp_path: Path) -> None:
