@@ -1,4 +1,4 @@
-"""Which running cloud a command asks: the flags that say so."""
+"""Which cloud a command asks or opens: the flags that say so."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ AddressFlag = Annotated[
 ]
 StateFlag = Annotated[
     Path | None, typer.Option("--state", help="State folder of a cloud on this machine.")
+]
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+UrlFlag = Annotated[
+    str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
 ]
 TimeoutFlag = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.addresses import StateFlag
+from driftline_cloud.addresses import StateFlag, UrlFlag
 from driftline_shared.errors import DriftlineError
 
 app = typer.Typer(
@@ -20,10 +20,6 @@ app = typer.Typer(
 
 backup_app = typer.Typer()
 """`backup` and `restore`, beside the other commands of a cloud."""
-
-UrlFlag = Annotated[
-    str | None, typer.Option("--database-url", help="Its SQL URL; default: SQLite in --state.")
-]
 
 _BACKUP_EXAMPLES = """
 **Examples**

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.addresses import (
+    AddressFlag,
+    ConfigFlag,
+    StateFlag,
+    TimeoutFlag,
+    UrlFlag,
+    address_of,
+)
 from driftline_cloud.backup_cli import app as database_app
 from driftline_cloud.backup_cli import backup_app
 from driftline_cloud.cluster_cli import app as cluster_app
@@ -69,7 +76,6 @@ It shares the state folder and the database with `driftline cloud serve --no-wor
 setting is wrong; 1: anything else.
 """
 
-ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 WorkersFlag = Annotated[
     str | None, typer.Option("--workers", help="local or ray.", metavar="local|ray")
 ]
@@ -106,9 +112,7 @@ def serve(
     pair: Annotated[
         str | None, typer.Option("--pair", help="Name of a shipped pair, or a pair folder.")
     ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
-    ] = None,
+    database_url: UrlFlag = None,
     workers: WorkersFlag = None,
     ray_address: RayFlag = None,
     metrics_port: Annotated[
@@ -163,9 +167,7 @@ def work(
     state: Annotated[
         Path | None, typer.Option("--state", help="The state folder of the cloud that serves.")
     ] = None,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", help="Its SQL URL; default: SQLite in --state.")
-    ] = None,
+    database_url: UrlFlag = None,
     workers: WorkersFlag = None,
     ray_address: RayFlag = None,
     set_: SetFlag = None,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from driftline_cloud.addresses import ConfigFlag, StateFlag, UrlFlag
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.plain_text import visible
 
@@ -27,11 +28,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
-StateFlag = Annotated[Path | None, typer.Option("--state", help="The cloud's state folder.")]
-UrlFlag = Annotated[
-    str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
-]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(help="Ids, as `list` shows them.", metavar="ID...")

@@ -30,18 +30,9 @@ class ListedSample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShownSample:
-    """One stored sample with what its bytes hold; empty or 0 where they are gone or unreadable."""
+class ShownSample(ListedSample):
+    """A listed sample with what its bytes hold; empty or 0 where they are gone or unreadable."""
 
-    id: bytes
-    line: str
-    device_id: str
-    state: str
-    round_id: str
-    received_unix_s: int
-    num_bytes: int
-    reason: str
-    detail: str
     question: str = ""
     answer: str = ""
     owner_answer: str = ""

@@ -56,7 +56,7 @@ def waiting_by_device(connection: Connection, line: str) -> dict[str, int]:
     query = select(_table.c.device_id, _table.c.num_waiting).where(
         _table.c.line == line, _table.c.num_waiting > 0, _table.c.device_id != _ALL
     )
-    return {str(device): int(count) for device, count in connection.execute(query)}
+    return {str(device): count for device, count in connection.execute(query)}
 
 
 def add(connection: Connection, line: str, device_id: str, num_samples: int) -> None:
@@ -73,46 +73,43 @@ def move(
     values: Mapping[str, Any] | None = None,
 ) -> int:
     """Bring the samples of `where` into the state `to`, with other `values`; how many there are."""
-    table = tables.samples
-    found = connection.execute(
-        select(table.c.line, table.c.device_id, table.c.state, func.count())
-        .where(where)
-        .group_by(table.c.line, table.c.device_id, table.c.state)
-    ).all()
-    connection.execute(update(table).where(where).values(state=to, **(values or {})))
+    found = _counted(connection, where)
+    connection.execute(update(tables.samples).where(where).values(state=to, **(values or {})))
     totals: dict[tuple[str, str], Counts] = {}
     for line, device_id, state, count in found:
         for key in ((line, device_id), (line, _ALL)):
             before = totals.get(key, Counts())
             totals[key] = Counts(
-                num_waiting=before.num_waiting
-                + int(count) * ((to == WAITING) - (state == WAITING)),
+                num_waiting=before.num_waiting + count * ((to == WAITING) - (state == WAITING)),
                 num_quarantined=before.num_quarantined
-                + int(count) * ((to == QUARANTINED) - (state == QUARANTINED)),
+                + count * ((to == QUARANTINED) - (state == QUARANTINED)),
             )
     for (line, device_id), change in sorted(totals.items()):
         if change != Counts():
             _change(connection, line, device_id, change)
-    return sum(int(row[3]) for row in found)
+    return sum(count for _, _, _, count in found)
 
 
 def remove(connection: Connection, where: ColumnElement[bool]) -> None:
     """Forget the samples of `where` altogether."""
-    table = tables.samples
-    found = connection.execute(
-        select(table.c.line, table.c.device_id, table.c.state, func.count())
-        .where(where)
-        .group_by(table.c.line, table.c.device_id, table.c.state)
-    ).all()
-    connection.execute(delete(table).where(where))
+    found = _counted(connection, where)
+    connection.execute(delete(tables.samples).where(where))
     for line, device_id, state, count in found:
         change = Counts(
-            num_samples=-int(count),
-            num_waiting=-int(count) * (state == WAITING),
-            num_quarantined=-int(count) * (state == QUARANTINED),
+            num_samples=-count,
+            num_waiting=-count * (state == WAITING),
+            num_quarantined=-count * (state == QUARANTINED),
         )
         _change(connection, line, device_id, change)
         _change(connection, line, _ALL, change)
+
+
+def _counted(connection: Connection, where: ColumnElement[bool]) -> list[tuple[str, str, str, int]]:
+    """Line, device and state of the samples of `where`, and how many there are of each."""
+    table = tables.samples
+    keys = (table.c.line, table.c.device_id, table.c.state)
+    rows = connection.execute(select(*keys, func.count()).where(where).group_by(*keys))
+    return [(line, device_id, state, int(count)) for line, device_id, state, count in rows]
 
 
 def recount(connection: Connection) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ import structlog
 from driftline_device.sinks.event import Event
 from driftline_device.sinks.outage import Outage
 from driftline_shared.host.clock import Clock
-from driftline_shared.host.database import is_broken, set_aside
+from driftline_shared.host.database import is_broken, set_aside, was_removed
 
 MAX_IN_MEMORY = 1000
 """Events held while the file cannot be written."""
@@ -132,7 +132,7 @@ class Outbox:
 
     def _use(self) -> bool:
         """Open the file if it is not, and give it what memory holds; whether it can be used."""
-        if self._database is not None and self._was_removed():
+        if self._database is not None and was_removed(self._path, self._inode):
             self._leave_removed(self._database)
         if self._database is None:
             try:
@@ -165,15 +165,6 @@ class Outbox:
             database.close()
             raise
         self._database, self._inode = database, self._path.stat().st_ino
-
-    def _was_removed(self) -> bool:
-        """Whether somebody took the file away: what is written to it would be gone at the end."""
-        try:
-            return self._path.stat().st_ino != self._inode
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
 
     def _leave_removed(self, database: sqlite3.Connection) -> None:
         """What waits in a file that has no name any more goes into a new one."""

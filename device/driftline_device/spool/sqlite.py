@@ -25,7 +25,7 @@ from driftline_device.spool import schema
 from driftline_device.spool.overflow import FIRST_SEQUENCE, Overflow
 from driftline_device.spool.spool import SpoolStats, rank
 from driftline_shared.errors import SampleError
-from driftline_shared.host.database import is_broken, set_aside
+from driftline_shared.host.database import is_broken, set_aside, was_removed
 from driftline_shared.host.durable import clear_way, error_text
 from driftline_shared.wire import EncodedSample
 
@@ -329,7 +329,7 @@ class SqliteSpool:
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("the spool is closed")
-        if self._database is not None and self._was_removed():
+        if self._database is not None and was_removed(self._path, self._inode):
             self._leave_removed_file(self._database)
         if self._database is None:
             # A lock in the way costs seconds each time: not at every sample.
@@ -347,15 +347,6 @@ class SqliteSpool:
                     self._open_again_s = self._monotonic_s() + AGAIN_S
                 raise
         return self._database
-
-    def _was_removed(self) -> bool:
-        """Whether somebody took the file away: what is written to it would be gone at the end."""
-        try:
-            return self._path.stat().st_ino != self._inode
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
 
     def _leave_removed_file(self, database: sqlite3.Connection) -> None:
         """Take the samples out of a file that has no name any more; they go to a new one."""

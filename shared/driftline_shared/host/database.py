@@ -161,6 +161,18 @@ class DatabaseFile:
             self._database = None
 
 
+def was_removed(path: Path, inode: int) -> bool:
+    """Whether somebody took the file that was opened there away: what is written to it would be
+    gone at the end.
+    """
+    try:
+        return path.stat().st_ino != inode
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def _inode_of(path: Path) -> int:
     try:
         return path.stat().st_ino
