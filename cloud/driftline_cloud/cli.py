@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline_cloud.addresses import (
+from driftline_cloud.commands.addresses import (
     AddressFlag,
     ConfigFlag,
     StateFlag,
@@ -23,11 +23,11 @@ from driftline_cloud.addresses import (
     UrlFlag,
     address_of,
 )
-from driftline_cloud.backup_cli import app as database_app
-from driftline_cloud.backup_cli import backup_app
-from driftline_cloud.cluster_cli import app as cluster_app
-from driftline_cloud.round_cli import app as round_app
-from driftline_cloud.samples_cli import app as samples_app
+from driftline_cloud.commands.cluster_cli import app as cluster_app
+from driftline_cloud.commands.database_cli import app as database_app
+from driftline_cloud.commands.database_cli import backup_app
+from driftline_cloud.commands.round_cli import app as round_app
+from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_shared.plain_text import visible
 from driftline_shared.program.address import without_password
 from driftline_shared.status import CloudStatus, DevicePage, LineStatus

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from driftline_cloud.commands.samples_cli import app
 from driftline_cloud.intake.quarantine import Fault
-from driftline_cloud.samples_cli import app
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers
 from tests.fakes.rounds import open_cloud, send

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline_cloud.addresses import address_of
+from driftline_cloud.commands.addresses import address_of
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.lock import state_lock
 

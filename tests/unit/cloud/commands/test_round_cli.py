@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from driftline_cloud import round_cli
+from driftline_cloud.commands import round_cli
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.commands.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import CLOSED_ROUNDS, RoundStatus
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.addresses import StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import StateFlag, UrlFlag
+from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DriftlineError
 
 app = typer.Typer(
@@ -49,11 +50,9 @@ def backup(
 ) -> None:
     """Copy database and releases of a cloud, which may run meanwhile, and check the copy."""
     from driftline_cloud.backup.backup import make_backup
-    from driftline_cloud.config import load_config
     from driftline_shared.callbacks import ignore
 
-    settings = load_config(None, {} if state is None else {"state": state})
-    done = make_backup(settings.state, folder, ignore)
+    done = make_backup(settings_of(None, state).state, folder, ignore)
     if as_json:
         typer.echo(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=2))
     else:
@@ -78,9 +77,9 @@ def restore(
 def upgrade(state: StateFlag = None, database_url: UrlFlag = None) -> None:
     """Bring the database to this driftline's schema, as every start does."""
     from driftline_cloud.intake import tables
-    from driftline_cloud.intake.database import Database
 
-    Database(_url(state, database_url)).close()
+    with opened_database(settings_of(None, state, database_url)):
+        pass
     typer.echo(f"schema {tables.SCHEMA_VERSION}")
 
 
@@ -88,11 +87,10 @@ def upgrade(state: StateFlag = None, database_url: UrlFlag = None) -> None:
 def check(state: StateFlag = None, database_url: UrlFlag = None) -> None:
     """Look whether database and releases are whole; a cloud may run meanwhile. Exit code 1: not."""
     from driftline_cloud.backup.check import database_faults, release_faults
-    from driftline_cloud.config import load_config
 
-    settings = load_config(None, {} if state is None else {"state": state})
+    settings = settings_of(None, state, database_url)
     faults = release_faults(settings.state / "releases")
-    if not (database_url or settings.database_url):
+    if not settings.database_url:
         faults += database_faults(settings.state / "cloud.sqlite")
     if faults:
         raise DriftlineError(
@@ -105,20 +103,10 @@ def check(state: StateFlag = None, database_url: UrlFlag = None) -> None:
 @app.command(epilog="**Example**\n\n    driftline cloud database adopt --state /mnt/new")
 def adopt(state: StateFlag = None, database_url: UrlFlag = None) -> None:
     """Make the state folder that of the database, whichever it was before: after a move by hand."""
-    from driftline_cloud.config import load_config
     from driftline_cloud.identity import adopt as adopt_folder
-    from driftline_cloud.intake.database import Database
     from driftline_cloud.state import StateFolder
 
-    settings = load_config(None, {} if state is None else {"state": state})
-    database = Database(_url(state, database_url))
-    adopt_folder(database, StateFolder(settings.state))
-    database.close()
+    settings = settings_of(None, state, database_url)
+    with opened_database(settings) as database:
+        adopt_folder(database, StateFolder(settings.state))
     typer.echo(f"{settings.state} is the database's state folder now")
-
-
-def _url(state: Path | None, url: str | None) -> str:
-    from driftline_cloud.config import load_config
-
-    flags = {"state": state, "database_url": url}
-    return load_config(None, {key: value for key, value in flags.items() if value}).database

@@ -7,20 +7,16 @@ reach its port; a cloud may run meanwhile.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from driftline_cloud.addresses import ConfigFlag, StateFlag, UrlFlag
-from driftline_shared.errors import ConfigError, DataError
+from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.opened import opened_database, settings_of
+from driftline_shared.errors import DataError
 from driftline_shared.plain_text import visible
-
-if TYPE_CHECKING:
-    from driftline_cloud.intake.database import Database
 
 app = typer.Typer(
     help="Look at stored samples; drop or release those in quarantine.",
@@ -72,9 +68,9 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List samples, newest first."""
-    from driftline_cloud.samples_list import SampleListing
+    from driftline_cloud.commands.samples_list import SampleListing
 
-    with _database(config, state, database_url) as database:
+    with opened_database(settings_of(config, state, database_url)) as database:
         found = SampleListing(database).newest(quarantined=quarantined, limit=limit, offset=offset)
     rows = [_row(asdict(one)) for one in found]
     if as_json:
@@ -96,9 +92,9 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show what is known about one sample; its picture's tokens are counted, not shown."""
-    from driftline_cloud.samples_list import SampleListing
+    from driftline_cloud.commands.samples_list import SampleListing
 
-    with _database(config, state, database_url) as database:
+    with opened_database(settings_of(config, state, database_url)) as database:
         found = SampleListing(database).show(_id(sample_id))
     if found is None:
         raise DataError(f"no sample has the id {visible(sample_id)}", fix="`list` shows the ids.")
@@ -150,7 +146,7 @@ def _decide(
     if bool(ids) is every:
         raise typer.BadParameter("give ids, or --all")
     wanted = [_id(one) for one in ids or ()]
-    with _database(config, state, database_url) as database:
+    with opened_database(settings_of(config, state, database_url)) as database:
         quarantine = Quarantine(database)
         if every:
             wanted = quarantine.ids()
@@ -176,23 +172,3 @@ def _id(text: str) -> bytes:
 
 def _row(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: one.hex() if isinstance(one, bytes) else one for key, one in fields.items()}
-
-
-@contextmanager
-def _database(
-    config: Path | None, state: Path | None, database_url: str | None
-) -> Iterator[Database]:
-    """The cloud's database; ConfigError where there is none."""
-    from driftline_cloud.config import load_config
-    from driftline_cloud.intake.database import Database
-
-    given = {"state": state, "database_url": database_url}
-    settings = load_config(config, {key: one for key, one in given.items() if one is not None})
-    file = settings.state / "cloud.sqlite"
-    if not settings.database_url and not file.is_file():
-        raise ConfigError(f"{file} is not there: no cloud was served from {settings.state}")
-    database = Database(settings.database)
-    try:
-        yield database
-    finally:
-        database.close()

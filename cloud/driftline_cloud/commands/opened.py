@@ -1,0 +1,43 @@
+"""The cloud's own database, for commands that look at it or change it while a cloud may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from driftline_shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from driftline_cloud.config import CloudConfig
+    from driftline_cloud.intake.database import Database
+
+
+def settings_of(
+    config: Path | None, state: Path | None, database_url: str | None = None
+) -> CloudConfig:
+    """What is in force, with the flags that were given; ConfigError where no cloud was served."""
+    from driftline_cloud.config import load_config
+
+    given: Mapping[str, object] = {"state": state, "database_url": database_url}
+    settings = load_config(config, {key: one for key, one in given.items() if one is not None})
+    file = settings.state / "cloud.sqlite"
+    if not settings.database_url and not file.is_file():
+        raise ConfigError(
+            f"{file} is not there: no cloud was served from {settings.state}",
+            fix="Name the folder that the cloud was started with, or its --database-url.",
+        )
+    return settings
+
+
+@contextmanager
+def opened_database(settings: CloudConfig) -> Iterator[Database]:
+    """The database of `settings`, in this driftline's schema."""
+    from driftline_cloud.intake.database import Database
+
+    database = Database(settings.database)
+    try:
+        yield database
+    finally:
+        database.close()
