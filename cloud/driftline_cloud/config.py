@@ -23,6 +23,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import AdmissionLimits, Quota
 from driftline_cloud.limits import PoolSettings, RateSettings
 from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.retention import RetentionSettings
 from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
 from driftline_shared.program.address import check_address
@@ -89,6 +90,7 @@ class CloudConfig(ProgramSettings):
     work: WorkSettings = WorkSettings()
     retention: RetentionSettings = RetentionSettings()
     rounds: RoundSettings = RoundSettings()
+    rollout: RolloutSettings = RolloutSettings()
     escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()
     distil: DistilSettings = DistilSettings()

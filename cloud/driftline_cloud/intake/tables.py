@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -188,6 +188,7 @@ reports = Table(
     Column("detail", Text, nullable=False),
     Column("numbers", JSON, nullable=False),
     Column("received_unix_s", BigInteger, nullable=False),
+    Index("reports_by_version", "line", "version", "device_id", "sequence"),
 )
 
 policies = Table(
@@ -230,4 +231,47 @@ versions = Table(
     Column("round_id", String(256), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("released_unix_s", BigInteger, nullable=False),
+)
+
+# How far each version has got; one that has no row was everyone's before there were rollouts.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("round_id", String(256), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("phase", Integer, nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("num_devices", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("restores", BigInteger, nullable=True),
+    Column("restore_to", BigInteger, nullable=True),
+    Column("followed_by", BigInteger, nullable=True),
+    Column("created_unix_s", BigInteger, nullable=False),
+    Column("phase_unix_s", BigInteger, nullable=False),
+    Column("changed_unix_s", BigInteger, nullable=False),
+)
+
+# The devices that a phase may reach; the last phase is everyone and has no rows.
+rollout_devices = Table(
+    "rollout_devices",
+    metadata,
+    Column("line", String(192), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("device_id", String(128), primary_key=True),
+    Column("phase", Integer, nullable=False),
+)
+
+# Who did what to which version, and why; written with what was done.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("at_unix_s", BigInteger, nullable=False),
+    Column("who", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("line", String(192), nullable=False, index=True),
+    Column("version", BigInteger, nullable=True),
+    Column("detail", Text, nullable=False),
 )
