@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import structlog
 from sqlalchemy import Connection, insert, select
 
 from driftline_cloud.intake import tables
@@ -23,8 +22,6 @@ from driftline_cloud.rollout.rollout import Rollout, RolloutState
 from driftline_cloud.rollout.rule import Decision, Verdict, judge
 from driftline_shared.errors import DataError, DriftlineError
 from driftline_shared.host.clock import Clock
-
-_log = structlog.get_logger(__name__)
 
 _DONE = {"approve": "approved", "pause": "paused", "resume": "resumed", "promote": "promoted"}
 
@@ -330,16 +327,6 @@ class RolloutOrders:
         if not after.is_open and after.state is not RolloutState.STOPPED:
             rows.forget_members(connection, after.line, after.version)
         self._write(connection, after, who=who, action=action, why=why)
-        _log.info(
-            "rollout.changed",
-            line=after.line,
-            version=after.version,
-            action=action,
-            state=str(after.state),
-            phase=after.phase,
-            num_devices=after.num_devices,
-            reason=after.reason,
-        )
         return after
 
     def _write(
