@@ -25,6 +25,7 @@ from driftline_cloud.workers.cluster.connection import Connection, quiet
 from driftline_cloud.workers.cluster.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.pool import Pool, WorkerLostError
 from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
+from driftline_cloud.workers.ray_training import MAX_RETRIES, ControllerLostError, Training
 from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import Progress
 from driftline_shared.codec.adapters import adapter_to_bytes
@@ -33,9 +34,6 @@ from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
-
-MAX_RETRIES = 3
-"""Times a worker that died is started again."""
 
 LOOK_S = 0.2
 """Seconds between two looks at how far a distillation is."""
@@ -105,7 +103,7 @@ class RayWorkers:
         return [found[sample.id] for sample in samples]
 
     def distil(self, job: DistillJob, progress: Progress) -> Distilled:
-        """See `Workers.distil`: a TorchTrainer with one worker."""
+        """See `Workers.distil`: a run of Ray Train with one worker."""
         import ray
 
         with self._at_work(), ExitStack() as stack:
@@ -115,21 +113,19 @@ class RayWorkers:
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
             panel = self._panel()
             stack.callback(ray.kill, panel)
-            trainer = self._trainer(job, panel, storage)
-            outcome = _Outcome()
-            thread = threading.Thread(target=outcome.fill, args=(trainer,), daemon=True)
-            thread.start()
+            message = ray_tasks.distill_job_to_message(job, put=ray.put)
+            config = {"job": message, "panel": panel, "device": self._device}
+            training = Training(ray_tasks.train_loop, config, device=self._device, storage=storage)
             try:
-                self._watch(panel, thread, progress)
+                self._watch(panel, training.thread, progress)
             except WorkersUnreachableError:
                 raise  # with nobody there, nothing ends the thread
             except BaseException:
                 # The worker asks the panel at each step and ends by itself.
                 ray.get(panel.stop.remote())
-                thread.join()
+                training.thread.join()
                 raise
-            result = outcome.result()
-            with result.checkpoint.as_directory() as folder:
+            with training.checkpoint().as_directory() as folder:
                 distilled = artifacts.load_distilled(Path(folder))
         if distilled is None:
             raise DriftlineError("distilling on Ray ended with a candidate that cannot be read")
@@ -183,7 +179,7 @@ class RayWorkers:
             self._connection.open()
             try:
                 yield
-            except WorkersUnreachableError:
+            except (WorkersUnreachableError, ControllerLostError):
                 self._scorer = self._labellers = None  # gone with what they were on
                 self._connection.close()
                 raise
@@ -268,22 +264,6 @@ class RayWorkers:
         strategy = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
         return ray.remote(num_cpus=0, scheduling_strategy=strategy)(ray_tasks.Panel).remote()
 
-    def _trainer(self, job: DistillJob, panel: Any, storage: Path) -> Any:
-        import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-
-        message = ray_tasks.distill_job_to_message(job, put=ray.put)
-        return TorchTrainer(
-            ray_tasks.train_loop,
-            train_loop_config={"job": message, "panel": panel, "device": self._device},
-            scaling_config=ScalingConfig(num_workers=1, use_gpu=self._device.startswith("cuda")),
-            run_config=RunConfig(
-                storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=MAX_RETRIES),
-            ),
-        )
-
     def _watch(self, panel: Any, thread: threading.Thread, progress: Progress) -> None:
         """Report how far the worker is until it ends."""
         reported = 0.0
@@ -305,24 +285,3 @@ class RayWorkers:
 
 def _tell_lost(num_batches: int) -> None:
     _log.warning("labeller.lost", batches_again=num_batches)
-
-
-class _Outcome:
-    """What became of `trainer.fit()`, carried from its thread."""
-
-    def __init__(self) -> None:
-        self._result: Any = None
-        self._error: BaseException | None = None
-
-    def fill(self, trainer: Any) -> None:
-        try:
-            self._result = trainer.fit()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> Any:
-        if self._error is not None:
-            raise DriftlineError(f"distilling on Ray failed: {self._error}") from self._error
-        if self._result.checkpoint is None:
-            raise DriftlineError("distilling on Ray ended without a candidate")
-        return self._result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -39,7 +40,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.fixture(scope="module")
-def ray_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayWorkers]:
+def ray_workers(
+    tmp_path_factory: pytest.TempPathFactory, one_cluster: None
+) -> Iterator[RayWorkers]:
     storage = tmp_path_factory.mktemp("ray") / "shared"
     workers = RayWorkers(settings=DistilSettings.from_mapping(SETTINGS), storage=storage)
     yield workers
@@ -50,6 +53,27 @@ def ray_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayWorkers
 @pytest.fixture(scope="module")
 def samples(pair: Pair) -> list[Sample]:
     return [*make_samples(pair, 10), *make_samples(pair, 3, kept=16, seed=1)]
+
+
+def test_a_labeller_that_is_killed_costs_its_batches_alone(
+    pair: Pair, ray_workers: RayWorkers
+) -> None:
+    many = make_samples(pair, 40, seed=3)
+    while len(before := ray_workers.labelling_pids()) < 2:
+        ray_workers.label(pair.dir, many[:8], ignore)
+        time.sleep(0.2)
+    shares: list[float] = []
+
+    def kill_once(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 2:
+            os.kill(before[0], signal.SIGKILL)
+
+    found = ray_workers.label(pair.dir, many, kill_once)
+    assert len(shares) == 10  # each batch came once
+    assert before[0] not in ray_workers.labelling_pids()
+    local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
+    assert found == local.label(pair.dir, many, ignore)
 
 
 def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
@@ -71,26 +95,6 @@ def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     gate = ScoreJob(pair_dir=pair.dir, holdout=samples, labels=labels, settings=SETTINGS)
     candidates = [job.start, here.adapter]
     assert ray_workers.score(gate, candidates) == local.score(gate, candidates)
-
-
-def test_a_labeller_that_is_killed_costs_its_batches_alone(
-    pair: Pair, ray_workers: RayWorkers
-) -> None:
-    many = make_samples(pair, 40, seed=3)
-    ray_workers.label(pair.dir, many[:4], ignore)
-    before = ray_workers.labelling_pids()
-    shares: list[float] = []
-
-    def kill_once(share: float) -> None:
-        shares.append(share)
-        if len(shares) == 2:
-            os.kill(before[0], signal.SIGKILL)
-
-    found = ray_workers.label(pair.dir, many, kill_once)
-    assert len(shares) == 10  # each batch came once
-    assert before[0] not in ray_workers.labelling_pids()
-    local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
-    assert found == local.label(pair.dir, many, ignore)
 
 
 class _CutOffError(Exception):
