@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.service.assembly import Makers
 from driftline_cloud.workers.workers import Workers
@@ -110,7 +111,9 @@ class ReckoningWorkers:
             for s in samples
         ]
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         self.hook("distil")
         self.num_distilled += 1
         self.jobs.append(job)

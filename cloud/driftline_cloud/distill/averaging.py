@@ -34,3 +34,13 @@ class RunningMean:
         if self._count:
             for name, parameter in self._parameters.items():
                 parameter.copy_(self._mean[name])
+
+    def state(self) -> tuple[int, Mapping[str, Tensor]]:
+        """(how often it was taken, the mean), as `put_back` takes them."""
+        return self._count, self._mean
+
+    def put_back(self, count: int, mean: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`; ValueError where it is none of these parameters."""
+        if count < 0 or (mean.keys() != self._parameters.keys() if count else mean):
+            raise ValueError("the mean is of other parameters")
+        self._count, self._mean = count, dict(mean)

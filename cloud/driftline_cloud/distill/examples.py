@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,6 +185,18 @@ class IndexSampler:
             drawn.append(self._left.pop())
         return drawn
 
+    def state(self) -> dict[str, Any]:
+        """Plain values that `put_back` takes: what is left of this turn, and the generator."""
+        return {"left": list(self._left), "generator": self._rng.bit_generator.state}
+
+    def put_back(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; KeyError, TypeError or ValueError where it is none of this size."""
+        left = [int(i) for i in state["left"]]
+        if not set(left) <= set(range(self._size)):
+            raise ValueError("indices are left that are none")
+        self._rng.bit_generator.state = state["generator"]
+        self._left = left
+
 
 class Strata:
     """Draws evenly from strata that lie end to end, however large each is; empty ones give nothing.
@@ -208,3 +220,12 @@ class Strata:
             for (start, sampler), part in zip(self._strata, parts, strict=False)
             for index in sampler.draw(len(part))
         ]
+
+    def state(self) -> list[dict[str, Any]]:
+        """As `IndexSampler.state`, of each stratum that is not empty."""
+        return [sampler.state() for _, sampler in self._strata]
+
+    def put_back(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """As `IndexSampler.put_back`; the strata draw from one generator."""
+        for (_, sampler), state in zip(self._strata, states, strict=True):
+            sampler.put_back(state)

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline_cloud.release.selection import importance_of, select_share
 from driftline_shared.update import Adapter
+
+Chosen = Mapping[str, NDArray[np.bool_]]
 
 
 class Subset:
@@ -28,14 +32,29 @@ class Subset:
         sqrt_fisher: Adapter,
         share: float,
     ) -> None:
-        self._parameters = parameters
         delta = {
             name: parameter.detach().cpu().numpy() - start[name]
             for name, parameter in parameters.items()
         }
         chosen = select_share(importance_of(delta, sqrt_fisher), share)
+        self._set(parameters, start, chosen)
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, nn.Parameter], start: Adapter, chosen: Chosen) -> Subset:
+        """The weights that are `chosen` already: one bool each, in the parameters' shapes."""
+        subset = cls.__new__(cls)
+        subset._set(parameters, start, chosen)
+        return subset
+
+    @property
+    def chosen(self) -> Chosen:
+        """Which weights train on."""
+        return {name: mask.cpu().numpy() for name, mask in self._masks.items()}
+
+    def _set(self, parameters: Mapping[str, nn.Parameter], start: Adapter, chosen: Chosen) -> None:
+        self._parameters = parameters
         self._masks: dict[str, Tensor] = {
-            name: torch.from_numpy(chosen[name]).to(parameter.device)
+            name: torch.tensor(chosen[name], device=parameter.device)
             for name, parameter in parameters.items()
         }
         self._start = start

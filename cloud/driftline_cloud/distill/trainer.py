@@ -9,13 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import structlog
 import torch
 from torch import Tensor, nn
 
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.averaging import RunningMean
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
+from driftline_cloud.distill.checkpoints.newest import Newest
+from driftline_cloud.distill.checkpoints.state import Array, Moving, put_back, taken
 from driftline_cloud.distill.examples import (
     Example,
     IndexSampler,
@@ -37,14 +43,23 @@ from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observer, TeacherOutputs
 from driftline_cloud.jobs import Distilled, DistillJob
 from driftline_shared.callbacks import Progress
+from driftline_shared.errors import DataError
 from driftline_shared.models.adapters import slots
+
+_log = structlog.get_logger(__name__)
 
 ALIGNMENT_EXAMPLES = 256
 """Examples the starting alignments are fitted on: source rows where there are any."""
 
 
-def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
-    """Train the adapter of one round, from `job.start`.
+def distil(
+    job: DistillJob,
+    models: Models,
+    progress: Progress,
+    checkpoints: Checkpoints | None = None,
+) -> Distilled:
+    """Train the adapter of one round, from `job.start`, or on from where `checkpoints` hold a state
+    of this very job; the result is the same bytes.
 
     A loss that is not finite ends the training early with `start` as the candidate and `finite` 0
     among the numbers: the gate then rejects it. Whatever `progress` raises passes through.
@@ -53,21 +68,22 @@ def distil(job: DistillJob, models: Models, progress: Progress) -> Distilled:
     models = as_on_devices(models, settings)
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
-        fresh, memory, numbers = _examples(job, models, settings)
+        newest = Newest(job, checkpoints)
+        fresh, memory, numbers = _examples(job, models, settings, newest)
         sizes = (int(numbers["num_rehearsal"]), int(numbers["num_source"]))
         with trained(models.student, job.start) as parameters:
             run = _Run(job, models, settings, fresh, memory, sizes, parameters)
-            return run.train(progress, numbers)
+            return run.train(progress, numbers, newest)
 
 
 def _examples(
-    job: DistillJob, models: Models, settings: DistilSettings
+    job: DistillJob, models: Models, settings: DistilSettings, newest: Newest
 ) -> tuple[list[Example], list[Example], dict[str, float]]:
     """Samples to learn, memory to keep, and how many of each."""
     space = models.pair.token_space
     samples, labels = sure(job.samples, job.labels, settings.confidence_floor)
     asked = from_samples(samples, space, labels)
-    extra = _further(asked, job, models, settings)
+    extra = newest.extra(asked, lambda: _further(asked, job, models, settings))
     fresh = [*asked, *extra]
     older, older_labels = sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
     rehearsal = from_samples(older, space, older_labels, memory=True)
@@ -140,6 +156,12 @@ class _Run:
             models.teacher, models.student, self._examples, settings, models.matching
         )
         self._query, self._language = self._alignments()
+        self._aligned = {
+            f"alignment.{kind}.{name}": parameter
+            for kind, module in (("query", self._query), ("language", self._language))
+            if module is not None
+            for name, parameter in module.named_parameters()
+        }
         self._optimizer = self._make_optimizer()
         # A share of 1 trains everything to the end.
         chosen = self._settings.trained_share < 1.0
@@ -148,12 +170,11 @@ class _Run:
         self._mean = RunningMean(self._parameters)
         self._first_averaged = first_averaged(self._num_steps, self._subset_step, settings)
 
-    def train(self, progress: Progress, numbers: dict[str, float]) -> Distilled:
-        """All steps; see `distil`."""
-        terms: dict[str, float] = {}
-        first: dict[str, float] = {}
+    def train(self, progress: Progress, numbers: dict[str, float], newest: Newest) -> Distilled:
+        """All steps, or those after `newest`; see `distil`."""
+        begin, first, terms = self._resumed(newest)
         finite = True
-        for step in range(self._num_steps):
+        for step in range(begin, self._num_steps):
             if step == self._subset_step:
                 self._subset = self._choose()
             self._set_rate(step)
@@ -165,6 +186,7 @@ class _Run:
                 break
             if step >= self._first_averaged:
                 self._mean.take()
+            newest.keep(partial(self._taken, step + 1, first, terms))
             progress((step + 1) / self._num_steps)
         if finite:
             self._mean.put()
@@ -177,6 +199,51 @@ class _Run:
             slots.write(self._student.model, self._start)
             found = dict(self._start)
         return Distilled(adapter=found, importance=self._importance(finite), numbers=numbers)
+
+    def _taken(
+        self, step: int, first: dict[str, float], terms: dict[str, float]
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The state after `step` steps, as `_resumed` reads it."""
+        state, arrays = taken(self._moving())
+        if self._subset is not None:
+            arrays |= {f"chosen.{name}": mask for name, mask in self._subset.chosen.items()}
+        return {**state, "step": step, "first": first, "terms": terms}, arrays
+
+    def _resumed(self, newest: Newest) -> tuple[int, dict[str, float], dict[str, float]]:
+        """(steps done, terms of the first, of the last), all parts as the checkpoint has them."""
+        checkpoint = newest.found
+        if checkpoint is None:
+            return 0, {}, {}
+        state, arrays = checkpoint.state, checkpoint.arrays
+        try:
+            step = int(state["step"])
+            first, terms = dict(state["first"]), dict(state["terms"])
+            subset = self._chosen_before(arrays) if step > self._subset_step >= 0 else None
+            if not 0 < step <= self._num_steps:
+                raise DataError(f"step {step} is none of {self._num_steps}")
+            put_back(self._moving(), state, arrays)
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            newest.ignore(str(error))
+            return 0, {}, {}
+        self._subset = subset
+        _log.info("distil.resumed", step=step, num_steps=self._num_steps)
+        return step, first, terms
+
+    def _chosen_before(self, arrays: Mapping[str, Array]) -> Subset:
+        chosen = {name: arrays[f"chosen.{name}"] for name in self._parameters}
+        for name, parameter in self._parameters.items():
+            if chosen[name].shape != tuple(parameter.shape) or chosen[name].dtype != np.bool_:
+                raise DataError(f"the choice of {name} is of another shape")
+        return Subset.of(self._parameters, self._start, chosen)
+
+    def _moving(self) -> Moving:
+        return Moving(
+            parameters={**self._parameters, **self._aligned},
+            optimizer=self._optimizer,
+            mean=self._mean,
+            fresh=self._fresh,
+            memory=self._memory,
+        )
 
     def _step(self) -> dict[str, float]:
         """One optimizer step; the value of each term before it."""
@@ -270,8 +337,7 @@ class _Run:
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         settings = self._settings
-        modules = [one for one in (self._query, self._language) if one is not None]
-        aligned = [parameter for one in modules for parameter in one.parameters()]
+        aligned = list(self._aligned.values())
         groups = [
             {"params": list(self._parameters.values()), "peak": settings.learning_rate},
             {"params": aligned, "peak": settings.alignment_learning_rate},

@@ -261,7 +261,7 @@ class Coordinator:
 
     def _tidy(self, round_: Round) -> None:
         """Forget what no later round needs."""
-        self._work.forget()
+        self._work.tidy(round_)
         self._progress = 0.0
         dropped = self._store.drop_used(self._line, keep=self._settings.keep_used_samples)
         if dropped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from driftline_cloud.distill.checkpoints.kept import EVERY_S
 from driftline_cloud.rounds.round import RetryLimits
 from driftline_cloud.rounds.trigger import TriggerPolicy
 from driftline_shared.program.section import Section, setting
@@ -24,6 +25,9 @@ class RoundSettings(Section):
     )
     label_chunk_samples: int = setting(
         256, "labels are kept after so many, so that a restart loses little"
+    )
+    checkpoint_s: float = setting(
+        EVERY_S, "of training, then its state is kept: what a lost worker costs at most", gt=0
     )
     keep_used_samples: int = setting(20_000, "older ones lose their bytes, not their ids")
     keep_folders: int = setting(5, "work folders of past rounds")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
@@ -89,9 +90,10 @@ class RoundWork:
         }
         return work[round_.state](round_, report)
 
-    def forget(self) -> None:
-        """Let the gate of the last round go, with the models it holds."""
+    def tidy(self, round_: Round) -> None:
+        """A round is over: let its gate go, with the models it holds, and its checkpoint."""
         self._gate = None
+        self._checkpoints(round_).drop()
 
     def _snapshot(self, round_: Round, report: Progress) -> Round:
         own = self.ledger.claimed(round_.id)
@@ -153,17 +155,23 @@ class RoundWork:
     def _distil(self, round_: Round, report: Progress) -> Round:
         folder = self.folder / round_.id
         distilled = artifacts.load_distilled(folder)
+        checkpoints = self._checkpoints(round_)
         if distilled is None:
-            distilled = self._trained(round_, report)
+            distilled = self._trained(round_, report, checkpoints)
             self.ledger.guard()
             artifacts.save_distilled(folder, distilled)
+        checkpoints.drop()
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
-    def _trained(self, round_: Round, report: Progress) -> Distilled:
+    def _checkpoints(self, round_: Round) -> FileCheckpoints:
+        path = self.folder / round_.id / "distilling.checkpoint"
+        return FileCheckpoints(path=path, every_s=self.settings.checkpoint_s)
+
+    def _trained(self, round_: Round, report: Progress, checkpoints: FileCheckpoints) -> Distilled:
         """The training's result; samples that cannot be trained on go into quarantine."""
         job = self._job(round_)
         try:
-            return self.workers.distil(job, report)
+            return self.workers.distil(job, report, checkpoints)
         except OF_SET_UP:
             raise
         except Exception as error:
@@ -188,7 +196,7 @@ class RoundWork:
 
             if not self.sieve.work(round_.id, list(samples), try_one_step):
                 raise
-        return self.workers.distil(self._job(round_), report)
+        return self.workers.distil(self._job(round_), report, checkpoints)
 
     def _judge(self, round_: Round, report: Progress) -> Round:
         base = self.releases.registry.canonical(self.line.id, round_.base_version)

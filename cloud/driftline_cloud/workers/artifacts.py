@@ -1,6 +1,7 @@
 """A candidate on disk: what a round keeps between two states, and a worker of Ray hands back.
 
-    <state>/rounds/<round id>/distilled.safetensors    adapter.*, importance.*, numbers
+    <state>/rounds/<round id>/distilling.checkpoint    while it trains: see distill/checkpoints
+                              distilled.safetensors    adapter.*, importance.*, numbers
                               packed.safetensors       see rounds/releases.py
 
 A file that bears its name is whole; a draft left by a kill is overwritten by the next try.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_shared.callbacks import Progress
@@ -51,12 +52,14 @@ class LocalWorkers:
                 models.teacher, models.pair, samples, self._settings, progress, own=models.own
             )
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         """See `Workers.distil`."""
         from driftline_cloud.distill import trainer
 
         with self._turn:
-            return trainer.distil(job, self._models(job.pair_dir), progress)
+            return trainer.distil(job, self._models(job.pair_dir), progress, checkpoints)
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """See `Workers.score`."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import structlog
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
@@ -37,6 +38,9 @@ _log = structlog.get_logger(__name__)
 
 LOOK_S = 0.2
 """Seconds between two looks at how far a distillation is."""
+
+MOST_CHECKPOINT_BYTES = 1 << 30
+"""Of one that is sent to the worker."""
 
 KEEP_WARM_S = 600.0
 """Seconds without work after which actors give back what they hold."""
@@ -102,8 +106,12 @@ class RayWorkers:
                 progress(len(found) / len(samples))
         return [found[sample.id] for sample in samples]
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
-        """See `Workers.distil`: a run of Ray Train with one worker."""
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
+        """See `Workers.distil`: a run of Ray Train with one worker. Its checkpoints come here by
+        the panel, so that no node needs to see where they are kept.
+        """
         import ray
 
         with self._at_work(), ExitStack() as stack:
@@ -111,13 +119,19 @@ class RayWorkers:
             if self._storage is not None:
                 self._storage.mkdir(parents=True, exist_ok=True)
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._storage)))
-            panel = self._panel()
+            before = None if checkpoints is None else checkpoints.load(MOST_CHECKPOINT_BYTES)
+            panel = self._panel(before)
             stack.callback(ray.kill, panel)
             message = ray_tasks.distill_job_to_message(job, put=ray.put)
-            config = {"job": message, "panel": panel, "device": self._device}
+            config = {
+                "job": message,
+                "panel": panel,
+                "device": self._device,
+                "checkpoint_s": None if checkpoints is None else checkpoints.every_s,
+            }
             training = Training(ray_tasks.train_loop, config, device=self._device, storage=storage)
             try:
-                self._watch(panel, training.thread, progress)
+                self._watch(panel, training.thread, progress, checkpoints)
             except WorkersUnreachableError:
                 raise  # with nobody there, nothing ends the thread
             except BaseException:
@@ -255,22 +269,32 @@ class RayWorkers:
         except WorkerLostError as error:
             raise DriftlineError(f"work on Ray was lost with its worker: {error}") from error
 
-    def _panel(self) -> Any:
+    def _panel(self, checkpoint: bytes | None) -> Any:
         """On this machine: lost with this process, not with a node that works."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = ray.get_runtime_context().get_node_id()
         strategy = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
-        return ray.remote(num_cpus=0, scheduling_strategy=strategy)(ray_tasks.Panel).remote()
+        kind = ray.remote(num_cpus=0, scheduling_strategy=strategy)(ray_tasks.Panel)
+        return kind.remote(checkpoint)
 
-    def _watch(self, panel: Any, thread: threading.Thread, progress: Progress) -> None:
-        """Report how far the worker is until it ends."""
-        reported = 0.0
+    def _watch(
+        self,
+        panel: Any,
+        thread: threading.Thread,
+        progress: Progress,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        """Report how far the worker is, and keep its checkpoints, until it ends."""
+        reported, num_kept = 0.0, 0
         while thread.is_alive():
             thread.join(LOOK_S)
-            self.distilling_pid, share = self._result(panel.read.remote())
+            self.distilling_pid, share, num_there = self._result(panel.read.remote())
             self._connection.check()
+            if checkpoints is not None and num_there > num_kept:
+                checkpoints.save(self._result(panel.checkpoint.remote()))
+                num_kept = num_there
             if share > reported:
                 reported = share
                 progress(share)

@@ -65,25 +65,59 @@ class Labeller:
 
 
 class Panel:
-    """An actor between the distilling worker and the process that waits for it."""
+    """An actor between the distilling worker and the process that waits for it. `checkpoint`: what
+    the training goes on from.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoint: bytes | None = None) -> None:
         self._pid: int | None = None
         self._share = 0.0
         self._stopped = False
+        self._checkpoint = checkpoint
+        self._num_kept = 0
 
     def write(self, pid: int, share: float) -> bool:
         """The worker is so far; True when it shall stop."""
         self._pid, self._share = pid, share
         return self._stopped
 
-    def read(self) -> tuple[int | None, float]:
-        """(process id of the worker, share done)."""
-        return self._pid, self._share
+    def read(self) -> tuple[int | None, float, int]:
+        """(process id of the worker, share done, how many checkpoints came)."""
+        return self._pid, self._share, self._num_kept
+
+    def keep(self, checkpoint: bytes) -> None:
+        """The worker's newest checkpoint: a worker that follows it goes on from there."""
+        self._checkpoint = checkpoint
+        self._num_kept += 1
+
+    def checkpoint(self) -> bytes | None:
+        """The newest; None where there is none."""
+        return self._checkpoint
 
     def stop(self) -> None:
         """Nobody waits for the result any more."""
         self._stopped = True
+
+
+class PanelCheckpoints:
+    """See `Checkpoints`: on the panel, whose process outlives the worker's node."""
+
+    def __init__(self, panel: Any, every_s: float) -> None:
+        self._panel = panel
+        self.every_s = every_s
+
+    def load(self, most_bytes: int) -> bytes | None:
+        """See `Checkpoints`; who filled the panel has bounded it."""
+        import ray
+
+        found: bytes | None = ray.get(self._panel.checkpoint.remote())
+        return found if found is None or len(found) <= most_bytes else None
+
+    def save(self, content: bytes) -> None:
+        """See `Checkpoints`."""
+        import ray
+
+        ray.get(self._panel.keep.remote(content))
 
 
 class _StoppedError(Exception):
@@ -102,9 +136,11 @@ def train_loop(config: Mapping[str, Any]) -> None:
             raise _StoppedError
 
     job = distill_job_from_message(config["job"], get=ray.get)
+    every_s = config["checkpoint_s"]
+    checkpoints = None if every_s is None else PanelCheckpoints(panel, every_s)
     try:
         report(0.0)
-        distilled = _local_workers(config["device"]).distil(job, report)
+        distilled = _local_workers(config["device"]).distil(job, report, checkpoints)
     except _StoppedError:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import LinkError
@@ -30,8 +31,10 @@ class Labelling(Protocol):
 class Workers(Labelling, Protocol):
     """Labelling, distilling and scoring, wherever they run; the results do not depend on where."""
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
-        """Train the adapters of one round."""
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
+        """Train the adapters of one round, on from where `checkpoints` hold a state of the job."""
 
     def score(self, job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
         """What each adapter does on the gate's sets, in order (see `distill.gate.rule`)."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftline_cloud.distill import teacher
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.distill.gate import scoring
 from driftline_cloud.distill.gate.evidence import LastEvidence
 from driftline_cloud.distill.p_ik import version_heads
@@ -38,7 +39,9 @@ class LearnerWorkers:
             models.teacher, models.pair, samples, self._settings, progress, own=models.own
         )
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         """See `Workers.distil`."""
         return self._learn(job, self._models, progress)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers.workers import Workers
 from driftline_lab.replay.cache.candidates import distilled_from_bytes, distilled_to_bytes
@@ -72,7 +73,9 @@ class CachedWorkers:
             for sample, key in zip(samples, keys, strict=True)
         ]
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         """See `Workers.distil`."""
         key = self._job_key("distil", _described(job))
         kept = self._store.get([key]).get(key)
@@ -82,7 +85,7 @@ class CachedWorkers:
             progress(1.0)
             return found
         self.hits.jobs_made += 1
-        made = self._workers.distil(job, progress)
+        made = self._workers.distil(job, progress, checkpoints)
         body = distilled_to_bytes(made)
         self._store.put({key: body})
         # What a later run reads is what this run goes on with.

@@ -7,11 +7,14 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from driftline_cloud.distill.checkpoints.form import from_bytes
+from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.jobs import DistillJob, Label, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
 from driftline_shared.callbacks import ignore
@@ -55,6 +58,10 @@ def samples(pair: Pair) -> list[Sample]:
     return [*make_samples(pair, 10), *make_samples(pair, 3, kept=16, seed=1)]
 
 
+class _CutOffError(Exception):
+    pass
+
+
 def test_a_labeller_that_is_killed_costs_its_batches_alone(
     pair: Pair, ray_workers: RayWorkers
 ) -> None:
@@ -77,7 +84,7 @@ def test_a_labeller_that_is_killed_costs_its_batches_alone(
 
 
 def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
-    pair: Pair, samples: list[Sample], ray_workers: RayWorkers
+    pair: Pair, samples: list[Sample], ray_workers: RayWorkers, tmp_path: Path
 ) -> None:
     local = LocalWorkers(settings=DistilSettings.from_mapping(SETTINGS))
     shares: list[float] = []
@@ -87,7 +94,9 @@ def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     assert ray_workers.label(pair.dir, [], ignore) == []
 
     job = _job(pair, samples, labels, local)
-    here, there = local.distil(job, ignore), _distil_with_a_kill(ray_workers, job)
+    here = local.distil(job, ignore)
+    kept = _checkpoint_half_way(local, job, tmp_path)
+    there = _distil_with_a_kill(ray_workers, job, kept)
     assert adapter_digest(there.adapter) == adapter_digest(here.adapter)
     assert adapter_digest(there.importance) == adapter_digest(here.importance)
     assert there.numbers == here.numbers
@@ -95,10 +104,6 @@ def test_a_round_on_ray_gives_the_bytes_of_a_round_here(
     gate = ScoreJob(pair_dir=pair.dir, holdout=samples, labels=labels, settings=SETTINGS)
     candidates = [job.start, here.adapter]
     assert ray_workers.score(gate, candidates) == local.score(gate, candidates)
-
-
-class _CutOffError(Exception):
-    pass
 
 
 def test_a_cut_off_distillation_ends(
@@ -136,14 +141,28 @@ def _version_0(pair: Pair) -> Adapter:
     return load_models(pair.dir).initial
 
 
-def _distil_with_a_kill(workers: RayWorkers, job: DistillJob):  # type: ignore[no-untyped-def]
-    killed: list[int] = []
+def _checkpoint_half_way(local: LocalWorkers, job: DistillJob, folder: Path) -> FileCheckpoints:
+    kept = FileCheckpoints(path=folder / "kept", every_s=1e-9)
 
-    def kill_once(_share: float) -> None:
+    def cut(share: float) -> None:
+        if kept.path.exists() and share >= 0.5:
+            raise _CutOffError
+
+    with pytest.raises(_CutOffError):
+        local.distil(job, cut, kept)
+    return kept
+
+
+def _distil_with_a_kill(workers: RayWorkers, job: DistillJob, kept: FileCheckpoints) -> Distilled:
+    killed: list[int] = []
+    step = from_bytes(kept.path.read_bytes()).state["step"]
+
+    def kill_once(share: float) -> None:
+        assert share > step / 6  # nothing is done again that was kept
         if not killed and workers.distilling_pid is not None:
             killed.append(workers.distilling_pid)
             os.kill(workers.distilling_pid, signal.SIGKILL)
 
-    found = workers.distil(job, kill_once)
+    found = workers.distil(job, kill_once, kept)
     assert killed and workers.distilling_pid != killed[0]
     return found

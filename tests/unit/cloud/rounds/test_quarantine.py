@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.intake.counts import DROPPED, QUARANTINED, USED, WAITING
 from driftline_cloud.jobs import Distilled, DistillJob, Label
 from driftline_cloud.rounds.round import RoundState
@@ -40,7 +41,9 @@ class PickyWorkers(ReckoningWorkers):
             for one in labels
         ]
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         if self.untrained & {one.id for one in job.samples}:
             raise SampleError("too much", reason=Reason.SAMPLE_SHAPE)
         return super().distil(job, progress)

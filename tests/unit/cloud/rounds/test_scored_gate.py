@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.rounds.scored_gate import ScoredGate, along
 from driftline_shared.callbacks import Progress
@@ -31,7 +32,9 @@ class _Counting:
     def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
         raise NotImplementedError
 
-    def distil(self, job: DistillJob, progress: Progress) -> Distilled:
+    def distil(
+        self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> Distilled:
         raise NotImplementedError
 
     def fit_head(self, job: DistillJob, adapter: Adapter, *, version: int) -> bytes:
