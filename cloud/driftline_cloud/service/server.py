@@ -21,6 +21,7 @@ from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
+from driftline_cloud.service.holding import hold_database
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates
@@ -136,12 +137,16 @@ async def serve(
     stop = stop or asyncio.Event()
     undo_signals = _stop_on_signals(stop, config.drain_s + LEAVE_S)
     try:
+        makers = makers or Makers()
         with hold_state(config.state) as state:
-            cloud = await asyncio.to_thread(assemble_service, config, state, makers or Makers())
-            try:
-                await _run(config, state, cloud, work, stop, ready)
-            finally:
-                await asyncio.to_thread(cloud.close)
+            async with hold_database(config, state, makers, stop):
+                if stop.is_set():
+                    return
+                cloud = await asyncio.to_thread(assemble_service, config, state, makers)
+                try:
+                    await _run(config, state, cloud, work, stop, ready)
+                finally:
+                    await asyncio.to_thread(cloud.close)
     finally:
         undo_signals()
 

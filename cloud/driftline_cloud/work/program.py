@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind, check_versions
@@ -21,6 +22,7 @@ from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
+from driftline_cloud.serving import why_not_served
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
@@ -68,13 +70,16 @@ class Worker:
         )
         done = threading.Event()
         keeper = threading.Thread(
-            target=self._keep, args=(lease, board, done), name="lease", daemon=True
+            target=self._keep, args=(lease, board, state, done), name="lease", daemon=True
         )
         try:
             bind(database, state)
             keeper.start()
             while not halt.is_set():
-                if not _try(lease.hold):
+                if reason := self._foreign(database, state):
+                    self._say(BLOCKED, reason)
+                    halt.wait(LOOK_S)
+                elif not _try(lease.hold):
                     self._say(WAITING, "another worker drives the line")
                     halt.wait(LOOK_S)
                 elif not self._turn(halt, state, pair, database, lease):
@@ -163,13 +168,21 @@ class Worker:
             thread.join()
         work.close()
 
-    def _keep(self, lease: Lease, board: Board, done: threading.Event) -> None:
+    def _foreign(self, database: Database, state: StateFolder) -> str:
+        """Why the rounds of this folder are not those of the database now; empty: they are."""
+        try:
+            return why_not_served(database, state, lease_s=self.config.work.lease_s)
+        except SQLAlchemyError:  # away for a moment: whoever needs it says so
+            return ""
+
+    def _keep(self, lease: Lease, board: Board, state: StateFolder, done: threading.Event) -> None:
         """Renew the lease and say how it is, until `done`."""
         said: tuple[str, str, float] | None = None
         waited_s = SAID_S
         while not done.is_set():
             if lease.is_held:
-                _try(lease.hold)
+                # A round must not go on in a folder that another one has taken over from.
+                _try(lease.release if self._foreign(board.database, state) else lease.hold)
             now = self._now()
             if now != said or waited_s >= SAID_S:
                 _try(partial(board.say, self.owner, *now))

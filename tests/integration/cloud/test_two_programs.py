@@ -241,6 +241,29 @@ def _workers(state: Path) -> list[WorkerStatus]:
     return [] if line is None else list(line.workers)
 
 
+def test_a_copied_folder_serves_when_the_first_one_is_dead_and_not_before(
+    tmp_path: Path, bare: Pair, programs: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    first, copy = tmp_path / "first", tmp_path / "copy"
+
+    def serve(state: Path) -> subprocess.Popen[bytes]:
+        return programs(
+            "serve", "--no-work", "--state", state, "--listen", "127.0.0.1:0",
+            "--pair", bare.dir, "--database-url", url, "--set", "work.lease_s=3",
+        )  # fmt: skip
+
+    serving = serve(first)
+    _wait(lambda: read_port(first) is not None)
+    shutil.copytree(first, copy, ignore=shutil.ignore_patterns("port"))
+    assert serve(copy).wait(TIMEOUT_S) == 2
+    serving.kill()
+    serving.wait(TIMEOUT_S)
+    took_over = serve(copy)
+    _wait(lambda: read_port(copy) is not None)
+    assert took_over.poll() is None
+
+
 @pytest.fixture
 def programs() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     running: list[subprocess.Popen[bytes]] = []
