@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.service.assembly import Makers
-from driftline_cloud.workers.workers import Workers
+from driftline_cloud.workers.workers import Keep, Workers
 from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.p_ik.head import LEVELS, IkHead, head_to_bytes
@@ -98,18 +98,39 @@ class ReckoningWorkers:
     gain: float = 0.6
     errors: list[Exception] = field(default_factory=list)
     hook: Callable[[str], None] = ignore
+    batch_size: int = 8
     num_labelled: int = 0
     num_distilled: int = 0
     jobs: list[DistillJob] = field(default_factory=list)
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         self.hook("label")
-        self.num_labelled += len(samples)
+        asked = [one for one in samples if one.id not in known]
+        found = []
+        for start in range(0, len(asked), self.batch_size):
+            self.hook("batch")
+            labels = [self.says(one) for one in asked[start : start + self.batch_size]]
+            self.num_labelled += len(labels)
+            keep(labels)
+            found += labels
         progress(1.0)
-        return [
-            Label(sample_id=s.id, text=s.id.hex()[:4], tokens=(s.id[0], 1), confidence=0.9)
-            for s in samples
-        ]
+        return found
+
+    def says(self, sample: Sample) -> Label:
+        """What the teacher says."""
+        return Label(
+            sample_id=sample.id,
+            text=sample.id.hex()[:4],
+            tokens=(sample.id[0], 1),
+            confidence=0.9,
+        )
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -166,6 +166,18 @@ def plan_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list
             batches.append([])
         batches[-1].append(i)
     return batches
+
+
+def plan_labelling(
+    samples: Sequence[Sample], batch_size: int, known: Collection[bytes] = ()
+) -> list[list[int]]:
+    """Indices of `samples` in the batches that the teacher is asked. All of them make the batches,
+    and the ids in `known` are then left out, so that what is labelled already moves no batch.
+    """
+    sizes = [(sample.tokens.num_tokens, len(sample.question)) for sample in samples]
+    batches = plan_batches(sizes, batch_size)
+    left = ([i for i in batch if samples[i].id not in known] for batch in batches)
+    return [batch for batch in left if batch]
 
 
 class IndexSampler:

@@ -24,7 +24,7 @@ class RoundSettings(Section):
         5, "further questions the gate puts to each held-out sample", ge=0, le=100
     )
     label_chunk_samples: int = setting(
-        256, "labels are kept after so many, so that a restart loses little"
+        4_096, "their batches are planned, and shared out, together; each is kept as it comes"
     )
     checkpoint_s: float = setting(
         EVERY_S, "of training, then its state is kept: what a lost worker costs at most", gt=0

@@ -24,7 +24,6 @@ from driftline_cloud.rounds.culprits import OF_ITEM, OF_SET_UP
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
     HOLDOUT_AGAIN,
-    PARTS,
     RECALL,
     REHEARSAL,
     TRAIN,
@@ -52,6 +51,9 @@ _ONE_STEP: Mapping[str, object] = {
     "asked_questions": 0,
 }
 """Distil settings with which a sample is only tried."""
+
+OLDER = (TRAIN_AGAIN, HOLDOUT_AGAIN, REHEARSAL, RECALL)
+"""Parts of a round that earlier rounds had."""
 
 _STEP = "gate.step"
 """Among a round's numbers: the share of the way from C_v to the training's result that is taken."""
@@ -113,19 +115,17 @@ class RoundWork:
         return self._next(round_, RoundState.LABELLING, numbers)
 
     def _label(self, round_: Round, report: Progress) -> Round:
-        parts = self.ledger.parts(round_.id)
-        ids = [one for part in PARTS for one in parts[part]]
-        teacher, size = self.teacher, max(1, self.settings.label_chunk_samples)
-        # Chunks are cut from the whole list, not from what is missing: a resumed round gives the
-        # teacher the very batches that an undisturbed one would.
-        for start in range(0, len(ids), size):
-            chunk = ids[start : start + size]
-            known = self.store.labels(chunk, teacher=teacher)
-            missing = [one for one in chunk if one not in known]
-            if missing:
-                part = part_of(report, start / len(ids), len(chunk) / len(ids))
-                self._label_some(round_, missing, part)
-            report((start + len(chunk)) / len(ids))
+        parts, size = self.ledger.parts(round_.id), max(1, self.settings.label_chunk_samples)
+        # Most of the older ones are labelled already: beside fresh ones they would leave gaps.
+        groups = ([*parts[TRAIN], *parts[HOLDOUT]], [one for part in OLDER for one in parts[part]])
+        num_ids, num_done = sum(len(ids) for ids in groups), 0
+        for ids in groups:
+            for start in range(0, len(ids), size):
+                chunk = ids[start : start + size]
+                part = part_of(report, num_done / num_ids, len(chunk) / num_ids)
+                self._label_chunk(round_, chunk, part)
+                num_done += len(chunk)
+                report(num_done / num_ids)
         left = self.ledger.parts(round_.id)
         if not left[TRAIN] + left[TRAIN_AGAIN] or not left[HOLDOUT] + left[HOLDOUT_AGAIN]:
             return advance(
@@ -137,20 +137,40 @@ class RoundWork:
             )
         return self._next(round_, RoundState.DISTILLING, {})
 
-    def _label_some(self, round_: Round, ids: Sequence[bytes], report: Progress) -> None:
-        """Labels for `ids`; those that cannot be labelled go into quarantine."""
+    def _label_chunk(self, round_: Round, ids: Sequence[bytes], report: Progress) -> None:
+        """Labels for those of `ids` that have none, kept as each batch comes; those that cannot be
+        labelled go into quarantine.
+
+        Batches are planned over all of them, not over what is missing: a round that was cut off
+        gives the teacher the very batches that an undisturbed one would.
+        """
+        before = set(self.store.labels(ids, teacher=self.teacher))
+        missing = [one for one in ids if one not in before]
+        kept: set[bytes] = set()
+
+        def keep(labels: Sequence[Label]) -> None:
+            found = [label.sample_id for label in labels]
+            check_labels(labels, found)
+            self.store.put_labels(labels, teacher=self.teacher)
+            kept.update(found)
 
         def label(some: Sequence[bytes]) -> None:
-            labels = self.workers.label(self.line.pair_dir, self.store.load(some), report)
-            check_labels(labels, some)
-            self.store.put_labels(labels, teacher=self.teacher)
+            if len(some) == len(missing):
+                asked, around, known = missing, ids, before
+            else:
+                # One alone is asked whatever is known: it is looked at, or shows that asking works.
+                asked = [one for one in some if len(some) == 1 or one not in kept]
+                around, known = asked, set()
+            samples = self.store.load(around) if asked else []
+            labels = self.workers.label(self.line.pair_dir, samples, report, known, keep)
+            check_labels(labels, asked)
 
         def control(good: Sequence[Sample]) -> None:
             check_labels(
                 self.workers.label(self.line.pair_dir, good, ignore), [one.id for one in good]
             )
 
-        self.sieve.work(round_.id, ids, label, control=control)
+        self.sieve.work(round_.id, missing, label, control=control)
 
     def _distil(self, round_: Round, report: Progress) -> Round:
         folder = self.folder / round_.id

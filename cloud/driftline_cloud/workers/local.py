@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ import structlog
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
-from driftline_shared.callbacks import Progress
+from driftline_cloud.workers.workers import Keep
+from driftline_shared.callbacks import Progress, ignore, part_of
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
@@ -42,15 +43,31 @@ class LocalWorkers:
         with self._turn:
             self._models(pair_dir)
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         """See `Workers.label`."""
         from driftline_cloud.distill import teacher
+        from driftline_cloud.distill.examples import plan_labelling
 
         with self._turn:
-            models = self._models(pair_dir)
-            return teacher.label(
-                models.teacher, models.pair, samples, self._settings, progress, own=models.own
-            )
+            models, found = self._models(pair_dir), dict[int, Label]()
+            batches = plan_labelling(samples, self._settings.label_batch_size, known)
+            num_asked = sum(len(batch) for batch in batches)
+            for batch in batches:
+                part = part_of(progress, len(found) / num_asked, len(batch) / num_asked)
+                some = [samples[i] for i in batch]
+                labels = teacher.label(
+                    models.teacher, models.pair, some, self._settings, part, own=models.own
+                )
+                keep(labels)
+                found |= dict(zip(batch, labels, strict=True))
+        return [found[i] for i in sorted(found)]
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None

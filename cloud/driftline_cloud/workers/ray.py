@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import structlog
 
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
-from driftline_cloud.distill.examples import plan_batches
+from driftline_cloud.distill.examples import plan_labelling
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.workers import artifacts, ray_tasks
@@ -27,8 +27,8 @@ from driftline_cloud.workers.cluster.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.pool import Pool, WorkerLostError
 from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
 from driftline_cloud.workers.ray_training import MAX_RETRIES, ControllerLostError, Training
-from driftline_cloud.workers.workers import WorkersUnreachableError
-from driftline_shared.callbacks import Progress
+from driftline_cloud.workers.workers import Keep, WorkersUnreachableError
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import DriftlineError
 from driftline_shared.tokens import Sample
@@ -79,18 +79,25 @@ class RayWorkers:
         self._keep_warm_s = keep_warm_s
         self._turn = threading.Lock()
         self._scorer: Any = None
-        self._labellers: tuple[Path, Pool[Any, Any, bytes, bytes]] | None = None
+        self._labellers: tuple[Path, Pool[Any, Any, list[Sample], bytes]] | None = None
         self._idle: threading.Timer | None = None
         self._connection = Connection(address, access)
         self.distilling_pid: int | None = None
         with quiet():
             self._connection.open()
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         """See `Workers.label`: one object is one batch of the teacher."""
-        sizes = [(sample.tokens.num_tokens, len(sample.question)) for sample in samples]
-        batches = plan_batches(sizes, self._settings.label_batch_size)
-        pieces = [ray_tasks.batch_bytes([samples[i] for i in batch]) for batch in batches]
+        batches = plan_labelling(samples, self._settings.label_batch_size, known)
+        pieces = [[samples[i] for i in batch] for batch in batches]
+        num_asked = sum(len(piece) for piece in pieces)
         if not pieces:
             return []
         found: dict[bytes, Label] = {}
@@ -102,9 +109,10 @@ class RayWorkers:
                 make_room(resources, [self._drop_scorer])
             for _, data in pool.run(pieces, most, _tell_lost):
                 labels = ray_tasks.labels_of(data)
+                keep(labels)
                 found |= {label.sample_id: label for label in labels}
-                progress(len(found) / len(samples))
-        return [found[sample.id] for sample in samples]
+                progress(len(found) / num_asked)
+        return [found[sample.id] for sample in samples if sample.id in found]
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
@@ -233,7 +241,7 @@ class RayWorkers:
         pool = self._labellers[1]
         return [lambda: pool.shrink(len(pool) - 1)] * len(pool)
 
-    def _pool(self, pair_dir: Path) -> Pool[Any, Any, bytes, bytes]:
+    def _pool(self, pair_dir: Path) -> Pool[Any, Any, list[Sample], bytes]:
         if self._labellers is None or self._labellers[0] != pair_dir:
             if self._labellers is not None:
                 self._labellers[1].shrink(0)

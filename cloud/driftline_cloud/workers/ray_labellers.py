@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from driftline_cloud.workers.pool import WorkerLostError
+from driftline_cloud.workers.ray_tasks import batch_bytes
+from driftline_shared.tokens import Sample
 
 POLL_S = 1.0
 """Seconds after which nothing having come is looked at."""
@@ -27,9 +29,9 @@ class RayLabellers:
         actor = self._make()
         return actor, actor.load.remote()
 
-    def give(self, worker: Any, piece: bytes) -> Any:
-        """See `Backend`."""
-        return worker.label.remote(piece)
+    def give(self, worker: Any, piece: Sequence[Sample]) -> Any:
+        """See `Backend`: as bytes only now, so that what waits is held once."""
+        return worker.label.remote(batch_bytes(piece))
 
     def wait(self, refs: Sequence[Any]) -> Sequence[Any]:
         """See `Backend`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from driftline_cloud.distill import teacher
@@ -14,10 +14,11 @@ from driftline_cloud.distill.p_ik import version_heads
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
+from driftline_cloud.workers.workers import Keep
 from driftline_lab.baselines.baseline import Learner
 from driftline_lab.replay.cache.store import ResultStore
 from driftline_lab.replay.cache.workers import CachedWorkers
-from driftline_shared.callbacks import Progress
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 
@@ -32,12 +33,21 @@ class LearnerWorkers:
         self._settings = settings
         self._evidence = LastEvidence()
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         """See `Workers.label`."""
-        models = self._models
-        return teacher.label(
-            models.teacher, models.pair, samples, self._settings, progress, own=models.own
+        models, asked = self._models, [one for one in samples if one.id not in known]
+        labels = teacher.label(
+            models.teacher, models.pair, asked, self._settings, progress, own=models.own
         )
+        keep(labels)
+        return labels
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None
@@ -72,9 +82,16 @@ class KeptLabels(LearnerWorkers):
         plain = LearnerWorkers(models, learn, alone)
         self._labels = CachedWorkers(plain, store, models=labels_digest(models, alone))
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         """See `Workers.label`."""
-        return self._labels.label(pair_dir, samples, progress)
+        return self._labels.label(pair_dir, samples, progress, known, keep)
 
 
 def labels_digest(models: Models, settings: DistilSettings) -> str:

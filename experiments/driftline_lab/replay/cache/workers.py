@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from pydantic import TypeAdapter
 
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
-from driftline_cloud.workers.workers import Workers
+from driftline_cloud.workers.workers import Keep, Workers
 from driftline_lab.replay.cache.candidates import distilled_from_bytes, distilled_to_bytes
 from driftline_lab.replay.cache.store import ResultStore
-from driftline_shared.callbacks import Progress
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter, adapter_digest
 from driftline_shared.wire import dump_sample
@@ -52,8 +52,16 @@ class CachedWorkers:
         self._models = models
         self.hits = Hits()
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         """See `Workers.label`."""
+        samples = [one for one in samples if one.id not in known]
         keys = [self._label_key(sample) for sample in samples]
         kept = self._store.get(list(dict.fromkeys(keys)))
         missing = [s for s, key in zip(samples, keys, strict=True) if key not in kept]
@@ -68,10 +76,12 @@ class CachedWorkers:
         self.hits.labels_made += len(missing)
         progress(1.0)
         by_id = {label.sample_id: label for label in made}
-        return [
+        labels = [
             by_id[sample.id] if sample.id in by_id else _label_of(sample, kept[key])
             for sample, key in zip(samples, keys, strict=True)
         ]
+        keep(labels)
+        return labels
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None

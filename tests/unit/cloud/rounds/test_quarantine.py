@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from driftline_cloud.intake.counts import DROPPED, QUARANTINED, USED, WAITING
 from driftline_cloud.jobs import Distilled, DistillJob, Label
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.service.cloud import Cloud
-from driftline_shared.callbacks import Progress
+from driftline_cloud.workers.workers import Keep
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
 from tests.fakes.clock import FakeClock
@@ -30,16 +31,22 @@ class PickyWorkers(ReckoningWorkers):
     untrained: set[bytes] = field(default_factory=set)
     down: bool = False
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
-        if self.down or self.unlabelled & {one.id for one in samples}:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
+        if self.down or self.unlabelled & {one.id for one in samples if one.id not in known}:
             raise IndexError("index 32768 is out of bounds for dimension 0 with size 64")
-        labels = super().label(pair_dir, samples, progress)
-        return [
-            Label(sample_id=one.sample_id, text="", tokens=(1,), confidence=float("nan"))
-            if one.sample_id in self.unsure
-            else one
-            for one in labels
-        ]
+        return super().label(pair_dir, samples, progress, known, keep)
+
+    def says(self, sample: Sample) -> Label:
+        if sample.id in self.unsure:
+            return Label(sample_id=sample.id, text="", tokens=(1,), confidence=float("nan"))
+        return super().says(sample)
 
     def distil(
         self, job: DistillJob, progress: Progress, checkpoints: Checkpoints | None = None

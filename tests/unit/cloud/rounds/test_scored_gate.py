@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, ScoreJob
 from driftline_cloud.rounds.scored_gate import ScoredGate, along
-from driftline_shared.callbacks import Progress
+from driftline_cloud.workers.workers import Keep
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.tokens import Sample
 from driftline_shared.update import Adapter
 from tests.fakes.cloud import make_scores
@@ -29,7 +30,14 @@ class _Counting:
         values = [float(adapter["w"][0]) for adapter in adapters]
         return [make_scores(value) for value in values]
 
-    def label(self, pair_dir: Path, samples: Sequence[Sample], progress: Progress) -> list[Label]:
+    def label(
+        self,
+        pair_dir: Path,
+        samples: Sequence[Sample],
+        progress: Progress,
+        known: Collection[bytes] = (),
+        keep: Keep = ignore,
+    ) -> list[Label]:
         raise NotImplementedError
 
     def distil(
