@@ -18,6 +18,8 @@ from sqlalchemy import select, update
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rollout.rollout import restore_id
+from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import RoundState
 from driftline_cloud.state import StateFolder
@@ -59,10 +61,11 @@ def _bind(database: Database, state: StateFolder) -> str | None:
     return own
 
 
-def check_versions(registry: ReleaseRegistry, ledger: RoundLedger, line: str) -> None:
+def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> None:
     """ConfigError where folder and database tell of other versions: one of them is of another day,
     or of another cloud.
     """
+    ledger = RoundLedger(database)
     kept = ledger.versions(line)
     in_database = max([ledger.newest_done(line), *kept])
     in_folder = registry.newest_version(line)
@@ -80,6 +83,12 @@ def check_versions(registry: ReleaseRegistry, ledger: RoundLedger, line: str) ->
             and running.state is RoundState.RELEASING
             and in_folder == in_database + 1
             and manifest.round_id == running.id
+        )
+        # The same between the manifest of a version that is released again and its row.
+        stopped = RolloutStore(database).owing(line)
+        is_ours |= stopped is not None and (
+            manifest.round_id == restore_id(line, stopped.version)
+            and in_folder <= max(in_database, stopped.version) + 2
         )
         if not is_ours:
             raise ConfigError(

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     LINE_UNKNOWN = "line_unknown"
     ROUND_OPEN = "round_open"
     TOO_FEW_SAMPLES = "too_few_samples"
+    ROLLOUT_OPEN = "rollout_open"
     # updates
     BLOB_UNKNOWN = "blob_unknown"
     OFFSET_INVALID = "offset_invalid"
@@ -120,6 +121,9 @@ _FIXES: dict[Reason, str] = {
     Reason.RATE_EXCEEDED: "Wait a moment; the device calls again by itself.",
     Reason.LINE_UNKNOWN: "Name a line that `driftline cloud status` shows, or none.",
     Reason.ROUND_OPEN: "Wait until it has ended; `driftline cloud status` shows how far it is.",
+    Reason.ROLLOUT_OPEN: (
+        "Wait until the version is everyone's; `driftline cloud release promote --all` makes it so."
+    ),
     Reason.TOO_FEW_SAMPLES: "Wait until devices have sent more.",
     Reason.BLOB_UNKNOWN: "Check for an update again; this one is no longer offered.",
     Reason.OFFSET_INVALID: "Start the download again from offset 0.",

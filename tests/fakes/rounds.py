@@ -9,10 +9,11 @@ from driftline_cloud.config import CloudConfig
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.coordinator import Watch
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.rounds.trigger import TriggerPolicy
-from driftline_cloud.service.assembly import assemble
+from driftline_cloud.service.assembly import WholeCloud, assemble
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.workers import Workers
@@ -43,7 +44,8 @@ def open_cloud(
     dwc: ChooseSettings = DWC,
     watch: Watch = ignore,
     trace: TraceSettings | None = None,
-) -> Cloud:
+    rollout: RolloutSettings | None = None,
+) -> WholeCloud:
     """A cloud with its state in `folder`; opening it again is a restart."""
     folder.mkdir(exist_ok=True)
     config = CloudConfig(
@@ -51,6 +53,7 @@ def open_cloud(
         rounds=settings,
         gate=limits or GateLimits(),
         dwc=dwc,
+        rollout=rollout or RolloutSettings(),
         trace=trace or TraceSettings(),
     )
     pair = bare_pair(folder.parent / "pair")

@@ -3,7 +3,7 @@
     <folder>/blobs/<sha256>                          see blobs.py
     <folder>/lines/<line>/line.json                  pair, base model, token space: written once
     <folder>/lines/<line>/<version>.safetensors      C_version; version 0 from the start
-    <folder>/lines/<line>/<version>.residual         E_version, of the newest version only
+    <folder>/lines/<line>/<version>.residual         E_version, of the two newest versions only
     <folder>/lines/<line>/<version>.json             manifest version-1 -> version: the commit
     <folder>/lines/<line>/direct/<k>-<v>.json        manifests k -> v made on demand, a cache
                                  format1-<k>-<v>.json   for devices that read no newer format
@@ -96,7 +96,11 @@ class ReleaseRegistry:
     def residual(self, line: str) -> Arrays:
         """E of the newest version; zeros if nothing was lost."""
         with self._lock:
-            version = self.newest_version(line)
+            return self.residual_of(line, self.newest_version(line))
+
+    def residual_of(self, line: str, version: int) -> Arrays:
+        """E of `version`; zeros if nothing was lost, or it is not kept any more."""
+        with self._lock:
             path = self._residual_path(line, version)
             if path.exists():
                 return adapter_from_file(path)
@@ -162,16 +166,18 @@ class ReleaseRegistry:
         failed_versions: Collection[int] = (),
         full_reason: str = "",
         manifest_format: int = MANIFEST_FORMAT,
+        target: int | None = None,
     ) -> Manifest | None:
         """The update for a device that holds `held_version`; None if there is nothing for it.
 
-        A version that failed on the device is not offered again; it waits for the next one. With
+        `target`: the version it is to come to; None: the newest one. A version that failed on the
+        device is not offered again; it waits for the next one. With
         `full_reason` (by the caller's policy) the whole adapter is offered, and the reason logged.
         `manifest_format`: the highest that the device reads; an older one gets the same bits in a
         form that it knows.
         """
         with self._lock:
-            newest = self.newest_version(line)
+            newest = self.newest_version(line) if target is None else target
             if newest in failed_versions or (held_version >= newest and not full_reason):
                 if held_version > newest:
                     _log.warning("device.ahead", line=line, held=held_version, newest=newest)
@@ -256,7 +262,8 @@ class ReleaseRegistry:
         """Residuals and direct manifests of older versions; their blobs go at the next start."""
         folder = self._line_folder(line)
         for path in folder.glob("*.residual"):
-            if path.stem.isdigit() and int(path.stem) < newest:
+            # That of the one before is needed where it is released again.
+            if path.stem.isdigit() and int(path.stem) < newest - 1:
                 path.unlink(missing_ok=True)
         for path in (folder / "direct").glob("*.json"):
             target = path.stem.rpartition("-")[2]

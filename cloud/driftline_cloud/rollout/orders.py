@@ -99,6 +99,12 @@ class RolloutOrders:
                 )
                 self._keep(connection, known, over, who=CLOUD, action="supersede")
 
+    def is_withdrawn(self, line: str, version: int) -> bool:
+        """Whether the version was stopped."""
+        with self._database.read() as connection:
+            found = rows.get(connection, line, version)
+        return found is not None and found.state is RolloutState.STOPPED
+
     def step(self, line: str, published: int) -> Rollout | None:
         """Go on, or stop, where the reports say so; what changed. `published`: the newest version
         that is there.

@@ -109,6 +109,11 @@ class Rollout:
         return self.restore_to is not None and self.followed_by is None
 
 
+def restore_id(line: str, version: int) -> str:
+    """What an earlier version is released under that takes the place of `version`."""
+    return f"{line}-undo{version:04d}"
+
+
 def start(rollout: Rollout, *, now_unix_s: int, reason: str) -> Rollout:
     """Begin the first phase; a plan of one phase that waits for nothing is complete at once."""
     if rollout.state is not RolloutState.AWAITING:

@@ -130,11 +130,6 @@ class RolloutStore:
                     return f"version {one.version} {_HELD_SAID[one.state]}"
         return ""
 
-    def is_withdrawn(self, line: str, version: int) -> bool:
-        """Whether the version was stopped."""
-        found = self.get(line, version)
-        return found is not None and found.state is RolloutState.STOPPED
-
     def log(self, *, line: str = "", limit: int = 100, offset: int = 0) -> list[AuditEntry]:
         """Who did what, newest first; of every line where `line` is empty."""
         return entries(self.database, line=line, limit=limit, offset=offset)

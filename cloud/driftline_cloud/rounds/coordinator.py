@@ -84,6 +84,12 @@ class Coordinator:
         self._stop = threading.Event()
         self._progress = 0.0
         self._working: Round | None = None
+        self._held = ""
+
+    @property
+    def held(self) -> str:
+        """Why no round was started, though samples enough wait; empty: none is held."""
+        return self._held
 
     @property
     def progress(self) -> float:
@@ -147,7 +153,11 @@ class Coordinator:
         if not self._settings.trigger.enabled:
             return False
         trigger = why_start(self._settings.trigger, self._waiting())
-        return trigger is not None and self._open(trigger) is not None
+        held = self._opening.why_held() if trigger is not None else ""
+        if held and held != self._held:
+            _log.info("round.held", line=self._line, reason=held)
+        self._held = held
+        return trigger is not None and not held and self._open(trigger) is not None
 
     def _open(self, trigger: str) -> Round | None:
         """Open a round; None if nothing waits or one is open already."""
@@ -179,6 +189,9 @@ class Coordinator:
         """Work on the present state and store what follows from it."""
         if reason := self._away():
             raise WorkersAwayError(reason)
+        if reason := self._work.why_withdrawn(round_):
+            self._fail(round_, reason)
+            return
         if is_exhausted(round_, self._settings.retry):
             self._fail(round_, f"{round_.state} was cut off {round_.num_starts} times")
             return
@@ -253,6 +266,8 @@ class Coordinator:
             and self._work.releases.published(round_) is not None
         ):
             to = RoundState.DONE
+        elif round_.state is RoundState.RELEASING:
+            self._work.forget_rollout(round_)
         after = advance(round_, to, now_unix_s=self._clock.now_s(), reason=cause)
         self._ledger.save(after)
         _log.error("round.failed", round=round_.id, cause=cause, ended=str(after.state))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from driftline_cloud.intake.store import SampleStore
@@ -21,8 +23,15 @@ LEAST_SAMPLES = 2
 """Of an ordered round: one to learn from, one to judge by."""
 
 
+def _never_held() -> str:
+    return ""
+
+
 class RoundOpening:
-    """Opens rounds of `line` with what waits; calls may come from any thread and process."""
+    """Opens rounds of `line` with what waits; calls may come from any thread and process.
+
+    `held`: why none may start now; empty: one may.
+    """
 
     def __init__(
         self,
@@ -33,7 +42,9 @@ class RoundOpening:
         registry: ReleaseRegistry,
         settings: RoundSettings,
         clock: Clock,
+        held: Callable[[], str] = _never_held,
     ) -> None:
+        self.why_held = held
         self._line = line
         self._store = store
         self._ledger = ledger
@@ -43,8 +54,12 @@ class RoundOpening:
 
     def by_order(self) -> Round:
         """Open a round with what waits now, whatever the triggers say; who drives the line carries
-        it. Raises LinkError: `round_open`, `too_few_samples`.
+        it. Raises LinkError: `round_open`, `rollout_open`, `too_few_samples`.
         """
+        if self._ledger.open_round(self._line) is None and (why := self.why_held()):
+            raise LinkError(
+                f"no round starts on line {self._line}: {why}", reason=Reason.ROLLOUT_OPEN
+            )
         num_waiting = self._store.counts(self._line).num_waiting
         round_ = self.open(OPERATOR) if num_waiting >= LEAST_SAMPLES else None
         if round_ is not None:

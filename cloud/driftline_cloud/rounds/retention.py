@@ -40,6 +40,8 @@ class RetentionSettings(Section):
     rounds_days: int = setting(0, "rounds that are over", ge=0)
     most_rounds: int = setting(10_000, "of them, the newest", ge=0)
     devices_days: int = setting(0, "devices that were not seen; one that comes back enrols", ge=0)
+    audit_days: int = setting(730, "who did what to a version", ge=0)
+    most_audit: int = setting(100_000, "of that, the newest", ge=0)
     every_s: float = setting(60.0, "between two steps", gt=0)
 
 
@@ -68,15 +70,19 @@ class Retention:
         """Forget at most some hundred rows of each table; how many went, by table."""
         limits, now_s = self.settings, int(self.clock.now_s())
         reports, usage, devices = tables.reports, tables.usage, tables.devices
+        audit = tables.audit
         found: dict[str, int] = {}
         with self.database.write() as connection:
             old: list[tuple[Table, Any, Any]] = []
-            if limits.reports_days:
-                edge = now_s - limits.reports_days * _DAY_S
-                old.append((reports, reports.c.sequence, reports.c.received_unix_s < edge))
-            if limits.most_reports:
-                edge = _edge(connection, reports.c.sequence, limits.most_reports)
-                old.append((reports, reports.c.sequence, reports.c.sequence <= edge))
+            for table, at_unix_s, keep_days, most in (
+                (reports, reports.c.received_unix_s, limits.reports_days, limits.most_reports),
+                (audit, audit.c.at_unix_s, limits.audit_days, limits.most_audit),
+            ):
+                key = table.c.sequence
+                if keep_days:
+                    old.append((table, key, at_unix_s < now_s - keep_days * _DAY_S))
+                if most:
+                    old.append((table, key, key <= _edge(connection, key, most)))
             if limits.devices_days:
                 edge = now_s - limits.devices_days * _DAY_S
                 old.append((devices, devices.c.device_id, devices.c.last_seen_unix_s < edge))

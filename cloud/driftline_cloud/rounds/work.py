@@ -20,6 +20,8 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.rehearsal import choose_rehearsal, set_apart, split_holdout
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
+from driftline_cloud.rollout.orders import RolloutOrders, withdrawn_text
+from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.culprits import OF_ITEM, OF_SET_UP
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
@@ -78,6 +80,8 @@ class RoundWork:
     folder: Path
     clock: Clock
     sieve: Sieve
+    rollouts: RolloutOrders
+    rollout: RolloutSettings
     _gate: tuple[str, ScoredGate] | None = field(default=None, init=False)
 
     def do(self, round_: Round, report: Progress) -> Round:
@@ -91,6 +95,15 @@ class RoundWork:
             RoundState.RELEASING: self._release,
         }
         return work[round_.state](round_, report)
+
+    def why_withdrawn(self, round_: Round) -> str:
+        """Why nothing can come of `round_` any more: what it builds on was stopped; else empty."""
+        withdrawn = self.rollouts.is_withdrawn(self.line.id, round_.base_version)
+        return withdrawn_text(round_.base_version) if withdrawn else ""
+
+    def forget_rollout(self, round_: Round) -> None:
+        """The round releases nothing after all."""
+        self.rollouts.forget(self.line.id, round_.target_version, round_id=round_.id)
 
     def tidy(self, round_: Round) -> None:
         """A round is over: let its gate go, with the models it holds, and its checkpoint."""
@@ -242,6 +255,14 @@ class RoundWork:
 
     def _release(self, round_: Round, report: Progress) -> Round:
         self.ledger.guard()
+        # Before anyone can see it: whom it may reach.
+        self.rollouts.begin(
+            self.line.id,
+            round_.target_version,
+            round_id=round_.id,
+            base_version=round_.base_version,
+            settings=self.rollout,
+        )
         manifest = self.releases.publish(round_, self.folder / round_.id)
         version, num_bytes = manifest.target_version, manifest.blob_bytes
         self.ledger.add_version(

@@ -21,6 +21,10 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rollout.keeper import RolloutKeeper
+from driftline_cloud.rollout.offers import Offers
+from driftline_cloud.rollout.orders import RolloutOrders
+from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.board import Board
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
 from driftline_cloud.rounds.leases import Lease
@@ -197,7 +201,7 @@ def _assemble_service(
     devices, store, ledger = DeviceRegister(database), SampleStore(database), RoundLedger(database)
     corrections = CorrectionStore(database, config.escalation)
     registry = ReleaseRegistry(state.releases)
-    check_versions(registry, ledger, line.id)
+    check_versions(registry, database, line.id)
     registry.know_line(line)
     policy = devices.put_policy(line.id, policy_of(pair, config))
     trace = open_cloud_trace(
@@ -221,6 +225,8 @@ def _assemble_service(
         watch=ignore if trace is None else trace.sample,
         ask=corrections.ask,
     )
+    rollouts = RolloutStore(database)
+    offers = Offers(rollouts)
     return Cloud(
         line=line,
         database=database,
@@ -230,14 +236,10 @@ def _assemble_service(
         ledger=ledger,
         intake=intake,
         registry=registry,
-        opening=RoundOpening(
-            line.id,
-            store=store,
-            ledger=ledger,
-            registry=registry,
-            settings=config.rounds,
-            clock=makers.clock,
-        ),
+        rollouts=rollouts,
+        offers=offers,
+        keeper=RolloutKeeper(rollouts, RolloutOrders(database, makers.clock), registry, offers),
+        opening=_opening(config, database, registry, line, makers.clock),
         board=Board(database=database, line=line.id, clock=makers.clock),
         corrections=corrections,
         correction_poll_s=config.escalation.poll_s,
@@ -290,17 +292,12 @@ def assemble_work(
             pair_dir=pair.dir,
             clock=makers.clock,
         ),
+        rollouts=RolloutOrders(database, makers.clock),
+        rollout=config.rollout,
     )
     coordinator = Coordinator(
         work,
-        opening=RoundOpening(
-            line.id,
-            store=store,
-            ledger=ledger,
-            registry=registry,
-            settings=config.rounds,
-            clock=makers.clock,
-        ),
+        opening=_opening(config, database, registry, line, makers.clock),
         lease=lease,
         drift_threshold=drift_threshold(pair, config),
         watch=watch,
@@ -316,6 +313,26 @@ def assemble_work(
         clock=makers.clock,
     )
     return Work(coordinator=coordinator, answerer=answerer, close=workers.close)
+
+
+def _opening(
+    config: CloudConfig, database: Database, registry: ReleaseRegistry, line: Line, clock: Clock
+) -> RoundOpening:
+    rollouts = RolloutStore(database)
+    return RoundOpening(
+        line.id,
+        store=SampleStore(database),
+        ledger=RoundLedger(database),
+        registry=registry,
+        settings=config.rounds,
+        clock=clock,
+        held=lambda: rollouts.why_held(
+            line.id,
+            registry.newest_version(line.id),
+            now_unix_s=int(clock.now_s()),
+            most_s=config.rollout.hold_rounds_s,
+        ),
+    )
 
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:

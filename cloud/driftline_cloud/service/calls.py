@@ -72,19 +72,26 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
         now_unix_s=now_s,
         adapter_version=query.adapter_version if is_real else None,
     )
+    target = cloud.offers.version_for(
+        cloud.line.id,
+        query.device_id,
+        newest=cloud.registry.newest_version(cloud.line.id),
+        held=query.adapter_version,
+        failed=query.failed_versions,
+    )
+    if target is None:
+        return None
     return cloud.registry.offer(
         cloud.line.id,
         query.adapter_version,
-        failed_versions=query.failed_versions,
         full_reason=_why_full(cloud, query),
         manifest_format=query.manifest_format,
+        target=target,
     )
 
 
 def _why_full(cloud: Cloud, query: UpdateQuery) -> str:
     """A device whose base is not what its version says needs every tensor once."""
-    if query.adapter_version >= cloud.registry.newest_version(cloud.line.id):
-        return ""
     last = cloud.known_device(query.device_id).last_report
     refused = last.endswith(f": {Reason.BASE_MISMATCH}") and not last.startswith(
         str(UpdateOutcome.APPLIED)

@@ -12,6 +12,9 @@ from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rollout.keeper import RolloutKeeper
+from driftline_cloud.rollout.offers import Offers
+from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.board import WORKING, Board
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.opening import RoundOpening
@@ -36,6 +39,9 @@ class Cloud:
     ledger: RoundLedger
     intake: Intake
     registry: ReleaseRegistry
+    rollouts: RolloutStore
+    offers: Offers
+    keeper: RolloutKeeper
     opening: RoundOpening
     board: Board
     corrections: CorrectionStore

@@ -205,6 +205,11 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
     looked_s = float("-inf")
     while not stop.is_set():
         try:
+            await asyncio.to_thread(cloud.keeper.step, cloud.line.id)
+        except Exception:
+            # The database or the disk may be away for a while: what is due stays due.
+            _log.exception("rollout.step_failed", line=cloud.line.id)
+        try:
             for round_ in await asyncio.to_thread(ended.look):
                 cloud.metrics.count_round(str(round_.state))
                 if cloud.trace is not None:

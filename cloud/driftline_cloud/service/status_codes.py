@@ -47,6 +47,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     # rounds
     Reason.LINE_UNKNOWN: _Code.NOT_FOUND,
     Reason.ROUND_OPEN: _Code.FAILED_PRECONDITION,
+    Reason.ROLLOUT_OPEN: _Code.FAILED_PRECONDITION,
     Reason.TOO_FEW_SAMPLES: _Code.FAILED_PRECONDITION,
     # updates
     Reason.BLOB_UNKNOWN: _Code.NOT_FOUND,

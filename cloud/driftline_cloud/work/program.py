@@ -19,7 +19,6 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
-from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
 from driftline_cloud.serving import why_not_served
@@ -117,7 +116,7 @@ class Worker:
             self._say(BLOCKED, reason)
             return False
         registry = ReleaseRegistry(state.releases)
-        check_versions(registry, RoundLedger(database), line_of(pair).id)
+        check_versions(registry, database, line_of(pair).id)
         try:
             work = assemble_work(
                 self.config,
@@ -196,7 +195,7 @@ class Worker:
             return (*self._said, 0.0)
         round_ = work.coordinator.working
         if round_ is None:
-            return IDLE, "", 0.0
+            return IDLE, work.coordinator.held, 0.0
         return WORKING, f"{round_.id} {round_.state}", round(work.coordinator.progress, 2)
 
     def _say(self, state: str, reason: str = "") -> None:

@@ -26,7 +26,8 @@ from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import Enrolment, LineStatus, SampleAck
-from tests.fakes.cloud import ReckoningWorkers, bare_pair, fake_makers
+from driftline_shared.update import Adapter
+from tests.fakes.cloud import ReckoningWorkers, bare_pair, fake_makers, start_adapter
 from tests.fakes.samples import as_sent
 
 TIMEOUT_S = 60.0
@@ -79,10 +80,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def start_cloud(tmp_path: Path, bare: Pair) -> Iterator[Callable[..., RunningCloud]]:
     running: list[RunningCloud] = []
 
-    def start(name: str = "state", pair: Pair | None = None, **overrides: object) -> RunningCloud:
+    def start(
+        name: str = "state",
+        pair: Pair | None = None,
+        initial: Adapter | None = None,
+        **overrides: object,
+    ) -> RunningCloud:
         settings = {"state": tmp_path / name, "listen": "127.0.0.1:0", "drain_s": 5.0}
         config = load_config(None, {**settings, **overrides}, environment={})
-        cloud = _start(config, pair or bare, ReckoningWorkers())
+        cloud = _start(config, pair or bare, ReckoningWorkers(), initial or start_adapter())
         running.append(cloud)
         return cloud
 
@@ -97,10 +103,12 @@ def cloud(start_cloud: Callable[..., RunningCloud]) -> RunningCloud:
     return start_cloud(**{"rounds.trigger.round_samples": 40, "dwc.max_fp16_share": 0.5})
 
 
-def _start(config: CloudConfig, pair: Pair, workers: ReckoningWorkers) -> RunningCloud:
+def _start(
+    config: CloudConfig, pair: Pair, workers: ReckoningWorkers, initial: Adapter
+) -> RunningCloud:
     ready: Future[int] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    makers = fake_makers(workers, lambda _name: pair)
+    makers = replace(fake_makers(workers, lambda _name: pair), initial=lambda _pair: initial)
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -224,7 +224,7 @@ def test_state_survives_reopening_and_leftovers_go(tmp_path: Path) -> None:
     assert reopened.offer(LINE.id, 1) == kept
     assert same_bits(reopened.residual(LINE.id), residual)
     assert not any(path.exists() for path in (*drafts, tmp_path / "blobs" / ("0" * 64)))
-    assert [path.name for path in folder.glob("*.residual")] == ["3.residual"]
+    assert {path.name for path in folder.glob("*.residual")} == {"2.residual", "3.residual"}
 
 
 def test_a_line_that_began_otherwise_is_refused(tmp_path: Path) -> None:

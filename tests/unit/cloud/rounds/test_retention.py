@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import func, insert, select, update
 
 from driftline_cloud.intake import counts, tables
+from driftline_cloud.rollout.audit import write_entry
 from driftline_cloud.rounds import retention
 from driftline_cloud.rounds.retention import Retention, RetentionSettings
 from tests.fakes.clock import FakeClock
@@ -56,6 +57,26 @@ def test_reports_and_usage_go_by_age_and_count_and_some_at_a_time(
     cloud.close()
 
 
+def test_who_did_what_goes_by_age_and_count(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cloud = open_cloud(tmp_path / "state", ReckoningWorkers(), clock)
+    now_s = int(clock.now_s())
+    with cloud.database.write() as connection:
+        for number in range(8):
+            write_entry(
+                connection,
+                now_unix_s=now_s - (11 if number < 3 else 9) * DAY_S,
+                who="ada",
+                action="pause",
+                line="l",
+                version=1,
+            )
+    assert _retention(cloud, clock, audit_days=10, most_audit=0).step() == {"audit": 3}
+    assert _retention(cloud, clock, audit_days=0, most_audit=2).step() == {"audit": 3}
+    assert _num(cloud.database, tables.audit) == 2
+    cloud.close()
+
+
 def test_samples_without_bytes_go_and_then_their_rounds_but_never_the_last(tmp_path: Path) -> None:
     clock = FakeClock()
     cloud = open_cloud(tmp_path / "state", ReckoningWorkers(), clock)
@@ -64,7 +85,7 @@ def test_samples_without_bytes_go_and_then_their_rounds_but_never_the_last(tmp_p
         run_rounds(cloud)
     database = cloud.database
     assert [one.number for one in cloud.ledger.newest(cloud.line.id, limit=9)] == [3, 2, 1]
-    tidy = _retention(cloud, clock, samples_days=1, most_rounds=1, usage_days=0)
+    tidy = _retention(cloud, clock, samples_days=1, most_rounds=1, usage_days=0, audit_days=0)
     clock.sleep(10_000 * DAY_S)
     assert tidy.step() == {}  # all of them have their bytes
     with database.write() as connection:
