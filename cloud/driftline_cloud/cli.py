@@ -31,7 +31,7 @@ from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_shared.plain_text import visible
 from driftline_shared.program.address import without_password
-from driftline_shared.status import CloudStatus, DevicePage, LineStatus
+from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RolloutStatus
 
 if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
@@ -237,6 +237,18 @@ def _show(found: CloudStatus) -> None:
         _show_line(console, line)
 
 
+def _rollout_text(rollout: RolloutStatus) -> str:
+    far = (
+        f"phase {rollout.phase} of {rollout.num_phases}, {rollout.share:.0%}: "
+        if rollout.num_phases > 1
+        else ""
+    )
+    return (
+        f"version {rollout.version} {rollout.state}, {far}{rollout.num_devices} devices, "
+        f"{rollout.num_reported} reported, {rollout.num_bad} did not keep it; {rollout.reason}"
+    )
+
+
 def _show_line(console: object, line: LineStatus) -> None:
     from rich.console import Console
     from rich.markup import escape
@@ -248,6 +260,8 @@ def _show_line(console: object, line: LineStatus) -> None:
     assert isinstance(console, Console)
     table = Table(title=f"line {line.line}", title_justify="left", show_header=False)
     table.add_row("newest version", str(line.newest_version))
+    if line.rollout is not None:
+        table.add_row("rollout", shown(_rollout_text(line.rollout)))
     apart = f", {line.num_quarantined} in quarantine" if line.num_quarantined else ""
     table.add_row("samples", f"{line.num_samples} ({line.num_waiting} waiting{apart})")
     table.add_row("devices", str(max(line.num_devices, len(line.devices))))

@@ -164,6 +164,24 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutStatus:
+    """How far a version has got: `phase` of `num_phases`, from 1, that may reach `share` of the
+    line's devices, 0..1, which are `num_devices`; of those that reported, `num_bad` did not keep
+    it. `reason`: why it is so, or what it waits for.
+    """
+
+    version: int
+    state: str
+    phase: int = 1
+    num_phases: int = 1
+    share: float = 1.0
+    num_devices: int = 0
+    num_reported: int = 0
+    num_bad: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DevicePage:
     """Which devices of a line a status shows: at most `num_devices`, without the first `offset`."""
 
@@ -175,7 +193,7 @@ class DevicePage:
 class LineStatus:
     """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest;
     `devices`: a page of them, what is stuck first, of `num_devices` in all; `num_quarantined`:
-    samples that no round can work on.
+    samples that no round can work on; `rollout`: of the newest version that has one.
     """
 
     line: str
@@ -188,6 +206,7 @@ class LineStatus:
     workers: tuple[WorkerStatus, ...] = ()
     num_devices: int = 0
     num_quarantined: int = 0
+    rollout: RolloutStatus | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.lines import LineFlag, named_line
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError
 from driftline_shared.plain_text import visible
@@ -31,9 +32,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-LineFlag = Annotated[
-    str, typer.Option("--line", help="Name of the line; default: the cloud's only one.")
-]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 WhyFlag = Annotated[str, typer.Option("--why", help="The reason, for the log.", metavar="TEXT")]
 ByFlag = Annotated[
@@ -82,7 +80,7 @@ def list_(
 ) -> None:
     """List versions, newest first, with whom they reach and how many devices hold them."""
     with _store(config, state, database_url) as store:
-        name = _line(store, line)
+        name = named_line(store.database, line)
         held = store.holding(name)
         found = [_row(store, one, held) for one in store.newest(name, limit=limit)]
     if as_json:
@@ -113,7 +111,7 @@ def show(
 ) -> None:
     """Show how far one version has got, what its devices reported, what it waits for."""
     with _store(config, state, database_url) as store:
-        name = _line(store, line)
+        name = named_line(store.database, line)
         newest = store.newest(name, limit=1)
         found = newest[0] if version is None and newest else store.get(name, version or 0)
         if found is None:
@@ -270,7 +268,7 @@ def _order(
     from driftline_shared.host.clock import SystemClock
 
     with _store(*files) as store:
-        name = _line(store, line)
+        name = named_line(store.database, line)
         orders = RolloutOrders(store.database, SystemClock())
         found = change(orders)(name, who=by or operator(), why=why)
         row = _row(store, found, store.holding(name))
@@ -317,23 +315,6 @@ def _closer(store: RolloutStore, rollout: Rollout) -> dict[str, Any]:
 
 def _time(unix_s: int) -> str:
     return f"{datetime.fromtimestamp(unix_s, tz=UTC):%Y-%m-%d %H:%M:%SZ}"
-
-
-def _line(store: RolloutStore, line: str) -> str:
-    """The line that is meant; DataError where that is not clear."""
-    known = store.lines()
-    if line:
-        if line not in known:
-            raise DataError(
-                f"the cloud has no line {visible(line)!r}, it has {', '.join(known) or 'none'}"
-            )
-        return line
-    if len(known) != 1:
-        raise DataError(
-            f"the cloud has {len(known) or 'no'} lines: {', '.join(known) or '-'}",
-            fix="Name one with --line.",
-        )
-    return known[0]
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.rollout import rows
 from driftline_cloud.rollout.audit import AuditEntry, entries
 from driftline_cloud.rollout.rollout import Rollout, RolloutState
-from driftline_cloud.rollout.rule import Evidence, judge
+from driftline_cloud.rollout.rule import Decision, Evidence, judge
+from driftline_shared.status import RolloutStatus
 
 _HELD_SAID = {
     RolloutState.AWAITING: "waits for approval",
@@ -110,7 +111,27 @@ class RolloutStore:
             rollout.phase,
             elapsed_s=now_unix_s - rollout.phase_unix_s,
         )
-        return verdict.reason
+        return verdict.reason if verdict.decision is Decision.WAIT else ""
+
+    def status(self, line: str, *, now_unix_s: int) -> RolloutStatus | None:
+        """How far the newest version of the line has got that has a rollout."""
+        newest = self.newest(line, limit=1)
+        if not newest:
+            return None
+        rollout = newest[0]
+        seen = self.evidence(rollout)
+        waits = self.waits(rollout, now_unix_s=now_unix_s)
+        return RolloutStatus(
+            version=rollout.version,
+            state=str(rollout.state),
+            phase=rollout.phase + 1,
+            num_phases=max(1, len(rollout.plan.phases)),
+            share=rollout.share,
+            num_devices=rollout.num_devices,
+            num_reported=seen.num_reported,
+            num_bad=seen.num_bad,
+            reason=f"waits {waits}" if waits else rollout.reason,
+        )
 
     def why_held(self, line: str, newest: int, *, now_unix_s: int, most_s: float) -> str:
         """Why no round should start on the line now; empty: one may.

@@ -226,13 +226,14 @@ class RoundLedger:
             raise KeyError(round_id)
         return _round(row)
 
-    def newest(self, line: str, *, limit: int = 1) -> list[Round]:
-        """The last rounds of a line, newest first."""
+    def newest(self, line: str, *, limit: int = 1, offset: int = 0) -> list[Round]:
+        """The last rounds of a line, newest first, without the first `offset`."""
         query = (
             select(tables.rounds)
             .where(tables.rounds.c.line == line)
             .order_by(tables.rounds.c.number.desc())
             .limit(limit)
+            .offset(offset)
         )
         with self._database.read() as connection:
             return [_round(row) for row in connection.execute(query).mappings()]

@@ -57,6 +57,9 @@ _ONE_STEP: Mapping[str, object] = {
 OLDER = (TRAIN_AGAIN, HOLDOUT_AGAIN, REHEARSAL, RECALL)
 """Parts of a round that earlier rounds had."""
 
+LABELS_ASKED = "labels.asked"
+"""Among a round's numbers: answers of the teacher that it had to ask for."""
+
 _STEP = "gate.step"
 """Among a round's numbers: the share of the way from C_v to the training's result that is taken."""
 
@@ -125,7 +128,15 @@ class RoundWork:
             parts[part] = choose_rehearsal(learnt, count=count, seed=round_.seed)
         self.ledger.save_parts(round_.id, parts)
         numbers = {f"samples.{part}": float(len(ids)) for part, ids in parts.items()}
+        numbers[LABELS_ASKED] = float(self._num_unlabelled(parts))
         return self._next(round_, RoundState.LABELLING, numbers)
+
+    def _num_unlabelled(self, parts: Mapping[str, Sequence[bytes]]) -> int:
+        """How many labels the teacher is to give: what it costs, whoever resumes the round."""
+        ids = list({one for some in parts.values() for one in some})
+        size = max(1, self.settings.label_chunk_samples)
+        chunks = [ids[start : start + size] for start in range(0, len(ids), size)]
+        return len(ids) - sum(len(self.store.labels(one, teacher=self.teacher)) for one in chunks)
 
     def _label(self, round_: Round, report: Progress) -> Round:
         parts, size = self.ledger.parts(round_.id), max(1, self.settings.label_chunk_samples)

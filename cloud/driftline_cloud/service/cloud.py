@@ -78,6 +78,7 @@ class Cloud:
             num_devices=self.devices.count(self.line.id),
             num_quarantined=counts.num_quarantined,
             workers=self.board.workers(),
+            rollout=self.rollouts.status(self.line.id, now_unix_s=int(self.clock.now_s())),
         )
         self.metrics.show_line(line)
         return CloudStatus(cloud_id=self.cloud_id, version=self.version, lines=(line,))

@@ -273,6 +273,7 @@ class LineStatus(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     NUM_DEVICES_FIELD_NUMBER: _builtins.int
     NUM_QUARANTINED_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     line: _builtins.str
     newest_version: _builtins.int
     num_samples: _builtins.int
@@ -293,6 +294,10 @@ class LineStatus(_message.Message):
 
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
+    @_builtins.property
+    def rollout(self) -> Global___RolloutStatus:
+        """of the newest version that has one"""
+
     def __init__(
         self,
         *,
@@ -306,10 +311,11 @@ class LineStatus(_message.Message):
         workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
         num_devices: _builtins.int = ...,
         num_quarantined: _builtins.int = ...,
+        rollout: Global___RolloutStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout", "round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_devices", b"num_devices", "num_quarantined", b"num_quarantined", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "round", b"round", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_devices", b"num_devices", "num_quarantined", b"num_quarantined", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "rollout", b"rollout", "round", b"round", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +355,58 @@ class WorkerStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerStatus: _TypeAlias = WorkerStatus  # noqa: Y015
+
+@_typing.final
+class RolloutStatus(_message.Message):
+    """How far a version has got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    NUM_PHASES_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    NUM_REPORTED_FIELD_NUMBER: _builtins.int
+    NUM_BAD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    state: _builtins.str
+    """awaiting_approval | rolling | paused | complete | stopped | superseded"""
+    phase: _builtins.int
+    """from 1"""
+    num_phases: _builtins.int
+    share: _builtins.float
+    """of the line's devices that may have got it, 0..1"""
+    num_devices: _builtins.int
+    """that may get it in this phase"""
+    num_reported: _builtins.int
+    """of them, how it went"""
+    num_bad: _builtins.int
+    """of these, those that did not keep it"""
+    reason: _builtins.str
+    """why it is so, or what it waits for"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        state: _builtins.str = ...,
+        phase: _builtins.int = ...,
+        num_phases: _builtins.int = ...,
+        share: _builtins.float = ...,
+        num_devices: _builtins.int = ...,
+        num_reported: _builtins.int = ...,
+        num_bad: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_bad", b"num_bad", "num_devices", b"num_devices", "num_phases", b"num_phases", "num_reported", b"num_reported", "phase", b"phase", "reason", b"reason", "share", b"share", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStatus: _TypeAlias = RolloutStatus  # noqa: Y015
 
 @_typing.final
 class RoundStatus(_message.Message):

@@ -11,6 +11,7 @@ from driftline_shared.status import (
     DeviceStatus,
     Enrolment,
     LineStatus,
+    RolloutStatus,
     RoundStatus,
     Welcome,
     WorkerStatus,
@@ -89,6 +90,9 @@ def _to_line_status(line: LineStatus) -> control_pb2.LineStatus:
         control_pb2.LineStatus,
         line,
         round=None if line.round is None else to_round_status(line.round),
+        rollout=None
+        if line.rollout is None
+        else to_message(control_pb2.RolloutStatus, line.rollout),
         devices=[to_message(control_pb2.DeviceStatus, device) for device in line.devices],
         workers=[to_message(control_pb2.WorkerStatus, worker) for worker in line.workers],
     )
@@ -99,6 +103,7 @@ def _from_line_status(message: control_pb2.LineStatus) -> LineStatus:
         LineStatus,
         message,
         round=from_round_status(message.round) if message.HasField("round") else None,
+        rollout=to_value(RolloutStatus, message.rollout) if message.HasField("rollout") else None,
         devices=tuple(to_value(DeviceStatus, device) for device in message.devices),
         workers=tuple(to_value(WorkerStatus, worker) for worker in message.workers),
     )

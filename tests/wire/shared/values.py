@@ -21,6 +21,7 @@ from driftline_shared.status import (
     DeviceStatus,
     Enrolment,
     LineStatus,
+    RolloutStatus,
     RoundStatus,
     SampleAck,
     SampleVerdict,
@@ -146,6 +147,25 @@ STATUS_OF_FLEET = replace(
     STATUS,
     lines=tuple(replace(line, num_devices=1_504, num_quarantined=3) for line in STATUS.lines[:1]),
 )
+STATUS_OF_ROLLOUT = replace(
+    STATUS,
+    lines=(
+        replace(
+            STATUS.lines[0],
+            rollout=RolloutStatus(
+                version=4,
+                state="rolling",
+                phase=2,
+                num_phases=3,
+                share=0.25,
+                num_devices=10,
+                num_reported=7,
+                num_bad=1,
+                reason="waits for 60 s of its phase",
+            ),
+        ),
+    ),
+)
 ENROLMENT = Enrolment(
     device_id="device-1",
     pair="tiny",
@@ -253,6 +273,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "cloud_status_workers": _golden(
         STATUS_OF_WORKERS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "cloud_status_of_rollout": _golden(
+        STATUS_OF_ROLLOUT, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
     ),
     "cloud_status_of_fleet": _golden(
         STATUS_OF_FLEET, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
