@@ -28,6 +28,7 @@ from driftline_cloud.rounds.round import (
 )
 from driftline_cloud.rounds.trigger import Waiting, why_start
 from driftline_cloud.rounds.work import RoundWork
+from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
 
@@ -52,6 +53,11 @@ class WorkersAwayError(DriftlineError):
 
 def _never_away() -> str:
     return ""
+
+
+def _of_workers(error: Exception) -> str:
+    """What `error` says, where it says that workers went away: they may be back by now."""
+    return str(error) if isinstance(error, WorkersUnreachableError) else ""
 
 
 class Coordinator:
@@ -209,7 +215,7 @@ class Coordinator:
         except LeaseLostError:
             raise
         except Exception as error:
-            if reason := self._away():
+            if reason := self._away() or _of_workers(error):
                 self.forgive()
                 raise WorkersAwayError(reason) from error
             self._record(round_, error)

@@ -19,7 +19,7 @@ from driftline_cloud.workers.cluster.access import (
     local_variables,
     loopback_kept,
 )
-from driftline_cloud.workers.cluster.reach import check_token, parts_of, wait_for_port
+from driftline_cloud.workers.cluster.reach import check_token, cluster_id, parts_of, wait_for_port
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.cluster.sessions import OBJECT_STORE_BYTES, session_folder
 from driftline_cloud.workers.workers import WorkersUnreachableError
@@ -37,6 +37,9 @@ REACH_S = 20.0
 LOST_S = 20.0
 """Seconds without the head after which the cluster counts as gone."""
 
+ASK_S = 5.0
+"""Seconds between two questions to the head which cluster it is of."""
+
 
 class Connection:
     """To the cluster at `address`, the one this process is in already, or one started here."""
@@ -46,8 +49,9 @@ class Connection:
         self._access = access
         self._open = ExitStack()
         self._head = ""
+        self._cluster = ""
         self._silent_since: float | None = None
-        self._last_look = 0.0
+        self._last_look = self._last_asked = 0.0
 
     def open(self) -> None:
         """Connect where there is no connection. Raises WorkersUnreachableError within a minute
@@ -57,7 +61,8 @@ class Connection:
         import ray
 
         if ray.is_initialized():
-            self._head = self._head or ray.get_runtime_context().gcs_address
+            if not self._head:
+                self._know()
             return
         with ExitStack() as undo:
             if self._address is None:
@@ -66,8 +71,7 @@ class Connection:
                 _join(self._address, self._access or Access(token=token_place(None)), undo)
             undo.callback(ray.shutdown)
             self._open = undo.pop_all()
-        self._head = ray.get_runtime_context().gcs_address
-        self._silent_since = None
+        self._know()
         _log.info("ray.connected", address=self._address or "local")
 
     def close(self) -> None:
@@ -77,7 +81,8 @@ class Connection:
 
     def check(self) -> None:
         """Look whether the head is there, at most once a second; WorkersUnreachableError when it
-        was not for `LOST_S`. Ray itself waits without a word, and then ends the process.
+        was not for `LOST_S`, or was started anew: it then knows nothing of this process and its
+        actors. Ray itself waits without a word, and then ends the process.
         """
         now = time.monotonic()
         if now - self._last_look < 1.0:
@@ -89,8 +94,23 @@ class Connection:
             self._silent_since = self._silent_since or now
             if now - self._silent_since >= LOST_S:
                 raise
-        else:
-            self._silent_since = None
+            return
+        if self._silent_since is not None or now - self._last_asked >= ASK_S:
+            self._last_asked = now
+            found = cluster_id(self._head)
+            if found and found != self._cluster:
+                raise WorkersUnreachableError(
+                    f"the head of the Ray cluster at {self._head} was started anew",
+                    fix="Nothing is to be done: its nodes join it again, and the work goes on.",
+                )
+        self._silent_since = None
+
+    def _know(self) -> None:
+        import ray
+
+        self._head = ray.get_runtime_context().gcs_address
+        self._cluster = cluster_id(self._head)
+        self._silent_since = None
 
 
 def _start(undo: ExitStack) -> None:

@@ -48,6 +48,20 @@ def wait_for_port(
         sleep(POLL_S)
 
 
+def cluster_id(address: str) -> str:
+    """Which cluster answers at `address`: each start of a head makes another; empty: none answers.
+    Blocks for some seconds where the head is deaf.
+    """
+    from ray.exceptions import RayError
+
+    raylet = import_module("ray._raylet")
+    try:
+        found: str = raylet.GcsClient(address=address).cluster_id.hex()
+    except (RayError, OSError):
+        return ""
+    return found
+
+
 def check_token(address: str) -> None:
     """Ask the cluster's head one thing with the token in force. Blocks up to 40 s where something
     other than Ray listens.

@@ -22,6 +22,7 @@ from driftline_cloud.rounds.ledger import (
 )
 from driftline_cloud.rounds.round import RetryLimits, Round, RoundState
 from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.p_ik.head import head_from_bytes
@@ -326,6 +327,20 @@ def test_a_version_comes_with_a_head_of_its_own_where_that_is_asked_for(
     full = registry.offer(cloud.line.id, 0, full_reason="asked for")
     assert full is not None
     assert full.ik_head == manifest.ik_head
+
+
+def test_workers_that_were_away_and_are_back_are_no_error_either(tmp_path: Path) -> None:
+    def fail(where: str) -> None:
+        if where == "distil":
+            raise WorkersUnreachableError("the head of the Ray cluster was started anew")
+
+    cloud = open_cloud(tmp_path / "state", ReckoningWorkers(hook=fail), FakeClock())
+    send(cloud, range(40))
+    with pytest.raises(WorkersAwayError, match="started anew"):
+        run_rounds(cloud)
+    (round_,) = cloud.ledger.newest(cloud.line.id)
+    assert (str(round_.state), round_.num_starts, round_.num_errors) == ("distilling", 0, 0)
+    cloud.close()
 
 
 def test_workers_that_are_away_are_no_error_of_the_round(tmp_path: Path) -> None:
