@@ -26,6 +26,7 @@ from driftline_cloud.commands.addresses import (
 from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
 from driftline_cloud.commands.database_cli import backup_app
+from driftline_cloud.commands.page_cli import app as page_app
 from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
@@ -49,6 +50,7 @@ app.add_typer(backup_app)
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(samples_app, name="samples")
 app.add_typer(release_app, name="release")
+app.add_typer(page_app)
 
 _SERVE_EXAMPLES = """
 **Examples**

@@ -22,6 +22,7 @@ from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.admission import AdmissionLimits, Quota
 from driftline_cloud.limits import PoolSettings, RateSettings
+from driftline_cloud.page.settings import PageSettings
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.retention import RetentionSettings
@@ -80,6 +81,7 @@ class CloudConfig(ProgramSettings):
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()
+    page: PageSettings = PageSettings()
     log: LogConfig = LogConfig()
     trace: TraceSettings = TraceSettings()
     sampling: Policy = SamplingPolicy()

@@ -29,12 +29,14 @@ BUSY_TIMEOUT_MS = 10_000
 class Database:
     """Reads see one consistent moment; a write is one transaction, all or nothing."""
 
-    def __init__(self, url: str, *, durable: bool = True) -> None:
+    def __init__(self, url: str, *, durable: bool = True, read_only: bool = False) -> None:
         """`durable`: what was written survives a power cut; without it SQLite need not wait for
-        the disk, which suits a replay. Raises ConfigError.
+        the disk, which suits a replay. `read_only`: nothing can be written, and an older schema is
+        refused. Raises ConfigError.
         """
         parsed = _parse(url)
-        self._engine = _engine(parsed, durable=durable)
+        self._read_only = read_only
+        self._engine = _engine(parsed, durable=durable, read_only=read_only)
         # One connection holds an in-memory database: only one thread may use it at a time.
         self._lock = threading.RLock() if _in_memory(parsed) else None
         try:
@@ -69,8 +71,14 @@ class Database:
     def _open_schema(self) -> str:
         """Make or upgrade the schema, refuse a newer one; the id of this cloud."""
         with self.read() as connection:
-            is_newest = schema.version_of(connection) == tables.SCHEMA_VERSION
-        if not is_newest:
+            version = schema.version_of(connection)
+        if version != tables.SCHEMA_VERSION:
+            if self._read_only:
+                raise ConfigError(
+                    f"the database has schema {version}, this driftline reads "
+                    f"{tables.SCHEMA_VERSION}",
+                    fix="Start the cloud of this version once: it brings its database up.",
+                )
             with self.write() as connection:
                 schema.bring_up(connection)
         with self.read() as connection:
@@ -89,7 +97,7 @@ def _in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def _engine(url: URL, *, durable: bool) -> Engine:
+def _engine(url: URL, *, durable: bool, read_only: bool) -> Engine:
     options: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
@@ -100,16 +108,23 @@ def _engine(url: URL, *, durable: bool) -> Engine:
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"no driver for {url.drivername}: {error}; install it") from error
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", partial(_configure_sqlite, durable=durable))
+        event.listen(
+            engine, "connect", partial(_configure_sqlite, durable=durable, read_only=read_only)
+        )
         event.listen(engine, "begin", _begin_sqlite)
+    elif read_only:
+        engine = engine.execution_options(postgresql_readonly=True)
     return engine
 
 
-def _configure_sqlite(connection: Any, _record: object, *, durable: bool) -> None:
+def _configure_sqlite(connection: Any, _record: object, *, durable: bool, read_only: bool) -> None:
     connection.isolation_level = None  # transactions are opened by _begin_sqlite alone
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+    if read_only:
+        cursor.execute("PRAGMA query_only=ON")
+    else:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

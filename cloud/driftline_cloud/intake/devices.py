@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
@@ -187,12 +187,10 @@ class DeviceRegister:
         go well, then those that were not seen for longest.
         """
         table = tables.devices
-        applied = f"{UpdateOutcome.APPLIED} "
-        is_well = (table.c.last_report == "") | table.c.last_report.startswith(applied)
         query = (
             select(*(table.c[field.name] for field in fields(DeviceStatus)))
             .where(table.c.line == line)
-            .order_by(is_well, table.c.last_seen_unix_s, table.c.device_id)
+            .order_by(*stuck_first())
             .limit(limit)
             .offset(offset)
         )
@@ -304,6 +302,16 @@ class DeviceRegister:
                 .values(revision=known.revision + 1, policy=body)
             )
             return replace(policy, revision=known.revision + 1)
+
+
+def stuck_first() -> tuple[ColumnElement[Any], ...]:
+    """An order of devices: those whose last update did not go well, then those that were not seen
+    for longest.
+    """
+    table = tables.devices
+    applied = f"{UpdateOutcome.APPLIED} "
+    is_well = (table.c.last_report == "") | table.c.last_report.startswith(applied)
+    return is_well, table.c.last_seen_unix_s, table.c.device_id
 
 
 def _find(connection: Connection, device_id: str) -> Device | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
 
 from fastapi import Request
 
 from driftline_device.api.errors import ApiError
 from driftline_device.api.settings import Key
-from driftline_shared.host.loopback import is_loopback
+from driftline_shared.host.loopback import host_asked, is_loopback
 
 
 class Access:
@@ -38,11 +37,7 @@ class Access:
     def _check_host(request: Request) -> None:
         """A name that a stranger's DNS points to loopback opens nothing without a token."""
         # Read from the header itself: the request's URL falls back to this machine's own address.
-        try:
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-        except ValueError:  # brackets that do not match
-            host = None
-        if not is_loopback(host or ""):
+        if not is_loopback(host_asked(request.headers.get("host", ""))):
             raise ApiError(
                 403,
                 "without a token this device answers as localhost or 127.0.0.1 only; ask there, or "

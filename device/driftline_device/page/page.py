@@ -14,13 +14,8 @@ from typing import Any
 from driftline_device.history.marks import Change
 from driftline_device.history.records import PastAnswer, UpdateCard
 from driftline_shared.errors import Reason, explain
+from driftline_shared.pages.document import document
 from driftline_shared.pages.markup import Markup, join, tag
-
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'"
-)
-"""Content security policy: what slipped through the escaping could not run or be fetched."""
 
 LIVE_S = 5
 """Seconds between two loads of a page that is live."""
@@ -91,26 +86,17 @@ def _page(
     style = (
         resources.files("driftline_device.page").joinpath("page.css").read_text(encoding="utf-8")
     )
-    refresh = [] if refresh_s is None else [tag("meta", http_equiv="refresh", content=refresh_s)]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        *refresh,
-        tag("link", rel="icon", href="data:,"),  # else every browser asks for one
-        tag("title", f"{_TITLES[path]} · Driftline {snapshot['pair']}"),
-        tag("style", Markup(style)),
-    )
     links = [
         tag("a", title, href=address, class_=_on(address == path))
         for address, title in _TITLES.items()
     ]
-    body = tag(
-        "body",
+    return document(
+        f"{_TITLES[path]} · Driftline {snapshot['pair']}",
+        style,
         tag("header", tag("nav", *links), tag("p", _state(snapshot), class_="note")),
         tag("main", *content),
+        refresh_s=refresh_s,
     )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def _state(snapshot: dict[str, Any]) -> str:

@@ -31,20 +31,14 @@ from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.history.feedback import FORM, MOST_FEEDBACK_BYTES, Feedback, take_feedback
 from driftline_device.history.history import History
 from driftline_device.history.records import UnknownAnswerError
-from driftline_device.page.page import POLICY, View, history_page, updates_page
+from driftline_device.page.page import View, history_page, updates_page
 from driftline_shared.errors import DataError
+from driftline_shared.pages.document import HEADERS
 
 MOST_ROWS = 50
 """Answers on a page."""
 
 BODY_TIMEOUT_S = 10.0
-
-_HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cache-control": "no-store",
-}
 
 T = TypeVar("T")
 
@@ -108,7 +102,7 @@ class OwnerRoutes:
         png = _readable(lambda: self._history.picture(answer_id))
         if png is None:
             raise ApiError(404, "no picture of that answer is kept", code="not_found")
-        return Response(png, media_type="image/png", headers=_HEADERS)
+        return Response(png, media_type="image/png", headers=HEADERS)
 
     async def _form(self, request: Request, answer_id: str) -> Response:
         check_origin(request)
@@ -175,7 +169,7 @@ def _view(query: str) -> View:
 
 
 def _html(page: str) -> Response:
-    return HTMLResponse(page, headers=_HEADERS)
+    return HTMLResponse(page, headers=HEADERS)
 
 
 def _check_type(request: Request, wanted: str) -> None:

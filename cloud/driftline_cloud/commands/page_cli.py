@@ -1,0 +1,68 @@
+"""`driftline cloud page`: the operator's pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.opened import settings_of
+
+app = typer.Typer(rich_markup_mode="markdown")
+
+LISTEN = "127.0.0.1:8090"
+
+_EXAMPLES = """
+**Examples**
+
+    driftline cloud page --state /var/lib/driftline
+
+    driftline cloud page --state /var/lib/driftline --listen 127.0.0.1:0
+
+    curl -s 'http://127.0.0.1:8090/devices?search=cam&format=json'
+
+It reads the database alone and changes nothing: whether the cloud serves, works or is down, it
+shows what is there. From another machine: `ssh -L 8090:127.0.0.1:8090 HOST`. Exit code 2: a flag or
+setting is wrong, or there is no database; 1: anything else.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def page(
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    database_url: UrlFlag = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help=f"host:port; default {LISTEN}; port 0: any.")
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="A name that a proxy in front answers for; may be repeated."),
+    ] = None,
+) -> None:
+    """Show lines, rounds, versions, devices and quarantine in a browser, until Ctrl-C."""
+    from pydantic import ValidationError
+
+    from driftline_cloud.page.program import halt_on_signals, show_pages
+    from driftline_cloud.page.settings import PageSettings
+    from driftline_shared.errors import ConfigError
+    from driftline_shared.program.logs import setup_logs
+
+    settings = settings_of(config, state, database_url)
+    shown = settings.page
+    try:
+        wanted = PageSettings(
+            listen=listen or shown.listen or LISTEN,
+            hosts=tuple(host or shown.hosts),
+            refresh_s=shown.refresh_s,
+        )
+    except ValidationError as error:
+        raise ConfigError(f"--listen: {error.errors()[0]['msg']}") from None
+    setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
+    show_pages(
+        settings.database,
+        wanted,
+        halt_on_signals(),
+        ready=lambda address: typer.echo(f"the pages are at {address}"),
+    )

@@ -1,0 +1,206 @@
+"""The routes of the operator's pages; each is also JSON, by `?format=json`.
+
+GET /                   lines
+GET /rounds             rounds, newest first; ?line, ?offset
+GET /rounds/{id}        one round
+GET /versions           versions of a line and who did what; ?line, ?offset
+GET /devices            devices, stuck ones first; ?line, ?search, ?offset
+GET /devices/one?id=    one device
+GET /quarantine         samples set apart; ?line, ?offset
+GET /corrections        who waits for the teacher
+GET /health             the program lives
+
+Nothing can be changed here: no other method is known. A route is no coroutine where it reads the
+database, and so runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import parse_qsl
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import cause_of
+from driftline_cloud.page import views
+from driftline_cloud.page.fleet import FleetReader
+from driftline_cloud.page.frame import Frame
+from driftline_cloud.page.lines import LineReader
+from driftline_cloud.page.settings import PageSettings
+from driftline_cloud.page.values import Asked
+from driftline_shared.host.clock import Clock
+from driftline_shared.host.loopback import host_asked, is_loopback
+from driftline_shared.pages.document import HEADERS
+
+MOST_ROWS = 50
+"""Rows on a page; in JSON `limit` may ask for up to `MOST_JSON_ROWS`."""
+
+MOST_JSON_ROWS = 1_000
+MOST_QUERY = 2_000
+"""Characters of a query that are read."""
+
+MOST_TEXT = 256
+MOST_OFFSET = 10**9
+
+Shown = tuple[Any, Callable[[Frame], str]]
+"""A page's value, and the page of it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Pages:
+    """The routes over one database, which they only read."""
+
+    def __init__(self, database: Database, settings: PageSettings, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._lines = LineReader(database, clock)
+        self._fleet = FleetReader(database, clock)
+        self.app = self._routes()
+
+    def _routes(self) -> FastAPI:
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        for path, show in (
+            ("/", self._show_lines),
+            ("/rounds", self._show_rounds),
+            ("/rounds/{round_id}", self._show_round),
+            ("/versions", self._show_versions),
+            ("/devices", self._show_devices),
+            ("/devices/one", self._show_device),
+            ("/quarantine", self._show_quarantine),
+            ("/corrections", self._show_corrections),
+        ):
+            app.add_api_route(path, self._route(show), methods=["GET", "HEAD"], response_model=None)
+        app.add_api_route("/health", lambda: {"status": "ok"}, methods=["GET", "HEAD"])
+        app.add_exception_handler(HTTPException, self._refused)
+        return app
+
+    def _route(self, show: Callable[[Mapping[str, str], str], Shown]) -> Callable[..., Response]:
+        def route(request: Request) -> Response:
+            host = host_asked(request.headers.get("host", ""))
+            if not is_loopback(host) and host not in {one.lower() for one in self._settings.hosts}:
+                raise HTTPException(
+                    403,
+                    "these pages are shown as localhost, 127.0.0.1 or a name of page.hosts: ask "
+                    "there",
+                )
+            given = _query(request.url.query)
+            try:
+                value, page = show(given, request.path_params.get("round_id", ""))
+            except SQLAlchemyError as error:
+                _log.warning("page.not_read", cause=cause_of(error))
+                raise HTTPException(
+                    503, f"the database cannot be read: {cause_of(error)}"
+                ) from None
+            if given.get("format") == "json":
+                return JSONResponse(value, headers=HEADERS)
+            return HTMLResponse(page(self._frame(request, given)), headers=HEADERS)
+
+        return route
+
+    def _frame(self, request: Request, given: Mapping[str, str]) -> Frame:
+        live = bool(given.get("live"))
+        return Frame(
+            path=request.url.path,
+            cloud_id=self._database.cloud_id,
+            now_s=self._clock.now_s(),
+            query={key: value for key, value in given.items() if key != "format"},
+            refresh_s=self._settings.refresh_s if live else None,
+            live_s=self._settings.refresh_s,
+        )
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        sentence = str(error.detail)
+        if error.status_code == 404 and sentence == "Not Found":
+            sentence = "there is no such page: the links above are all there are"
+        given = _query(request.url.query)
+        if given.get("format") == "json":
+            return JSONResponse({"error": sentence}, error.status_code, headers=HEADERS)
+        frame = Frame(path="/", cloud_id=self._database.cloud_id, now_s=self._clock.now_s())
+        page = views.fault_page(frame, f"Not shown ({error.status_code})", sentence)
+        return HTMLResponse(page, error.status_code, headers=HEADERS)
+
+    # -- pages ------------------------------------------------------------------------------------
+
+    def _show_lines(self, _given: Mapping[str, str], _id: str) -> Shown:
+        found = self._lines.lines()
+        value = {"cloud_id": self._database.cloud_id, "lines": [asdict(one) for one in found]}
+        return value, lambda frame: views.lines_page(frame, found)
+
+    def _show_rounds(self, given: Mapping[str, str], _id: str) -> Shown:
+        asked, lines = _asked(given), self._lines.names()
+        found = self._lines.rounds(asked)
+        value = {"rounds": [asdict(one) for one in found]}
+        return value, lambda frame: views.rounds_page(frame, found, asked, lines)
+
+    def _show_round(self, _given: Mapping[str, str], round_id: str) -> Shown:
+        found = self._lines.round(round_id[:MOST_TEXT])
+        if found is None:
+            raise HTTPException(404, "no round has this id: the page of rounds lists them")
+        one = found
+        return asdict(one), lambda frame: views.round_page(frame, one)
+
+    def _show_versions(self, given: Mapping[str, str], _id: str) -> Shown:
+        lines = self._lines.names()
+        asked = _asked({"line": lines[0] if lines else "", **given})
+        found, done = self._lines.versions(asked), self._lines.done(Asked(line=asked.line))
+        value = {
+            "versions": [asdict(one) for one in found],
+            "done": [asdict(one) for one in done],
+        }
+        return value, lambda frame: views.versions_page(frame, found, done, asked, lines)
+
+    def _show_devices(self, given: Mapping[str, str], _id: str) -> Shown:
+        asked, lines = _asked(given), self._lines.names()
+        total, found = self._fleet.devices(asked)
+        value = {"num_devices": total, "devices": [asdict(one) for one in found]}
+        return value, lambda frame: views.devices_page(frame, total, found, asked, lines)
+
+    def _show_device(self, given: Mapping[str, str], _id: str) -> Shown:
+        found = self._fleet.device(given.get("id", "")[:MOST_TEXT])
+        if found is None:
+            raise HTTPException(
+                404, "no device of this id has enrolled: the page of devices lists them"
+            )
+        one = found
+        return asdict(one), lambda frame: views.device_page(frame, one)
+
+    def _show_quarantine(self, given: Mapping[str, str], _id: str) -> Shown:
+        asked, lines = _asked(given), self._lines.names()
+        total, found = self._fleet.apart(asked)
+        value = {"num_samples": total, "samples": [asdict(one) for one in found]}
+        return value, lambda frame: views.quarantine_page(frame, total, found, asked, lines)
+
+    def _show_corrections(self, _given: Mapping[str, str], _id: str) -> Shown:
+        found = self._fleet.corrections()
+        return asdict(found), lambda frame: views.corrections_page(frame, found)
+
+
+def _query(query: str) -> dict[str, str]:
+    """What is asked of a page; what is not known, or too long, is left out."""
+    known = ("line", "search", "offset", "limit", "live", "format", "id")
+    pairs = parse_qsl(query[:MOST_QUERY]) if query.count("&") < 20 else []
+    return {key: value[:MOST_TEXT] for key, value in pairs if key in known}
+
+
+def _asked(given: Mapping[str, str]) -> Asked:
+    most = MOST_JSON_ROWS if given.get("format") == "json" else MOST_ROWS
+    return Asked(
+        line=given.get("line", ""),
+        search=given.get("search", "").strip(),
+        offset=_number(given.get("offset", ""), 0, MOST_OFFSET),
+        limit=max(1, _number(given.get("limit", ""), MOST_ROWS, most)),
+    )
+
+
+def _number(text: str, instead: int, most: int) -> int:
+    return min(int(text[:12]), most) if text.isascii() and text.isdigit() else instead

@@ -1,0 +1,49 @@
+"""The pages as a program: by hand, or beside a cloud that serves."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from driftline_cloud.intake.database import Database
+from driftline_cloud.page.settings import PageSettings
+from driftline_shared.callbacks import ignore
+from driftline_shared.host.clock import SystemClock
+from driftline_shared.program.extras import needs_extra
+
+_log = structlog.get_logger(__name__)
+
+
+def show_pages(
+    database_url: str,
+    settings: PageSettings,
+    halt: threading.Event,
+    *,
+    ready: Callable[[str], None] = ignore,
+) -> None:
+    """Show the pages of a database until `halt` is set; `ready` is told their address.
+
+    Raises ConfigError for a database or an address that cannot be used.
+    """
+    with needs_extra("the operator's pages", "cloud"):
+        from driftline_cloud.page.http.server import page_server
+    database = Database(database_url, read_only=True)
+    try:
+        with page_server(database, settings, SystemClock()) as (port, run):
+            address = f"http://{settings.listen.rpartition(':')[0]}:{port}/"
+            _log.info("page.serving", address=address)
+            ready(address)
+            run(halt)
+    finally:
+        database.close()
+
+
+def halt_on_signals() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set."""
+    halt = threading.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: halt.set())
+    return halt
