@@ -45,7 +45,9 @@ class Frame:
 
     def page(self, title: str, *content: Markup) -> str:
         """The whole page."""
-        style = resources.files("driftline_cloud.page").joinpath("page.css").read_text("utf-8")
+        style = (
+            resources.files("driftline_cloud.page").joinpath("page.css").read_text(encoding="utf-8")
+        )
         home = f"/{self.path.split('/')[1]}"
         links = [
             tag("a", each, href=address, class_="on" if address == home else None)

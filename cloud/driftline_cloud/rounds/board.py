@@ -21,6 +21,7 @@ from driftline_shared.status import WorkerStatus
 
 STARTING, BLOCKED, WAITING = "starting", "blocked", "waiting"
 IDLE, WORKING, GONE = "idle", "working", "gone"
+WORKER_STATES = (STARTING, BLOCKED, WAITING, IDLE, WORKING, GONE)
 
 FORGOTTEN_S = 3_600.0
 """A worker that has said nothing for so long is not listed any more."""

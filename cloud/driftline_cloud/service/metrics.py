@@ -8,6 +8,8 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from driftline_cloud.rounds.board import WORKER_STATES
+from driftline_cloud.rounds.round import RoundState
 from driftline_shared.errors import ConfigError
 from driftline_shared.status import Correction, LineStatus, SampleAck, UpdateReport
 
@@ -57,9 +59,21 @@ class CloudMetrics:
                 ("quarantined_samples", "Samples set apart: no round can work on them"),
                 ("newest_version", "Newest adapter version"),
                 ("devices", "Enrolled devices"),
-                ("round_progress", "Share done of the present state of the open round"),
+                ("round_progress_ratio", "Share done of the present state of the open round, 0..1"),
             )
         }
+        self._workers = Gauge(
+            "driftline_cloud_workers",
+            "Workers as they last said, by line and state",
+            ["line", "state"],
+            registry=self.registry,
+        )
+        self._round_state = Gauge(
+            "driftline_cloud_round_state",
+            "1 for the state of the newest round of a line",
+            ["line", "state"],
+            registry=self.registry,
+        )
 
     def count_batch(self, num_bytes: int, acks: Sequence[SampleAck]) -> None:
         """One batch of samples and what became of them."""
@@ -95,10 +109,17 @@ class CloudMetrics:
             "newest_version": status.newest_version,
             "quarantined_samples": status.num_quarantined,
             "devices": status.num_devices,
-            "round_progress": 0.0 if status.round is None else status.round.progress,
+            "round_progress_ratio": 0.0 if status.round is None else status.round.progress,
         }
         for name, value in values.items():
             self._gauges[name].labels(line=status.line).set(value)
+        # Every state has its series, so that a rule sees a zero where nobody is.
+        of_workers = Tally(each.state for each in status.workers)
+        for state in WORKER_STATES:
+            self._workers.labels(line=status.line, state=state).set(of_workers[state])
+        now = None if status.round is None else status.round.state
+        for round_state in RoundState:
+            self._round_state.labels(line=status.line, state=round_state).set(now == round_state)
 
     def serve(self, host: str, port: int) -> WSGIServer:
         """Answer `/metrics` on `host`:`port` in a thread (0: a free port) until shut down."""

@@ -50,9 +50,9 @@ GAUGES: dict[str, _Read] = {
         lambda s: -1 if s.p_ik_version is None else s.p_ik_version,
     ),
     "failed_versions": ("Versions that are never tried again.", lambda s: len(s.failed_versions)),
-    "apply_pause_ms": (
+    "apply_pause_seconds": (
         "Newest pause for a swap.",
-        lambda s: s.apply_pause_ms[-1] if s.apply_pause_ms else None,
+        lambda s: s.apply_pause_ms[-1] / 1000 if s.apply_pause_ms else None,
     ),
 }
 
