@@ -28,9 +28,13 @@ def named_line(database: Database, line: str) -> str:
                 f"the cloud has no line {visible(line)!r}, it has {', '.join(known) or 'none'}"
             )
         return line
+    if not known:
+        raise DataError(
+            "the cloud has no line yet", fix="Start `driftline cloud serve` on its state folder."
+        )
     if len(known) != 1:
         raise DataError(
-            f"the cloud has {len(known) or 'no'} lines: {', '.join(known) or '-'}",
+            f"the cloud has {len(known)} lines: {', '.join(known)}",
             fix="Name one with --line.",
         )
     return known[0]

@@ -156,10 +156,12 @@ class RolloutStore:
         return entries(self.database, line=line, limit=limit, offset=offset)
 
     def lines(self) -> list[str]:
-        """Every line that has devices or versions, by name."""
+        """Every line that was served, or has devices or versions, by name."""
         found: set[Any] = set()
         with self.database.read() as connection:
-            for table in (tables.devices, tables.versions, tables.rounds, tables.rollouts):
+            for table in (
+                tables.policies, tables.devices, tables.versions, tables.rounds, tables.rollouts,
+            ):  # fmt: skip
                 found |= set(connection.execute(select(table.c.line).distinct()).scalars())
         return sorted(found)
 

@@ -18,6 +18,7 @@ from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_shared.errors import DataError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.status import Enrolment
+from driftline_shared.tokens import SamplingPolicy
 
 
 @pytest.fixture
@@ -73,6 +74,17 @@ def test_orders_are_kept_with_who_and_why(state: Path) -> None:
     assert [one["action"] for one in entries] == ["stop", "promote", "resume", "pause", "begin"]
     assert (entries[3]["who"], entries[3]["detail"]) == ("ada", "alarm")
     assert r"it reads\x1b numbers wrong" in _run(state, "log", "--line", "l-1")
+
+
+def test_a_cloud_that_has_served_and_released_nothing_says_so(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'cloud.sqlite'}")
+    with pytest.raises(DataError, match="the cloud has no line yet"):
+        _run(tmp_path, "list")
+    DeviceRegister(database).put_policy("l-1", SamplingPolicy())
+    database.close()
+    assert json.loads(_run(tmp_path, "list", "--json")) == []
+    assert "has released no version" in _run(tmp_path, "list")
+    assert "nothing was done yet" in _run(tmp_path, "log")
 
 
 def test_what_cannot_be_is_refused_with_a_reason(state: Path) -> None:
