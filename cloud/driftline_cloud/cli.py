@@ -31,6 +31,7 @@ from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_cloud.commands.top_cli import app as top_app
+from driftline_cloud.doctor.cli import app as doctor_app
 from driftline_shared.plain_text import visible
 from driftline_shared.program.address import without_password
 from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RolloutStatus
@@ -50,6 +51,7 @@ app.add_typer(database_app, name="database")
 app.add_typer(backup_app)
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(samples_app, name="samples")
+app.add_typer(doctor_app)
 app.add_typer(release_app, name="release")
 app.add_typer(page_app)
 app.add_typer(top_app)

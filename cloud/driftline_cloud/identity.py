@@ -39,14 +39,24 @@ def bind(database: Database, state: StateFolder) -> None:
     """Tie folder and database together at their first use; ConfigError if they are not a pair."""
     with take_turn(state.path / "identity.lock"):
         own = _bind(database, state)
+    if reason := _mismatch(own, _known(database), state):
+        raise ConfigError(reason, fix=_FIX)
+
+
+def why_not_ours(database: Database, state: StateFolder) -> str:
+    """Why `bind` would refuse the two; empty: it would not. Changes nothing."""
     known = _known(database)
-    if own != known:
-        what = "has no identity" if own is None else f"has identity {own[:12]}"
-        raise ConfigError(
-            f"the database belongs to another state folder: its identity is {str(known)[:12]}, "
-            f"{state.path} {what}",
-            fix=_FIX,
-        )
+    return "" if known is None else _mismatch(_read(state.path), known, state)
+
+
+def _mismatch(own: str | None, known: str | None, state: StateFolder) -> str:
+    if own == known:
+        return ""
+    what = "has no identity" if own is None else f"has identity {own[:12]}"
+    return (
+        f"the database belongs to another state folder: its identity is {str(known)[:12]}, "
+        f"{state.path} {what}"
+    )
 
 
 def _bind(database: Database, state: StateFolder) -> str | None:

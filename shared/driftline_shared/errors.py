@@ -111,7 +111,10 @@ _FIXES: dict[Reason, str] = {
     ),
     Reason.BATCH_TOO_LARGE: "Send batches of at most 1 MiB.",
     Reason.QUOTA_EXCEEDED: "The device has used its quota; it may send again tomorrow.",
-    Reason.STORE_BUSY: "The cloud could not write just now; the device sends again by itself.",
+    Reason.STORE_BUSY: (
+        "The cloud could not write just now: devices send again by themselves, a command is to be "
+        "given again."
+    ),
     Reason.ANSWERS_OFF: "Set escalation.max_waiting above 0 in the cloud, or escalate to never.",
     Reason.ANSWERS_FULL: (
         "The cloud has enough to answer: lower escalate_share, or raise escalation.max_waiting."

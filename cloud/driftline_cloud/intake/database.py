@@ -37,6 +37,7 @@ class Database:
         parsed = _parse(url)
         self._read_only = read_only
         self._engine = _engine(parsed, durable=durable, read_only=read_only)
+        self.place = _place(parsed)
         # One connection holds an in-memory database: only one thread may use it at a time.
         self._lock = threading.RLock() if _in_memory(parsed) else None
         try:
@@ -91,6 +92,13 @@ def _parse(url: str) -> URL:
     except ArgumentError as error:
         shown = without_password(url)
         raise ConfigError(f"database_url {shown!r} is not an SQL URL") from error
+
+
+def _place(url: URL) -> str:
+    """Where the database is, for people."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    return f"the database at {url.host or 'localhost'}"
 
 
 def _in_memory(url: URL) -> bool:

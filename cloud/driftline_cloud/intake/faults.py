@@ -1,13 +1,21 @@
-"""What an error of the database means, and what an operator does about it."""
+"""What an error of the database or of a disk means, and what an operator does about it."""
 
 from __future__ import annotations
 
-from sqlalchemy.exc import SQLAlchemyError
+import errno
+import os
+from collections.abc import Iterator
 
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
+
+from driftline_shared.errors import DriftlineError
+from driftline_shared.host.durable import PASSING
+
+_GONE = ("connect", "server closed", "terminating", "shutting down", "starting up")
 _FIXES = (
     (
         ("disk is full", "no space left", "disk full"),
-        "Free space on the disk of the database; the cloud goes on by itself.",
+        "Free space there; the cloud goes on by itself.",
     ),
     (
         ("malformed", "not a database", "disk i/o error", "corrupt"),
@@ -19,15 +27,77 @@ _FIXES = (
         "Another program writes to the database for long; the cloud tries again by itself.",
     ),
     (
-        ("readonly", "read-only", "unable to open", "permission denied"),
-        "Let the cloud's user write to the database's file and folder.",
+        ("readonly", "read-only", "unable to open", "permission denied", "not permitted"),
+        "Let the cloud's user write there, or remount the disk; the cloud goes on by itself.",
     ),
     (
-        ("connect", "server closed", "terminating"),
+        _GONE,
         "Start the database server, or correct database_url; the cloud goes on by itself.",
     ),
 )
 _OTHER = "Look whether the database is up, its file whole and its disk not full."
+
+
+_WORDS = (
+    (("disk is full", "no space left", "disk full"), "no space left on {place}"),
+    (("readonly", "read-only"), "{place} is read-only"),
+    (("unable to open", "permission denied"), "no permission to write {place}"),
+    (("locked", "deadlock"), "{place} is locked by another program"),
+    (_GONE, "{place} is away"),
+)
+_ERRNO_WORDS = {
+    errno.ENOSPC: "no space left on {place}",
+    errno.EDQUOT: "no space left on {place} (quota)",
+    errno.EROFS: "{place} is read-only",
+    errno.EACCES: "no permission to write {place}",
+    errno.EPERM: "no permission to write {place}",
+}
+
+
+def trouble_of(error: BaseException, place: str) -> str:
+    """What is full, read-only, locked or away, and where; in one clause. `place`: of the database,
+    or of a file that the error does not name.
+    """
+    found = _passing(error)
+    if isinstance(found, OSError):
+        words = _ERRNO_WORDS.get(found.errno or 0)
+        where = os.fsdecode(found.filename) if isinstance(found.filename, str | bytes) else place
+        return words.format(place=where) if words else f"{where}: {found.strerror}"
+    if isinstance(found, SQLAlchemyError):
+        text = cause_of(found).lower()
+        for names, words in _WORDS:
+            if any(name in text for name in names):
+                return words.format(place=place)
+        return f"{place}: {cause_of(found)}"
+    return str(error) if isinstance(error, DriftlineError) else cause_of(error)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a disk or the database keeps the work from going on, and may get well by itself."""
+    return _passing(error) is not None
+
+
+def _passing(error: BaseException) -> OSError | SQLAlchemyError | None:
+    for one in _with_causes(error):
+        if isinstance(one, OSError) and one.errno in PASSING:
+            return one
+        if isinstance(one, TimeoutError) or (
+            isinstance(one, OperationalError)
+            and any(word in cause_of(one).lower() for words, _ in _WORDS for word in words)
+        ):
+            return one
+        if isinstance(one, DBAPIError) and one.connection_invalidated:
+            return one
+    return None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    for _ in range(8):
+        if found is None:
+            return
+        yield found
+        found = found.__cause__
 
 
 def cause_of(error: BaseException) -> str:
@@ -39,5 +109,5 @@ def cause_of(error: BaseException) -> str:
 
 def fix_of(error: BaseException) -> str:
     """One sentence that says what to do."""
-    text = cause_of(error).lower()
+    text = cause_of(_passing(error) or error).lower()
     return next((fix for words, fix in _FIXES if any(word in text for word in words)), _OTHER)

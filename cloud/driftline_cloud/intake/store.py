@@ -59,6 +59,11 @@ class SampleStore:
             self._add_all, most=_MOST_TOGETHER
         )
 
+    @property
+    def place(self) -> str:
+        """Where its database is, for people."""
+        return self._database.place
+
     def add(
         self,
         samples: Sequence[EncodedSample],

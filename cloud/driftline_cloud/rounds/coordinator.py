@@ -10,12 +10,13 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, trouble_of
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.round import (
@@ -49,6 +50,10 @@ class _Stopped(BaseException):
 
 class WorkersAwayError(DriftlineError):
     """The workers cannot be reached: no fault of the round, which waits for them."""
+
+
+class HeldUpError(DriftlineError):
+    """A disk or the database keeps a round from going on: no fault of the round, which waits."""
 
 
 def _never_away() -> str:
@@ -91,6 +96,7 @@ class Coordinator:
         self._progress = 0.0
         self._working: Round | None = None
         self._held = ""
+        self._trouble = ""
 
     @property
     def held(self) -> str:
@@ -107,6 +113,11 @@ class Coordinator:
         """The round as its present work began; None between two pieces of work."""
         return self._working
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the line from going on now, and what to do; empty: nothing."""
+        return self._trouble
+
     def run(self, stop: threading.Event) -> None:
         """Make rounds until `stop` is set; what is open then goes on at the next start.
 
@@ -122,7 +133,6 @@ class Coordinator:
                     raise self._lost()
             except _Stopped:
                 return
-                num_failures = 0
             except (WorkersAwayError, LeaseLostError):
                 raise
             except Exception as error:
@@ -130,14 +140,29 @@ class Coordinator:
                 num_failures += 1
                 self._say_failed(error)
                 busy = False
+            else:
+                num_failures = 0
+                self._say_well()
             if not busy:
                 wait_s = self._settings.poll_s * 2.0 ** min(num_failures, 16)
                 self._clock.wait(stop, min(wait_s, max(LONGEST_WAIT_S, self._settings.poll_s)))
 
+    def _say_well(self) -> None:
+        if self._trouble:
+            _log.info("coordinator.works_again", line=self._line, after=self._trouble)
+        self._trouble = ""
+
     def _say_failed(self, error: Exception) -> None:
-        if isinstance(error, SQLAlchemyError):
-            cause, fix = cause_of(error), fix_of(error)
-            _log.error("coordinator.step_failed", line=self._line, cause=cause, fix=fix)
+        place = self._store.place
+        before, self._trouble = self._trouble, f"{trouble_of(error, place)}. {fix_of(error)}"
+        if before == self._trouble:
+            return
+        if is_passing(error) or isinstance(error, SQLAlchemyError):
+            cause, fix = trouble_of(error, place), fix_of(error)
+            detail = cause_of(error.__cause__ or error)
+            _log.error(
+                "coordinator.step_failed", line=self._line, cause=cause, fix=fix, detail=detail
+            )
         else:
             _log.exception("coordinator.step_failed", line=self._line)
 
@@ -218,12 +243,19 @@ class Coordinator:
             if reason := self._away() or _of_workers(error):
                 self.forgive()
                 raise WorkersAwayError(reason) from error
+            if is_passing(error):
+                self._forgive_quietly(round_)
+                raise HeldUpError(trouble_of(error, self._store.place)) from error
             self._record(round_, error)
             return
         finally:
             self._working = None
         self._watch("worked", round_)
-        self._ledger.save(after)
+        try:
+            self._ledger.save(after)
+        except SQLAlchemyError:
+            self._forgive_quietly(round_)
+            raise
         _log.info(
             "round.state_done",
             round=round_.id,
@@ -243,6 +275,11 @@ class Coordinator:
         if round_ is not None:
             self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
             _log.info("round.paused", round=round_.id, state=str(round_.state))
+
+    def _forgive_quietly(self, round_: Round) -> None:
+        """As `forgive`, where the database may be what is away."""
+        with suppress(SQLAlchemyError):
+            self._ledger.save(replace(round_, num_starts=round_.num_starts - 1))
 
     def _record(self, round_: Round, error: Exception) -> None:
         """Store that the present state went wrong: it is tried again later, or the round failed."""

@@ -15,7 +15,7 @@ import grpc
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import cause_of, fix_of, trouble_of
 from driftline_cloud.service.messages import readable, tolerant
 from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_shared.errors import DriftlineError, Reason, explain
@@ -24,6 +24,7 @@ from driftline_shared.wire import REASON_KEY
 _log = structlog.get_logger(__name__)
 
 _OURS = "/driftline."
+_OPERATORS = frozenset({"GetStatus", "StartRound"})
 _Call = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -48,7 +49,13 @@ class DeadlineInterceptor(grpc.aio.ServerInterceptor):
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns whatever a servicer raises into a status with a stable code."""
+    """Turns whatever a servicer raises into a status with a stable code.
+
+    `place`: where the database is; only an operator's calls are told what is wrong with it.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self._place = place
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -56,8 +63,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler
         return _rewrap(handler, lambda call: self._guarded(call, details.method))
 
-    @staticmethod
-    def _guarded(call: _Call, method: str) -> _Call:
+    def _guarded(self, call: _Call, method: str) -> _Call:
         async def guarded(request: Any, context: Any) -> Any:
             try:
                 return await call(readable(request), context)
@@ -72,6 +78,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except SQLAlchemyError as error:
                 _log.error("store.failed", cause=cause_of(error), fix=fix_of(error))
                 reason, text = Reason.STORE_BUSY, explain(Reason.STORE_BUSY)
+                if method.rpartition("/")[2] in _OPERATORS:
+                    text = f"{trouble_of(error, self._place)}. {fix_of(error)} {text}"
             except Exception:
                 _log.exception("call.failed", method=method)
                 reason, text = Reason.INTERNAL, explain(Reason.INTERNAL)

@@ -77,7 +77,10 @@ class GrpcServer:
         self._draining = Draining()
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=(ErrorInterceptor(), DeadlineInterceptor(limits.call_s)),
+            interceptors=(
+                ErrorInterceptor(cloud.database.place),
+                DeadlineInterceptor(limits.call_s),
+            ),
             options=_OPTIONS,
         )
         control_pb2_grpc.add_ControlServicer_to_server(

@@ -18,7 +18,7 @@ def main() -> None:
     from driftline_shared.program.logs import setup_logs
 
     config = CloudConfig(**orders["config"])
-    setup_logs(level=config.log.level, form=config.log.form)
+    setup_logs(level=config.log.level, form=config.log.form, limit_repeats=True)
     leave(run_process(config, Makers(), orders["owner"], sys.stdin.buffer))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, trouble_of
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
@@ -24,7 +25,8 @@ from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_o
 from driftline_cloud.serving import why_not_served
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
-from driftline_shared.errors import ConfigError, DriftlineError, PairError
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.host.durable import write_atomic
 from driftline_shared.pair.pair import Pair
 
 _log = structlog.get_logger(__name__)
@@ -49,6 +51,7 @@ class Worker:
     _work: Work | None = field(default=None, init=False)
     _lease: Lease | None = field(default=None, init=False)
     _said: tuple[str, str] = field(default=(STARTING, ""), init=False)
+    _trouble: str = field(default="", init=False)
 
     def run(self, halt: threading.Event) -> None:
         """Work until `halt` is set; raises ConfigError and PairError for what will not pass, and
@@ -75,11 +78,9 @@ class Worker:
             bind(database, state)
             keeper.start()
             while not halt.is_set():
-                if reason := self._foreign(database, state):
-                    self._say(BLOCKED, reason)
-                    halt.wait(LOOK_S)
-                elif not _try(lease.hold):
-                    self._say(WAITING, "another worker drives the line")
+                why = self._why_not(database, state, lease)
+                if why is not None:
+                    self._say(*why)
                     halt.wait(LOOK_S)
                 elif not self._turn(halt, state, pair, database, lease):
                     halt.wait(AWAY_S)
@@ -133,8 +134,7 @@ class Worker:
         except Exception as error:
             # A cluster, a disk or a database that is away now.
             _log.exception("work.start_failed")
-            ours = isinstance(error, DriftlineError)
-            self._say(BLOCKED, str(error) if ours else f"{type(error).__name__}: {error}")
+            self._say(BLOCKED, _told(error, database))
             return False
         retention = Retention(
             database=database, settings=self.config.retention, clock=self.makers.clock
@@ -167,30 +167,52 @@ class Worker:
             thread.join()
         work.close()
 
-    def _foreign(self, database: Database, state: StateFolder) -> str:
-        """Why the rounds of this folder are not those of the database now; empty: they are."""
+    def _why_not(
+        self, database: Database, state: StateFolder, lease: Lease
+    ) -> tuple[str, str] | None:
+        """The state and reason in which this one drives nothing now; None: the lease is ours."""
         try:
-            return why_not_served(database, state, lease_s=self.config.work.lease_s)
-        except SQLAlchemyError:  # away for a moment: whoever needs it says so
-            return ""
+            if reason := why_not_served(database, state, lease_s=self.config.work.lease_s):
+                # Serving cannot stamp the folder either where nothing can be written.
+                write_atomic(state.path / "written", b"", durable=False)
+                return BLOCKED, reason
+            return None if lease.hold() else (WAITING, "another worker drives the line")
+        except (OSError, SQLAlchemyError) as error:
+            return BLOCKED, _told(error, database)
 
     def _keep(self, lease: Lease, board: Board, state: StateFolder, done: threading.Event) -> None:
         """Renew the lease and say how it is, until `done`."""
         said: tuple[str, str, float] | None = None
-        waited_s = SAID_S
+        waited_s, database = SAID_S, board.database
         while not done.is_set():
-            if lease.is_held:
-                # A round must not go on in a folder that another one has taken over from.
-                _try(lease.release if self._foreign(board.database, state) else lease.hold)
-            now = self._now()
-            if now != said or waited_s >= SAID_S:
-                _try(partial(board.say, self.owner, *now))
-                said, waited_s = now, 0.0
+            try:
+                if lease.is_held:
+                    # No round goes on in a folder that another one has taken over from.
+                    foreign = why_not_served(database, state, lease_s=self.config.work.lease_s)
+                    lease.release() if foreign else lease.hold()
+                now = self._now()
+                if now != said or waited_s >= SAID_S:
+                    board.say(self.owner, *now)
+                    said, waited_s = now, 0.0
+                self._held_up("")
+            except Exception as error:
+                self._held_up(_told(error, database))
             done.wait(LOOK_S)
             waited_s += LOOK_S
 
+    def _held_up(self, trouble: str) -> None:
+        """Keep what keeps the lease or the board from being written, and log each change."""
+        if trouble and trouble != self._trouble:
+            _log.error("work.held_up", cause=trouble)
+        elif self._trouble and not trouble:
+            _log.info("work.works_again", after=self._trouble)
+        self._trouble = trouble
+
     def _now(self) -> tuple[str, str, float]:
         work = self._work
+        trouble = self._trouble or (work.coordinator.trouble if work is not None else "")
+        if trouble:
+            return BLOCKED, trouble, 0.0
         if work is None:
             return (*self._said, 0.0)
         round_ = work.coordinator.working
@@ -204,10 +226,16 @@ class Worker:
         self._said = (state, reason)
 
 
+def _told(error: Exception, database: Database) -> str:
+    """What keeps the work, and what to do about it."""
+    trouble = trouble_of(error, database.place)
+    return f"{trouble}. {fix_of(error)}" if is_passing(error) else trouble
+
+
 def _try(do: Callable[[], object]) -> bool:
     """What `do` says; False, and a line in the log, where the database is away for a moment."""
     try:
         return bool(do())
     except Exception as error:
-        _log.warning("work.database_away", error=f"{type(error).__name__}: {error}"[:300])
+        _log.warning("work.database_away", error=cause_of(error))
         return False

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from driftline_device.cli.options import ConfigFlag, JsonFlag, PairFlag, SetFlag, StateFlag, load
-
-if TYPE_CHECKING:
-    from driftline_device.doctor.check import Check
 
 app = typer.Typer()
 
@@ -97,20 +94,15 @@ def doctor(
     as_json: JsonFlag = False,
 ) -> None:
     """Check configuration, pair, runtime, machine, state and cloud; what to do about each."""
-    from driftline_device.doctor.check import fail
     from driftline_device.doctor.examination import examine
     from driftline_shared.errors import ConfigError
+    from driftline_shared.program.checks import fail, show_checks
 
     try:
         checks = examine(load(config, set_, {"state": state, "pair": pair}))
     except ConfigError as error:
         checks = [fail("configuration", str(error), error.fix)]
-    failed = any(check.verdict == "fail" for check in checks)
-    if as_json:
-        typer.echo(json.dumps({"ok": not failed, "checks": [asdict(c) for c in checks]}, indent=2))
-    else:
-        _show_checks(checks)
-    if failed:
+    if not show_checks(checks, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -229,20 +221,3 @@ def show(snapshot: dict[str, Any], *, as_json: bool) -> None:
 
     for line in describe(snapshot):
         typer.echo(line)
-
-
-def _show_checks(checks: list[Check]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column()
-    table.add_column(overflow="fold")  # a long path is broken, never cut
-    for check in checks:
-        text = escape(check.found) + (f"\n[bold]fix:[/] {escape(check.fix)}" if check.fix else "")
-        color = colors[check.verdict]
-        table.add_row(f"[{color}]{check.verdict}[/]", check.name, text)
-    Console().print(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from driftline_device.config import DeviceConfig
-from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.doctor.feeds import check_feeds
 from driftline_device.doctor.files import check_files
 from driftline_device.doctor.machine import (
@@ -32,6 +31,7 @@ from driftline_device.link.control import check_health
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import Pair, load_draft, load_pair
+from driftline_shared.program.checks import Check, fail, ok, warn
 
 CLOUD_TIMEOUT_S = 5.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from driftline_device.config import DeviceConfig
-from driftline_device.doctor.check import Check, ok, warn
 from driftline_device.sources.table import parse_address
 from driftline_shared.errors import DataError
+from driftline_shared.program.checks import Check, ok, warn
 
 
 def check_feeds(config: DeviceConfig, status: dict[str, Any] | None, *, running: bool) -> Check:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from driftline_device.daemon.spending import read_spending
 from driftline_device.daemon.state_files import to_policy
-from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.updates.journal import read_failures, read_update
 from driftline_device.updates.slots import NAMES, read_pointer
 from driftline_shared.errors import DriftlineError
@@ -22,6 +21,7 @@ from driftline_shared.host.database_reading import open_read_only
 from driftline_shared.host.durable import error_text, read_json
 from driftline_shared.ids import read_device_id
 from driftline_shared.pair.weights import file_headers
+from driftline_shared.program.checks import Check, fail, ok, warn
 
 Read = Callable[[Path], object]
 """Reads a file; ValueError or a DriftlineError if it is broken."""

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from driftline_device.config import DeviceConfig
-from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.gate import Gate
@@ -21,6 +20,7 @@ from driftline_shared.host.memory import available_bytes
 from driftline_shared.p_ik.head import P_IK
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
+from driftline_shared.program.checks import Check, fail, ok, warn
 from driftline_shared.tokens import SamplingPolicy
 
 PACKAGES = {"torch": ("torch", "transformers", "peft"), "onnx": ("onnxruntime", "tokenizers")}

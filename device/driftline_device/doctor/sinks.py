@@ -13,13 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from driftline_device.config import DeviceConfig
-from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.settings import FileSink, MqttSink, WebhookSink, name_of, secret_of
 from driftline_device.sinks.table import FOLDER, PORTS, SINKS
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.host.database_reading import open_read_only
+from driftline_shared.program.checks import Check, fail, ok, warn
 
 TIMEOUT_S = 5.0
 """For a connection to a sink."""

@@ -11,13 +11,13 @@ from typing import Any
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.snapshot import FILE, read_snapshot
 from driftline_device.daemon.state_files import to_policy
-from driftline_device.doctor.check import Check, fail, ok, warn
 from driftline_device.spool.schema import read_counts
 from driftline_device.updates.versions import read_versions
 from driftline_shared.errors import DataError, DriftlineError
 from driftline_shared.host.database_reading import open_read_only
 from driftline_shared.host.durable import read_json
 from driftline_shared.host.lock import lock_holder
+from driftline_shared.program.checks import Check, fail, ok, warn
 from driftline_shared.tokens import SamplingPolicy
 
 STALE_S = 60.0

@@ -42,7 +42,9 @@ REPEATING = frozenset(
 ENDS: Mapping[str, tuple[str, ...]] = {
     "link.works_again": ("link.failed", "updates.waiting", "download.broken"),
     "spool.writes_again": ("spool.disk_failed",),
-    "store.writes_again": ("store.write_failed", "store.failed", "coordinator.step_failed"),
+    "store.writes_again": ("store.write_failed", "store.failed"),
+    "coordinator.works_again": ("coordinator.step_failed",),
+    "work.works_again": ("work.held_up",),
 }
 """By an event that ends an outage: the events that tell of one."""
 

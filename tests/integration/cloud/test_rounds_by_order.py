@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable
 
+import grpc
 import pytest
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from driftline_cloud.cli import app
+from driftline_cloud.intake.devices import DeviceRegister
+from driftline_cloud.rounds.opening import RoundOpening
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared import wire
 from driftline_shared.errors import LinkError, Reason
@@ -85,3 +90,20 @@ def test_a_second_order_finds_the_round_open(cloud: RunningCloud) -> None:
     assert "Wait until it has ended" in caught.value.fix
     assert "Wait until it has ended" not in str(caught.value), "it is shown as the fix"
     assert (cloud.line().num_rounds, cloud.line().num_waiting) == (1, 20)
+
+
+def test_an_operator_is_told_what_is_full_and_a_device_is_not(
+    cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(RoundOpening, "by_order", full)
+    with pytest.raises(LinkError, match=r"no space left on .*cloud\.sqlite\. Free space") as caught:
+        start_round(f"127.0.0.1:{cloud.port}")
+    assert caught.value.reason is Reason.STORE_BUSY
+    assert "given again" in caught.value.fix
+    monkeypatch.setattr(DeviceRegister, "enrol", full)
+    with pytest.raises(grpc.RpcError) as refused:
+        cloud.enrol()
+    assert "cloud.sqlite" not in refused.value.details()  # type: ignore[attr-defined]

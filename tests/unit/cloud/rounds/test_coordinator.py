@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog.testing
 
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.release.choose import ChooseSettings
@@ -365,3 +367,40 @@ def test_workers_that_are_away_are_no_error_of_the_round(tmp_path: Path) -> None
     (round_,) = cloud.ledger.newest(cloud.line.id)
     assert (str(round_.state), round_.reason) == ("done", round_.trigger)
     cloud.close()
+
+
+def test_a_full_disk_is_no_fault_of_a_round_and_is_told_once(
+    open_: Open, workers: ReckoningWorkers
+) -> None:
+    cloud = open_()
+    send(cloud, range(40))
+    num_full = 2 * RetryLimits().max_starts
+    workers.errors = [
+        OSError(errno.ENOSPC, "No space left on device", "/state/rounds/x") for _ in range(num_full)
+    ]
+    halt = threading.Event()
+    troubles: list[str] = []
+
+    class UntilDone(FakeClock):
+        """Ends the loop at its first wait with nothing wrong; keeps what was wrong before."""
+
+        def wait(self, event: threading.Event, seconds: float) -> bool:
+            if cloud.coordinator.trouble:
+                troubles.append(cloud.coordinator.trouble)
+            else:
+                halt.set()
+            return super().wait(event, seconds)
+
+    cloud.coordinator._clock = UntilDone()
+    with structlog.testing.capture_logs() as lines:
+        cloud.coordinator.run(halt)
+    assert len(troubles) == num_full
+    assert {one.partition(". ")[0] for one in troubles} == {"no space left on /state/rounds/x"}
+    told = [line for line in lines if line["event"].startswith("coordinator.")]
+    assert [line["event"] for line in told] == [
+        "coordinator.step_failed",
+        "coordinator.works_again",
+    ]
+    assert "Free space" in told[0]["fix"]
+    round_ = _last(cloud)
+    assert (round_.state, round_.num_errors) == (RoundState.DONE, 0)

@@ -22,7 +22,6 @@ from driftline_device.cli import app
 from driftline_device.config import load_config
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor import machine
-from driftline_device.doctor.check import Check
 from driftline_device.doctor.examination import check_cloud, check_pair, examine
 from driftline_device.doctor.machine import (
     check_clock,
@@ -46,6 +45,7 @@ from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.slots import Slots
 from driftline_shared.host.lock import lock_holder, state_lock
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.program.checks import Check
 from driftline_shared.tokens import SamplingPolicy
 from tests.fakes.runtime import BASE_MODEL, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions

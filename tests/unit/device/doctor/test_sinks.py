@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from driftline_device.config import load_config
-from driftline_device.doctor.check import Check
 from driftline_device.doctor.sinks import check_sinks
 from driftline_device.sinks.outbox import Outbox
+from driftline_shared.program.checks import Check
 from tests.fakes.api_device import free_port
 from tests.fakes.clock import FakeClock
 from tests.fakes.receiver import Receiver

@@ -17,7 +17,6 @@ from driftline_device.config import DeviceConfig, load_config
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.spending import Spending
 from driftline_device.daemon.state_files import StateFiles
-from driftline_device.doctor.check import Check
 from driftline_device.doctor.files import FILES, check_files
 from driftline_device.doctor.state import check_spool, check_versions
 from driftline_device.link.settings import LinkStats
@@ -29,6 +28,7 @@ from driftline_device.updates.applier import Applier
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.pair.pair import load_pair
+from driftline_shared.program.checks import Check
 from driftline_shared.tokens import SamplingPolicy
 from tests.fakes.api_device import free_port
 from tests.fakes.runtime import PAIR, SPACE, FakeRuntime, adapter, picture, probe_set, write_pair
