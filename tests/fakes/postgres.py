@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,25 @@ import pytest
 START_S = 60
 
 
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """A server: `url` of an empty database of it; `kill` ends it as kill -9 does."""
+
+    url: str
+    start: Callable[[], None]
+    kill: Callable[[], None]
+
+
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """The URL of an empty database of a server that runs meanwhile."""
+    with postgres_server() as server:
+        yield server.url
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A server that runs, and may be killed and started again."""
     pytest.importorskip("psycopg", reason="the extra postgres is not installed")
     places = [None, *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))]
     found = [path for place in places if (path := shutil.which("initdb", path=place))]
@@ -59,10 +78,37 @@ def running_postgres() -> Iterator[str]:
     try:
         run("initdb", "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
         options = f"-h 127.0.0.1 -p {port} -k '' -F"
-        run("pg_ctl", "-D", data, "-w", "-t", str(START_S), "-o", options, "start")
+
+        def start() -> None:
+            run("pg_ctl", "-D", data, "-w", "-t", str(START_S), "-o", options, "start")
+
+        def kill() -> None:
+            pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for one in (pid, *map(int, children)):
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            for one in (pid, *map(int, children)):
+                while _state(one) != "Z":
+                    time.sleep(0.01)
+            # Where nobody has reaped it yet it counts as running.
+            (folder / "data" / "postmaster.pid").unlink()
+
+        start()
         try:
-            yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+            yield Postgres(
+                url=f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres",
+                start=start,
+                kill=kill,
+            )
         finally:
             run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"

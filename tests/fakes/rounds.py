@@ -45,11 +45,13 @@ def open_cloud(
     watch: Watch = ignore,
     trace: TraceSettings | None = None,
     rollout: RolloutSettings | None = None,
+    database_url: str = "",
 ) -> WholeCloud:
     """A cloud with its state in `folder`; opening it again is a restart."""
     folder.mkdir(exist_ok=True)
     config = CloudConfig(
         state=folder,
+        database_url=database_url,
         rounds=settings,
         gate=limits or GateLimits(),
         dwc=dwc,

@@ -78,7 +78,7 @@ def check_database(config: CloudConfig) -> Check:
 
 
 def _of_database(config: CloudConfig) -> list[Check]:
-    database = Database(config.database)
+    database = Database(config.database, read_only=True)
     try:
         state, records = (
             StateFolder(config.state),

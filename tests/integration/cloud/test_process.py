@@ -199,3 +199,39 @@ def _driftline(*words: str) -> subprocess.CompletedProcess[str]:
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+@pytest.mark.parametrize("where", ["", "label", "distil", "score"])
+def test_sigterm_ends_serving_and_working_in_any_state(
+    start: Start, tmp_path: Path, bare: Pair, where: str
+) -> None:
+    """Idle, and with work under way that hears nothing."""
+    state = tmp_path / "state"
+    cloud = start(*([f"hang:{where}"] if where else []))
+    address = _address(cloud, state)
+    if where:
+        _send(address, bare, range(40))
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not (state / "hangs").exists():
+            assert time.monotonic() < deadline_s, "the work did not begin"
+            time.sleep(0.05)
+    (worker,) = _children(cloud.pid)
+    cloud.send_signal(signal.SIGTERM)
+    assert cloud.wait(30.0) == 0  # drain_s is 5 s here
+    assert not Path(f"/proc/{worker}").exists() or _is_zombie(worker)
+
+
+def _children(pid: int) -> list[int]:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += task.read_text().split()
+        if found:
+            return sorted({int(one) for one in found})
+        time.sleep(0.05)
+    raise AssertionError("nobody works beside it")
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

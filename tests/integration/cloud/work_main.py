@@ -1,5 +1,6 @@
 """What works, as a process with fake workers, started by `service.supervisor`: `work_main [POINT
-...]` with points as in `cloud_main`, each of which kills once.
+...]` with points as in `cloud_main`, each of which kills once; `hang:label`, `hang:distil`,
+`hang:score`: that work takes ten minutes and hears nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.rounds.round import Round
@@ -29,7 +31,12 @@ def main(points: list[str]) -> None:
                 mark.touch()
                 os.kill(process, signal.SIGKILL)
 
-    makers = fake_makers(ReckoningWorkers(), watch=watch)
+    def hang(where: str) -> None:
+        if f"hang:{where}" in points:
+            (config.state / "hangs").touch()
+            time.sleep(600)
+
+    makers = fake_makers(ReckoningWorkers(hook=hang), watch=watch)
     leave(run_process(config, makers, orders["owner"], sys.stdin.buffer))
 
 
