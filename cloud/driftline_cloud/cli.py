@@ -126,6 +126,10 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Prometheus port; 0: none.")
     ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option("--page", help="host:port of the operator's pages, in a process beside it."),
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Record a trace in this folder.")
     ] = None,
@@ -151,6 +155,7 @@ def serve(
         "workers.kind": workers,
         "workers.ray_address": ray_address,
         "metrics.port": metrics_port,
+        "page.listen": page,
         "trace.folder": trace,
         "rounds.seed": seed,
         "work.beside": work,

@@ -23,6 +23,7 @@ from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
 from driftline_cloud.service.holding import hold_database
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
+from driftline_cloud.service.pages_beside import pages_beside
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates
 from driftline_cloud.service.supervisor import Supervisor, leave_after, work_orders
@@ -147,7 +148,8 @@ async def serve(
                     return
                 cloud = await asyncio.to_thread(assemble_service, config, state, makers)
                 try:
-                    await _run(config, state, cloud, work, stop, ready)
+                    with pages_beside(config):
+                        await _run(config, state, cloud, work, stop, ready)
                 finally:
                     await asyncio.to_thread(cloud.close)
     finally:

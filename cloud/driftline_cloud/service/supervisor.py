@@ -58,6 +58,7 @@ class Supervisor:
     """Keeps one process of `command` alive while `run` runs.
 
     `feed`: what it reads first. `say` is told when it ends. `grace_s`: for it to end in order.
+    `name`: of it in the log.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Supervisor:
         say: Say,
         settings: WorkSettings,
         grace_s: float,
+        name: str = "work",
     ) -> None:
         self._command = list(command)
         self._feed = feed
         self._say = say
         self._settings = settings
         self._grace_s = grace_s
+        self._name = name
         self.last_code: int | None = None
 
     def run(self, halt: threading.Event, *, usage_ends: bool = False) -> None:
@@ -108,7 +111,7 @@ class Supervisor:
         with contextlib.suppress(BrokenPipeError):  # it has ended already: it is looked at soon
             process.stdin.write(self._feed)
             process.stdin.flush()
-        _log.info("work.started", process=process.pid)
+        _log.info(f"{self._name}.started", process=process.pid)
         return process
 
     def _watch(self, process: subprocess.Popen[bytes], halt: threading.Event) -> bool:
@@ -121,7 +124,7 @@ class Supervisor:
             try:
                 process.wait(self._grace_s)
             except subprocess.TimeoutExpired:
-                _log.warning("work.killed", process=process.pid, after_s=self._grace_s)
+                _log.warning(f"{self._name}.killed", process=process.pid, after_s=self._grace_s)
         self._end_group(process)
         return waited * POLL_S >= LIVED_S
 
@@ -137,9 +140,9 @@ class Supervisor:
     def _tell(self, code: int, wait_s: float) -> None:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         reason = f"its process {how}; another starts in {wait_s:g} s"
-        _log.warning("work.ended", code=code, again_in_s=wait_s)
+        _log.warning(f"{self._name}.ended", code=code, again_in_s=wait_s)
         try:
             self._say(GONE, reason)
         except Exception:
             # The database may be away: the log has it.
-            _log.exception("work.not_told")
+            _log.exception(f"{self._name}.not_told")

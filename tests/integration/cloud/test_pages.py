@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -10,12 +14,15 @@ from urllib.parse import quote
 import pytest
 from pydantic import ValidationError
 
+from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.page.settings import PageSettings
+from driftline_cloud.service.pages_beside import pages_beside
 from driftline_shared.status import Enrolment
 from tests.fakes.cloud_pages import Shown, shown_pages
 from tests.fakes.html import Reader
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -130,3 +137,41 @@ def test_off_loopback_a_name_is_needed() -> None:
     with pytest.raises(ValidationError, match="no password"):
         PageSettings(listen="0.0.0.0:8090")
     assert PageSettings(listen="0.0.0.0:8090", hosts=("ops.example",)).hosts
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def is_up(port: int) -> bool:
+    try:
+        return Shown(port).get("/health")[0] == 200
+    except OSError:
+        return False
+
+
+def test_pages_beside_a_cloud_come_again_when_they_are_killed_and_go_with_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    config = CloudConfig.model_validate(
+        {
+            "state": tmp_path,
+            "page": {"listen": f"127.0.0.1:{port}"},
+            "work": {"restart_s": 0.1},
+        }
+    )
+    Database(config.database).close()
+    pids = tmp_path / "pids"
+    noting = (
+        f"import os, pathlib; pathlib.Path({str(pids)!r}).open('a').write(f'{{os.getpid()}} ');"
+        "from driftline_cloud.page.__main__ import main; raise SystemExit(main())"
+    )
+    with pages_beside(config, (sys.executable, "-c", noting)):
+        until(lambda: is_up(port), timeout_s=60)
+        os.kill(int(pids.read_text().split()[-1]), signal.SIGKILL)
+        until(lambda: len(pids.read_text().split()) == 2 and is_up(port), timeout_s=60)
+    assert not is_up(port)
+    # Of itself, and in order: nothing is said of a fault.
+    assert "Fatal" not in capfd.readouterr().err
