@@ -199,7 +199,7 @@ class SamplingPolicy:
         0.9, "uncertain means above this quantile of the pair's source calibration set"
     )
     token_scorer: str = _setting(
-        "mc_dropout",
+        "question_attention",
         "`mc_dropout`, `vocabulary_entropy`, `answer_attribution`, `question_attention`, `random`, "
         "`magnitude`",
     )
