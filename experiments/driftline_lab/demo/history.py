@@ -9,7 +9,7 @@ from pathlib import Path
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.database import Database
 from driftline_cloud.state import StateFolder
-from driftline_lab.runs.cloud_state import rounds_of, updates_of
+from driftline_lab.runs.cloud_state import refusals_of, rounds_of, updates_of
 from driftline_lab.runs.device_events import read_events
 from driftline_lab.runs.run import RunRound, RunUpdate
 
@@ -28,10 +28,10 @@ def history_of(cloud: CloudConfig, line: str, events: Path | None) -> History:
     answers = list(read_events(events)) if events is not None else []
     numbers = {answer.sample_id: answer.row.n for answer in answers if answer.sample_id}
     with closing(Database(cloud.database)) as database:
-        rounds = rounds_of(database, line, numbers)
+        rounds, refused = rounds_of(database, line, numbers), refusals_of(database, line)
     timeline = [answer.row for answer in answers]
     return History(
         rounds=rounds,
-        updates=updates_of(StateFolder(cloud.state).releases, line, timeline),
+        updates=updates_of(StateFolder(cloud.state).releases, line, timeline, refused),
         sample_bytes=sum(row.bytes for row in timeline),
     )

@@ -151,6 +151,11 @@ def sentences(report: DemoReport) -> list[str]:
         _down(report.downlink),
         f"time: {report.seconds:.0f} s, {count(report.rounds, 'round')}",
     ]
+    lines += [
+        f"note: version {each.version} was released, and the device did not keep it: {each.refused}"
+        for each in report.updates_made
+        if each.refused
+    ]
     if up.bytes_per_sample > up.jpeg90_bytes_per_sample:
         lines.append(
             "note: on these small pictures a JPEG would be smaller than its tokens; tokens are "

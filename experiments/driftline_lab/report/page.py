@@ -201,7 +201,12 @@ def left_out(series: Series, metrics: Metrics) -> list[str]:
     most = max(len(metrics.rounds), len(metrics.updates))
     if most > MOST_MARKS:
         found.append(f"Of rounds and of updates the first {MOST_MARKS} are marked.")
-    if late := [each for each in metrics.updates if each.at is None]:
+    refused = [each for each in metrics.updates if each.refused]
+    found += [
+        f"v{each.version} was released, and a device did not keep it: {each.refused}."
+        for each in refused[:MOST_MARKS]
+    ]
+    if late := [each for each in metrics.updates if each.at is None and each not in refused]:
         versions = ", ".join(f"v{each.version}" for each in late[:MOST_MARKS])
         found.append(
             f"{versions} ({size(sum(each.bytes for each in late))}) came after the last answer: "

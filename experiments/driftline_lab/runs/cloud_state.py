@@ -16,6 +16,7 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState
 from driftline_lab.runs.run import RunRound, RunUpdate, TimelineRow
+from driftline_shared.status import UpdateOutcome
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import load_sample
 
@@ -43,8 +44,16 @@ def rounds_of(
     )
 
 
-def updates_of(releases: Path, line: str, timeline: Sequence[TimelineRow]) -> tuple[RunUpdate, ...]:
-    """The versions of `line` that answered in `timeline` or were released at its end."""
+def updates_of(
+    releases: Path,
+    line: str,
+    timeline: Sequence[TimelineRow],
+    refused: Mapping[int, str] | None = None,
+) -> tuple[RunUpdate, ...]:
+    """The versions of `line`, with the place of `timeline` from which on each answered.
+
+    `refused`: by version, why a device did not keep it.
+    """
     registry = ReleaseRegistry(releases)
     found = []
     for version in range(1, registry.newest_version(line) + 1):
@@ -55,9 +64,27 @@ def updates_of(releases: Path, line: str, timeline: Sequence[TimelineRow]) -> tu
                 digest=manifest.target_digest.hex(),
                 bytes=update_bytes(manifest),
                 at=next((row.n - 1 for row in timeline if row.version >= version), None),
+                refused=(refused or {}).get(version, ""),
             )
         )
     return tuple(found)
+
+
+def refusals_of(database: Database, line: str) -> dict[int, str]:
+    """By version of `line` that was not kept in the end: why, in the last device's words."""
+    reports = tables.reports
+    query = (
+        select(reports.c.version, reports.c.outcome, reports.c.reason, reports.c.detail)
+        .where(reports.c.line == line)
+        .order_by(reports.c.sequence)
+    )
+    with database.read() as connection:
+        last = {row.version: row for row in connection.execute(query)}
+    return {
+        version: ": ".join(filter(None, (row.reason, row.detail)))
+        for version, row in last.items()
+        if row.outcome != UpdateOutcome.APPLIED
+    }
 
 
 def labelled_samples(database: Database, ids: Sequence[bytes]) -> dict[bytes, Labelled]:

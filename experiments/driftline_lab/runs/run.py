@@ -114,17 +114,18 @@ class RunRound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUpdate:
-    """An update that came into force. `digest`: sha256 of the target adapter, hex.
+    """An update that was released. `digest`: sha256 of the target adapter, hex.
 
     `bytes`: of its manifest and its blob; what messages add to them (some bytes each) is only in a
-    device's own counters. `at`: answers given before it was in
-    force, where known.
+    device's own counters. `at`: answers given before it was in force, where known. `refused`: why
+    a device did not keep it.
     """
 
     version: Count
     digest: str
     bytes: Count
     at: Count | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from driftline_lab.demo.report import (
     sentences,
     table,
 )
+from driftline_lab.runs.run import RunUpdate
 
 
 def report(**accuracy: Accuracy) -> DemoReport:
@@ -80,6 +81,14 @@ def test_people_see_the_table_and_are_told_when_a_jpeg_would_be_smaller() -> Non
     console.print(table(found))
     assert "100 %" in console.file.getvalue()  # type: ignore[attr-defined]
     assert any("JPEG would be smaller" in sentence for sentence in sentences(found))
+
+
+def test_people_are_told_of_a_version_that_the_device_did_not_keep() -> None:
+    kept = RunUpdate(version=1, digest="", bytes=9, at=3)
+    left = RunUpdate(version=2, digest="", bytes=9, refused="probe_disagrees: agrees on 0.9")
+    found = sentences(replace(report(), updates_made=(kept, left)))
+    (note,) = [line for line in found if "did not keep" in line]
+    assert "version 2" in note and "probe_disagrees" in note
 
 
 def test_captions_are_shown_by_domain_and_written_whole() -> None:

@@ -12,14 +12,16 @@ import pytest
 from PIL import Image
 
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
-from driftline_lab.runs.cloud_state import labelled_samples, rounds_of, updates_of
+from driftline_lab.runs.cloud_state import labelled_samples, refusals_of, rounds_of, updates_of
 from driftline_lab.runs.device_events import Answered, read_events
 from driftline_lab.runs.pictures import choose_answers, draw_pictures
 from driftline_lab.runs.run import TimelineRow
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.errors import DataError
+from driftline_shared.status import UpdateOutcome, UpdateReport
 from driftline_shared.tokens import Sample
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers
@@ -83,6 +85,30 @@ def test_an_update_is_in_force_from_the_first_answer_it_gave(
     manifest = ReleaseRegistry(state / "releases").manifest(line_of(state), 1)
     assert update.digest == manifest.target_digest.hex()
     assert update.bytes == update_bytes(manifest)
+
+
+def test_a_version_is_refused_when_the_last_report_of_it_says_so(
+    state: Path, samples: list[Sample], database: Database
+) -> None:
+    line, register = line_of(state), DeviceRegister(database)
+    device = Device(
+        device_id="d",
+        line=line,
+        token_space="",
+        base_model="",
+        adapter_version=0,
+        enrolled_unix_s=0,
+        last_seen_unix_s=0,
+        last_report="",
+    )
+    outcomes = [(1, UpdateOutcome.FAILED), (1, UpdateOutcome.APPLIED), (2, UpdateOutcome.FAILED)]
+    for version, outcome in outcomes:
+        report = UpdateReport(version=version, outcome=outcome, reason="slow", detail="9 ms")
+        register.add_report(device, report, adapter_version=0, now_unix_s=0)
+    assert refusals_of(database, line) == {2: "slow: 9 ms"}
+    assert refusals_of(database, "another") == {}
+    (update,) = updates_of(state / "releases", line, [], {1: "slow: 9 ms"})
+    assert update.refused == "slow: 9 ms"
 
 
 def test_a_picture_has_the_tokens_that_were_sent(
