@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-# A thread for each worker: more would wait for one another on two cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# A thread for each worker: more would wait for one another on two cores. Whole programs wait for
+# each other a third of the time, so one more of them fits.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal --durations=15
 SLOW := slow or system or gpu
 PROTOS := $(wildcard proto/driftline_proto/v1/*.proto)
 
@@ -31,10 +32,10 @@ demo: $(STAMP) ## The whole loop on this machine, in minutes
 	@$(BIN)/driftline demo $(ARGS)
 
 test: $(STAMP) ## All that guards behaviour, in minutes: unit, contract, wire, integration
-	@$(PYTEST) -m "not ($(SLOW))" $(ARGS)
+	@$(PYTEST) -n 2 -m "not ($(SLOW))" $(ARGS)
 
 test-slow: $(STAMP) ## Whole programs, Ray, an install, models built, documents run
-	@$(PYTEST) -m "$(SLOW)" $(ARGS)
+	@$(PYTEST) -n 3 -m "$(SLOW)" $(ARGS)
 
 coverage: $(STAMP) ## Branches that `make test` takes, with floors; for each night
 	@$(BIN)/coverage erase && OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
