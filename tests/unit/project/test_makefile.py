@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = {
     "demo": ["driftline demo"],
-    "test": ['pytest -n 2 --dist worksteal -m "not (slow or system or gpu)"'],
-    "test-slow": ['pytest -n 2 --dist worksteal -m "slow or system or gpu"'],
+    "test": ['pytest --dist worksteal --durations=15 -n 2 -m "not (slow or system or gpu)"'],
+    "test-slow": ['pytest --dist worksteal --durations=15 -n 3 -m "slow or system or gpu"'],
     "coverage": ["coverage run -m pytest", "--fail-under 95", "--fail-under 90"],
     "check": ["ruff check", "ruff format --check", "mypy", "lint-imports", "check_drift.sh"],
     "proto": ["grpc_tools.protoc"],
