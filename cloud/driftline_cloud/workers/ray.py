@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +27,12 @@ from driftline_cloud.workers.cluster.connection import Connection, quiet
 from driftline_cloud.workers.cluster.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.pool import Pool, WorkerLostError
 from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
-from driftline_cloud.workers.ray_training import MAX_RETRIES, ControllerLostError, Training
+from driftline_cloud.workers.ray_training import (
+    MAX_RETRIES,
+    STALLED_S,
+    Training,
+    waits_for_room,
+)
 from driftline_cloud.workers.workers import Keep, WorkersUnreachableError
 from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.codec.adapters import adapter_to_bytes
@@ -201,7 +207,7 @@ class RayWorkers:
             self._connection.open()
             try:
                 yield
-            except (WorkersUnreachableError, ControllerLostError):
+            except WorkersUnreachableError:
                 self._scorer = self._labellers = None  # gone with what they were on
                 self._connection.close()
                 raise
@@ -226,6 +232,11 @@ class RayWorkers:
         if self._labellers is not None:
             self._labellers[1].shrink(0)
             self._labellers = None
+
+    def _is_warm(self) -> bool:
+        return self._scorer is not None or (
+            self._labellers is not None and len(self._labellers[1]) > 0
+        )
 
     def _drop_scorer(self) -> None:
         import ray
@@ -295,11 +306,18 @@ class RayWorkers:
         checkpoints: Checkpoints | None,
     ) -> None:
         """Report how far the worker is, and keep its checkpoints, until it ends."""
-        reported, num_kept = 0.0, 0
+        reported, num_kept, moved_s = 0.0, 0, time.monotonic()
         while thread.is_alive():
             thread.join(LOOK_S)
             self.distilling_pid, share, num_there = self._result(panel.read.remote())
             self._connection.check()
+            if share > reported or num_there > num_kept:
+                moved_s = time.monotonic()
+            elif time.monotonic() - moved_s > STALLED_S:
+                moved_s = time.monotonic()
+                if self._is_warm() and waits_for_room():
+                    # A node was lost: what is warm on the others has the only places left.
+                    self._let_go()
             if checkpoints is not None and num_there > num_kept:
                 checkpoints.save(self._result(panel.checkpoint.remote()))
                 num_kept = num_there

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.errors import DriftlineError
 
 MAX_RETRIES = 3
@@ -19,8 +20,22 @@ none of here, and each run then ended with twelve seconds of waiting for it. Who
 """
 
 
-class ControllerLostError(DriftlineError):
-    """What drives the training was lost: what it held is given back when this process leaves."""
+STALLED_S = 10.0
+"""Seconds without progress after which it is looked at whether a training waits for room."""
+
+
+def waits_for_room() -> bool:
+    """Whether a training of the cluster has nowhere to run."""
+    from ray.util import placement_group_table
+
+    waiting = ("PENDING", "RESCHEDULING")
+    return any(row["state"] in waiting for row in placement_group_table().values())
+
+
+class ControllerLostError(WorkersUnreachableError):
+    """What drives the training was lost, and with it, as a rule, this machine's node or the head:
+    what it held is given back when this process leaves.
+    """
 
 
 class Training:
@@ -44,10 +59,10 @@ class Training:
         """What the worker reported last, once the thread has ended. Raises DriftlineError where
         there is nothing.
         """
-        from ray.exceptions import RayError
+        from ray.exceptions import RayActorError
 
         if self._error is not None:
-            kind = ControllerLostError if isinstance(self._error, RayError) else DriftlineError
+            kind = ControllerLostError if isinstance(self._error, RayActorError) else DriftlineError
             raise kind(f"distilling on Ray failed: {self._error}") from self._error
         if self._result.checkpoint is None:
             raise DriftlineError("distilling on Ray ended without a candidate")
