@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -12,11 +11,11 @@ from driftline_cloud.intake import counts, tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.page.values import (
     Asked,
-    DoneFacts,
     LineFacts,
     RoundFacts,
     VersionFacts,
 )
+from driftline_cloud.rollout.audit import AuditEntry
 from driftline_cloud.rollout.rollout import Rollout
 from driftline_cloud.rollout.rows import newest_known
 from driftline_cloud.rollout.store import RolloutStore
@@ -172,11 +171,9 @@ class LineReader:
             for version in wanted
         )
 
-    def done(self, asked: Asked) -> tuple[DoneFacts, ...]:
+    def done(self, asked: Asked) -> tuple[AuditEntry, ...]:
         """Who did what to versions, newest first."""
-        found = self._rollouts.log(line=asked.line, limit=asked.limit, offset=asked.offset)
-        names = [one.name for one in fields(DoneFacts)]
-        return tuple(DoneFacts(**{name: getattr(one, name) for name in names}) for one in found)
+        return tuple(self._rollouts.log(line=asked.line, limit=asked.limit, offset=asked.offset))
 
 
 def _rollout(found: Rollout | None) -> dict[str, Any]:

@@ -116,18 +116,6 @@ class VersionFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DoneFacts:
-    """Something that was done to a version, by whom."""
-
-    at_unix_s: int
-    who: str
-    action: str
-    line: str
-    version: int | None
-    detail: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ApartFacts:
     """A sample in quarantine."""
 

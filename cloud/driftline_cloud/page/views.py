@@ -24,11 +24,11 @@ from driftline_cloud.page.values import (
     CorrectionFacts,
     DeviceDetail,
     DeviceFacts,
-    DoneFacts,
     LineFacts,
     RoundFacts,
     VersionFacts,
 )
+from driftline_cloud.rollout.audit import AuditEntry
 from driftline_shared.pages.markup import Markup, join, tag
 
 _STATE_CLASS = {"done": "good", "rejected": "", "failed": "bad", "stopped": "bad"}
@@ -190,7 +190,7 @@ def round_page(frame: Frame, one: RoundFacts) -> str:
 def versions_page(
     frame: Frame,
     versions: Sequence[VersionFacts],
-    done: Sequence[DoneFacts],
+    done: Sequence[AuditEntry],
     asked: Asked,
     lines: Sequence[str],
 ) -> str:

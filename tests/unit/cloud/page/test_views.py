@@ -19,12 +19,12 @@ from driftline_cloud.page.values import (
     CorrectionFacts,
     DeviceDetail,
     DeviceFacts,
-    DoneFacts,
     LineFacts,
     ReportFacts,
     RoundFacts,
     VersionFacts,
 )
+from driftline_cloud.rollout.audit import AuditEntry
 from driftline_cloud.rollout.store import Reach
 from driftline_shared.status import WorkerStatus
 from tests.fakes.html import Reader
@@ -99,8 +99,8 @@ VERSION = VersionFacts(
     share=0.05,
     reason=HOSTILE,
 )
-DONE = DoneFacts(
-    at_unix_s=1, who=HOSTILE, action=HOSTILE, line=HOSTILE, version=None, detail=HOSTILE
+DONE = AuditEntry(
+    sequence=1, at_unix_s=1, who=HOSTILE, action=HOSTILE, line=HOSTILE, version=None, detail=HOSTILE
 )
 REPORT = ReportFacts(version=1, outcome=HOSTILE, reason=HOSTILE, detail=HOSTILE, received_unix_s=1)
 ASKED = Asked(line=HOSTILE, search=HOSTILE)
