@@ -26,6 +26,8 @@ from driftline_cloud.commands.addresses import (
 from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
 from driftline_cloud.commands.database_cli import backup_app
+from driftline_cloud.commands.line_cli import app as line_app
+from driftline_cloud.commands.line_cli import unknown_text
 from driftline_cloud.commands.page_cli import app as page_app
 from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
@@ -53,6 +55,7 @@ app.add_typer(cluster_app, name="cluster")
 app.add_typer(samples_app, name="samples")
 app.add_typer(doctor_app)
 app.add_typer(release_app, name="release")
+app.add_typer(line_app, name="line")
 app.add_typer(page_app)
 app.add_typer(top_app)
 
@@ -79,6 +82,8 @@ _WORK_EXAMPLES = """
     driftline cloud work --state /var/lib/driftline
 
     driftline cloud work --config cloud.toml --workers ray --ray-address ray-head:6379
+
+    driftline cloud work --state /var/lib/driftline --line boards
 
 It shares the state folder and the database with `driftline cloud serve --no-work`. Exit code 2: a
 setting is wrong; 1: anything else.
@@ -183,11 +188,15 @@ def work(
     database_url: UrlFlag = None,
     workers: WorkersFlag = None,
     ray_address: RayFlag = None,
+    line: Annotated[
+        list[str] | None,
+        typer.Option("--line", help="Only this line; may be repeated. Default: all.", metavar="L"),
+    ] = None,
     set_: SetFlag = None,
 ) -> None:
     """Drive rounds for a cloud that serves with --no-work, until SIGTERM or Ctrl-C.
 
-    Several may run: one works, the others wait and go on when it is gone.
+    Several may run: one works on a line, the others wait and go on when it is gone.
     """
     flags = {
         "state": state,
@@ -200,7 +209,7 @@ def work(
     from driftline_shared.program.logs import setup_logs
 
     setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
-    raise typer.Exit(work_until_stopped(settings))
+    raise typer.Exit(work_until_stopped(settings, line or ()))
 
 
 def _settings(
@@ -241,11 +250,14 @@ def status(
 
 def _show(found: CloudStatus) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
     console.print(f"cloud [bold]{found.cloud_id[:12]}[/]  driftline {found.version}")
     for line in found.lines:
         _show_line(console, line)
+    for base in found.unknown_bases:
+        console.print(escape(unknown_text(**asdict(base))))
 
 
 def _rollout_text(rollout: RolloutStatus) -> str:
@@ -269,7 +281,8 @@ def _show_line(console: object, line: LineStatus) -> None:
         return escape(visible(text))
 
     assert isinstance(console, Console)
-    table = Table(title=f"line {line.line}", title_justify="left", show_header=False)
+    paused = " (paused)" if line.state == "paused" else ""
+    table = Table(title=f"line {line.line}{paused}", title_justify="left", show_header=False)
     table.add_row("newest version", str(line.newest_version))
     if line.rollout is not None:
         table.add_row("rollout", shown(_rollout_text(line.rollout)))

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     ANSWER_FAILED = "answer_failed"
     # rounds
     LINE_UNKNOWN = "line_unknown"
+    LINE_PAUSED = "line_paused"
+    LINE_DROPPED = "line_dropped"
     ROUND_OPEN = "round_open"
     TOO_FEW_SAMPLES = "too_few_samples"
     ROLLOUT_OPEN = "rollout_open"
@@ -123,6 +125,10 @@ _FIXES: dict[Reason, str] = {
     Reason.ANSWER_FAILED: "The teacher could not answer it; the cloud's log says why.",
     Reason.RATE_EXCEEDED: "Wait a moment; the device calls again by itself.",
     Reason.LINE_UNKNOWN: "Name a line that `driftline cloud status` shows, or none.",
+    Reason.LINE_PAUSED: "`driftline cloud line resume` lets its rounds go on.",
+    Reason.LINE_DROPPED: (
+        "The cloud serves this pair no longer; the device answers alone and asks now and then."
+    ),
     Reason.ROUND_OPEN: "Wait until it has ended; `driftline cloud status` shows how far it is.",
     Reason.ROLLOUT_OPEN: (
         "Wait until the version is everyone's; `driftline cloud release promote --all` makes it so."

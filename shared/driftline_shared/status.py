@@ -193,7 +193,8 @@ class DevicePage:
 class LineStatus:
     """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest;
     `devices`: a page of them, what is stuck first, of `num_devices` in all; `num_quarantined`:
-    samples that no round can work on; `rollout`: of the newest version that has one.
+    samples that no round can work on; `state`: active or paused; `pair`: as the operator named it;
+    `rollout`: of the newest version that has one.
     """
 
     line: str
@@ -206,7 +207,21 @@ class LineStatus:
     workers: tuple[WorkerStatus, ...] = ()
     num_devices: int = 0
     num_quarantined: int = 0
+    state: str = ""
+    pair: str = ""
     rollout: RolloutStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnknownBase:
+    """A base model that no line of the cloud has, and how many devices came with it. `pair`: as the
+    last of them called it.
+    """
+
+    base_model: str
+    pair: str
+    num_devices: int
+    last_seen_unix_s: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,3 +231,4 @@ class CloudStatus:
     cloud_id: str
     version: str
     lines: tuple[LineStatus, ...] = ()
+    unknown_bases: tuple[UnknownBase, ...] = ()

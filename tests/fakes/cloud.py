@@ -32,12 +32,12 @@ GRID = Grid(rows=4, cols=4)
 _SHAPES = {"language.A": (64, 32), "language.B": (32, 64), "query.A": (32, 32)}
 
 
-def make_bare_pair(folder: Path, name: str = "bare") -> Path:
+def make_bare_pair(folder: Path, name: str = "bare", *, weight: float = 1.0) -> Path:
     """A pair folder that `load_pair` takes: token space and gate are real, models are not."""
     for side in ("teacher", "student"):
         (folder / side).mkdir(parents=True)
         (folder / side / "config.json").write_text('{"model_type": "llava"}')
-    save_file({"w": np.ones(3, dtype=np.float32)}, folder / "student" / "model.safetensors")
+    save_file({"w": np.full(3, weight, dtype=np.float32)}, folder / "student" / "model.safetensors")
     space = {
         "low": np.full(WIDTH, -1.0, dtype=np.float32),
         "high": np.full(WIDTH, 1.0, dtype=np.float32),

@@ -65,16 +65,18 @@ def open_cloud(
 
 def send(cloud: Cloud, numbers: Sequence[int]) -> list[Sample]:
     """Store samples as if a device had sent them."""
-    return send_samples(cloud, [make_sample(number, cloud.line.token_space) for number in numbers])
+    space = cloud.lines.of(cloud.first).line.token_space
+    return send_samples(cloud, [make_sample(number, space) for number in numbers])
 
 
 def send_samples(cloud: Cloud, samples: list[Sample]) -> list[Sample]:
     """As `send`."""
+    line = cloud.lines.of(cloud.first).line
     cloud.store.add(
         [EncodedSample.of(sample) for sample in samples],
         device_id="d1",
-        line=cloud.line.id,
-        token_space=cloud.line.token_space.digest,
+        line=line.id,
+        token_space=line.token_space.digest,
         gate_score="entropy",
         quota=Quota(),
         now_unix_s=1_700_000_000,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 
 from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.corrections.store import CorrectionStore
+from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Label
 from driftline_cloud.workers.workers import Labelling
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Answerer:
-    """Answers the samples that wait in `corrections`, in the thread that calls `run`.
+    """Answers the samples of `line` that wait in `corrections`, in the thread that calls `run`.
 
     `make_teacher` is called at the first of them. `teacher`: the key of its labels.
     """
@@ -39,7 +39,7 @@ class Answerer:
         samples: SampleStore,
         *,
         make_teacher: Callable[[], Labelling],
-        pair_dir: Path,
+        line: Line,
         teacher: str,
         settings: EscalationSettings,
         clock: Clock,
@@ -47,7 +47,7 @@ class Answerer:
         self._corrections = corrections
         self._samples = samples
         self._make_teacher = make_teacher
-        self._pair_dir = pair_dir
+        self._line = line
         self._teacher = teacher
         self._settings = settings
         self._clock = clock
@@ -78,7 +78,7 @@ class Answerer:
         if now_s - self._tidied_s >= TIDY_S:
             self._tidied_s = now_s
             self._corrections.tidy(now_unix_s=self._clock.now_s())
-        ids = self._corrections.waiting(self._settings.batch)
+        ids = self._corrections.waiting(self._line.id, self._settings.batch)
         if not ids:
             if self._loaded is not None and now_s - self._used_s >= self._settings.unload_s:
                 self._unload()
@@ -111,7 +111,7 @@ class Answerer:
     def _label(self, ids: Sequence[bytes]) -> list[Label]:
         if self._loaded is None:
             self._loaded = self._make_teacher()
-        labels = self._loaded.label(self._pair_dir, self._samples.load(ids), ignore)
+        labels = self._loaded.label(self._line.pair_dir, self._samples.load(ids), ignore)
         if [label.sample_id for label in labels] != list(ids):
             raise SampleError("the teacher gave other answers than were asked for")
         return labels

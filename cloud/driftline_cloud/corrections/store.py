@@ -96,11 +96,15 @@ class CorrectionStore:
                     found[one] = None
         return found
 
-    def waiting(self, most: int) -> list[bytes]:
-        """The ids of the samples that wait for an answer, the oldest first, at most `most`."""
+    def waiting(self, line: str, most: int) -> list[bytes]:
+        """The ids of the samples of `line` that wait for an answer, the oldest first, at most
+        `most`: each line has a teacher of its own.
+        """
+        samples = tables.samples
         query = (
             select(_rows.c.sample_id)
-            .where(_rows.c.state == WAITING)
+            .join(samples, samples.c.id == _rows.c.sample_id)
+            .where(_rows.c.state == WAITING, samples.c.line == line)
             .order_by(_rows.c.asked_unix_s, _rows.c.sample_id)
             .limit(most)
         )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData()
 
@@ -43,6 +43,30 @@ schema = Table(
     Column("cloud_id", String(64), nullable=False),
     # Of the one state folder whose releases belong to these rounds.
     Column("state_id", String(64), nullable=True),
+)
+
+# What an operator has the cloud serve; see `lines.book`.
+lines = Table(
+    "lines",
+    metadata,
+    Column("id", String(192), primary_key=True),
+    Column("pair", Text, nullable=False),
+    Column("pair_name", String(128), nullable=False),
+    Column("base_model", String(128), nullable=False),
+    Column("token_space", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("added_unix_s", BigInteger, nullable=False),
+    Column("changed_unix_s", BigInteger, nullable=False),
+)
+
+# Devices that were turned away, for no line has their base model.
+unknown_devices = Table(
+    "unknown_devices",
+    metadata,
+    Column("base_model", String(128), primary_key=True),
+    Column("device_id", String(128), primary_key=True),
+    Column("pair", String(128), nullable=False),
+    Column("last_seen_unix_s", BigInteger, nullable=False),
 )
 
 devices = Table(

@@ -51,3 +51,12 @@ class WorkSettings(Section):
         1.0, "before a worker's process that ended is started again; doubles", gt=0
     )
     most_restart_s: float = setting(60.0, "most of it", gt=0)
+    max_lines_at_once: int = setting(
+        4,
+        "lines with a working process on a machine, each with models of its own; further ones take "
+        "turns, a round each; 0: all",
+        ge=0,
+    )
+    turn_s: float = setting(
+        3600.0, "after so long in one round a line makes room for one that waits", gt=0
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib import metadata
 
@@ -13,30 +13,33 @@ import structlog
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.corrections.answering import Answerer
 from driftline_cloud.corrections.store import CorrectionStore
-from driftline_cloud.identity import bind, check_versions
+from driftline_cloud.identity import bind
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.lines.book import DROPPED, LineBook
+from driftline_cloud.lines.pairs import line_of, named_pair
+from driftline_cloud.lines.unknown import UnknownBases
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rollout.keeper import RolloutKeeper
 from driftline_cloud.rollout.offers import Offers
 from driftline_cloud.rollout.orders import RolloutOrders
 from driftline_cloud.rollout.store import RolloutStore
-from driftline_cloud.rounds.board import Board
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
 from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.rounds.ledger import RoundLedger
-from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.sieve import Sieve
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.line_opener import LineOpener, opening_of
+from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
-from driftline_cloud.service.recording import CloudTrace, open_cloud_trace
+from driftline_cloud.service.recording import CloudTrace
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.cluster.secret import token_place
@@ -45,11 +48,8 @@ from driftline_cloud.workers.reach import why_away
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Labelling, Workers
 from driftline_shared.callbacks import ignore
-from driftline_shared.codec.tokens import check_codec
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
-from driftline_shared.pair.text_room import text_rooms
-from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
@@ -109,16 +109,6 @@ class Makers:
     clock: Clock = field(default_factory=SystemClock)
 
 
-def line_of(pair: Pair) -> Line:
-    """The line that devices of `pair` are on."""
-    return Line(
-        pair=pair.name,
-        pair_dir=pair.dir,
-        base_model=pair.base_model,
-        token_space=pair.token_space,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What drives the rounds of a line, and answers devices beside them: two loops.
@@ -133,16 +123,28 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class WholeCloud(Cloud):
-    """A cloud that serves and works in one process: for the lab, and for tests."""
+    """A cloud that serves and works in one process, on the one line of its configured pair: for the
+    lab, and for tests.
+    """
 
     work: Work
+
+    @property
+    def line(self) -> Line:
+        """Its line."""
+        return self.lines.of(self.first).line
+
+    @property
+    def intake(self) -> Intake:
+        """What takes the line's batches."""
+        return self.lines.of(self.first).intake
 
     @property
     def coordinator(self) -> Coordinator:
         """What drives its rounds."""
         return self.work.coordinator
 
-    def progress(self) -> float:
+    def progress(self, line: ServedLine) -> float:
         """See `Cloud.progress`."""
         return self.work.coordinator.progress
 
@@ -156,20 +158,24 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCl
     """Open the state and put all parts together; blocking. Raises DriftlineError kinds."""
     cloud = assemble_service(config, state, makers)
     try:
-        pair = makers.pair(config.pair)
-        clock = makers.clock
         lease = Lease(
-            cloud.database, cloud.line.id, owner="here", clock=clock, lease_s=config.work.lease_s
+            cloud.database,
+            cloud.first,
+            owner="here",
+            clock=makers.clock,
+            lease_s=config.work.lease_s,
         )
         work = assemble_work(
             config,
             state,
             makers,
-            pair=pair,
+            pair=makers.pair(config.pair),
             database=cloud.database,
             lease=lease,
             registry=cloud.registry,
-            watch=_counting(_recording(makers.watch, cloud.trace), cloud.metrics),
+            watch=_counting(
+                _recording(makers.watch, cloud.lines.of(cloud.first).trace), cloud.metrics
+            ),
         )
     except BaseException:
         cloud.close()
@@ -183,71 +189,60 @@ def assemble_service(config: CloudConfig, state: StateFolder, makers: Makers) ->
     pair = makers.pair(config.pair)
     database = makers.database(config.database)
     try:
-        return _assemble_service(config, state, makers, pair, line_of(pair), database)
+        return _assemble_service(config, state, makers, line_of(pair), database)
     except BaseException:
         database.close()
         raise
 
 
 def _assemble_service(
-    config: CloudConfig,
-    state: StateFolder,
-    makers: Makers,
-    pair: Pair,
-    line: Line,
-    database: Database,
+    config: CloudConfig, state: StateFolder, makers: Makers, line: Line, database: Database
 ) -> Cloud:
     bind(database, state)
     devices, store, ledger = DeviceRegister(database), SampleStore(database), RoundLedger(database)
     corrections = CorrectionStore(database, config.escalation)
     registry = ReleaseRegistry(state.releases)
-    check_versions(registry, database, line.id)
-    registry.know_line(line)
-    policy = devices.put_policy(line.id, policy_of(pair, config))
-    trace = open_cloud_trace(
-        config.trace,
-        line,
-        seed=config.rounds.seed,
-        policy=policy,
-        registry=registry,
+    book = LineBook(database)
+    opener = LineOpener(
+        config=config,
+        pair=makers.pair,
         clock=makers.clock,
-    )
-    intake = Intake(
-        line=line,
+        database=database,
         devices=devices,
         store=store,
-        quota=config.quota,
-        gate_score=policy.gate_score,
-        clock=makers.clock,
-        rooms=text_rooms(pair),
-        limits=config.admission,
-        images_may_leave=policy.images_may_leave,
-        watch=ignore if trace is None else trace.sample,
-        ask=corrections.ask,
+        ledger=ledger,
+        registry=registry,
+        corrections=corrections,
+        first=line.id,
     )
     rollouts = RolloutStore(database)
     offers = Offers(rollouts)
+    lines = Lines(book, opener.open, clock=makers.clock)
+    now_s = int(makers.clock.now_s())
+    first = book.ensure(named_pair(config.pair), line, now_unix_s=now_s)
+    if first.state == DROPPED:
+        _log.warning("line.stays_dropped", line=line.id, fix="`driftline cloud line add` it.")
+    else:
+        lines.open(first)  # what keeps the configured pair from being served ends the start
+    lines.refresh()
     return Cloud(
-        line=line,
+        first=line.id,
+        lines=lines,
+        unknown=UnknownBases(database),
         database=database,
         devices=devices,
         store=store,
         quarantine=Quarantine(database),
         ledger=ledger,
-        intake=intake,
         registry=registry,
         rollouts=rollouts,
         offers=offers,
         keeper=RolloutKeeper(rollouts, RolloutOrders(database, makers.clock), registry, offers),
-        opening=_opening(config, database, registry, line, makers.clock),
-        board=Board(database=database, line=line.id, clock=makers.clock),
         corrections=corrections,
         correction_poll_s=config.escalation.poll_s,
-        policy=policy,
         metrics=CloudMetrics(),
         clock=makers.clock,
         version=metadata.version("driftline"),
-        trace=trace,
     )
 
 
@@ -297,7 +292,7 @@ def assemble_work(
     )
     coordinator = Coordinator(
         work,
-        opening=_opening(config, database, registry, line, makers.clock),
+        opening=opening_of(config, database, registry, line, makers.clock),
         lease=lease,
         drift_threshold=drift_threshold(pair, config),
         watch=watch,
@@ -307,32 +302,12 @@ def assemble_work(
         CorrectionStore(database, config.escalation),
         store,
         make_teacher=partial(makers.answering, config),
-        pair_dir=line.pair_dir,
+        line=line,
         teacher=teacher,
         settings=config.escalation,
         clock=makers.clock,
     )
     return Work(coordinator=coordinator, answerer=answerer, close=workers.close)
-
-
-def _opening(
-    config: CloudConfig, database: Database, registry: ReleaseRegistry, line: Line, clock: Clock
-) -> RoundOpening:
-    rollouts = RolloutStore(database)
-    return RoundOpening(
-        line.id,
-        store=SampleStore(database),
-        ledger=RoundLedger(database),
-        registry=registry,
-        settings=config.rounds,
-        clock=clock,
-        held=lambda: rollouts.why_held(
-            line.id,
-            registry.newest_version(line.id),
-            now_unix_s=int(clock.now_s()),
-            most_s=config.rollout.hold_rounds_s,
-        ),
-    )
 
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:
@@ -341,22 +316,6 @@ def _check_compression(pair: Pair, config: CloudConfig) -> None:
         from driftline_cloud.distill.student import check_compression
 
         check_compression(pair, config.distil)
-
-
-def policy_of(pair: Pair, config: CloudConfig) -> SamplingPolicy:
-    """The sampling policy of the line: images stay where the teacher reads the devices' tokens.
-
-    Raises ConfigError for a token codec that the pair cannot be coded with.
-    """
-    check_codec(config.sampling.token_codec, pair.token_space)
-    if config.sampling.images_may_leave and pair.spec.translator is None:
-        _log.warning(
-            "images.not_requested",
-            pair=pair.name,
-            fix="Teacher and student share a tower: set sampling.images_may_leave = false.",
-        )
-        return replace(config.sampling, images_may_leave=False)
-    return config.sampling
 
 
 def drift_threshold(pair: Pair, config: CloudConfig) -> float:
@@ -381,7 +340,7 @@ def _recording(watch: Watch, trace: CloudTrace | None) -> Watch:
 def _counting(watch: Watch, metrics: CloudMetrics) -> Watch:
     def count_and_watch(event: str, round_: Round) -> None:
         if event == "changed" and not round_.is_open:
-            metrics.count_round(str(round_.state))
+            metrics.count_round(round_.line, str(round_.state))
         watch(event, round_)
 
     return count_and_watch

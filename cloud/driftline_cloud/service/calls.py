@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from driftline_cloud.intake.devices import Device
 from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import (
@@ -18,42 +19,39 @@ from driftline_shared.update import Manifest
 
 _KNOWN_REASONS = frozenset(Reason)
 
+_UNKNOWN_BASE = frozenset({Reason.BASE_MODEL_UNKNOWN, Reason.TOKEN_SPACE_UNKNOWN})
+"""No line is for such a device, and the operator may add one."""
+
 _log = structlog.get_logger(__name__)
 
 
 def enrol(cloud: Cloud, enrolment: Enrolment) -> Welcome:
     """Know the device from now on; `LinkError` for one that this cloud could not help."""
-    check_enrolment(cloud, enrolment)
-    now_s = int(cloud.clock.now_s())
-    cloud.devices.enrol(enrolment, cloud.line.id, now_unix_s=now_s)
-    _log.info("device.enrolled", device=enrolment.device_id, version=enrolment.adapter_version)
-    return Welcome(
-        cloud_id=cloud.cloud_id,
-        policy=cloud.policy,
-        newest_version=cloud.registry.newest_version(cloud.line.id),
-    )
-
-
-def check_enrolment(cloud: Cloud, enrolment: Enrolment) -> None:
-    """Raise `LinkError` unless the device speaks our protocol and runs our pair."""
-    line = cloud.line
     if enrolment.protocol != PROTOCOL:
         raise LinkError(
             f"the device speaks protocol {enrolment.protocol}, this cloud {PROTOCOL}",
             reason=Reason.PROTOCOL_MISMATCH,
         )
-    if enrolment.token_space != line.token_space.digest:
-        raise LinkError(
-            f"pair {enrolment.pair} has token space {enrolment.token_space[:12]}, this cloud's "
-            f"pair {line.pair} has {line.token_space.digest[:12]}",
-            reason=Reason.TOKEN_SPACE_UNKNOWN,
-        )
-    if enrolment.base_model != line.base_model:
-        raise LinkError(
-            f"the device runs base model {enrolment.base_model[:12]}, "
-            f"this cloud adapts {line.base_model[:12]}",
-            reason=Reason.BASE_MODEL_UNKNOWN,
-        )
+    now_s = int(cloud.clock.now_s())
+    try:
+        served = cloud.lines.route(enrolment)
+    except LinkError as error:
+        cloud.metrics.count_turned_away(str(error.reason))
+        if error.reason in _UNKNOWN_BASE:
+            cloud.unknown.note(enrolment, now_unix_s=now_s)
+        raise
+    cloud.devices.enrol(enrolment, served.id, now_unix_s=now_s)
+    _log.info(
+        "device.enrolled",
+        device=enrolment.device_id,
+        line=served.id,
+        version=enrolment.adapter_version,
+    )
+    return Welcome(
+        cloud_id=cloud.cloud_id,
+        policy=served.policy,
+        newest_version=cloud.registry.newest_version(served.id),
+    )
 
 
 def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
@@ -66,53 +64,53 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
             reason=Reason.BASE_MODEL_UNKNOWN,
         )
     now_s = int(cloud.clock.now_s())
-    is_real = _is_real(cloud, query.device_id, query.adapter_version)
+    is_real = _is_real(cloud, device, query.adapter_version)
     cloud.devices.seen(
         query.device_id,
         now_unix_s=now_s,
         adapter_version=query.adapter_version if is_real else None,
     )
     target = cloud.offers.version_for(
-        cloud.line.id,
+        device.line,
         query.device_id,
-        newest=cloud.registry.newest_version(cloud.line.id),
+        newest=cloud.registry.newest_version(device.line),
         held=query.adapter_version,
         failed=query.failed_versions,
     )
     if target is None:
         return None
     return cloud.registry.offer(
-        cloud.line.id,
+        device.line,
         query.adapter_version,
-        full_reason=_why_full(cloud, query),
+        full_reason=_why_full(cloud, device, query),
         manifest_format=query.manifest_format,
         target=target,
     )
 
 
-def _why_full(cloud: Cloud, query: UpdateQuery) -> str:
+def _why_full(cloud: Cloud, device: Device, query: UpdateQuery) -> str:
     """A device whose base is not what its version says needs every tensor once."""
-    last = cloud.known_device(query.device_id).last_report
+    last = device.last_report
     refused = last.endswith(f": {Reason.BASE_MISMATCH}") and not last.startswith(
         str(UpdateOutcome.APPLIED)
     )
     return str(Reason.BASE_MISMATCH) if refused and cloud.devices.has_grant(query.device_id) else ""
 
 
-def _is_real(cloud: Cloud, device_id: str, version: int) -> bool:
+def _is_real(cloud: Cloud, device: Device, version: int) -> bool:
     """Whether the line has such a version; says so where it has not."""
-    newest = cloud.registry.newest_version(cloud.line.id)
+    newest = cloud.registry.newest_version(device.line)
     if version <= newest:
         return True
-    _log.warning("device.version_unknown", device=device_id, version=version, newest=newest)
+    _log.warning("device.version_unknown", device=device.device_id, version=version, newest=newest)
     return False
 
 
 def take_report(cloud: Cloud, device_id: str, report: UpdateReport) -> None:
     """Keep how an update ended. One to a version that the line never had is not kept, and said."""
     device = cloud.known_device(device_id)
-    if not _is_real(cloud, device_id, report.version):
-        cloud.metrics.count_report(report, known_reason=False)
+    if not _is_real(cloud, device, report.version):
+        cloud.metrics.count_report(report, device.line, known_reason=False)
         return
     now_s = int(cloud.clock.now_s())
     if report.reason == Reason.BASE_MISMATCH and not cloud.devices.grant_full(
@@ -126,7 +124,7 @@ def take_report(cloud: Cloud, device_id: str, report: UpdateReport) -> None:
         adapter_version=report.version if applied else device.adapter_version,
         now_unix_s=now_s,
     )
-    cloud.metrics.count_report(report, report.reason in _KNOWN_REASONS)
+    cloud.metrics.count_report(report, device.line, report.reason in _KNOWN_REASONS)
     _log.info(
         "update.reported",
         device=device_id,

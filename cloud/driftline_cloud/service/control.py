@@ -36,8 +36,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     async def GetPolicy(self, request: Any, context: Any) -> control_pb2.SamplingPolicy:  # noqa: N802
         """The sampling policy in force."""
         bounds.check_device_id(request.device_id)
-        await self._run(request.device_id, self._cloud.known_device, request.device_id)
-        return wire.to_policy(self._cloud.policy)
+        line = await self._run(request.device_id, self._cloud.line_of, request.device_id)
+        return wire.to_policy(line.policy)
 
     async def GetStatus(self, request: Any, context: Any) -> control_pb2.StatusReply:  # noqa: N802
         """What an operator sees."""

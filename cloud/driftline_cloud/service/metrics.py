@@ -21,8 +21,8 @@ class CloudMetrics:
         self.registry = CollectorRegistry()
         self._samples = Counter(
             "driftline_cloud_samples",
-            "Samples received, by verdict and reason",
-            ["verdict", "reason"],
+            "Samples received, by line, verdict and reason",
+            ["line", "verdict", "reason"],
             registry=self.registry,
         )
         self._up_bytes = Counter(
@@ -34,11 +34,20 @@ class CloudMetrics:
         self._reports = Counter(
             "driftline_cloud_reports",
             "Updates as devices report them",
-            ["outcome", "reason"],
+            ["line", "outcome", "reason"],
             registry=self.registry,
         )
         self._rounds = Counter(
-            "driftline_cloud_rounds", "Rounds that are over", ["state"], registry=self.registry
+            "driftline_cloud_rounds",
+            "Rounds that are over",
+            ["line", "state"],
+            registry=self.registry,
+        )
+        self._turned_away = Counter(
+            "driftline_cloud_turned_away",
+            "Enrolments that were refused, by reason",
+            ["reason"],
+            registry=self.registry,
         )
         self._escalated = Counter(
             "driftline_cloud_escalated",
@@ -75,11 +84,11 @@ class CloudMetrics:
             registry=self.registry,
         )
 
-    def count_batch(self, num_bytes: int, acks: Sequence[SampleAck]) -> None:
+    def count_batch(self, num_bytes: int, acks: Sequence[SampleAck], line: str) -> None:
         """One batch of samples and what became of them."""
         self._up_bytes.inc(num_bytes)
         for (verdict, reason), count in Tally((a.verdict, a.reason) for a in acks).items():
-            self._samples.labels(verdict=str(verdict), reason=reason).inc(count)
+            self._samples.labels(line=line, verdict=str(verdict), reason=reason).inc(count)
         for ack in acks:
             if ack.answer_follows or ack.no_answer:
                 self._escalated.labels(reason=ack.no_answer).inc()
@@ -93,14 +102,18 @@ class CloudMetrics:
         """Bytes of a blob that were sent."""
         self._down_bytes.inc(num_bytes)
 
-    def count_report(self, report: UpdateReport, known_reason: bool) -> None:
+    def count_report(self, report: UpdateReport, line: str, known_reason: bool) -> None:
         """One report; a reason that we do not know counts as `other`, so labels stay few."""
         reason = report.reason if known_reason else "other"
-        self._reports.labels(outcome=str(report.outcome), reason=reason).inc()
+        self._reports.labels(line=line, outcome=str(report.outcome), reason=reason).inc()
 
-    def count_round(self, state: str) -> None:
+    def count_round(self, line: str, state: str) -> None:
         """One round that is over."""
-        self._rounds.labels(state=state).inc()
+        self._rounds.labels(line=line, state=state).inc()
+
+    def count_turned_away(self, reason: str) -> None:
+        """One enrolment that was refused, for a reason of ours."""
+        self._turned_away.labels(reason=reason).inc()
 
     def show_line(self, status: LineStatus) -> None:
         """The gauges of a line."""

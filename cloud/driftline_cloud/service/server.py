@@ -16,7 +16,6 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.rounds.ended import RoundsEnded
 from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
@@ -26,7 +25,8 @@ from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInter
 from driftline_cloud.service.pages_beside import pages_beside
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates
-from driftline_cloud.service.supervisor import Supervisor, leave_after, work_orders
+from driftline_cloud.service.supervisor import leave_after
+from driftline_cloud.service.supervisors import Supervisors
 from driftline_cloud.service.uplink import UplinkServicer
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_cloud.state import StateFolder, hold_state
@@ -60,8 +60,10 @@ _OPTIONS = (
 _GAUGES_S = 10.0
 """How old the gauges of a line may be when Prometheus reads them."""
 
-_ENDED_S = 2.0
-"""How often it is looked for rounds that have ended, which another process drives."""
+_LOOK_S = 1.0
+"""How often it is looked for rounds that have ended, which another process drives, and for lines
+that an operator has changed.
+"""
 
 LEAVE_S = 5.0
 """After `drain_s` and so long the process leaves, whatever still runs: a kill is safe."""
@@ -87,15 +89,7 @@ class GrpcServer:
         control_pb2_grpc.add_ControlServicer_to_server(
             ControlServicer(cloud, self._pools, rates), self._server
         )
-        uplink = UplinkServicer(
-            cloud.intake,
-            cloud.corrections,
-            self._pools,
-            limits=limits,
-            draining=self._draining,
-            metrics=cloud.metrics,
-            poll_s=cloud.correction_poll_s,
-        )
+        uplink = UplinkServicer(cloud, self._pools, limits=limits, draining=self._draining)
         uplink_pb2_grpc.add_UplinkServicer_to_server(uplink, self._server)
         downlink_pb2_grpc.add_DownlinkServicer_to_server(
             DownlinkServicer(cloud, self._pools, rates, limits=limits), self._server
@@ -167,7 +161,15 @@ async def _run(
     server = GrpcServer(cloud, config)
     halt = threading.Event()
     metrics = None
-    beside = _beside(config, cloud, work)
+    # One name a line: only one serves on this folder, so only one works beside it, and what follows
+    # one that was killed need not wait for the end of its lease.
+    beside = Supervisors(
+        work,
+        config=config,
+        database=cloud.database,
+        owner=f"beside-{cloud.cloud_id[:12]}",
+        clock=cloud.clock,
+    )
     working = threading.Thread(target=beside.run, args=(halt,), name="work", daemon=True)
     try:
         port = await server.open(config.listen)
@@ -177,7 +179,12 @@ async def _run(
         if work:
             working.start()
         address = f"{config.listen.rpartition(':')[0]}:{port}"
-        _log.info("cloud.serving", address=address, line=cloud.line.id, state=str(state.path))
+        _log.info(
+            "cloud.serving",
+            address=address,
+            lines=[line.id for line in cloud.lines.all()],
+            state=str(state.path),
+        )
         if ready is not None:
             ready(port)
         await _until(stop, cloud)
@@ -191,41 +198,35 @@ async def _run(
             await asyncio.to_thread(working.join, LEAVE_S)
 
 
-def _beside(config: CloudConfig, cloud: Cloud, command: Sequence[str]) -> Supervisor:
-    # One name for all of them: only one serves on this folder, so only one works beside it, and
-    # what follows one that was killed need not wait for the end of its lease.
-    owner = f"beside-{cloud.cloud_id[:12]}"
-    return Supervisor(
-        command,
-        feed=work_orders(config, owner),
-        say=lambda state, reason: cloud.board.say(owner, state, reason),
-        settings=config.work,
-        grace_s=config.drain_s,
-    )
-
-
 async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
-    """Wait for `stop`; meanwhile keep the gauges of the metrics fresh, and see rounds end."""
-    ended = RoundsEnded(cloud.ledger, cloud.line.id)
+    """Wait for `stop`; meanwhile follow the lines, keep the gauges of the metrics fresh, and see
+    rounds end.
+    """
     looked_s = float("-inf")
     while not stop.is_set():
         try:
-            await asyncio.to_thread(cloud.keeper.step, cloud.line.id)
-        except Exception:
-            # The database or the disk may be away for a while: what is due stays due.
-            _log.exception("rollout.step_failed", line=cloud.line.id)
-        try:
-            for round_ in await asyncio.to_thread(ended.look):
-                cloud.metrics.count_round(str(round_.state))
-                if cloud.trace is not None:
-                    cloud.trace.round_step("changed", round_)
+            await asyncio.to_thread(_look, cloud)
             if time.monotonic() - looked_s >= _GAUGES_S:
                 looked_s = time.monotonic()
                 await asyncio.to_thread(cloud.status)
         except Exception:
             _log.exception("metrics.gauges_failed")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _ENDED_S)
+            await asyncio.wait_for(stop.wait(), _LOOK_S)
+
+
+def _look(cloud: Cloud) -> None:
+    cloud.lines.refresh()
+    for line in cloud.lines.all():
+        try:
+            cloud.keeper.step(line.id)
+        except Exception:
+            # The database or the disk may be away for a while: what is due stays due.
+            _log.exception("rollout.step_failed", line=line.id)
+        for round_ in line.ended.look():
+            cloud.metrics.count_round(line.id, str(round_.state))
+            if line.trace is not None:
+                line.trace.round_step("changed", round_)
 
 
 def _shut(metrics: object) -> None:

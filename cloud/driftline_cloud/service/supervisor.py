@@ -36,10 +36,12 @@ Say = Callable[[str, str], None]
 """Called with a state of `rounds.board` and its reason."""
 
 
-def work_orders(config: CloudConfig, owner: str) -> bytes:
-    """What a process of `WORK` reads first: the settings, and the name under which it works."""
-    values = config.model_dump(mode="json") | {"database_url": config.database_url}
-    return json.dumps({"config": values, "owner": owner}).encode() + b"\n"
+def work_orders(config: CloudConfig, owner: str, *, line: str, pair: str) -> bytes:
+    """What a process of `WORK` reads first: the settings, the name under which it works, its line
+    and the pair of it.
+    """
+    values = config.model_dump(mode="json") | {"database_url": config.database_url, "pair": pair}
+    return json.dumps({"config": values, "owner": owner, "line": line}).encode() + b"\n"
 
 
 def leave_after(seconds: float) -> threading.Timer:

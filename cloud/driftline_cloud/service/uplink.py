@@ -7,11 +7,9 @@ from typing import Any
 
 import grpc
 
-from driftline_cloud.corrections.store import CorrectionStore
-from driftline_cloud.intake.intake import Intake
+from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.corrections import CorrectionSender
 from driftline_cloud.service.messages import readable
-from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
@@ -24,27 +22,20 @@ MAX_BATCH_SAMPLES = 4_096
 
 
 class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
-    """Thin: converts, hands over to `Intake` in a thread, answers."""
+    """Thin: converts, hands over to the `Intake` of the device's line in a thread, answers."""
 
     def __init__(
         self,
-        intake: Intake,
-        corrections: CorrectionStore,
+        cloud: Cloud,
         pools: Pools,
         *,
         limits: StreamLimits,
         draining: Draining,
-        metrics: CloudMetrics,
-        poll_s: float,
     ) -> None:
-        """`poll_s`: how often it is looked for a correction that a device waits for."""
-        self._intake = intake
-        self._corrections = corrections
-        self._poll_s = poll_s
+        self._cloud = cloud
         self._run = pools.uplink.run
         self._limits = limits
         self._draining = draining
-        self._metrics = metrics
 
     async def Push(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Until the device closes its side, nothing came for too long, or the cloud stops."""
@@ -54,7 +45,10 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
             async with writing, asyncio.timeout(self._limits.write_s):
                 await context.write(message)
 
-        sender = CorrectionSender(self._corrections, write, self._metrics, poll_s=self._poll_s)
+        cloud = self._cloud
+        sender = CorrectionSender(
+            cloud.corrections, write, cloud.metrics, poll_s=cloud.correction_poll_s
+        )
         try:
             while True:
                 batch = await self._draining.first(context.read(), self._limits.idle_s)
@@ -70,10 +64,11 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
             await sender.end()
 
     def _take(self, batch: uplink_pb2.EncodedBatch) -> list[SampleAck]:
-        acks = self._intake.take(batch.device_id, batch.token_space, batch.samples)
+        line = self._cloud.line_of(batch.device_id)
+        acks = line.intake.take(batch.device_id, batch.token_space, batch.samples)
         if seen := wire.from_seen(batch):
-            self._corrections.seen(batch.device_id, seen)
-        self._metrics.count_batch(batch.ByteSize(), acks)
+            self._cloud.corrections.seen(batch.device_id, seen)
+        self._cloud.metrics.count_batch(batch.ByteSize(), acks, line.id)
         return acks
 
 

@@ -19,7 +19,7 @@ def main() -> None:
 
     config = CloudConfig(**orders["config"])
     setup_logs(level=config.log.level, form=config.log.form, limit_repeats=True)
-    leave(run_process(config, Makers(), orders["owner"], sys.stdin.buffer))
+    leave(run_process(config, Makers(), orders["owner"], sys.stdin.buffer, line=orders["line"]))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ FORGIVE_S = 2.0
 """For the last words of a process that leaves its work where it is."""
 
 
-def run_process(config: CloudConfig, makers: Makers, owner: str, parent: IO[bytes]) -> int:
+def run_process(
+    config: CloudConfig, makers: Makers, owner: str, parent: IO[bytes], *, line: str
+) -> int:
     """Work until SIGTERM, SIGINT or the end of `parent`; the exit code. The caller leaves at once
     with it: work that did not end in time may still be under way in a thread.
     """
@@ -36,7 +38,7 @@ def run_process(config: CloudConfig, makers: Makers, owner: str, parent: IO[byte
         halt.set()
 
     threading.Thread(target=listen, name="parent", daemon=True).start()
-    worker = Worker(config=config, makers=makers, owner=owner)
+    worker = Worker(config=config, makers=makers, owner=owner, line=line)
     failures: list[BaseException] = []
 
     def work() -> None:

@@ -16,12 +16,13 @@ from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, trouble_of
+from driftline_cloud.lines.pairs import check_line, line_of
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.retention import Retention
-from driftline_cloud.service.assembly import Makers, Work, assemble_work, line_of
+from driftline_cloud.service.assembly import Makers, Work, assemble_work
 from driftline_cloud.serving import why_not_served
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
@@ -43,11 +44,14 @@ AWAY_S = 10.0
 
 @dataclass(kw_only=True)
 class Worker:
-    """Drives the rounds of one line under the name `owner`, whenever it has the lease."""
+    """Drives the rounds of the configured pair's line under the name `owner`, whenever it has the
+    lease. `line`: the one that it must be; empty: any.
+    """
 
     config: CloudConfig
     makers: Makers
     owner: str
+    line: str = ""
     _work: Work | None = field(default=None, init=False)
     _lease: Lease | None = field(default=None, init=False)
     _said: tuple[str, str] = field(default=(STARTING, ""), init=False)
@@ -59,6 +63,8 @@ class Worker:
         """
         pair = self.makers.pair(self.config.pair)
         line = line_of(pair)
+        if self.line:
+            check_line(self.line, line, self.config.pair)
         state = StateFolder(self.config.state)
         state.path.mkdir(parents=True, exist_ok=True)
         database = self.makers.database(self.config.database)

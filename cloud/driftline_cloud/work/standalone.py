@@ -1,4 +1,6 @@
-"""`driftline cloud work`: a small process that keeps the heavy one alive, and ends when told to."""
+"""`driftline cloud work`: a small process that keeps a heavy one for each line alive, and ends when
+told to.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +9,29 @@ import secrets
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from types import FrameType
+
+import structlog
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind
 from driftline_cloud.intake.database import Database
-from driftline_cloud.rounds.board import Board
-from driftline_cloud.service.assembly import line_of
-from driftline_cloud.service.supervisor import WORK, Supervisor, leave_after, work_orders
+from driftline_cloud.lines.book import LineBook
+from driftline_cloud.service.supervisor import WORK, leave_after
+from driftline_cloud.service.supervisors import Supervisors
 from driftline_cloud.state import StateFolder
 from driftline_shared.host.clock import SystemClock
-from driftline_shared.pair.pair import load_pair
 
 LEAVE_S = 5.0
 
+_log = structlog.get_logger(__name__)
 
-def work_until_stopped(config: CloudConfig) -> int:
-    """Drive rounds until SIGTERM or Ctrl-C; the exit code. Raises ConfigError for a database and a
-    state folder that do not belong together.
+
+def work_until_stopped(config: CloudConfig, lines: Sequence[str] = ()) -> int:
+    """Drive rounds of `lines` (empty: all active ones) until SIGTERM or Ctrl-C; the exit code.
+    Raises ConfigError for a line that is not there, and for a database and a state folder that do
+    not belong together.
     """
     owner = f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(3)}"
     halt = threading.Event()
@@ -41,18 +48,19 @@ def work_until_stopped(config: CloudConfig) -> int:
     database = Database(config.database)
     try:
         bind(database, StateFolder(config.state))
-        board = Board(
-            database=database, line=line_of(load_pair(config.pair)).id, clock=SystemClock()
-        )
-        supervisor = Supervisor(
+        book = LineBook(database)
+        supervisors = Supervisors(
             WORK,
-            feed=work_orders(config, owner),
-            say=lambda state, reason: board.say(owner, state, reason),
-            settings=config.work,
-            grace_s=config.drain_s,
+            config=config,
+            database=database,
+            owner=owner,
+            clock=SystemClock(),
+            only=[book.find(name).id for name in lines],
         )
-        supervisor.run(halt, usage_ends=True)
+        if not lines and not book.all():
+            _log.info("work.no_line_yet", fix="`driftline cloud serve` adds the first.")
+        supervisors.run(halt, usage_ends=True)
     finally:
         database.close()
         leaving.cancel()
-    return 0 if halt.is_set() else supervisor.last_code or 0
+    return 0 if halt.is_set() else supervisors.last_code or 0

@@ -225,12 +225,18 @@ class Link:
                     break
                 self._note("control", _as_ours(error))
                 # Not to be woken: a device with much to say must not defeat the backoff.
-                self._clock.wait(self._stop, next(waits))
+                self._clock.wait(self._stop, self._pause_s(error, waits))
                 continue
             self._works("control")
             waits = delays(self._settings.backoff, self._rng)
             self._clock.wait(self._wake_control, self._settings.poll_s)
             self._wake_control.clear()
+
+    def _pause_s(self, error: Exception, waits: Iterator[float]) -> float:
+        """Seconds after a failure: a cloud that serves the pair no longer is asked now and then."""
+        if isinstance(error, LinkError) and error.reason is Reason.LINE_DROPPED:
+            return self._rng.uniform(0.5, 1.0) * self._settings.dropped_s
+        return next(waits)
 
     def _tick(self) -> None:
         """What is due now; raises at the first thing that fails."""

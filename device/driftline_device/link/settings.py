@@ -15,6 +15,7 @@ class LinkSettings:
     answered by then breaks the stream. `idle_s`: an idle stream is closed, so a radio may sleep.
     `poll_s`: how soon a sample is seen when nobody calls `wake`. `fetch_timeout_s` bounds one
     stream of a download, which is resumed as long as each one brings something.
+    `dropped_s`: how often, at most, a cloud that serves the pair no longer is asked.
     `owed_s`: how often a stream is opened for the teacher's answers alone.
     `images_may_leave`: without it samples go up without their regions, however old they are.
     """
@@ -33,6 +34,7 @@ class LinkSettings:
     fetch_tries: int = 8
     images_may_leave: bool = False
     owed_s: float = 600.0
+    dropped_s: float = 3_600.0
     backoff: Backoff = field(default_factory=Backoff)
 
 

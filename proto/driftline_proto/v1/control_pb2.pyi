@@ -238,24 +238,59 @@ class StatusReply(_message.Message):
     CLOUD_ID_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    UNKNOWN_BASES_FIELD_NUMBER: _builtins.int
     cloud_id: _builtins.str
     version: _builtins.str
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineStatus]: ...
+    @_builtins.property
+    def unknown_bases(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownBase]: ...
     def __init__(
         self,
         *,
         cloud_id: _builtins.str = ...,
         lines: _abc.Iterable[Global___LineStatus] | None = ...,
         version: _builtins.str = ...,
+        unknown_bases: _abc.Iterable[Global___UnknownBase] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_id", b"cloud_id", "lines", b"lines", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_id", b"cloud_id", "lines", b"lines", "unknown_bases", b"unknown_bases", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class UnknownBase(_message.Message):
+    """A base model that no line has, and how many devices came with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_UNIX_S_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    pair: _builtins.str
+    """as the last of them called it"""
+    num_devices: _builtins.int
+    last_seen_unix_s: _builtins.int
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+        pair: _builtins.str = ...,
+        num_devices: _builtins.int = ...,
+        last_seen_unix_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "last_seen_unix_s", b"last_seen_unix_s", "num_devices", b"num_devices", "pair", b"pair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnknownBase: _TypeAlias = UnknownBase  # noqa: Y015
 
 @_typing.final
 class LineStatus(_message.Message):
@@ -273,6 +308,8 @@ class LineStatus(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     NUM_DEVICES_FIELD_NUMBER: _builtins.int
     NUM_QUARANTINED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     line: _builtins.str
     newest_version: _builtins.int
@@ -284,6 +321,10 @@ class LineStatus(_message.Message):
     """enrolled, in all"""
     num_quarantined: _builtins.int
     """samples that no round can work on"""
+    state: _builtins.str
+    """active | paused"""
+    pair: _builtins.str
+    """as the operator named it"""
     @_builtins.property
     def round(self) -> Global___RoundStatus:
         """newest"""
@@ -311,11 +352,13 @@ class LineStatus(_message.Message):
         workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
         num_devices: _builtins.int = ...,
         num_quarantined: _builtins.int = ...,
+        state: _builtins.str = ...,
+        pair: _builtins.str = ...,
         rollout: Global___RolloutStatus | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout", "round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_devices", b"num_devices", "num_quarantined", b"num_quarantined", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "rollout", b"rollout", "round", b"round", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "line", b"line", "newest_version", b"newest_version", "num_devices", b"num_devices", "num_quarantined", b"num_quarantined", "num_rounds", b"num_rounds", "num_samples", b"num_samples", "num_waiting", b"num_waiting", "pair", b"pair", "rollout", b"rollout", "round", b"round", "state", b"state", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ from driftline_shared.status import (
     LineStatus,
     RolloutStatus,
     RoundStatus,
+    UnknownBase,
     Welcome,
     WorkerStatus,
 )
@@ -75,14 +76,18 @@ def from_status_request(message: control_pb2.StatusRequest) -> DevicePage:
 def to_cloud_status(status: CloudStatus) -> control_pb2.StatusReply:
     """What an operator sees of a cloud."""
     return to_message(
-        control_pb2.StatusReply, status, lines=[_to_line_status(line) for line in status.lines]
+        control_pb2.StatusReply,
+        status,
+        lines=[_to_line_status(line) for line in status.lines],
+        unknown_bases=[to_message(control_pb2.UnknownBase, base) for base in status.unknown_bases],
     )
 
 
 def from_cloud_status(message: control_pb2.StatusReply) -> CloudStatus:
     """What an operator sees of a cloud."""
     lines = tuple(_from_line_status(line) for line in message.lines)
-    return to_value(CloudStatus, message, lines=lines)
+    unknown = tuple(to_value(UnknownBase, base) for base in message.unknown_bases)
+    return to_value(CloudStatus, message, lines=lines, unknown_bases=unknown)
 
 
 def _to_line_status(line: LineStatus) -> control_pb2.LineStatus:

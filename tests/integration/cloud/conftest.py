@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,11 +84,14 @@ def start_cloud(tmp_path: Path, bare: Pair) -> Iterator[Callable[..., RunningClo
         name: str = "state",
         pair: Pair | None = None,
         initial: Adapter | None = None,
+        work: Sequence[str] = (),
         **overrides: object,
     ) -> RunningCloud:
         settings = {"state": tmp_path / name, "listen": "127.0.0.1:0", "drain_s": 5.0}
+        if work:
+            settings["pair"] = str((pair or bare).dir)
         config = load_config(None, {**settings, **overrides}, environment={})
-        cloud = _start(config, pair or bare, ReckoningWorkers(), initial or start_adapter())
+        cloud = _start(config, pair or bare, ReckoningWorkers(), initial or start_adapter(), work)
         running.append(cloud)
         return cloud
 
@@ -104,17 +107,23 @@ def cloud(start_cloud: Callable[..., RunningCloud]) -> RunningCloud:
 
 
 def _start(
-    config: CloudConfig, pair: Pair, workers: ReckoningWorkers, initial: Adapter
+    config: CloudConfig,
+    pair: Pair,
+    workers: ReckoningWorkers,
+    initial: Adapter,
+    work: Sequence[str],
 ) -> RunningCloud:
+    """`work`: the command of working processes; empty: a thread works, on the line of `pair`."""
     ready: Future[int] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    makers = replace(fake_makers(workers, lambda _name: pair), initial=lambda _pair: initial)
+    makers = fake_makers(workers) if work else fake_makers(workers, lambda _name: pair)
+    makers = replace(makers, initial=lambda _pair: initial)
 
     async def run() -> None:
         stop = asyncio.Event()
         loops.set_result((asyncio.get_running_loop(), stop))
         try:
-            await serve(config, makers, stop=stop, ready=ready.set_result)
+            await serve(config, makers, work=work, stop=stop, ready=ready.set_result)
         except BaseException as error:
             if ready.done():
                 raise
@@ -126,14 +135,16 @@ def _start(
     halt = threading.Event()
     worker = Worker(config=config, makers=makers, owner="tests")
     working = threading.Thread(target=worker.run, args=(halt,), daemon=True)
-    working.start()
+    if not work:
+        working.start()
     channel = grpc.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
     )
 
     def stop_serving() -> None:
         halt.set()
-        working.join(TIMEOUT_S)
+        if not work:
+            working.join(TIMEOUT_S)
         assert not working.is_alive()
         loop, event = loops.result(TIMEOUT_S)
         if thread.is_alive():

@@ -180,13 +180,14 @@ def test_a_bad_version_in_canary_is_stopped_by_itself_and_all_end_on_the_version
 ) -> None:
     devices, operator = fleet
     # The self-check lets it pass; the watch finds it unsure, and each device leaves it by itself.
-    _release_and_see_it_stopped(devices, operator, adapter(skill=1.0, unsure=1.0), num_ran=4)
+    # Three reports are enough: the fourth of the canary may or may not have come to it by then.
+    _release_and_see_it_stopped(devices, operator, adapter(skill=1.0, unsure=1.0), num_ran={3, 4})
     # The self-check refuses it: it answers nobody.
-    _release_and_see_it_stopped(devices, operator, adapter(skill=1.0, harm=1.0), num_ran=0)
+    _release_and_see_it_stopped(devices, operator, adapter(skill=1.0, harm=1.0), num_ran={0})
 
 
 def _release_and_see_it_stopped(
-    devices: list[Device], operator: Operator, bad: Adapter, *, num_ran: int
+    devices: list[Device], operator: Operator, bad: Adapter, *, num_ran: set[int]
 ) -> None:
     version = operator.release(bad)
     for device in devices:
@@ -195,7 +196,7 @@ def _release_and_see_it_stopped(
     assert operator.store.get(operator.line, version).state is RolloutState.STOPPED
     _live_until(devices, version + 1)
     ran = {device.name for device in devices if version in device.ran}
-    assert len(ran) == num_ran <= 0.1 * NUM_DEVICES
+    assert len(ran) in num_ran and len(ran) <= 0.1 * NUM_DEVICES
     good = adapter_digest(adapter(skill=1.0))
     assert {adapter_digest(device.runtime.adapter()) for device in devices} == {good}
     assert {device.applier.state.version for device in devices} == {version + 1}

@@ -473,7 +473,8 @@ def test_metrics_are_served_where_asked(start_cloud: Start) -> None:
     cloud.push(_batch(cloud, _messages(cloud, range(3))))
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as reply:
         text = reply.read().decode()
-    assert 'driftline_cloud_samples_total{reason="",verdict="stored"} 3.0' in text
+    line = cloud.line().line
+    assert f'driftline_cloud_samples_total{{line="{line}",reason="",verdict="stored"}} 3.0' in text
     assert "driftline_cloud_uplink_bytes_total" in text
 
 

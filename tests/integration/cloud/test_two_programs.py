@@ -170,7 +170,7 @@ def test_two_workers_on_one_database_never_split_and_one_goes_on_for_the_other(
         thread.join(TIMEOUT_S)
         assert not thread.is_alive()
     assert released_files(state) == release
-    assert [(one.state, one.num_samples) for one in serving.ledger.newest(serving.line.id)] == [
+    assert [(one.state, one.num_samples) for one in serving.ledger.newest(serving.first)] == [
         ("done", 40)
     ]
     assert labelled.num_distilled == 2
@@ -184,7 +184,7 @@ def _serving(config: CloudConfig, pair: Pair) -> Cloud:
 
 
 def _state(cloud: Cloud) -> str:
-    newest = cloud.ledger.newest(cloud.line.id)
+    newest = cloud.ledger.newest(cloud.first)
     return str(newest[0].state) if newest else ""
 
 
@@ -198,7 +198,7 @@ def test_a_folder_or_a_database_of_another_day_is_refused(tmp_path: Path, bare: 
     old.close()
     shutil.copytree(state / "releases", tmp_path / "old-releases")
     run_rounds(cloud)
-    assert cloud.registry.newest_version(cloud.line.id) == 1
+    assert cloud.registry.newest_version(cloud.first) == 1
     cloud.close()
 
     shutil.move(state / "releases", tmp_path / "new-releases")

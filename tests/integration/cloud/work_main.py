@@ -37,7 +37,7 @@ def main(points: list[str]) -> None:
             time.sleep(600)
 
     makers = fake_makers(ReckoningWorkers(hook=hang), watch=watch)
-    leave(run_process(config, makers, orders["owner"], sys.stdin.buffer))
+    leave(run_process(config, makers, orders["owner"], sys.stdin.buffer, line=orders["line"]))
 
 
 if __name__ == "__main__":

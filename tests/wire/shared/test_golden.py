@@ -45,6 +45,7 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
 
 def _later(name: str) -> set[str]:
     choice = {"token_spread", "token_mass", "token_floor"}
+    lines = {"state", "pair", "unknown_bases"}
     return {
         "sample": {"regions", "owner_answer", "wants_answer"},
         "sample_batch": {"regions", "owner_answer", "wants_answer", "corrections_seen"},
@@ -55,10 +56,11 @@ def _later(name: str) -> set[str]:
         "sample_acks_of_answers": {"corrections", "reason", "detail", "no_answer"},
         "correction": {"no_answer"},
         "correction_none": {"answer", "confidence", "teacher", "answered_unix_s"},
-        "cloud_status": {"workers", "num_devices", "num_quarantined", "rollout"},
-        "cloud_status_workers": {"num_devices", "num_quarantined", "rollout"},
-        "cloud_status_of_fleet": {"workers", "rollout"},
-        "cloud_status_of_rollout": {"workers", "num_devices", "num_quarantined"},
+        "cloud_status": lines | {"workers", "num_devices", "num_quarantined", "rollout"},
+        "cloud_status_workers": lines | {"num_devices", "num_quarantined", "rollout"},
+        "cloud_status_of_fleet": lines | {"workers", "rollout"},
+        "cloud_status_of_lines": {"workers", "num_devices", "num_quarantined", "rollout"},
+        "cloud_status_of_rollout": lines | {"workers", "num_devices", "num_quarantined"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},
         "update_query": {"manifest_format"},

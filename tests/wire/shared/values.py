@@ -25,6 +25,7 @@ from driftline_shared.status import (
     RoundStatus,
     SampleAck,
     SampleVerdict,
+    UnknownBase,
     UpdateOutcome,
     UpdateQuery,
     UpdateReport,
@@ -166,6 +167,15 @@ STATUS_OF_ROLLOUT = replace(
         ),
     ),
 )
+STATUS_OF_LINES = replace(
+    STATUS,
+    lines=tuple(replace(line, state="paused", pair="tiny") for line in STATUS.lines[:1]),
+    unknown_bases=(
+        UnknownBase(
+            base_model="feed" * 16, pair="smol", num_devices=3, last_seen_unix_s=1_700_000_000
+        ),
+    ),
+)
 ENROLMENT = Enrolment(
     device_id="device-1",
     pair="tiny",
@@ -273,6 +283,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "cloud_status_workers": _golden(
         STATUS_OF_WORKERS, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "cloud_status_of_lines": _golden(
+        STATUS_OF_LINES, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
     ),
     "cloud_status_of_rollout": _golden(
         STATUS_OF_ROLLOUT, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status

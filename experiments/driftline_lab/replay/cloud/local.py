@@ -39,7 +39,7 @@ class LocalCloud:
         """See `CloudSide`."""
         batch = wire.to_batch(device_id, token_space, bodies)
         acks = self._cloud.intake.take(batch.device_id, batch.token_space, batch.samples)
-        self._cloud.metrics.count_batch(batch.ByteSize(), acks)
+        self._cloud.metrics.count_batch(batch.ByteSize(), acks, self._cloud.first)
         return wire.from_acks(wire.to_acks(acks))
 
     def check(self, query: UpdateQuery) -> Manifest | None:

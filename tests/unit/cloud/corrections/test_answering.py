@@ -62,7 +62,7 @@ def answerer(cloud: Cloud, clock: FakeClock, teacher: Teacher) -> Answerer:
         cloud.corrections,
         cloud.store,
         make_teacher=lambda: teacher,
-        pair_dir=cloud.line.pair_dir,
+        line=cloud.line,
         teacher="teacher-1",
         settings=SETTINGS,
         clock=clock,
@@ -131,7 +131,7 @@ def test_it_outlasts_a_database_that_is_away_and_ends_when_told(
 ) -> None:
     stop, tries = threading.Event(), [OSError("away"), None]
 
-    def waiting(_most: int) -> list[bytes]:
+    def waiting(_line: str, _most: int) -> list[bytes]:
         error = tries.pop(0)
         if error is not None:
             raise error
@@ -151,7 +151,7 @@ def test_where_none_are_answered_the_loop_ends_at_once(cloud: Cloud, clock: Fake
         cloud.corrections,
         cloud.store,
         make_teacher=none,
-        pair_dir=cloud.line.pair_dir,
+        line=cloud.line,
         teacher="teacher-1",
         settings=SETTINGS.model_copy(update={"max_waiting": 0}),
         clock=clock,

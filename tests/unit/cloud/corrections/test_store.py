@@ -78,7 +78,7 @@ def test_an_answer_is_due_until_its_device_has_seen_it(
     assert store.due("d1") == ([expected], True)
     store.seen("d1", [one, two])  # what is not answered cannot have been seen
     assert store.due("d1") == ([], True)
-    assert store.waiting(9) == [two]
+    assert store.waiting("line", 9) == [two]
     assert store.counts() == CorrectionCounts(num_waiting=1, num_answered=0)
 
 
@@ -88,13 +88,13 @@ def test_asking_again_changes_nothing_and_brings_a_seen_answer_back(
     (one,) = _send(database, space, range(1), "d1")
     for _ in range(2):
         assert store.ask("d1", [one, one], now_unix_s=NOW_S) == {one: None}
-    assert store.waiting(9) == [one]
+    assert store.waiting("line", 9) == [one]
     store.answer([_label(one)], teacher="t", now_unix_s=NOW_S)
     store.answer([_label(one, "three")], teacher="t", now_unix_s=NOW_S)
     assert store.due("d1")[0][0].answer == "two"  # the first word stands
     store.seen("d1", [one])
     store.ask("d1", [one], now_unix_s=NOW_S)
-    assert store.waiting(9) == [one]
+    assert store.waiting("line", 9) == [one]
 
 
 def test_nobody_gets_the_answer_to_anothers_sample(
@@ -105,7 +105,7 @@ def test_nobody_gets_the_answer_to_anothers_sample(
         one: Reason.ANSWER_FAILED,
         b"x" * 16: Reason.ANSWER_FAILED,
     }
-    assert store.waiting(9) == []
+    assert store.waiting("line", 9) == []
 
 
 def test_what_waits_is_bounded_in_all_and_by_device(
@@ -145,7 +145,7 @@ def test_what_waits_too_long_is_given_up_and_what_nobody_fetches_is_forgotten(
     (one,) = _send(database, space, range(1), "d1")
     store.ask("d1", [one], now_unix_s=NOW_S)
     store.tidy(now_unix_s=NOW_S + 100.0)
-    assert store.waiting(9) == [one]
+    assert store.waiting("line", 9) == [one]
     store.tidy(now_unix_s=NOW_S + 101.0)
     store.answer([_label(one)], teacher="t", now_unix_s=NOW_S + 102)  # too late: it is given up
     (found,) = store.due("d1")[0]
