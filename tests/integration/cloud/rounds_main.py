@@ -3,7 +3,7 @@
 One child per point, one after the other on the same folder, then one that is left alone; children
 are forked, so Python's imports are paid once. Prints the exit status of each. POINT is
 `event:state` of the coordinator's watch (`started:labelling`), or `during:work` of the workers
-(`during:label`). Everything but the workers is real; time stands still.
+(`during:label`, `during:batch`). Everything but the workers is real; time stands still.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
 
 from driftline_cloud.rounds.round import Round
@@ -30,12 +31,13 @@ def main(folder: Path, point: str) -> None:
         if f"{event}:{round_.state}" == point:
             die()
 
-    calls = {"label": 0, "distil": 0, "score": 0}
+    calls: Counter[str] = Counter()
 
     def during(work: str) -> None:
         calls[work] += 1
-        # In the second chunk of labels: the first one is stored by then.
-        if f"during:{work}" == point and (work != "label" or calls[work] == 2):
+        # In the second chunk or batch of labels: the first one is stored by then.
+        is_there = calls[work] == 2 if work in ("label", "batch") else True
+        if f"during:{work}" == point and is_there:
             die()
 
     cloud = open_cloud(folder, ReckoningWorkers(hook=during), FakeClock(), watch=watch)

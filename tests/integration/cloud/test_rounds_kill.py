@@ -19,6 +19,7 @@ POINTS = [
     "changed:snapshot",
     *(f"{event}:{state}" for state in WORKING for event in ("started", "worked")),
     "during:label",
+    "during:batch",
     "during:distil",
     "during:score",
     "changed:done",
@@ -93,6 +94,9 @@ def test_one_round_killed_at_every_point_ends_as_if_nothing_had_happened(
 def _order(point: str) -> tuple[int, int]:
     """Points in the order in which one round passes them."""
     event, _, name = point.partition(":")
-    state = {"label": "labelling", "distil": "distilling", "score": "gating", "done": "releasing"}
+    state = {
+        **dict.fromkeys(("label", "batch"), "labelling"),
+        **{"distil": "distilling", "score": "gating", "done": "releasing"},
+    }
     rank = {"changed": 0, "started": 1, "during": 2, "worked": 3}[event]
     return WORKING.index(state.get(name, name)), 4 if name == "done" else rank
