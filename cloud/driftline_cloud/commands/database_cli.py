@@ -11,7 +11,7 @@ import typer
 
 from driftline_cloud.commands.addresses import StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import DataError, DriftlineError
 
 app = typer.Typer(
     help="Look at a cloud's database, upgrade it.",
@@ -50,9 +50,15 @@ def backup(
 ) -> None:
     """Copy database and releases of a cloud, which may run meanwhile, and check the copy."""
     from driftline_cloud.backup.backup import make_backup
+    from driftline_cloud.intake.faults import fix_of, trouble_of
     from driftline_shared.callbacks import ignore
 
-    done = make_backup(settings_of(None, state).state, folder, ignore)
+    source = settings_of(None, state).state
+    try:
+        done = make_backup(source, folder, ignore)
+    except OSError as error:
+        # A folder that is copied is locked meanwhile, so that is written to, too.
+        raise DataError(trouble_of(error, str(source)), fix=fix_of(error)) from error
     if as_json:
         typer.echo(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=2))
     else:

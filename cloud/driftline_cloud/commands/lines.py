@@ -13,21 +13,32 @@ if TYPE_CHECKING:
     from driftline_cloud.intake.database import Database
 
 LineFlag = Annotated[
-    str, typer.Option("--line", help="Name of the line; default: the cloud's only one.")
+    str, typer.Option("--line", help="A line, or the pair of one; default: the only one.")
 ]
 
 
 def named_line(database: Database, line: str) -> str:
-    """`line`, or the only one there is; DataError where that is not clear."""
+    """`line` by its id or the name of its pair, or the only one that is not dropped; DataError
+    where that is not clear.
+    """
+    from driftline_cloud.lines.book import DROPPED, LineBook
     from driftline_cloud.rollout.store import RolloutStore
 
-    known = RolloutStore(database).lines()
+    rows = LineBook(database).all()
+    every = sorted({row.id for row in rows} | set(RolloutStore(database).lines()))
     if line:
-        if line not in known:
+        found = [one for one in every if one == line]
+        found = found or [row.id for row in rows if row.pair_name == line]
+        if len(found) != 1:
+            what = "more than one line of the pair" if found else "no line"
+            here = ", ".join(every) or "none"
             raise DataError(
-                f"the cloud has no line {visible(line)!r}, it has {', '.join(known) or 'none'}"
+                f"the cloud has {what} {visible(line)[:128]!r}, it has {here}",
+                fix="`driftline cloud line list` shows them.",
             )
-        return line
+        return found[0]
+    dropped = {row.id for row in rows if row.state == DROPPED}
+    known = [one for one in every if one not in dropped] or every
     if not known:
         raise DataError(
             "the cloud has no line yet", fix="Start `driftline cloud serve` on its state folder."

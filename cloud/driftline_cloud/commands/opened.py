@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
@@ -33,11 +33,18 @@ def settings_of(
 
 @contextmanager
 def opened_database(settings: CloudConfig) -> Iterator[Database]:
-    """The database of `settings`, in this driftline's schema."""
+    """The database of `settings`, in this driftline's schema; DataError where it, or the disk below
+    it, is full, read-only, locked or away.
+    """
     from driftline_cloud.intake.database import Database
+    from driftline_cloud.intake.faults import fix_of, is_passing, trouble_of
 
     database = Database(settings.database)
     try:
         yield database
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        raise DataError(trouble_of(error, database.place), fix=fix_of(error)) from error
     finally:
         database.close()

@@ -92,7 +92,7 @@ def list_(
             f"  {row['num_holding']:>6} hold it  {visible(row['reason'])}"
         )
     if not found:
-        typer.echo(f"line {visible(name)} has released no version since rollouts are kept")
+        typer.echo(f"line {visible(name)} has released no version yet")
 
 
 @app.command(epilog=_EXAMPLES.format(word="show"))
@@ -116,7 +116,8 @@ def show(
         found = newest[0] if version is None and newest else store.get(name, version or 0)
         if found is None:
             raise DataError(
-                f"line {visible(name)} has no rollout of version {version or 'any'}",
+                f"line {visible(name)} has no rollout"
+                + ("" if version is None else f" of version {version}"),
                 fix="`driftline cloud release list` shows those there are.",
             )
         row = _row(store, found, store.holding(name)) | _closer(store, found)
@@ -237,7 +238,8 @@ def log(
     from dataclasses import asdict
 
     with _store(config, state, database_url) as store:
-        found = store.log(line=line, limit=limit, offset=offset)
+        name = named_line(store.database, line) if line else ""
+        found = store.log(line=name, limit=limit, offset=offset)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2))
         return

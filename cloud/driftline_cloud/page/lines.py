@@ -31,6 +31,12 @@ MOST_CHARTED = 200
 
 _OF_LINES = (tables.devices, tables.versions, tables.rounds, tables.rollouts, tables.policies)
 
+_HELD_BY_STATE = {
+    "paused": "Paused: samples are stored and updates served, no round is made until "
+    "`driftline cloud line resume`.",
+    "dropped": "Dropped: its devices are turned away; `driftline cloud line add` brings it back.",
+}
+
 
 class LineReader:
     """What a page shows of lines; reads alone. `silent_s`: a worker that said nothing for so long
@@ -65,15 +71,18 @@ class LineReader:
             count = counts.of_line(connection, name)
             newest = newest_known(connection, name)
             lease = connection.execute(select(leases).where(leases.c.line == name)).one_or_none()
+            state = connection.scalar(select(tables.lines.c.state).where(tables.lines.c.id == name))
             num_rounds = connection.scalar(
                 select(func.count()).select_from(rounds).where(rounds.c.line == name)
             )
         latest = self.rounds(Asked(line=name, limit=MOST_CHARTED))
         by_version = self._rollouts.holding(name)
-        held = []
+        held = [_HELD_BY_STATE[state]] if state in _HELD_BY_STATE else []
         alive = [one for one in workers if now_s - one.last_seen_unix_s <= self._silent_s]
         driving = [one for one in alive if one.state in (IDLE, WORKING)]
-        if not alive:
+        if state in _HELD_BY_STATE:
+            pass  # nobody drives it, as its operator wants
+        elif not alive:
             held.append("No worker: samples wait until `driftline cloud work` runs.")
         elif not driving:
             held += [
@@ -94,6 +103,7 @@ class LineReader:
         is_held = lease is not None and lease.expires_unix_s > now_s
         return LineFacts(
             line=name,
+            state=state or "",
             newest_version=newest,
             num_samples=count.num_samples,
             num_waiting=count.num_waiting,

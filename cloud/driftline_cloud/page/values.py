@@ -45,7 +45,8 @@ class RoundFacts:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineFacts:
     """One line. `held`: sentences, what keeps it from going on; `driver`: who holds its lease until
-    `lease_unix_s`; `by_version`: devices that run each version; `rounds`: newest first.
+    `lease_unix_s`; `by_version`: devices that run each version; `rounds`: newest first;
+    `state`: active, paused, dropped.
     """
 
     line: str
@@ -62,6 +63,7 @@ class LineFacts:
     progress: float = 0.0
     workers: tuple[WorkerStatus, ...] = ()
     rounds: tuple[RoundFacts, ...] = ()
+    state: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

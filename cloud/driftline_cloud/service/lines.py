@@ -141,9 +141,12 @@ class Lines:
         raise LinkError(f"line {line} is not served here", reason=Reason.UNKNOWN_DEVICE)
 
     def named(self, line: str) -> ServedLine:
-        """The line that an operator names; empty: the only one. LinkError (line_unknown)."""
+        """The line that an operator names, by its id or its pair; empty: the only one. LinkError
+        (line_unknown).
+        """
         served = self.all()
         found = [one for one in served if line in ("", one.id)]
+        found = found or [one for one in served if line == one.row.pair_name]
         if len(found) == 1:
             return found[0]
         here = ", ".join(one.id for one in served) or "none"

@@ -99,3 +99,8 @@ def test_what_cannot_be_is_refused_with_a_reason(state: Path) -> None:
     assert "has no rollout of version 4" in refused("show", "4")
     assert "version 1 of line l-1: stopped" in _run(state, "rollback", "--to", "0")
     assert "no version of line l-1 is on its way" in refused("stop")
+
+
+def test_the_log_of_a_line_that_is_not_there_is_an_error(state: Path) -> None:
+    with pytest.raises(DataError, match="no line 'nope'"):
+        _run(state, "log", "--line", "nope")

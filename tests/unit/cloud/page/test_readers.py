@@ -120,6 +120,21 @@ def test_a_line_says_what_holds_it(database: Database, clock: FakeClock) -> None
     assert reader.line(LINE).held == ("Round 1 failed: why it is so",)
 
 
+@pytest.mark.parametrize(("state", "says"), [("paused", "line resume"), ("dropped", "line add")])
+def test_a_line_that_its_operator_stopped_says_so_and_asks_for_no_worker(
+    database: Database, clock: FakeClock, state: str, says: str
+) -> None:
+    enrol(database, "d1")
+    row = {"id": LINE, "pair": "p", "pair_name": "p", "base_model": "b", "token_space": "t"}
+    times = {"added_unix_s": 0, "changed_unix_s": 0}
+    with database.write() as connection:
+        connection.execute(insert(tables.lines).values(**row, **times, state=state))
+    line = LineReader(database, clock).line(LINE)
+    assert line.state == state
+    (held,) = line.held
+    assert says in held and "worker" not in held.lower()
+
+
 def test_lines_that_are_held_come_first(database: Database, clock: FakeClock) -> None:
     enrol(database, "d1", line="a-line")
     enrol(database, "d2", line="b-line")
