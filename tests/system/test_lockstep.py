@@ -70,7 +70,13 @@ def test_ctrl_c_ends_the_demo_and_both_programs(tmp_path: Path) -> None:
     state = tmp_path / "state"
     words = command("demo", *SHORT, "--keep-state", str(state))
     with (tmp_path / "out").open("wb") as out:
-        running = subprocess.Popen(words, stdout=out, stderr=out)
+        # As from a terminal: a shell without job control has its children ignore Ctrl-C.
+        running = subprocess.Popen(
+            words,
+            stdout=out,
+            stderr=out,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         until(lambda: (state / "device" / "status.json").exists(), 300.0)
         running.send_signal(signal.SIGINT)
