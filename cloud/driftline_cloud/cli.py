@@ -18,6 +18,7 @@ import typer
 from driftline_cloud.commands.addresses import (
     AddressFlag,
     ConfigFlag,
+    JsonFlag,
     StateFlag,
     TimeoutFlag,
     UrlFlag,
@@ -228,7 +229,7 @@ def _settings(
 def status(
     address: AddressFlag = None,
     state: StateFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
     devices: Annotated[
         int, typer.Option("--devices", help="At most so many of a line.", min=1, max=10_000)
     ] = 100,

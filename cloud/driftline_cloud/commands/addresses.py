@@ -9,7 +9,7 @@ import typer
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.lock import lock_holder
-from driftline_shared.program.address import check_address
+from driftline_shared.program.address import check_address, own_host
 
 AddressFlag = Annotated[
     str | None,
@@ -22,6 +22,7 @@ ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file wit
 UrlFlag = Annotated[
     str | None, typer.Option("--database-url", help="SQL URL; default: SQLite in --state.")
 ]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 TimeoutFlag = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)
 ]
@@ -49,8 +50,7 @@ def address_of(address: str | None, state: Path | None) -> str:
 
     settings = load_config(None, {} if state is None else {"state": state})
     host, _, port = settings.listen.rpartition(":")
-    if host in ("0.0.0.0", "[::]"):
-        host = "127.0.0.1"  # a cloud on every address is on this one, too
+    host = own_host(host)
     written = read_port(settings.state)
     if state is not None and (written is None or _was_left(state)):
         raise ConfigError(

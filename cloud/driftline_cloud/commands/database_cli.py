@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.commands.addresses import StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError, DriftlineError
 
@@ -46,7 +46,7 @@ Exit code 2: that is no backup, or there is a cloud in the state folder; 1: the 
 def backup(
     folder: Annotated[Path, typer.Argument(help="Where to; a new folder.", metavar="DIR")],
     state: StateFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Copy database and releases of a cloud, which may run meanwhile, and check the copy."""
     from driftline_cloud.backup.backup import make_backup

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError
 from driftline_shared.plain_text import visible
@@ -30,7 +30,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 LineArgument = Annotated[
     str,
     typer.Argument(help="As `list` shows it, or the name of its only pair.", metavar="LINE"),

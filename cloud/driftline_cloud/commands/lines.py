@@ -21,14 +21,14 @@ def named_line(database: Database, line: str) -> str:
     """`line` by its id or the name of its pair, or the only one that is not dropped; DataError
     where that is not clear.
     """
-    from driftline_cloud.lines.book import DROPPED, LineBook
+    from driftline_cloud.lines.book import DROPPED, LineBook, meant
     from driftline_cloud.rollout.store import RolloutStore
 
     rows = LineBook(database).all()
     every = sorted({row.id for row in rows} | set(RolloutStore(database).lines()))
     if line:
-        found = [one for one in every if one == line]
-        found = found or [row.id for row in rows if row.pair_name == line]
+        # A line may be older than the rows of lines.
+        found = [line] if line in every else [row.id for row in meant(rows, line)]
         if len(found) != 1:
             what = "more than one line of the pair" if found else "no line"
             here = ", ".join(every) or "none"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.lines import LineFlag, named_line
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError
@@ -32,7 +32,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 WhyFlag = Annotated[str, typer.Option("--why", help="The reason, for the log.", metavar="TEXT")]
 ByFlag = Annotated[
     str | None, typer.Option("--by", help="Who orders it; default: this user.", metavar="NAME")
@@ -304,13 +303,14 @@ def _row(store: RolloutStore, rollout: Rollout, held: dict[int, int]) -> dict[st
 
 
 def _closer(store: RolloutStore, rollout: Rollout) -> dict[str, Any]:
+    from driftline_cloud.rollout.store import what_waits
     from driftline_shared.host.clock import SystemClock
 
     evidence = store.evidence(rollout)
     return {
         "num_reported": evidence.num_reported,
         "num_bad": evidence.num_bad,
-        "waits": store.waits(rollout, now_unix_s=int(SystemClock().now_s())),
+        "waits": what_waits(rollout, evidence, now_unix_s=int(SystemClock().now_s())),
         "shares": [phase.share for phase in rollout.plan.phases],
     }
 

@@ -15,6 +15,7 @@ import typer
 from driftline_cloud.commands.addresses import (
     AddressFlag,
     ConfigFlag,
+    JsonFlag,
     StateFlag,
     TimeoutFlag,
     UrlFlag,
@@ -79,7 +80,7 @@ def start(
     address: AddressFlag = None,
     state: StateFlag = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the round has ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
     timeout_s: TimeoutFlag = 5.0,
 ) -> None:
     """Start a round with the samples that wait now."""
@@ -133,7 +134,7 @@ def list_(
     state: StateFlag = None,
     config: ConfigFlag = None,
     database_url: UrlFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """List rounds, newest first: how they ended and why, bytes, seconds, labels asked for."""
     from driftline_cloud.rounds.ledger import RoundLedger
@@ -163,7 +164,7 @@ def show(
     state: StateFlag = None,
     config: ConfigFlag = None,
     database_url: UrlFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show one round with all its numbers."""
     from driftline_cloud.rounds.ledger import RoundLedger

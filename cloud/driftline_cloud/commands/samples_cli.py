@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from driftline_cloud.commands.addresses import ConfigFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError
 from driftline_shared.plain_text import visible
@@ -24,7 +24,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(help="Ids, as `list` shows them.", metavar="ID...")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.commands.addresses import ConfigFlag, UrlFlag
+from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, UrlFlag
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def doctor(
         list[str] | None,
         typer.Option("--set", help="Any setting, as key=value; may be repeated.", metavar="KEY=V"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Check configuration, state folder, disk, pair, port, workers, database, leases, rounds and
     devices; what to do about each.

@@ -13,6 +13,7 @@ from driftline_cloud.workers.reach import why_away
 from driftline_shared.errors import DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import load_draft, load_pair
+from driftline_shared.program.address import own_host
 from driftline_shared.program.checks import Check, fail, ok, warn
 
 LEAST_BYTES, WANTED_BYTES = 256 << 20, 2 << 30
@@ -68,7 +69,7 @@ def check_pair(name: str) -> Check:
 def check_port(config: CloudConfig) -> Check:
     """Whether the cloud answers at its port, or the port is free where none runs."""
     host, _, port = config.listen.rpartition(":")
-    host = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host.strip("[]")
+    host = own_host(host).strip("[]")
     if lock_holder(config.state) is None:
         if port == "0" or _is_free(host, int(port)):
             return ok("port", f"{config.listen} is free")

@@ -7,6 +7,7 @@ dropped    its devices are turned away; what is stored stays until its time is o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from sqlalchemy import insert, select, update
@@ -35,6 +36,13 @@ class KnownLine:
     changed_unix_s: int
 
 
+def meant(lines: Sequence[KnownLine], name: str) -> list[KnownLine]:
+    """Those of `lines` that an operator means by `name`: the one of that id, else all of a pair."""
+    return [row for row in lines if row.id == name] or [
+        row for row in lines if row.pair_name == name
+    ]
+
+
 class LineBook:
     """The rows of `lines`; for any thread and process."""
 
@@ -52,8 +60,7 @@ class LineBook:
     def find(self, name: str) -> KnownLine:
         """The line of that id, or the only one of a pair of that name; ConfigError for none."""
         known = self.all()
-        found = [row for row in known if row.id == name]
-        found = found or [row for row in known if row.pair_name == name]
+        found = meant(known, name)
         if len(found) == 1:
             return found[0]
         many = "more than one line is of the pair" if found else "there is no line"

@@ -29,8 +29,6 @@ MOST_LINES = 100
 MOST_CHARTED = 200
 """Rounds of a line in its charts, the newest."""
 
-_OF_LINES = (tables.devices, tables.versions, tables.rounds, tables.rollouts, tables.policies)
-
 _HELD_BY_STATE = {
     "paused": "Paused: samples are stored and updates served, no round is made until "
     "`driftline cloud line resume`.",
@@ -51,11 +49,7 @@ class LineReader:
 
     def names(self) -> list[str]:
         """Every line, by name."""
-        found: set[str] = set()
-        with self._database.read() as connection:
-            for table in _OF_LINES:
-                found |= set(connection.execute(select(table.c.line).distinct()).scalars())
-        return sorted(found)
+        return self._rollouts.lines()
 
     def lines(self) -> tuple[LineFacts, ...]:
         """All lines, what is held first."""

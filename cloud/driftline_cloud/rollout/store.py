@@ -46,6 +46,15 @@ class Reach:
         return (self.open_version, self.settled)
 
 
+def what_waits(rollout: Rollout, evidence: Evidence, *, now_unix_s: int) -> str:
+    """What a rollout of that `evidence` waits for, in words; empty: it does not."""
+    if rollout.state is not RolloutState.ROLLING:
+        return ""
+    elapsed_s = now_unix_s - rollout.phase_unix_s
+    verdict = judge(evidence, rollout.plan, rollout.phase, elapsed_s=elapsed_s)
+    return verdict.reason if verdict.decision is Decision.WAIT else ""
+
+
 class RolloutStore:
     """Reads of rollouts and of the log of who did what; `RolloutOrders` changes them."""
 
@@ -101,18 +110,6 @@ class RolloutStore:
         with self.database.read() as connection:
             return rows.evidence(connection, rollout)
 
-    def waits(self, rollout: Rollout, *, now_unix_s: int) -> str:
-        """What a rollout waits for, in words; empty: it does not."""
-        if rollout.state is not RolloutState.ROLLING:
-            return ""
-        verdict = judge(
-            self.evidence(rollout),
-            rollout.plan,
-            rollout.phase,
-            elapsed_s=now_unix_s - rollout.phase_unix_s,
-        )
-        return verdict.reason if verdict.decision is Decision.WAIT else ""
-
     def status(self, line: str, *, now_unix_s: int) -> RolloutStatus | None:
         """How far the newest version of the line has got that has a rollout."""
         newest = self.newest(line, limit=1)
@@ -120,7 +117,7 @@ class RolloutStore:
             return None
         rollout = newest[0]
         seen = self.evidence(rollout)
-        waits = self.waits(rollout, now_unix_s=now_unix_s)
+        waits = what_waits(rollout, seen, now_unix_s=now_unix_s)
         return RolloutStatus(
             version=rollout.version,
             state=str(rollout.state),

@@ -64,7 +64,8 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
             reason=Reason.BASE_MODEL_UNKNOWN,
         )
     now_s = int(cloud.clock.now_s())
-    is_real = _is_real(cloud, device, query.adapter_version)
+    newest = cloud.registry.newest_version(device.line)
+    is_real = _is_real(device, query.adapter_version, newest)
     cloud.devices.seen(
         query.device_id,
         now_unix_s=now_s,
@@ -73,7 +74,7 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
     target = cloud.offers.version_for(
         device.line,
         query.device_id,
-        newest=cloud.registry.newest_version(device.line),
+        newest=newest,
         held=query.adapter_version,
         failed=query.failed_versions,
     )
@@ -97,9 +98,8 @@ def _why_full(cloud: Cloud, device: Device, query: UpdateQuery) -> str:
     return str(Reason.BASE_MISMATCH) if refused and cloud.devices.has_grant(query.device_id) else ""
 
 
-def _is_real(cloud: Cloud, device: Device, version: int) -> bool:
-    """Whether the line has such a version; says so where it has not."""
-    newest = cloud.registry.newest_version(device.line)
+def _is_real(device: Device, version: int, newest: int) -> bool:
+    """Whether the line, whose newest is `newest`, has such a version; says so where it has not."""
     if version <= newest:
         return True
     _log.warning("device.version_unknown", device=device.device_id, version=version, newest=newest)
@@ -109,7 +109,7 @@ def _is_real(cloud: Cloud, device: Device, version: int) -> bool:
 def take_report(cloud: Cloud, device_id: str, report: UpdateReport) -> None:
     """Keep how an update ended. One to a version that the line never had is not kept, and said."""
     device = cloud.known_device(device_id)
-    if not _is_real(cloud, device, report.version):
+    if not _is_real(device, report.version, cloud.registry.newest_version(device.line)):
         cloud.metrics.count_report(report, device.line, known_reason=False)
         return
     now_s = int(cloud.clock.now_s())

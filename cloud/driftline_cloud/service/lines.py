@@ -15,7 +15,7 @@ import structlog
 
 from driftline_cloud.intake.intake import Intake
 from driftline_cloud.intake.line import Line
-from driftline_cloud.lines.book import DROPPED, PAUSED, KnownLine, LineBook
+from driftline_cloud.lines.book import DROPPED, PAUSED, KnownLine, LineBook, meant
 from driftline_cloud.lines.routing import route
 from driftline_cloud.rounds.board import Board
 from driftline_cloud.rounds.ended import RoundsEnded
@@ -78,40 +78,46 @@ class Lines:
         return served
 
     def refresh(self) -> None:
-        """Follow the rows: open what was added, close what was dropped."""
+        """Follow the rows: open what was added, close what was dropped. One thread calls it."""
         rows = self._book.all()
         with self._lock:
             self._rows = rows
-            for row in rows:
-                self._follow(row)
+            missing = [row for row in rows if not self._follow(row)]
+        for row in missing:
+            self._try(row)
 
-    def _follow(self, row: KnownLine) -> None:
+    def _follow(self, row: KnownLine) -> bool:
+        """Whether nothing is to be opened for `row`."""
         served = self._served.get(row.id)
         if row.state == DROPPED:
             self._failed.pop(row.id, None)
             if self._served.pop(row.id, None) is not None:
                 _log.info("line.dropped", line=row.id)
                 _close(served)
-        elif served is None:
-            self._try(row)
-        elif served.row != row:
+            return True
+        if served is not None and served.row != row:
             self._served[row.id] = replace(served, row=row)
             _log.info("line.changed", line=row.id, state=row.state)
+        return served is not None
 
     def _try(self, row: KnownLine) -> None:
+        """Open the line of `row`; the others are served meanwhile."""
         why, due_s = self._failed.get(row.id, ("", 0.0))
         if why and self._clock.monotonic_s() < due_s:
             return
         try:
-            self._served[row.id] = self._make(row)
+            served = self._make(row)
         except Exception as error:
             ours = isinstance(error, DriftlineError)
             said = str(error) if ours else repr(error)
             if said != why:
                 _log.error("line.not_served", line=row.id, cause=said, exc_info=not ours)
-            self._failed[row.id] = (said, self._clock.monotonic_s() + RETRY_S)
+            with self._lock:
+                self._failed[row.id] = (said, self._clock.monotonic_s() + RETRY_S)
         else:
-            self._failed.pop(row.id, None)
+            with self._lock:
+                self._served[row.id] = served
+                self._failed.pop(row.id, None)
             _log.info("line.served", line=row.id, state=row.state)
 
     def all(self) -> tuple[ServedLine, ...]:
@@ -121,22 +127,17 @@ class Lines:
             served = list(self._served.values())
         return tuple(sorted(served, key=lambda one: (turn.get(one.id, 0), one.id)))
 
-    def failed(self) -> dict[str, str]:
-        """Why lines are not served that should be, by line."""
-        with self._lock:
-            return {line: why for line, (why, _) in self._failed.items()}
-
     def of(self, line: str) -> ServedLine:
-        """The part of a device's line. LinkError: `store_busy` while it cannot be opened,
+        """The part of a device's line. LinkError: `store_busy` while it is not open yet,
         `unknown_device` where it is no line of this cloud any more, so that the device enrols anew
         and is told.
         """
         with self._lock:
             served = self._served.get(line)
-            failed = line in self._failed
+            is_wanted = any(row.id == line and row.state != DROPPED for row in self._rows)
         if served is not None:
             return served
-        if failed:
+        if is_wanted:
             raise LinkError(f"line {line} cannot be served now", reason=Reason.STORE_BUSY)
         raise LinkError(f"line {line} is not served here", reason=Reason.UNKNOWN_DEVICE)
 
@@ -145,8 +146,8 @@ class Lines:
         (line_unknown).
         """
         served = self.all()
-        found = [one for one in served if line in ("", one.id)]
-        found = found or [one for one in served if line == one.row.pair_name]
+        ids = {row.id for row in meant([one.row for one in served], line)}
+        found = [one for one in served if not line or one.id in ids]
         if len(found) == 1:
             return found[0]
         here = ", ".join(one.id for one in served) or "none"

@@ -19,6 +19,11 @@ def check_address(text: str, *, least_port: int = 1) -> str:
     return text
 
 
+def own_host(host: str) -> str:
+    """Where this machine reaches what listens on `host`: if on every address, on loopback."""
+    return "127.0.0.1" if host in ("0.0.0.0", "[::]") else host
+
+
 def _problem(text: str, least_port: int) -> str | None:
     scheme, separator, rest = text.partition("://")
     if separator:

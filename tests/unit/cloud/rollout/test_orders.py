@@ -13,7 +13,7 @@ from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.rollout.orders import RolloutOrders
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rollout.rollout import RolloutState
-from driftline_cloud.rollout.store import RolloutStore
+from driftline_cloud.rollout.store import RolloutStore, what_waits
 from driftline_shared.errors import DataError, DriftlineError, Reason
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from tests.fakes.clock import FakeClock
@@ -173,7 +173,7 @@ def test_what_says_nothing_about_the_version_is_no_evidence_and_who_is_not_asked
     fleet.report(inside[1], 1, UpdateOutcome.ROLLED_BACK)  # the last word counts
     seen = fleet.store.evidence(begun)
     assert (seen.num_reported, seen.num_bad) == (1, 1)
-    assert "for 60 s" in fleet.store.waits(begun, now_unix_s=begun.phase_unix_s)
+    assert "for 60 s" in what_waits(begun, seen, now_unix_s=begun.phase_unix_s)
 
 
 def test_approval_pause_and_promotion_by_hand(fleet: Fleet) -> None:
