@@ -24,11 +24,13 @@ from sqlalchemy import Row, select
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import say
 from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.state import StateFolder
 from driftline_shared.errors import ConfigError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.durable import read_json, write_json
+from driftline_shared.program.outage import Outage
 
 FILE = "serving.json"
 
@@ -62,6 +64,12 @@ class Serving:
         self._state = state
         self._clock = clock
         self._lease_s = lease_s
+        self._outage = Outage(
+            "serving.not_renewed", "serving.renewed_again", monotonic_s=clock.monotonic_s
+        )
+        self._not_stamped = Outage(
+            "serving.not_stamped", "serving.stamped_again", monotonic_s=clock.monotonic_s
+        )
         self._lease = Lease(
             database, SERVING, owner=owner_of(state.path), clock=clock, lease_s=lease_s
         )
@@ -97,11 +105,12 @@ class Serving:
             try:
                 if self._lease.hold():
                     self._stamp()
+                    self._outage.is_over()
                     continue
                 found = _row(self._database)
             except Exception as error:
                 # Away for a moment: until another one has taken it, it is ours.
-                _log.warning("serving.not_renewed", error=f"{type(error).__name__}: {error}"[:300])
+                say(self._outage, error, self._database.place)
                 continue
             lost("" if found is None else str(found.owner))
             return
@@ -111,7 +120,7 @@ class Serving:
         try:
             self._lease.release()
         except Exception as error:
-            _log.warning("serving.not_renewed", error=f"{type(error).__name__}: {error}"[:300])
+            say(self._outage, error, self._database.place)
 
     def _stamp(self) -> None:
         found = _row(self._database)
@@ -121,7 +130,9 @@ class Serving:
         try:
             write_json(self._state.path / FILE, stamp, durable=False)
         except OSError as error:
-            _log.warning("serving.not_stamped", error=str(error), path=str(self._state.path))
+            say(self._not_stamped, error, str(self._state.path))
+        else:
+            self._not_stamped.is_over()
 
 
 def why_not_served(database: Database, state: StateFolder, *, lease_s: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.database import Database
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.coordinator import Watch
@@ -46,6 +47,7 @@ def open_cloud(
     trace: TraceSettings | None = None,
     rollout: RolloutSettings | None = None,
     database_url: str = "",
+    database: Callable[[str], Database] = Database,
 ) -> WholeCloud:
     """A cloud with its state in `folder`; opening it again is a restart."""
     folder.mkdir(exist_ok=True)
@@ -59,7 +61,7 @@ def open_cloud(
         trace=trace or TraceSettings(),
     )
     pair = bare_pair(folder.parent / "pair")
-    makers = fake_makers(workers, lambda _name: pair, watch=watch, clock=clock)
+    makers = fake_makers(workers, lambda _name: pair, watch=watch, clock=clock, database=database)
     return assemble(config, StateFolder(folder), makers)
 
 

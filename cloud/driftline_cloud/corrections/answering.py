@@ -13,6 +13,7 @@ import structlog
 
 from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.corrections.store import CorrectionStore
+from driftline_cloud.intake.faults import say
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Label
@@ -20,6 +21,7 @@ from driftline_cloud.workers.workers import Labelling
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.host.clock import Clock
+from driftline_shared.program.outage import Outage
 
 TIDY_S = 10.0
 """Seconds between two looks for what waited too long."""
@@ -51,6 +53,12 @@ class Answerer:
         self._teacher = teacher
         self._settings = settings
         self._clock = clock
+        self._outage = Outage(
+            "answers.step_failed",
+            "answers.work_again",
+            monotonic_s=clock.monotonic_s,
+            line=line.id,
+        )
         self._loaded: Labelling | None = None
         self._used_s = self._tidied_s = float("-inf")
 
@@ -62,11 +70,13 @@ class Answerer:
             while not stop.is_set():
                 try:
                     busy = self.step()
-                except Exception:
+                except Exception as error:
                     # The database or a cluster may be away for a while.
-                    _log.exception("answers.step_failed")
+                    say(self._outage, error, self._samples.place)
                     busy = False
                     self._clock.wait(stop, self._settings.poll_s * 10)
+                else:
+                    self._outage.is_over()
                 if not busy:
                     self._clock.wait(stop, self._settings.poll_s)
         finally:

@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import structlog
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import say
 from driftline_shared.errors import Reason
 from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
-
-_log = structlog.get_logger(__name__)
 
 _REPORT = TypeAdapter(UpdateReport)
 
@@ -135,7 +132,7 @@ class DeviceRegister:
             self.flush()
         except SQLAlchemyError as error:
             # A sign of life is not worth a failed call; the next one tries again.
-            _log.error("store.write_failed", cause=cause_of(error), fix=fix_of(error))
+            say(self._database.writing, error, self._database.place)
 
     def flush(self) -> None:
         """Write the signs of life that are in memory, in one transaction."""

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.host.durable import PASSING
+from driftline_shared.program.outage import Outage
 
 _GONE = ("connect", "server closed", "terminating", "shutting down", "starting up")
 _FIXES = (
@@ -36,7 +37,6 @@ _FIXES = (
     ),
 )
 _OTHER = "Look whether the database is up, its file whole and its disk not full."
-
 
 _WORDS = (
     (("disk is full", "no space left", "disk full"), "no space left on {place}"),
@@ -105,6 +105,19 @@ def cause_of(error: BaseException) -> str:
     original = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else None
     found = original if original is not None else error
     return f"{type(found).__name__}: {str(found).strip()}"[:300]
+
+
+def say(outage: Outage, error: Exception, place: str) -> None:
+    """That a loop failed of `error`: the words of a disk, a database or ours; of anything else the
+    traceback, too. `place`: as of `trouble_of`.
+    """
+    if is_passing(error) or isinstance(error, SQLAlchemyError):
+        detail = cause_of(error.__cause__ or error)
+        outage.came(trouble_of(error, place), fix_of(error), detail=detail)
+    elif isinstance(error, DriftlineError):
+        outage.came(str(error), error.fix)
+    else:
+        outage.came(cause_of(error), explain(Reason.INTERNAL), error=error)
 
 
 def fix_of(error: BaseException) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
@@ -21,14 +20,12 @@ from driftline_cloud.intake import admission, counts, tables
 from driftline_cloud.intake.admission import Quota, Usage
 from driftline_cloud.intake.counts import DROPPED, USED, WAITING
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import say
 from driftline_cloud.intake.turns import SharedTurns
 from driftline_cloud.jobs import Label
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
 from driftline_shared.wire import EncodedSample, load_sample
-
-_log = structlog.get_logger(__name__)
 
 _MOST_TOGETHER = 32
 """Batches in one transaction."""
@@ -54,7 +51,6 @@ class SampleStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_failing = False
         self._turns: SharedTurns[_Batch, dict[bytes, SampleError | bool]] = SharedTurns(
             self._add_all, most=_MOST_TOGETHER
         )
@@ -96,18 +92,13 @@ class SampleStore:
             # Nothing was stored: the transaction is gone. An id that another stream stored at this
             # very moment (IntegrityError) is recognised when the device sends again.
             if not isinstance(error, IntegrityError):
-                self._is_failing = True
-                _log.error("store.write_failed", cause=cause_of(error), fix=fix_of(error))
+                say(self._database.writing, error, self.place)
             raise SampleError("the store could not be written", reason=Reason.STORE_BUSY) from error
 
     def _add_all(self, jobs: Sequence[_Batch]) -> list[dict[bytes, SampleError | bool]]:
         """Several devices' batches in one transaction."""
         with self._database.write() as connection:
-            found = [_add(connection, job) for job in jobs]
-        if self._is_failing:
-            self._is_failing = False
-            _log.info("store.writes_again")
-        return found
+            return [_add(connection, job) for job in jobs]
 
     def counts(self, line: str, *, drift_threshold: float = float("inf")) -> SampleCounts:
         """How many samples a line holds and how many wait.

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import say
 from driftline_cloud.lines.book import DROPPED
 from driftline_shared.plain_text import visible
 from driftline_shared.status import Enrolment, UnknownBase
@@ -60,7 +60,7 @@ class UnknownBases:
         try:
             self._write(enrolment, now_unix_s)
         except SQLAlchemyError as error:
-            _log.error("store.write_failed", cause=cause_of(error), fix=fix_of(error))
+            say(self._database.writing, error, self._database.place)
 
     def _write(self, enrolment: Enrolment, now_unix_s: int) -> None:
         table = tables.unknown_devices

@@ -15,12 +15,14 @@ from collections.abc import Callable
 
 import structlog
 
+from driftline_cloud.intake.faults import say
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.release.restore import publish_restored
 from driftline_cloud.rollout.offers import Offers
 from driftline_cloud.rollout.orders import RolloutOrders
 from driftline_cloud.rollout.rollout import Rollout, restore_id
 from driftline_cloud.rollout.store import RolloutStore
+from driftline_shared.program.outage import Outage
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +48,21 @@ class RolloutKeeper:
         self._offers = offers
         self._monotonic_s = monotonic_s
         self._not_before_s: dict[str, float] = {}
+        self._outages: dict[str, Outage] = {}
+
+    def try_step(self, line: str) -> None:
+        """As `step`; the database or the disk may be away for a while: what is due stays due, and
+        the log has why.
+        """
+        outage = self._outages.setdefault(
+            line, Outage("rollout.step_failed", "rollout.steps_again", line=line)
+        )
+        try:
+            self.step(line)
+        except Exception as error:
+            say(outage, error, self._store.database.place)
+        else:
+            outage.is_over()
 
     def step(self, line: str) -> None:
         """Do what is due on the line."""

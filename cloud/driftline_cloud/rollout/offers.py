@@ -10,13 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from driftline_cloud.intake.faults import cause_of, fix_of
+from driftline_cloud.intake.faults import say
 from driftline_cloud.rollout.store import Reach, RolloutStore
-
-_log = structlog.get_logger(__name__)
+from driftline_shared.program.outage import Outage
 
 MAX_AGE_S = 1.0
 
@@ -30,6 +28,7 @@ class Offers:
         self._store = store
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
+        self._outage = Outage("rollout.view_is_old", "rollout.view_is_new")
         self._views: dict[str, tuple[int, float, Reach]] = {}
 
     def version_for(
@@ -67,7 +66,9 @@ class Offers:
                 if known is None or known[0] != newest:
                     raise
                 # Nothing can be stopped while the database is away, either.
-                _log.warning("rollout.view_is_old", cause=cause_of(error), fix=fix_of(error))
+                say(self._outage, error, self._store.database.place)
                 reach = known[2]
+            else:
+                self._outage.is_over()
             self._views[line] = (newest, now_s, reach)
             return reach

@@ -16,7 +16,7 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, trouble_of
+from driftline_cloud.intake.faults import is_passing, say, trouble_of
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.rounds.round import (
@@ -32,6 +32,7 @@ from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError, PairError
+from driftline_shared.program.outage import Outage
 
 _log = structlog.get_logger(__name__)
 
@@ -96,7 +97,12 @@ class Coordinator:
         self._progress = 0.0
         self._working: Round | None = None
         self._held = ""
-        self._trouble = ""
+        self._outage = Outage(
+            "coordinator.step_failed",
+            "coordinator.works_again",
+            monotonic_s=self._clock.monotonic_s,
+            line=self._line,
+        )
 
     @property
     def held(self) -> str:
@@ -116,7 +122,7 @@ class Coordinator:
     @property
     def trouble(self) -> str:
         """What keeps the line from going on now, and what to do; empty: nothing."""
-        return self._trouble
+        return self._outage.trouble
 
     def run(self, stop: threading.Event) -> None:
         """Make rounds until `stop` is set; what is open then goes on at the next start.
@@ -138,33 +144,14 @@ class Coordinator:
             except Exception as error:
                 # The database may be away for a while: the line lives on.
                 num_failures += 1
-                self._say_failed(error)
+                say(self._outage, error, self._store.place)
                 busy = False
             else:
                 num_failures = 0
-                self._say_well()
+                self._outage.is_over()
             if not busy:
                 wait_s = self._settings.poll_s * 2.0 ** min(num_failures, 16)
                 self._clock.wait(stop, min(wait_s, max(LONGEST_WAIT_S, self._settings.poll_s)))
-
-    def _say_well(self) -> None:
-        if self._trouble:
-            _log.info("coordinator.works_again", line=self._line, after=self._trouble)
-        self._trouble = ""
-
-    def _say_failed(self, error: Exception) -> None:
-        place = self._store.place
-        before, self._trouble = self._trouble, f"{trouble_of(error, place)}. {fix_of(error)}"
-        if before == self._trouble:
-            return
-        if is_passing(error) or isinstance(error, SQLAlchemyError):
-            cause, fix = trouble_of(error, place), fix_of(error)
-            detail = cause_of(error.__cause__ or error)
-            _log.error(
-                "coordinator.step_failed", line=self._line, cause=cause, fix=fix, detail=detail
-            )
-        else:
-            _log.exception("coordinator.step_failed", line=self._line)
 
     def step(self) -> bool:
         """Do the next thing there is to do; False if there is nothing to do now, or if another

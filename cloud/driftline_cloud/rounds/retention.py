@@ -18,7 +18,9 @@ from sqlalchemy import Connection, Table, delete, func, select
 from driftline_cloud.intake import counts, tables
 from driftline_cloud.intake.counts import DROPPED
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import say
 from driftline_shared.host.clock import Clock
+from driftline_shared.program.outage import Outage
 from driftline_shared.program.section import Section, setting
 
 _DAY_S = 86_400
@@ -55,13 +57,18 @@ class Retention:
 
     def run(self, stop: threading.Event) -> None:
         """A step now and then, until `stop` is set."""
+        outage = Outage(
+            "retention.failed", "retention.works_again", monotonic_s=self.clock.monotonic_s
+        )
         while not stop.is_set():
+            gone: dict[str, int] = {}
             try:
                 gone = self.step()
-            except Exception:
+            except Exception as error:
                 # The database may be away for a while.
-                _log.exception("retention.failed")
-                gone = {}
+                say(outage, error, self.database.place)
+            else:
+                outage.is_over()
             if gone:
                 _log.info("rows.forgotten", **gone)
             self.clock.wait(stop, self.settings.every_s)

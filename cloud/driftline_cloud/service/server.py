@@ -16,6 +16,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.intake.faults import say
 from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
@@ -40,6 +41,7 @@ from driftline_proto.v1 import (
 )
 from driftline_shared.bounds import MAX_BATCH_BYTES
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.outage import Outage
 
 _log = structlog.get_logger(__name__)
 
@@ -203,14 +205,17 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
     rounds end.
     """
     looked_s = float("-inf")
+    outage = Outage("serving.look_failed", "serving.looks_again")
     while not stop.is_set():
         try:
             await asyncio.to_thread(_look, cloud)
             if time.monotonic() - looked_s >= _GAUGES_S:
                 looked_s = time.monotonic()
                 await asyncio.to_thread(cloud.status)
-        except Exception:
-            _log.exception("metrics.gauges_failed")
+        except Exception as error:
+            say(outage, error, cloud.database.place)
+        else:
+            outage.is_over()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_S)
 
@@ -218,11 +223,7 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
 def _look(cloud: Cloud) -> None:
     cloud.lines.refresh()
     for line in cloud.lines.all():
-        try:
-            cloud.keeper.step(line.id)
-        except Exception:
-            # The database or the disk may be away for a while: what is due stays due.
-            _log.exception("rollout.step_failed", line=line.id)
+        cloud.keeper.try_step(line.id)
         for round_ in line.ended.look():
             cloud.metrics.count_round(line.id, str(round_.state))
             if line.trace is not None:

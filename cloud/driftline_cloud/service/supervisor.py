@@ -21,6 +21,7 @@ import structlog
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.rounds.board import GONE
 from driftline_cloud.rounds.settings import WorkSettings
+from driftline_shared.program.repeats import log_memory
 
 _log = structlog.get_logger(__name__)
 
@@ -80,15 +81,20 @@ class Supervisor:
         self._grace_s = grace_s
         self._name = name
         self.last_code: int | None = None
+        self._has_failed = False
 
     def run(self, halt: threading.Event, *, usage_ends: bool = False) -> None:
         """Until `halt` is set. `usage_ends`: also when the first process says that its settings are
         wrong (exit code 2); otherwise that is tried again, too.
         """
+        with log_memory() as memory:
+            self._keep_alive(halt, usage_ends, memory)
+
+    def _keep_alive(self, halt: threading.Event, usage_ends: bool, memory: dict[str, str]) -> None:
         wait_s = self._settings.restart_s
         num_started = 0
         while not halt.is_set():
-            process = self._start()
+            process = self._start(memory)
             num_started += 1
             lived = self._watch(process, halt)
             if halt.is_set():
@@ -101,9 +107,10 @@ class Supervisor:
             halt.wait(wait_s)
             wait_s = min(2 * wait_s, self._settings.most_restart_s)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, memory: dict[str, str]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             self._command,
+            env=os.environ | memory,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             # Ctrl-C reaches who started this program; it tells its child in order.
@@ -121,6 +128,9 @@ class Supervisor:
         waited = 0
         while process.poll() is None and not halt.wait(POLL_S):
             waited += 1
+            if self._has_failed and waited * POLL_S >= LIVED_S:
+                self._has_failed = False
+                _log.info(f"{self._name}.stays_up", process=process.pid)
         if process.poll() is None:
             process.terminate()
             try:
@@ -142,7 +152,8 @@ class Supervisor:
     def _tell(self, code: int, wait_s: float) -> None:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         reason = f"its process {how}; another starts in {wait_s:g} s"
-        _log.warning(f"{self._name}.ended", code=code, again_in_s=wait_s)
+        self._has_failed = True
+        _log.warning(f"{self._name}.ended", how=how, again_in_s=wait_s)
         try:
             self._say(GONE, reason)
         except Exception:

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.database import Database
+from driftline_cloud.intake.faults import say
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.lines.book import ACTIVE, KnownLine, LineBook
 from driftline_cloud.lines.turns import Wish, choose
@@ -18,11 +17,10 @@ from driftline_cloud.rounds.ended import RoundsEnded
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.service.supervisor import Supervisor, work_orders
 from driftline_shared.host.clock import Clock
+from driftline_shared.program.outage import Outage
 
 LOOK_S = 1.0
 """How soon a line that was added is worked for, and one that was paused is not."""
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -74,14 +72,17 @@ class Supervisors:
         """Until `halt` is set. `usage_ends`: also when every line's first process says that its
         settings are wrong (exit code 2); such a line is not tried again until its row changes.
         """
+        outage = Outage("work.lines_not_read", "work.lines_read_again")
         try:
             while not halt.is_set():
                 try:
                     over = self._look(usage_ends)
                 except Exception as error:
                     # The database may be away: who works goes on.
-                    _log.warning("work.lines_not_read", error=f"{type(error).__name__}: {error}")
+                    say(outage, error, self._database.place)
                     over = False
+                else:
+                    outage.is_over()
                 if over:
                     return
                 halt.wait(LOOK_S)

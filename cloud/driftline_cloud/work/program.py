@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, trouble_of
+from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, say, trouble_of
 from driftline_cloud.lines.pairs import check_line, line_of
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
@@ -29,6 +29,7 @@ from driftline_cloud.workers.reach import why_away
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.host.durable import write_atomic
 from driftline_shared.pair.pair import Pair
+from driftline_shared.program.outage import Outage
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +56,12 @@ class Worker:
     _work: Work | None = field(default=None, init=False)
     _lease: Lease | None = field(default=None, init=False)
     _said: tuple[str, str] = field(default=(STARTING, ""), init=False)
-    _trouble: str = field(default="", init=False)
+    _not_kept: Outage = field(
+        default_factory=lambda: Outage("work.held_up", "work.works_again"), init=False
+    )
+    _not_started: Outage = field(
+        default_factory=lambda: Outage("work.start_failed", "work.starts_again"), init=False
+    )
 
     def run(self, halt: threading.Event) -> None:
         """Work until `halt` is set; raises ConfigError and PairError for what will not pass, and
@@ -118,10 +124,11 @@ class Worker:
         lease: Lease,
     ) -> bool:
         """Work as long as the lease is held; False where what is needed is away."""
-        self._say(STARTING)
         if reason := why_away(self.config.workers.ray_address):
+            self._not_started.came(reason, "")
             self._say(BLOCKED, reason)
             return False
+        self._say(STARTING)
         registry = ReleaseRegistry(state.releases)
         check_versions(registry, database, line_of(pair).id)
         try:
@@ -139,9 +146,10 @@ class Worker:
             raise
         except Exception as error:
             # A cluster, a disk or a database that is away now.
-            _log.exception("work.start_failed")
+            say(self._not_started, error, database.place)
             self._say(BLOCKED, _told(error, database))
             return False
+        self._not_started.is_over()
         retention = Retention(
             database=database, settings=self.config.retention, clock=self.makers.clock
         )
@@ -200,23 +208,15 @@ class Worker:
                 if now != said or waited_s >= SAID_S:
                     board.say(self.owner, *now)
                     said, waited_s = now, 0.0
-                self._held_up("")
+                self._not_kept.is_over()
             except Exception as error:
-                self._held_up(_told(error, database))
+                say(self._not_kept, error, database.place)
             done.wait(LOOK_S)
             waited_s += LOOK_S
 
-    def _held_up(self, trouble: str) -> None:
-        """Keep what keeps the lease or the board from being written, and log each change."""
-        if trouble and trouble != self._trouble:
-            _log.error("work.held_up", cause=trouble)
-        elif self._trouble and not trouble:
-            _log.info("work.works_again", after=self._trouble)
-        self._trouble = trouble
-
     def _now(self) -> tuple[str, str, float]:
         work = self._work
-        trouble = self._trouble or (work.coordinator.trouble if work is not None else "")
+        trouble = self._not_kept.trouble or (work.coordinator.trouble if work is not None else "")
         if trouble:
             return BLOCKED, trouble, 0.0
         if work is None:

@@ -18,7 +18,7 @@ import structlog
 from driftline_shared.host.appended import AppendedFile
 from driftline_shared.host.durable import error_text, make_folder
 from driftline_shared.plain_text import visible
-from driftline_shared.program.repeats import RepeatLimit
+from driftline_shared.program.repeats import RepeatLimit, remembered
 
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -51,7 +51,7 @@ def setup_logs(
     """
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        *([RepeatLimit()] if limit_repeats else []),
+        *([RepeatLimit(memory=remembered())] if limit_repeats else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _spell_out,

@@ -21,14 +21,13 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import cause_of
+from driftline_cloud.intake.faults import cause_of, say
 from driftline_cloud.page import views
 from driftline_cloud.page.fleet import FleetReader
 from driftline_cloud.page.frame import Frame
@@ -38,6 +37,7 @@ from driftline_cloud.page.values import Asked
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.loopback import host_asked, is_loopback
 from driftline_shared.pages.document import HEADERS
+from driftline_shared.program.outage import Outage
 
 MOST_ROWS = 50
 """Rows on a page; in JSON `limit` may ask for up to `MOST_JSON_ROWS`."""
@@ -52,8 +52,6 @@ MOST_OFFSET = 10**9
 Shown = tuple[Any, Callable[[Frame], str]]
 """A page's value, and the page of it."""
 
-_log = structlog.get_logger(__name__)
-
 
 class Pages:
     """The routes over one database, which they only read."""
@@ -62,6 +60,7 @@ class Pages:
         self._database = database
         self._settings = settings
         self._clock = clock
+        self._outage = Outage("page.not_read", "page.reads_again")
         self._lines = LineReader(database, clock)
         self._fleet = FleetReader(database, clock)
         self.app = self._routes()
@@ -95,8 +94,9 @@ class Pages:
             given = _query(request.url.query)
             try:
                 value, page = show(given, request.path_params.get("round_id", ""))
+                self._outage.is_over()
             except SQLAlchemyError as error:
-                _log.warning("page.not_read", cause=cause_of(error))
+                say(self._outage, error, self._database.place)
                 raise HTTPException(
                     503, f"the database cannot be read: {cause_of(error)}"
                 ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,42 @@ def test_a_new_outage_is_told_again_after_the_one_before_has_ended(log: Log) -> 
     assert not log("warning", "link.failed", who="control"), "the same outage"
     log.clock.advance(EVERY_S)
     assert log("warning", "link.failed", who="control")
+
+
+def test_what_flaps_does_not_say_each_time_that_it_is_over(log: Log) -> None:
+    for _ in range(50):
+        log("error", "store.write_failed", cause="no space left")
+        log("info", "store.writes_again", after="no space left")
+        log.clock.advance(1.0)
+    assert [line["event"] for line in log.lines] == ["store.write_failed", "store.writes_again"]
+
+
+def test_ids_are_no_news_and_lines_are(log: Log) -> None:
+    assert log("error", "answers.failed", sample="0193f0c2a1b27c3d9e4f5a6b7c8d9e0f")
+    assert not log("error", "answers.failed", sample="0193f0c2a1b27c3d9e4f5a6b7c8d9e10")
+    assert log("error", "line.not_served", line="tiny-0193f0c2a1b2")
+    assert log("error", "line.not_served", line="tiny-0193f0c2a1b3")
+
+
+def test_who_comes_after_knows_what_was_told(tmp_path: Path) -> None:
+    clock, memory = FakeClock(), tmp_path / "told"
+
+    def tell(event: str, level: str = "error") -> bool:
+        try:
+            RepeatLimit(clock.monotonic_s, memory=memory)(None, level, {"event": event})
+        except structlog.DropEvent:
+            return False
+        return True
+
+    assert [tell("work.failed") for _ in range(3)] == [True, False, False]
+    assert tell("store.write_failed") and tell("store.writes_again", "info")
+    assert not tell("store.writes_again", "info")
+    clock.advance(AGAIN_S)
+    assert tell("store.write_failed") and not tell("work.failed")
+    clock.advance(EVERY_S)
+    assert tell("work.failed")
+    memory.write_bytes(b"[broken")
+    assert tell("work.failed"), "a memory that does not read is none"
 
 
 def test_no_event_floods_whatever_it_names(log: Log) -> None:
