@@ -186,7 +186,7 @@ class RepeatLimit:
         with suppress(OSError, ValueError, TypeError):
             if memory.stat().st_size > _MOST_MEMORY:
                 memory.write_bytes(b"")
-            for row in memory.read_text(encoding="utf-8").splitlines():
+            for row in memory.read_text(encoding="utf-8").split("\n")[:-1]:
                 key, at_s = json.loads(row)
                 if at_s is None:
                     for told in (one for name, one in self._told.items() if name[0] in key):

@@ -110,7 +110,7 @@ def test_who_comes_after_knows_what_was_told(tmp_path: Path) -> None:
     assert tell("store.write_failed") and not tell("work.failed")
     clock.advance(EVERY_S)
     assert tell("work.failed")
-    memory.write_bytes(b"[broken")
+    memory.write_bytes(b"[broken\n")
     assert tell("work.failed"), "a memory that does not read is none"
 
 
