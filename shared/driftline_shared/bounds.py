@@ -64,6 +64,7 @@ MAX_FAILED_VERSIONS = 1_024
 DIGEST_BYTES = 32
 TENSOR_DIGEST_BYTES = 8
 _MAX_INT = (1 << 63) - 1
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -336,7 +337,7 @@ def _text_problem(text: str, *, required: bool) -> str:
         return "is empty"
     if len(text) > MAX_TEXT_CHARS:
         return f"has {len(text)} characters, at most {MAX_TEXT_CHARS} are taken"
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.isprintable() and _NO_TEXT.search(text):
         return "holds characters that are no text (a NUL byte, or half of a surrogate pair)"
     return ""
 

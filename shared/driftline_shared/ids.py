@@ -28,7 +28,12 @@ an id again that the cloud already knows, and a sample would be lost as a duplic
 
 def new_sample_id(clock: Clock, random_bytes: RandomBytes = os.urandom) -> bytes:
     """16 bytes, ordered by time to the millisecond (UUID version 7, RFC 9562)."""
-    milliseconds = int(clock.now_s() * 1000) & ((1 << 48) - 1)
+    return sample_id_at(clock.now_s(), random_bytes)
+
+
+def sample_id_at(unix_s: float, random_bytes: RandomBytes = os.urandom) -> bytes:
+    """As `new_sample_id`, for a sample of that moment."""
+    milliseconds = int(unix_s * 1000) & ((1 << 48) - 1)
     tail = bytearray(random_bytes(10))
     tail[0] = 0x70 | (tail[0] & 0x0F)
     tail[2] = 0x80 | (tail[2] & 0x3F)

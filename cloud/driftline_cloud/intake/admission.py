@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from driftline_shared.codec.regions import compose
-from driftline_shared.codec.tokens import check_tokens
+from driftline_shared.codec.tokens import check_decodes, check_tokens
 from driftline_shared.errors import DataError, DriftlineError, Reason, SampleError, explain
 from driftline_shared.pair.text_room import TextRoom
 from driftline_shared.program.section import Section, setting
@@ -55,14 +55,14 @@ class Usage:
     own_waiting_samples: int = 0
     num_others: int = 0
 
-    def plus(self, num_bytes: int) -> Usage:
-        """The usage after one more sample of `num_bytes`."""
+    def plus(self, num_bytes: int, num_samples: int = 1) -> Usage:
+        """The usage after more samples, of `num_bytes` together."""
         return replace(
             self,
-            day_samples=self.day_samples + 1,
+            day_samples=self.day_samples + num_samples,
             day_bytes=self.day_bytes + num_bytes,
-            waiting_samples=self.waiting_samples + 1,
-            own_waiting_samples=self.own_waiting_samples + 1,
+            waiting_samples=self.waiting_samples + num_samples,
+            own_waiting_samples=self.own_waiting_samples + num_samples,
         )
 
 
@@ -96,7 +96,7 @@ def check_texts(sample: Sample, rooms: Sequence[TextRoom], limits: AdmissionLimi
         ("answer", sample.answer),
         ("owner_answer", sample.owner_answer),
     ):
-        for room in rooms:
+        for room in rooms if text else ():
             try:
                 room.check(text, limits.text_tokens)
             except DataError as error:
@@ -108,9 +108,10 @@ def check_content(sample: Sample, space: TokenSpace) -> None:
     regions, if it has any, a picture. The tokens' values are left for the teacher to decode.
     """
     check_grid(sample.tokens, space)
-    positions = check_tokens(sample.tokens, space)
-    if sample.regions is not None:
-        compose(sample.regions, positions, sample.tokens.grid)
+    if sample.regions is None:
+        check_decodes(sample.tokens, space)
+    else:
+        compose(sample.regions, check_tokens(sample.tokens, space), sample.tokens.grid)
 
 
 def check_quota(usage: Usage, num_bytes: int, quota: Quota) -> None:

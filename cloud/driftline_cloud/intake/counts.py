@@ -6,21 +6,24 @@ changes the counters in the same transaction, so that they are as right as the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from driftline_cloud.intake import tables
+from driftline_cloud.intake.writing.bulk import add_to_rows, select_rows
 
 WAITING, USED, DROPPED, QUARANTINED = "waiting", "used", "dropped", "quarantined"
 """States of a sample."""
 
-_ALL = ""
+ALL = ""
 """In the place of a device: all devices of a line."""
 
 _table = tables.sample_counts
+_KEY = ("line", "device_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +37,7 @@ class Counts:
 
 def of_line(connection: Connection, line: str) -> Counts:
     """The counts of all devices of a line."""
-    return of_device(connection, line, _ALL)
+    return of_device(connection, line, ALL)
 
 
 def of_device(connection: Connection, line: str, device_id: str) -> Counts:
@@ -54,16 +57,26 @@ def of_device(connection: Connection, line: str, device_id: str) -> Counts:
 def waiting_by_device(connection: Connection, line: str) -> dict[str, int]:
     """How many samples of each device wait, of those that have any."""
     query = select(_table.c.device_id, _table.c.num_waiting).where(
-        _table.c.line == line, _table.c.num_waiting > 0, _table.c.device_id != _ALL
+        _table.c.line == line, _table.c.num_waiting > 0, _table.c.device_id != ALL
     )
     return {str(device): count for device, count in connection.execute(query)}
 
 
-def add(connection: Connection, line: str, device_id: str, num_samples: int) -> None:
-    """Note that `num_samples` new ones of a device wait."""
-    change = Counts(num_samples=num_samples, num_waiting=num_samples)
-    _change(connection, line, device_id, change)
-    _change(connection, line, _ALL, change)
+def waiting_of(
+    connection: Connection, keys: Sequence[tuple[str, str]]
+) -> defaultdict[tuple[str, str], int]:
+    """How many samples wait, by line and device (or `ALL`); 0 where none is known."""
+    rows = select_rows(connection, _table, (*_KEY, "num_waiting"), _KEY, keys)
+    return defaultdict(int, {(line, device_id): num for line, device_id, num in rows})
+
+
+def add(connection: Connection, line: str, new: Mapping[str, int]) -> None:
+    """Note that so many new ones of each device wait."""
+    changes = {
+        (line, device_id): Counts(num_samples=num, num_waiting=num)
+        for device_id, num in {**new, ALL: sum(new.values())}.items()
+    }
+    _change(connection, changes)
 
 
 def move(
@@ -77,16 +90,14 @@ def move(
     connection.execute(update(tables.samples).where(where).values(state=to, **(values or {})))
     totals: dict[tuple[str, str], Counts] = {}
     for line, device_id, state, count in found:
-        for key in ((line, device_id), (line, _ALL)):
+        for key in ((line, device_id), (line, ALL)):
             before = totals.get(key, Counts())
             totals[key] = Counts(
                 num_waiting=before.num_waiting + count * ((to == WAITING) - (state == WAITING)),
                 num_quarantined=before.num_quarantined
                 + count * ((to == QUARANTINED) - (state == QUARANTINED)),
             )
-    for (line, device_id), change in sorted(totals.items()):
-        if change != Counts():
-            _change(connection, line, device_id, change)
+    _change(connection, {key: change for key, change in totals.items() if change != Counts()})
     return sum(count for _, _, _, count in found)
 
 
@@ -100,8 +111,7 @@ def remove(connection: Connection, where: ColumnElement[bool]) -> None:
             num_waiting=-count * (state == WAITING),
             num_quarantined=-count * (state == QUARANTINED),
         )
-        _change(connection, line, device_id, change)
-        _change(connection, line, _ALL, change)
+        _change(connection, {(line, device_id): change, (line, ALL): change})
 
 
 def _counted(connection: Connection, where: ColumnElement[bool]) -> list[tuple[str, str, str, int]]:
@@ -129,9 +139,7 @@ def recount(connection: Connection) -> list[tuple[str, str]]:
         table.c.line, table.c.device_id
     )
     for row in connection.execute(of_lines):
-        real[(row[0], _ALL)] = Counts(
-            num_samples=row[1], num_waiting=row[2], num_quarantined=row[3]
-        )
+        real[(row[0], ALL)] = Counts(num_samples=row[1], num_waiting=row[2], num_quarantined=row[3])
     for row in connection.execute(of_devices):
         real[(row[0], row[1])] = Counts(
             num_samples=row[2], num_waiting=row[3], num_quarantined=row[4]
@@ -148,23 +156,7 @@ def recount(connection: Connection) -> list[tuple[str, str]]:
     return [key for key in keys if real.get(key, Counts()) != kept.get(key, Counts())]
 
 
-def _change(connection: Connection, line: str, device_id: str, change: Counts) -> None:
-    done = connection.execute(
-        update(_table)
-        .where(_table.c.line == line, _table.c.device_id == device_id)
-        .values(
-            num_samples=_table.c.num_samples + change.num_samples,
-            num_waiting=_table.c.num_waiting + change.num_waiting,
-            num_quarantined=_table.c.num_quarantined + change.num_quarantined,
-        )
-    )
-    if done.rowcount == 0:
-        connection.execute(
-            insert(_table).values(
-                line=line,
-                device_id=device_id,
-                num_samples=change.num_samples,
-                num_waiting=change.num_waiting,
-                num_quarantined=change.num_quarantined,
-            )
-        )
+def _change(connection: Connection, changes: Mapping[tuple[str, str], Counts]) -> None:
+    names = tuple(field.name for field in fields(Counts))
+    rows = [(*key, *astuple(change)) for key, change in changes.items()]
+    add_to_rows(connection, _table, _KEY, names, rows)

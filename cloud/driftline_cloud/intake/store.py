@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from driftline_cloud.intake import admission, counts, tables
-from driftline_cloud.intake.admission import Quota, Usage
+from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.counts import DROPPED, USED, WAITING
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import say
-from driftline_cloud.intake.turns import SharedTurns
+from driftline_cloud.intake.standing import Standing
+from driftline_cloud.intake.writing.bulk import insert_rows, select_rows
+from driftline_cloud.intake.writing.turns import SharedTurns
 from driftline_cloud.jobs import Label
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
@@ -33,6 +36,19 @@ _MOST_TOGETHER = 32
 _SECONDS_A_DAY = 86_400
 _IDS_PER_QUERY = 500
 """SQLite bounds the number of variables of one statement."""
+
+_COLUMNS = (
+    "id",
+    "device_id",
+    "line",
+    "token_space",
+    "state",
+    "score",
+    "received_unix_s",
+    "num_bytes",
+    "body",
+)
+"""That a new sample has values of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +114,7 @@ class SampleStore:
     def _add_all(self, jobs: Sequence[_Batch]) -> list[dict[bytes, SampleError | bool]]:
         """Several devices' batches in one transaction."""
         with self._database.write() as connection:
-            return [_add(connection, job) for job in jobs]
+            return _add(connection, jobs)
 
     def counts(self, line: str, *, drift_threshold: float = float("inf")) -> SampleCounts:
         """How many samples a line holds and how many wait.
@@ -221,87 +237,76 @@ class _Batch:
     quota: Quota
     now_unix_s: int
 
+    @property
+    def day(self) -> int:
+        """Of its quota, since 1970."""
+        return self.now_unix_s // _SECONDS_A_DAY
 
-def _add(connection: Connection, job: _Batch) -> dict[bytes, SampleError | bool]:
-    day = job.now_unix_s // _SECONDS_A_DAY
-    verdicts: dict[bytes, SampleError | bool] = {}
-    known = _known(connection, [sample.id for sample in job.samples])
-    used = before = _usage(connection, job.device_id, job.line, day, job.quota)
-    rows = []
-    for sample in job.samples:
-        if sample.id in known or sample.id in verdicts:
-            verdicts.setdefault(sample.id, False)
-            continue
-        num_bytes = len(sample.body)
-        try:
-            admission.check_quota(used, num_bytes, job.quota)
-        except SampleError as error:
-            verdicts[sample.id] = error
-            continue
-        used = used.plus(num_bytes)
-        verdicts[sample.id] = True
-        rows.append(
-            {
-                "id": sample.id,
-                "device_id": job.device_id,
-                "line": job.line,
-                "token_space": job.token_space,
-                "state": WAITING,
-                "score": sample.sample.scores.get(job.gate_score),
-                "received_unix_s": job.now_unix_s,
-                "num_bytes": num_bytes,
-                "body": sample.body,
-            }
-        )
-    if rows:
-        connection.execute(insert(tables.samples), rows)
-        counts.add(connection, job.line, job.device_id, len(rows))
-    if used != before:
-        _put_usage(connection, job.device_id, day, used)
+
+def _add(connection: Connection, jobs: Sequence[_Batch]) -> list[dict[bytes, SampleError | bool]]:
+    by_id = [{sample.id: sample for sample in job.samples} for job in jobs]
+    ids = [(one,) for one in dict.fromkeys(chain.from_iterable(by_id))]
+    found_ids = select_rows(connection, tables.samples, ("id",), ("id",), ids)
+    known = {bytes(one) for (one,) in found_ids}
+    standing = Standing(connection, {(job.line, job.device_id, job.day) for job in jobs})
+    found: list[dict[bytes, SampleError | bool]] = []
+    rows: list[tuple[Any, ...]] = []
+    for job, samples in zip(jobs, by_id, strict=True):
+        verdicts: dict[bytes, SampleError | bool] = dict.fromkeys(samples, False)
+        fresh = {one: sample for one, sample in samples.items() if one not in known}
+        verdicts.update(_judge(job, fresh, standing))
+        taken = [one for one, verdict in verdicts.items() if verdict is True]
+        rows.extend(_row(job, one, fresh[one]) for one in taken)
+        known.update(taken)
+        found.append(verdicts)
+    insert_rows(connection, tables.samples, _COLUMNS, rows)
+    standing.write()
+    return found
+
+
+def _judge(
+    job: _Batch, fresh: Mapping[bytes, EncodedSample], standing: Standing
+) -> dict[bytes, SampleError | bool]:
+    """Of samples that are not known, in the order they came."""
+    if not fresh:
+        return {}
+    used = standing.usage(job.line, job.device_id, job.day, job.quota)
+    sizes = {one: len(sample.body) for one, sample in fresh.items()}
+    *others, last = sizes.values()
+    verdicts: dict[bytes, SampleError | bool] = dict.fromkeys(fresh, True)
+    try:
+        # Where there is room for the last one, there is room for all.
+        admission.check_quota(used.plus(sum(others), len(others)), last, job.quota)
+    except SampleError:
+        for one, num_bytes in sizes.items():
+            try:
+                admission.check_quota(used, num_bytes, job.quota)
+                used = used.plus(num_bytes)
+            except SampleError as error:
+                verdicts[one] = error
+    taken = [num_bytes for one, num_bytes in sizes.items() if verdicts[one] is True]
+    if taken:
+        standing.take(job.line, job.device_id, job.day, taken)
     return verdicts
+
+
+def _row(job: _Batch, sample_id: bytes, sample: EncodedSample) -> tuple[Any, ...]:
+    """The values of `_COLUMNS`."""
+    return (
+        sample_id,
+        job.device_id,
+        job.line,
+        job.token_space,
+        WAITING,
+        sample.sample.scores.get(job.gate_score),
+        job.now_unix_s,
+        len(sample.body),
+        sample.body,
+    )
 
 
 def _label(sample_id: bytes, body: Mapping[str, Any]) -> Label:
     return Label(**{**body, "sample_id": sample_id, "tokens": tuple(body["tokens"])})
-
-
-def _known(connection: Connection, ids: Sequence[bytes]) -> set[bytes]:
-    known: set[bytes] = set()
-    for some in _slices(ids):
-        query = select(tables.samples.c.id).where(tables.samples.c.id.in_(some))
-        known.update(bytes(key) for key in connection.execute(query).scalars())
-    return known
-
-
-def _usage(connection: Connection, device_id: str, line: str, day: int, quota: Quota) -> Usage:
-    today = connection.execute(
-        select(tables.usage.c.num_samples, tables.usage.c.num_bytes).where(
-            tables.usage.c.device_id == device_id, tables.usage.c.day == day
-        )
-    ).one_or_none()
-    num_samples, num_bytes = (0, 0) if today is None else today
-    waiting = counts.of_line(connection, line).num_waiting
-    own = counts.of_device(connection, line, device_id).num_waiting
-    others = 0
-    if 0 < quota.waiting_samples <= waiting + 4_096:  # near its end: who shares it?
-        others = len(counts.waiting_by_device(connection, line).keys() - {device_id})
-    return Usage(
-        day_samples=num_samples,
-        day_bytes=num_bytes,
-        waiting_samples=waiting,
-        own_waiting_samples=own,
-        num_others=others,
-    )
-
-
-def _put_usage(connection: Connection, device_id: str, day: int, used: Usage) -> None:
-    table = tables.usage
-    values = {"num_samples": used.day_samples, "num_bytes": used.day_bytes}
-    done = connection.execute(
-        update(table).where(table.c.device_id == device_id, table.c.day == day).values(**values)
-    )
-    if done.rowcount == 0:
-        connection.execute(insert(table).values(device_id=device_id, day=day, **values))
 
 
 def _slices(ids: Sequence[bytes]) -> list[Sequence[bytes]]:

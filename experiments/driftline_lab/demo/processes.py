@@ -1,4 +1,4 @@
-"""The demo's two programs: started as a user would start them, stopped by pid, their logs kept."""
+"""Programs of a demo or a bench: started as a user would, stopped by pid, their logs kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_S = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A running `driftline` sub-command and the file its log goes to."""
+    """A running process and the file its log goes to."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -52,12 +52,17 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def program(name: str, arguments: Sequence[str], log: Path) -> Iterator[Program]:
-    """Run `driftline ARGUMENTS` until the block ends; then SIGTERM, and SIGKILL if it does not
-    drain.
-    """
+    """`running` of `driftline ARGUMENTS`."""
+    with running(name, command(*arguments), log) as one:
+        yield one
+
+
+@contextmanager
+def running(name: str, words: Sequence[str], log: Path) -> Iterator[Program]:
+    """Run a command until the block ends; then SIGTERM, and SIGKILL if it does not drain."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(*arguments),
+            words,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

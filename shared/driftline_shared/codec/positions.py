@@ -58,6 +58,16 @@ def decode_positions(
     raise CodecError(f"positions of unknown kind {kind}")
 
 
+def check_positions(kind: int, data: bytes, offset: int, *, count: int, places: int) -> int:
+    """The offset behind positions that `decode_positions` reads; raises as it does.
+
+    A bitmap, which most are, is counted and not unpacked.
+    """
+    if kind == PositionKind.BITMAP and count <= places:
+        return _check_bitmap(data, offset, count=count, places=places)
+    return decode_positions(kind, data, offset, count=count, places=places)[1]
+
+
 def bitmap_bytes(places: int) -> int:
     """Bytes of a bitmap over `places`: the most that positions ever cost."""
     return (places + 7) // 8
@@ -66,13 +76,19 @@ def bitmap_bytes(places: int) -> int:
 def _read_bitmap(
     data: bytes, offset: int, *, count: int, places: int
 ) -> tuple[NDArray[np.int64], int]:
+    end = _check_bitmap(data, offset, count=count, places=places)
+    bits = np.unpackbits(np.frombuffer(data[offset:end], dtype=np.uint8), bitorder="little")
+    return np.flatnonzero(bits[:places]).astype(np.int64), end
+
+
+def _check_bitmap(data: bytes, offset: int, *, count: int, places: int) -> int:
+    """The offset behind a bitmap of `count` places."""
     end = offset + bitmap_bytes(places)
     if end > len(data):
         raise CodecError("a bitmap is cut off")
-    bits = np.unpackbits(np.frombuffer(data[offset:end], dtype=np.uint8), bitorder="little")
-    if bits[places:].any():
+    bits = int.from_bytes(data[offset:end], "little")
+    if bits >> places:
         raise CodecError("a bitmap marks places that do not exist")
-    positions = np.flatnonzero(bits[:places]).astype(np.int64)
-    if positions.size != count:
-        raise CodecError(f"a bitmap marks {positions.size} places, {count} are said")
-    return positions, end
+    if bits.bit_count() != count:
+        raise CodecError(f"a bitmap marks {bits.bit_count()} places, {count} are said")
+    return end

@@ -20,7 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.codec.entropy import BEST_LEVEL, expand, shrink
-from driftline_shared.codec.positions import bitmap_bytes, decode_positions, encode_positions
+from driftline_shared.codec.positions import (
+    bitmap_bytes,
+    check_positions,
+    decode_positions,
+    encode_positions,
+)
 from driftline_shared.codec.transform.body import check_body, decode_body, encode_body, most_bytes
 from driftline_shared.errors import CodecError, ConfigError, Reason, SampleError
 from driftline_shared.tokens import (
@@ -128,6 +133,23 @@ def check_tokens(coded: CodedTokens, space: TokenSpace) -> NDArray[np.int64]:
     return _unpack(coded, space, _bits(coded.codec))[0]
 
 
+def check_decodes(coded: CodedTokens, space: TokenSpace) -> None:
+    """As `check_tokens` for who does not ask which tokens were kept: a fraction of the time."""
+    bits = _bits(coded.codec)
+    _check_bounds(coded, space)
+    try:
+        offset = check_positions(
+            _position_kind(coded),
+            coded.payload,
+            1,
+            count=coded.num_tokens,
+            places=coded.grid.num_tokens,
+        )
+        _read_body(coded, offset, space, bits)
+    except CodecError as error:
+        raise _undecodable(error) from error
+
+
 def coded_size_bound(num_tokens: int, space: TokenSpace, codec: str) -> int:
     """Most payload bytes that `num_tokens` tokens can have (zstd makes it less, mostly)."""
     places = space.grid.num_tokens
@@ -226,38 +248,55 @@ def _smallest_body(symbols: NDArray[np.uint8], bits: int) -> tuple[int, bytes]:
 
 def _unpack(coded: CodedTokens, space: TokenSpace, bits: int) -> tuple[NDArray[np.int64], bytes]:
     """(K,) positions and the body, out of zstd; SampleError as for decoding."""
+    _check_bounds(coded, space)
+    try:
+        positions, offset = decode_positions(
+            _position_kind(coded),
+            coded.payload,
+            1,
+            count=coded.num_tokens,
+            places=coded.grid.num_tokens,
+        )
+        return positions, _read_body(coded, offset, space, bits)
+    except CodecError as error:
+        raise _undecodable(error) from error
+
+
+def _check_bounds(coded: CodedTokens, space: TokenSpace) -> None:
     _check_shape(coded.num_tokens, coded.grid, space)
     if len(coded.payload) > MAX_SAMPLE_BYTES:
         raise SampleError("the tokens have too many bytes", reason=Reason.SAMPLE_TOO_LARGE)
-    size = _body_bytes(coded.num_tokens, space.width, bits)
-    transform = _transform(coded.codec, space)
-    try:
-        positions, offset = _read_positions(coded)
-        body = coded.payload[offset:]
-        if transform is not None:
-            if coded.payload[0] & (_ZSTD | _CHANNEL_MAJOR):
-                raise CodecError("the payload's format is unknown")
-            if len(body) > most_bytes(coded.num_tokens, bits):
-                raise CodecError(f"{len(body)} bytes of values are too many")
-            check_body(body, coded.num_tokens, transform)
-            return positions, body
-        if coded.payload[0] & _ZSTD:
-            body = expand(body, size)
-        if len(body) != size:
-            raise CodecError(f"{len(body)} bytes of values, {size} are needed")
-    except CodecError as error:
-        raise SampleError(f"the tokens do not decode: {error}") from error
-    return positions, body
 
 
-def _read_positions(coded: CodedTokens) -> tuple[NDArray[np.int64], int]:
-    """(K,) positions, and the offset behind them; the header is checked."""
+def _position_kind(coded: CodedTokens) -> int:
+    """How positions are written; the header is checked."""
     payload = coded.payload
     if not payload or payload[0] >> 4 != _FORMAT >> 4:
         raise CodecError("the payload's format is unknown")
-    return decode_positions(
-        payload[0] & 3, payload, 1, count=coded.num_tokens, places=coded.grid.num_tokens
-    )
+    return payload[0] & 3
+
+
+def _read_body(coded: CodedTokens, offset: int, space: TokenSpace, bits: int) -> bytes:
+    """The bytes behind the positions, out of zstd."""
+    body = coded.payload[offset:]
+    transform = _transform(coded.codec, space)
+    if transform is not None:
+        if coded.payload[0] & (_ZSTD | _CHANNEL_MAJOR):
+            raise CodecError("the payload's format is unknown")
+        if len(body) > most_bytes(coded.num_tokens, bits):
+            raise CodecError(f"{len(body)} bytes of values are too many")
+        check_body(body, coded.num_tokens, transform)
+        return body
+    size = _body_bytes(coded.num_tokens, space.width, bits)
+    if coded.payload[0] & _ZSTD:
+        body = expand(body, size)
+    if len(body) != size:
+        raise CodecError(f"{len(body)} bytes of values, {size} are needed")
+    return body
+
+
+def _undecodable(error: CodecError) -> SampleError:
+    return SampleError(f"the tokens do not decode: {error}")
 
 
 def _body_bytes(num_tokens: int, width: int, bits: int) -> int:

@@ -44,16 +44,24 @@ def to_coded_tokens(tokens: CodedTokens) -> uplink_pb2.CodedTokens:
 
 def from_coded_tokens(message: uplink_pb2.CodedTokens) -> CodedTokens:
     """Coded tokens whose payload is whole; decoding them is the codec's work."""
-    tokens = CodedTokens(
+    tokens = _coded_tokens(message)
+    bounds.check_coded_tokens(tokens)
+    _check_payload(tokens.payload, message)
+    return tokens
+
+
+def _coded_tokens(message: uplink_pb2.CodedTokens) -> CodedTokens:
+    return CodedTokens(
         codec=message.codec,
         num_tokens=message.num_tokens,
         grid=Grid(frames=message.frames, rows=message.rows, cols=message.cols),
         payload=message.payload,
     )
-    bounds.check_coded_tokens(tokens)
-    if zlib.crc32(tokens.payload) != message.crc32:
+
+
+def _check_payload(payload: bytes, message: uplink_pb2.CodedTokens) -> None:
+    if zlib.crc32(payload) != message.crc32:
         raise SampleError("crc32 of the payload differs")
-    return tokens
 
 
 def to_regions(regions: Regions) -> uplink_pb2.Regions:
@@ -119,14 +127,15 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
         )
     if not message.HasField("tokens"):
         raise SampleError("sample holds no tokens")
-    if len(message.scores) > bounds.MAX_SCORES:
-        raise SampleError(f"{len(message.scores)} scores, at most {bounds.MAX_SCORES} are read")
+    coded, scores = message.tokens, message.scores
+    if len(scores) > bounds.MAX_SCORES:
+        raise SampleError(f"{len(scores)} scores, at most {bounds.MAX_SCORES} are read")
     sample = Sample(
         id=message.id,
         question=message.question,
         answer=message.answer,
-        tokens=from_coded_tokens(message.tokens),
-        scores=dict(message.scores),
+        tokens=_coded_tokens(coded),
+        scores=dict(scores),
         priority=priority,
         created_unix_s=message.created_unix_s,
         adapter_version=message.adapter_version,
@@ -136,6 +145,7 @@ def from_sample(message: uplink_pb2.Sample, *, priority: float = 0.0) -> Sample:
         wants_answer=message.wants_answer,
     )
     bounds.check_sample(sample)
+    _check_payload(sample.tokens.payload, coded)
     return sample
 
 
@@ -216,7 +226,7 @@ def to_ack(ack: SampleAck) -> uplink_pb2.SampleAck:
         id=ack.id[: bounds.MAX_WORD_CHARS],
         verdict=_VERDICTS[ack.verdict],
         reason=ack.reason,
-        detail=bounds.cut(ack.detail),
+        detail=bounds.cut(ack.detail) if ack.detail else "",
         answer_follows=ack.answer_follows,
         no_answer=ack.no_answer,
     )

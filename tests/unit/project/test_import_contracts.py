@@ -29,6 +29,7 @@ VIOLATIONS = [
         {"experiments/driftline_lab/bad.py": "from driftline_proto.v1 import uplink_pb2"},
     ),
     ({"gRPC only"}, {"cloud/driftline_cloud/rounds/bad.py": "import grpc"}),
+    ({"gRPC only"}, {"experiments/driftline_lab/bench/bad.py": "import grpc"}),
     ({"Heavy model packages"}, {"device/driftline_device/spool/bad.py": "import torch"}),
     ({"Cameras"}, {"device/driftline_device/api/bad.py": "import cv2"}),
     ({"MQTT only"}, {"device/driftline_device/daemon/bad.py": "import paho.mqtt.client"}),

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -17,9 +16,8 @@ from driftline_cloud.distill.student import load_models
 from driftline_cloud.distill.teacher import label
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import DistillJob
-from driftline_shared.codec.tokens import encode_tokens
-from driftline_shared.pair.pair import Pair, load_pair
-from driftline_shared.tokens import Sample, VisualTokens
+from driftline_lab.bench.source_samples import samples_of
+from driftline_shared.pair.pair import load_pair
 
 RUNS = 3
 STEPS = 10
@@ -85,26 +83,3 @@ def _timed(step: Callable[[], object], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def samples_of(pair: Pair, count: int, share: float = 0.5) -> list[Sample]:
-    """Rows of the source set as samples: a share of each image's tokens, drawn by a fixed seed."""
-    rng = np.random.default_rng(0)
-    source, space = pair.source_set(), pair.token_space
-    total = space.grid.num_tokens
-    found = []
-    for number in range(count):
-        image, question, answer = source.rows[number % len(source.rows)]
-        kept = np.sort(rng.permutation(total)[: max(1, round(share * total))]).astype(np.int32)
-        tokens = VisualTokens(values=source.tokens[image][kept], positions=kept, grid=space.grid)
-        found.append(
-            Sample(
-                id=number.to_bytes(16, "big"),
-                question=question,
-                answer=answer,
-                tokens=encode_tokens(tokens, space, "int8"),
-                created_unix_s=0,
-                adapter_version=0,
-            )
-        )
-    return found

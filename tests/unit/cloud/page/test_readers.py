@@ -57,7 +57,7 @@ def enrol(database: Database, name: str, version: int = 0, line: str = LINE) -> 
 
 def end_round(database: Database, number: int, state: RoundState = RoundState.DONE) -> Round:
     with database.write() as connection:
-        counts.add(connection, LINE, "d1", 1)
+        counts.add(connection, LINE, {"d1": 1})
         connection.execute(
             insert(tables.samples).values(
                 id=number.to_bytes(16, "big"),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from driftline_cloud.intake.turns import SharedTurns
+from driftline_cloud.intake.writing.turns import SharedTurns
 
 
 def test_each_thread_gets_its_own_result() -> None:
