@@ -23,6 +23,7 @@ from driftline_cloud.commands.addresses import (
     TimeoutFlag,
     UrlFlag,
     address_of,
+    credentials_of,
 )
 from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
@@ -34,6 +35,8 @@ from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_cloud.commands.top_cli import app as top_app
+from driftline_cloud.commands.trust_cli import app as trust_app
+from driftline_cloud.commands.trust_cli import member_app
 from driftline_cloud.doctor.cli import app as doctor_app
 from driftline_shared.plain_text import visible
 from driftline_shared.program.address import without_password
@@ -59,6 +62,8 @@ app.add_typer(release_app, name="release")
 app.add_typer(line_app, name="line")
 app.add_typer(page_app)
 app.add_typer(top_app)
+app.add_typer(trust_app)
+app.add_typer(member_app, name="member")
 
 _SERVE_EXAMPLES = """
 **Examples**
@@ -242,7 +247,12 @@ def status(
     from driftline_shared.rpc.status import fetch_status
 
     page = DevicePage(num_devices=devices, offset=offset)
-    found = fetch_status(address_of(address, state), timeout_s=timeout_s, page=page)
+    found = fetch_status(
+        address_of(address, state),
+        timeout_s=timeout_s,
+        page=page,
+        credentials=credentials_of(state),
+    )
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
         return

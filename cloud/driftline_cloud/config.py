@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from driftline_cloud.corrections.settings import EscalationSettings
@@ -27,6 +27,8 @@ from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.retention import RetentionSettings
 from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
+from driftline_cloud.trust.settings import TrustSettings
+from driftline_shared.host.loopback import is_loopback
 from driftline_shared.program.address import check_address
 from driftline_shared.program.config import (
     NESTED,
@@ -36,6 +38,7 @@ from driftline_shared.program.config import (
     load_settings,
 )
 from driftline_shared.program.policy import Policy
+from driftline_shared.program.proxies import host_of
 from driftline_shared.program.section import Section, setting
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.trace.settings import TraceSettings
@@ -80,6 +83,7 @@ class CloudConfig(ProgramSettings):
     )
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
     workers: WorkersConfig = WorkersConfig()
+    trust: TrustSettings = TrustSettings()
     metrics: MetricsConfig = MetricsConfig()
     page: PageSettings = PageSettings()
     log: LogConfig = LogConfig()
@@ -109,6 +113,14 @@ class CloudConfig(ProgramSettings):
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         return check_address(value, least_port=0)
+
+    @model_validator(mode="after")
+    def _insecure_stays_here(self) -> Self:
+        if self.trust.insecure and not is_loopback(host_of(self.listen)):
+            raise ValueError(
+                f"trust.insecure is for loopback alone, and {self.listen} is reached from elsewhere"
+            )
+        return self
 
     @property
     def database(self) -> str:

@@ -43,6 +43,7 @@ from driftline_shared.program.config import (
 )
 from driftline_shared.program.logs import LogFile
 from driftline_shared.program.section import Section, setting
+from driftline_shared.trust.credentials import IDENTITY, cloud_address
 
 
 def default_state() -> Path:
@@ -84,7 +85,9 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
         default_factory=default_state, description="folder for everything the device keeps"
     )
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
-    cloud: str = setting("", "host:port; empty: the device works alone")
+    cloud: str = setting(
+        "", "host:port; empty: the cloud that enrolled this device, or none: it works alone"
+    )
     runtime: RuntimeName = setting(
         "auto",
         "what executes the model: `torch`, `onnx`, or `auto`: `onnx` for an export, `torch` for a "
@@ -211,4 +214,7 @@ def load_config(
 
     `overrides`: dotted key -> value, as flags give them.
     """
-    return load_settings(DeviceConfig, file, overrides, environment)
+    found = load_settings(DeviceConfig, file, overrides, environment)
+    if found.cloud:
+        return found
+    return found.model_copy(update={"cloud": cloud_address(found.state / IDENTITY)})

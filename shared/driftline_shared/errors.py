@@ -78,6 +78,14 @@ class Reason(StrEnum):
     WATCH_UNSURE = "watch_unsure"
     OPERATOR_ROLLBACK = "operator_rollback"
     APPLIED = "applied"
+    # trust
+    NOT_ENROLLED = "not_enrolled"
+    NOT_ALLOWED = "not_allowed"
+    NOT_YOUR_ID = "not_your_id"
+    REVOKED = "revoked"
+    TOKEN_INVALID = "token_invalid"
+    AUTHORITY_UNKNOWN = "authority_unknown"
+    TLS_TOO_OLD = "tls_too_old"
     # link
     UNREACHABLE = "unreachable"
     MESSAGE_INVALID = "message_invalid"
@@ -168,6 +176,21 @@ _FIXES: dict[Reason, str] = {
     ),
     Reason.OPERATOR_ROLLBACK: "An operator went back; the version is not tried again.",
     Reason.APPLIED: "Nothing to do.",
+    Reason.NOT_ENROLLED: (
+        "Enrol the device: `driftline device enrol` with what `driftline cloud enrol-token` prints."
+    ),
+    Reason.NOT_ALLOWED: (
+        "Use a certificate of that role; `driftline cloud member add` makes one for an operator."
+    ),
+    Reason.NOT_YOUR_ID: "A device speaks for itself alone: its id is its key's. Enrol it anew.",
+    Reason.REVOKED: (
+        "An operator has shut it out; `driftline cloud member accept` lets it in again."
+    ),
+    Reason.TOKEN_INVALID: "Ask the operator for a new one: `driftline cloud enrol-token`.",
+    Reason.AUTHORITY_UNKNOWN: (
+        "The cloud there is not the one that invited this device, or somebody stands between."
+    ),
+    Reason.TLS_TOO_OLD: "Use a client that speaks TLS 1.3.",
     Reason.MESSAGE_INVALID: "A message holds a value out of its range; check that side's version.",
     Reason.UNREACHABLE: "Check address and network; the device keeps answering and tries again.",
 }

@@ -3,6 +3,7 @@
     DIR/backup.json     what it is, written last: without it the copy is not whole
         cloud.sqlite    the database as of one moment, by SQLite's own online backup
         identity.json, releases/, rounds/
+        trust/          with the issuing key, so keep the copy as you keep that; without the root's
 
 The turn to write in the releases is held meanwhile, so that no version is published between the
 database's moment and the folder's: the two are of one day. Devices are served all the time.
@@ -20,12 +21,14 @@ from pathlib import Path
 
 from driftline_cloud.backup.check import database_faults, release_faults
 from driftline_cloud.identity import FILE as IDENTITY
+from driftline_cloud.trust.authority import FOLDER as TRUST
+from driftline_cloud.trust.authority import ROOT
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.durable import make_folder, read_json, sync_folder, write_json
 from driftline_shared.host.lock import lock_holder, state_lock, take_turn
 
 DATABASE, WHOLE = "cloud.sqlite", "backup.json"
-FOLDERS = ("releases", "rounds")
+FOLDERS = ("releases", "rounds", TRUST)
 _PAGES = 1_000
 """Copied at once; between two such steps writers of the database have their turn."""
 
@@ -58,7 +61,7 @@ def make_backup(state: Path, folder: Path, report: Callable[[float], None]) -> B
         _copy_database(state / DATABASE, folder / DATABASE, report)
         for name in FOLDERS:
             if (state / name).is_dir():
-                shutil.copytree(state / name, folder / name, ignore=_drafts)
+                shutil.copytree(state / name, folder / name, ignore=_left_out)
     if (state / IDENTITY).exists():  # of before it had one, database and folder get it later
         shutil.copy2(state / IDENTITY, folder / IDENTITY)
     check_backup(folder, must_be_finished=False)
@@ -137,5 +140,5 @@ def _copy_database(source: Path, target: Path, report: Callable[[float], None]) 
         ) from error
 
 
-def _drafts(_folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name.startswith(".") or name == "lock"}
+def _left_out(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.startswith(".") or name in ("lock", f"{ROOT}.key")}

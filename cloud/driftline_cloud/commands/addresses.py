@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.program.address import check_address, own_host
+
+if TYPE_CHECKING:
+    from driftline_shared.trust.credentials import Credentials
 
 AddressFlag = Annotated[
     str | None,
@@ -26,6 +29,15 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 TimeoutFlag = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait for the cloud.", min=0.1)
 ]
+
+
+def credentials_of(state: Path | None) -> Credentials | None:
+    """What a command shows to a cloud; None: nothing. ConfigError where it is broken."""
+    from driftline_cloud.config import load_config
+    from driftline_cloud.trust.operator import operator_credentials
+
+    settings = load_config(None, {} if state is None else {"state": state})
+    return operator_credentials(settings.state, insecure=settings.trust.insecure)
 
 
 def _was_left(state: Path) -> bool:

@@ -20,6 +20,7 @@ from driftline_cloud.commands.addresses import (
     TimeoutFlag,
     UrlFlag,
     address_of,
+    credentials_of,
 )
 from driftline_cloud.commands.lines import LineFlag, named_line
 from driftline_cloud.commands.opened import opened_database, settings_of
@@ -29,6 +30,7 @@ from driftline_shared.status import CLOSED_ROUNDS, RoundStatus
 
 if TYPE_CHECKING:
     from driftline_cloud.rounds.round import Round
+    from driftline_shared.trust.credentials import Credentials
 
 app = typer.Typer(
     help="Order a round of distillation; look at those there were.",
@@ -86,11 +88,11 @@ def start(
     """Start a round with the samples that wait now."""
     from driftline_shared.rpc.rounds import start_round
 
-    where = address_of(address, state)
-    round_ = start_round(where, line, timeout_s=timeout_s)
+    where, shown = address_of(address, state), credentials_of(state)
+    round_ = start_round(where, line, timeout_s=timeout_s, credentials=shown)
     if wait:
         typer.echo(f"{round_.round_id} opened with {round_.num_samples} samples", err=True)
-        round_ = _ended(where, round_, timeout_s)
+        round_ = _ended(where, round_, timeout_s, shown)
     if as_json:
         typer.echo(json.dumps(asdict(round_), indent=2))
     else:
@@ -100,7 +102,9 @@ def start(
         raise typer.Exit(1)
 
 
-def _ended(address: str, round_: RoundStatus, timeout_s: float) -> RoundStatus:
+def _ended(
+    address: str, round_: RoundStatus, timeout_s: float, shown: Credentials | None = None
+) -> RoundStatus:
     """The round once it is over; says each new state on standard error. LinkError where the cloud
     is silent for `SILENT_S`.
     """
@@ -110,7 +114,7 @@ def _ended(address: str, round_: RoundStatus, timeout_s: float) -> RoundStatus:
     while round_.state not in CLOSED_ROUNDS:
         time.sleep(POLL_S)
         try:
-            lines = fetch_status(address, timeout_s=timeout_s).lines
+            lines = fetch_status(address, timeout_s=timeout_s, credentials=shown).lines
         except LinkError as error:
             if error.reason is not Reason.UNREACHABLE or time.monotonic() - heard_s > SILENT_S:
                 raise

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline_cloud.commands.addresses import AddressFlag, StateFlag, TimeoutFlag, address_of
+from driftline_cloud.commands.addresses import (
+    AddressFlag,
+    StateFlag,
+    TimeoutFlag,
+    address_of,
+    credentials_of,
+)
 from driftline_shared.errors import LinkError
 
 if TYPE_CHECKING:
@@ -54,11 +60,11 @@ def top(
     from driftline_shared.rpc.status import fetch_status
     from driftline_shared.status import DevicePage
 
-    where = address_of(address, state)
+    where, shown = address_of(address, state), credentials_of(state)
     page = DevicePage(num_devices=MOST_DEVICES)
 
     def look() -> RenderableType:
-        found = fetch_status(where, timeout_s=timeout_s, page=page)
+        found = fetch_status(where, timeout_s=timeout_s, page=page, credentials=shown)
         if as_json:
             return json.dumps(asdict(found))
         return frame(found, now_s=time.time(), address=where)

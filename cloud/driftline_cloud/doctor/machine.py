@@ -10,7 +10,7 @@ from driftline_cloud.config import CloudConfig
 from driftline_cloud.state import read_port
 from driftline_cloud.workers.cluster.secret import read_token, token_place
 from driftline_cloud.workers.reach import why_away
-from driftline_shared.errors import DriftlineError, LinkError
+from driftline_shared.errors import ConfigError, DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import load_draft, load_pair
 from driftline_shared.program.address import own_host
@@ -75,12 +75,14 @@ def check_port(config: CloudConfig) -> Check:
             return ok("port", f"{config.listen} is free")
         found = f"{config.listen} is taken by another program"
         return fail("port", found, "Stop that program, or set `listen`.")
+    from driftline_cloud.trust.operator import operator_credentials
     from driftline_shared.rpc.status import fetch_status
 
     address = f"{host}:{read_port(config.state) or port}"
     try:
-        found_version = fetch_status(address, timeout_s=ASK_S).version
-    except LinkError as error:
+        shown = operator_credentials(config.state, insecure=config.trust.insecure)
+        found_version = fetch_status(address, timeout_s=ASK_S, credentials=shown).version
+    except (ConfigError, LinkError) as error:
         return fail("port", str(error), error.fix)
     return ok("port", f"{address} serves, driftline {found_version}")
 

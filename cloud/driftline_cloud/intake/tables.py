@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -43,6 +43,30 @@ schema = Table(
     Column("cloud_id", String(64), nullable=False),
     # Of the one state folder whose releases belong to these rounds.
     Column("state_id", String(64), nullable=True),
+)
+
+# Who may come in, who asked to, who may no more; see `trust.members`.
+members = Table(
+    "members",
+    metadata,
+    Column("identity", String(64), primary_key=True),
+    Column("label", String(128), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("added_unix_s", BigInteger, nullable=False),
+    Column("changed_unix_s", BigInteger, nullable=False),
+    Column("not_after_unix_s", BigInteger, nullable=False),
+)
+
+# What lets devices in without an operator; see `trust.tokens`.
+enrol_tokens = Table(
+    "enrol_tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("uses_left", Integer, nullable=False),
+    Column("label", String(128), nullable=False),
+    Column("made_unix_s", BigInteger, nullable=False),
+    Column("expires_unix_s", BigInteger, nullable=False),
 )
 
 # What an operator has the cloud serve; see `lines.book`.

@@ -41,6 +41,8 @@ from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace
 from driftline_cloud.state import StateFolder
+from driftline_cloud.trust.authority import has_authority, root_is_here
+from driftline_cloud.trust.trust import CloudTrust, open_trust
 from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.labelling import LocalLabelling
@@ -243,7 +245,21 @@ def _assemble_service(
         metrics=CloudMetrics(),
         clock=makers.clock,
         version=metadata.version("driftline"),
+        trust=_trust_of(config, database, makers.clock),
     )
+
+
+def _trust_of(config: CloudConfig, database: Database, clock: Clock) -> CloudTrust | None:
+    """Of the cloud's authority; None without one, or where the operator wants none used."""
+    if config.trust.insecure or not has_authority(config.state):
+        return None
+    if root_is_here(config.state):
+        _log.warning(
+            "trust.root_key_is_here",
+            path=str(config.state / "trust" / "root.key"),
+            fix="Move it to a place that is offline: whoever has it can be this cloud.",
+        )
+    return open_trust(config.state, database, now_s=clock.now_s, days=config.trust.certificate_days)
 
 
 def assemble_work(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.intake.database import Database
@@ -19,6 +19,7 @@ from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
+from driftline_cloud.trust.trust import CloudTrust
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RoundStatus
@@ -27,7 +28,8 @@ from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RoundSt
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
     """What the servicers share: the lines, their state, their rounds. Its methods block: use
-    threads. `first`: the line of the configured pair.
+    threads. `first`: the line of the configured pair. `trust`: None in a cloud without an
+    authority, where anybody may call.
     """
 
     first: str
@@ -47,6 +49,7 @@ class Cloud:
     metrics: CloudMetrics
     clock: Clock
     version: str
+    trust: CloudTrust | None = None
 
     @property
     def cloud_id(self) -> str:
@@ -75,6 +78,12 @@ class Cloud:
             lines=lines,
             unknown_bases=self.unknown.listed(),
         )
+
+    def status_of(self, device_id: str) -> CloudStatus:
+        """What a device sees: its own line, and no device."""
+        line = self._line_status(self.line_of(device_id), DevicePage())
+        seen = replace(line, devices=(), workers=())
+        return CloudStatus(cloud_id=self.cloud_id, version=self.version, lines=(seen,))
 
     def _line_status(self, served: ServedLine, page: DevicePage) -> LineStatus:
         line = served.id

@@ -10,8 +10,10 @@ import structlog
 
 from driftline_cloud.service import calls
 from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.service.guard import caller
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates, address_of
+from driftline_cloud.trust.issuer import Role
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
 from driftline_shared import bounds, wire
 
@@ -41,8 +43,12 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
 
     async def GetStatus(self, request: Any, context: Any) -> control_pb2.StatusReply:  # noqa: N802
         """What an operator sees."""
-        page = wire.from_status_request(request)
-        return wire.to_cloud_status(await self._run(context.peer(), self._cloud.status, page))
+        page, peer = wire.from_status_request(request), caller()
+        if peer is not None and peer.role is Role.DEVICE:
+            found = await self._run(peer.identity, self._cloud.status_of, peer.identity)
+        else:
+            found = await self._run(context.peer(), self._cloud.status, page)
+        return wire.to_cloud_status(found)
 
     async def StartRound(self, request: Any, context: Any) -> control_pb2.RoundStatus:  # noqa: N802
         """A round by order of an operator."""

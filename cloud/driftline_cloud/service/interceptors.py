@@ -8,7 +8,6 @@ Other people's services on the same port (health, reflection) pass untouched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -16,16 +15,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake.faults import cause_of, fix_of, trouble_of
-from driftline_cloud.service.messages import readable, tolerant
+from driftline_cloud.service.messages import readable
+from driftline_cloud.service.rewrap import OURS, Call, rewrap
 from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.wire import REASON_KEY
 
 _log = structlog.get_logger(__name__)
 
-_OURS = "/driftline."
 _OPERATORS = frozenset({"GetStatus", "StartRound"})
-_Call = Callable[[Any, Any], Awaitable[Any]]
 
 
 class DeadlineInterceptor(grpc.aio.ServerInterceptor):
@@ -36,11 +34,11 @@ class DeadlineInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
-        if handler is None or not details.method.startswith(_OURS) or handler.response_streaming:
+        if handler is None or not details.method.startswith(OURS) or handler.response_streaming:
             return handler
-        return _rewrap(handler, self._bounded)
+        return rewrap(handler, self._bounded)
 
-    def _bounded(self, call: _Call) -> _Call:
+    def _bounded(self, call: Call) -> Call:
         async def bounded(request: Any, context: Any) -> Any:
             async with asyncio.timeout(self._call_s):
                 return await call(request, context)
@@ -59,11 +57,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
-        if handler is None or not details.method.startswith(_OURS):
+        if handler is None or not details.method.startswith(OURS):
             return handler
-        return _rewrap(handler, lambda call: self._guarded(call, details.method))
+        return rewrap(handler, lambda call: self._guarded(call, details.method))
 
-    def _guarded(self, call: _Call, method: str) -> _Call:
+    def _guarded(self, call: Call, method: str) -> Call:
         async def guarded(request: Any, context: Any) -> Any:
             try:
                 return await call(readable(request), context)
@@ -86,19 +84,3 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             await context.abort(STATUS_CODES[reason], text, ((REASON_KEY, str(reason)),))
 
         return guarded
-
-
-def _rewrap(handler: Any, around: Callable[[_Call], _Call]) -> Any:
-    """The same kind of handler with `around` its behaviour (ours are all coroutines)."""
-    kinds = {
-        (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
-        (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
-        (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
-        (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
-    }
-    name, make = kinds[(bool(handler.request_streaming), bool(handler.response_streaming))]
-    return make(
-        around(getattr(handler, name)),
-        request_deserializer=tolerant(handler.request_deserializer),
-        response_serializer=handler.response_serializer,
-    )

@@ -21,6 +21,7 @@ from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
+from driftline_cloud.service.guard import GuardInterceptor
 from driftline_cloud.service.holding import hold_database
 from driftline_cloud.service.interceptors import DeadlineInterceptor, ErrorInterceptor
 from driftline_cloud.service.pages_beside import pages_beside
@@ -28,6 +29,7 @@ from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates
 from driftline_cloud.service.supervisor import leave_after
 from driftline_cloud.service.supervisors import Supervisors
+from driftline_cloud.service.trust import TrustServicer, server_credentials
 from driftline_cloud.service.uplink import UplinkServicer
 from driftline_cloud.service.waits import Draining, StreamLimits
 from driftline_cloud.state import StateFolder, hold_state
@@ -36,6 +38,7 @@ from driftline_proto.v1 import (
     control_pb2_grpc,
     downlink_pb2,
     downlink_pb2_grpc,
+    trust_pb2_grpc,
     uplink_pb2,
     uplink_pb2_grpc,
 )
@@ -81,13 +84,21 @@ class GrpcServer:
         self._pools, rates = Pools(config.pools), Rates(config.rates)
         self._draining = Draining()
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(
-            interceptors=(
-                ErrorInterceptor(cloud.database.place),
-                DeadlineInterceptor(limits.call_s),
-            ),
-            options=_OPTIONS,
-        )
+        self._trust = cloud.trust
+        self._watching: asyncio.Task[None] | None = None
+        interceptors: list[grpc.aio.ServerInterceptor] = [
+            ErrorInterceptor(cloud.database.place),
+            DeadlineInterceptor(limits.call_s),
+        ]
+        self._guard: GuardInterceptor | None = None
+        if cloud.trust is not None:
+            self._guard = GuardInterceptor(cloud.trust.peers, cloud.trust.members)
+            interceptors.append(self._guard)
+        self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+        if cloud.trust is not None:
+            trust_pb2_grpc.add_TrustServicer_to_server(
+                TrustServicer(cloud.trust, self._pools, rates, cloud.clock), self._server
+            )
         control_pb2_grpc.add_ControlServicer_to_server(
             ControlServicer(cloud, self._pools, rates), self._server
         )
@@ -104,10 +115,16 @@ class GrpcServer:
     async def open(self, listen: str) -> int:
         """Listen on `listen` (host:port); the port in use."""
         try:
-            port = self._server.add_insecure_port(listen)
+            if self._trust is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                credentials = server_credentials(self._trust.server)
+                port = self._server.add_secure_port(listen, credentials)
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {listen}: is the port in use?") from error
         await self._server.start()
+        if self._guard is not None:
+            self._watching = asyncio.create_task(self._guard.watch())
         for service in ("", *_SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
@@ -117,6 +134,8 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         self._draining.begin()
         await self._server.stop(grace_s)
+        if self._watching is not None:
+            self._watching.cancel()
         self._pools.close()
 
 
@@ -186,6 +205,7 @@ async def _run(
             address=address,
             lines=[line.id for line in cloud.lines.all()],
             state=str(state.path),
+            authority="" if cloud.trust is None else cloud.trust.fingerprint[:16],
         )
         if ready is not None:
             ready(port)

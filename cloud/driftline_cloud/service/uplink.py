@@ -9,6 +9,7 @@ import grpc
 
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.corrections import CorrectionSender
+from driftline_cloud.service.guard import speaks_for
 from driftline_cloud.service.messages import readable
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.waits import Draining, StreamLimits
@@ -75,6 +76,7 @@ class UplinkServicer(uplink_pb2_grpc.UplinkServicer):
 def _check_batch(batch: uplink_pb2.EncodedBatch) -> None:
     """Raise LinkError for a batch that takes no turn: no device, or too many samples."""
     bounds.check_device_id(batch.device_id)
+    speaks_for(batch.device_id)
     if len(batch.samples) > MAX_BATCH_SAMPLES:
         raise LinkError(
             f"{len(batch.samples)} samples in one batch, at most {MAX_BATCH_SAMPLES} are read",

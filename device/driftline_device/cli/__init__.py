@@ -4,6 +4,7 @@ Exit codes of every command: 0 well; 1 data, link, pair or state is wrong, a che
 nothing was answered; 2 a flag or setting is wrong (a state folder in use, too).
 
     run.py         run, ask, calibrate
+    enrol.py       enrol
     inspect.py     status, doctor, versions, bytes, logs
     prepare.py     prepare
     operate.py     rollback, pause, resume
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import typer
 
+from driftline_device.cli.enrol import app as enrol_app
 from driftline_device.cli.inspect import app as inspect_app
 from driftline_device.cli.operate import app as operate_app
 from driftline_device.cli.prepare import app as prepare_app
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 # Without a name, the commands of each become commands of this one.
 app.add_typer(run_app)
+app.add_typer(enrol_app)
 app.add_typer(inspect_app)
 app.add_typer(prepare_app)
 app.add_typer(operate_app)

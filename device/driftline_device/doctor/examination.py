@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.feeds import check_feeds
@@ -28,7 +29,8 @@ from driftline_device.doctor.state import (
     read_status,
 )
 from driftline_device.link.control import check_health
-from driftline_shared.errors import DriftlineError, LinkError
+from driftline_device.link.identity import identity_in
+from driftline_shared.errors import ConfigError, DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import Pair, load_draft, load_pair
 from driftline_shared.program.checks import Check, fail, ok, warn
@@ -57,7 +59,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ("spool", lambda: check_spool(config.state)),
         ("versions", lambda: check_versions(config.state)),
         ("update", lambda: check_update(config.state)),
-        ("cloud", lambda: check_cloud(config.cloud)),
+        ("cloud", lambda: check_cloud(config.cloud, config.state)),
         *(feeds if config.feeds else ()),
         *(sinks if config.sinks else ()),
         ("clock", lambda: check_clock(newest_unix_s)),
@@ -85,15 +87,18 @@ def check_pair(name: str) -> tuple[Check, Pair | None]:
     return ok("pair", f"{kind} {pair.name} in {pair.dir}"), pair
 
 
-def check_cloud(address: str) -> Check:
-    """Whether the cloud answers; a device without one works alone."""
+def check_cloud(address: str, state: Path) -> Check:
+    """Whether the cloud takes this device; a device without one works alone."""
     if not address:
         return ok("cloud", "none is set: the device works alone")
     try:
-        check_health(address, timeout_s=CLOUD_TIMEOUT_S)
-    except LinkError as error:
-        return fail("cloud", f"{address}: {error}", error.fix)
-    return ok("cloud", f"{address} serves")
+        identity = identity_in(state, address)
+        shown = None if identity is None else identity.credentials
+        check_health(address, timeout_s=CLOUD_TIMEOUT_S, credentials=shown)
+    except (ConfigError, LinkError) as error:
+        return fail("cloud", str(error), error.fix)
+    as_whom = "" if identity is None else f", and knows this device as {identity.device_id}"
+    return ok("cloud", f"{address} serves{as_whom}")
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

@@ -1,12 +1,17 @@
-"""The gRPC channel to the cloud."""
+"""The gRPC channel to the cloud, which may be opened anew beneath those who use it."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
 from driftline_shared.rpc import channel
+from driftline_shared.trust.credentials import Credentials
 
-_OPTIONS: list[tuple[str, int]] = [
+_OPTIONS: list[tuple[str, int | str]] = [
     # A dead path is noticed within keepalive_time + timeout even if nothing is being sent.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -21,9 +26,63 @@ _OPTIONS: list[tuple[str, int]] = [
 ]
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """A channel to `address` (host:port), without TLS for now; it connects at the first call.
+def open_channel(address: str, credentials: Credentials | None = None) -> grpc.Channel:
+    """A channel to `address` (host:port), with TLS where there are credentials; it connects at the
+    first call.
 
     Message sizes stay at gRPC's default of 4 MiB: whatever is larger is chunked.
     """
-    return channel.open_channel(address, _OPTIONS)
+    return channel.open_channel(address, _OPTIONS, credentials=credentials)
+
+
+class RenewableChannel(grpc.Channel):
+    """A channel whose calls go over the newest one of those it opened.
+
+    gRPC for Python cannot change the certificate of a channel (grpc issue 41779), so a new one is
+    opened; what runs on the one before goes on there until the next change.
+    """
+
+    def __init__(self, open_: Callable[[], grpc.Channel]) -> None:
+        self._open, self._lock = open_, threading.Lock()
+        self._now = open_()
+        self._before: grpc.Channel | None = None
+
+    def renew(self) -> None:
+        """Open another channel; calls from now on go over it."""
+        new = self._open()
+        with self._lock:
+            ended, self._before, self._now = self._before, self._now, new
+        if ended is not None:
+            ended.close()
+
+    def close(self) -> None:
+        """End all calls."""
+        with self._lock:
+            channels = [self._now, self._before]
+        for one in channels:
+            if one is not None:
+                one.close()
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return self._now.unary_unary(*args, **kwargs)
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self._now.unary_stream(*args, **kwargs)
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return self._now.stream_unary(*args, **kwargs)
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self._now.stream_stream(*args, **kwargs)
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        self._now.subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        self._now.unsubscribe(callback)
+
+    def __enter__(self) -> RenewableChannel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -7,11 +7,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from driftline_device.link.channel import open_channel
 from driftline_proto.v1 import control_pb2, control_pb2_grpc
-from driftline_shared.errors import LinkError, Reason
-from driftline_shared.program.proxies import proxy_advice
+from driftline_shared.errors import LinkError
 from driftline_shared.rpc.errors import link_errors
+from driftline_shared.rpc.reach import told
 from driftline_shared.status import Enrolment, Welcome
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.trust.credentials import Credentials
 from driftline_shared.wire import from_policy, from_welcome, to_enrolment
 
 
@@ -31,15 +32,14 @@ def get_policy(channel: grpc.Channel, device_id: str, *, timeout_s: float) -> Sa
     return from_policy(reply)
 
 
-def check_health(address: str, *, timeout_s: float) -> None:
+def check_health(address: str, *, timeout_s: float, credentials: Credentials | None = None) -> None:
     """Return if the cloud at `address` (host:port) serves; LinkError within `timeout_s` if not."""
     try:
-        with open_channel(address) as channel, link_errors():
+        with open_channel(address, credentials) as channel, link_errors():
             reply = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=timeout_s
             )
     except LinkError as error:
-        advice = proxy_advice(address) if error.reason is Reason.UNREACHABLE else ""
-        raise LinkError(str(error), reason=error.reason, fix=advice or error.fix) from error
+        raise told(address, error, credentials) from error
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise LinkError(f"{address} answers, but does not serve now")

@@ -58,7 +58,7 @@ class Downlink:
     ) -> None:
         """`questions`: counts what is asked; None: without a bound."""
         self._questions = questions or Questions(None, counters)
-        self._stub = downlink_pb2_grpc.DownlinkStub(channel)
+        self._channel = channel
         self._device_id = device_id
         self._folder = folder
         self._settings = settings
@@ -67,6 +67,11 @@ class Downlink:
         self._rng = rng
         self._stop = stop
         self._lock = threading.Lock()
+
+    @property
+    def _stub(self) -> downlink_pb2_grpc.DownlinkStub:
+        """Made anew each time: the channel may lead elsewhere than before."""
+        return downlink_pb2_grpc.DownlinkStub(self._channel)
 
     def check(
         self, *, base_model: str, adapter_version: int, failed_versions: Sequence[int]

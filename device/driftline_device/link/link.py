@@ -18,10 +18,11 @@ from pathlib import Path
 import structlog
 
 from driftline_device.link.answers import Answers
-from driftline_device.link.channel import open_channel
+from driftline_device.link.channel import RenewableChannel, open_channel
 from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
 from driftline_device.link.downlink import Downlink
+from driftline_device.link.identity import Identity
 from driftline_device.link.questions import Questions
 from driftline_device.link.settings import LinkSettings, LinkStats
 from driftline_device.link.uplink import Uplink
@@ -44,7 +45,8 @@ _log = structlog.get_logger(__name__)
 class Link:
     """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
 
-    `folder` holds downloads. `answers`: who waits for the teacher's. `on_policy` is called
+    `folder` holds downloads. `identity`: of a device that was enrolled with a cloud that has an
+    authority. `answers`: who waits for the teacher's. `on_policy` is called
     from a thread of the link with every policy that differs from the one before.
     """
 
@@ -60,6 +62,7 @@ class Link:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         ledger: Ledger | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._settings = settings
         self._enrolment = enrolment
@@ -79,7 +82,12 @@ class Link:
         self._newest_version = 0
         if (proxy := proxy_for(settings.address)) is not None:
             _log.info("link.through_proxy", address=settings.address, proxy=proxy)
-        self._channel = open_channel(settings.address)
+        self._identity = identity
+        self._channel = RenewableChannel(
+            lambda: open_channel(
+                settings.address, None if identity is None else identity.credentials
+            )
+        )
         self._answers = answers
         self._ask_due_s = 0.0
         self._uplink = Uplink(
@@ -242,6 +250,10 @@ class Link:
         """What is due now; raises at the first thing that fails."""
         self._uplink.expire()
         now_s, timeout_s = self._clock.monotonic_s(), self._settings.call_timeout_s
+        if self._identity is not None and self._identity.renew(
+            self._channel, now_s=self._clock.now_s(), timeout_s=timeout_s
+        ):
+            self._channel.renew()
         if not self._enrolled.is_set():
             if not self._questions.has_room(ASK_BYTES):
                 return

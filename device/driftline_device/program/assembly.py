@@ -25,6 +25,7 @@ from driftline_device.escalation.telling import tell
 from driftline_device.feeds.table import open_feeds
 from driftline_device.history.feedback import taker
 from driftline_device.history.history import History
+from driftline_device.link.identity import identity_in
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.recording.events import DeviceTrace
@@ -134,7 +135,8 @@ def open_daemon(
     with ExitStack() as stack:
         stack.enter_context(state_lock(config.state, must_write=False))
         state_files = StateFiles(config.state)
-        device_id = state_files.device_id
+        identity = identity_in(config.state, config.cloud) if config.cloud else None
+        device_id = state_files.device_id if identity is None else identity.device_id
         about = About(
             device_id=device_id,
             pair=pair.name,
@@ -183,6 +185,7 @@ def open_daemon(
                 answers=escalation,
                 clock=clock,
                 ledger=None if dial is None else dial.ledger,
+                identity=identity,
             )
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)

@@ -23,6 +23,7 @@ from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.rpc.rounds import start_round
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import CLOSED_ROUNDS, CloudStatus, LineStatus, RoundStatus
+from driftline_shared.trust.credentials import Credentials
 
 POLL_S = 0.2
 CALL_S = 10.0
@@ -42,17 +43,19 @@ class Lockstep:
         cloud: Program,
         device: Program,
         address: str,
+        operator: Credentials | None = None,
         device_state: Path,
         round_samples: int,
         show: Show,
         at_step: Callable[[], None] = lambda: None,
     ) -> None:
-        """`round_samples`: a round is ordered when so many wait at a step. `show` is called again
-        and again with the cloud's newest status, `at_step` once while the device waits at a step.
+        """`operator`: what is shown to a cloud with an authority. `round_samples`: a round is
+        ordered when so many wait at a step. `show` is called again and again with the cloud's
+        newest status, `at_step` once while the device waits at a step.
         """
         self._at_step = at_step
         self._cloud, self._device = cloud, device
-        self._address = address
+        self._address, self._operator = address, operator
         self._device_state = device_state
         self._round_samples = round_samples
         self._show = show
@@ -71,7 +74,7 @@ class Lockstep:
             self._at_step()
             line = self._wait_for(self._line)
             if line is not None and line.num_waiting >= self._round_samples:
-                opened = start_round(self._address, timeout_s=CALL_S)
+                opened = start_round(self._address, timeout_s=CALL_S, credentials=self._operator)
                 self._wait_for(partial(self._has_ended, opened))
             state_files.let_go_on(step)
             step += 1
@@ -96,7 +99,7 @@ class Lockstep:
 
     def _line(self) -> LineStatus | None:
         try:
-            self._status = fetch_status(self._address, timeout_s=CALL_S)
+            self._status = fetch_status(self._address, timeout_s=CALL_S, credentials=self._operator)
         except LinkError as error:
             if error.reason is not Reason.UNREACHABLE:
                 raise

@@ -49,6 +49,7 @@ from driftline_lab.demo.report import (
 from driftline_lab.demo.run_folder import write_demo_run
 from driftline_lab.demo.screen import Lines, render
 from driftline_lab.demo.settings import EVENTS
+from driftline_lab.demo.trust import enrol_device, init_cloud
 from driftline_lab.report.numbers import count
 from driftline_lab.runs.folder import need_new_run_folder
 from driftline_shared.errors import ConfigError
@@ -159,9 +160,11 @@ def _loop(
     status.
     """
     state = options.state
+    init_cloud(cloud.config)
     with program("cloud", cloud.arguments, state / "cloud.log") as serving:
         port = wait_for_file(cloud.config.state / "port", serving, READY_S)
         address = f"127.0.0.1:{port}"
+        operator = enrol_device(cloud.config, device.config.state)
         run = ["device", "run", *device.arguments, "--cloud", address]
         run += ["--source", str(data.stream)]
         with (
@@ -178,6 +181,7 @@ def _loop(
                 cloud=serving,
                 device=running,
                 address=address,
+                operator=operator,
                 device_state=device.config.state,
                 round_samples=cloud.config.rounds.trigger.round_samples,
                 show=show,

@@ -25,6 +25,8 @@ QUIET = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "DO_NOT_TRACK": "1",
+    # Each handshake of a stranger that fails would be a line of gRPC's own in the log.
+    "GRPC_VERBOSITY": "ERROR",
     # Read by the processes that Ray starts.
     "RAY_USAGE_STATS_ENABLED": "0",
     # For processes that this one starts; its own mode was chosen before our code ran.

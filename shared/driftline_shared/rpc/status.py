@@ -7,8 +7,10 @@ import grpc
 from driftline_proto.v1 import control_pb2_grpc
 from driftline_shared.errors import LinkError
 from driftline_shared.rpc.channel import open_channel
-from driftline_shared.rpc.errors import asked, link_errors
+from driftline_shared.rpc.errors import link_errors
+from driftline_shared.rpc.reach import told
 from driftline_shared.status import CloudStatus, DevicePage
+from driftline_shared.trust.credentials import Credentials
 from driftline_shared.wire import from_cloud_status, to_status_request
 
 
@@ -24,11 +26,15 @@ def get_status(
 
 
 def fetch_status(
-    address: str, *, timeout_s: float = 5.0, page: DevicePage | None = None
+    address: str,
+    *,
+    timeout_s: float = 5.0,
+    page: DevicePage | None = None,
+    credentials: Credentials | None = None,
 ) -> CloudStatus:
     """As `get_status`, of the cloud at `address` (host:port)."""
-    with open_channel(address) as channel:
+    with open_channel(address, credentials=credentials) as channel:
         try:
             return get_status(channel, timeout_s=timeout_s, page=page)
         except LinkError as error:
-            raise asked(address, error) from error
+            raise told(address, error, credentials) from error

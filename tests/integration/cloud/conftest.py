@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -14,7 +15,12 @@ import grpc
 import pytest
 
 from driftline_cloud.config import CloudConfig, load_config
+from driftline_cloud.intake.database import Database
 from driftline_cloud.service.server import serve
+from driftline_cloud.trust.authority import Authority, make_authority
+from driftline_cloud.trust.issuer import Role
+from driftline_cloud.trust.members import Members
+from driftline_cloud.trust.tokens import EnrolTokens
 from driftline_cloud.work.program import Worker
 from driftline_proto.v1 import (
     control_pb2_grpc,
@@ -24,11 +30,15 @@ from driftline_proto.v1 import (
 )
 from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
+from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import Enrolment, LineStatus, SampleAck
+from driftline_shared.trust.credentials import Credentials
+from driftline_shared.trust.invitation import Invitation
 from driftline_shared.update import Adapter
 from tests.fakes.cloud import ReckoningWorkers, bare_pair, fake_makers, start_adapter
 from tests.fakes.samples import as_sent
+from tests.fakes.trust import credentials
 
 TIMEOUT_S = 60.0
 
@@ -161,3 +171,46 @@ def _start(
         channel=channel,
         stop_serving=stop_serving,
     )
+
+
+@dataclass(kw_only=True)
+class Guarded:
+    """A running cloud with its authority, and its database opened beside it."""
+
+    running: RunningCloud
+    authority: Authority
+    database: Database
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.running.port}"
+
+    @property
+    def members(self) -> Members:
+        return Members(self.database)
+
+    def device(self) -> Credentials:
+        """One that is let in and enrolled."""
+        found = credentials(self.authority, Role.DEVICE)
+        self.members.add(found.identity, label="", role=Role.DEVICE, now_unix_s=0)
+        with open_channel(self.address, credentials=found) as channel:
+            enrolment = self.running.enrolment(found.identity)
+            stub = control_pb2_grpc.ControlStub(channel)
+            stub.Enrol(wire.to_enrolment(enrolment), timeout=TIMEOUT_S)
+        return found
+
+    def invitation(self, token: str = "") -> Invitation:
+        return Invitation(address=self.address, root=self.authority.fingerprint, token=token)
+
+    def token(self, uses: int = 1, ttl_s: int = 60) -> str:
+        now_s = int(time.time())
+        return EnrolTokens(self.database).make(uses=uses, ttl_s=ttl_s, now_unix_s=now_s)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, start_cloud: Callable[..., RunningCloud]) -> Iterator[Guarded]:
+    authority = make_authority(tmp_path / "state", name="tests")
+    running = start_cloud("state")
+    database = Database(running.config.database)
+    yield Guarded(running=running, authority=authority, database=database)
+    database.close()

@@ -9,6 +9,7 @@ import pytest
 
 from driftline_cloud.backup.backup import make_backup, restore
 from driftline_cloud.backup.check import database_faults, release_faults
+from driftline_cloud.trust.authority import make_authority, read_authority, root_is_here
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError
 from tests.fakes.clock import FakeClock
@@ -39,6 +40,16 @@ def test_a_cloud_goes_on_from_a_backup_that_was_made_while_it_ran(tmp_path: Path
     run_rounds(again)
     assert again.registry.newest_version(again.line.id) == 2
     again.close()
+
+
+def test_the_authority_is_in_it_without_the_roots_key(tmp_path: Path) -> None:
+    made = make_authority(tmp_path / "state", name="tests")
+    _cloud(tmp_path / "state").close()
+    make_backup(tmp_path / "state", tmp_path / "copy", ignore)
+    restore(tmp_path / "copy", tmp_path / "again")
+    assert read_authority(tmp_path / "again").fingerprint == made.fingerprint
+    assert (tmp_path / "again" / "trust" / "issuing.key").stat().st_mode & 0o77 == 0
+    assert root_is_here(tmp_path / "state") and not root_is_here(tmp_path / "again")
 
 
 def test_samples_are_taken_while_a_backup_is_made(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[CloudStatus | LinkError]:
     """What the cloud answers in turn; the last one again and again."""
     given: list[CloudStatus | LinkError] = []
 
-    def fetch_status(address: str, *, timeout_s: float) -> CloudStatus:
+    def fetch_status(address: str, *, timeout_s: float, credentials: object) -> CloudStatus:
         found = given.pop(0) if len(given) > 1 else given[0]
         if isinstance(found, LinkError):
             raise found

@@ -363,13 +363,13 @@ def cloud() -> Iterator[tuple[str, Any]]:
     server.stop(0).wait()
 
 
-def test_a_cloud_is_asked_for_its_health(cloud: tuple[str, Any]) -> None:
+def test_a_cloud_is_asked_for_its_health(cloud: tuple[str, Any], tmp_path: Path) -> None:
     address, servicer = cloud
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    assert check_cloud(address).verdict == "ok"
+    assert check_cloud(address, tmp_path).verdict == "ok"
     servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-    assert "does not serve" in check_cloud(address).found
-    assert check_cloud("").verdict == "ok"
+    assert "does not serve" in check_cloud(address, tmp_path).found
+    assert check_cloud("", tmp_path).verdict == "ok"
 
 
 def test_a_pair_that_would_be_fetched_is_not(tmp_path: Path, pair_dir: Path) -> None:

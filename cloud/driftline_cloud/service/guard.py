@@ -1,0 +1,136 @@
+"""Who may call what, around every call: identity comes from the peer's certificate alone.
+
+A caller's role decides about the method, and a device's own id about the message. Who is revoked is
+refused at the next call, and a stream of theirs that is open is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+import structlog
+
+from driftline_cloud.service.rewrap import OURS, Call, rewrap
+from driftline_cloud.service.status_codes import STATUS_CODES
+from driftline_cloud.trust.members import Members
+from driftline_cloud.trust.peers import Peer, Peers
+from driftline_cloud.trust.rules import check_self, refuse
+from driftline_shared.errors import LinkError, Reason
+from driftline_shared.wire import REASON_KEY
+
+_log = structlog.get_logger(__name__)
+
+LOOK_S = 0.4
+"""How often it is looked for who was revoked: refused and cut off within a second."""
+
+_peer: ContextVar[Peer | None] = ContextVar("peer", default=None)
+
+
+def caller() -> Peer | None:
+    """Who makes the call that is answered now; None in a cloud without an authority."""
+    return _peer.get()
+
+
+def speaks_for(device_id: str) -> None:
+    """Raise LinkError (not_your_id) where the caller is another device than it says."""
+    if (peer := caller()) is not None:
+        check_self(peer, device_id)
+
+
+class GuardInterceptor(grpc.aio.ServerInterceptor):
+    """Lets a call through, or raises the LinkError that its caller is told."""
+
+    def __init__(self, peers: Peers, members: Members) -> None:
+        self._peers, self._members = peers, members
+        self._revoked: frozenset[str] = frozenset()
+        self._open: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        if details.method.startswith(OURS):
+            return rewrap(handler, lambda call: self._guarded(call, details.method))
+        return rewrap(handler, lambda call: self._guarded_other(call, details.method), ours=False)
+
+    async def watch(self) -> None:
+        """Follow who is revoked, until it is cancelled."""
+        while True:
+            try:
+                self._apply(await asyncio.to_thread(self._members.revoked))
+            except Exception:
+                # The database may be away for a while: who was revoked before stays so.
+                _log.exception("trust.look_failed")
+            await asyncio.sleep(LOOK_S)
+
+    def _apply(self, revoked: frozenset[str]) -> None:
+        new, self._revoked = revoked - self._revoked, revoked
+        for identity in new:
+            for task in self._open.get(identity, ()):
+                task.cancel()
+
+    def _check(self, method: str, peer: Peer) -> None:
+        if peer.identity in self._revoked:
+            raise LinkError(f"{peer.identity} is revoked", reason=Reason.REVOKED)
+        refuse(method, peer)
+
+    def _guarded(self, call: Call, method: str) -> Call:
+        async def guarded(request: Any, context: Any) -> Any:
+            peer = self._peers.of(context.auth_context())
+            self._check(method, peer)
+            _peer.set(peer)
+            if (device_id := getattr(request, "device_id", None)) is not None:
+                check_self(peer, device_id)
+            try:
+                with self._noted(peer):
+                    return await call(request, context)
+            except asyncio.CancelledError:
+                self._check(method, peer)  # was it we who cut it off?
+                raise
+
+        return guarded
+
+    def _guarded_other(self, call: Any, method: str) -> Any:
+        """Health and reflection, whose behaviours are of either kind that gRPC knows."""
+
+        async def refused(context: Any) -> None:
+            try:
+                self._check(method, self._peers.of(context.auth_context()))
+            except LinkError as error:
+                code, text = STATUS_CODES[error.reason], f"{error}. {error.fix}"
+                await context.abort(code, text, ((REASON_KEY, str(error.reason)),))
+
+        async def guarded(request: Any, context: Any) -> Any:
+            await refused(context)
+            return await call(request, context)
+
+        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
+            await refused(context)
+            async for reply in call(request, context):
+                yield reply
+
+        return streamed if _gives_a_stream(call) else guarded
+
+    @contextlib.contextmanager
+    def _noted(self, peer: Peer) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks = self._open[peer.identity]
+        tasks.add(task)
+        try:
+            yield
+        finally:
+            tasks.discard(task)
+            if not tasks:
+                self._open.pop(peer.identity, None)
+
+
+def _gives_a_stream(call: Any) -> bool:
+    return inspect.isasyncgenfunction(call)

@@ -1,0 +1,144 @@
+"""The cloud's own authority: a root that goes offline, and an issuing one that works beside it.
+
+    <state>/trust/root.key      signs the issuing one, then goes offline
+    <state>/trust/root.pem      whom every device and operator trusts
+    <state>/trust/issuing.key   signs the certificates of devices, operators and the server
+    <state>/trust/issuing.pem
+    <state>/trust/operator/     the credentials of whoever runs commands on this machine
+
+Whoever has the issuing key lets devices in; whoever has the root's makes a new issuing one after
+that was lost. Devices trust the root alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.host.durable import read_bytes, write_atomic
+from driftline_shared.trust.certificates import (
+    BACKDATED,
+    MAX_CHAIN_BYTES,
+    fingerprint,
+    is_issued_by,
+    read_chain,
+    to_pem,
+)
+from driftline_shared.trust.keys import FileKey, named, new_key, read_key, write_key
+
+FOLDER = "trust"
+ROOT, ISSUING, OPERATOR = "root", "issuing", "operator"
+ROOT_DAYS, ISSUING_DAYS = 3650, 730
+
+_FIX = "Bring the files of the folder back from where they are kept."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Authority:
+    """`root` and `issuing`: certificates; `key`: of the issuing one."""
+
+    root: x509.Certificate
+    issuing: x509.Certificate
+    key: FileKey
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the root: what an invitation carries."""
+        return fingerprint(self.root)
+
+    @property
+    def roots_pem(self) -> bytes:
+        """Whom others trust."""
+        return to_pem([self.root])
+
+
+def make_authority(state: Path, *, name: str) -> Authority:
+    """Make root and issuing authority in `state`; ConfigError if there is one, or no room."""
+    folder = state / FOLDER
+    if (folder / f"{ROOT}.pem").exists():
+        raise ConfigError(
+            f"{folder} has an authority already",
+            fix="Go on with it: devices that trust it would not trust another. To begin anew, and "
+            "enrol every device again, move the folder away.",
+        )
+    root_key, issuing_key = new_key(), new_key()
+    root = _certificate(f"{name} root", root_key, None, root_key, days=ROOT_DAYS, path_length=1)
+    issuing = _certificate(
+        f"{name} issuing", issuing_key, root, root_key, days=ISSUING_DAYS, path_length=0
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_key(folder / f"{ROOT}.key", root_key)
+        write_key(folder / f"{ISSUING}.key", issuing_key)
+        write_atomic(folder / f"{ISSUING}.pem", to_pem([issuing]))
+        write_atomic(folder / f"{ROOT}.pem", to_pem([root]))  # last: it makes the authority whole
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            fix="Make room, or choose another --state, and begin again.",
+        ) from error
+    return read_authority(state)
+
+
+def has_authority(state: Path) -> bool:
+    """Whether `driftline cloud init` was done there."""
+    return (state / FOLDER / f"{ROOT}.pem").is_file()
+
+
+def read_authority(state: Path) -> Authority:
+    """The authority in `state`; ConfigError where it is not whole."""
+    folder = state / FOLDER
+    try:
+        root = _read(folder / f"{ROOT}.pem")
+        issuing = _read(folder / f"{ISSUING}.pem")
+        key = read_key(folder / f"{ISSUING}.key")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the authority in {folder} is not whole: {error}", fix=_FIX) from error
+    if not is_issued_by(issuing, root):
+        raise ConfigError(f"the issuing certificate in {folder} is not of its root", fix=_FIX)
+    if key.key.public_key() != issuing.public_key():
+        raise ConfigError(f"the issuing key in {folder} is not of its certificate", fix=_FIX)
+    return Authority(root=root, issuing=issuing, key=key)
+
+
+def root_is_here(state: Path) -> bool:
+    """Whether the root's key still lies where it was made."""
+    return (state / FOLDER / f"{ROOT}.key").exists()
+
+
+def _read(path: Path) -> x509.Certificate:
+    data = read_bytes(path, MAX_CHAIN_BYTES)
+    if data is None:
+        raise FileNotFoundError(f"{path.name} is missing")
+    return read_chain(data)[0]
+
+
+def _certificate(
+    label: str,
+    key: FileKey,
+    issuer: x509.Certificate | None,
+    issuer_key: FileKey,
+    *,
+    days: int,
+    path_length: int,
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    public: ec.EllipticCurvePublicKey = key.key.public_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(label))
+        .issuer_name(issuer.subject if issuer is not None else named(label))
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+    return builder.sign(issuer_key.key, hashes.SHA256())

@@ -1,0 +1,69 @@
+"""Who is at the other end of a connection: read from its certificate, and from nothing else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from driftline_cloud.trust.issuer import Issuer, Role
+from driftline_shared.trust.certificates import fingerprint, is_issued_by, read_chain
+from driftline_shared.trust.keys import identity_of
+from driftline_shared.trust.newcomers import newcomers_root
+
+_MOST_KNOWN = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """`identity`: digest of its public key. `fingerprint`: of its certificate. `tls`: the version
+    spoken.
+    """
+
+    identity: str
+    role: Role
+    fingerprint: str
+    tls: str
+
+
+NOBODY = Peer(identity="", role=Role.NEWCOMER, fingerprint="", tls="")
+
+
+class Peers:
+    """Peers by certificate: a device calls with the same one thousands of times. One event loop."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._known: OrderedDict[bytes, Peer] = OrderedDict()
+
+    def of(self, auth_context: Mapping[str, Iterable[bytes]]) -> Peer:
+        """From what gRPC says of a connection, whose certificate leads to a root that is trusted
+        here, or is a newcomer's.
+        """
+        tls = _first(auth_context, "ssl_tls_version").decode(errors="replace")
+        pem = _first(auth_context, "x509_pem_cert")
+        peer = self._known.pop(pem, None) or self._read(pem)
+        self._known[pem] = peer
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return replace(peer, tls=tls)
+
+    def _read(self, pem: bytes) -> Peer:
+        try:
+            certificate = read_chain(pem)[0]
+            identity = identity_of(certificate.public_key())
+        except (ValueError, AssertionError):
+            return NOBODY
+        role = self._issuer.role_of(certificate)
+        if role is None and not is_issued_by(certificate, newcomers_root()):
+            return NOBODY
+        return Peer(
+            identity=identity,
+            role=role or Role.NEWCOMER,
+            fingerprint=fingerprint(certificate),
+            tls="",
+        )
+
+
+def _first(found: Mapping[str, Iterable[bytes]], key: str) -> bytes:
+    return next(iter(found.get(key, ())), b"")

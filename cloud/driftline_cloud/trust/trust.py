@@ -1,0 +1,39 @@
+"""What a cloud with an authority has: who signs, who may come in, the face it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftline_cloud.intake.database import Database
+from driftline_cloud.trust.authority import read_authority
+from driftline_cloud.trust.issuer import Issuer, LocalIssuer
+from driftline_cloud.trust.members import Members
+from driftline_cloud.trust.peers import Peers
+from driftline_cloud.trust.server_identity import ServerIdentity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudTrust:
+    """`fingerprint`: of the root. `peers` belongs to the server's event loop."""
+
+    issuer: Issuer
+    members: Members
+    peers: Peers
+    server: ServerIdentity
+    fingerprint: str
+
+
+def open_trust(
+    state: Path, database: Database, *, now_s: Callable[[], float], days: float
+) -> CloudTrust:
+    """The trust of the authority in `state`, whose certificates hold for `days`; ConfigError."""
+    issuer = LocalIssuer(read_authority(state), days=days)
+    return CloudTrust(
+        issuer=issuer,
+        members=Members(database),
+        peers=Peers(issuer),
+        server=ServerIdentity(issuer, now_s=now_s),
+        fingerprint=issuer.fingerprint,
+    )

@@ -1,0 +1,96 @@
+"""`driftline cloud init`, `enrol-token` and `member`, as an operator gives them."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline_cloud.cli import app
+from driftline_cloud.intake.database import Database
+from driftline_cloud.trust.authority import read_authority
+from driftline_cloud.trust.issuer import LocalIssuer, Role
+from driftline_cloud.trust.members import Members
+from driftline_shared.errors import ConfigError
+from driftline_shared.trust.credentials import read_credentials
+from driftline_shared.trust.invitation import read_invitation
+
+ONE = "1" * 32
+
+
+def _say(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _read(*arguments: str) -> Any:
+    return json.loads(_say(*arguments, "--json"))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Of a cloud that has an authority and was started once."""
+    folder = tmp_path / "state"
+    _say("init", "--state", str(folder))
+    Database(f"sqlite:///{folder / 'cloud.sqlite'}").close()
+    return folder
+
+
+def test_init_says_what_goes_offline_and_nobody_else_reads_the_keys(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    told = _read("init", "--state", str(folder))
+    assert told["offline"] == [str(folder / "trust" / "root.key")]
+    for name in ("root.key", "issuing.key", "operator/key.pem"):
+        assert stat.S_IMODE((folder / "trust" / name).stat().st_mode) == 0o600
+    assert told["fingerprint"] == read_authority(folder).fingerprint
+    with pytest.raises(ConfigError, match="already"):
+        _say("init", "--state", str(folder))
+
+
+def test_a_cloud_without_an_authority_invites_nobody(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path / 'cloud.sqlite'}").close()
+    for words in (["enrol-token"], ["member", "list"], ["member", "revoke", ONE]):
+        with pytest.raises(ConfigError, match="no authority"):
+            _say(*words, "--state", str(tmp_path))
+
+
+def test_an_invitation_names_the_cloud_and_its_root(state: Path) -> None:
+    asked = ["enrol-token", "--state", str(state), "--address", "cloud.example:7443"]
+    found = read_invitation(_say(*asked))
+    assert (found.address, found.root) == ("cloud.example:7443", read_authority(state).fingerprint)
+    assert found.token
+    assert read_invitation(_say(*asked, "--no-token")).token == ""
+    told = _read(*asked, "--uses", "3", "--ttl", "7d")
+    assert read_invitation(told["invitation"]).token
+    for wrong in ("", "1", "0h", "-1h", "1y", "9999999999d", "h"):
+        with pytest.raises(ConfigError, match="--ttl"):
+            _say(*asked, "--ttl", wrong)
+
+
+def test_an_operator_sees_who_waits_accepts_and_revokes(state: Path) -> None:
+    database = Database(f"sqlite:///{state / 'cloud.sqlite'}")
+    Members(database).ask(ONE, label="porch", token="", now_unix_s=1)
+    given = ["--state", str(state)]
+    assert _read("member", "list", "--pending", *given)["members"][0]["label"] == "porch"
+    assert _read("member", "accept", ONE[:8], *given)["state"] == "accepted"
+    assert "nobody waits" in _say("member", "list", "--pending", *given)
+    assert _read("member", "revoke", ONE, *given)["state"] == "revoked"
+    assert Members(database).revoked() == {ONE}
+    database.close()
+
+
+def test_a_reader_and_an_operator_get_a_folder_of_their_own(state: Path, tmp_path: Path) -> None:
+    for role in ("reader", "operator"):
+        out = tmp_path / role
+        words = ["member", "add", "anna", "--role", role, "--out", str(out), "--state", str(state)]
+        told = _read(*words)
+        found = read_credentials(out)
+        assert told["identity"] == found.identity
+        assert LocalIssuer(read_authority(state)).role_of(found.certificate) is Role(role)
+        with pytest.raises(ConfigError, match="not empty"):
+            _say(*words)
