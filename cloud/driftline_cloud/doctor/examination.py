@@ -17,6 +17,7 @@ from driftline_cloud.doctor.machine import (
     check_state,
 )
 from driftline_cloud.doctor.records import Records
+from driftline_cloud.doctor.trust import check_authority
 from driftline_cloud.identity import why_not_ours
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
@@ -41,6 +42,7 @@ def examine(config: CloudConfig) -> list[Check]:
                 ("state folder", lambda: check_state(config)),
                 ("disk", lambda: check_disk(config.state)),
                 ("pair", lambda: check_pair(config.pair)),
+                ("authority", lambda: check_authority(config)),
                 ("port", lambda: check_port(config)),
                 ("workers", lambda: check_ray(config)),
             )

@@ -51,7 +51,9 @@ from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Labelling, Workers
 from driftline_shared.callbacks import ignore
 from driftline_shared.host.clock import Clock, SystemClock
+from driftline_shared.host.loopback import is_loopback
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.proxies import host_of
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
@@ -252,6 +254,12 @@ def _assemble_service(
 def _trust_of(config: CloudConfig, database: Database, clock: Clock) -> CloudTrust | None:
     """Of the cloud's authority; None without one, or where the operator wants none used."""
     if config.trust.insecure or not has_authority(config.state):
+        if not is_loopback(host_of(config.listen)):
+            _log.warning(
+                "trust.anybody_may_call",
+                listen=config.listen,
+                fix="`driftline cloud init` makes an authority; or keep the network closed.",
+            )
         return None
     if root_is_here(config.state):
         _log.warning(

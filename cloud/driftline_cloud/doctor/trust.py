@@ -1,0 +1,44 @@
+"""Checks of who may speak to a cloud. Nothing is written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from driftline_cloud.config import CloudConfig
+from driftline_cloud.trust.authority import FOLDER, has_authority, read_authority, root_is_here
+from driftline_shared.errors import ConfigError
+from driftline_shared.host.loopback import is_loopback
+from driftline_shared.program.checks import Check, fail, ok, warn
+from driftline_shared.program.proxies import host_of
+from driftline_shared.trust.certificates import trouble_with
+
+SOON = timedelta(days=60)
+"""An issuing certificate that ends within so long is told: every leaf ends with it."""
+
+
+def check_authority(config: CloudConfig, now: datetime | None = None) -> Check:
+    """Whether this cloud knows who calls, and for how long yet."""
+    now, name = now or datetime.now(UTC), "authority"
+    if not has_authority(config.state):
+        if is_loopback(host_of(config.listen)):
+            return ok(name, f"none: whoever is on this machine may call {config.listen}")
+        found = f"none, and {config.listen} is reached from elsewhere: anybody may call"
+        return warn(name, found, "`driftline cloud init` makes one; or keep the network closed.")
+    if config.trust.insecure:
+        fix = "Remove `trust.insecure`: the authority is there, and is not used."
+        return warn(name, "anybody on this machine may call (`trust.insecure`)", fix)
+    try:
+        authority = read_authority(config.state)
+    except ConfigError as error:
+        return fail(name, str(error), error.fix)
+    if trouble := trouble_with(authority.issuing, now):
+        fix = "Set the clock, if it is the clock; else make a new authority and enrol anew."
+        return fail(name, f"the issuing certificate does not hold: {trouble}", fix)
+    ends = authority.issuing.not_valid_after_utc
+    known = f"{authority.fingerprint[:16]}, issues until {ends:%Y-%m-%d}"
+    if ends - now < SOON:
+        return warn(name, known, "Plan a new issuing key: every certificate ends with it.")
+    if root_is_here(config.state):
+        path = config.state / FOLDER / "root.key"
+        return warn(name, f"{known}; the root's key is still here", f"Move {path} offline.")
+    return ok(name, known)
