@@ -1,14 +1,21 @@
 """The `driftline` command: its sub-commands are found through the entry-point group
 `driftline.commands`.
+
+Every command ends alike: 0 well; 1 a fault of the outside, told in a sentence; 2 the command line
+or a setting is wrong; 130 Ctrl-C. The sentence and its fix go to standard error, under `--json` as
+one line with one object: `error`, `fix`, `reason`. Standard output has results alone.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.errors import ConfigError, DriftlineError, Reason
 from driftline_shared.program.extras import EXTRAS as EXTRAS
 from driftline_shared.program.extras import GROUP as GROUP
 from driftline_shared.program.extras import missing_of, needs_extra
@@ -51,7 +58,10 @@ def main() -> None:
         with needs_extra(f"driftline {name}", EXTRAS.get(name, name)):
             if lacking := missing_of(name):
                 raise ModuleNotFoundError(f"No module named {lacking!r}", name=lacking)
-            build()()
+            if wants_json(sys.argv[1:]):
+                _run_for_machines(build())
+            else:
+                build()()
     except KeyboardInterrupt:
         _stopped()
     except SystemExit as ended:
@@ -61,14 +71,46 @@ def main() -> None:
             _stopped()
         raise
     except DriftlineError as error:
-        _say(f"error: {error}\n  fix: {error.fix}  [{error.reason}]")
-        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+        _fail(str(error), error.fix, error.reason, isinstance(error, ConfigError))
     except OSError as error:
         if (fix := DISK_ERRORS.get(error.errno or 0)) is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _say(f"error: {error.strerror}{where}\n  fix: {fix}")
-        sys.exit(EXIT_FAILED)
+        _fail(f"{error.strerror}{where}", fix, Reason.DATA_INVALID, False)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command was asked for JSON."""
+    return "--json" in itertools.takewhile(lambda word: word != "--", arguments)
+
+
+def _run_for_machines(app: typer.Typer) -> None:
+    """Run the command; a wrong flag is told as any other error is."""
+    import typer
+    from typer.main import get_command
+
+    # Some releases of typer have a click of their own; whose it is, is seen by the family.
+    of_click = typer.BadParameter.__mro__[2]
+    try:
+        code = get_command(app).main(standalone_mode=False)
+    except typer.Abort:
+        _stopped()
+    except Exception as error:
+        if not isinstance(error, of_click):
+            raise
+        context = getattr(error, "ctx", None)
+        fix = f"`{context.command_path if context else 'driftline'} --help` shows what there is."
+        is_usage = error.exit_code == EXIT_USAGE
+        _fail(error.format_message(), fix, Reason.CONFIG_INVALID, is_usage)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(cause: str, fix: str, reason: Reason, is_usage: bool) -> NoReturn:
+    if wants_json(sys.argv[1:]):
+        _say(json.dumps({"error": cause, "fix": fix, "reason": str(reason)}))
+    else:
+        _say(f"error: {cause}\n  fix: {fix}  [{reason}]")
+    sys.exit(EXIT_USAGE if is_usage else EXIT_FAILED)
 
 
 def _stopped() -> NoReturn:
