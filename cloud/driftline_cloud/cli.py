@@ -9,7 +9,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +28,7 @@ from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
 from driftline_cloud.commands.database_cli import backup_app
 from driftline_cloud.commands.line_cli import app as line_app
-from driftline_cloud.commands.line_cli import unknown_text
+from driftline_cloud.commands.line_cli import dropped_text, unknown_text
 from driftline_cloud.commands.page_cli import app as page_app
 from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
@@ -38,9 +37,9 @@ from driftline_cloud.commands.top_cli import app as top_app
 from driftline_cloud.commands.trust_cli import app as trust_app
 from driftline_cloud.commands.trust_cli import member_app
 from driftline_cloud.doctor.cli import app as doctor_app
-from driftline_shared.plain_text import visible
+from driftline_shared.plain_text import moment, visible
 from driftline_shared.program.address import without_password
-from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RolloutStatus
+from driftline_shared.status import DROPPED_LINE, CloudStatus, DevicePage, LineStatus, RolloutStatus
 
 if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
@@ -266,7 +265,10 @@ def _show(found: CloudStatus) -> None:
     console = Console()
     console.print(f"cloud [bold]{found.cloud_id[:12]}[/]  driftline {found.version}")
     for line in found.lines:
-        _show_line(console, line)
+        if line.state == DROPPED_LINE:
+            console.print(escape(dropped_text(line)))
+        else:
+            _show_line(console, line)
     for base in found.unknown_bases:
         console.print(escape(unknown_text(**asdict(base))))
 
@@ -307,19 +309,18 @@ def _show_line(console: object, line: LineStatus) -> None:
         table.add_row("state", f"{now.state} {now.progress:.0%}")
         table.add_row("reason", shown(now.reason) or "-")
     for worker in line.workers:
-        seen = datetime.fromtimestamp(worker.last_seen_unix_s, tz=UTC)
         said = f"{worker.state}: {worker.reason}" if worker.reason else worker.state
-        table.add_row("worker", shown(f"{worker.owner} {said} ({seen:%H:%M:%S} UTC)"))
+        seen = moment(worker.last_seen_unix_s)
+        table.add_row("worker", shown(f"{worker.owner} {said} ({seen} UTC)"))
     if not line.workers:
         table.add_row("worker", "none: samples wait until `driftline cloud work` runs")
     console.print(table)
     devices = Table("device", "version", "last seen (UTC)", "last report")
     for device in line.devices:
-        seen = datetime.fromtimestamp(device.last_seen_unix_s, tz=UTC)
         devices.add_row(
             shown(device.device_id),
             str(device.adapter_version),
-            f"{seen:%Y-%m-%d %H:%M:%S}",
+            moment(device.last_seen_unix_s),
             shown(device.last_report) or "-",
         )
     console.print(devices if line.devices else "no device has enrolled yet")

@@ -27,7 +27,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import say
 from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.state import StateFolder
-from driftline_shared.errors import ConfigError, Reason
+from driftline_shared.errors import ConfigError, DataError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.durable import read_json, write_json
 from driftline_shared.program.outage import Outage
@@ -133,6 +133,18 @@ class Serving:
             say(self._not_stamped, error, str(self._state.path))
         else:
             self._not_stamped.is_over()
+
+
+def check_unserved(database: Database, clock: Clock) -> None:
+    """DataError (state_in_use) where a cloud serves the database: its lease has not run out."""
+    found = _row(database)
+    left_s = 0.0 if found is None else found.expires_unix_s - clock.now_s()
+    if found is not None and left_s > 0:
+        raise DataError(
+            f"a cloud serves the database: {found.owner}",
+            reason=Reason.STATE_IN_USE,
+            fix=f"Stop it first; if it was killed, its lease ends in {max(1, round(left_s))} s.",
+        )
 
 
 def why_not_served(database: Database, state: StateFolder, *, lease_s: float) -> str:

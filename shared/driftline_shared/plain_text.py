@@ -7,6 +7,7 @@ sets a title or begins a false line; a bidirectional mark turns what follows it 
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 
 _SPELLED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 """Categories: control, format (bidirectional marks), surrogates, private, line and paragraph
@@ -30,3 +31,11 @@ def _spelled(char: str) -> str:
     if unicodedata.category(char) not in _SPELLED:
         return char
     return char.encode("unicode_escape").decode("ascii")
+
+
+def moment(unix_s: float) -> str:
+    """A moment in UTC, `2026-11-28 12:00:00`; the number for what is no moment."""
+    try:
+        return f"{datetime.fromtimestamp(unix_s, tz=UTC):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_s:g}"

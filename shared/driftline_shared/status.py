@@ -148,6 +148,9 @@ class RoundStatus:
     progress: float = 0.0
 
 
+ACTIVE_LINE, PAUSED_LINE, DROPPED_LINE = "active", "paused", "dropped"
+"""States of a line: its rounds go on; they do not; its devices are turned away."""
+
 CLOSED_ROUNDS = frozenset({"done", "rejected", "failed"})
 """States of a round after which nothing of it is to come."""
 
@@ -193,7 +196,8 @@ class DevicePage:
 class LineStatus:
     """One adapter line. `num_waiting`: samples that no round has used; `round`: the newest;
     `devices`: a page of them, what is stuck first, of `num_devices` in all; `num_quarantined`:
-    samples that no round can work on; `state`: active or paused; `pair`: as the operator named it;
+    samples that no round can work on; `state`: see `ACTIVE_LINE`; of a dropped one its
+    devices and its round are left out; `pair`: as the operator named it;
     `rollout`: of the newest version that has one.
     """
 

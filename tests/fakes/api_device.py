@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from driftline_device.program.assembly import open_daemon
 from driftline_device.runtime.likely import LikelyStep, Token
 from driftline_device.runtime.runtime import Answer, Question, Runtime
 from driftline_shared.callbacks import OnToken
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.runtime import FakeRuntime, picture
 
@@ -150,12 +150,6 @@ def running_device(
             yield Running(daemon=daemon, port=port)
         finally:
             daemon.stop(0.1)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def data_url(image: NDArray[np.uint8] | None = None, form: str = "PNG") -> str:

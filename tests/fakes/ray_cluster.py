@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+
+from driftline_shared.host.loopback import free_port
 
 SMALL = ("--store-mb", "80")
 """For machines of two cores."""
@@ -21,8 +21,7 @@ UP_S = 120.0
 
 def free_address() -> str:
     """A host:port of loopback where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class Node:
@@ -69,23 +68,6 @@ class Node:
         self.process.wait()
         with self._changed:
             self._changed.notify_all()
-
-
-@contextmanager
-def nodes(commands: Sequence[Sequence[str]], home: Path) -> Iterator[list[Node]]:
-    """The first command's node is the head; the others start one by one. All end at the end."""
-    started: list[Node] = []
-    try:
-        started.append(Node(commands[0], home))
-        started[0].wait_for("is up")
-        for command in commands[1:]:
-            started.append(Node(command, home))
-            started[-1].wait_for("joined")
-        yield started
-    finally:
-        for node in reversed(started):
-            if node.process.poll() is None:
-                node.end()
 
 
 def raylets_of(address: str) -> list[int]:

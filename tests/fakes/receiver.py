@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.fakes.api_device import free_port
+from driftline_shared.host.loopback import free_port
 
 
 class Receiver:

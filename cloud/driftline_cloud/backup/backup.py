@@ -23,7 +23,7 @@ from driftline_cloud.backup.check import database_faults, release_faults
 from driftline_cloud.identity import FILE as IDENTITY
 from driftline_cloud.trust.authority import FOLDER as TRUST
 from driftline_cloud.trust.authority import ROOT
-from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.errors import DataError, DriftlineError
 from driftline_shared.host.durable import make_folder, read_json, sync_folder, write_json
 from driftline_shared.host.lock import lock_holder, state_lock, take_turn
 
@@ -45,17 +45,19 @@ class Backup:
 def make_backup(state: Path, folder: Path, report: Callable[[float], None]) -> Backup:
     """Copy the cloud of `state` into `folder`, which must be new or empty, and check the copy.
 
-    `report` is called with the share of the database that is copied. Raises ConfigError for wrong
+    `report` is called with the share of the database that is copied. Raises DataError for wrong
     folders, DriftlineError for a copy that is not whole.
     """
     if not (state / DATABASE).is_file():
-        raise ConfigError(
+        raise DataError(
             f"{state} holds no {DATABASE}",
             fix="Name the state folder; back up a database of another kind by its own means, "
             "while no cloud runs, together with the state folder.",
         )
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", fix="Name a folder that is new.")
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty", fix="Name a folder that is new.")
+        raise DataError(f"{folder} is not empty", fix="Name a folder that is new.")
     make_folder(folder)
     with take_turn(state / "releases" / "lock"):
         _copy_database(state / DATABASE, folder / DATABASE, report)
@@ -83,8 +85,8 @@ def make_backup(state: Path, folder: Path, report: Callable[[float], None]) -> B
 
 def check_backup(folder: Path, *, must_be_finished: bool = True) -> None:
     """DriftlineError that names what of a copy is not whole."""
-    if must_be_finished and read_json(folder / WHOLE) is None:
-        raise ConfigError(
+    if must_be_finished and (not folder.is_dir() or read_json(folder / WHOLE) is None):
+        raise DataError(
             f"{folder} is no backup, or one that was not finished",
             fix=f"Name a folder that `driftline cloud backup` made; it holds {WHOLE}.",
         )
@@ -99,13 +101,13 @@ def check_backup(folder: Path, *, must_be_finished: bool = True) -> None:
 def restore(folder: Path, state: Path) -> None:
     """Make the state folder `state`, which must hold no cloud yet, from the backup `folder`.
 
-    Raises ConfigError, and DriftlineError for a backup that is not whole.
+    Raises DataError for wrong folders, DriftlineError for a backup that is not whole.
     """
     check_backup(folder)
     if lock_holder(state) is not None or any(
         (state / name).exists() for name in (DATABASE, IDENTITY, *FOLDERS)
     ):
-        raise ConfigError(
+        raise DataError(
             f"{state} holds a cloud already",
             fix="Stop it and move its folder away, or restore into a new one.",
         )

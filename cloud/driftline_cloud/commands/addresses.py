@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.program.address import check_address, own_host
 
@@ -49,14 +49,16 @@ def address_of(address: str | None, state: Path | None) -> str:
     """`address`, else where the cloud of this machine listens: the port it wrote, else what is
     configured.
 
-    Raises ConfigError for what is no address, and for a `state` that was named and on which no
-    cloud runs: an order must not go to another one.
+    Raises ConfigError for what is no address, and LinkError for a `state` that was named and on
+    which no cloud runs: an order must not go to another one.
     """
     if address:
         try:
             return check_address(address)
         except ValueError as error:
-            raise ConfigError(f"--address {address!r} {error}") from error
+            raise ConfigError(
+                f"--address {address!r} {error}", fix="Write it so: --address 127.0.0.1:7443"
+            ) from error
     from driftline_cloud.config import load_config
     from driftline_cloud.state import read_port
 
@@ -65,7 +67,7 @@ def address_of(address: str | None, state: Path | None) -> str:
     host = own_host(host)
     written = read_port(settings.state)
     if state is not None and (written is None or _was_left(state)):
-        raise ConfigError(
+        raise LinkError(
             f"no cloud runs on {state}",
             fix="Start it, or name the folder that it was started with, or --address.",
         )

@@ -197,4 +197,6 @@ def _checked(address: str, name: str) -> None:
     try:
         check_address(address)
     except ValueError as error:
-        raise ConfigError(f"{name} {address!r} {error}") from error
+        raise ConfigError(
+            f"{name} {address!r} {error}", fix="Write it so: 10.0.0.5:6379"
+        ) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +16,13 @@ import typer
 
 from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
-from driftline_shared.errors import ConfigError
-from driftline_shared.plain_text import visible
+from driftline_shared.errors import DataError, Reason
+from driftline_shared.plain_text import moment, visible
 
 if TYPE_CHECKING:
     from driftline_cloud.intake.database import Database
     from driftline_cloud.lines.book import KnownLine
+    from driftline_shared.status import LineStatus
 
 app = typer.Typer(
     help="Add a pair to a cloud, pause it, drop it.",
@@ -43,8 +43,8 @@ _ADD_EXAMPLES = """
     driftline cloud line add /srv/pairs/mine --state /var/lib/driftline --json
 
 Devices of the pair that were turned away come by themselves within a minute or two. A pair that is
-given by its folder must be there for whoever works, too. Exit code 2: no such pair, or its line is
-there already.
+given by its folder must be there for whoever works, too. Exit code 1: no such pair, its line is
+there already, or there is no cloud; 2: a flag is wrong.
 """
 
 _LIST_EXAMPLES = """
@@ -64,7 +64,8 @@ _CHANGE_EXAMPLES = """
 
     driftline cloud line {word} boards-0123456789ab --state /var/lib/driftline --json
 
-Exit code 2: there is no such line, or it is not to be done now.
+Exit code 1: there is no such line, it is not to be done now, or there is no cloud; 2: a flag is
+wrong.
 """
 
 
@@ -159,12 +160,16 @@ def drop(
         book = LineBook(database)
         row = book.find(line)
         if row.state == DROPPED:
-            raise ConfigError(f"line {row.id} is dropped already")
+            raise DataError(
+                f"line {row.id} is dropped already",
+                reason=Reason.LINE_DROPPED,
+                fix=f"Nothing is to be done; `driftline cloud line add {row.pair}` brings it back.",
+            )
         now = _listed(database, row)
         held = [f"round {now['open_round']} is open"] if now["open_round"] else []
         held += [f"{now['num_devices']} devices are on it"] if now["num_devices"] else []
         if held and not force:
-            raise ConfigError(
+            raise DataError(
                 f"line {row.id} is in use: {', '.join(held)}",
                 fix="Pause it and wait for its round, or --force: its devices answer alone then.",
             )
@@ -186,8 +191,9 @@ def _change(
         book = LineBook(database)
         row = book.find(line)
         if row.state not in (before, after):
-            raise ConfigError(
+            raise DataError(
                 f"line {row.id} is {row.state}",
+                reason=Reason.LINE_DROPPED,
                 fix=f"`driftline cloud line add {row.pair}` brings it back.",
             )
         if row.state != after:
@@ -221,8 +227,16 @@ def _show(row: dict[str, Any], as_json: bool) -> None:
 
 def unknown_text(*, base_model: str, pair: str, num_devices: int, last_seen_unix_s: int) -> str:
     """One base model that no line has, in a line."""
-    seen = datetime.fromtimestamp(last_seen_unix_s, tz=UTC)
     return (
         f"no line has base model {base_model[:12]} (pair {visible(pair)}): {num_devices} devices "
-        f"came with it, last {seen:%Y-%m-%d %H:%M:%S} UTC"
+        f"came with it, last {moment(last_seen_unix_s)} UTC"
+    )
+
+
+def dropped_text(line: LineStatus) -> str:
+    """A line that is dropped, in a line."""
+    return (
+        f"line {visible(line.line)} is dropped: {line.num_devices} devices, {line.num_samples} "
+        f"samples ({line.num_waiting} waiting); `driftline cloud line add {visible(line.pair)}` "
+        "brings it back"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline_shared.errors import DataError
+from driftline_shared.errors import DataError, Reason
 from driftline_shared.plain_text import visible
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def named_line(database: Database, line: str) -> str:
             here = ", ".join(every) or "none"
             raise DataError(
                 f"the cloud has {what} {visible(line)[:128]!r}, it has {here}",
+                reason=Reason.LINE_UNKNOWN,
                 fix="`driftline cloud line list` shows them.",
             )
         return found[0]
@@ -41,11 +42,14 @@ def named_line(database: Database, line: str) -> str:
     known = [one for one in every if one not in dropped] or every
     if not known:
         raise DataError(
-            "the cloud has no line yet", fix="Start `driftline cloud serve` on its state folder."
+            "the cloud has no line yet",
+            reason=Reason.LINE_UNKNOWN,
+            fix="Start `driftline cloud serve` on its state folder.",
         )
     if len(known) != 1:
         raise DataError(
             f"the cloud has {len(known)} lines: {', '.join(known)}",
+            reason=Reason.LINE_UNKNOWN,
             fix="Name one with --line.",
         )
     return known[0]

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def settings_of(
     config: Path | None, state: Path | None, database_url: str | None = None
 ) -> CloudConfig:
-    """What is in force, with the flags that were given; ConfigError where no cloud was served."""
+    """What is in force, with the flags that were given; DataError where no cloud was served."""
     from driftline_cloud.config import load_config
 
     given: Mapping[str, object] = {"state": state, "database_url": database_url}
     settings = load_config(config, {key: one for key, one in given.items() if one is not None})
     file = settings.state / "cloud.sqlite"
     if not settings.database_url and not file.is_file():
-        raise ConfigError(
+        raise DataError(
             f"{file} is not there: no cloud was served from {settings.state}",
             fix="Name the folder that the cloud was started with, or its --database-url.",
         )
@@ -36,10 +36,17 @@ def opened_database(settings: CloudConfig) -> Iterator[Database]:
     """The database of `settings`, in this driftline's schema; DataError where it, or the disk below
     it, is full, read-only, locked or away.
     """
+    from sqlalchemy.exc import DatabaseError
+
     from driftline_cloud.intake.database import Database
     from driftline_cloud.intake.faults import fix_of, is_passing, trouble_of
 
-    database = Database(settings.database)
+    try:
+        database = Database(settings.database)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, DatabaseError):
+            raise
+        raise DataError(str(error), fix=error.fix) from error  # the place is right, the file is not
     try:
         yield database
     except Exception as error:

@@ -24,7 +24,7 @@ _EXAMPLES = """
 
 It reads the database alone and changes nothing: whether the cloud serves, works or is down, it
 shows what is there. From another machine: `ssh -L 8090:127.0.0.1:8090 HOST`. Exit code 2: a flag or
-setting is wrong, or there is no database; 1: anything else.
+setting is wrong; 1: there is no database, or anything else.
 """
 
 
@@ -48,6 +48,7 @@ def page(
     from driftline_cloud.page.settings import PageSettings
     from driftline_shared.errors import ConfigError
     from driftline_shared.program.logs import setup_logs
+    from driftline_shared.program.section import in_words
 
     settings = settings_of(config, state, database_url)
     shown = settings.page
@@ -58,7 +59,9 @@ def page(
             refresh_s=shown.refresh_s,
         )
     except ValidationError as error:
-        raise ConfigError(f"--listen: {error.errors()[0]['msg']}") from None
+        raise ConfigError(
+            f"--listen: {in_words(error.errors()[0])}", fix="Write it so: --listen 127.0.0.1:8090"
+        ) from None
     setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
     show_pages(
         settings.database,

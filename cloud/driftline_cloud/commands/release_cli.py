@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,7 @@ from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, 
 from driftline_cloud.commands.lines import LineFlag, named_line
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError
-from driftline_shared.plain_text import visible
+from driftline_shared.plain_text import moment, visible
 
 if TYPE_CHECKING:
     from driftline_cloud.rollout.orders import RolloutOrders
@@ -316,7 +315,7 @@ def _closer(store: RolloutStore, rollout: Rollout) -> dict[str, Any]:
 
 
 def _time(unix_s: int) -> str:
-    return f"{datetime.fromtimestamp(unix_s, tz=UTC):%Y-%m-%d %H:%M:%SZ}"
+    return f"{moment(unix_s)}Z"
 
 
 @contextmanager

@@ -76,9 +76,7 @@ answers; 2 a flag is wrong.
 
 @app.command(epilog=_START_EXAMPLES)
 def start(
-    line: Annotated[
-        str, typer.Option("--line", help="Name of the line; default: the cloud's only one.")
-    ] = "",
+    line: LineFlag = "",
     address: AddressFlag = None,
     state: StateFlag = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the round has ended.")] = False,

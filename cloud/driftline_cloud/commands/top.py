@@ -12,7 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from driftline_shared.plain_text import visible
-from driftline_shared.status import CLOSED_ROUNDS, CloudStatus, DeviceStatus, LineStatus
+from driftline_shared.status import (
+    CLOSED_ROUNDS,
+    DROPPED_LINE,
+    PAUSED_LINE,
+    CloudStatus,
+    DeviceStatus,
+    LineStatus,
+)
 
 UNSEEN_S = 86_400
 MOST_DEVICES = 12
@@ -64,7 +71,7 @@ def _lines(lines: Sequence[LineStatus]) -> Table:
             _shown(line.line),
             str(line.newest_version),
             f"{line.num_rounds}",
-            "-" if now is None else _shown(now.state),
+            _state(line),
             done,
             f"{line.num_waiting:,}",
             f"{line.num_samples:,}",
@@ -74,7 +81,17 @@ def _lines(lines: Sequence[LineStatus]) -> Table:
     return table
 
 
+def _state(line: LineStatus) -> str:
+    """Of the newest round, or why there is no other."""
+    now = "-" if line.round is None else _shown(line.round.state)
+    if line.state == DROPPED_LINE:
+        return "[dim]dropped[/]"
+    return f"{now} (paused)" if line.state == PAUSED_LINE else now
+
+
 def _workers(line: LineStatus, now_s: float) -> list[RenderableType]:
+    if line.state == DROPPED_LINE:
+        return []
     if not line.workers:
         return [Text.from_markup(f"[red]{_shown(line.line)}: no worker, samples wait[/]")]
     rows: list[RenderableType] = []

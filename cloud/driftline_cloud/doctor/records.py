@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.serving import SERVING
-from driftline_shared.plain_text import visible
+from driftline_shared.plain_text import moment, visible
 from driftline_shared.program.checks import Check, fail, ok, warn
 
 DAY_S = 86_400
@@ -48,7 +48,7 @@ class Records:
 
     def clock(self) -> Check:
         """Whether this machine's clock and the database's agree: leases end by them."""
-        shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.now_s))
+        shown = f"{moment(self.now_s)} UTC"
         with self.database.read() as connection:
             if connection.dialect.name == "sqlite":
                 newest = connection.scalar(select(func.max(tables.leases.c.renewed_unix_s)))

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
 from driftline_cloud.intake import tables
+from driftline_cloud.intake.faults import fix_of
 from driftline_cloud.intake.migrations import schema
 from driftline_shared.errors import ConfigError
 from driftline_shared.program.address import without_password
@@ -47,7 +48,8 @@ class Database:
         except DatabaseError as error:
             self.close()
             raise ConfigError(
-                f"database {parsed.render_as_string()} cannot be used: {error.orig}"
+                f"database {parsed.render_as_string()} cannot be used: {error.orig}",
+                fix=fix_of(error),
             ) from error
         except ConfigError:
             self.close()
@@ -94,7 +96,10 @@ def _parse(url: str) -> URL:
         return make_url(url)
     except ArgumentError as error:
         shown = without_password(url)
-        raise ConfigError(f"database_url {shown!r} is not an SQL URL") from error
+        raise ConfigError(
+            f"database_url {shown!r} is not an SQL URL",
+            fix="Write it so: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, or leave it out.",
+        ) from error
 
 
 def _place(url: URL) -> str:
@@ -117,7 +122,11 @@ def _engine(url: URL, *, durable: bool, read_only: bool) -> Engine:
     try:
         engine = create_engine(url, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigError(f"no driver for {url.drivername}: {error}; install it") from error
+        raise ConfigError(
+            f"no driver for {url.drivername}: {error}",
+            fix="For PostgreSQL: pip install 'driftline[postgres]', and postgresql+psycopg:// at "
+            "the beginning; others are not tried.",
+        ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(
             engine, "connect", partial(_configure_sqlite, durable=durable, read_only=read_only)

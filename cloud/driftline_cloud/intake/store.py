@@ -199,15 +199,15 @@ class SampleStore:
                     found[bytes(key)] = _label(bytes(key), label)
         return found
 
+    def labelled(self, ids: Sequence[bytes], *, teacher: str) -> set[bytes]:
+        """Those of `ids` that have a label by the teacher of that digest."""
+        with self._database.read() as connection:
+            return _labelled(connection, ids, teacher)
+
     def put_labels(self, labels: Sequence[Label], *, teacher: str) -> None:
         """Keep labels, all or none; a label that is there already stays."""
         with self._database.write() as connection:
-            known: set[bytes] = set()
-            for some in _slices([label.sample_id for label in labels]):
-                query = select(tables.labels.c.sample_id).where(
-                    tables.labels.c.sample_id.in_(some), tables.labels.c.teacher == teacher
-                )
-                known.update(bytes(key) for key in connection.execute(query).scalars())
+            known = _labelled(connection, [label.sample_id for label in labels], teacher)
             rows = [
                 {
                     "sample_id": label.sample_id,
@@ -307,6 +307,16 @@ def _row(job: _Batch, sample_id: bytes, sample: EncodedSample) -> tuple[Any, ...
 
 def _label(sample_id: bytes, body: Mapping[str, Any]) -> Label:
     return Label(**{**body, "sample_id": sample_id, "tokens": tuple(body["tokens"])})
+
+
+def _labelled(connection: Connection, ids: Sequence[bytes], teacher: str) -> set[bytes]:
+    table, known = tables.labels, set[bytes]()
+    for some in _slices(ids):
+        query = select(table.c.sample_id).where(
+            table.c.sample_id.in_(some), table.c.teacher == teacher
+        )
+        known.update(bytes(key) for key in connection.execute(query).scalars())
+    return known
 
 
 def _slices(ids: Sequence[bytes]) -> list[Sequence[bytes]]:

@@ -16,10 +16,11 @@ from sqlalchemy.exc import IntegrityError
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.line import Line
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import DataError, Reason
 from driftline_shared.plain_text import visible
+from driftline_shared.status import ACTIVE_LINE, DROPPED_LINE, PAUSED_LINE
 
-ACTIVE, PAUSED, DROPPED = "active", "paused", "dropped"
+ACTIVE, PAUSED, DROPPED = ACTIVE_LINE, PAUSED_LINE, DROPPED_LINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,29 +59,32 @@ class LineBook:
             return tuple(KnownLine(**row) for row in connection.execute(query).mappings())
 
     def find(self, name: str) -> KnownLine:
-        """The line of that id, or the only one of a pair of that name; ConfigError for none."""
+        """The line of that id, or the only one of a pair of that name; DataError (line_unknown) for
+        none.
+        """
         known = self.all()
         found = meant(known, name)
         if len(found) == 1:
             return found[0]
         many = "more than one line is of the pair" if found else "there is no line"
-        raise ConfigError(
+        raise DataError(
             f"{many} {visible(name)[:128]!r}; there are: "
             f"{', '.join(row.id for row in known) or 'none'}",
+            reason=Reason.LINE_UNKNOWN,
             fix="`driftline cloud line list` shows the lines.",
         )
 
     def add(self, pair: str, line: Line, *, now_unix_s: int) -> KnownLine:
         """Have `line` from now on; one that was dropped comes back with all that is stored of it.
 
-        ConfigError where it is there already.
+        DataError where it is there already.
         """
         before = self._of(line.id)
         if before is None:
             return self.ensure(pair, line, now_unix_s=now_unix_s)
         if before.state != DROPPED:
             how = "" if before.state == ACTIVE else f": `driftline cloud line resume {line.id}`"
-            raise ConfigError(
+            raise DataError(
                 f"line {line.id} is there already, {before.state}{how}",
                 fix="Another quantization, or another student, makes another line.",
             )
@@ -127,5 +131,5 @@ class LineBook:
             )
         found = self._of(line)
         if found is None:
-            raise ConfigError(f"there is no line {line}")
+            raise DataError(f"there is no line {line}", reason=Reason.LINE_UNKNOWN)
         return found

@@ -122,6 +122,13 @@ class LineReader:
             rows = connection.execute(query.limit(asked.limit).offset(asked.offset)).mappings()
             return tuple(_round(row) for row in rows)
 
+    def num_rounds(self, asked: Asked) -> int:
+        """How many rounds there are, on whatever page."""
+        table = tables.rounds
+        query = _of_line(select(func.count()).select_from(table), table, asked)
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
     def round(self, round_id: str) -> RoundFacts | None:
         """The round of that id, if there is one."""
         table = tables.rounds

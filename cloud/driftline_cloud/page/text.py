@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from driftline_shared.plain_text import moment
 
 _DAY_S = 86_400
 
 
 def when(unix_s: float) -> str:
     """A moment in UTC; a dash for none, the number for what is no moment."""
-    if unix_s <= 0:
-        return "–"
-    try:
-        return f"{datetime.fromtimestamp(unix_s, tz=UTC):%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_s:g}"
+    return moment(unix_s) if unix_s > 0 else "–"
 
 
 def lasted(seconds: float) -> str:

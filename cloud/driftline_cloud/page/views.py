@@ -110,7 +110,7 @@ def _line(frame: Frame, line: LineFacts, name: str) -> Markup:
 
 
 def rounds_page(
-    frame: Frame, rounds: Sequence[RoundFacts], asked: Asked, lines: Sequence[str]
+    frame: Frame, total: int, rounds: Sequence[RoundFacts], asked: Asked, lines: Sequence[str]
 ) -> str:
     """Rounds, newest first, with what came of them."""
     rows = [_round_row(frame, one) for one in rounds]
@@ -131,7 +131,7 @@ def rounds_page(
         "Rounds",
         lines_choice(frame, lines, asked.line, every=True),
         table(heads, rows, nothing="No round yet."),
-        paged(frame, asked.offset, asked.limit, len(rounds), None),
+        paged(frame, asked.offset, asked.limit, len(rounds), total),
     )
 
 

@@ -2,7 +2,8 @@
 
 Never forgotten: lines, versions, policies, the newest round of a line and the last that released.
 A sample that is forgotten takes its labels and its places in rounds with it, and its id: a device
-that sent it again after so long would have it stored anew.
+that sent it again after so long would have it stored anew. One of a dropped line goes whatever its
+state, once the line has been dropped for as long.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import structlog
 from sqlalchemy import Connection, Table, delete, func, select
 
 from driftline_cloud.intake import counts, tables
-from driftline_cloud.intake.counts import DROPPED
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import say
 from driftline_shared.host.clock import Clock
 from driftline_shared.program.outage import Outage
 from driftline_shared.program.section import Section, setting
+from driftline_shared.status import DROPPED_LINE
 
 _DAY_S = 86_400
 _SOME = 500
@@ -37,7 +38,10 @@ class RetentionSettings(Section):
     most_reports: int = setting(1_000_000, "of them, the newest", ge=0)
     usage_days: int = setting(60, "what a device sent on a day", ge=0)
     samples_days: int = setting(
-        365, "ids and labels of samples whose bytes have gone (`rounds.keep_used_samples`)", ge=0
+        365,
+        "ids and labels of samples whose bytes have gone (`rounds.keep_used_samples`), and every "
+        "sample of a line that was dropped so long ago",
+        ge=0,
     )
     rounds_days: int = setting(0, "rounds that are over", ge=0)
     most_rounds: int = setting(10_000, "of them, the newest", ge=0)
@@ -145,10 +149,19 @@ class Retention:
 
 def _forget_samples(connection: Connection, edge_s: int) -> int:
     samples = tables.samples
-    condition = (samples.c.state == DROPPED) & (samples.c.received_unix_s < edge_s)
-    ids = _some(connection, samples.c.id, condition)
+    bare = (samples.c.state == counts.DROPPED) & (samples.c.received_unix_s < edge_s)
+    ids = _some(connection, samples.c.id, bare)
+    lines = select(tables.lines.c.id).where(
+        tables.lines.c.state == DROPPED_LINE, tables.lines.c.changed_unix_s < edge_s
+    )
+    # By line, so that a dropped one alone is looked through.
+    for line in connection.execute(lines).scalars().all():
+        if len(ids) < _SOME:
+            ids = [*ids, *_some(connection, samples.c.id, samples.c.line == line)]
     for table, key in (
         (tables.labels, tables.labels.c.sample_id),
+        (tables.quarantine, tables.quarantine.c.sample_id),
+        (tables.corrections, tables.corrections.c.sample_id),
         (tables.round_samples, tables.round_samples.c.sample_id),
     ):
         connection.execute(delete(table).where(key.in_(ids)))

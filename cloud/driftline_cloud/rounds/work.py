@@ -136,7 +136,8 @@ class RoundWork:
         ids = list({one for some in parts.values() for one in some})
         size = max(1, self.settings.label_chunk_samples)
         chunks = [ids[start : start + size] for start in range(0, len(ids), size)]
-        return len(ids) - sum(len(self.store.labels(one, teacher=self.teacher)) for one in chunks)
+        known = sum(len(self.store.labelled(one, teacher=self.teacher)) for one in chunks)
+        return len(ids) - known
 
     def _label(self, round_: Round, report: Progress) -> Round:
         parts, size = self.ledger.parts(round_.id), max(1, self.settings.label_chunk_samples)
@@ -168,7 +169,7 @@ class RoundWork:
         Batches are planned over all of them, not over what is missing: a round that was cut off
         gives the teacher the very batches that an undisturbed one would.
         """
-        before = set(self.store.labels(ids, teacher=self.teacher))
+        before = self.store.labelled(ids, teacher=self.teacher)
         missing = [one for one in ids if one not in before]
         kept: set[bytes] = set()
 

@@ -9,6 +9,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import Device, DeviceRegister
 from driftline_cloud.intake.quarantine import Quarantine
 from driftline_cloud.intake.store import SampleStore
+from driftline_cloud.lines.book import KnownLine
 from driftline_cloud.lines.unknown import UnknownBases
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rollout.keeper import RolloutKeeper
@@ -69,13 +70,16 @@ class Cloud:
 
     def status(self, page: DevicePage = DevicePage()) -> CloudStatus:  # noqa: B008 (frozen)
         """What an operator sees, with a page of the devices."""
-        lines = tuple(self._line_status(served, page) for served in self.lines.all())
-        for line in lines:
+        served = tuple(self._line_status(served, page) for served in self.lines.all())
+        for line in served:
             self.metrics.show_line(line)
+        dropped = tuple(self._dropped_status(row) for row in self.lines.dropped())
+        for line in dropped:
+            self.metrics.forget_line(line.line)
         return CloudStatus(
             cloud_id=self.cloud_id,
             version=self.version,
-            lines=lines,
+            lines=served + dropped,
             unknown_bases=self.unknown.listed(),
         )
 
@@ -102,6 +106,22 @@ class Cloud:
             state=served.row.state,
             pair=served.row.pair,
             rollout=self.rollouts.status(line, now_unix_s=int(self.clock.now_s())),
+        )
+
+    def _dropped_status(self, row: KnownLine) -> LineStatus:
+        counts = self.store.counts(row.id)
+        return LineStatus(
+            line=row.id,
+            newest_version=self.registry.newest_version(row.id),
+            num_samples=counts.num_samples,
+            num_waiting=counts.num_waiting,
+            num_quarantined=counts.num_quarantined,
+            num_rounds=self.ledger.count(row.id),
+            round=None,
+            devices=(),
+            num_devices=self.devices.count(row.id),
+            state=row.state,
+            pair=row.pair,
         )
 
     def start_round(self, line: str) -> RoundStatus:

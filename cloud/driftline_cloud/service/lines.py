@@ -127,6 +127,11 @@ class Lines:
             served = list(self._served.values())
         return tuple(sorted(served, key=lambda one: (turn.get(one.id, 0), one.id)))
 
+    def dropped(self) -> tuple[KnownLine, ...]:
+        """The rows of lines that are not served any more."""
+        with self._lock:
+            return tuple(row for row in self._rows if row.state == DROPPED)
+
     def of(self, line: str) -> ServedLine:
         """The part of a device's line. LinkError: `store_busy` while it is not open yet,
         `unknown_device` where it is no line of this cloud any more, so that the device enrols anew

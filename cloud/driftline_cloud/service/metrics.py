@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Sequence
+from contextlib import suppress
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -134,10 +135,27 @@ class CloudMetrics:
         for round_state in RoundState:
             self._round_state.labels(line=status.line, state=round_state).set(now == round_state)
 
+    def forget_line(self, line: str) -> None:
+        """No gauge of a line that is dropped; its counters stay, as counters do."""
+        for gauge in self._gauges.values():
+            _remove(gauge, line)
+        for state in WORKER_STATES:
+            _remove(self._workers, line, state)
+        for round_state in RoundState:
+            _remove(self._round_state, line, round_state)
+
     def serve(self, host: str, port: int) -> WSGIServer:
         """Answer `/metrics` on `host`:`port` in a thread (0: a free port) until shut down."""
         try:
             server, _thread = start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
-            raise ConfigError(f"metrics cannot listen on {host}:{port}: {error}") from error
+            raise ConfigError(
+                f"metrics cannot listen on {host}:{port}: {error.strerror or error}",
+                fix="Stop what runs there, or name another with --metrics-port (0: none).",
+            ) from error
         return server
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    with suppress(KeyError):
+        gauge.remove(*labels)

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.faults import say
+from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
@@ -121,7 +122,11 @@ class GrpcServer:
                 credentials = server_credentials(self._trust.server)
                 port = self._server.add_secure_port(listen, credentials)
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {listen}: is the port in use?") from error
+            raise ConfigError(
+                f"cannot listen on {listen}",
+                fix="Stop what listens there, or name another address of this machine with "
+                "--listen (port 0: any free one).",
+            ) from error
         await self._server.start()
         if self._guard is not None:
             self._watching = asyncio.create_task(self._guard.watch())
@@ -192,11 +197,15 @@ async def _run(
         clock=cloud.clock,
     )
     working = threading.Thread(target=beside.run, args=(halt,), name="work", daemon=True)
+    # Here and not where lines are worked on: all of them may be paused.
+    retention = Retention(database=cloud.database, settings=config.retention, clock=cloud.clock)
+    forgetting = threading.Thread(target=retention.run, args=(halt,), name="retention", daemon=True)
     try:
         port = await server.open(config.listen)
         if config.metrics.port:
             metrics = cloud.metrics.serve(config.metrics.host, config.metrics.port)
         state.write_port(port)
+        forgetting.start()
         if work:
             working.start()
         address = f"{config.listen.rpartition(':')[0]}:{port}"
@@ -216,8 +225,9 @@ async def _run(
         await server.close(config.drain_s)
         if metrics is not None:
             await asyncio.to_thread(_shut, metrics)
-        if working.ident is not None:
-            await asyncio.to_thread(working.join, LEAVE_S)
+        for thread in (working, forgetting):
+            if thread.ident is not None:
+                await asyncio.to_thread(thread.join, LEAVE_S)
 
 
 async def _until(stop: asyncio.Event, cloud: Cloud) -> None:

@@ -21,7 +21,6 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
-from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service.assembly import Makers, Work, assemble_work
 from driftline_cloud.serving import why_not_served
 from driftline_cloud.state import StateFolder
@@ -150,22 +149,17 @@ class Worker:
             self._say(BLOCKED, _told(error, database))
             return False
         self._not_started.is_over()
-        retention = Retention(
-            database=database, settings=self.config.retention, clock=self.makers.clock
-        )
-        self._drive(work, retention, halt)
+        self._drive(work, halt)
         return True
 
-    def _drive(self, work: Work, retention: Retention, halt: threading.Event) -> None:
+    def _drive(self, work: Work, halt: threading.Event) -> None:
         stop = threading.Event()
-        beside = [
-            threading.Thread(target=run, args=(stop,), name=name, daemon=True)
-            for name, run in (("answers", work.answerer.run), ("retention", retention.run))
-        ]
+        beside = threading.Thread(
+            target=work.answerer.run, args=(stop,), name="answers", daemon=True
+        )
         self._work = work
         try:
-            for thread in beside:
-                thread.start()
+            beside.start()
             work.coordinator.run(halt)
         except LeaseLostError as error:
             _log.warning("lease.lost", cause=str(error))
@@ -177,8 +171,7 @@ class Worker:
         finally:
             stop.set()
         self._work = None
-        for thread in beside:
-            thread.join()
+        beside.join()
         work.close()
 
     def _why_not(

@@ -21,6 +21,7 @@ from driftline_cloud.lines.book import LineBook
 from driftline_cloud.service.supervisor import WORK, leave_after
 from driftline_cloud.service.supervisors import Supervisors
 from driftline_cloud.state import StateFolder
+from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
 
 LEAVE_S = 5.0
@@ -44,7 +45,13 @@ def work_until_stopped(config: CloudConfig, lines: Sequence[str] = ()) -> int:
 
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, asked)
-    config.state.mkdir(parents=True, exist_ok=True)
+    try:
+        config.state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"state folder {config.state} cannot be used: {error.strerror}",
+            fix="Name the folder of the cloud that serves, which this user may write.",
+        ) from error
     database = Database(config.database)
     try:
         bind(database, StateFolder(config.state))

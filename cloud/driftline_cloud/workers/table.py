@@ -36,7 +36,10 @@ def make_workers(
         ),
     }
     if kind not in table:
-        raise ConfigError(f"workers {kind!r} are not known; there are {', '.join(KINDS)}")
+        raise ConfigError(
+            f"workers {kind!r} are not known; there are {', '.join(KINDS)}",
+            fix=f"Say --workers {' or --workers '.join(KINDS)}.",
+        )
     return table[kind]()
 
 

@@ -322,7 +322,7 @@ class LineStatus(_message.Message):
     num_quarantined: _builtins.int
     """samples that no round can work on"""
     state: _builtins.str
-    """active | paused"""
+    """active | paused | dropped"""
     pair: _builtins.str
     """as the operator named it"""
     @_builtins.property

@@ -70,7 +70,10 @@ def _open(state: Path, word: str, must_write: bool) -> int | None:
         return os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if must_write or error.errno not in PASSING:
-            raise ConfigError(f"{word} {state} cannot be used: {error.strerror}") from error
+            raise ConfigError(
+                f"{word} {state} cannot be used: {error.strerror}",
+                fix="Name a folder that this user may write, or change its owner.",
+            ) from error
         _log.error(
             "state.not_writable",
             path=str(state),

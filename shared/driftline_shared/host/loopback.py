@@ -1,8 +1,9 @@
-"""Which names mean this machine only."""
+"""Which names mean this machine only, and a port of it."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 
@@ -24,3 +25,9 @@ def host_asked(header: str) -> str:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:  # brackets that do not match
         return ""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 where nobody listens now; somebody may, before it is used."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

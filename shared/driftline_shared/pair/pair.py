@@ -404,7 +404,8 @@ def find_pair(name_or_path: str | Path) -> Path:
         return root / path / "pair.toml"
     raise PairError(
         f"no pair {str(name_or_path)!r}: no folder with a pair.toml, no TOML file, nor "
-        + (f"one of {shipped_pairs()}" if root else NOT_INSTALLED)
+        + (f"one of {shipped_pairs()}" if root else NOT_INSTALLED),
+        fix="Name one of these, or a pair's folder; `driftline models new` begins one.",
     )
 
 

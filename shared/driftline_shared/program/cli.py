@@ -13,7 +13,7 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from driftline_shared.errors import ConfigError, DriftlineError, Reason
 from driftline_shared.program.extras import EXTRAS as EXTRAS
@@ -90,14 +90,12 @@ def _run_for_machines(app: typer.Typer) -> None:
     from typer.main import get_command
 
     # Some releases of typer have a click of their own; whose it is, is seen by the family.
-    of_click = typer.BadParameter.__mro__[2]
+    of_click: Any = typer.BadParameter.__mro__[2]
     try:
         code = get_command(app).main(standalone_mode=False)
     except typer.Abort:
         _stopped()
-    except Exception as error:
-        if not isinstance(error, of_click):
-            raise
+    except of_click as error:
         context = getattr(error, "ctx", None)
         fix = f"`{context.command_path if context else 'driftline'} --help` shows what there is."
         is_usage = error.exit_code == EXIT_USAGE

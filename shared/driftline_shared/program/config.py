@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings.exceptions import SettingsError
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.nearest import nearest
 from driftline_shared.program.section import Section, explained, setting
 
 NESTED = "__"
@@ -87,15 +88,40 @@ def load_settings(
 
     `overrides`: dotted key -> value, as flags give them.
     """
+    overrides = overrides or {}
+    environment = os.environ if environment is None else environment
     try:
-        return _load(
-            kind, file, overrides or {}, os.environ if environment is None else environment
-        )
+        return _load(kind, file, overrides, environment)
     except ConfigError as error:
-        if not kind.shown_by:
+        if not kind.shown_by or error.has_own_fix:
             raise
-        fix = f"Correct what is named; `{kind.shown_by}` shows every setting."
+        given = _given_by(
+            kind,
+            str(error),
+            file,
+            overrides or {},
+            os.environ if environment is None else environment,
+        )
+        fix = f"Correct {given}; `{kind.shown_by}` shows every setting."
         raise ConfigError(str(error), reason=error.reason, fix=fix) from error
+
+
+def _given_by(
+    kind: type[ProgramSettings],
+    told: str,
+    file: Path | None,
+    overrides: Mapping[str, object],
+    environment: Mapping[str, str],
+) -> str:
+    """What gave the key that an error begins with: a flag, the environment or the file."""
+    key = told.partition(":")[0]
+    if any(key == one or key.startswith(f"{one}.") for one in overrides):
+        return f"the flag or --set that gives {key}"
+    variable = kind.model_config["env_prefix"] + key.upper().replace(".", NESTED)
+    for name in environment:
+        if variable == name.upper() or variable.startswith(name.upper() + NESTED):
+            return f"the environment variable {name}"
+    return "what is named" if file is None else f"{file}"
 
 
 def _load(
@@ -130,7 +156,9 @@ def parse_assignment(text: str) -> tuple[str, object]:
     """`rounds.seed=7` as (key, value); a value that is no TOML literal is taken as text."""
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set {text!r} is not key=value")
+        raise ConfigError(
+            f"--set {text!r} is not key=value", fix="Write it so: --set rounds.seed=7"
+        )
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -141,13 +169,17 @@ def _read(kind: type[ProgramSettings], file: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}",
+            fix="Name a TOML file that this user can read with --config.",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
     unknown = sorted(set(content) - set(kind.model_fields))
     if unknown:
         known = sorted(kind.model_fields)
-        raise ConfigError(f"{file}: unknown key {unknown[0]!r}; known are {known}")
+        meant = nearest(unknown[0], known)
+        raise ConfigError(f"{file}: unknown key {unknown[0]!r}; known are {known}{meant}")
     return content
 
 
@@ -168,4 +200,8 @@ def _refuse_unknown_environment(
             continue
         section = name[len(prefix) :].lower().split(NESTED)[0]
         if section not in kind.model_fields:
-            raise ConfigError(f"environment variable {name}: unknown key {section!r}")
+            meant = nearest(section, kind.model_fields)
+            raise ConfigError(
+                f"environment variable {name}: unknown key {section!r}{meant}",
+                fix=f"Correct the name, or unset {name}.",
+            )

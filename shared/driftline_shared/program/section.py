@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.nearest import nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -109,7 +110,8 @@ def explained(error: ValidationError, kind: type[BaseModel], name: str = "") -> 
     where = [str(part) for part in first["loc"]]
     text, value = in_words(first), first["input"]
     if first["type"] == "extra_forbidden":
-        text = f"unknown key; known are {', '.join(_known(kind, where[:-1]))}"
+        known = _known(kind, where[:-1])
+        text = f"unknown key; known are {', '.join(known)}{nearest(where[-1], known)}"
     elif isinstance(value, int | float):
         # Other values stay out: they may be secrets.
         text = f"{text}, not {json.dumps(value)}"

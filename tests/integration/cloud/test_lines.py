@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from driftline_cloud.cli import app
 from driftline_proto.v1 import control_pb2, uplink_pb2
 from driftline_shared import wire
-from driftline_shared.errors import ConfigError, Reason
+from driftline_shared.errors import DataError, Reason
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.rpc.rounds import start_round
 from driftline_shared.rpc.status import fetch_status
@@ -140,7 +140,7 @@ def test_lines_are_added_paused_and_dropped_while_their_devices_are_served(
     # Added while it runs.
     assert fleet.order("add", str(two.dir))["state"] == "active"
     fleet.order("add", str(three.dir))
-    with pytest.raises(ConfigError, match="there already, active"):
+    with pytest.raises(DataError, match="there already, active"):
         fleet.order("add", str(two.dir))
     until(lambda: len(fleet.status().lines) == 3, TIMEOUT_S)
     assert fleet.status().unknown_bases == ()
@@ -171,10 +171,10 @@ def test_lines_are_added_paused_and_dropped_while_their_devices_are_served(
     until(lambda: fleet.has_version(two, 2), TIMEOUT_S)
 
     # Dropped: devices are turned away, and told why when they enrol anew; nothing is lost.
-    with pytest.raises(ConfigError, match=f"{NUM_DEVICES} devices are on it"):
+    with pytest.raises(DataError, match=f"{NUM_DEVICES} devices are on it"):
         fleet.order("drop", "three")
     fleet.order("drop", "three", "--force")
-    until(lambda: fleet.line(three) is None, TIMEOUT_S)
+    until(lambda: fleet.line(three).state == "dropped", TIMEOUT_S)  # type: ignore[union-attr]
     policy = control_pb2.PolicyRequest(device_id="three-0")
     assert refused(lambda: fleet.cloud.control.GetPolicy(policy)) == Reason.UNKNOWN_DEVICE
     assert refused(lambda: fleet.offered(three)) == Reason.UNKNOWN_DEVICE
@@ -182,7 +182,7 @@ def test_lines_are_added_paused_and_dropped_while_their_devices_are_served(
     assert refused(lambda: fleet.enrol(three, 0)) == Reason.LINE_DROPPED
     assert fleet.status().unknown_bases == ()
     fleet.order("add", str(three.dir))
-    until(lambda: fleet.line(three) is not None, TIMEOUT_S)
+    until(lambda: fleet.line(three).state == "active", TIMEOUT_S)  # type: ignore[union-attr]
     fleet.enrol(three, 0)
     assert fleet.offered(three) == 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.page.settings import PageSettings
 from driftline_cloud.service.pages_beside import pages_beside
+from driftline_shared.host.loopback import free_port
 from driftline_shared.status import Enrolment
 from tests.fakes.cloud_pages import Shown, shown_pages
 from tests.fakes.html import Reader
@@ -71,7 +71,16 @@ def test_devices_are_paged_and_searched(shown: Shown) -> None:
     assert (found["num_devices"], len(found["devices"])) == (121, 21)
     found = json.loads(shown.get("/devices?format=json&search=d11")[2])
     assert [one["device_id"] for one in found["devices"]] == [f"d11{each}" for each in range(10)]
-    assert json.loads(shown.get("/devices?format=json&limit=99999&offset=x")[2])["devices"]
+    for asked, right in (
+        ("limit=99999", "from 1 to 1,000, not '99999'"),
+        ("limit=0", "from 1"),
+        ("offset=x", "from 0 to 1,000,000,000, not 'x'"),
+        ("offset=-1", "from 0"),
+        ("offset=%D9%A1", "from 0"),
+    ):
+        status, _, told = shown.get(f"/devices?format=json&{asked}")
+        assert status == 400 and right in json.loads(told)["error"], asked
+        assert shown.get(f"/rounds?{asked}")[0] == 400
 
 
 def test_a_device_with_a_hostile_id_has_a_page(shown: Shown) -> None:
@@ -137,11 +146,6 @@ def test_off_loopback_a_name_is_needed() -> None:
     with pytest.raises(ValidationError, match="no password"):
         PageSettings(listen="0.0.0.0:8090")
     assert PageSettings(listen="0.0.0.0:8090", hosts=("ops.example",)).hosts
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def is_up(port: int) -> bool:

@@ -24,6 +24,7 @@ from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
 from driftline_shared.bounds import MAX_CHUNK_BYTES
 from driftline_shared.errors import ConfigError, LinkError, Reason
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.spec import TranslatorSpec
 from driftline_shared.rpc.status import fetch_status
@@ -462,12 +463,9 @@ def test_two_clouds_do_not_share_a_state_or_a_port(start_cloud: Start, cloud: Ru
 
 
 def test_metrics_are_served_where_asked(start_cloud: Start) -> None:
-    import socket
     import urllib.request
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     cloud = start_cloud(**{"metrics.port": port})
     cloud.enrol()
     cloud.push(_batch(cloud, _messages(cloud, range(3))))

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from driftline_cloud.service.supervisor import Supervisor
 from driftline_cloud.state import StateFolder, read_port
 from driftline_cloud.work.program import Worker
 from driftline_shared.errors import ConfigError
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import Pair
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import LineStatus, WorkerStatus
@@ -219,12 +219,6 @@ def test_a_folder_or_a_database_of_another_day_is_refused(tmp_path: Path, bare: 
 # -- Ray away, and the end ------------------------------------------------------------------------
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _line(state: Path) -> LineStatus | None:
     port = read_port(state)
     if port is None:
@@ -289,7 +283,7 @@ def test_ray_that_cannot_be_reached_keeps_nobody_from_serving_or_stopping(
     tmp_path: Path, bare: Pair, programs: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     state = tmp_path / "state"
-    port = _free_port()
+    port = free_port()
     cloud = programs(
         "serve", "--state", state, "--listen", "127.0.0.1:0", "--pair", bare.dir,
         "--workers", "ray", "--ray-address", f"127.0.0.1:{port}",

@@ -21,9 +21,10 @@ from driftline_cloud.service.server import serve
 from driftline_cloud.work.program import Worker
 from driftline_device.escalation.book import Book
 from driftline_shared.callbacks import Progress
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.tokens import Sample
-from tests.fakes.api_device import Running, data_url, free_port, request, running_device
+from tests.fakes.api_device import Running, data_url, request, running_device
 from tests.fakes.cloud import ReckoningWorkers, fake_makers
 from tests.fakes.runtime import FakeRuntime, picture, write_pair
 from tests.fakes.waiting import until

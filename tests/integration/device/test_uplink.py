@@ -17,10 +17,12 @@ from driftline_device.spool.spool import Spool
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import Reason
+from driftline_shared.host.clock import Clock
 from driftline_shared.retry import Backoff
 from driftline_shared.status import Enrolment, SampleAck, SampleVerdict
 from driftline_shared.tokens import Sample, SamplingPolicy
 from driftline_shared.wire import EncodedSample
+from tests.fakes.clock import FakeClock
 from tests.fakes.cloud_server import FakeCloud, PushPlan
 from tests.fakes.samples import make_regions, make_sample, to_batch
 from tests.fakes.waiting import until
@@ -54,13 +56,19 @@ class Rig:
     folder: Path
     links: list[Link] = field(default_factory=list)
 
-    def start(self, on_policy: Callable[[SamplingPolicy], None] = ignore, **changes: Any) -> Link:
+    def start(
+        self,
+        on_policy: Callable[[SamplingPolicy], None] = ignore,
+        clock: Clock | None = None,
+        **changes: Any,
+    ) -> Link:
         link = Link(
             replace(settings_for(self.cloud), **changes),
             lambda: ENROLMENT,
             self.spool,
             folder=self.folder,
             on_policy=on_policy,
+            clock=clock,
             rng=random.Random(1),
         )
         self.links.append(link)
@@ -317,6 +325,18 @@ def test_stop_keeps_what_is_not_acked(cloud: FakeCloud, rig: Rig) -> None:
     assert link.stop(timeout_s=2.0)
     assert rig.spool.stats().num_samples == 30
     assert not link.stats().connected
+
+
+def test_a_cloud_that_dropped_the_line_is_asked_now_and_then(cloud: FakeCloud, rig: Rig) -> None:
+    clock = FakeClock()
+    cloud.enrol_errors.extend([Reason.LINE_DROPPED] * 2)
+    samples = rig.fill(3)
+    link = rig.start(clock=clock, dropped_s=3_600.0)
+    until(lambda: cloud.num_enrolments == 3)
+    until(lambda: len(cloud.stored) == len(samples))
+    long = [one for one in clock.waits if one > 60.0]
+    assert len(long) == 2 and all(1_800.0 <= one <= 3_600.0 for one in long)
+    assert link.stop()
 
 
 def test_an_enrolment_refused_is_tried_again(cloud: FakeCloud, rig: Rig) -> None:

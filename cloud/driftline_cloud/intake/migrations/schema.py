@@ -29,8 +29,8 @@ def version_of(connection: Connection) -> int:
     found = int(connection.scalar(select(func.max(tables.schema.c.version))) or 0)
     if found > tables.SCHEMA_VERSION:
         raise ConfigError(
-            f"the database has schema {found}, this driftline knows {tables.SCHEMA_VERSION}: "
-            "install the newer version that wrote it"
+            f"the database has schema {found}, this driftline knows {tables.SCHEMA_VERSION}",
+            fix="Install the newer version that wrote it, or name another database.",
         )
     return found
 

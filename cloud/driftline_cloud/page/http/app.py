@@ -37,6 +37,7 @@ from driftline_cloud.page.values import Asked
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.loopback import host_asked, is_loopback
 from driftline_shared.pages.document import HEADERS
+from driftline_shared.plain_text import visible
 from driftline_shared.program.outage import Outage
 
 MOST_ROWS = 50
@@ -138,9 +139,9 @@ class Pages:
 
     def _show_rounds(self, given: Mapping[str, str], _id: str) -> Shown:
         asked, lines = _asked(given), self._lines.names()
-        found = self._lines.rounds(asked)
-        value = {"rounds": [asdict(one) for one in found]}
-        return value, lambda frame: views.rounds_page(frame, found, asked, lines)
+        total, found = self._lines.num_rounds(asked), self._lines.rounds(asked)
+        value = {"num_rounds": total, "rounds": [asdict(one) for one in found]}
+        return value, lambda frame: views.rounds_page(frame, total, found, asked, lines)
 
     def _show_round(self, _given: Mapping[str, str], round_id: str) -> Shown:
         found = self._lines.round(round_id[:MOST_TEXT])
@@ -197,10 +198,17 @@ def _asked(given: Mapping[str, str]) -> Asked:
     return Asked(
         line=given.get("line", ""),
         search=given.get("search", "").strip(),
-        offset=_number(given.get("offset", ""), 0, MOST_OFFSET),
-        limit=max(1, _number(given.get("limit", ""), MOST_ROWS, most)),
+        offset=_number(given, "offset", 0, 0, MOST_OFFSET),
+        limit=_number(given, "limit", MOST_ROWS, 1, most),
     )
 
 
-def _number(text: str, instead: int, most: int) -> int:
-    return min(int(text[:12]), most) if text.isascii() and text.isdigit() else instead
+def _number(given: Mapping[str, str], name: str, instead: int, least: int, most: int) -> int:
+    text = given.get(name, "")
+    if not text:
+        return instead
+    if text.isascii() and text.isdigit() and least <= (number := int(text[:12])) <= most:
+        return number
+    raise HTTPException(
+        400, f"{name} is a whole number from {least} to {most:,}, not {visible(text)[:40]!r}"
+    )

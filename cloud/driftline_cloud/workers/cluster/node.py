@@ -198,7 +198,8 @@ def _number_of(host: str, listen: str) -> str | None:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise ConfigError(
-            f"--listen {listen}: {host} is no address of this machine: {error.strerror}"
+            f"--listen {listen}: {host} is no address of this machine: {error.strerror}",
+            fix="Name an address of this machine, or 0.0.0.0 for all of them.",
         ) from error
 
 

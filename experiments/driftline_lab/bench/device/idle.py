@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.progress import track
 
 from driftline_lab.demo.processes import command
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.loopback import free_port
 
 BEGIN_S = 10.0
 """Until a device is started and has done what comes first."""
@@ -34,19 +34,13 @@ def _watch(work: Path) -> list[str]:
     return ["--source", f"watch:{folder}", "--question", "What is this?"]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 STATES: dict[str, tuple[Callable[[Path], list[str]], bool]] = {
     "no cloud": (lambda _: ["--hold"], False),
     "unreachable cloud": (lambda _: ["--hold", "--cloud", NOWHERE], False),
     "paused": (lambda _: ["--hold", "--cloud", NOWHERE], True),
     "two dead sinks": (lambda _: ["--hold", "--set", _DEAD_SINKS], False),
     "watched folder": (_watch, False),
-    "local API": (lambda _: ["--api-port", str(_free_port())], False),
+    "local API": (lambda _: ["--api-port", str(free_port())], False),
     "all of these": (
         lambda work: [
             *_watch(work),
@@ -55,7 +49,7 @@ STATES: dict[str, tuple[Callable[[Path], list[str]], bool]] = {
             "--set",
             _DEAD_SINKS,
             "--api-port",
-            str(_free_port()),
+            str(free_port()),
         ],
         False,
     ),

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import math
-import socket
 import statistics
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from driftline_lab.data.streams import Segment, stream
 from driftline_lab.demo.processes import Program, program
 from driftline_lab.demo.settings import assigned
 from driftline_shared.errors import DriftlineError
+from driftline_shared.host.loopback import free_port
 
 NUM_QUESTIONS = 64
 SAMPLE_S = 5.0
@@ -37,7 +37,7 @@ def run_soak(
     """`resident`: bytes of the device's process; `drift`: the last tenth over the first after
     warm-up, less 1. Requests are answered, sampled and spooled as in a device's life.
     """
-    port = _free_port()
+    port = free_port()
     words = ["device", "run", "--pair", pair, "--api-port", str(port)]
     words += ["--state", str(work / "state"), *assigned((f"runtime={runtime}", *settings))]
     url = f"http://127.0.0.1:{port}"
@@ -123,9 +123,3 @@ def _wait_ready(url: str, device: Program) -> None:
         except OSError:
             time.sleep(0.2)
     raise DriftlineError(f"the device is not ready: {device.tail(40)}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

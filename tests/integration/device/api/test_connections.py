@@ -17,7 +17,8 @@ import pytest
 
 from driftline_device.api.network import connection
 from driftline_device.api.network.acceptor import MOST_UNMADE
-from tests.fakes.api_device import Running, TalkingRuntime, free_port, request, running_device
+from driftline_shared.host.loopback import free_port
+from tests.fakes.api_device import Running, TalkingRuntime, request, running_device
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,8 @@ import pytest
 from openai import OpenAI
 from PIL import Image
 
-from tests.fakes.api_device import data_url, free_port, messages
+from driftline_shared.host.loopback import free_port
+from tests.fakes.api_device import data_url, messages
 from tests.fakes.tiny_pair import random_image
 from tests.fakes.waiting import until
 

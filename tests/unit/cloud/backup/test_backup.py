@@ -11,7 +11,7 @@ from driftline_cloud.backup.backup import make_backup, restore
 from driftline_cloud.backup.check import database_faults, release_faults
 from driftline_cloud.trust.authority import make_authority, read_authority, root_is_here
 from driftline_shared.callbacks import ignore
-from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.errors import DataError, DriftlineError
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import ReckoningWorkers
 from tests.fakes.rounds import open_cloud, released_files, run_rounds, send
@@ -99,14 +99,14 @@ def test_what_is_broken_is_named(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     cloud = _cloud(tmp_path / "state")
-    with pytest.raises(ConfigError, match="holds no cloud"):
+    with pytest.raises(DataError, match="holds no cloud"):
         make_backup(tmp_path, tmp_path / "copy", ignore)
     make_backup(tmp_path / "state", tmp_path / "copy", ignore)
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(DataError, match="not empty"):
         make_backup(tmp_path / "state", tmp_path / "copy", ignore)
-    with pytest.raises(ConfigError, match="holds a cloud already"):
+    with pytest.raises(DataError, match="holds a cloud already"):
         restore(tmp_path / "copy", tmp_path / "state")
     (tmp_path / "copy" / "backup.json").unlink()
-    with pytest.raises(ConfigError, match="is no backup"):
+    with pytest.raises(DataError, match="is no backup"):
         restore(tmp_path / "copy", tmp_path / "again")
     cloud.close()

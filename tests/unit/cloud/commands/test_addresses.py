@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driftline_cloud.commands.addresses import address_of
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, LinkError
 from driftline_shared.host.lock import state_lock
 
 
@@ -17,7 +17,7 @@ def test_a_cloud_on_this_machine_is_found_by_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_no_cloud_runs_on_is_not_another_cloud(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no cloud runs on .*empty"):
+    with pytest.raises(LinkError, match=r"no cloud runs on .*empty"):
         address_of(None, tmp_path / "empty")
 
 
@@ -25,7 +25,7 @@ def test_a_cloud_that_was_killed_is_none(tmp_path: Path) -> None:
     (tmp_path / "port").write_text("4711\n")
     with state_lock(tmp_path):
         assert address_of(None, tmp_path) == "127.0.0.1:4711"
-    with pytest.raises(ConfigError, match="no cloud runs on"):
+    with pytest.raises(LinkError, match="no cloud runs on"):
         address_of(None, tmp_path)
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from driftline_cloud.cli import app as cloud_app
 from driftline_cloud.commands import top_cli
 from driftline_cloud.commands.top import MOST_DEVICES, device_state, frame
 from driftline_shared.errors import LinkError
@@ -63,6 +64,22 @@ def test_hostile_names_do_nothing_to_a_terminal() -> None:
     text = drawn(replace(STATUS, lines=(replace(LINE, devices=(stuck,), workers=(worker,)),)))
     assert "\x1b" not in text and "\u202e" not in text
     assert "[bold]" in text
+
+
+def test_dropped_and_paused_lines_are_said_and_want_no_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = LineStatus(
+        line="old-1", newest_version=3, num_samples=7, num_waiting=2, num_rounds=4,
+        state="dropped", pair="old",
+    )  # fmt: skip
+    found = replace(STATUS, lines=(replace(LINE, state="paused"), gone))
+    text = drawn(found)
+    assert "dropped" in text and "(paused)" in text and "old-1: no worker" not in text
+    monkeypatch.setattr(rpc_status, "fetch_status", lambda *_a, **_k: found)
+    run = CliRunner().invoke(cloud_app, ["status", "--address", "127.0.0.1:7"])
+    assert run.exit_code == 0
+    assert "line old-1 is dropped" in run.stdout and "add old`" in run.stdout
 
 
 def test_a_frame_names_a_bounded_number_of_stuck_devices() -> None:

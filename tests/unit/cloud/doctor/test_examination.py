@@ -20,6 +20,7 @@ from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.serving import SERVING
 from driftline_cloud.state import StateFolder
+from driftline_shared.host.loopback import free_port
 from driftline_shared.program.checks import Check
 from tests.fakes.cloud import bare_pair
 
@@ -68,7 +69,7 @@ def test_what_is_asked_for_and_is_not_there_fails_with_a_fix(
         taken.listen()
         port = taken.getsockname()[1]
         workers = config.workers.model_copy(
-            update={"kind": "ray", "ray_address": f"127.0.0.1:{_free_port()}"}
+            update={"kind": "ray", "ray_address": f"127.0.0.1:{free_port()}"}
         )
         ill = _changed(
             config, listen=f"127.0.0.1:{port}", pair=str(tmp_path / "none"), workers=workers
@@ -81,12 +82,6 @@ def test_what_is_asked_for_and_is_not_there_fails_with_a_fix(
     assert gone["state folder"].verdict == "fail"
     assert gone["database"].verdict == "warn"
     assert not (tmp_path / "elsewhere").exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_foreign_folder_and_an_older_schema_are_named(

@@ -151,6 +151,7 @@ def test_rounds_are_paged_and_versions_tell_what_they_weigh(
     reader = LineReader(database, clock)
     assert [one.number for one in reader.rounds(Asked(limit=2))] == [3, 2]
     assert [one.number for one in reader.rounds(Asked(limit=2, offset=2))] == [1]
+    assert (reader.num_rounds(Asked()), reader.num_rounds(Asked(line="none"))) == (3, 0)
     assert reader.rounds(Asked(line="another")) == ()
     found = reader.round(f"{LINE}-r0002")
     assert found is not None and found.seconds == 50

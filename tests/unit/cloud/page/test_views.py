@@ -108,7 +108,7 @@ LINES = [HOSTILE, "other"]
 
 PAGES = {
     "lines": views.lines_page(FRAME, [LINE]),
-    "rounds": views.rounds_page(FRAME, [ROUND], ASKED, LINES),
+    "rounds": views.rounds_page(FRAME, 1, [ROUND], ASKED, LINES),
     "round": views.round_page(FRAME, ROUND),
     "versions": views.versions_page(FRAME, [VERSION], [DONE], ASKED, LINES),
     "devices": views.devices_page(FRAME, 1, [DEVICE], ASKED, LINES),
@@ -144,7 +144,7 @@ def test_hostile_words_stay_words(name: str) -> None:
 
 EMPTY = {
     "lines": views.lines_page(FRAME, []),
-    "rounds": views.rounds_page(FRAME, [], Asked(), []),
+    "rounds": views.rounds_page(FRAME, 0, [], Asked(), []),
     "versions": views.versions_page(FRAME, [], [], Asked(), []),
     "devices": views.devices_page(FRAME, 0, [], Asked(), []),
     "quarantine": views.quarantine_page(FRAME, 0, [], Asked(), []),

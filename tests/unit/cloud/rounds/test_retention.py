@@ -7,6 +7,8 @@ from pathlib import Path
 from sqlalchemy import func, insert, select, update
 
 from driftline_cloud.intake import counts, tables
+from driftline_cloud.intake.quarantine import Fault
+from driftline_cloud.lines.book import DROPPED, LineBook
 from driftline_cloud.rollout.audit import write_entry
 from driftline_cloud.rounds import retention
 from driftline_cloud.rounds.retention import Retention, RetentionSettings
@@ -106,4 +108,27 @@ def test_samples_without_bytes_go_and_then_their_rounds_but_never_the_last(tmp_p
     assert newest.number == 4
     assert not newest.reason.startswith(("snapshot", "labelling"))  # it found all it needs
     assert str(newest.state) in ("done", "rejected")
+    cloud.close()
+
+
+def test_samples_of_a_line_that_was_dropped_long_ago_go_whatever_their_state(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    cloud = open_cloud(tmp_path / "state", ReckoningWorkers(), clock)
+    samples = send(cloud, range(12))
+    fault = Fault.of(samples[0].id, ValueError("odd"))
+    cloud.quarantine.put([fault], round_id="r", now_unix_s=1)
+    tidy = _retention(cloud, clock, samples_days=10)
+    clock.advance(20 * DAY_S)
+    assert tidy.step() == {}, "they wait for a round"
+    book = LineBook(cloud.database)
+    book.set_state(cloud.first, DROPPED, now_unix_s=int(clock.now_s()))
+    clock.advance(9 * DAY_S)
+    assert tidy.step() == {}, "it was dropped nine days ago"
+    clock.advance(2 * DAY_S)
+    assert tidy.step() == {"samples": 12}
+    for table in (tables.samples, tables.quarantine):
+        assert _num(cloud.database, table) == 0
+    assert cloud.store.counts(cloud.first).num_samples == 0
     cloud.close()

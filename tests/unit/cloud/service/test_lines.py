@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import generate_latest
 from sqlalchemy import insert
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_cloud.lines.book import KnownLine, LineBook
+from driftline_cloud.lines.book import ACTIVE, DROPPED, KnownLine, LineBook
 from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_shared.errors import LinkError, Reason
 from tests.fakes.clock import FakeClock
+from tests.fakes.cloud import ReckoningWorkers
+from tests.fakes.rounds import open_cloud, send
 
 TIMEOUT_S = 30.0
 
@@ -48,3 +52,32 @@ def test_a_line_that_takes_long_to_open_keeps_no_other_one_waiting() -> None:
         go_on.set()
         refreshing.join(TIMEOUT_S)
     assert [line.id for line in lines.all()] == ["one", "two"]
+
+
+def test_a_dropped_line_is_in_the_status_and_its_gauges_are_gone(tmp_path: Path) -> None:
+    cloud = open_cloud(tmp_path / "state", ReckoningWorkers(), FakeClock())
+    send(cloud, range(5))
+
+    def gauges() -> list[str]:
+        text = generate_latest(cloud.metrics.registry).decode()
+        return [one for one in text.splitlines() if "line=" in one and not one.startswith("#")]
+
+    book = LineBook(cloud.database)
+    cloud.status()
+    served = gauges()
+    assert len(served) > 5 and any("waiting_samples" in one for one in served)
+    book.set_state(cloud.first, DROPPED, now_unix_s=1)
+    cloud.lines.refresh()
+    (line,) = cloud.status().lines
+    assert (line.line, line.state, line.num_samples, line.num_waiting) == (
+        cloud.first,
+        "dropped",
+        5,
+        5,
+    )
+    assert gauges() == []
+    book.set_state(cloud.first, ACTIVE, now_unix_s=2)
+    cloud.lines.refresh()
+    (line,) = cloud.status().lines
+    assert line.state == "active" and gauges() == served
+    cloud.close()

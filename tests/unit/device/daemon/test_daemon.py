@@ -29,12 +29,12 @@ from driftline_device.show.text import describe
 from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import LinkError
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
 from tests.fakes.answers import answers_followed
-from tests.fakes.api_device import free_port
 from tests.fakes.runtime import BASE_MODEL, PAIR, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.updates import FakeUpdateLink, make_update

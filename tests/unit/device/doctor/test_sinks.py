@@ -10,8 +10,8 @@ import pytest
 from driftline_device.config import load_config
 from driftline_device.doctor.sinks import check_sinks
 from driftline_device.sinks.outbox import Outbox
+from driftline_shared.host.loopback import free_port
 from driftline_shared.program.checks import Check
-from tests.fakes.api_device import free_port
 from tests.fakes.clock import FakeClock
 from tests.fakes.receiver import Receiver
 from tests.unit.device.sinks.test_console import event

@@ -27,10 +27,10 @@ from driftline_device.sampling.budget_text import ByteBudget
 from driftline_device.updates.applier import Applier
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import SystemClock
+from driftline_shared.host.loopback import free_port
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.program.checks import Check
 from driftline_shared.tokens import SamplingPolicy
-from tests.fakes.api_device import free_port
 from tests.fakes.runtime import PAIR, SPACE, FakeRuntime, adapter, picture, probe_set, write_pair
 from tests.fakes.updates import FakeUpdateLink, make_update
 

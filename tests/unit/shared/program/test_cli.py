@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from importlib import metadata
+from typing import Annotated
 
 import pytest
 import typer
@@ -39,6 +41,65 @@ def test_an_error_of_ours_is_cause_fix_and_code(
     assert str(error) in told
     assert error.fix in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "code", "told"),
+    [
+        (["look", "--json"], DataError("row 3 is wrong", fix="Mend it."), 1, "row 3 is wrong"),
+        (["look", "--json"], ConfigError("a key is wrong"), 2, "a key is wrong"),
+        (["look", "--json"], OSError(errno.ENOSPC, "No space left on device"), 1, "No space left"),
+        (["look", "--jsn", "--json"], None, 2, "No such option: --jsn"),
+        (["look", "--most", "x", "--json"], None, 2, "'--most'"),
+        (["lok", "--json"], None, 2, "No such command 'lok'"),
+    ],
+)
+def test_under_json_an_error_is_one_object_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    error: Exception | None,
+    code: int,
+    told: str,
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def look(
+        as_json: Annotated[bool, typer.Option("--json")] = False,
+        most: Annotated[int, typer.Option("--most")] = 1,
+    ) -> None:
+        if error is not None:
+            raise error
+
+    app.callback()(lambda: None)
+    monkeypatch.setattr(cli, "build", lambda: app)
+    monkeypatch.setattr(sys, "argv", ["driftline", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    found = json.loads(said.err)
+    assert (ended.value.code, said.out) == (code, "")
+    assert set(found) == {"error", "fix", "reason"} and all(found.values())
+    assert told in found["error"]
+
+
+@pytest.mark.parametrize(("ends", "code"), [(None, 0), (typer.Exit(1), 1)])
+def test_under_json_a_command_ends_as_it_does_without(
+    monkeypatch: pytest.MonkeyPatch, ends: typer.Exit | None, code: int
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def look(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+        if ends is not None:
+            raise ends
+
+    monkeypatch.setattr(cli, "build", lambda: app)
+    monkeypatch.setattr(sys, "argv", ["driftline", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
 
 
 @pytest.mark.parametrize("place", [None, "/far/file"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,14 +16,9 @@ from driftline_cloud.workers.cluster.reach import wait_for_port
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.errors import ConfigError, DriftlineError
+from driftline_shared.host.loopback import free_port
 
 SIZE = node.Size(cpus=0, gpus=1, object_store_bytes=80 << 20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_a_head_listens_where_it_is_told_and_shows_no_dashboard() -> None:
@@ -70,12 +68,25 @@ def test_a_node_that_ends_by_itself_is_an_error_with_its_reason(
     assert ready == ["once"]
 
 
-def _say_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Instead of Ray's command: an interpreter that runs `code`."""
-    real = node.subprocess.Popen
+def test_a_child_that_is_deaf_to_sigterm_is_killed_after_its_time(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "GRACE_S", 0.2)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code = deaf + "print('This will now block', flush=True); time.sleep(600)"
+    started = _say_instead(monkeypatch, code)
+    node.run_node([], access, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert [each.returncode for each in started] == [-signal.SIGKILL]
+
+
+def _say_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> list[Any]:
+    """Instead of Ray's command: an interpreter that runs `code`; the processes, as they start."""
+    real, started = node.subprocess.Popen, []
 
     def start(program: list[str], **how: object) -> object:
         assert program[0] == sys.executable
-        return real([sys.executable, "-c", code], **how)  # type: ignore[call-overload]
+        started.append(real([sys.executable, "-c", code], **how))  # type: ignore[call-overload]
+        return started[-1]
 
     monkeypatch.setattr(node.subprocess, "Popen", start)
+    return started
