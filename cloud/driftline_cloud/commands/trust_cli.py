@@ -26,7 +26,7 @@ from driftline_cloud.commands.addresses import (
     address_of,
 )
 from driftline_cloud.commands.opened import opened_database, settings_of
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.plain_text import visible
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def _check_authority(settings: CloudConfig) -> None:
     from driftline_cloud.trust.authority import has_authority
 
     if not has_authority(settings.state):
-        raise ConfigError(
+        raise DataError(
             f"the cloud in {settings.state} has no authority, so it knows nobody",
             fix="`driftline cloud init` makes one; then start the cloud anew.",
         )

@@ -24,11 +24,14 @@ ARGUMENTS = {
     "pair": "tiny",
     "folder": "new-folder",
     "address": "127.0.0.1:1",
+    "identity": "nobody",
+    "name": "me",
 }
-FLAGS = {"to": "1", "state": "new-state"}
+FLAGS = {"to": "1", "state": "new-state", "name": "me", "out": "new-folder"}
 OWN_WAY = {
     "serve": "makes a cloud",
     "work": "makes a cloud",
+    "init": "makes a cloud",
     "doctor": "a cloud that is not there is a finding",
     "restore": "its --state is to be new",
     "up": "of Ray",

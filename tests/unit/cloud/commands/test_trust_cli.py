@@ -15,7 +15,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.trust.authority import read_authority
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_cloud.trust.members import Members
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.trust.credentials import read_credentials
 from driftline_shared.trust.invitation import read_invitation
 
@@ -55,7 +55,7 @@ def test_init_says_what_goes_offline_and_nobody_else_reads_the_keys(tmp_path: Pa
 def test_a_cloud_without_an_authority_invites_nobody(tmp_path: Path) -> None:
     Database(f"sqlite:///{tmp_path / 'cloud.sqlite'}").close()
     for words in (["enrol-token"], ["member", "list"], ["member", "revoke", ONE]):
-        with pytest.raises(ConfigError, match="no authority"):
+        with pytest.raises(DataError, match="no authority"):
             _say(*words, "--state", str(tmp_path))
 
 
