@@ -22,7 +22,6 @@ from driftline_cloud.intake.faults import fix_of
 from driftline_cloud.intake.migrations import schema
 from driftline_shared.errors import ConfigError
 from driftline_shared.program.address import without_password
-from driftline_shared.program.outage import Outage
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one before the store counts as busy."""
@@ -40,7 +39,6 @@ class Database:
         self._read_only = read_only
         self._engine = _engine(parsed, durable=durable, read_only=read_only)
         self.place = _place(parsed)
-        self.writing = Outage("store.write_failed", "store.writes_again")
         # One connection holds an in-memory database: only one thread may use it at a time.
         self._lock = threading.RLock() if _in_memory(parsed) else None
         try:
@@ -68,7 +66,6 @@ class Database:
             connection = connection.execution_options(driftline_write=True)
             with connection.begin():
                 yield connection
-        self.writing.is_over()
 
     def close(self) -> None:
         """Give back every connection."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import say
+from driftline_cloud.intake.faults import say, writing
 from driftline_shared.errors import Reason
 from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
@@ -58,6 +58,7 @@ class DeviceRegister:
         self, database: Database, *, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._database = database
+        self._writing = writing("signs of life")
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Device] = OrderedDict()
@@ -132,7 +133,7 @@ class DeviceRegister:
             self.flush()
         except SQLAlchemyError as error:
             # A sign of life is not worth a failed call; the next one tries again.
-            say(self._database.writing, error, self._database.place)
+            say(self._writing, error, self._database.place)
 
     def flush(self) -> None:
         """Write the signs of life that are in memory, in one transaction."""
@@ -158,6 +159,7 @@ class DeviceRegister:
             with self._lock:
                 self._seen = {**signs, **self._seen}
             raise
+        self._writing.is_over()
 
     def count(self, line: str) -> int:
         """How many devices of a line have enrolled."""

@@ -107,6 +107,13 @@ def cause_of(error: BaseException) -> str:
     return f"{type(found).__name__}: {str(found).strip()}"[:300]
 
 
+def writing(what: str) -> Outage:
+    """The outage of whoever writes `what`. Each has one of its own: where a disk is nearly full, a
+    small write that still fits must not end what is told of a larger one.
+    """
+    return Outage("store.write_failed", "store.writes_again", what=what)
+
+
 def say(outage: Outage, error: Exception, place: str) -> None:
     """That a loop failed of `error`: the words of a disk, a database or ours; of anything else the
     traceback, too. `place`: as of `trouble_of`.

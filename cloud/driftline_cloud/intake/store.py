@@ -21,7 +21,7 @@ from driftline_cloud.intake import admission, counts, tables
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.counts import DROPPED, USED, WAITING
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import say
+from driftline_cloud.intake.faults import say, writing
 from driftline_cloud.intake.standing import Standing
 from driftline_cloud.intake.writing.bulk import insert_rows, select_rows
 from driftline_cloud.intake.writing.turns import SharedTurns
@@ -67,6 +67,7 @@ class SampleStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._writing = writing("samples")
         self._turns: SharedTurns[_Batch, dict[bytes, SampleError | bool]] = SharedTurns(
             self._add_all, most=_MOST_TOGETHER
         )
@@ -108,13 +109,15 @@ class SampleStore:
             # Nothing was stored: the transaction is gone. An id that another stream stored at this
             # very moment (IntegrityError) is recognised when the device sends again.
             if not isinstance(error, IntegrityError):
-                say(self._database.writing, error, self.place)
+                say(self._writing, error, self.place)
             raise SampleError("the store could not be written", reason=Reason.STORE_BUSY) from error
 
     def _add_all(self, jobs: Sequence[_Batch]) -> list[dict[bytes, SampleError | bool]]:
         """Several devices' batches in one transaction."""
         with self._database.write() as connection:
-            return _add(connection, jobs)
+            found = _add(connection, jobs)
+        self._writing.is_over()
+        return found
 
     def counts(self, line: str, *, drift_threshold: float = float("inf")) -> SampleCounts:
         """How many samples a line holds and how many wait.

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.faults import say
+from driftline_cloud.intake.faults import say, writing
 from driftline_cloud.lines.book import DROPPED
 from driftline_shared.plain_text import visible
 from driftline_shared.status import Enrolment, UnknownBase
@@ -32,6 +32,7 @@ class UnknownBases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._writing = writing("bases that no line has")
         self._lock = threading.Lock()
         self._written: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._told: OrderedDict[str, None] = OrderedDict()
@@ -59,8 +60,9 @@ class UnknownBases:
             )
         try:
             self._write(enrolment, now_unix_s)
+            self._writing.is_over()
         except SQLAlchemyError as error:
-            say(self._database.writing, error, self._database.place)
+            say(self._writing, error, self._database.place)
 
     def _write(self, enrolment: Enrolment, now_unix_s: int) -> None:
         table = tables.unknown_devices
