@@ -91,7 +91,7 @@ class Releases:
         numbers = {**verdict.numbers, **_numbers(choice)}
         if not verdict.accepted:
             reason = f"no packing within {choice.budget_bytes} bytes passes: {verdict.reason}"
-            return GateVerdict(accepted=False, reason=reason, numbers=numbers)
+            return replace(verdict, reason=reason, numbers=numbers)
         if not choice.good_enough:
             # It passes the gate; what it lacks stays in the residual and goes with the next one.
             _log.warning("update.cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)

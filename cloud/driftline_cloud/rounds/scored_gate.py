@@ -15,6 +15,11 @@ STEPS = (0.8, 0.6, 0.4)
 """Shares of the way that are tried where all of it forgets too much, the largest first."""
 
 
+def steps_from(step: float) -> tuple[float, ...]:
+    """`step` and the shorter ones that may be tried after it, the longest first."""
+    return (step, *(share for share in STEPS if share < step))
+
+
 def along(base: Adapter, candidate: Adapter, share: float) -> Adapter:
     """base + share (candidate - base), float32; `candidate` itself for a share of 1."""
     if share == 1.0:

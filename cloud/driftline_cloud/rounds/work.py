@@ -34,7 +34,7 @@ from driftline_cloud.rounds.ledger import (
 )
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
-from driftline_cloud.rounds.scored_gate import ScoredGate, along
+from driftline_cloud.rounds.scored_gate import ScoredGate, along, steps_from
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.rounds.sieve import Sieve, check_labels
 from driftline_cloud.workers import artifacts
@@ -252,10 +252,16 @@ class RoundWork:
         return self._next(round_, RoundState.COMPRESSING, numbers)
 
     def _compress(self, round_: Round, report: Progress) -> Round:
-        candidate, gate = self._candidate(round_), self._gate_of(round_)
-        folder = self.folder / round_.id
-        verdict = self.releases.compress(round_, candidate, gate, folder, report)
-        numbers = _prefixed("update", verdict.numbers)
+        folder, gate = self.folder / round_.id, self._gate_of(round_)
+        for step in steps_from(round_.numbers.get(_STEP, 1.0)):
+            candidate = self._candidate(round_, step)
+            verdict = self.releases.compress(round_, candidate, gate, folder, report)
+            if not verdict.forgets:
+                break
+            # Coding moves what is forgotten by a little, now up and now down: a shorter step has
+            # room for that.
+            _log.info("update.step_shortened", round=round_.id, step=step, reason=verdict.reason)
+        numbers = {**_prefixed("update", verdict.numbers), _STEP: step}
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
         if self.settings.fit_p_ik:
@@ -314,11 +320,10 @@ class RoundWork:
             settings=self.distil.to_mapping(),
         )
 
-    def _candidate(self, round_: Round) -> Distilled:
-        """What the gate let pass of the training's result: all of the step, or a part."""
+    def _candidate(self, round_: Round, step: float) -> Distilled:
+        """So much of the way to the training's result."""
         distilled = self._distilled(round_)
         base = self.releases.registry.canonical(self.line.id, round_.base_version)
-        step = round_.numbers.get(_STEP, 1.0)
         return replace(distilled, adapter=along(base, distilled.adapter, step))
 
     def _distilled(self, round_: Round) -> Distilled:

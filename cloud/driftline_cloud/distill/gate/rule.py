@@ -160,9 +160,7 @@ def judge_packed(
     by pairs of candidate and update, and not where its own share falls short by chance.
     """
     limits = limits or GateLimits()
-    # The candidate's own fall was weighed; coding moves it by a little, now up and now down.
-    bounds = limits.model_copy(update={"sure_of_source_harm": limits.sure_of_harm})
-    verdict = judge(packed, base, origin, bounds)
+    verdict = judge(packed, base, origin, limits)
     share = _kept_share(gain_score(packed), gain_score(candidate), gain_score(base))
     gain = gain_score(candidate) - gain_score(base)
     lost = Difference.of(candidate.holdout, packed.holdout)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import structlog.testing
 
 from driftline_cloud.distill.gate.rule import GateLimits
+from driftline_cloud.jobs import Distilled, DistillJob, GateScores, ScoreJob
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.ledger import (
@@ -28,9 +31,10 @@ from driftline_cloud.workers.workers import WorkersUnreachableError
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, PairError
 from driftline_shared.p_ik.head import head_from_bytes
+from driftline_shared.update import Adapter, adapter_digest
 from driftline_shared.update_apply import apply_update
 from tests.fakes.clock import FakeClock
-from tests.fakes.cloud import ReckoningWorkers, make_sample, start_adapter
+from tests.fakes.cloud import ReckoningWorkers, make_sample, make_scores, start_adapter
 from tests.fakes.rounds import SETTINGS, open_cloud, released_files, run_rounds, send
 
 Open = Callable[..., Cloud]
@@ -195,6 +199,39 @@ def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason
     assert cloud.registry.newest_version(cloud.line.id) == 0
+
+
+def test_an_update_that_forgets_too_much_goes_a_shorter_step(
+    open_: Open, workers: ReckoningWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coding moves what is forgotten: a candidate that just passes must not be lost to it."""
+    distil, score, made = workers.distil, workers.score, []
+
+    def keep(job: DistillJob, *more: Any) -> Distilled:
+        made.append(distil(job, *more))
+        return made[-1]
+
+    def lossy(job: ScoreJob, adapters: Sequence[Adapter]) -> list[GateScores]:
+        target, start = made[-1].adapter, start_adapter()
+        found = []
+        for scores, adapter in zip(score(job, adapters), adapters, strict=True):
+            is_coded = adapter_digest(adapter) != adapter_digest(target)
+            if is_coded and _way(adapter, start) > 0.7 * _way(target, start):
+                scores = replace(scores, source=make_scores(0.7, source=0.5).source)
+            found.append(scores)
+        return found
+
+    monkeypatch.setattr(workers, "distil", keep)
+    monkeypatch.setattr(workers, "score", lossy)
+    cloud = open_()
+    round_ = _one_round(cloud)
+    assert round_.state is RoundState.DONE, round_.reason
+    assert round_.numbers["gate.step"] == 0.6
+    assert cloud.registry.newest_version(cloud.line.id) == 1
+
+
+def _way(adapter: Adapter, start: Adapter) -> float:
+    return sum(float(np.square(adapter[name] - start[name]).sum()) for name in start) ** 0.5
 
 
 def test_errors_are_retried_with_backoff_and_then_go_through(

@@ -127,13 +127,14 @@ def test_a_packing_is_refused_by_a_likely_loss_not_by_chance() -> None:
     assert judge_packed(cut, few, base, None, GateLimits(sure_of_cut=1.0)).accepted
 
 
-def test_a_fall_of_source_stops_a_candidate_sooner_than_its_coding() -> None:
-    """A candidate may go a shorter step instead; of its coding nothing shorter is to be had."""
+def test_a_fall_of_source_stops_an_update_as_it_stops_a_candidate() -> None:
+    """Both may go a shorter step instead."""
     falls = make_scores(0.75, 0.70, source=0.9393)
     verdict = judge(falls, BASE)
     assert 0.7 < verdict.numbers["sure_of_source_fall"] < 0.9
     assert not verdict.accepted and verdict.forgets
-    assert judge_packed(falls, falls, BASE).accepted
+    packed = judge_packed(falls, falls, BASE)
+    assert not packed.accepted and packed.forgets
 
 
 def test_an_open_gate_lets_through_what_is_finite() -> None:
