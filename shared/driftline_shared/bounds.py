@@ -327,6 +327,8 @@ def check_question(text: str) -> None:
 
 
 def _check_text(name: str, text: str, *, required: bool) -> None:
+    if not required and not text:
+        return
     if problem := _text_problem(text, required=required):
         raise SampleError(f"{name} {problem}", reason=Reason.SAMPLE_TEXT_INVALID)
 

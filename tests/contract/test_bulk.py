@@ -12,7 +12,7 @@ from driftline_cloud.intake import counts, tables
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.store import SampleStore
-from driftline_cloud.intake.writing.bulk import add_to_rows, insert_rows, select_rows
+from driftline_cloud.intake.writing.bulk import add_to_rows, insert_rows, select_rows, update_rows
 from driftline_shared.errors import Reason, SampleError
 from tests.fakes.postgres import running_postgres
 from tests.fakes.samples import encoded
@@ -35,7 +35,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
         found.close()
 
 
-def test_numbers_are_added_to_rows_that_are_made_where_there_are_none(database: Database) -> None:
+def test_numbers_are_added_and_set_by_keys(database: Database) -> None:
     rows = [(f"d{number}", 7, number, 10 * number) for number in range(1_000)]
     with database.write() as connection:
         add_to_rows(connection, USAGE, KEYS, NUMBERS, rows)
@@ -46,6 +46,14 @@ def test_numbers_are_added_to_rows_that_are_made_where_there_are_none(database: 
             ("d3", 7, 4, 25),
             ("d3", 8, 2, 2),
             ("d999", 7, 999, 9_990),
+        ]
+        update_rows(connection, USAGE, KEYS, NUMBERS, [(*row[:2], 6, 6) for row in rows[4:]])
+        update_rows(connection, USAGE, KEYS, NUMBERS, [("nobody", 7, 1, 1)])
+        found = select_rows(connection, USAGE, (*KEYS, *NUMBERS), KEYS, wanted)
+        assert sorted(tuple(row) for row in found) == [
+            ("d3", 7, 4, 25),
+            ("d3", 8, 2, 2),
+            ("d999", 7, 6, 6),
         ]
         assert list(select_rows(connection, USAGE, KEYS, KEYS, [])) == []
         insert_rows(connection, USAGE, (*KEYS, *NUMBERS), [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import say, writing
+from driftline_cloud.intake.writing.bulk import update_rows
+from driftline_cloud.intake.writing.turns import SharedTurns
 from driftline_shared.errors import Reason
 from driftline_shared.status import DeviceStatus, Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
@@ -27,6 +29,9 @@ FLUSH_S = 5.0
 
 MOST_SIGNS = 2_000
 """Signs of life that are written together at most."""
+
+MOST_TOGETHER = 64
+"""Enrolments in one transaction."""
 
 MOST_KNOWN = 50_000
 """Devices that are kept in memory; those enrolled longest ago go first."""
@@ -64,37 +69,24 @@ class DeviceRegister:
         self._known: OrderedDict[str, Device] = OrderedDict()
         self._seen: dict[str, tuple[int, int]] = {}
         self._flushed_s = monotonic_s()
+        self._enrolling: SharedTurns[tuple[Enrolment, str, int], Device] = SharedTurns(
+            self._enrol_all, most=MOST_TOGETHER
+        )
 
     def enrol(self, enrolment: Enrolment, line: str, *, now_unix_s: int) -> Device:
         """Know the device from now on; enrolling again refreshes what it runs."""
-        fresh = {
-            "line": line,
-            "token_space": enrolment.token_space,
-            "base_model": enrolment.base_model,
-            "adapter_version": enrolment.adapter_version,
-            "last_seen_unix_s": now_unix_s,
-        }
-        with self._database.write() as connection:
-            if _find(connection, enrolment.device_id) is None:
-                connection.execute(
-                    insert(tables.devices).values(
-                        device_id=enrolment.device_id,
-                        enrolled_unix_s=now_unix_s,
-                        last_report="",
-                        **fresh,
-                    )
-                )
-            else:
-                _update(connection, enrolment.device_id, fresh)
-            found = _find(connection, enrolment.device_id)
-        assert found is not None  # written in this transaction
+        found = self._enrolling.do((enrolment, line, now_unix_s))
         self._remember(found)
         return found
 
+    def _enrol_all(self, jobs: Sequence[tuple[Enrolment, str, int]]) -> list[Device]:
+        """Several devices in one transaction: a fleet that comes back enrols at one time."""
+        with self._database.write() as connection:
+            return [_enrol(connection, *job) for job in jobs]
+
     def find(self, device_id: str) -> Device | None:
         """The device of that id, if it enrolled; known ones are not read again."""
-        with self._lock:
-            known = self._known.get(device_id)
+        known = self.known(device_id)
         if known is not None:
             return known
         with self._database.read() as connection:
@@ -102,6 +94,11 @@ class DeviceRegister:
         if found is not None:
             self._remember(found)
         return found
+
+    def known(self, device_id: str) -> Device | None:
+        """The device of that id, if it is in memory; never waits for the database."""
+        with self._lock:
+            return self._known.get(device_id)
 
     def seen(self, device_id: str, *, now_unix_s: int, adapter_version: int | None = None) -> None:
         """Note a sign of life, and what the device runs where it is known.
@@ -112,12 +109,24 @@ class DeviceRegister:
         found = self.find(device_id)
         if found is None:
             return
-        version = found.adapter_version if adapter_version is None else adapter_version
+        self.note(found, now_unix_s=now_unix_s, adapter_version=adapter_version)
+        self.flush_if_due()
+
+    def note(self, device: Device, *, now_unix_s: int, adapter_version: int | None = None) -> None:
+        """As `seen` for a device that was found, and only in memory: somebody calls `flush_if_due`
+        soon.
+        """
+        version = device.adapter_version if adapter_version is None else adapter_version
         with self._lock:
-            self._known[device_id] = replace(
-                found, last_seen_unix_s=now_unix_s, adapter_version=version
-            )
-            self._seen[device_id] = (now_unix_s, version)
+            if (device.last_seen_unix_s, device.adapter_version) != (now_unix_s, version):
+                self._known[device.device_id] = replace(
+                    device, last_seen_unix_s=now_unix_s, adapter_version=version
+                )
+            self._seen[device.device_id] = (now_unix_s, version)
+
+    def flush_if_due(self) -> None:
+        """Write the signs of life if they are old or many; what the disk does not take, later."""
+        with self._lock:
             is_due = (
                 self._monotonic_s() - self._flushed_s >= FLUSH_S or len(self._seen) >= MOST_SIGNS
             )
@@ -142,19 +151,11 @@ class DeviceRegister:
             self._flushed_s = self._monotonic_s()
         if not signs:
             return
-        table = tables.devices
-        statement = (
-            update(table)
-            .where(table.c.device_id == bindparam("of_device"))
-            .values(last_seen_unix_s=bindparam("at_s"), adapter_version=bindparam("version"))
-        )
-        rows = [
-            {"of_device": device, "at_s": at_s, "version": version}
-            for device, (at_s, version) in signs.items()
-        ]
+        names = ("last_seen_unix_s", "adapter_version")
+        rows = [(device, *sign) for device, sign in signs.items()]
         try:
             with self._database.write() as connection:
-                connection.execute(statement, rows)
+                update_rows(connection, tables.devices, ("device_id",), names, rows)
         except BaseException:
             with self._lock:
                 self._seen = {**signs, **self._seen}
@@ -313,9 +314,39 @@ def stuck_first() -> tuple[ColumnElement[Any], ...]:
     return is_well, table.c.last_seen_unix_s, table.c.device_id
 
 
+_FIND = select(tables.devices).where(tables.devices.c.device_id == bindparam("of_device"))
+_INSERT = insert(tables.devices)
+_REFRESHED = ("line", "token_space", "base_model", "adapter_version", "last_seen_unix_s")
+_REFRESH = (
+    update(tables.devices)
+    .where(tables.devices.c.device_id == bindparam("of_device"))
+    .values({name: bindparam(f"new_{name}") for name in _REFRESHED})
+)
+
+
+def _enrol(connection: Connection, enrolment: Enrolment, line: str, now_unix_s: int) -> Device:
+    known = _find(connection, enrolment.device_id)
+    found = Device(
+        device_id=enrolment.device_id,
+        line=line,
+        token_space=enrolment.token_space,
+        base_model=enrolment.base_model,
+        adapter_version=enrolment.adapter_version,
+        enrolled_unix_s=now_unix_s if known is None else known.enrolled_unix_s,
+        last_seen_unix_s=now_unix_s,
+        last_report="" if known is None else known.last_report,
+    )
+    values = asdict(found)
+    if known is None:
+        connection.execute(_INSERT, values)
+    else:
+        fresh = {f"new_{name}": values[name] for name in _REFRESHED}
+        connection.execute(_REFRESH, {"of_device": found.device_id, **fresh})
+    return found
+
+
 def _find(connection: Connection, device_id: str) -> Device | None:
-    query = select(tables.devices).where(tables.devices.c.device_id == device_id)
-    row = connection.execute(query).mappings().one_or_none()
+    row = connection.execute(_FIND, {"of_device": device_id}).mappings().one_or_none()
     return None if row is None else Device(**row)
 
 

@@ -44,17 +44,15 @@ class Offers:
 
         `newest`: the newest version that is there. One of `failed` is not offered again.
         """
-        for version in self._reach(line, newest).versions_for(device_id):
-            if version > held and version not in failed:
-                return version
-        return None
+        return first_of(self.reach(line, newest), device_id, held=held, failed=failed)
 
     def forget(self) -> None:
         """Read anew at the next question: something has just been changed."""
         with self._lock:
             self._views.clear()
 
-    def _reach(self, line: str, newest: int) -> Reach:
+    def reach(self, line: str, newest: int) -> Reach:
+        """The view of a line whose newest version is `newest`."""
         with self._lock:
             now_s = self._monotonic_s()
             known = self._views.get(line)
@@ -72,3 +70,13 @@ class Offers:
                 self._outage.is_over()
             self._views[line] = (newest, now_s, reach)
             return reach
+
+
+def first_of(
+    reach: Reach, device_id: str, *, held: int, failed: Collection[int] = ()
+) -> int | None:
+    """See `Offers.version_for`."""
+    for version in reach.versions_for(device_id):
+        if version > held and version not in failed:
+            return version
+    return None

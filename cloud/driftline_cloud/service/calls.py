@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import structlog
 
 from driftline_cloud.intake.devices import Device
+from driftline_cloud.rollout.offers import first_of
+from driftline_cloud.rollout.store import Reach
 from driftline_cloud.service.cloud import Cloud
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import (
@@ -52,6 +56,34 @@ def enrol(cloud: Cloud, enrolment: Enrolment) -> Welcome:
         policy=served.policy,
         newest_version=cloud.registry.newest_version(served.id),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineView:
+    """What decides whether there is something new for the devices of a line."""
+
+    newest: int
+    reach: Reach
+
+
+def look(cloud: Cloud, line: str) -> LineView:
+    """A line as it is now."""
+    newest = cloud.registry.newest_version(line)
+    return LineView(newest=newest, reach=cloud.offers.reach(line, newest))
+
+
+def has_nothing_new(cloud: Cloud, device: Device, query: UpdateQuery, view: LineView) -> bool:
+    """Whether `check_update` gives None by this `view`; then the device is noted as it would note
+    it. False: it may be. Never waits, for a fleet asks so all the time.
+    """
+    held = query.adapter_version
+    if query.base_model != device.base_model or held > view.newest:
+        return False
+    failed = query.failed_versions
+    if first_of(view.reach, device.device_id, held=held, failed=failed) is not None:
+        return False
+    cloud.devices.note(device, now_unix_s=int(cloud.clock.now_s()), adapter_version=held)
+    return True
 
 
 def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:

@@ -146,6 +146,10 @@ class Lines:
             raise LinkError(f"line {line} cannot be served now", reason=Reason.STORE_BUSY)
         raise LinkError(f"line {line} is not served here", reason=Reason.UNKNOWN_DEVICE)
 
+    def serves(self, line: str) -> bool:
+        """Whether `of` has its part now."""
+        return line in self._served  # one look needs no lock
+
     def named(self, line: str) -> ServedLine:
         """The line that an operator names, by its id or its pair; empty: the only one. LinkError
         (line_unknown).

@@ -67,8 +67,8 @@ _GAUGES_S = 10.0
 """How old the gauges of a line may be when Prometheus reads them."""
 
 _LOOK_S = 1.0
-"""How often it is looked for rounds that have ended, which another process drives, and for lines
-that an operator has changed.
+"""How often it is looked for rounds that have ended, which another process drives, for lines that
+an operator has changed, and for signs of life that are to be written.
 """
 
 LEAVE_S = 5.0
@@ -252,6 +252,7 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
 
 def _look(cloud: Cloud) -> None:
     cloud.lines.refresh()
+    cloud.devices.flush_if_due()
     for line in cloud.lines.all():
         cloud.keeper.try_step(line.id)
         for round_ in line.ended.look():

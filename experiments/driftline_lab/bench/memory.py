@@ -1,8 +1,7 @@
-"""Memory and processor time of a process, as Linux counts them."""
+"""Memory of a process, as Linux counts it."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 
@@ -14,12 +13,6 @@ def resident_bytes(pid: int) -> int:
 def peak_bytes(pid: int) -> int:
     """The most that ever was."""
     return _status(pid, "VmHWM")
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time it has taken, of all its threads, its own and the system's for it."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(pid: int, key: str) -> int:

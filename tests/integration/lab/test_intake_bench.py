@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from driftline_lab.bench.intake.fleet import Fleet, run_fleet
 from driftline_lab.bench.intake.push import PushPlan, run_push
+from driftline_lab.bench.intake.status import run_status
 
 pytestmark = pytest.mark.integration
 
@@ -18,3 +20,28 @@ def test_a_cloud_and_a_bare_server_store_the_same_samples() -> None:
         row["cloud"]["samples_per_s"] / row["bare"]["samples_per_s"]
     )
     assert row["cloud"]["ack_ms_p99"] >= row["cloud"]["ack_ms_p50"] > 0
+
+
+def test_simulated_devices_enrol_check_and_push_without_an_error() -> None:
+    fleet = Fleet(
+        devices=30,
+        processes=2,
+        connections=4,
+        ramp_s=0.5,
+        steady_s=2.0,
+        every_s=0.3,
+        pushing=4,
+        batch=3,
+    )
+    found = run_fleet(fleet)
+    assert found["errors"] == 0, found["errors_by_kind"]
+    assert found["enrolled"] == 30
+    assert found["samples"] > 0 and found["samples"] % 3 == 0
+    assert found["checks_per_s"] > 0 and found["check_ms_p99"] >= found["check_ms_p50"] > 0
+    assert found["cloud_running"]
+
+
+def test_a_status_counts_what_the_bench_filled_in() -> None:
+    found = run_status(2_000, runs=2)
+    assert (found["samples"], found["waiting"]) == (2_000, 1_000)
+    assert found["status_ms_max"] >= found["status_ms"] > 0

@@ -42,6 +42,14 @@ def add_to_rows(
         connection.exec_driver_sql(_add(table.name, keys, names, signs), _flat(some))
 
 
+def update_rows(
+    connection: Connection, table: Table, keys: Names, names: Names, rows: Iterable[Values]
+) -> None:
+    """Set the columns `names` of rows that are known by `keys`; `rows`: the values of both."""
+    for some, signs in _parts(connection, sorted(rows), len(keys) + len(names)):
+        connection.exec_driver_sql(_update(table.name, keys, names, signs), _flat(some))
+
+
 def select_rows(
     connection: Connection, table: Table, names: Names, keys: Names, rows: Sequence[Values]
 ) -> Iterator[Values]:
@@ -85,10 +93,23 @@ def _add(table: str, keys: Names, names: Names, signs: str) -> str:
 
 @lru_cache(maxsize=1_024)
 def _select(table: str, names: Names, keys: Names, signs: str) -> str:
-    # A join with the values, whose columns are column1, column2 ... in SQLite and PostgreSQL, goes
-    # by the index of the keys; SQLite reads a whole table for `(a, b) IN (VALUES ...)`.
+    # A join goes by the index of the keys; SQLite reads a whole table for
+    # `(a, b) IN (VALUES ...)`.
     shown = ", ".join(f"{table}.{name}" for name in names)
-    same = " AND ".join(
-        f"{table}.{key} = wanted.column{place}" for place, key in enumerate(keys, start=1)
+    given = f"(VALUES {signs}) AS given"
+    return f"SELECT {shown} FROM {given} CROSS JOIN {table} WHERE {_same(table, keys)}"
+
+
+@lru_cache(maxsize=1_024)
+def _update(table: str, keys: Names, names: Names, signs: str) -> str:
+    start = len(keys) + 1
+    new = ", ".join(f"{name} = given.column{place}" for place, name in enumerate(names, start))
+    given = f"(VALUES {signs}) AS given"
+    return f"UPDATE {table} SET {new} FROM {given} WHERE {_same(table, keys)}"
+
+
+def _same(table: str, keys: Names) -> str:
+    """SQLite and PostgreSQL call the columns of values column1, column2 and so on."""
+    return " AND ".join(
+        f"{table}.{key} = given.column{place}" for place, key in enumerate(keys, start=1)
     )
-    return f"SELECT {shown} FROM (VALUES {signs}) AS wanted CROSS JOIN {table} WHERE {same}"

@@ -17,7 +17,7 @@ from driftline_cloud.jobs import Label
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
 from driftline_lab.bench.cloud.sleeping_labeller import SleepingLabeller, simulated
-from driftline_lab.bench.source_samples import samples_of
+from driftline_lab.data.source_samples import samples_of
 from driftline_shared.callbacks import ignore
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.tokens import Sample

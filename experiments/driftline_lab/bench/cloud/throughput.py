@@ -16,7 +16,7 @@ from driftline_cloud.distill.student import load_models
 from driftline_cloud.distill.teacher import label
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import DistillJob
-from driftline_lab.bench.source_samples import samples_of
+from driftline_lab.data.source_samples import samples_of
 from driftline_shared.pair.pair import load_pair
 
 RUNS = 3

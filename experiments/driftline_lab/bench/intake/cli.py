@@ -43,3 +43,53 @@ def intake(
         runs=runs,
     )
     finish(run_push(plan), out)
+
+
+def fleet(
+    devices: Annotated[int, typer.Option(help="Simulated devices.", min=1)] = 10_000,
+    every: Annotated[float, typer.Option(help="Seconds between two of a device's Checks.")] = 5.0,
+    ramp: Annotated[float, typer.Option(help="Seconds in which all enrol, evenly.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Seconds measured after that.", min=1.0)] = 60.0,
+    pushing: Annotated[int, typer.Option(help="Of the devices, that also push.", min=0)] = 200,
+    batch: Annotated[int, typer.Option(help="Samples that one pushes with a Check.", min=1)] = 4,
+    processes: Annotated[int, typer.Option(help="Processes they live in.", min=1)] = 2,
+    connections: Annotated[int, typer.Option(help="That they share.", min=1)] = 200,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    out: Out = None,
+) -> None:
+    """Many simulated devices on one cloud, on loopback: errors, times of Check, memory.
+
+    Simulated: they enrol, ask for updates and push real samples over gRPC, but run no model, live
+    in a few processes and share their connections.
+
+    Example: driftline lab bench fleet --devices 1000 --ramp 10 --seconds 20
+    """
+    from driftline_lab.bench.intake.fleet import Fleet, run_fleet
+
+    wanted = Fleet(
+        pair=pair,
+        devices=devices,
+        processes=processes,
+        connections=connections,
+        ramp_s=ramp,
+        steady_s=seconds,
+        every_s=every,
+        pushing=pushing,
+        batch=batch,
+    )
+    finish(run_fleet(wanted), out)
+
+
+def status(
+    samples: Annotated[int, typer.Option(help="Samples the cloud holds.", min=1)] = 1_000_000,
+    runs: Annotated[int, typer.Option(help="Calls timed.", min=1)] = 20,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    out: Out = None,
+) -> None:
+    """How soon a cloud that holds many samples says how it is: the call, and the command.
+
+    Example: driftline lab bench status --samples 10000
+    """
+    from driftline_lab.bench.intake.status import run_status
+
+    finish(run_status(samples, runs=runs, pair=pair), out)

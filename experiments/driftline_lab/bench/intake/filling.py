@@ -8,12 +8,14 @@ from itertools import islice
 from pathlib import Path
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.intake import counts, tables
 from driftline_cloud.intake.admission import Quota
+from driftline_cloud.intake.counts import USED
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
 from driftline_cloud.intake.store import SampleStore
-from driftline_lab.bench.intake.material import Material
 from driftline_lab.peers.bare_cloud import FILE, BareStore
+from driftline_lab.peers.material import Material
 from driftline_shared.wire import EncodedSample
 
 NUM_DEVICES = 200
@@ -23,8 +25,17 @@ _TOGETHER = 5_000
 _FREE = Quota(day_samples=0, day_bytes=0, waiting_samples=0, device_waiting_samples=0)
 
 
-def fill_cloud(state: Path, material: Material, num_samples: int, *, seed: int = 1) -> None:
-    """Have so many samples wait in a new cloud's database, by its own store."""
+def fill_cloud(
+    state: Path,
+    material: Material,
+    num_samples: int,
+    *,
+    seed: int = 1,
+    used_share: float = 0.0,
+) -> None:
+    """Have so many samples in a new cloud's database, by its own store: they wait, but for a share
+    of the oldest, which counts as used.
+    """
     state.mkdir(parents=True, exist_ok=True)
     database = Database(CloudConfig(state=state).database, durable=False)
     try:
@@ -42,6 +53,9 @@ def fill_cloud(state: Path, material: Material, num_samples: int, *, seed: int =
                 quota=_FREE,
                 now_unix_s=now_s,
             )
+        with database.write() as connection:
+            oldest = tables.samples.c.sequence <= int(used_share * num_samples)
+            counts.move(connection, oldest, USED)
     finally:
         database.close()
 

@@ -7,13 +7,10 @@ machine does bears on both.
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +18,14 @@ from typing import Any
 import structlog
 
 from driftline_lab.bench.intake.filling import fill_bare, fill_cloud
-from driftline_lab.bench.intake.material import Material
-from driftline_lab.bench.memory import cpu_seconds
-from driftline_lab.demo.processes import Program, command, running, wait_for_file
+from driftline_lab.bench.intake.quantiles import quantile
+from driftline_lab.bench.intake.servers import bare, serving
+from driftline_lab.bench.processors import cpu_seconds, load_average
+from driftline_lab.peers.material import Material
 from driftline_lab.peers.pushing import Pushed, batches_of, enrol, push
 from driftline_shared.errors import DriftlineError
 
 _log = structlog.get_logger(__name__)
-
-START_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +48,7 @@ def run_push(plan: PushPlan) -> dict[str, Any]:
     """A row for each number of waiting samples: medians of the rates, and of the runs' ratios with
     their extremes.
     """
-    material = Material(pair=plan.pair, codec=plan.codec)
+    material, load = Material(pair=plan.pair, codec=plan.codec), load_average()
     with tempfile.TemporaryDirectory() as folder:
         rows = [_row(plan, material, waiting, Path(folder)) for waiting in plan.waiting]
     return {
@@ -63,6 +59,7 @@ def run_push(plan: PushPlan) -> dict[str, Any]:
         "samples": plan.samples,
         "batch": plan.batch,
         "window": plan.window,
+        "load_average": load,
         "rows": rows,
     }
 
@@ -78,7 +75,8 @@ def _row(plan: PushPlan, material: Material, waiting: int, folder: Path) -> dict
         for name in ("bare", "cloud") if number % 2 else ("cloud", "bare"):
             state = folder / "now"
             shutil.copytree(kept / name, state)
-            with _SERVERS[name](state, plan, folder) as (address, server):
+            starting = serving(state, plan.pair, folder) if name == "cloud" else bare(state, folder)
+            with starting as (address, server):
                 if name == "cloud":
                     enrol(address, [material.enrolment(one) for one in names])
                 before_s = cpu_seconds(server.process.pid)
@@ -129,13 +127,6 @@ def summary(runs: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed; NaN of none."""
-    if not values:
-        return math.nan
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
 def _run(pushed: Pushed, cpu_s: float) -> Run:
     """DriftlineError unless every sample was stored."""
     if set(pushed.verdicts) != {"stored"}:
@@ -158,32 +149,3 @@ def _batches(
         batches_of(name, space, bodies[place :: len(names)], plan.batch)
         for place, name in enumerate(names)
     ]
-
-
-@contextmanager
-def _bare(state: Path, plan: PushPlan, logs: Path) -> Iterator[tuple[str, Program]]:
-    words = [sys.executable, "-m", "driftline_lab.peers.bare_cloud", str(state)]
-    with running("bare server", words, logs / "bare.log") as server:
-        yield _address(state, server), server
-
-
-@contextmanager
-def serving(state: Path, pair: str, logs: Path) -> Iterator[tuple[str, Program]]:
-    """A cloud that serves and does not work, as a process, with its settings as they are by
-    default; its address, and what runs.
-    """
-    words = ["cloud", "serve", "--no-work", "--state", str(state), "--pair", pair]
-    words += ["--listen", "127.0.0.1:0"]
-    with running("cloud", command(*words), logs / "cloud.log") as cloud:
-        yield _address(state, cloud), cloud
-
-
-def _cloud(state: Path, plan: PushPlan, logs: Path) -> AbstractContextManager[tuple[str, Program]]:
-    return serving(state, plan.pair, logs)
-
-
-_SERVERS = {"bare": _bare, "cloud": _cloud}
-
-
-def _address(state: Path, server: Program) -> str:
-    return f"127.0.0.1:{int(wait_for_file(state / 'port', server, START_S))}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from driftline_lab.bench.intake.material import Material
-from driftline_lab.bench.intake.push import Run, quantile, summary
+from driftline_lab.bench.intake.push import Run, summary
+from driftline_lab.bench.intake.quantiles import quantile
+from driftline_lab.peers.material import Material
 from driftline_lab.peers.pushing import batches_of
 from driftline_proto.v1 import uplink_pb2
 from driftline_shared.wire import load_sample

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from driftline_cloud.intake.line import Line
 from driftline_cloud.lines.pairs import line_of
-from driftline_lab.bench.source_samples import samples_of
+from driftline_lab.data.source_samples import samples_of
 from driftline_shared.ids import sample_id_at
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.status import Enrolment
