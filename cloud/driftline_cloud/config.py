@@ -17,6 +17,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from driftline_cloud.blobs.settings import StorageSettings
 from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
@@ -40,6 +41,7 @@ from driftline_shared.program.config import (
 from driftline_shared.program.policy import Policy
 from driftline_shared.program.proxies import host_of
 from driftline_shared.program.section import Section, setting
+from driftline_shared.spans.settings import SpanSettings
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.trace.settings import TraceSettings
 
@@ -59,6 +61,13 @@ class WorkersConfig(Section):
     )
     num_labellers: int = setting(
         0, "Ray actors that label at the same time; 0: as many as there is room for", ge=0, le=4096
+    )
+    autoscale_to: int = setting(
+        0,
+        "labellers that a cluster's autoscaler is asked for, as far as batches wait; 0: it is told "
+        "nothing",
+        ge=0,
+        le=4096,
     )
     keep_warm_s: float = setting(
         600.0, "without work after which Ray's actors give back what they hold", ge=0, le=1e6
@@ -82,12 +91,14 @@ class CloudConfig(ProgramSettings):
         "host:port for devices; port 0: any free one, written to `<state>/port`",
     )
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
+    storage: StorageSettings = StorageSettings()
     workers: WorkersConfig = WorkersConfig()
     trust: TrustSettings = TrustSettings()
     metrics: MetricsConfig = MetricsConfig()
     page: PageSettings = PageSettings()
     log: LogConfig = LogConfig()
     trace: TraceSettings = TraceSettings()
+    spans: SpanSettings = SpanSettings()
     sampling: Policy = SamplingPolicy()
     admission: AdmissionLimits = AdmissionLimits()
     quota: Quota = Quota()

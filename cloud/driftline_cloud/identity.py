@@ -73,12 +73,15 @@ def _bind(database: Database, state: StateFolder) -> str | None:
 
 def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> None:
     """ConfigError where folder and database tell of other versions: one of them is of another day,
-    or of another cloud.
+    or of another cloud. StoreAwayError where the far store is needed to tell.
     """
     ledger = RoundLedger(database)
     kept = ledger.versions(line)
     in_database = max([ledger.newest_done(line), *kept])
     in_folder = registry.newest_version(line)
+    if in_folder < in_database:
+        registry.catch_up()  # the far store may have what this disk never saw
+        in_folder = registry.newest_version(line)
     if in_folder < in_database:
         raise ConfigError(
             f"the state folder is older than the database: it stops at version {in_folder} of line "

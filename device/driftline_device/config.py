@@ -43,6 +43,7 @@ from driftline_shared.program.config import (
 )
 from driftline_shared.program.logs import LogFile
 from driftline_shared.program.section import Section, setting
+from driftline_shared.spans.settings import SpanSettings
 from driftline_shared.trust.credentials import IDENTITY, cloud_address
 
 
@@ -155,6 +156,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     log: DeviceLogConfig = DeviceLogConfig()
     regions: RegionSettings = RegionSettings()
     trace: DeviceTraceSettings = DeviceTraceSettings()
+    spans: SpanSettings = SpanSettings()
     frames: FrameSettings = FrameSettings()
     folder: FolderSettings = FolderSettings()
 

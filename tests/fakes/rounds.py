@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from driftline_cloud.blobs.settings import StorageSettings
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.intake.admission import Quota
@@ -48,8 +49,11 @@ def open_cloud(
     rollout: RolloutSettings | None = None,
     database_url: str = "",
     database: Callable[[str], Database] = Database,
+    artifacts: str = "",
 ) -> WholeCloud:
-    """A cloud with its state in `folder`; opening it again is a restart."""
+    """A cloud with its state in `folder`; opening it again is a restart. `artifacts`: the URL of
+    its store.
+    """
     folder.mkdir(exist_ok=True)
     config = CloudConfig(
         state=folder,
@@ -59,6 +63,7 @@ def open_cloud(
         dwc=dwc,
         rollout=rollout or RolloutSettings(),
         trace=trace or TraceSettings(),
+        storage=StorageSettings(artifacts=artifacts),
     )
     pair = bare_pair(folder.parent / "pair")
     makers = fake_makers(workers, lambda _name: pair, watch=watch, clock=clock, database=database)

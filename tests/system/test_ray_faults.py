@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import load_models
 from driftline_cloud.jobs import DistillJob, Label
@@ -197,14 +198,14 @@ def test_a_distillation_ends_with_the_same_bytes(
     # Warm on both nodes: what is on the one that is left has to make way.
     while len(workers.labelling_pids()) < 2:
         workers.label(pair.dir, samples, ignore)
-    checkpoints = FileCheckpoints(path=tmp_path / "kept", every_s=0.01)
+    checkpoints = StoredCheckpoints(store=FolderStore(tmp_path), key="kept", every_s=0.01)
     faults: list[str] = []
     shares: list[float] = []
 
     def watch(share: float) -> None:
         shares.append(share)
         pid = workers.distilling_pid
-        if pid is None or not checkpoints.path.exists():
+        if pid is None or checkpoints.store.size("kept") is None:
             return
         if not faults:
             faults.append("node")

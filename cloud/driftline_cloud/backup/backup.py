@@ -5,6 +5,9 @@
         identity.json, releases/, rounds/
         trust/          with the issuing key, so keep the copy as you keep that; without the root's
 
+With an artifact store the versions are in the folder, too, and so in the copy; what rounds under
+way keep there is not, and backup.json says so.
+
 The turn to write in the releases is held meanwhile, so that no version is published between the
 database's moment and the folder's: the two are of one day. Devices are served all the time.
 """
@@ -40,13 +43,17 @@ class Backup:
     folder: Path
     num_files: int
     num_bytes: int
+    not_copied: str = ""
 
 
-def make_backup(state: Path, folder: Path, report: Callable[[float], None]) -> Backup:
+def make_backup(
+    state: Path, folder: Path, report: Callable[[float], None], *, artifacts: str = ""
+) -> Backup:
     """Copy the cloud of `state` into `folder`, which must be new or empty, and check the copy.
 
-    `report` is called with the share of the database that is copied. Raises DataError for wrong
-    folders, DriftlineError for a copy that is not whole.
+    `artifacts`: the URL of its artifact store, where it has one. `report` is called with the share
+    of the database that is copied. Raises DataError for wrong folders, DriftlineError for a copy
+    that is not whole.
     """
     if not (state / DATABASE).is_file():
         raise DataError(
@@ -71,13 +78,17 @@ def make_backup(state: Path, folder: Path, report: Callable[[float], None]) -> B
     for place in {path.parent for path in files}:
         sync_folder(place)
     done = Backup(
-        folder=folder, num_files=len(files), num_bytes=sum(path.stat().st_size for path in files)
+        folder=folder,
+        num_files=len(files),
+        num_bytes=sum(path.stat().st_size for path in files),
+        not_copied=f"{artifacts}/rounds: what rounds under way keep" if artifacts else "",
     )
     described = {
         "driftline": metadata.version("driftline"),
         "made_unix_s": int(time.time()),
         "num_files": done.num_files,
         "num_bytes": done.num_bytes,
+        **({"not_copied": done.not_copied} if done.not_copied else {}),
     }
     write_json(folder / WHOLE, described, sealed=True)
     return done

@@ -1,4 +1,4 @@
-"""Whether what a cloud keeps is whole: its database's pages, its releases' bytes."""
+"""Whether what a cloud keeps is whole: its database's pages, the bytes of its releases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import sqlite3
 from pathlib import Path
 
-from driftline_cloud.release.arrays import adapter_from_file
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.blobs.store import BlobDamagedError, BlobStore
+from driftline_cloud.release.arrays import adapter_of
+from driftline_cloud.release.copies import missing_there
 from driftline_cloud.release.manifests import manifest_from_json
 from driftline_shared.errors import DriftlineError
 from driftline_shared.update import adapter_digest
@@ -40,11 +43,24 @@ def release_faults(releases: Path) -> list[str]:
     return faults[:_MOST]
 
 
+def far_faults(releases: Path, far: BlobStore) -> list[str]:
+    """What of the versions in the folder `releases` is not in `far`, or is damaged there, and what
+    else is damaged there. Reads all of it; StoreAwayError where it is away.
+    """
+    faults = [f"{key} is not in {far.place}" for key in missing_there(FolderStore(releases), far)]
+    for key in far.list():
+        try:
+            far.get(key)
+        except BlobDamagedError as error:
+            faults.append(str(error))
+    return faults[:_MOST]
+
+
 def _version_faults(releases: Path, path: Path) -> list[str]:
     name = f"version {path.stem} of line {path.parent.name}"
     try:
         manifest = manifest_from_json(path.read_bytes())
-        adapter = adapter_from_file(path.with_suffix(".safetensors"))
+        adapter = adapter_of(FolderStore(path.parent), f"{path.stem}.safetensors")
     except (DriftlineError, ValueError, KeyError) as error:
         return [f"{name}: {error}"]
     faults = []

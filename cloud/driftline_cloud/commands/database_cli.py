@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_cloud.commands.addresses import JsonFlag, StateFlag, UrlFlag
+from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import DataError, DriftlineError
 
@@ -66,6 +66,7 @@ Exit code 1: there is no database, or a cloud serves it.
 def backup(
     folder: Annotated[Path, typer.Argument(help="Where to; a new folder.", metavar="DIR")],
     state: StateFlag = None,
+    config: ConfigFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Copy database and releases of a cloud, which may run meanwhile, and check the copy."""
@@ -73,9 +74,10 @@ def backup(
     from driftline_cloud.intake.faults import fix_of, is_passing, trouble_of
     from driftline_shared.callbacks import ignore
 
-    source = settings_of(None, state).state
+    settings = settings_of(config, state)
+    source = settings.state
     try:
-        done = make_backup(source, folder, ignore)
+        done = make_backup(source, folder, ignore, artifacts=settings.storage.artifacts)
     except OSError as error:
         if not is_passing(error):
             where = error.filename or folder
@@ -86,6 +88,8 @@ def backup(
         typer.echo(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=2))
     else:
         typer.echo(f"{done.folder}: {done.num_files} files, {done.num_bytes:,} bytes, whole")
+        if done.not_copied:
+            typer.echo(f"not copied: {done.not_copied} (a restored cloud looks for it there)")
 
 
 @backup_app.command(epilog=_RESTORE_EXAMPLES)
@@ -118,14 +122,25 @@ def upgrade(
 
 
 @app.command(epilog=_EXAMPLES.format(word="check"))
-def check(state: StateFlag = None, database_url: UrlFlag = None, as_json: JsonFlag = False) -> None:
-    """Look whether database and releases are whole; a cloud may run meanwhile. Exit code 1: not."""
-    from driftline_cloud.backup.check import database_faults, release_faults
+def check(
+    state: StateFlag = None,
+    database_url: UrlFlag = None,
+    config: ConfigFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look whether database, releases and artifact store are whole; a cloud may run meanwhile. Exit
+    code 1: not.
+    """
+    from driftline_cloud.backup.check import database_faults, far_faults, release_faults
+    from driftline_cloud.blobs.remote import open_remote
 
-    settings = settings_of(None, state, database_url)
+    settings = settings_of(config, state, database_url)
     faults = release_faults(settings.state / "releases")
     if not settings.database_url:
         faults += database_faults(settings.state / "cloud.sqlite")
+    if settings.storage.artifacts:
+        far = open_remote(settings.storage.artifacts).within("releases")
+        faults += far_faults(settings.state / "releases", far)
     if as_json:
         typer.echo(json.dumps({"whole": not faults, "faults": faults}, indent=2))
     if faults:

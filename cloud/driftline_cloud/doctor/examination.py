@@ -15,6 +15,7 @@ from driftline_cloud.doctor.machine import (
     check_port,
     check_ray,
     check_state,
+    check_store,
 )
 from driftline_cloud.doctor.records import Records
 from driftline_cloud.doctor.trust import check_authority
@@ -41,6 +42,7 @@ def examine(config: CloudConfig) -> list[Check]:
             for name, check in (
                 ("state folder", lambda: check_state(config)),
                 ("disk", lambda: check_disk(config.state)),
+                ("artifacts", lambda: check_store(config)),
                 ("pair", lambda: check_pair(config.pair)),
                 ("authority", lambda: check_authority(config)),
                 ("port", lambda: check_port(config)),

@@ -6,7 +6,10 @@ import os
 import socket
 from pathlib import Path
 
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.blobs.remote import open_remote
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.release.copies import missing_there
 from driftline_cloud.state import read_port
 from driftline_cloud.workers.cluster.secret import read_token, token_place
 from driftline_cloud.workers.reach import why_away
@@ -85,6 +88,24 @@ def check_port(config: CloudConfig) -> Check:
     except (ConfigError, LinkError) as error:
         return fail("port", str(error), error.fix)
     return ok("port", f"{address} serves, driftline {found_version}")
+
+
+def check_store(config: CloudConfig) -> Check:
+    """Whether the artifact store answers, and has every version that the folder has."""
+    url = config.storage.artifacts
+    if not url:
+        return ok("artifacts", "in the state folder")
+    try:
+        # Whoever's it is: the cloud itself claims it, and says so where it is another's.
+        missing = missing_there(
+            FolderStore(config.state / "releases"), open_remote(url).within("releases")
+        )
+    except DriftlineError as error:
+        return fail("artifacts", str(error), error.fix)
+    if missing:
+        found = f"{url} lacks {len(missing)} blobs of versions, {missing[0]} first"
+        return warn("artifacts", found, "The next start of `driftline cloud work` sends them.")
+    return ok("artifacts", f"{url} answers and has every version")
 
 
 def check_ray(config: CloudConfig) -> Check:

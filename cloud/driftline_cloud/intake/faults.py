@@ -1,4 +1,6 @@
-"""What an error of the database or of a disk means, and what an operator does about it."""
+"""What an error of the database, of a disk or of the artifact store means, and what an operator
+does about it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 
+from driftline_cloud.blobs.store import StoreAwayError
 from driftline_shared.errors import DriftlineError, Reason, explain
 from driftline_shared.host.durable import PASSING
 from driftline_shared.program.outage import Outage
@@ -59,6 +62,8 @@ def trouble_of(error: BaseException, place: str) -> str:
     or of a file that the error does not name.
     """
     found = _passing(error)
+    if isinstance(found, StoreAwayError):
+        return str(found)
     if isinstance(found, OSError):
         words = _ERRNO_WORDS.get(found.errno or 0)
         where = os.fsdecode(found.filename) if isinstance(found.filename, str | bytes) else place
@@ -73,12 +78,16 @@ def trouble_of(error: BaseException, place: str) -> str:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a disk or the database keeps the work from going on, and may get well by itself."""
+    """Whether a disk, a store or the database keeps the work from going on, and may get well by
+    itself.
+    """
     return _passing(error) is not None
 
 
-def _passing(error: BaseException) -> OSError | SQLAlchemyError | None:
+def _passing(error: BaseException) -> OSError | SQLAlchemyError | StoreAwayError | None:
     for one in _with_causes(error):
+        if isinstance(one, StoreAwayError):
+            return one
         if isinstance(one, OSError) and one.errno in PASSING:
             return one
         if isinstance(one, TimeoutError) or (
@@ -129,5 +138,8 @@ def say(outage: Outage, error: Exception, place: str) -> None:
 
 def fix_of(error: BaseException) -> str:
     """One sentence that says what to do."""
-    text = cause_of(_passing(error) or error).lower()
+    found = _passing(error) or error
+    if isinstance(found, StoreAwayError):
+        return found.fix
+    text = cause_of(found).lower()
     return next((fix for words, fix in _FIXES if any(word in text for word in words)), _OTHER)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
 
+from driftline_cloud.blobs.store import BlobStore
+from driftline_cloud.blobs.tensors import tensors_from_bytes, tensors_to_bytes
 from driftline_cloud.release.packer import Packed
 from driftline_shared.codec.adapters import adapter_from_bytes
-from driftline_shared.errors import DriftlineError
-from driftline_shared.host.durable import write_atomic
+from driftline_shared.errors import DataError, DriftlineError
 from driftline_shared.update import TENSORS_FORMAT, TensorEntry, UpdateKind
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -21,16 +20,19 @@ Arrays = dict[str, NDArray[np.float32]]
 _BLOB = "blob"
 
 
-def adapter_from_file(path: Path) -> Arrays:
-    """The adapter in `path` in name order; DriftlineError (internal) if the disk lost it."""
+def adapter_of(store: BlobStore, key: str) -> Arrays:
+    """The adapter kept as `key` in name order; DriftlineError (internal) if it was lost."""
     try:
-        return adapter_from_bytes(path.read_bytes())
+        content = store.get(key)
+        if content is None:
+            raise DriftlineError(f"{key} of a release is gone from {store.place}")
+        return adapter_from_bytes(content)
     except (OSError, SafetensorError) as error:
-        raise DriftlineError(f"{path.name} of a release cannot be read: {error}") from error
+        raise DriftlineError(f"{key} of a release cannot be read: {error}") from error
 
 
-def save_packed(path: Path, packed: Packed) -> None:
-    """Keep `packed` durably in one file, between compressing and publishing."""
+def save_packed(store: BlobStore, key: str, packed: Packed) -> None:
+    """Keep `packed` durably as one blob, between compressing and publishing."""
     arrays: dict[str, NDArray[np.generic]] = {_BLOB: np.frombuffer(packed.blob, dtype=np.uint8)}
     for prefix, tensors in (("adapter.", packed.adapter), ("residual.", packed.residual)):
         for name in sorted(tensors):
@@ -47,15 +49,17 @@ def save_packed(path: Path, packed: Packed) -> None:
             for entry in packed.tensors
         ],
     }
-    write_atomic(path, bytes(save(arrays, metadata={"packed": json.dumps(described)})))
+    store.put(key, tensors_to_bytes(arrays, {"packed": json.dumps(described)}))
 
 
-def load_packed(path: Path) -> Packed | None:
+def load_packed(store: BlobStore, key: str) -> Packed | None:
     """What `save_packed` kept; None if there is none that can be read."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            described = json.loads(file.metadata()["packed"])
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        content = store.get(key)
+        if content is None:
+            return None
+        arrays, words = tensors_from_bytes(content)
+        described = json.loads(words["packed"])
         entries = tuple(
             TensorEntry(
                 name=name,
@@ -79,7 +83,7 @@ def load_packed(path: Path) -> Packed | None:
             adapter=_part(arrays, "adapter."),
             residual=_part(arrays, "residual."),
         )
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (DataError, KeyError, ValueError, TypeError):
         return None
 
 

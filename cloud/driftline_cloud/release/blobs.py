@@ -1,49 +1,61 @@
-"""Blobs by content: one file per sha256, served in pieces.
+"""Blobs by content: each under its sha256, served in pieces.
 
-<folder>/<sha256 in hex>        written durably before any manifest names it
+blobs/<sha256 in hex>        written durably before any manifest names it
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from dataclasses import dataclass
 
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.blobs.store import BlobDamagedError, BlobStore
 from driftline_shared.errors import Reason, UpdateError
-from driftline_shared.host.durable import write_atomic
 
 MAX_PIECE_BYTES = 1 << 20
 
+FOLDER = "blobs"
 
-class BlobStore:
-    """Immutable blobs in `folder`; safe for many readers and one writer."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+@dataclass(frozen=True, slots=True)
+class UpdateBlobs:
+    """Immutable blobs in `store`; those that can be made anew are in `near` alone, where `store`
+    looks first. Safe for many readers and one writer.
 
-    def put(self, blob: bytes) -> bytes:
-        """Keep `blob`; its digest. Keeping it again costs a look."""
+    What devices ask for (`size`, `read`) is looked for near alone: nobody makes the cloud wait for
+    a store by asking for what is nowhere.
+    """
+
+    store: BlobStore
+    near: FolderStore
+
+    def put(self, blob: bytes, *, lasting: bool = True) -> bytes:
+        """Keep `blob`; its digest. Keeping it again costs a look. `lasting` false: near alone."""
         digest = hashlib.sha256(blob).digest()
-        path = self._path(digest)
-        if not path.exists():
-            write_atomic(path, blob)
+        store = self.store if lasting else self.near
+        # What is near says nothing of a store far away.
+        if store is not self.near or store.size(_key(digest)) is None:
+            store.put(_key(digest), blob)
         return digest
 
     def get(self, digest: bytes) -> bytes:
         """The whole blob, verified; UpdateError (blob_unknown, digest_mismatch)."""
         try:
-            blob = self._path(digest).read_bytes()
-        except FileNotFoundError as error:
-            raise _unknown() from error
-        if hashlib.sha256(blob).digest() != digest:
-            raise UpdateError("a stored blob has rotted", reason=Reason.DIGEST_MISMATCH)
+            blob = self.store.get(_key(digest), sha256=digest)
+        except BlobDamagedError as error:
+            raise UpdateError(
+                f"a stored blob has rotted: {error}", reason=Reason.DIGEST_MISMATCH
+            ) from error
+        if blob is None:
+            raise _unknown()
         return blob
 
     def size(self, digest: bytes) -> int:
         """Bytes of the blob; UpdateError (blob_unknown)."""
-        try:
-            return self._path(digest).stat().st_size
-        except FileNotFoundError as error:
-            raise _unknown() from error
+        size = self.near.size(_key(digest))
+        if size is None:
+            raise _unknown()
+        return size
 
     def read(self, digest: bytes, offset: int, max_bytes: int = MAX_PIECE_BYTES) -> bytes:
         """At most `max_bytes` (<= 1 MiB) from `offset`; empty at the end; UpdateError beyond it."""
@@ -51,26 +63,26 @@ class BlobStore:
             raise UpdateError(
                 f"offset {offset} lies outside the blob", reason=Reason.OFFSET_INVALID
             )
-        try:
-            with self._path(digest).open("rb") as file:
-                file.seek(offset)
-                return file.read(min(max_bytes, MAX_PIECE_BYTES))
-        except FileNotFoundError as error:
-            raise _unknown() from error
+        found = self.near.read(_key(digest), offset, min(max_bytes, MAX_PIECE_BYTES))
+        if found is None:
+            raise _unknown()
+        return found
 
     def keep_only(self, digests: set[bytes]) -> int:
-        """Remove every other blob; how many went."""
+        """Remove every other blob that is near; how many went."""
         removed = 0
-        for path in self._folder.glob("?" * 64):
-            if bytes.fromhex(path.name) not in digests:
-                path.unlink(missing_ok=True)
+        for key in self.near.list(FOLDER):
+            name = key.rpartition("/")[2]
+            if len(name) == 64 and bytes.fromhex(name) not in digests:
+                self.near.delete(key)
                 removed += 1
         return removed
 
-    def _path(self, digest: bytes) -> Path:
-        if len(digest) != hashlib.sha256().digest_size:
-            raise _unknown()
-        return self._folder / digest.hex()
+
+def _key(digest: bytes) -> str:
+    if len(digest) != hashlib.sha256().digest_size:
+        raise _unknown()
+    return f"{FOLDER}/{digest.hex()}"
 
 
 def _unknown() -> UpdateError:

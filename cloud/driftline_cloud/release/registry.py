@@ -11,12 +11,15 @@
 Write order of a publish: blob, adapter, residual, manifest; each durable before the next begins.
 The newest version is the highest one whose manifest exists, so a kill leaves either the old version
 or the new one, and files of an unfinished publish are overwritten by the next. Recovery at start:
-drafts are removed, blobs that no manifest names as well. Two processes write, one that serves
+drafts are removed, blobs that no manifest names as well. With a store far away, each of these is
+there before it is in the folder, which is a whole copy at hand (updates on demand are in it alone):
+who serves needs the far one only for what it lacks. Two processes write, one that serves
 (updates on demand) and one that works (versions): they take turns at <folder>/lock.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Collection, Iterator
@@ -25,9 +28,13 @@ from pathlib import Path
 
 import structlog
 
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.blobs.mirrored import MirroredStore
+from driftline_cloud.blobs.store import BlobStore, StoreAwayError
 from driftline_cloud.intake.line import Line
-from driftline_cloud.release.arrays import Arrays, adapter_from_file
-from driftline_cloud.release.blobs import BlobStore
+from driftline_cloud.release.arrays import Arrays, adapter_of
+from driftline_cloud.release.blobs import UpdateBlobs
+from driftline_cloud.release.copies import bring_together
 from driftline_cloud.release.delta import no_residual
 from driftline_cloud.release.direct import pack_direct
 from driftline_cloud.release.manifests import (
@@ -39,7 +46,7 @@ from driftline_cloud.release.manifests import (
 from driftline_cloud.release.packer import Packed, pack_full
 from driftline_shared.codec.adapters import adapter_to_bytes
 from driftline_shared.errors import ConfigError, Reason, UpdateError
-from driftline_shared.host.durable import read_json, remove_drafts, write_atomic, write_json
+from driftline_shared.host.durable import MAX_JSON_BYTES, read_json, remove_drafts, write_atomic
 from driftline_shared.host.lock import take_turn
 from driftline_shared.update import MANIFEST_FORMAT, Adapter, Manifest, UpdateKind, adapter_digest
 from driftline_shared.update_apply import apply_update
@@ -50,14 +57,19 @@ _LINE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class ReleaseRegistry:
-    """Lines and their versions in `folder`; calls may come from several threads."""
+    """Lines and their versions in `folder`; calls may come from several threads. `far`: the store
+    that keeps them beside it, where there is one.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, far: BlobStore | None = None) -> None:
         self._folder = folder
         self._lock = threading.RLock()
         (folder / "lines").mkdir(parents=True, exist_ok=True)
         (folder / "blobs").mkdir(exist_ok=True)
-        self.blobs = BlobStore(folder / "blobs")
+        near = FolderStore(folder)
+        self._far = far
+        self._store: BlobStore = near if far is None else MirroredStore(near, far)
+        self.blobs = UpdateBlobs(self._store, near)
         self._lines: dict[str, Line] = {}
         with self._writing():
             self._recover()
@@ -67,8 +79,8 @@ class ReleaseRegistry:
         path = self._line_folder(line.id) / "line.json"
         with self._writing():
             if not path.exists():
-                write_atomic(self._adapter_path(line.id, 0), adapter_to_bytes(initial))
-                write_json(path, _described(line))
+                self._store.put(self._key(line.id, "0.safetensors"), adapter_to_bytes(initial))
+                self._store.put(self._key(line.id, path.name), _json(_described(line)))
             if adapter_digest(self.canonical(line.id, 0)) != adapter_digest(initial):
                 raise _started_otherwise(line)
         self.know_line(line)
@@ -82,6 +94,17 @@ class ReleaseRegistry:
             raise _started_otherwise(line)
         self._lines[line.id] = line
 
+    def catch_up(self) -> None:
+        """Make the folder and the far store equal; nothing where there is no such store. Raises
+        StoreAwayError, ConfigError.
+        """
+        if self._far is None:
+            return
+        with self._writing():
+            fetched, sent = bring_together(self.blobs.near, self._far)
+        if fetched or sent:
+            _log.info("releases.copied", num_fetched=fetched, num_sent=sent, store=self._far.place)
+
     def newest_version(self, line: str) -> int:
         """The newest version that devices may fetch; 0 is what every device starts with."""
         versions = [
@@ -91,7 +114,7 @@ class ReleaseRegistry:
 
     def canonical(self, line: str, version: int) -> Arrays:
         """C_version: what devices at `version` hold, bit for bit."""
-        return adapter_from_file(self._adapter_path(line, version))
+        return adapter_of(self._store, self._key(line, f"{version}.safetensors"))
 
     def residual(self, line: str) -> Arrays:
         """E of the newest version; zeros if nothing was lost."""
@@ -101,19 +124,17 @@ class ReleaseRegistry:
     def residual_of(self, line: str, version: int) -> Arrays:
         """E of `version`; zeros if nothing was lost, or it is not kept any more."""
         with self._lock:
-            path = self._residual_path(line, version)
-            if path.exists():
-                return adapter_from_file(path)
+            key = self._key(line, f"{version}.residual")
+            if self.blobs.near.size(key) is not None:
+                return adapter_of(self._store, key)
             return no_residual(self.canonical(line, version))
 
     def manifest(self, line: str, version: int) -> Manifest:
         """The manifest version - 1 -> version; UpdateError (blob_unknown) if there is none."""
-        try:
-            return manifest_from_json(self._manifest_path(line, version).read_bytes())
-        except FileNotFoundError as error:
-            raise UpdateError(
-                f"line {line} has no version {version}", reason=Reason.BLOB_UNKNOWN
-            ) from error
+        found = self._store.get(self._key(line, f"{version}.json"), MAX_JSON_BYTES)
+        if found is None:
+            raise UpdateError(f"line {line} has no version {version}", reason=Reason.BLOB_UNKNOWN)
+        return manifest_from_json(found)
 
     def find_round(self, line: str, round_id: str) -> Manifest | None:
         """The manifest that round `round_id` released, if it did."""
@@ -144,9 +165,12 @@ class ReleaseRegistry:
             target = apply_update(base, manifest, packed.blob)
             self.blobs.put(packed.blob)
             version = newest + 1
-            write_atomic(self._adapter_path(line, version), adapter_to_bytes(target))
-            write_atomic(self._residual_path(line, version), adapter_to_bytes(packed.residual))
-            write_atomic(self._manifest_path(line, version), manifest_to_json(manifest))
+            for name, content in (
+                (f"{version}.safetensors", adapter_to_bytes(target)),
+                (f"{version}.residual", adapter_to_bytes(packed.residual)),
+                (f"{version}.json", manifest_to_json(manifest)),
+            ):
+                self._store.put(self._key(line, name), content)
             self._forget_old(line, version)
         _log.info(
             "version.published",
@@ -248,7 +272,7 @@ class ReleaseRegistry:
         if packed.target_digest != step.target_digest:
             raise UpdateError("a direct update misses its version", reason=Reason.DIGEST_MISMATCH)
         with self._writing():
-            self.blobs.put(packed.blob)
+            self.blobs.put(packed.blob, lasting=False)
             write_atomic(path, manifest_to_json(manifest))
         return manifest
 
@@ -264,7 +288,11 @@ class ReleaseRegistry:
         for path in folder.glob("*.residual"):
             # That of the one before is needed where it is released again.
             if path.stem.isdigit() and int(path.stem) < newest - 1:
-                path.unlink(missing_ok=True)
+                try:
+                    self._store.delete(self._key(line, path.name))
+                except StoreAwayError as error:
+                    _log.warning("residual.not_dropped", line=line, cause=str(error))  # next time
+                    break
         for path in (folder / "direct").glob("*.json"):
             target = path.stem.rpartition("-")[2]
             if target.isdigit() and int(target) < newest:
@@ -276,7 +304,7 @@ class ReleaseRegistry:
         for path in sorted((self._folder / "lines").glob("*/line.json")):
             newest = self.newest_version(path.parent.name)
             self._forget_old(path.parent.name, newest)
-            self._residual_path(path.parent.name, newest + 1).unlink(missing_ok=True)
+            (path.parent / f"{newest + 1}.residual").unlink(missing_ok=True)
             manifests = [*path.parent.glob("[0-9]*.json"), *path.parent.glob("direct/*.json")]
             named |= {manifest_from_json(file.read_bytes()).blob_digest for file in manifests}
         dropped = self.blobs.keep_only(named)
@@ -288,14 +316,12 @@ class ReleaseRegistry:
             raise ConfigError(f"{line[:40]!r} cannot name a line")
         return self._folder / "lines" / line
 
-    def _adapter_path(self, line: str, version: int) -> Path:
-        return self._line_folder(line) / f"{version}.safetensors"
+    def _key(self, line: str, name: str) -> str:
+        return f"lines/{self._line_folder(line).name}/{name}"
 
-    def _residual_path(self, line: str, version: int) -> Path:
-        return self._line_folder(line) / f"{version}.residual"
 
-    def _manifest_path(self, line: str, version: int) -> Path:
-        return self._line_folder(line) / f"{version}.json"
+def _json(value: dict[str, str]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _described(line: Line) -> dict[str, str]:

@@ -7,7 +7,6 @@ round ends as if nothing had happened.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -311,10 +310,7 @@ class Coordinator:
         dropped = self._store.drop_used(self._line, keep=self._settings.keep_used_samples)
         if dropped:
             _log.info("samples.dropped", num_samples=dropped, line=self._line)
-        newest_old = f"{self._line}-r{max(0, round_.number - self._settings.keep_folders):04d}"
-        for path in self._work.folder.glob(f"{self._line}-r*"):
-            if path.name <= newest_old:
-                shutil.rmtree(path, ignore_errors=True)
+        self._work.forget_before(max(0, round_.number - self._settings.keep_folders))
 
     def _report(self, done: float) -> None:
         self._progress = min(max(done, 0.0), 1.0)

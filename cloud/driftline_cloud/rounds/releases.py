@@ -1,7 +1,7 @@
 """From a candidate to a version (DWC, algorithms.md section 3): the line's side of the registry.
 
-    <round folder>/packed.safetensors    the chosen update with C_{v+1} and E_{v+1}, see arrays.py
-                   p_ik.head             the P(IK) head that goes with it, where one was fitted
+    <round>/packed.safetensors    the chosen update with C_{v+1} and E_{v+1}, see arrays.py
+            p_ik.head             the P(IK) head that goes with it, where one was fitted
 
 What is judged is always the decoded update C_{v+1}, never the candidate T: the smallest packing
 is chosen that passes the gate itself and keeps all but epsilon of what T gained.
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 
+from driftline_cloud.blobs.store import BlobStore
 from driftline_cloud.distill.gate.rule import GateVerdict
 from driftline_cloud.intake.line import Line
 from driftline_cloud.jobs import Distilled
@@ -31,9 +31,9 @@ from driftline_cloud.release.packer import Packed
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.rounds.scored_gate import ScoredGate
+from driftline_shared.bounds import MAX_HEAD_BYTES
 from driftline_shared.callbacks import Progress
 from driftline_shared.errors import DriftlineError
-from driftline_shared.host.durable import write_atomic
 from driftline_shared.p_ik.head import HEAD_FILE
 from driftline_shared.update import Adapter, Manifest
 
@@ -72,10 +72,10 @@ class Releases:
         round_: Round,
         distilled: Distilled,
         gate: ScoredGate,
-        folder: Path,
+        place: BlobStore,
         progress: Progress,
     ) -> GateVerdict:
-        """Choose the update and keep it in `folder`; not accepted if every packing spoils it."""
+        """Choose the update and keep it in `place`; not accepted if every packing spoils it."""
         base = self.registry.canonical(self._line.id, round_.base_version)
         choice = choose(
             base,
@@ -95,34 +95,31 @@ class Releases:
         if not choice.good_enough:
             # It passes the gate; what it lacks stays in the residual and goes with the next one.
             _log.warning("update.cut_by_budget", round=round_.id, kept_gain=choice.kept_gain)
-        save_packed(folder / _PACKED, choice.packed)
+        save_packed(place, _PACKED, choice.packed)
         return GateVerdict(accepted=True, reason=choice.packed.label, numbers=numbers)
 
-    def publish(self, round_: Round, folder: Path) -> Manifest:
-        """Make the update in `folder` the next version; again and again gives the one it made."""
+    def publish(self, round_: Round, place: BlobStore) -> Manifest:
+        """Make the update in `place` the next version; again and again gives the one it made."""
         done = self.published(round_)
         if done is not None:
             return done
-        head = folder / HEAD_FILE
-        lineage = replace(
-            self._lineage(round_, round_.numbers),
-            ik_head=head.read_bytes() if head.is_file() else b"",
-        )
-        return self.registry.publish(self._line.id, self.packed(folder), lineage)
+        head = place.get(HEAD_FILE, MAX_HEAD_BYTES)
+        lineage = replace(self._lineage(round_, round_.numbers), ik_head=head or b"")
+        return self.registry.publish(self._line.id, self.packed(place), lineage)
 
-    def packed(self, folder: Path) -> Packed:
+    def packed(self, place: BlobStore) -> Packed:
         """The update that `compress` chose. Raises DriftlineError where it is gone."""
-        packed = load_packed(folder / _PACKED)
+        packed = load_packed(place, _PACKED)
         if packed is None:
-            raise DriftlineError(f"the update of the round in {folder.name} is gone")
+            raise DriftlineError(f"the update of the round is gone from {place.place}")
         return packed
 
-    def keep_head(self, folder: Path, head: bytes) -> None:
-        """Keep the P(IK) head that goes with the update in `folder`; empty: none goes."""
+    def keep_head(self, place: BlobStore, head: bytes) -> None:
+        """Keep the P(IK) head that goes with the update in `place`; empty: none goes."""
         if head:
-            write_atomic(folder / HEAD_FILE, head)
+            place.put(HEAD_FILE, head)
         else:
-            (folder / HEAD_FILE).unlink(missing_ok=True)
+            place.delete(HEAD_FILE)
 
     def published(self, round_: Round) -> Manifest | None:
         """The manifest that `round_` released, if it got that far."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import structlog
 
-from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
+from driftline_cloud.blobs.store import BlobStore, StoreAwayError
+from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.intake.line import Line
@@ -68,7 +68,7 @@ _STEP = "gate.step"
 class RoundWork:
     """Does the work of one state and gives the round as it is after it.
 
-    `teacher`: the key of its labels. `folder`: what a round keeps is below its id there.
+    `teacher`: the key of its labels. `kept`: what a round keeps is below its id there.
     """
 
     line: Line
@@ -80,7 +80,7 @@ class RoundWork:
     settings: RoundSettings
     distil: DistilSettings
     limits: GateLimits
-    folder: Path
+    kept: BlobStore
     clock: Clock
     sieve: Sieve
     rollouts: RolloutOrders
@@ -112,6 +112,19 @@ class RoundWork:
         """A round is over: let its gate go, with the models it holds, and its checkpoint."""
         self._gate = None
         self._checkpoints(round_).drop()
+
+    def forget_before(self, number: int) -> None:
+        """Drop what the rounds of the line up to `number` kept; what cannot be dropped now goes
+        another time.
+        """
+        newest_old = f"{self.line.id}-r{number:04d}"
+        try:
+            for key in self.kept.list():
+                folder = key.partition("/")[0]
+                if folder.startswith(f"{self.line.id}-r") and folder <= newest_old:
+                    self.kept.delete(key)
+        except (OSError, StoreAwayError) as error:
+            _log.warning("artifacts.not_dropped", line=self.line.id, cause=str(error))
 
     def _snapshot(self, round_: Round, report: Progress) -> Round:
         own = self.ledger.claimed(round_.id)
@@ -198,21 +211,26 @@ class RoundWork:
         self.sieve.work(round_.id, missing, label, control=control)
 
     def _distil(self, round_: Round, report: Progress) -> Round:
-        folder = self.folder / round_.id
-        distilled = artifacts.load_distilled(folder)
+        place = self.kept.within(round_.id)
+        distilled = artifacts.load_distilled(place)
         checkpoints = self._checkpoints(round_)
         if distilled is None:
             distilled = self._trained(round_, report, checkpoints)
             self.ledger.guard()
-            artifacts.save_distilled(folder, distilled)
+            artifacts.save_distilled(place, distilled)
         checkpoints.drop()
         return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
 
-    def _checkpoints(self, round_: Round) -> FileCheckpoints:
-        path = self.folder / round_.id / "distilling.checkpoint"
-        return FileCheckpoints(path=path, every_s=self.settings.checkpoint_s)
+    def _checkpoints(self, round_: Round) -> StoredCheckpoints:
+        return StoredCheckpoints(
+            store=self.kept.within(round_.id),
+            key="distilling.checkpoint",
+            every_s=self.settings.checkpoint_s,
+        )
 
-    def _trained(self, round_: Round, report: Progress, checkpoints: FileCheckpoints) -> Distilled:
+    def _trained(
+        self, round_: Round, report: Progress, checkpoints: StoredCheckpoints
+    ) -> Distilled:
         """The training's result; samples that cannot be trained on go into quarantine."""
         job = self._job(round_)
         try:
@@ -252,10 +270,10 @@ class RoundWork:
         return self._next(round_, RoundState.COMPRESSING, numbers)
 
     def _compress(self, round_: Round, report: Progress) -> Round:
-        folder, gate = self.folder / round_.id, self._gate_of(round_)
+        place, gate = self.kept.within(round_.id), self._gate_of(round_)
         for step in steps_from(round_.numbers.get(_STEP, 1.0)):
             candidate = self._candidate(round_, step)
-            verdict = self.releases.compress(round_, candidate, gate, folder, report)
+            verdict = self.releases.compress(round_, candidate, gate, place, report)
             if not verdict.forgets:
                 break
             # Coding moves what is forgotten by a little, now up and now down: a shorter step has
@@ -265,9 +283,9 @@ class RoundWork:
         if not verdict.accepted:
             return self._reject(round_, verdict.reason, numbers)
         if self.settings.fit_p_ik:
-            adapter = self.releases.packed(folder).adapter
+            adapter = self.releases.packed(place).adapter
             head = self.workers.fit_head(self._job(round_), adapter, version=round_.target_version)
-            self.releases.keep_head(folder, head)
+            self.releases.keep_head(place, head)
             numbers["update.p_ik_bytes"] = float(len(head))
         return self._next(round_, RoundState.RELEASING, numbers)
 
@@ -281,7 +299,7 @@ class RoundWork:
             base_version=round_.base_version,
             settings=self.rollout,
         )
-        manifest = self.releases.publish(round_, self.folder / round_.id)
+        manifest = self.releases.publish(round_, self.kept.within(round_.id))
         version, num_bytes = manifest.target_version, manifest.blob_bytes
         self.ledger.add_version(
             self.line.id,
@@ -327,9 +345,10 @@ class RoundWork:
         return replace(distilled, adapter=along(base, distilled.adapter, step))
 
     def _distilled(self, round_: Round) -> Distilled:
-        distilled = artifacts.load_distilled(self.folder / round_.id)
+        distilled = artifacts.load_distilled(self.kept.within(round_.id))
         if distilled is None:
-            raise DriftlineError(f"the candidate of round {round_.id} is gone from its folder")
+            where = self.kept.place
+            raise DriftlineError(f"the candidate of round {round_.id} is gone from {where}")
         return distilled
 
     def _gate_of(self, round_: Round) -> ScoredGate:

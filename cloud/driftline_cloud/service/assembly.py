@@ -10,6 +10,8 @@ from importlib import metadata
 import numpy as np
 import structlog
 
+from driftline_cloud.blobs.opened import open_stores
+from driftline_cloud.blobs.store import StoreAwayError
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.corrections.answering import Answerer
 from driftline_cloud.corrections.store import CorrectionStore
@@ -40,6 +42,7 @@ from driftline_cloud.service.line_opener import LineOpener, opening_of
 from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace
+from driftline_cloud.service.spans import RoundSpans
 from driftline_cloud.state import StateFolder
 from driftline_cloud.trust.authority import has_authority, root_is_here
 from driftline_cloud.trust.trust import CloudTrust, open_trust
@@ -54,6 +57,7 @@ from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.proxies import host_of
+from driftline_shared.spans.spans import Spans, open_spans
 from driftline_shared.update import Adapter
 
 _log = structlog.get_logger(__name__)
@@ -71,6 +75,7 @@ def workers_of(config: CloudConfig) -> Workers:
         ),
         num_labellers=config.workers.num_labellers,
         keep_warm_s=config.workers.keep_warm_s,
+        autoscale_to=config.workers.autoscale_to,
         # A cluster has the cloud's state folder on every node; Ray started here needs none.
         ray_storage=config.state.resolve() / "ray" if config.workers.ray_address else None,
     )
@@ -97,6 +102,11 @@ def digest_teacher(pair: Pair) -> str:
     return teacher_digest(pair)
 
 
+def spans_of(config: CloudConfig) -> Spans | None:
+    """The spans that the configuration asks for."""
+    return open_spans(config.spans, "driftline-cloud")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Makers:
     """Where the heavy parts come from. `database`: from its URL. `watch` is called at every step of
@@ -110,6 +120,7 @@ class Makers:
     teacher: Callable[[Pair], str] = digest_teacher
     database: Callable[[str], Database] = Database
     watch: Watch = ignore
+    spans: Callable[[CloudConfig], Spans | None] = spans_of
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -205,7 +216,8 @@ def _assemble_service(
     bind(database, state)
     devices, store, ledger = DeviceRegister(database), SampleStore(database), RoundLedger(database)
     corrections = CorrectionStore(database, config.escalation)
-    registry = ReleaseRegistry(state.releases)
+    registry = open_registry(config, state, database)
+    spans = makers.spans(config)
     book = LineBook(database)
     opener = LineOpener(
         config=config,
@@ -218,6 +230,7 @@ def _assemble_service(
         registry=registry,
         corrections=corrections,
         first=line.id,
+        spans=spans,
     )
     rollouts = RolloutStore(database)
     offers = Offers(rollouts)
@@ -227,10 +240,14 @@ def _assemble_service(
     if first.state == DROPPED:
         _log.warning("line.stays_dropped", line=line.id, fix="`driftline cloud line add` it.")
     else:
-        lines.open(first)  # what keeps the configured pair from being served ends the start
+        try:
+            lines.open(first)  # what keeps the configured pair from being served ends the start
+        except StoreAwayError as error:
+            _log.warning("line.waits", line=line.id, cause=str(error))  # it is tried again
     lines.refresh()
     return Cloud(
         first=line.id,
+        spans=spans,
         lines=lines,
         unknown=UnknownBases(database),
         database=database,
@@ -283,6 +300,8 @@ def assemble_work(
 ) -> Work:
     """What drives rounds while `lease` is held; loads models, reaches for Ray. Blocking."""
     _check_compression(pair, config)
+    registry.catch_up()
+    stores = open_stores(config.storage.artifacts, state.rounds, cloud_id=database.cloud_id)
     line, store = line_of(pair), SampleStore(database)
     ledger, teacher = RoundLedger(database, fence=lease.check), makers.teacher(pair)
     quarantine = Quarantine(database)
@@ -304,7 +323,7 @@ def assemble_work(
         settings=config.rounds,
         distil=config.distil,
         limits=config.gate,
-        folder=state.rounds,
+        kept=stores.rounds,
         clock=makers.clock,
         sieve=Sieve(
             quarantine=quarantine,
@@ -314,6 +333,9 @@ def assemble_work(
         rollouts=RolloutOrders(database, makers.clock),
         rollout=config.rollout,
     )
+    spans = makers.spans(config)
+    if spans is not None:
+        watch = _both(RoundSpans(spans, claimed=ledger.claimed, clock=makers.clock).step, watch)
     coordinator = Coordinator(
         work,
         opening=opening_of(config, database, registry, line, makers.clock),
@@ -331,7 +353,19 @@ def assemble_work(
         settings=config.escalation,
         clock=makers.clock,
     )
-    return Work(coordinator=coordinator, answerer=answerer, close=workers.close)
+
+    def close() -> None:
+        workers.close()
+        if spans is not None:
+            spans.close()
+
+    return Work(coordinator=coordinator, answerer=answerer, close=close)
+
+
+def open_registry(config: CloudConfig, state: StateFolder, database: Database) -> ReleaseRegistry:
+    """The versions of all lines; a store far away is not asked yet."""
+    stores = open_stores(config.storage.artifacts, state.rounds, cloud_id=database.cloud_id)
+    return ReleaseRegistry(state.releases, stores.far_releases)
 
 
 def _check_compression(pair: Pair, config: CloudConfig) -> None:
@@ -351,14 +385,15 @@ def drift_threshold(pair: Pair, config: CloudConfig) -> float:
 
 
 def _recording(watch: Watch, trace: CloudTrace | None) -> Watch:
-    if trace is None:
-        return watch
+    return watch if trace is None else _both(trace.round_step, watch)
 
-    def record_and_watch(event: str, round_: Round) -> None:
-        trace.round_step(event, round_)
-        watch(event, round_)
 
-    return record_and_watch
+def _both(first: Watch, second: Watch) -> Watch:
+    def watch(event: str, round_: Round) -> None:
+        first(event, round_)
+        second(event, round_)
+
+    return watch
 
 
 def _counting(watch: Watch, metrics: CloudMetrics) -> Watch:

@@ -23,6 +23,7 @@ from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.trust.trust import CloudTrust
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
+from driftline_shared.spans.spans import Spans
 from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RoundStatus
 
 
@@ -51,6 +52,7 @@ class Cloud:
     clock: Clock
     version: str
     trust: CloudTrust | None = None
+    spans: Spans | None = None
 
     @property
     def cloud_id(self) -> str:
@@ -135,8 +137,10 @@ class Cloud:
         return self._round_status(served, served.opening.by_order())
 
     def close(self) -> None:
-        """Let traces and database go."""
+        """Let traces, spans and database go."""
         self.lines.close()
+        if self.spans is not None:
+            self.spans.close()
         self.devices.close()
         self.database.close()
 

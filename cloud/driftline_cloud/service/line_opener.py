@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -12,7 +12,7 @@ from driftline_cloud.corrections.store import CorrectionStore
 from driftline_cloud.identity import check_versions
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
-from driftline_cloud.intake.intake import Intake
+from driftline_cloud.intake.intake import Intake, SampleWatch
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.lines.book import KnownLine
@@ -25,12 +25,16 @@ from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.service.lines import ServedLine
 from driftline_cloud.service.recording import open_cloud_trace
+from driftline_cloud.service.spans import IntakeSpans
 from driftline_shared.callbacks import ignore
 from driftline_shared.codec.tokens import check_codec
 from driftline_shared.host.clock import Clock
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.text_room import text_rooms
+from driftline_shared.spans.spans import Spans
+from driftline_shared.status import SampleAck
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.wire import EncodedSample
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +55,7 @@ class LineOpener:
     registry: ReleaseRegistry
     corrections: CorrectionStore
     first: str
+    spans: Spans | None = None
 
     def open(self, row: KnownLine) -> ServedLine:
         """The part of the line of `row`. Raises DriftlineError kinds."""
@@ -72,6 +77,9 @@ class LineOpener:
             registry=registry,
             clock=clock,
         )
+        watches = [] if trace is None else [trace.sample]
+        if self.spans is not None:
+            watches.append(IntakeSpans(self.spans, line.id, clock).sample)
         intake = Intake(
             line=line,
             devices=self.devices,
@@ -82,7 +90,7 @@ class LineOpener:
             rooms=text_rooms(pair),
             limits=config.admission,
             images_may_leave=policy.images_may_leave,
-            watch=ignore if trace is None else trace.sample,
+            watch=_all(watches),
             ask=self.corrections.ask,
         )
         return ServedLine(
@@ -95,6 +103,18 @@ class LineOpener:
             ended=RoundsEnded(self.ledger, line.id),
             trace=trace,
         )
+
+
+def _all(watches: Sequence[SampleWatch]) -> SampleWatch:
+    """One that calls each of `watches`."""
+    if len(watches) < 2:
+        return watches[0] if watches else ignore
+
+    def watch(device_id: str, body: bytes, sample: EncodedSample | None, ack: SampleAck) -> None:
+        for each in watches:
+            each(device_id, body, sample, ack)
+
+    return watch
 
 
 def opening_of(

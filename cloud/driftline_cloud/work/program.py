@@ -17,11 +17,10 @@ from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, say, trouble_of
 from driftline_cloud.lines.pairs import check_line, line_of
-from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
-from driftline_cloud.service.assembly import Makers, Work, assemble_work
+from driftline_cloud.service.assembly import Makers, Work, assemble_work, open_registry
 from driftline_cloud.serving import why_not_served
 from driftline_cloud.state import StateFolder
 from driftline_cloud.workers.reach import why_away
@@ -128,9 +127,9 @@ class Worker:
             self._say(BLOCKED, reason)
             return False
         self._say(STARTING)
-        registry = ReleaseRegistry(state.releases)
-        check_versions(registry, database, line_of(pair).id)
+        registry = open_registry(self.config, state, database)
         try:
+            check_versions(registry, database, line_of(pair).id)
             work = assemble_work(
                 self.config,
                 state,
@@ -144,7 +143,7 @@ class Worker:
         except (ConfigError, PairError):
             raise
         except Exception as error:
-            # A cluster, a disk or a database that is away now.
+            # A cluster, a disk, a store or a database that is away now.
             say(self._not_started, error, database.place)
             self._say(BLOCKED, _told(error, database))
             return False

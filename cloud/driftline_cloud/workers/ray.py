@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import structlog
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.distill.checkpoints.kept import Checkpoints
 from driftline_cloud.distill.examples import plan_labelling
 from driftline_cloud.distill.settings import DistilSettings
@@ -24,6 +25,7 @@ from driftline_cloud.jobs import Distilled, DistillJob, GateScores, Label, Score
 from driftline_cloud.workers import artifacts, ray_tasks
 from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.cluster.connection import Connection, quiet
+from driftline_cloud.workers.cluster.hints import Hints
 from driftline_cloud.workers.cluster.resources import cpus_for, make_room, slots
 from driftline_cloud.workers.pool import Pool, WorkerLostError
 from driftline_cloud.workers.ray_labellers import POLL_S, RayLabellers, result_of, start_labeller
@@ -60,7 +62,8 @@ class RayWorkers:
     cluster has room for and batches wait. They and the one that scores stay with their models until
     other work needs their place, or nothing was asked for `keep_warm_s`. `storage`: folder that
     every node sees under this path, for candidates on their way back (default: the temporary one,
-    enough on one machine). One call at a time; after a WorkersUnreachableError the next one
+    enough on one machine). `autoscale_to`: labellers that an autoscaler is asked to bring nodes
+    for; 0: it is told nothing. One call at a time; after a WorkersUnreachableError the next one
     connects anew.
     """
 
@@ -77,12 +80,14 @@ class RayWorkers:
         num_labellers: int = 0,
         storage: Path | None = None,
         keep_warm_s: float = KEEP_WARM_S,
+        autoscale_to: int = 0,
     ) -> None:
         self._settings = settings or DistilSettings()
         self._device = device
         self._num_labellers = num_labellers
         self._storage = storage
         self._keep_warm_s = keep_warm_s
+        self._hints = Hints(autoscale_to)
         self._turn = threading.Lock()
         self._scorer: Any = None
         self._labellers: tuple[Path, Pool[Any, Any, list[Sample], bytes]] | None = None
@@ -109,9 +114,12 @@ class RayWorkers:
         found: dict[bytes, Label] = {}
         with self._at_work():
             resources = self._labeller_resources()
-            most = min(self._num_labellers or slots(resources), len(pieces))
+            present = min(self._num_labellers or slots(resources), len(pieces))
+            # Labellers that have no place yet wait for the nodes that are asked for.
+            hoped = self._hints.ask(resources, min(self._num_labellers or len(pieces), len(pieces)))
+            most = max(present, hoped)
             pool = self._pool(pair_dir)
-            if len(pool) < most:
+            if len(pool) < present:
                 make_room(resources, [self._drop_scorer])
             for _, data in pool.run(pieces, most, _tell_lost):
                 labels = ray_tasks.labels_of(data)
@@ -129,6 +137,7 @@ class RayWorkers:
         import ray
 
         with self._at_work(), ExitStack() as stack:
+            self._hints.ask(self._resources(), 1)
             make_room(self._resources(), [self._drop_scorer, *self._labellers_in_turn()])
             if self._storage is not None:
                 self._storage.mkdir(parents=True, exist_ok=True)
@@ -154,7 +163,7 @@ class RayWorkers:
                 training.thread.join()
                 raise
             with training.checkpoint().as_directory() as folder:
-                distilled = artifacts.load_distilled(Path(folder))
+                distilled = artifacts.load_distilled(FolderStore(Path(folder)))
         if distilled is None:
             raise DriftlineError("distilling on Ray ended with a candidate that cannot be read")
         return distilled
@@ -209,6 +218,7 @@ class RayWorkers:
                 yield
             except WorkersUnreachableError:
                 self._scorer = self._labellers = None  # gone with what they were on
+                self._hints.forget()
                 self._connection.close()
                 raise
             finally:
@@ -228,6 +238,7 @@ class RayWorkers:
                 self._let_go()
 
     def _let_go(self) -> None:
+        self._hints.release()
         self._drop_scorer()
         if self._labellers is not None:
             self._labellers[1].shrink(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import DistillJob, GateScores, Label, Marks, ScoreJob
 from driftline_cloud.workers import artifacts, transfer
@@ -144,7 +145,7 @@ def train_loop(config: Mapping[str, Any]) -> None:
     except _StoppedError:
         return
     with tempfile.TemporaryDirectory() as folder:
-        artifacts.save_distilled(Path(folder), distilled)
+        artifacts.save_distilled(FolderStore(Path(folder)), distilled)
         checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report({}, checkpoint=checkpoint)
 

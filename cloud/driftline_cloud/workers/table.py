@@ -23,16 +23,24 @@ def make_workers(
     num_labellers: int = 0,
     keep_warm_s: float = 600.0,
     ray_storage: Path | None = None,
+    autoscale_to: int = 0,
 ) -> Workers:
     """Workers of that kind. `settings`: distil settings for labelling.
 
-    `ray_address`, `ray_access`, `num_labellers`, `ray_storage`, `keep_warm_s`: see `RayWorkers`.
-    Raises ConfigError for an unknown kind.
+    `ray_address`, `ray_access`, `num_labellers`, `ray_storage`, `keep_warm_s`,
+    `autoscale_to`: see `RayWorkers`. Raises ConfigError for an unknown kind.
     """
     table: Mapping[str, Callable[[], Workers]] = {
         "local": lambda: _local(settings, device),
         "ray": lambda: _ray(
-            settings, device, ray_address, ray_access, num_labellers, ray_storage, keep_warm_s
+            settings,
+            device,
+            ray_address,
+            ray_access,
+            num_labellers,
+            ray_storage,
+            keep_warm_s,
+            autoscale_to,
         ),
     }
     if kind not in table:
@@ -57,6 +65,7 @@ def _ray(
     num_labellers: int,
     storage: Path | None,
     keep_warm_s: float,
+    autoscale_to: int,
 ) -> Workers:
     from driftline_cloud.workers.ray import RayWorkers
 
@@ -68,4 +77,5 @@ def _ray(
         num_labellers=num_labellers,
         storage=storage,
         keep_warm_s=keep_warm_s,
+        autoscale_to=autoscale_to,
     )

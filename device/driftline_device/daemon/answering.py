@@ -307,8 +307,12 @@ class Answering:
         """Sample and count; the sample that lies in the spool, if any."""
         answer = answer if answer.id else replace(answer, id=self._new_id())
         self._parts.applier.answered(question, answer)
+        spans = self._parts.spans
         with self._sampling:
+            began_s = 0.0 if spans is None else self._parts.clock.now_s()
             sample, decision = self._sample(question, answer, segment, waits)
+            if spans is not None and sample is not None:
+                guard("spans", partial(spans.sampled, sample, began_s=began_s))
             self._count(question, answer, sample, segment)
             trace = self._parts.trace
             if trace is not None:

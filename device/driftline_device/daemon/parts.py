@@ -13,6 +13,7 @@ from driftline_device.escalation.desk import EscalationDesk
 from driftline_device.history.history import History
 from driftline_device.link.settings import LinkStats
 from driftline_device.recording.events import DeviceTrace
+from driftline_device.recording.spans import DeviceSpans
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
 from driftline_device.sinks.publisher import Publisher
@@ -49,8 +50,9 @@ class DeviceLink(UpdateLink, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a daemon ties together; `link` is None for a device that works alone, `trace` and
-    `history` for one that records nothing and forgets what it answered, `dial` without a budget,
+    """What a daemon ties together; `link` is None for a device that works alone, `trace`,
+    `spans` and `history` for one that records nothing and forgets what it answered, `dial` without
+    a budget,
     `escalation` for one that never asks the teacher.
     """
 
@@ -67,6 +69,7 @@ class Parts:
     clock: Clock
     link: DeviceLink | None = None
     trace: DeviceTrace | None = None
+    spans: DeviceSpans | None = None
     history: History | None = None
     dial: Dial | None = None
     escalation: EscalationDesk | None = None

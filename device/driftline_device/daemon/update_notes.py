@@ -11,9 +11,11 @@ from driftline_shared.update import adapter_digest
 
 
 def note_update(parts: Parts) -> None:
-    """Record in the trace how an update ended, where one did since the last call; nothing without
-    a trace.
+    """Record in the trace, and in the spans, how an update ended, where one did since the last
+    call; nothing without them.
     """
+    if parts.spans is not None:
+        parts.spans.updated(parts.applier.state)
     if parts.trace is None:
         return
     num_bytes = 0 if parts.link is None else parts.link.stats().update_bytes

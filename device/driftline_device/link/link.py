@@ -25,7 +25,7 @@ from driftline_device.link.downlink import Downlink
 from driftline_device.link.identity import Identity
 from driftline_device.link.questions import Questions
 from driftline_device.link.settings import LinkSettings, LinkStats
-from driftline_device.link.uplink import Uplink
+from driftline_device.link.uplink import AckWatch, Uplink
 from driftline_device.sampling.budget_ledger import Ledger
 from driftline_device.sampling.budget_plan import ASK_BYTES
 from driftline_device.spool.spool import Spool
@@ -46,8 +46,8 @@ class Link:
     """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
 
     `folder` holds downloads. `identity`: of a device that was enrolled with a cloud that has an
-    authority. `answers`: who waits for the teacher's. `on_policy` is called
-    from a thread of the link with every policy that differs from the one before.
+    authority. `answers`: who waits for the teacher's. `on_policy` is called from a thread of the
+    link with every policy that differs from the one before, `watch_acks` as of `Uplink`.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Link:
         folder: Path,
         on_policy: Callable[[SamplingPolicy], None] = ignore,
         answers: Answers | None = None,
+        watch_acks: AckWatch = ignore,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         ledger: Ledger | None = None,
@@ -98,6 +99,7 @@ class Link:
             rng=self._rng,
             ledger=ledger,
             answers=answers,
+            watch=watch_acks,
         )
         self._downlink = Downlink(
             self._channel, lambda: enrolment().device_id, folder / "downloads", settings,

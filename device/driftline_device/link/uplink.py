@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import grpc
@@ -26,12 +26,16 @@ from driftline_device.sampling.sampler import BATCH_BYTES
 from driftline_device.spool.spool import Spool
 from driftline_proto.v1 import uplink_pb2, uplink_pb2_grpc
 from driftline_shared.bounds import MAX_CORRECTIONS
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import CALL_ERRORS, as_link_error
 from driftline_shared.status import SampleAck, SampleVerdict
 from driftline_shared.wire import EncodedSample, from_acks, from_corrections
+
+AckWatch = Callable[[SampleAck, float], None]
+"""Called with the cloud's word on a sample, and the seconds since it was sent."""
 
 OVER_BUDGET = "over_budget"
 """Why a sample is let go that the owner's budget never has room for."""
@@ -52,10 +56,12 @@ class Uplink:
         rng: random.Random,
         ledger: Ledger | None = None,
         answers: Answers | None = None,
+        watch: AckWatch = ignore,
     ) -> None:
         """`ledger`: of the owner's budget; None: no bound. `answers`: who waits for the teacher's;
-        None: nobody.
+        None: nobody. `watch` is called with every ack; it must raise nothing.
         """
+        self._watch = watch
         self._ledger = ledger
         self._spool = spool
         self._settings = settings
@@ -115,7 +121,7 @@ class Uplink:
         stream = _Stream(
             device_id, token_space, self._spool, self._settings, self._counters,
             clock=self._clock, rng=self._rng, stop=stop, held=self._held, ledger=self._ledger,
-            answers=self._answers,
+            answers=self._answers, watch=self._watch,
         )  # fmt: skip
         self._stream = stream
         try:
@@ -166,7 +172,9 @@ class _Stream:
         held: threading.Event,
         ledger: Ledger | None,
         answers: Answers,
+        watch: AckWatch,
     ) -> None:
+        self._watch = watch
         self._ledger = ledger
         self._device_id = device_id
         self._token_space = token_space
@@ -358,6 +366,11 @@ class _Stream:
         with self._lock:
             # An ack for something never sent on this stream must not delete anything.
             acks = [ack for ack in acks if self._window.is_under_way(ack.id)]
+            sent_s = [self._window.sent_s(ack.id) or 0.0 for ack in acks]
+        if self._watch is not ignore:
+            now_s = self._clock.monotonic_s()
+            for ack, one_s in zip(acks, sent_s, strict=True):
+                self._watch(ack, now_s - one_s)
         stored = [ack.id for ack in acks if ack.verdict in _HAS]
         refused = defaultdict(list)
         for ack in acks:

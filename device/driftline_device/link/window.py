@@ -49,6 +49,11 @@ class Window:
         # Samples enter in the order they are sent, and a dict keeps it.
         return next((sent.sent_s for sent in self._sent.values()), None)
 
+    def sent_s(self, sample_id: bytes) -> float | None:
+        """When it was sent on this stream; None if it is not under way."""
+        sent = self._sent.get(sample_id)
+        return None if sent is None else sent.sent_s
+
     def is_under_way(self, sample_id: bytes) -> bool:
         """Whether it was sent on this stream and is not answered."""
         return sample_id in self._sent

@@ -29,6 +29,7 @@ from driftline_device.link.identity import identity_in
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.recording.events import DeviceTrace
+from driftline_device.recording.spans import DeviceSpans
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.runtime.scores import missing_scorers
@@ -49,12 +50,14 @@ from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
 from driftline_device.watches.watching import Watching
 from driftline_shared.bounds import check_question
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DataError, DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.durable import clear_way
 from driftline_shared.host.lock import state_lock
-from driftline_shared.ids import new_sample_id
+from driftline_shared.ids import line_id, new_sample_id
 from driftline_shared.pair.pair import Pair
+from driftline_shared.spans.spans import open_spans
 from driftline_shared.status import Enrolment
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.trace.manifest import Subject
@@ -163,6 +166,9 @@ def open_daemon(
 
         dial = make_dial(config, pair, clock=clock)
         link: DeviceLink | None = None
+        spans = stack.enter_context(
+            device_spans(config, pair, runtime, device_id=device_id, clock=clock)
+        )
         escalation: EscalationDesk | None = None
         if config.cloud and config.escalate != "never":
             escalation = EscalationDesk(Book(config.state), clock)
@@ -183,6 +189,7 @@ def open_daemon(
                 folder=folder,
                 on_policy=adopt,
                 answers=escalation,
+                watch_acks=ignore if spans is None else spans.acked,
                 clock=clock,
                 ledger=None if dial is None else dial.ledger,
                 identity=identity,
@@ -216,6 +223,7 @@ def open_daemon(
             clock=clock,
             link=link,
             trace=trace,
+            spans=spans,
             history=history,
             dial=dial,
             escalation=escalation,
@@ -289,6 +297,22 @@ def open_trace(
             new_id=lambda: new_sample_id(clock),
             settings=config.trace,
         )
+
+
+@contextmanager
+def device_spans(
+    config: DeviceConfig, pair: Pair, runtime: Runtime, *, device_id: str, clock: Clock
+) -> Iterator[DeviceSpans | None]:
+    """The spans that `config` asks for; None where it asks for none."""
+    spans = open_spans(config.spans, "driftline-device")
+    if spans is None:
+        yield None
+        return
+    line = line_id(pair.name, runtime.base_model)
+    try:
+        yield DeviceSpans(spans, device_id=device_id, line=line, clock=clock)
+    finally:
+        spans.close()
 
 
 def make_dial(config: DeviceConfig, pair: Pair, *, clock: Clock) -> Dial | None:

@@ -16,6 +16,7 @@ import pytest
 
 from driftline_cloud.config import CloudConfig, load_config
 from driftline_cloud.intake.database import Database
+from driftline_cloud.service.assembly import spans_of
 from driftline_cloud.service.server import serve
 from driftline_cloud.trust.authority import Authority, make_authority
 from driftline_cloud.trust.issuer import Role
@@ -32,6 +33,7 @@ from driftline_shared import wire
 from driftline_shared.pair.pair import Pair
 from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.status import fetch_status
+from driftline_shared.spans.spans import Spans
 from driftline_shared.status import Enrolment, LineStatus, SampleAck
 from driftline_shared.trust.credentials import Credentials
 from driftline_shared.trust.invitation import Invitation
@@ -95,13 +97,16 @@ def start_cloud(tmp_path: Path, bare: Pair) -> Iterator[Callable[..., RunningClo
         pair: Pair | None = None,
         initial: Adapter | None = None,
         work: Sequence[str] = (),
+        spans: Callable[[CloudConfig], Spans | None] = spans_of,
         **overrides: object,
     ) -> RunningCloud:
         settings = {"state": tmp_path / name, "listen": "127.0.0.1:0", "drain_s": 5.0}
         if work:
             settings["pair"] = str((pair or bare).dir)
         config = load_config(None, {**settings, **overrides}, environment={})
-        cloud = _start(config, pair or bare, ReckoningWorkers(), initial or start_adapter(), work)
+        cloud = _start(
+            config, pair or bare, ReckoningWorkers(), initial or start_adapter(), work, spans
+        )
         running.append(cloud)
         return cloud
 
@@ -122,12 +127,13 @@ def _start(
     workers: ReckoningWorkers,
     initial: Adapter,
     work: Sequence[str],
+    spans: Callable[[CloudConfig], Spans | None],
 ) -> RunningCloud:
     """`work`: the command of working processes; empty: a thread works, on the line of `pair`."""
     ready: Future[int] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     makers = fake_makers(workers) if work else fake_makers(workers, lambda _name: pair)
-    makers = replace(makers, initial=lambda _pair: initial)
+    makers = replace(makers, initial=lambda _pair: initial, spans=spans)
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -36,6 +36,8 @@ VIOLATIONS = [
     ({"HTTP serving only"}, {"device/driftline_device/bad.py": "import fastapi"}),
     ({"ONNX Runtime"}, {"device/driftline_device/spool/bad.py": "import onnxruntime"}),
     ({"Arrow only"}, {"device/driftline_device/spool/bad.py": "import pyarrow"}),
+    ({"OpenTelemetry only"}, {"device/driftline_device/link/bad.py": "import opentelemetry.trace"}),
+    ({"fsspec only"}, {"cloud/driftline_cloud/release/bad.py": "import fsspec"}),
     ({"Ray only"}, {"cloud/driftline_cloud/service/bad.py": "import ray"}),
     (
         {"The room of pairs", "Heavy model packages"},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from driftline_shared.host.durable import write_atomic
+from driftline_cloud.blobs.store import BlobStore, StoreAwayError
+from driftline_shared.errors import DataError
 
 _log = structlog.get_logger(__name__)
 
@@ -31,35 +31,33 @@ class Checkpoints(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileCheckpoints:
-    """A file, whole or not there."""
+class StoredCheckpoints:
+    """A blob in `store`, whole or not there."""
 
-    path: Path
+    store: BlobStore
+    key: str
     every_s: float = EVERY_S
 
     def load(self, most_bytes: int) -> bytes | None:
         """See `Checkpoints`."""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(most_bytes + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
+            return self.store.get(self.key, most_bytes)
+        except (OSError, DataError) as error:
             _log.warning("checkpoint.ignored", cause=str(error))
             return None
-        if len(content) > most_bytes:
-            _log.warning("checkpoint.ignored", cause=f"it has more than {most_bytes} bytes")
-            return None
-        return content
 
     def save(self, content: bytes) -> None:
         """See `Checkpoints`."""
         try:
-            write_atomic(self.path, content)
-        except OSError as error:
+            self.store.put(self.key, content)
+        except (OSError, StoreAwayError) as error:
             # Without it a lost process costs more, and nothing else.
             _log.warning("checkpoint.not_kept", cause=str(error))
 
     def drop(self) -> None:
         """Remove it: the training has ended."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.store.delete(self.key)
+        except (OSError, StoreAwayError) as error:
+            # It goes with what else the round kept.
+            _log.warning("checkpoint.not_dropped", cause=str(error))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.release.manifests import update_bytes
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.workers.artifacts import load_distilled
@@ -54,7 +55,7 @@ def _rows(pair: Pair, runtime: Runtime, state: Path) -> list[dict[str, Any]]:
     rows = []
     for version in range(1, registry.newest_version(line) + 1):
         manifest = registry.manifest(line, version)
-        found = load_distilled(state / "cloud" / "rounds" / manifest.round_id)
+        found = load_distilled(FolderStore(state / "cloud" / "rounds" / manifest.round_id))
         if found is None:
             continue
         base, released = registry.canonical(line, version - 1), registry.canonical(line, version)

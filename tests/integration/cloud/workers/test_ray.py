@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from driftline_cloud.blobs.folder import FolderStore
+from driftline_cloud.blobs.store import MOST_BYTES
 from driftline_cloud.distill.checkpoints.form import from_bytes
-from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
+from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
+from driftline_cloud.workers.cluster.hints import Hints
 from driftline_cloud.workers.local import LocalWorkers
 from driftline_cloud.workers.ray import RayWorkers
 from driftline_shared.callbacks import ignore
@@ -50,7 +54,7 @@ def ray_workers(
     workers = RayWorkers(settings=DistilSettings.from_mapping(SETTINGS), storage=storage)
     yield workers
     workers.close()
-    assert list(storage.iterdir()) == []
+    assert not any(storage.glob("*"))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,20 @@ def samples(pair: Pair) -> list[Sample]:
 
 class _CutOffError(Exception):
     pass
+
+
+def test_the_clusters_autoscaler_is_told_what_waits(ray_workers: RayWorkers) -> None:
+    from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+    from ray.experimental import internal_kv
+
+    def told() -> object:
+        return json.loads(internal_kv._internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL))
+
+    hints = Hints(2)
+    hints.ask({"num_cpus": 1, "num_gpus": 0}, 9)
+    assert told() == [{"CPU": 1}, {"CPU": 1}]
+    hints.release()
+    assert told() == []
 
 
 def test_a_labeller_that_is_killed_costs_its_batches_alone(
@@ -141,11 +159,11 @@ def _version_0(pair: Pair) -> Adapter:
     return load_models(pair.dir).initial
 
 
-def _checkpoint_half_way(local: LocalWorkers, job: DistillJob, folder: Path) -> FileCheckpoints:
-    kept = FileCheckpoints(path=folder / "kept", every_s=1e-9)
+def _checkpoint_half_way(local: LocalWorkers, job: DistillJob, folder: Path) -> StoredCheckpoints:
+    kept = StoredCheckpoints(store=FolderStore(folder), key="kept", every_s=1e-9)
 
     def cut(share: float) -> None:
-        if kept.path.exists() and share >= 0.5:
+        if kept.load(MOST_BYTES) is not None and share >= 0.5:
             raise _CutOffError
 
     with pytest.raises(_CutOffError):
@@ -153,9 +171,9 @@ def _checkpoint_half_way(local: LocalWorkers, job: DistillJob, folder: Path) -> 
     return kept
 
 
-def _distil_with_a_kill(workers: RayWorkers, job: DistillJob, kept: FileCheckpoints) -> Distilled:
+def _distil_with_a_kill(workers: RayWorkers, job: DistillJob, kept: StoredCheckpoints) -> Distilled:
     killed: list[int] = []
-    step = from_bytes(kept.path.read_bytes()).state["step"]
+    step = from_bytes(kept.load(MOST_BYTES) or b"").state["step"]
 
     def kill_once(share: float) -> None:
         assert share > step / 6  # nothing is done again that was kept

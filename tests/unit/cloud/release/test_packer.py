@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.release.arrays import load_packed, save_packed
 from driftline_cloud.release.delta import delta, no_residual, residual_after
 from driftline_cloud.release.packer import PackSetting, pack, pack_exact, pack_full
@@ -133,13 +134,13 @@ def test_exact_and_full_lose_nothing() -> None:
 def test_a_packed_update_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
     setting = PackSetting(share=0.25, quantizer="linear3")
     packed = pack(BASE, TARGET, {}, FISHER, setting)
-    path = tmp_path / "round" / "packed.safetensors"
-    assert load_packed(path) is None
-    save_packed(path, packed)
-    again = load_packed(path)
+    store, key = FolderStore(tmp_path), "round/packed.safetensors"
+    assert load_packed(store, key) is None
+    save_packed(store, key, packed)
+    again = load_packed(store, key)
     assert again is not None
     assert (again.blob, again.tensors, again.kind) == (packed.blob, packed.tensors, packed.kind)
     assert same_bits(again.adapter, packed.adapter) and same_bits(again.residual, packed.residual)
     assert adapter_digest(again.adapter) == again.target_digest == packed.target_digest
-    path.write_bytes(path.read_bytes()[:-7])
-    assert load_packed(path) is None
+    store.put(key, (store.get(key) or b"")[:-7])
+    assert load_packed(store, key) is None

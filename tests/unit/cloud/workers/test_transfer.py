@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.distill.examples import plan_batches
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.workers import artifacts, ray_tasks, transfer
@@ -84,9 +85,9 @@ def test_a_candidate_survives_its_folder(tmp_path: Path) -> None:
         importance={"a": np.array([0.0, 3.0], np.float32)},
         numbers={"num_steps": 4.0, "last_loss": 0.1 + 0.2},
     )
-    assert artifacts.load_distilled(tmp_path) is None
-    artifacts.save_distilled(tmp_path, candidate)
-    back = artifacts.load_distilled(tmp_path)
+    assert artifacts.load_distilled(FolderStore(tmp_path)) is None
+    artifacts.save_distilled(FolderStore(tmp_path), candidate)
+    back = artifacts.load_distilled(FolderStore(tmp_path))
     assert back is not None and back.numbers == candidate.numbers
     assert same_bits(back.adapter, candidate.adapter)
     assert same_bits(back.importance, candidate.importance)

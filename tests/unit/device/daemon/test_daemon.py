@@ -14,6 +14,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from driftline_device.config import load_config
 from driftline_device.daemon.daemon import SLICE_S, Daemon
@@ -30,7 +32,10 @@ from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.table import open_source
 from driftline_shared.errors import LinkError
 from driftline_shared.host.loopback import free_port
+from driftline_shared.ids import line_id
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.spans.context import release_context
+from driftline_shared.spans.spans import Spans
 from driftline_shared.status import CloudStatus, LineStatus, RoundStatus
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
@@ -240,6 +245,26 @@ def test_an_update_comes_while_the_stream_runs(bench: Bench) -> None:
     assert (status["version"], status["num_updates"]) == (1, 1)
     assert status["update"]["outcome"] == "applied"
     assert len(status["apply_pause_ms"]) == 1
+
+
+def test_samples_and_updates_are_told_in_spans(bench: Bench) -> None:
+    exporter = InMemorySpanExporter()
+    bench.patch.setattr(
+        "driftline_device.program.assembly.open_spans",
+        lambda _settings, service: Spans(SimpleSpanProcessor(exporter), service),
+    )
+    bench.run(bench.write(60), NullLink(make_update(adapter(skill=1.0), 1)), pace=60.0)
+    spans = exporter.get_finished_spans()
+    sent = {row["sample"] for row in bench.events() if row["sent"]}
+    assert (
+        sent
+        and {one.attributes["driftline.sample"] for one in spans if one.name == "sample"} == sent
+    )
+    (applied,) = [one for one in spans if one.name == "update.apply"]
+    line = line_id(bench.pair.name, FakeRuntime().base_model)
+    assert applied.attributes["driftline.outcome"] == "applied"
+    assert applied.links[0].context.span_id == release_context(line, 1).span_id
+    assert applied.end_time > applied.start_time
 
 
 def test_answers_that_the_owner_marked_judge_the_next_update(bench: Bench) -> None:

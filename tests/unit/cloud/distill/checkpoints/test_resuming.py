@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driftline_cloud.blobs.folder import FolderStore
 from driftline_cloud.distill import trainer
 from driftline_cloud.distill.checkpoints.form import from_bytes, to_bytes
-from driftline_cloud.distill.checkpoints.kept import FileCheckpoints
+from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.jobs import Distilled, DistillJob
@@ -173,7 +174,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(
 
 
 def test_a_file_is_whole_bounded_and_dropped(tmp_path: Path) -> None:
-    file = FileCheckpoints(path=tmp_path / "round" / "one", every_s=1.0)
+    file = StoredCheckpoints(store=FolderStore(tmp_path / "round"), key="one", every_s=1.0)
     assert file.load(10) is None
     file.save(b"12345")
     assert file.load(5) == b"12345"
@@ -185,7 +186,7 @@ def test_a_file_is_whole_bounded_and_dropped(tmp_path: Path) -> None:
 
 def test_want_of_room_costs_the_checkpoint_alone(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    file = FileCheckpoints(path=tmp_path / "taken" / "one", every_s=1.0)
+    file = StoredCheckpoints(store=FolderStore(tmp_path / "taken"), key="one", every_s=1.0)
     file.save(b"12345")
     assert file.load(10) is None
 

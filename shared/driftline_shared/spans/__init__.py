@@ -1,0 +1,1 @@
+"""Spans of OpenTelemetry: from a sample to the version that it led to."""
