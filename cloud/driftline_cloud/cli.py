@@ -27,6 +27,7 @@ from driftline_cloud.commands.addresses import (
 from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
 from driftline_cloud.commands.database_cli import backup_app
+from driftline_cloud.commands.group_cli import app as group_app
 from driftline_cloud.commands.line_cli import app as line_app
 from driftline_cloud.commands.line_cli import dropped_text, unknown_text
 from driftline_cloud.commands.page_cli import app as page_app
@@ -59,6 +60,7 @@ app.add_typer(samples_app, name="samples")
 app.add_typer(doctor_app)
 app.add_typer(release_app, name="release")
 app.add_typer(line_app, name="line")
+app.add_typer(group_app, name="group")
 app.add_typer(page_app)
 app.add_typer(top_app)
 app.add_typer(trust_app)

@@ -21,6 +21,7 @@ from driftline_cloud.blobs.settings import StorageSettings
 from driftline_cloud.corrections.settings import EscalationSettings
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.grouping.settings import GroupingSettings
 from driftline_cloud.intake.admission import AdmissionLimits, Quota
 from driftline_cloud.limits import PoolSettings, RateSettings
 from driftline_cloud.page.settings import PageSettings
@@ -108,6 +109,7 @@ class CloudConfig(ProgramSettings):
     retention: RetentionSettings = RetentionSettings()
     rounds: RoundSettings = RoundSettings()
     rollout: RolloutSettings = RolloutSettings()
+    grouping: GroupingSettings = GroupingSettings()
     escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()
     distil: DistilSettings = DistilSettings()

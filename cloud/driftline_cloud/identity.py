@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.release.registry import ReleaseRegistry
-from driftline_cloud.rollout.rollout import restore_id
+from driftline_cloud.rollout.rollout import number_id, restore_id
 from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import RoundState
@@ -103,6 +103,8 @@ def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> 
             manifest.round_id == restore_id(line, stopped.version)
             and in_folder <= max(in_database, stopped.version) + 2
         )
+        # The same again, where devices joined the line that may hold as high a number.
+        is_ours |= manifest.round_id == number_id(line, in_folder) and in_folder == in_database + 1
         if not is_ours:
             raise ConfigError(
                 f"the database is older than the state folder: it knows version {in_database} of "

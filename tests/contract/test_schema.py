@@ -114,5 +114,5 @@ def test_on_postgresql_too(postgres: str) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE schema_version SET version = 999"))
     database.close()
-    with pytest.raises(ConfigError, match="install the newer version"):
+    with pytest.raises(ConfigError, match="this driftline knows"):
         Database(postgres)

@@ -8,6 +8,7 @@ from pathlib import Path
 from driftline_cloud.blobs.settings import StorageSettings
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.distill.gate.rule import GateLimits
+from driftline_cloud.grouping.settings import GroupingSettings
 from driftline_cloud.intake.admission import Quota
 from driftline_cloud.intake.database import Database
 from driftline_cloud.release.choose import ChooseSettings
@@ -50,9 +51,10 @@ def open_cloud(
     database_url: str = "",
     database: Callable[[str], Database] = Database,
     artifacts: str = "",
+    groups: bool = False,
 ) -> WholeCloud:
     """A cloud with its state in `folder`; opening it again is a restart. `artifacts`: the URL of
-    its store.
+    its store. `groups`: its line may split.
     """
     folder.mkdir(exist_ok=True)
     config = CloudConfig(
@@ -64,6 +66,7 @@ def open_cloud(
         rollout=rollout or RolloutSettings(),
         trace=trace or TraceSettings(),
         storage=StorageSettings(artifacts=artifacts),
+        grouping=GroupingSettings(enabled=groups),
     )
     pair = bare_pair(folder.parent / "pair")
     makers = fake_makers(workers, lambda _name: pair, watch=watch, clock=clock, database=database)

@@ -101,6 +101,24 @@ def move(
     return sum(count for _, _, _, count in found)
 
 
+def carry(connection: Connection, where: ColumnElement[bool], to_line: str) -> int:
+    """Put the samples of `where` on the line `to_line`, as they are; how many there are."""
+    found = _counted(connection, where)
+    connection.execute(update(tables.samples).where(where).values(line=to_line))
+    totals: dict[tuple[str, str], Counts] = {}
+    for line, device_id, state, count in found:
+        for place, sign in ((line, -count), (to_line, count)):
+            for key in ((place, device_id), (place, ALL)):
+                before = totals.get(key, Counts())
+                totals[key] = Counts(
+                    num_samples=before.num_samples + sign,
+                    num_waiting=before.num_waiting + sign * (state == WAITING),
+                    num_quarantined=before.num_quarantined + sign * (state == QUARANTINED),
+                )
+    _change(connection, {key: change for key, change in totals.items() if change != Counts()})
+    return sum(count for _, _, _, count in found)
+
+
 def remove(connection: Connection, where: ColumnElement[bool]) -> None:
     """Forget the samples of `where` altogether."""
     found = _counted(connection, where)

@@ -68,32 +68,44 @@ class DeviceRegister:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Device] = OrderedDict()
         self._seen: dict[str, tuple[int, int]] = {}
+        self._num_forgotten = 0
         self._flushed_s = monotonic_s()
-        self._enrolling: SharedTurns[tuple[Enrolment, str, int], Device] = SharedTurns(
+        self._enrolling: SharedTurns[tuple[Enrolment, str, str, int], Device] = SharedTurns(
             self._enrol_all, most=MOST_TOGETHER
         )
 
-    def enrol(self, enrolment: Enrolment, line: str, *, now_unix_s: int) -> Device:
-        """Know the device from now on; enrolling again refreshes what it runs."""
-        found = self._enrolling.do((enrolment, line, now_unix_s))
+    def enrol(
+        self, enrolment: Enrolment, line: str, *, now_unix_s: int, was_on: str = ""
+    ) -> Device:
+        """Know the device from now on; enrolling again refreshes what it runs. One that is not on
+        `was_on` any more, by which `line` was chosen, was moved meanwhile, and stays there.
+        """
+        found = self._enrolling.do((enrolment, line, was_on, now_unix_s))
         self._remember(found)
         return found
 
-    def _enrol_all(self, jobs: Sequence[tuple[Enrolment, str, int]]) -> list[Device]:
+    def _enrol_all(self, jobs: Sequence[tuple[Enrolment, str, str, int]]) -> list[Device]:
         """Several devices in one transaction: a fleet that comes back enrols at one time."""
         with self._database.write() as connection:
             return [_enrol(connection, *job) for job in jobs]
 
     def find(self, device_id: str) -> Device | None:
         """The device of that id, if it enrolled; known ones are not read again."""
-        known = self.known(device_id)
+        with self._lock:
+            known, num_forgotten = self._known.get(device_id), self._num_forgotten
         if known is not None:
             return known
         with self._database.read() as connection:
             found = _find(connection, device_id)
         if found is not None:
-            self._remember(found)
+            self._remember(found, num_forgotten)
         return found
+
+    def line_of(self, device_id: str) -> str:
+        """The line that its row says, whatever is in memory; empty: it never enrolled."""
+        query = select(tables.devices.c.line).where(tables.devices.c.device_id == device_id)
+        with self._database.read() as connection:
+            return str(connection.scalar(query) or "")
 
     def known(self, device_id: str) -> Device | None:
         """The device of that id, if it is in memory; never waits for the database."""
@@ -119,9 +131,7 @@ class DeviceRegister:
         version = device.adapter_version if adapter_version is None else adapter_version
         with self._lock:
             if (device.last_seen_unix_s, device.adapter_version) != (now_unix_s, version):
-                self._known[device.device_id] = replace(
-                    device, last_seen_unix_s=now_unix_s, adapter_version=version
-                )
+                self._renew(device.device_id, last_seen_unix_s=now_unix_s, adapter_version=version)
             self._seen[device.device_id] = (now_unix_s, version)
 
     def flush_if_due(self) -> None:
@@ -132,6 +142,13 @@ class DeviceRegister:
             )
         if is_due:
             self._try_to_flush()
+
+    def forget(self) -> None:
+        """Read every device again when it is next asked for: some are on other lines by now."""
+        self._try_to_flush()
+        with self._lock:
+            self._known.clear()
+            self._num_forgotten += 1
 
     def close(self) -> None:
         """Write what is in memory; what the disk does not take is lost."""
@@ -222,8 +239,17 @@ class DeviceRegister:
         with self._database.read() as connection:
             return bool(connection.scalar(query))
 
-    def _remember(self, device: Device) -> None:
+    def _renew(self, device_id: str, **changes: Any) -> None:
+        """Change what is in memory, under the lock: its line is not the caller's to say."""
+        known = self._known.get(device_id)
+        if known is not None:
+            self._known[device_id] = replace(known, **changes)
+
+    def _remember(self, device: Device, num_forgotten: int | None = None) -> None:
+        """Keep in memory, unless all was forgotten since it was read."""
         with self._lock:
+            if num_forgotten not in (None, self._num_forgotten):
+                return
             self._known[device.device_id] = device
             self._known.move_to_end(device.device_id)
             self._seen.pop(device.device_id, None)
@@ -258,14 +284,14 @@ class DeviceRegister:
                 connection.execute(
                     update(table).where(table.c.device_id == device.device_id).values(is_open=0)
                 )
-        self._remember(
-            replace(
-                device,
+        with self._lock:
+            self._seen.pop(device.device_id, None)
+            self._renew(
+                device.device_id,
                 last_report=summary,
                 last_seen_unix_s=now_unix_s,
                 adapter_version=adapter_version,
             )
-        )
 
     def reports(self, device_id: str, *, limit: int = 100) -> list[UpdateReport]:
         """The last reports of a device, newest first."""
@@ -324,11 +350,14 @@ _REFRESH = (
 )
 
 
-def _enrol(connection: Connection, enrolment: Enrolment, line: str, now_unix_s: int) -> Device:
+def _enrol(
+    connection: Connection, enrolment: Enrolment, line: str, was_on: str, now_unix_s: int
+) -> Device:
     known = _find(connection, enrolment.device_id)
+    was_moved = was_on and known is not None and known.line != was_on
     found = Device(
         device_id=enrolment.device_id,
-        line=line,
+        line=known.line if was_moved and known is not None else line,
         token_space=enrolment.token_space,
         base_model=enrolment.base_model,
         adapter_version=enrolment.adapter_version,

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 metadata = MetaData()
 
@@ -81,6 +81,14 @@ lines = Table(
     Column("state", String(16), nullable=False),
     Column("added_unix_s", BigInteger, nullable=False),
     Column("changed_unix_s", BigInteger, nullable=False),
+    # Of a group of devices: its name, the line it left, the last version they share.
+    Column("group", String(64), nullable=False, server_default=""),
+    Column("parent", String(192), nullable=False, server_default=""),
+    Column("forked_version", BigInteger, nullable=False, server_default="0"),
+    # Devices came from a line that had got so far: the next version's number is higher.
+    Column("least_version", BigInteger, nullable=False, server_default="0"),
+    # Rises whenever devices come or go, so that who serves looks at them anew.
+    Column("num_moves", BigInteger, nullable=False, server_default="0"),
 )
 
 # Devices that were turned away, for no line has their base model.

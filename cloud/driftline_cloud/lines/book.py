@@ -25,7 +25,12 @@ ACTIVE, PAUSED, DROPPED = ACTIVE_LINE, PAUSED_LINE, DROPPED_LINE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownLine:
-    """A line as its row says. `pair`: as `load_pair` takes it; `pair_name`: as devices say it."""
+    """A line as its row says. `pair`: as `load_pair` takes it; `pair_name`: as devices say it.
+
+    `group`: of devices that left the line `parent`, whose versions up to `forked_version` are its
+    own. `least_version`: what its newest version must be numbered. `num_moves`: rises whenever
+    devices come or go.
+    """
 
     id: str
     pair: str
@@ -35,12 +40,20 @@ class KnownLine:
     state: str
     added_unix_s: int
     changed_unix_s: int
+    group: str = ""
+    parent: str = ""
+    forked_version: int = 0
+    least_version: int = 0
+    num_moves: int = 0
 
 
 def meant(lines: Sequence[KnownLine], name: str) -> list[KnownLine]:
-    """Those of `lines` that an operator means by `name`: the one of that id, else all of a pair."""
+    """Those of `lines` that an operator means by `name`: the one of that id, else all of a pair
+    (groups apart), or PAIR/GROUP.
+    """
+    pair, _, group = name.partition("/")
     return [row for row in lines if row.id == name] or [
-        row for row in lines if row.pair_name == name
+        row for row in lines if (row.pair_name, row.group) == (pair, group)
     ]
 
 
@@ -79,7 +92,7 @@ class LineBook:
 
         DataError where it is there already.
         """
-        before = self._of(line.id)
+        before = self.get(line.id)
         if before is None:
             return self.ensure(pair, line, now_unix_s=now_unix_s)
         if before.state != DROPPED:
@@ -102,7 +115,7 @@ class LineBook:
             added_unix_s=now_unix_s,
             changed_unix_s=now_unix_s,
         )
-        known = self._of(line.id)
+        known = self.get(line.id)
         if known is not None:
             return known
         try:
@@ -113,14 +126,15 @@ class LineBook:
                     )
                 )
         except IntegrityError:  # another program was first
-            return self._of(line.id) or row
+            return self.get(line.id) or row
         return row
 
     def set_state(self, line: str, state: str, *, now_unix_s: int) -> KnownLine:
         """Bring `line`, which is known, into `state`."""
         return self._change(line, now_unix_s, state=state)
 
-    def _of(self, line: str) -> KnownLine | None:
+    def get(self, line: str) -> KnownLine | None:
+        """The line of that id; None: there is none."""
         return next((row for row in self.all() if row.id == line), None)
 
     def _change(self, line: str, now_unix_s: int, **values: str) -> KnownLine:
@@ -129,7 +143,7 @@ class LineBook:
             connection.execute(
                 update(table).where(table.c.id == line).values(changed_unix_s=now_unix_s, **values)
             )
-        found = self._of(line)
+        found = self.get(line)
         if found is None:
             raise DataError(f"there is no line {line}", reason=Reason.LINE_UNKNOWN)
         return found

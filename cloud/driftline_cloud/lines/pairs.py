@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from driftline_cloud.intake.line import Line
@@ -9,13 +10,14 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import Pair
 
 
-def line_of(pair: Pair) -> Line:
-    """The line that devices of `pair` are on."""
+def line_of(pair: Pair, group: str = "") -> Line:
+    """The line that devices of `pair` are on, or those of one group of them."""
     return Line(
         pair=pair.name,
         pair_dir=pair.dir,
         base_model=pair.base_model,
         token_space=pair.token_space,
+        group=group,
     )
 
 
@@ -26,10 +28,16 @@ def named_pair(name: str) -> str:
     return str(path.resolve()) if is_place else name
 
 
-def check_line(wanted: str, line: Line, pair: str) -> None:
-    """ConfigError where `pair` is by now another one than that of the line `wanted`."""
-    if line.id != wanted:
-        raise ConfigError(
-            f"pair {pair} is another one by now: its line is {line.id}, not {wanted}",
-            fix=f"Put its files back, or `driftline cloud line add {pair}` and drop {wanted}.",
-        )
+def named_line(pair: Pair, wanted: str) -> Line:
+    """The line `wanted` of `pair`, a group's too. ConfigError where `pair` is by now another one
+    than that of the line.
+    """
+    line = line_of(pair)
+    if wanted == line.id:
+        return line
+    if wanted.startswith(f"{line.id}."):
+        return replace(line, group=wanted.removeprefix(f"{line.id}."))
+    raise ConfigError(
+        f"pair {pair.name} is another one by now: its line is {line.id}, not {wanted}",
+        fix=f"Put its files back, or `driftline cloud line add` it and drop {wanted}.",
+    )

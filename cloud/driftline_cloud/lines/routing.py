@@ -9,9 +9,10 @@ from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import Enrolment
 
 
-def route(lines: Sequence[KnownLine], enrolment: Enrolment) -> KnownLine:
-    """The line of the device's base model and token space; of several the one of its pair's name,
-    else the first that was added.
+def route(lines: Sequence[KnownLine], enrolment: Enrolment, known: str = "") -> KnownLine:
+    """The line of the device's base model and token space; of several the one that it was on
+    (`known`), if that is a group's, else the one of its pair's name, else the first that was added.
+    A group is nobody's who did not belong to it.
 
     LinkError: `line_dropped` where the only such lines were dropped, `base_model_unknown` where
     there are others of its token space, `token_space_unknown` where there is none.
@@ -19,6 +20,11 @@ def route(lines: Sequence[KnownLine], enrolment: Enrolment) -> KnownLine:
     near = [row for row in lines if row.token_space == enrolment.token_space]
     fitting = [row for row in near if row.base_model == enrolment.base_model]
     served = [row for row in fitting if row.state != DROPPED]
+    own = next((row for row in served if row.group and row.id == known), None)
+    if own is not None:
+        return own
+    fitting = [row for row in fitting if not row.group]
+    served = [row for row in served if not row.group]
     if served:
         return next((row for row in served if row.pair_name == enrolment.pair), served[0])
     if fitting:

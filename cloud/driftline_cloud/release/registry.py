@@ -85,6 +85,29 @@ class ReleaseRegistry:
                 raise _started_otherwise(line)
         self.know_line(line)
 
+    def ensure_fork(self, line: Line, parent: str, version: int) -> None:
+        """Let `line` begin with the versions of `parent` up to `version`, unless it has begun; none
+        where `parent` is empty. Devices that hold one of them get coded steps from it.
+        """
+        path = self._line_folder(line.id) / "line.json"
+        if not parent or path.exists():
+            return
+        with self._writing():
+            for number in range(version + 1):
+                for kind in ("safetensors", "residual", "json"):
+                    name = f"{number}.{kind}"
+                    content = self._store.get(self._key(parent, name))
+                    if content is not None:
+                        self._store.put(self._key(line.id, name), content)
+            if self.newest_version(line.id) != version:
+                raise ConfigError(
+                    f"line {line.id} begins with version {version} of line {parent}, which is not "
+                    "in the state folder",
+                    fix="Restore folder and database from one backup.",
+                )
+            self._store.put(self._key(line.id, path.name), _json(_described(line)))
+        _log.info("line.forked", line=line.id, parent=parent, version=version)
+
     def know_line(self, line: Line) -> None:
         """Offer the versions of `line`, which a worker has started or will; ConfigError where it
         was started with another pair.

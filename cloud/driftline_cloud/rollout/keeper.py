@@ -5,7 +5,8 @@ are released again.
     2  the release       the earlier one's bits under a new number, on disk  (release/restore.py)
     3  what followed     a row: the new version is everyone's, none is owed  (orders.py)
 
-Killed after 1 or 2, the next step goes on from there: the release is found again by its name.
+Killed after 1 or 2, the next step goes on from there: the release is found again by its name. The
+same way a line that was joined by devices of another one gets numbers above theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.release.restore import publish_restored
 from driftline_cloud.rollout.offers import Offers
 from driftline_cloud.rollout.orders import RolloutOrders
-from driftline_cloud.rollout.rollout import Rollout, restore_id
+from driftline_cloud.rollout.rollout import Rollout, number_id, restore_id
 from driftline_cloud.rollout.store import RolloutStore
 from driftline_shared.program.outage import Outage
 
@@ -78,6 +79,36 @@ class RolloutKeeper:
                 stopped = changed if changed.owes_restore else None
         if stopped is not None:
             self._restore(stopped)
+        else:
+            self._number(line)
+
+    def _number(self, line: str) -> None:
+        """Give the bits of the newest version as many new numbers as devices need that joined."""
+        owed, newest = self._store.number_owed(line), self._registry.newest_version(line)
+        if newest > owed:
+            return
+        # The newest one may have been released so, and cut off before its row.
+        for version in range(max(1, newest), owed + 1):
+            if version <= newest:
+                manifest = self._registry.manifest(line, version)
+                if manifest.round_id != number_id(line, version):
+                    continue
+            else:
+                manifest = publish_restored(
+                    self._registry,
+                    line,
+                    version - 1,
+                    round_id=number_id(line, version),
+                    created_unix_s=self._orders.now_unix_s,
+                )
+            if self._orders.numbered(
+                line,
+                version=version,
+                round_id=manifest.round_id,
+                digest=manifest.target_digest.hex(),
+            ):
+                self._offers.forget()
+                _log.info("version.numbered", line=line, version=version)
 
     def _restore(self, stopped: Rollout) -> None:
         """Release again what `stopped` owes."""

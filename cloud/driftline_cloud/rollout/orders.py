@@ -36,6 +36,11 @@ class RolloutOrders:
         self._database = database
         self._clock = clock
 
+    @property
+    def now_unix_s(self) -> int:
+        """The time of what is ordered now."""
+        return int(self._clock.now_s())
+
     # -- by the cloud itself ----------------------------------------------------------------------
 
     def begin(
@@ -51,7 +56,7 @@ class RolloutOrders:
 
         DriftlineError where what it was built on was stopped.
         """
-        now_s = self._now()
+        now_s = self.now_unix_s
         with self._database.write() as connection:
             rows.lock(connection, line)
             known = rows.get(connection, line, version)
@@ -95,7 +100,7 @@ class RolloutOrders:
             known = rows.get(connection, line, version)
             if known is not None and known.round_id == round_id and known.is_open:
                 over = machine.supersede(
-                    known, now_unix_s=self._now(), reason="its round never released it"
+                    known, now_unix_s=self.now_unix_s, reason="its round never released it"
                 )
                 self._keep(connection, known, over, who=CLOUD, action="supersede")
 
@@ -113,7 +118,7 @@ class RolloutOrders:
             found = self._judged(connection, line, published)
         if found is None or found[1].decision is Decision.WAIT:
             return None
-        now_s = self._now()
+        now_s = self.now_unix_s
         with self._database.write() as connection:
             rows.lock(connection, line)
             found = self._judged(connection, line, published)  # as it is now that nobody changes it
@@ -143,61 +148,80 @@ class RolloutOrders:
             rows.evidence(connection, rollout),
             rollout.plan,
             rollout.phase,
-            elapsed_s=self._now() - rollout.phase_unix_s,
+            elapsed_s=self.now_unix_s - rollout.phase_unix_s,
         )
         return rollout, verdict
 
     def followed(self, stopped: Rollout, *, version: int, round_id: str, digest: str) -> Rollout:
         """What `stopped` owed is released, as `version`, everyone's at once. Again: nothing."""
-        line, now_s = stopped.line, self._now()
+        line, now_s = stopped.line, self.now_unix_s
         with self._database.write() as connection:
             rows.lock(connection, line)
             known = rows.get(connection, line, stopped.version)
             if known is None or not known.owes_restore:
                 return stopped
             restored_to = known.restore_to
-            table = tables.versions
-            is_new = (
-                connection.scalar(
-                    select(table.c.round_id).where(table.c.line == line, table.c.version == version)
-                )
-                is None
-            )
-            if is_new:
-                connection.execute(
-                    insert(table).values(
-                        line=line,
-                        version=version,
-                        round_id=round_id,
-                        digest=digest,
-                        released_unix_s=now_s,
-                    )
-                )
+            self._add_version(connection, line, version, round_id, digest)
             for one in rows.open_ones(connection, line):
                 # A round's release that the stop overtook.
                 over = machine.supersede(
                     one, now_unix_s=now_s, reason=f"version {version} takes its place"
                 )
                 self._keep(connection, one, over, who=CLOUD, action="supersede")
-            rows.forget_members(connection, line, version)
-            fresh = Rollout(
-                line=line,
-                version=version,
-                round_id=round_id,
-                plan=_NO_PHASES,
-                state=RolloutState.COMPLETE,
-                num_devices=rows.num_devices(connection, line),
-                reason=f"the bits of version {restored_to} again",
-                restores=restored_to,
-                created_unix_s=now_s,
-                phase_unix_s=now_s,
-                changed_unix_s=now_s,
-            )
-            rows.put(connection, fresh)
-            self._write(connection, fresh, who=CLOUD, action="restore")
+            self._complete(connection, line, version, round_id, restores=restored_to or 0)
             after = machine.restored(known, version)
             rows.put(connection, after)
             return after
+
+    def numbered(self, line: str, *, version: int, round_id: str, digest: str) -> bool:
+        """The bits of the version before are released again, as `version`; whether that is new."""
+        with self._database.write() as connection:
+            rows.lock(connection, line)
+            is_new = self._add_version(connection, line, version, round_id, digest)
+            if is_new:
+                self._complete(connection, line, version, round_id, restores=version - 1)
+        return is_new
+
+    def _add_version(
+        self, connection: Connection, line: str, version: int, round_id: str, digest: str
+    ) -> bool:
+        """Keep that the version was released; False: it is known already."""
+        table = tables.versions
+        mine = (table.c.line == line) & (table.c.version == version)
+        if connection.scalar(select(table.c.round_id).where(mine)) is not None:
+            return False
+        connection.execute(
+            insert(table).values(
+                line=line,
+                version=version,
+                round_id=round_id,
+                digest=digest,
+                released_unix_s=self.now_unix_s,
+            )
+        )
+        return True
+
+    def _complete(
+        self, connection: Connection, line: str, version: int, round_id: str, *, restores: int
+    ) -> None:
+        """The version is everyone's, for it has the bits of one that was."""
+        now_s = self.now_unix_s
+        rows.forget_members(connection, line, version)
+        fresh = Rollout(
+            line=line,
+            version=version,
+            round_id=round_id,
+            plan=_NO_PHASES,
+            state=RolloutState.COMPLETE,
+            num_devices=rows.num_devices(connection, line),
+            reason=f"the bits of version {restores} again",
+            restores=restores,
+            created_unix_s=now_s,
+            phase_unix_s=now_s,
+            changed_unix_s=now_s,
+        )
+        rows.put(connection, fresh)
+        self._write(connection, fresh, who=CLOUD, action="restore")
 
     # -- by operators -----------------------------------------------------------------------------
 
@@ -271,7 +295,7 @@ class RolloutOrders:
             rows.lock(connection, line)
             rollout = self._open(connection, line)
             reason = f"{_DONE[action]} by {who}" + (f": {why}" if why else "")
-            after = change(rollout, now_unix_s=self._now(), reason=reason)
+            after = change(rollout, now_unix_s=self.now_unix_s, reason=reason)
             return self._keep(connection, rollout, after, who=who, action=action, why=why)
 
     def _open(self, connection: Connection, line: str) -> Rollout:
@@ -291,7 +315,7 @@ class RolloutOrders:
         """Stop `newest` and all that came after version `to`, which is owed from now on; None: the
         newest one below `newest` that is everyone's.
         """
-        now_s = self._now()
+        now_s = self.now_unix_s
         if to is None:
             to = rows.settled(connection, line, newest - 1)
         reason = why or f"stopped by {who}"
@@ -327,7 +351,7 @@ class RolloutOrders:
             before.state is RolloutState.AWAITING or after.phase != before.phase
         )
         if entered or after.state is RolloutState.COMPLETE:
-            reached = rows.admit(connection, after, now_unix_s=self._now())
+            reached = rows.admit(connection, after, now_unix_s=self.now_unix_s)
             after = replace(after, num_devices=reached)
         rows.put(connection, after)
         if not after.is_open and after.state is not RolloutState.STOPPED:
@@ -348,16 +372,13 @@ class RolloutOrders:
             said.append(f"version {rollout.restore_to} is to be released again")
         write_entry(
             connection,
-            now_unix_s=self._now(),
+            now_unix_s=self.now_unix_s,
             who=who,
             action=action,
             line=rollout.line,
             version=rollout.version,
             detail="; ".join(one for one in said if one),
         )
-
-    def _now(self) -> int:
-        return int(self._clock.now_s())
 
 
 def withdrawn_text(base_version: int) -> str:

@@ -109,6 +109,11 @@ class Rollout:
         return self.restore_to is not None and self.followed_by is None
 
 
+def number_id(line: str, version: int) -> str:
+    """Under which `version` of `line` is released that has the bits of the one before."""
+    return f"{line}-n{version:04d}"
+
+
 def restore_id(line: str, version: int) -> str:
     """What an earlier version is released under that takes the place of `version`."""
     return f"{line}-undo{version:04d}"

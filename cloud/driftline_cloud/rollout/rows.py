@@ -94,6 +94,16 @@ def newest_known(connection: Connection, line: str) -> int:
     return max(int(released or 0), int(done or 0))
 
 
+def number_owed(connection: Connection, line: str) -> int:
+    """See `RolloutStore.number_owed`."""
+    table, rounds = tables.lines, tables.rounds
+    least = connection.scalar(select(table.c.least_version).where(table.c.id == line))
+    if not least:
+        return 0
+    running = connection.scalar(select(rounds.c.id).where(rounds.c.open_line == line))
+    return 0 if running is not None or open_ones(connection, line) else int(least)
+
+
 def settled(connection: Connection, line: str, newest: int) -> int:
     """The newest version up to `newest` that is everyone's: complete, or without a row."""
     query = (

@@ -84,6 +84,13 @@ class RolloutStore:
         with self.database.read() as connection:
             return rows.owing(connection, line)
 
+    def number_owed(self, line: str) -> int:
+        """The number that the newest version of the line must have, as devices joined it that may
+        hold as high a one; 0: any will do, or a round or a rollout is open, which must end first.
+        """
+        with self.database.read() as connection:
+            return rows.number_owed(connection, line)
+
     def reach(self, line: str, newest: int) -> Reach:
         """Whom the versions up to `newest`, which are there, may reach now."""
         with self.database.read() as connection:
@@ -143,6 +150,9 @@ class RolloutStore:
                     f"version {stopped.version} was stopped, version {stopped.restore_to} is being "
                     "released again"
                 )
+            least = rows.number_owed(connection, line)
+            if least > newest:
+                return f"devices joined the line, which gets version {least} for them first"
             for one in rows.open_ones(connection, line):
                 if one.version <= newest and now_unix_s - one.created_unix_s < most_s:
                     return f"version {one.version} {_HELD_SAID[one.state]}"

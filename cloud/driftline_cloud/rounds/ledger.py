@@ -57,30 +57,21 @@ class RoundLedger:
         `make(number, num_samples)` gives the round. Where more wait than it takes, it takes as many
         of each device as of any other, the oldest first.
         """
-        samples = tables.samples
         try:
             with self._database.write() as connection:
-                claimed = _fair_claim(connection, line, most_samples)
-                if not claimed:
-                    return None
-                last = connection.scalar(
-                    select(func.max(tables.rounds.c.number)).where(tables.rounds.c.line == line)
-                )
-                round_ = make(int(last or 0) + 1, len(claimed))
-                connection.execute(insert(tables.rounds).values(**_row(round_)))
-                for start in range(0, len(claimed), _ROWS_PER_QUERY):
-                    some = samples.c.sequence.in_(claimed[start : start + _ROWS_PER_QUERY])
-                    counts.move(connection, some, USED, {"round_id": round_.id})
+                return open_round(connection, line, most_samples=most_samples, make=make)
         except IntegrityError:
             return None  # another coordinator was first
-        return round_
 
-    def save(self, round_: Round) -> None:
-        """Keep the new state of a round; a failed one gives its samples back in the same step."""
+    def save(self, round_: Round, also: Callable[[Connection], object] = ignore) -> None:
+        """Keep the new state of a round; a failed one gives its samples back in the same step.
+        `also`: changes more in this very step, before.
+        """
         table = tables.rounds
         row = _row(round_)
         with self._database.write() as connection:
             self._fence(connection)
+            also(connection)
             connection.execute(update(table).where(table.c.id == round_.id).values(**row))
             if round_.state is RoundState.FAILED:
                 own = (tables.samples.c.round_id == round_.id) & (tables.samples.c.state == USED)
@@ -160,6 +151,19 @@ class RoundLedger:
                 found[part].append(bytes(one))
         return found
 
+    def devices(self, ids: Sequence[bytes]) -> dict[bytes, str]:
+        """The device that sent each sample."""
+        table = tables.samples
+        found: dict[bytes, str] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(ids), _ROWS_PER_QUERY):
+                some = table.c.id.in_(ids[start : start + _ROWS_PER_QUERY])
+                for one, device_id in connection.execute(
+                    select(table.c.id, table.c.device_id).where(some)
+                ):
+                    found[bytes(one)] = str(device_id)
+        return found
+
     def claimed(self, round_id: str) -> list[bytes]:
         """Ids of the samples the round took, in order of arrival."""
         query = (
@@ -171,8 +175,8 @@ class RoundLedger:
             return [bytes(one) for one in connection.execute(query).scalars()]
 
     def older(self, line: str, *, before: int, part: str) -> dict[str, list[bytes]]:
-        """Ids that earlier rounds held in `part` and whose bytes are still here, by round, in order
-        of arrival.
+        """Ids of samples of the line that earlier rounds held in `part` and whose bytes are still
+        here, by round, in order of arrival.
         """
         own, samples, rounds = tables.round_samples, tables.samples, tables.rounds
         query = (
@@ -180,10 +184,11 @@ class RoundLedger:
             .join(rounds, rounds.c.id == own.c.round_id)
             .join(samples, samples.c.id == own.c.sample_id)
             .where(
-                rounds.c.line == line,
-                rounds.c.number < before,
-                own.c.part == part,
+                # Those of a group may come from rounds of the line that it left.
+                samples.c.line == line,
                 samples.c.state == USED,
+                (rounds.c.line != line) | (rounds.c.number < before),
+                own.c.part == part,
             )
             .order_by(own.c.round_id, samples.c.sequence)
         )
@@ -250,6 +255,32 @@ class RoundLedger:
         query = select(func.count()).select_from(tables.rounds).where(tables.rounds.c.line == line)
         with self._database.read() as connection:
             return int(connection.scalar(query) or 0)
+
+
+def open_round(
+    connection: Connection,
+    line: str,
+    *,
+    most_samples: int,
+    make: Callable[[int, int], Round],
+    least_samples: int = 1,
+) -> Round | None:
+    """See `RoundLedger.open`, within somebody's transaction; None also where fewer wait than
+    `least_samples`. IntegrityError where one is open.
+    """
+    samples = tables.samples
+    claimed = _fair_claim(connection, line, most_samples)
+    if len(claimed) < least_samples:
+        return None
+    last = connection.scalar(
+        select(func.max(tables.rounds.c.number)).where(tables.rounds.c.line == line)
+    )
+    round_ = make(int(last or 0) + 1, len(claimed))
+    connection.execute(insert(tables.rounds).values(**_row(round_)))
+    for start in range(0, len(claimed), _ROWS_PER_QUERY):
+        some = samples.c.sequence.in_(claimed[start : start + _ROWS_PER_QUERY])
+        counts.move(connection, some, USED, {"round_id": round_.id})
+    return round_
 
 
 def _fair_claim(connection: Connection, line: str, most_samples: int) -> list[int]:

@@ -1,12 +1,14 @@
 """A round as a value: its states, which may follow which, and what each change records.
 
     snapshot -> labelling -> distilling -> gating -> compressing -> releasing -> done
-                                              |           |
-    any open state -> failed                  +-----------+--> rejected
+                                  |         ^ |           |
+                                  grouping -+ +-----------+--> rejected
+    any open state -> failed
 
 `snapshot` splits the claimed samples, `labelling` asks the teacher, `distilling` trains the
-candidate, `gating` judges it, `compressing` finds the smallest update that still passes,
-`releasing` publishes it. Nothing here waits, reads a clock or touches a disk.
+candidate, `grouping`, where devices differ, asks whether groups of them would do better with
+adapters of their own, `gating` judges it, `compressing` finds the smallest update that still
+passes, `releasing` publishes it. Nothing here waits, reads a clock or touches a disk.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class RoundState(StrEnum):
     SNAPSHOT = "snapshot"
     LABELLING = "labelling"
     DISTILLING = "distilling"
+    GROUPING = "grouping"
     GATING = "gating"
     COMPRESSING = "compressing"
     RELEASING = "releasing"
@@ -36,7 +39,8 @@ class RoundState(StrEnum):
 TRANSITIONS: Mapping[RoundState, frozenset[RoundState]] = {
     RoundState.SNAPSHOT: frozenset({RoundState.LABELLING, RoundState.FAILED}),
     RoundState.LABELLING: frozenset({RoundState.DISTILLING, RoundState.FAILED}),
-    RoundState.DISTILLING: frozenset({RoundState.GATING, RoundState.FAILED}),
+    RoundState.DISTILLING: frozenset({RoundState.GROUPING, RoundState.GATING, RoundState.FAILED}),
+    RoundState.GROUPING: frozenset({RoundState.GATING, RoundState.FAILED}),
     RoundState.GATING: frozenset({RoundState.COMPRESSING, RoundState.REJECTED, RoundState.FAILED}),
     RoundState.COMPRESSING: frozenset(
         {RoundState.RELEASING, RoundState.REJECTED, RoundState.FAILED}

@@ -23,6 +23,7 @@ from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.rollout.orders import RolloutOrders, withdrawn_text
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.culprits import OF_ITEM, OF_SET_UP
+from driftline_cloud.rounds.group_work import SPLIT, STAYS, GroupWork
 from driftline_cloud.rounds.ledger import (
     HOLDOUT,
     HOLDOUT_AGAIN,
@@ -85,6 +86,7 @@ class RoundWork:
     sieve: Sieve
     rollouts: RolloutOrders
     rollout: RolloutSettings
+    groups: GroupWork
     _gate: tuple[str, ScoredGate] | None = field(default=None, init=False)
 
     def do(self, round_: Round, report: Progress) -> Round:
@@ -93,6 +95,7 @@ class RoundWork:
             RoundState.SNAPSHOT: self._snapshot,
             RoundState.LABELLING: self._label,
             RoundState.DISTILLING: self._distil,
+            RoundState.GROUPING: self._group,
             RoundState.GATING: self._judge,
             RoundState.COMPRESSING: self._compress,
             RoundState.RELEASING: self._release,
@@ -219,7 +222,20 @@ class RoundWork:
             self.ledger.guard()
             artifacts.save_distilled(place, distilled)
         checkpoints.drop()
-        return self._next(round_, RoundState.GATING, _prefixed("distil", distilled.numbers))
+        found, seen = self.groups.look(round_)
+        to = RoundState.GROUPING if len(found.groups) > 1 else RoundState.GATING
+        return self._next(round_, to, {**_prefixed("distil", distilled.numbers), **seen})
+
+    def _group(self, round_: Round, report: Progress) -> Round:
+        return self.groups.work(
+            round_,
+            self._distilled(round_),
+            self._job(round_),
+            self._held(round_),
+            self.releases.registry.canonical(self.line.id, 0),
+            self.kept.within(round_.id),
+            report,
+        )
 
     def _checkpoints(self, round_: Round) -> StoredCheckpoints:
         return StoredCheckpoints(
@@ -345,7 +361,9 @@ class RoundWork:
         return replace(distilled, adapter=along(base, distilled.adapter, step))
 
     def _distilled(self, round_: Round) -> Distilled:
-        distilled = artifacts.load_distilled(self.kept.within(round_.id))
+        place = self.kept.within(round_.id)
+        split = bool(round_.numbers.get(SPLIT))
+        distilled = artifacts.load_distilled(place.within(STAYS) if split else place)
         if distilled is None:
             where = self.kept.place
             raise DriftlineError(f"the candidate of round {round_.id} is gone from {where}")
@@ -353,27 +371,29 @@ class RoundWork:
 
     def _gate_of(self, round_: Round) -> ScoredGate:
         if self._gate is None or self._gate[0] != round_.id:
-            parts = self.ledger.parts(round_.id)
-            held = [*parts[HOLDOUT], *parts[HOLDOUT_AGAIN]]
-            job = ScoreJob(
-                pair_dir=self.line.pair_dir,
-                holdout=self.store.load(held),
-                labels=self._labels(held),
-                rehearsal=self.store.load(parts[RECALL]),
-                rehearsal_labels=self._labels(parts[RECALL]),
-                questions=self.settings.gate_questions,
-                seed=round_.seed,
-                settings=self.distil.to_mapping(),
-            )
             gate = ScoredGate(
                 self.workers,
-                job,
+                self._held(round_),
                 origin=self.releases.registry.canonical(self.line.id, 0),
                 limits=self.limits,
                 keep_gain=self.releases.keep_gain,
             )
             self._gate = (round_.id, gate)
         return self._gate[1]
+
+    def _held(self, round_: Round) -> ScoreJob:
+        parts = self.ledger.parts(round_.id)
+        held = [*parts[HOLDOUT], *parts[HOLDOUT_AGAIN]]
+        return ScoreJob(
+            pair_dir=self.line.pair_dir,
+            holdout=self.store.load(held),
+            labels=self._labels(held),
+            rehearsal=self.store.load(parts[RECALL]),
+            rehearsal_labels=self._labels(parts[RECALL]),
+            questions=self.settings.gate_questions,
+            seed=round_.seed,
+            settings=self.distil.to_mapping(),
+        )
 
     def _labels(self, ids: Sequence[bytes]) -> list[Label]:
         known = self.store.labels(ids, teacher=self.teacher)

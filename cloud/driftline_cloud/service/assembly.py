@@ -31,6 +31,7 @@ from driftline_cloud.rollout.offers import Offers
 from driftline_cloud.rollout.orders import RolloutOrders
 from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.coordinator import Coordinator, Watch
+from driftline_cloud.rounds.group_work import GroupWork
 from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.releases import Releases
@@ -185,6 +186,7 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCl
             state,
             makers,
             pair=makers.pair(config.pair),
+            line=cloud.lines.of(cloud.first).line,
             database=cloud.database,
             lease=lease,
             registry=cloud.registry,
@@ -234,7 +236,7 @@ def _assemble_service(
     )
     rollouts = RolloutStore(database)
     offers = Offers(rollouts)
-    lines = Lines(book, opener.open, clock=makers.clock)
+    lines = Lines(book, opener.open, clock=makers.clock, moved=devices.forget)
     now_s = int(makers.clock.now_s())
     first = book.ensure(named_pair(config.pair), line, now_unix_s=now_s)
     if first.state == DROPPED:
@@ -293,6 +295,7 @@ def assemble_work(
     makers: Makers,
     *,
     pair: Pair,
+    line: Line,
     database: Database,
     lease: Lease,
     registry: ReleaseRegistry,
@@ -302,7 +305,7 @@ def assemble_work(
     _check_compression(pair, config)
     registry.catch_up()
     stores = open_stores(config.storage.artifacts, state.rounds, cloud_id=database.cloud_id)
-    line, store = line_of(pair), SampleStore(database)
+    store = SampleStore(database)
     ledger, teacher = RoundLedger(database, fence=lease.check), makers.teacher(pair)
     quarantine = Quarantine(database)
     releases = Releases(
@@ -332,6 +335,18 @@ def assemble_work(
         ),
         rollouts=RolloutOrders(database, makers.clock),
         rollout=config.rollout,
+        groups=GroupWork(
+            line=line,
+            database=database,
+            store=store,
+            ledger=ledger,
+            workers=workers,
+            settings=config.grouping,
+            rounds=config.rounds,
+            limits=config.gate,
+            score=config.sampling.gate_score,
+            clock=makers.clock,
+        ),
     )
     spans = makers.spans(config)
     if spans is not None:

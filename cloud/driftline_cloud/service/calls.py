@@ -38,13 +38,14 @@ def enrol(cloud: Cloud, enrolment: Enrolment) -> Welcome:
         )
     now_s = int(cloud.clock.now_s())
     try:
-        served = cloud.lines.route(enrolment)
+        was_on = cloud.devices.line_of(enrolment.device_id)
+        served = cloud.lines.route(enrolment, was_on)
     except LinkError as error:
         cloud.metrics.count_turned_away(str(error.reason))
         if error.reason in _UNKNOWN_BASE:
             cloud.unknown.note(enrolment, now_unix_s=now_s)
         raise
-    cloud.devices.enrol(enrolment, served.id, now_unix_s=now_s)
+    cloud.devices.enrol(enrolment, served.id, was_on=was_on, now_unix_s=now_s)
     _log.info(
         "device.enrolled",
         device=enrolment.device_id,

@@ -16,7 +16,7 @@ from driftline_cloud.intake.intake import Intake, SampleWatch
 from driftline_cloud.intake.line import Line
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.lines.book import KnownLine
-from driftline_cloud.lines.pairs import check_line, line_of
+from driftline_cloud.lines.pairs import named_line
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.board import Board
@@ -61,8 +61,8 @@ class LineOpener:
         """The part of the line of `row`. Raises DriftlineError kinds."""
         config, clock, registry = self.config, self.clock, self.registry
         pair = self.pair(config.pair if row.id == self.first else row.pair)
-        line = line_of(pair)
-        check_line(row.id, line, row.pair)
+        line = named_line(pair, row.id)
+        registry.ensure_fork(line, row.parent, row.forked_version)
         check_versions(registry, self.database, line.id)
         registry.know_line(line)
         policy = self.devices.put_policy(line.id, policy_of(pair, config))

@@ -21,6 +21,7 @@ from driftline_cloud.rounds.board import Board
 from driftline_cloud.rounds.ended import RoundsEnded
 from driftline_cloud.rounds.opening import RoundOpening
 from driftline_cloud.service.recording import CloudTrace
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError, LinkError, Reason
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import Enrolment
@@ -57,11 +58,19 @@ class ServedLine:
 
 
 class Lines:
-    """The lines of `book`, opened by `make`; for any thread."""
+    """The lines of `book`, opened by `make`; for any thread. `moved` is called when devices have
+    changed lines.
+    """
 
     def __init__(
-        self, book: LineBook, make: Callable[[KnownLine], ServedLine], *, clock: Clock
+        self,
+        book: LineBook,
+        make: Callable[[KnownLine], ServedLine],
+        *,
+        clock: Clock,
+        moved: Callable[[], None] = ignore,
     ) -> None:
+        self._moved = moved
         self._book = book
         self._make = make
         self._clock = clock
@@ -81,10 +90,14 @@ class Lines:
         """Follow the rows: open what was added, close what was dropped. One thread calls it."""
         rows = self._book.all()
         with self._lock:
+            before = {row.id: row.num_moves for row in self._rows}
+            moved = any(row.num_moves != before.get(row.id, 0) for row in rows)
             self._rows = rows
             missing = [row for row in rows if not self._follow(row)]
         for row in missing:
             self._try(row)
+        if moved:
+            self._moved()
 
     def _follow(self, row: KnownLine) -> bool:
         """Whether nothing is to be opened for `row`."""
@@ -166,11 +179,13 @@ class Lines:
             )
         raise LinkError(f"which line? There are: {here}", reason=Reason.LINE_UNKNOWN)
 
-    def route(self, enrolment: Enrolment) -> ServedLine:
-        """The line that a device of this `enrolment` is on; LinkError as of `routing.route`."""
+    def route(self, enrolment: Enrolment, known: str = "") -> ServedLine:
+        """The line that a device of this `enrolment`, which was on `known`, is on; LinkError as of
+        `routing.route`.
+        """
         with self._lock:
             rows: Sequence[KnownLine] = self._rows
-        return self.of(route(rows, enrolment).id)
+        return self.of(route(rows, enrolment, known).id)
 
     def close(self) -> None:
         """Close every line."""

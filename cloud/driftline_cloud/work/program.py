@@ -16,7 +16,9 @@ from driftline_cloud.config import CloudConfig
 from driftline_cloud.identity import bind, check_versions
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.faults import cause_of, fix_of, is_passing, say, trouble_of
-from driftline_cloud.lines.pairs import check_line, line_of
+from driftline_cloud.intake.line import Line
+from driftline_cloud.lines.book import LineBook
+from driftline_cloud.lines.pairs import line_of, named_line
 from driftline_cloud.rounds.board import BLOCKED, GONE, IDLE, STARTING, WAITING, WORKING, Board
 from driftline_cloud.rounds.coordinator import WorkersAwayError
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
@@ -66,9 +68,7 @@ class Worker:
         WorkersAwayError where the workers went away under way.
         """
         pair = self.makers.pair(self.config.pair)
-        line = line_of(pair)
-        if self.line:
-            check_line(self.line, line, self.config.pair)
+        line = named_line(pair, self.line) if self.line else line_of(pair)
         state = StateFolder(self.config.state)
         state.path.mkdir(parents=True, exist_ok=True)
         database = self.makers.database(self.config.database)
@@ -92,7 +92,7 @@ class Worker:
                 if why is not None:
                     self._say(*why)
                     halt.wait(LOOK_S)
-                elif not self._turn(halt, state, pair, database, lease):
+                elif not self._turn(halt, state, pair, line, database, lease):
                     halt.wait(AWAY_S)
             self._say(GONE, "it was stopped")
         except Exception as error:
@@ -118,6 +118,7 @@ class Worker:
         halt: threading.Event,
         state: StateFolder,
         pair: Pair,
+        line: Line,
         database: Database,
         lease: Lease,
     ) -> bool:
@@ -129,12 +130,16 @@ class Worker:
         self._say(STARTING)
         registry = open_registry(self.config, state, database)
         try:
-            check_versions(registry, database, line_of(pair).id)
+            row = LineBook(database).get(line.id)
+            if row is not None:
+                registry.ensure_fork(line, row.parent, row.forked_version)
+            check_versions(registry, database, line.id)
             work = assemble_work(
                 self.config,
                 state,
                 self.makers,
                 pair=pair,
+                line=line,
                 database=database,
                 lease=lease,
                 registry=registry,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from driftline_device.runtime.factory import RuntimeName
-from driftline_lab.bench.cloud.cli import gate, ray_labelling, replay, token_codecs
+from driftline_lab.bench.cloud.cli import gate, groups, ray_labelling, replay, token_codecs
 from driftline_lab.bench.device_cli import fuzz_pictures, second_question
 from driftline_lab.bench.escalation.cli import escalate
 from driftline_lab.bench.intake.cli import fleet, intake, status
@@ -421,6 +421,7 @@ def trace(
 
 
 operating_curve = app.command()(gate)
+devices_grouped = app.command()(groups)
 replayed = app.command()(replay)
 labelled_on_ray = app.command()(ray_labelling)
 samples_pushed = app.command()(intake)

@@ -1,6 +1,6 @@
 """What works, as a process with fake workers, started by `service.supervisor`: `work_main [POINT
 ...]` with points as in `cloud_main`, each of which kills once; `hang:label`, `hang:distil`,
-`hang:score`: that work takes ten minutes and hears nothing.
+`hang:score`: that work takes ten minutes and hears nothing; `drifting`: the workers know drifts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from driftline_cloud.rounds.round import Round
 from driftline_cloud.work.process import leave, run_process
 from driftline_shared.program.logs import setup_logs
 from tests.fakes.cloud import ReckoningWorkers, fake_makers
+from tests.fakes.drifting import DriftingWorkers
 
 
 def main(points: list[str]) -> None:
@@ -36,7 +37,8 @@ def main(points: list[str]) -> None:
             (config.state / "hangs").touch()
             time.sleep(600)
 
-    makers = fake_makers(ReckoningWorkers(hook=hang), watch=watch)
+    kind = DriftingWorkers if "drifting" in points else ReckoningWorkers
+    makers = fake_makers(kind(hook=hang), watch=watch)
     leave(run_process(config, makers, orders["owner"], sys.stdin.buffer, line=orders["line"]))
 
 

@@ -137,3 +137,40 @@ def ray_labelling(
         real_rounds=rounds,
     )
     finish(run_ray_labelling(plan, simulated_one=simulated, real_one=real), out)
+
+
+def groups(
+    seeds: Seeds = "0,1,2",
+    drifts: Annotated[
+        str, typer.Option(help="Drifts of the devices of one line, two or more, comma-separated.")
+    ] = "night,sketch",
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    devices: Annotated[int, typer.Option(help="Devices of each drift.", min=2)] = 8,
+    questions: Annotated[
+        int, typer.Option(help="That the devices of one drift are asked, in all.", min=32)
+    ] = 460,
+    tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 400,
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option("--document", help="Put together results of other seeds; repeat."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Two drifts in one line: whether it splits, and what adapters a group gain over one for all.
+
+    Example: driftline lab bench groups --seeds 0 --out groups.json
+    """
+    from driftline_lab.bench.cloud.groups import GroupsPlan, join, run_groups
+
+    if documents:
+        finish(join(documents), out)
+        return
+    plan = GroupsPlan(
+        pair=pair,
+        drifts=tuple(drifts.split(",")),
+        devices=devices,
+        questions=questions,
+        tests=tests,
+        seeds=seeds_of(seeds),
+    )
+    finish(run_groups(plan, lambda text: typer.echo(text, err=True)), out)

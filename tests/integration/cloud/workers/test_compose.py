@@ -51,6 +51,7 @@ UP_S = 120.0
 TOKEN = "a-token-of-the-test-that-is-long"
 
 SHORT = {
+    "drain_s": 5.0,
     "rounds.trigger.enabled": False,
     "rounds.gate_questions": 0,
     "rounds.rehearsal_samples": 0,

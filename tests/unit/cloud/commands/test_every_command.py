@@ -20,6 +20,8 @@ from driftline_shared.program import cli
 ARGUMENTS = {
     "sample_id": "0" * 32,
     "ids": "0" * 32,
+    "devices": "cam-1",
+    "group": "nope",
     "line": "nope",
     "pair": "tiny",
     "folder": "new-folder",
