@@ -252,7 +252,7 @@ def test_state_outlives_the_process_and_a_newer_schema_is_refused(tmp_path, spac
     with database.write() as connection:
         connection.execute(update(tables.schema).values(version=tables.SCHEMA_VERSION + 1))
     database.close()
-    with pytest.raises(ConfigError, match="install the newer version"):
+    with pytest.raises(ConfigError, match="the database has schema"):
         Database(url)
 
 

@@ -17,6 +17,7 @@ from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.trainer import distil
 from driftline_cloud.intake.database import Database
 from driftline_cloud.jobs import DistillJob, ScoreJob
+from driftline_cloud.lines.pairs import line_of
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.service.assembly import Makers, assemble_work
@@ -133,6 +134,7 @@ def test_work_says_before_it_loads_a_model_what_is_wrong(
             StateFolder(tmp_path),
             Makers(),
             pair=models.pair,
+            line=line_of(models.pair),
             database=database,
             lease=Lease(database, line, owner="one", clock=SystemClock(), lease_s=15.0),
             registry=ReleaseRegistry(tmp_path),

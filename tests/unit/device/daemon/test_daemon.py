@@ -248,13 +248,16 @@ def test_an_update_comes_while_the_stream_runs(bench: Bench) -> None:
 
 
 def test_samples_and_updates_are_told_in_spans(bench: Bench) -> None:
-    exporter = InMemorySpanExporter()
-    bench.patch.setattr(
-        "driftline_device.program.assembly.open_spans",
-        lambda _settings, service: Spans(SimpleSpanProcessor(exporter), service),
-    )
-    bench.run(bench.write(60), NullLink(make_update(adapter(skill=1.0), 1)), pace=60.0)
-    spans = exporter.get_finished_spans()
+    exporters: list[InMemorySpanExporter] = []
+
+    def opened(_settings: object, service: str) -> Spans:
+        exporters.append(InMemorySpanExporter())
+        return Spans(SimpleSpanProcessor(exporters[-1]), service)
+
+    bench.patch.setattr("driftline_device.program.assembly.open_spans", opened)
+    bench.run(bench.write(30))  # before the update, which leaves nothing to be unsure of
+    bench.run(bench.write(30), NullLink(make_update(adapter(skill=1.0), 1)), pace=60.0)
+    spans = [one for exporter in exporters for one in exporter.get_finished_spans()]
     sent = {row["sample"] for row in bench.events() if row["sent"]}
     assert (
         sent
