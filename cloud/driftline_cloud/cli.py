@@ -116,7 +116,7 @@ _STATUS_EXAMPLES = """
 
     driftline cloud status --devices 50 --offset 100
 
-Exit code 1: no cloud answers there.
+Exit codes: 1 no cloud answers there; 2 what this side shows to a cloud with an authority is broken.
 """
 
 

@@ -26,7 +26,8 @@ def settings_of(
     if not settings.database_url and not file.is_file():
         raise DataError(
             f"{file} is not there: no cloud was served from {settings.state}",
-            fix="Name the folder that the cloud was started with, or its --database-url.",
+            fix="Name the folder that the cloud was started with, or its --database-url; the first "
+            "`driftline cloud serve` makes it.",
         )
     return settings
 

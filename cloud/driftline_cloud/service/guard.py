@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections import defaultdict
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -50,7 +50,7 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, peers: Peers, members: Members) -> None:
         self._peers, self._members = peers, members
         self._revoked: frozenset[str] = frozenset()
-        self._open: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+        self._open: dict[asyncio.Task[Any], Peer] = {}
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -64,21 +64,36 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         """Follow who is revoked, until it is cancelled."""
         while True:
             try:
-                self._apply(await asyncio.to_thread(self._members.revoked))
+                await self.look()
             except Exception:
                 # The database may be away for a while: who was revoked before stays so.
                 _log.exception("trust.look_failed")
             await asyncio.sleep(LOOK_S)
 
+    async def look(self) -> None:
+        """Who is revoked now; to be asked once before anybody is let in."""
+        self._apply(await asyncio.to_thread(self._members.revoked))
+
     def _apply(self, revoked: frozenset[str]) -> None:
-        new, self._revoked = revoked - self._revoked, revoked
-        for identity in new:
-            for task in self._open.get(identity, ()):
+        self._revoked = revoked
+        for task, peer in self._open.items():
+            if self._why_not(peer) is not None:
                 task.cancel()
 
-    def _check(self, method: str, peer: Peer) -> None:
+    def _why_not(self, peer: Peer) -> LinkError | None:
+        """Why nobody listens to `peer` any more, whatever it calls."""
         if peer.identity in self._revoked:
-            raise LinkError(f"{peer.identity} is revoked", reason=Reason.REVOKED)
+            return LinkError(f"{peer.identity} is revoked", reason=Reason.REVOKED)
+        # A handshake looks at it, a channel that stays open or is taken up again does not.
+        if time.time() > peer.ends_unix_s:
+            return LinkError(
+                f"the certificate of {peer.identity} has ended", reason=Reason.NOT_ENROLLED
+            )
+        return None
+
+    def _check(self, method: str, peer: Peer) -> None:
+        if (trouble := self._why_not(peer)) is not None:
+            raise trouble
         refuse(method, peer)
 
     def _guarded(self, call: Call, method: str) -> Call:
@@ -100,21 +115,31 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
     def _guarded_other(self, call: Any, method: str) -> Any:
         """Health and reflection, whose behaviours are of either kind that gRPC knows."""
 
-        async def refused(context: Any) -> None:
+        async def let_in(context: Any) -> Peer:
+            peer = self._peers.of(context.auth_context())
             try:
-                self._check(method, self._peers.of(context.auth_context()))
+                self._check(method, peer)
             except LinkError as error:
                 code, text = STATUS_CODES[error.reason], f"{error}. {error.fix}"
                 await context.abort(code, text, ((REASON_KEY, str(error.reason)),))
+            return peer
 
         async def guarded(request: Any, context: Any) -> Any:
-            await refused(context)
-            return await call(request, context)
+            try:
+                with self._noted(await let_in(context)):
+                    return await call(request, context)
+            except asyncio.CancelledError:
+                await let_in(context)  # says why, where it was we who cut it off
+                raise
 
         async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-            await refused(context)
-            async for reply in call(request, context):
-                yield reply
+            try:
+                with self._noted(await let_in(context)):
+                    async for reply in call(request, context):
+                        yield reply
+            except asyncio.CancelledError:
+                await let_in(context)
+                raise
 
         return streamed if _gives_a_stream(call) else guarded
 
@@ -122,14 +147,11 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
     def _noted(self, peer: Peer) -> Iterator[None]:
         task = asyncio.current_task()
         assert task is not None
-        tasks = self._open[peer.identity]
-        tasks.add(task)
+        self._open[task] = peer
         try:
             yield
         finally:
-            tasks.discard(task)
-            if not tasks:
-                self._open.pop(peer.identity, None)
+            self._open.pop(task, None)
 
 
 def _gives_a_stream(call: Any) -> bool:

@@ -127,6 +127,8 @@ class GrpcServer:
                 fix="Stop what listens there, or name another address of this machine with "
                 "--listen (port 0: any free one).",
             ) from error
+        if self._guard is not None:
+            await self._guard.look()  # before anybody is let in
         await self._server.start()
         if self._guard is not None:
             self._watching = asyncio.create_task(self._guard.watch())

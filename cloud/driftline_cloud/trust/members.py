@@ -15,8 +15,10 @@ from driftline_cloud.trust.tokens import use_token
 from driftline_shared.errors import ConfigError, LinkError, Reason
 from driftline_shared.plain_text import visible
 
-MOST_PENDING = 1_000
-"""Who asks without a token costs a row: the one that asked first goes first."""
+MOST_PENDING, PENDING_S = 1_000, 7 * 86_400
+"""Who asks without a token costs a row, for a week. So many wait at most: the next is turned away,
+and pushes nobody out.
+"""
 
 MAX_LABEL_CHARS = 64
 
@@ -55,9 +57,9 @@ class Members:
 
         A device that is accepted asks again as often as it likes: its last answer may have been
         lost, or its certificate may have ended while it was away. LinkError: `revoked`,
-        `token_invalid`.
+        `token_invalid`, `quota_exceeded`.
         """
-        label = visible(label)[:MAX_LABEL_CHARS]
+        label = visible(label[:MAX_LABEL_CHARS])[:MAX_LABEL_CHARS]
         with self._database.write() as connection:
             found = _find(connection, identity)
             if found is not None and found.state is State.REVOKED:
@@ -73,7 +75,8 @@ class Members:
                     )
                 state, label = State.ACCEPTED, label or given
             if found is None:
-                _make_room(connection)
+                if state is State.PENDING:
+                    _make_room(connection, now_unix_s)
                 _add(connection, identity, label, Role.DEVICE, state, now_unix_s)
             elif state is not found.state:
                 _change(connection, identity, state, now_unix_s)
@@ -187,12 +190,14 @@ def _change(connection: Connection, identity: str, state: State, now_unix_s: int
     )
 
 
-def _make_room(connection: Connection) -> None:
+def _make_room(connection: Connection, now_unix_s: int) -> None:
     table = tables.members
     pending = table.c.state == State.PENDING
-    num = int(connection.scalar(select(func.count()).select_from(table).where(pending)) or 0)
-    if num < MOST_PENDING:
+    count = select(func.count()).select_from(table).where(pending)
+    if int(connection.scalar(count) or 0) < MOST_PENDING:
         return
-    oldest = select(table.c.identity).where(pending).order_by(table.c.added_unix_s)
-    gone = connection.execute(oldest.limit(num - MOST_PENDING + 1)).scalars().all()
-    connection.execute(delete(table).where(table.c.identity.in_(gone)))
+    connection.execute(delete(table).where(pending, table.c.added_unix_s < now_unix_s - PENDING_S))
+    if int(connection.scalar(count) or 0) >= MOST_PENDING:
+        raise LinkError(
+            f"{MOST_PENDING} devices wait to be accepted already", reason=Reason.QUOTA_EXCEEDED
+        )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from driftline_cloud.trust.authority import FOLDER, OPERATOR
+from driftline_shared.errors import ConfigError
 from driftline_shared.trust.credentials import Credentials, has_credentials, read_credentials
 
 VARIABLE = "DRIFTLINE_IDENTITY"
@@ -20,7 +21,13 @@ def operator_credentials(
     `state`; None where there is neither. ConfigError where they are broken.
     """
     if named := environment.get(VARIABLE):
-        return read_credentials(Path(named))
+        try:
+            return read_credentials(Path(named))
+        except ConfigError as error:
+            raise ConfigError(
+                f"{VARIABLE}: {error}",
+                fix="Name the folder that `driftline cloud member add` made, or unset it.",
+            ) from error
     folder = state / FOLDER / OPERATOR
     if insecure or not has_credentials(folder):
         return None

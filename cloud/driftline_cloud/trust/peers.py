@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,16 +18,17 @@ _MOST_KNOWN = 20_000
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peer:
     """`identity`: digest of its public key. `fingerprint`: of its certificate. `tls`: the version
-    spoken.
+    spoken. `ends_unix_s`: of its certificate, which a handshake alone looks at.
     """
 
     identity: str
     role: Role
     fingerprint: str
     tls: str
+    ends_unix_s: float = 0.0
 
 
-NOBODY = Peer(identity="", role=Role.NEWCOMER, fingerprint="", tls="")
+NOBODY = Peer(identity="", role=Role.NEWCOMER, fingerprint="", tls="", ends_unix_s=float("inf"))
 
 
 class Peers:
@@ -34,7 +36,7 @@ class Peers:
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
-        self._known: OrderedDict[bytes, Peer] = OrderedDict()
+        self._known: OrderedDict[bytes, Peer] = OrderedDict()  # by digest of the certificate
 
     def of(self, auth_context: Mapping[str, Iterable[bytes]]) -> Peer:
         """From what gRPC says of a connection, whose certificate leads to a root that is trusted
@@ -42,8 +44,11 @@ class Peers:
         """
         tls = _first(auth_context, "ssl_tls_version").decode(errors="replace")
         pem = _first(auth_context, "x509_pem_cert")
-        peer = self._known.pop(pem, None) or self._read(pem)
-        self._known[pem] = peer
+        key = hashlib.sha256(pem).digest()
+        peer = self._known.pop(key, None) or self._read(pem)
+        # A newcomer makes as many certificates as it likes.
+        if peer.role is not Role.NEWCOMER:
+            self._known[key] = peer
         while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return replace(peer, tls=tls)
@@ -62,6 +67,7 @@ class Peers:
             role=role or Role.NEWCOMER,
             fingerprint=fingerprint(certificate),
             tls="",
+            ends_unix_s=certificate.not_valid_after_utc.timestamp(),
         )
 
 

@@ -14,6 +14,7 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.trust.invitation import TOKEN_BYTES, token_text
 
 MOST_TOKENS = 10_000
+_MOST_CHARS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,8 @@ def use_token(connection: Connection, token: str, *, now_unix_s: int) -> str | N
     """Take one use of `token`, in the transaction that lets the device in: its label; None where
     there is no such token, or none is left of it.
     """
+    if len(token) > _MOST_CHARS:
+        return None
     table = tables.enrol_tokens
     mine = table.c.digest == _digest(token)
     done = connection.execute(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftline_cloud.intake.database import Database
-from driftline_cloud.trust.authority import read_authority
-from driftline_cloud.trust.issuer import Issuer, LocalIssuer
+from driftline_cloud.trust.authority import FOLDER, OPERATOR, read_authority
+from driftline_cloud.trust.issuer import Issuer, LocalIssuer, Role
 from driftline_cloud.trust.members import Members
 from driftline_cloud.trust.peers import Peers
 from driftline_cloud.trust.server_identity import ServerIdentity
+from driftline_shared.trust.credentials import has_credentials, read_credentials
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +30,16 @@ def open_trust(
     state: Path, database: Database, *, now_s: Callable[[], float], days: float
 ) -> CloudTrust:
     """The trust of the authority in `state`, whose certificates hold for `days`; ConfigError."""
-    issuer = LocalIssuer(read_authority(state), days=days)
+    issuer, members = LocalIssuer(read_authority(state), days=days), Members(database)
+    folder = state / FOLDER / OPERATOR
+    if has_credentials(folder):  # of whom `init` made: to be revoked like everybody
+        found = read_credentials(folder)
+        members.add(
+            found.identity, label="this machine", role=Role.OPERATOR, now_unix_s=int(now_s())
+        )
     return CloudTrust(
         issuer=issuer,
-        members=Members(database),
+        members=members,
         peers=Peers(issuer),
         server=ServerIdentity(issuer, now_s=now_s),
         fingerprint=issuer.fingerprint,

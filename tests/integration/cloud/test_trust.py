@@ -21,6 +21,7 @@ from driftline_cloud.trust.authority import make_authority
 from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.members import State
 from driftline_cloud.trust.tokens import EnrolTokens
+from driftline_cloud.trust.trust import open_trust
 from driftline_proto.v1 import (
     control_pb2,
     control_pb2_grpc,
@@ -36,9 +37,9 @@ from driftline_shared.errors import LinkError, Reason
 from driftline_shared.rpc import trust
 from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.status import fetch_status
-from driftline_shared.trust.credentials import Credentials
+from driftline_shared.trust.credentials import KEY, Credentials, keep_credentials
 from driftline_shared.trust.invitation import Invitation
-from driftline_shared.trust.keys import new_key
+from driftline_shared.trust.keys import new_key, write_key
 from tests.fakes.cloud import make_sample
 from tests.fakes.samples import as_sent
 from tests.fakes.trust import credentials, ended, foreigner, forged, stranger
@@ -199,6 +200,31 @@ def _key_of(shows: Credentials) -> Any:
     from driftline_shared.trust.keys import FileKey
 
     return FileKey(load_pem_private_key(shows.key, None))  # type: ignore[arg-type]
+
+
+def test_a_certificate_that_ends_ends_what_is_open_with_it(guarded: Guarded) -> None:
+    shows = credentials(guarded.authority, Role.OPERATOR, days=3 / 86_400)
+    health = health_pb2.HealthCheckRequest()
+    with open_channel(guarded.address, credentials=shows) as channel:
+        calls = _calls(channel, shows.identity)
+        assert calls["GetStatus"]()
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health, timeout=TIMEOUT_S)
+        assert _outcome(lambda: list(watching)) == Reason.NOT_ENROLLED
+        assert _outcome(calls["GetStatus"]) == Reason.NOT_ENROLLED
+
+
+def test_whom_init_made_can_be_revoked_too(guarded: Guarded, tmp_path: Path) -> None:
+    """`driftline cloud init` does it before there is a database; the next start knows them."""
+    found = credentials(guarded.authority, Role.OPERATOR)
+    folder = tmp_path / "state" / "trust" / "operator"
+    keep_credentials(folder, chain=found.chain, roots=found.roots, address="")
+    write_key(folder / KEY, _key_of(found))
+    open_trust(tmp_path / "state", guarded.database, now_s=time.time, days=30.0)
+    guarded.members.revoke(found.identity, now_unix_s=1)
+    with open_channel(guarded.address, credentials=found) as channel:
+        while _outcome(_calls(channel, found.identity)["GetStatus"]) == "ok":
+            time.sleep(0.05)
+        assert _outcome(_calls(channel, found.identity)["GetStatus"]) == Reason.REVOKED
 
 
 def test_a_token_lets_in_as_many_as_it_says_and_each_again(guarded: Guarded) -> None:

@@ -15,6 +15,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.trust.authority import read_authority
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_cloud.trust.members import Members
+from driftline_cloud.trust.operator import VARIABLE, operator_credentials
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.trust.credentials import read_credentials
 from driftline_shared.trust.invitation import read_invitation
@@ -94,3 +95,10 @@ def test_a_reader_and_an_operator_get_a_folder_of_their_own(state: Path, tmp_pat
         assert LocalIssuer(read_authority(state)).role_of(found.certificate) is Role(role)
         with pytest.raises(ConfigError, match="not empty"):
             _say(*words)
+
+
+def test_a_variable_that_names_no_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=VARIABLE) as caught:
+        operator_credentials(tmp_path, environment={VARIABLE: str(tmp_path / "typo")})
+    assert "member add" in caught.value.fix
+    assert operator_credentials(tmp_path, environment={}) is None

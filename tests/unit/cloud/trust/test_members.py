@@ -74,9 +74,16 @@ def test_who_asks_without_a_token_costs_one_row_of_a_bounded_number(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(members_module, "MOST_PENDING", 2)
-    for now_s, identity in enumerate((ONE, ONE, TWO, THREE)):
-        assert _ask(database, identity, now_s=now_s) is State.PENDING
-    assert {one.identity for one in Members(database).listed()} == {TWO, THREE}
+    for identity in (ONE, ONE, TWO):
+        assert _ask(database, identity) is State.PENDING
+    with pytest.raises(LinkError) as caught:  # a flood pushes nobody out
+        _ask(database, THREE)
+    assert caught.value.reason is Reason.QUOTA_EXCEEDED
+    token = EnrolTokens(database).make(uses=1, ttl_s=60, now_unix_s=10)
+    assert _ask(database, THREE, token) is State.ACCEPTED
+    late_s = 11 + members_module.PENDING_S
+    assert _ask(database, "4" * 32, now_s=late_s) is State.PENDING
+    assert {one.identity for one in Members(database).listed()} == {THREE, "4" * 32}
 
 
 def test_an_operator_accepts_and_revokes_by_the_first_digits(database: Database) -> None:
