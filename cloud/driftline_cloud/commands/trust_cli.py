@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,7 @@ from driftline_shared.plain_text import visible
 if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
     from driftline_cloud.intake.database import Database
+    from driftline_cloud.trust.issuer import Issuer, Role
     from driftline_cloud.trust.members import Member
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -125,7 +126,7 @@ def init(
     authority = make_authority(settings.state, name=name)
     issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
     folder = settings.state / FOLDER
-    _make_credentials(folder / OPERATOR, issuer, Role.OPERATOR, "")
+    _make_credentials(folder / OPERATOR, issuer, Role.OPERATOR)
     told = {
         "fingerprint": authority.fingerprint,
         "offline": [str(folder / "root.key")],
@@ -270,7 +271,7 @@ def add(
     _check_authority(settings)
     with opened_database(settings) as database:
         issuer = LocalIssuer(read_authority(settings.state), days=_OPERATOR_DAYS)
-        identity = _make_credentials(out, issuer, Role(role), "")
+        identity = _make_credentials(out, issuer, Role(role))
         members = Members(database)
         members.add(
             identity, label=visible(name)[:64], role=Role(role), now_unix_s=int(time.time())
@@ -279,7 +280,7 @@ def add(
     _show(found, as_json)
 
 
-def _make_credentials(folder: Path, issuer: Any, role: Any, address: str) -> str:
+def _make_credentials(folder: Path, issuer: Issuer, role: Role) -> str:
     from driftline_shared.trust.credentials import KEY, keep_credentials
     from driftline_shared.trust.keys import own_key
 
@@ -289,7 +290,7 @@ def _make_credentials(folder: Path, issuer: Any, role: Any, address: str) -> str
             folder,
             chain=issuer.issue(key.key.public_key(), role),
             roots=issuer.roots_pem,
-            address=address,
+            address="",
         )
     except OSError as error:
         raise ConfigError(

@@ -93,8 +93,7 @@ class GroupWork:
         """The groups of a round's devices, and what there is to tell; no group where none is to be
         made.
         """
-        most = self._room()
-        if not self.settings.enabled or self.line.group or most < 2:
+        if not self.settings.enabled or self.line.group or (most := self._room()) < 2:
             return Found(), {}
         parts = self.ledger.parts(round_.id)
         ids = sorted({one for part in FRESH for one in parts[part]})

@@ -1,7 +1,7 @@
 """Who may call what, around every call: identity comes from the peer's certificate alone.
 
-A caller's role decides about the method, and a device's own id about the message. Who is revoked is
-refused at the next call, and a stream of theirs that is open is ended.
+A caller's role decides about the method, and a device's own id about the message. Who is revoked,
+or whose certificate has ended, is refused at the next call, and their open streams are ended.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from contextvars import ContextVar
 from typing import Any
 
 import grpc
-import structlog
 
+from driftline_cloud.intake.faults import say
 from driftline_cloud.service.rewrap import OURS, Call, rewrap
 from driftline_cloud.service.status_codes import STATUS_CODES
 from driftline_cloud.trust.members import Members
 from driftline_cloud.trust.peers import Peer, Peers
 from driftline_cloud.trust.rules import check_self, refuse
 from driftline_shared.errors import LinkError, Reason
+from driftline_shared.program.outage import Outage
 from driftline_shared.wire import REASON_KEY
-
-_log = structlog.get_logger(__name__)
 
 LOOK_S = 0.4
 """How often it is looked for who was revoked: refused and cut off within a second."""
@@ -47,8 +46,9 @@ def speaks_for(device_id: str) -> None:
 class GuardInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call through, or raises the LinkError that its caller is told."""
 
-    def __init__(self, peers: Peers, members: Members) -> None:
-        self._peers, self._members = peers, members
+    def __init__(self, peers: Peers, members: Members, place: str) -> None:
+        """`place`: where the database is, for the log."""
+        self._peers, self._members, self._place = peers, members, place
         self._revoked: frozenset[str] = frozenset()
         self._open: dict[asyncio.Task[Any], Peer] = {}
 
@@ -62,12 +62,14 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
 
     async def watch(self) -> None:
         """Follow who is revoked, until it is cancelled."""
+        outage = Outage("trust.look_failed", "trust.looks_again")
         while True:
             try:
                 await self.look()
-            except Exception:
+                outage.is_over()
+            except Exception as error:
                 # The database may be away for a while: who was revoked before stays so.
-                _log.exception("trust.look_failed")
+                say(outage, error, self._place)
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
@@ -141,7 +143,7 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
                 await let_in(context)
                 raise
 
-        return streamed if _gives_a_stream(call) else guarded
+        return streamed if inspect.isasyncgenfunction(call) else guarded
 
     @contextlib.contextmanager
     def _noted(self, peer: Peer) -> Iterator[None]:
@@ -152,7 +154,3 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
             yield
         finally:
             self._open.pop(task, None)
-
-
-def _gives_a_stream(call: Any) -> bool:
-    return inspect.isasyncgenfunction(call)

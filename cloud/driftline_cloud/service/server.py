@@ -93,7 +93,9 @@ class GrpcServer:
         ]
         self._guard: GuardInterceptor | None = None
         if cloud.trust is not None:
-            self._guard = GuardInterceptor(cloud.trust.peers, cloud.trust.members)
+            self._guard = GuardInterceptor(
+                cloud.trust.peers, cloud.trust.members, cloud.database.place
+            )
             interceptors.append(self._guard)
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         if cloud.trust is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from driftline_cloud.trust.issuer import Issuer, Role
-from driftline_shared.trust.certificates import fingerprint, is_issued_by, read_chain
+from driftline_shared.trust.certificates import is_issued_by, read_chain
 from driftline_shared.trust.keys import identity_of
 from driftline_shared.trust.newcomers import newcomers_root
 
@@ -17,18 +17,17 @@ _MOST_KNOWN = 20_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peer:
-    """`identity`: digest of its public key. `fingerprint`: of its certificate. `tls`: the version
-    spoken. `ends_unix_s`: of its certificate, which a handshake alone looks at.
+    """`identity`: digest of its public key. `tls`: the version spoken. `ends_unix_s`: of its
+    certificate, which a handshake alone looks at.
     """
 
     identity: str
     role: Role
-    fingerprint: str
     tls: str
-    ends_unix_s: float = 0.0
+    ends_unix_s: float
 
 
-NOBODY = Peer(identity="", role=Role.NEWCOMER, fingerprint="", tls="", ends_unix_s=float("inf"))
+NOBODY = Peer(identity="", role=Role.NEWCOMER, tls="", ends_unix_s=float("inf"))
 
 
 class Peers:
@@ -65,7 +64,6 @@ class Peers:
         return Peer(
             identity=identity,
             role=role or Role.NEWCOMER,
-            fingerprint=fingerprint(certificate),
             tls="",
             ends_unix_s=certificate.not_valid_after_utc.timestamp(),
         )

@@ -52,7 +52,11 @@ class Identity:
 
     def __init__(self, state: Path, address: str) -> None:
         self._folder, self._address = state / IDENTITY, address
-        self.credentials: Credentials = read_credentials(self._folder)
+        self._take(read_credentials(self._folder))
+
+    def _take(self, credentials: Credentials) -> None:
+        # Looked at twice a second for a month: it is reckoned once.
+        self.credentials, self._due_s = credentials, due_unix_s(credentials.certificate)
 
     @property
     def device_id(self) -> str:
@@ -64,11 +68,10 @@ class Identity:
 
         What the disk does not take is used all the same, and asked for anew after a restart.
         """
-        certificate = self.credentials.certificate
-        if now_s < due_unix_s(certificate):
+        if now_s < self._due_s:
             return False
         signer = own_key(self._folder / KEY)
-        if trouble_with(certificate):
+        if trouble_with(self.credentials.certificate):
             root = fingerprint(read_chain(self.credentials.roots)[0])
             known = Invitation(address=self._address, root=root)
             found = trust.enrol(known, signer, label="", timeout_s=timeout_s)
@@ -77,7 +80,7 @@ class Identity:
         if not found.chain:
             _log.warning("identity.waits", identity=found.identity, fix="An operator accepts it.")
             return False
-        self.credentials = Credentials(key=signer.key_pem, chain=found.chain, roots=found.roots)
+        self._take(Credentials(key=signer.key_pem, chain=found.chain, roots=found.roots))
         try:
             keep_credentials(
                 self._folder,

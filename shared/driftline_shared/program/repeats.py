@@ -73,6 +73,7 @@ ENDS: Mapping[str, tuple[str, ...]] = {
     "rollout.steps_again": ("rollout.step_failed",),
     "rollout.view_is_new": ("rollout.view_is_old",),
     "serving.looks_again": ("serving.look_failed",),
+    "trust.looks_again": ("trust.look_failed",),
     "serving.renewed_again": ("serving.not_renewed",),
     "serving.stamped_again": ("serving.not_stamped",),
 }

@@ -12,7 +12,7 @@ from driftline_shared.errors import LinkError, Reason
 
 
 def _peer(role: Role, tls: str = "TLSv1.3") -> Peer:
-    return Peer(identity="1" * 32, role=role, fingerprint="f", tls=tls)
+    return Peer(identity="1" * 32, role=role, tls=tls, ends_unix_s=0.0)
 
 
 def _why(method: str, peer: Peer) -> str:
