@@ -31,6 +31,8 @@ def main(points: list[str]) -> None:
             if point in points and not mark.exists():
                 mark.touch()
                 os.kill(process, signal.SIGKILL)
+                # Until the end of its pipe is noticed, what works could go on past the next point.
+                time.sleep(600)
 
     def hang(where: str) -> None:
         if f"hang:{where}" in points:
