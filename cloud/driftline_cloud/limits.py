@@ -28,3 +28,9 @@ class RateSettings(Section):
     report_burst: int = setting(30, "of them at once", ge=1)
     fetch_per_s: float = setting(2.0, "downloads that one device begins", ge=0)
     fetch_burst: int = setting(60, "of them at once", ge=1)
+    checks_per_s: float = setting(
+        500.0,
+        "questions for updates that all devices together may ask; "
+        "a larger fleet is told to ask less often",
+        ge=0,
+    )

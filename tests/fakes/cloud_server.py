@@ -76,6 +76,7 @@ class FakeCloud:
         self.port = 0
         self.policy = SamplingPolicy()
         self.manifest: Manifest | None = None
+        self.ask_after_s = 0
         self.blobs: dict[bytes, bytes] = {}
         self.pushes: deque[PushPlan] = deque()
         self.fetches: deque[FetchPlan] = deque()
@@ -211,9 +212,11 @@ class _Downlink(downlink_pb2_grpc.DownlinkServicer):
         self.cloud.queries.append(query)
         if query.device_id not in self.cloud.devices:
             _abort(context, Reason.UNKNOWN_DEVICE)
-        if self.cloud.manifest is None:
-            return downlink_pb2.CheckReply()
-        return downlink_pb2.CheckReply(manifest=wire.to_manifest(self.cloud.manifest))
+        manifest = self.cloud.manifest
+        return downlink_pb2.CheckReply(
+            manifest=None if manifest is None else wire.to_manifest(manifest),
+            ask_after_s=self.cloud.ask_after_s,
+        )
 
     def Fetch(self, request: Any, context: Any) -> Iterator[downlink_pb2.Chunk]:  # noqa: N802
         cloud = self.cloud

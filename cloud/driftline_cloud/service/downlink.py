@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from driftline_cloud.service import calls
+from driftline_cloud.service.asking import Asking
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.looks import SharedLooks
 from driftline_cloud.service.pools import Pools
@@ -30,20 +31,22 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
         chunk_bytes: int = MAX_CHUNK_BYTES,
     ) -> None:
         self._cloud, self._rates = cloud, rates
+        self._asking = Asking(rates.checks_per_s)
         self._run, self._run_read = pools.control.run, pools.downlink.run
         self._views = SharedLooks(self._look)
         self._limits = limits
         self._chunk_bytes = min(chunk_bytes, MAX_CHUNK_BYTES)
 
     async def Check(self, request: Any, context: Any) -> downlink_pb2.CheckReply:  # noqa: N802
-        """The manifest of the update for this device; none if there is nothing for it."""
+        """The manifest of the update for this device, if there is one, and when to ask again."""
         query = wire.from_update_query(request)
-        if await self._has_nothing_new(query):
-            return downlink_pb2.CheckReply()
-        manifest = await self._run(query.device_id, calls.check_update, self._cloud, query)
-        if manifest is None:
-            return downlink_pb2.CheckReply()
-        return downlink_pb2.CheckReply(manifest=wire.to_manifest(manifest))
+        manifest = None
+        if not await self._has_nothing_new(query):
+            manifest = await self._run(query.device_id, calls.check_update, self._cloud, query)
+        return downlink_pb2.CheckReply(
+            manifest=None if manifest is None else wire.to_manifest(manifest),
+            ask_after_s=self._asking.ask_after_s(query.device_id),
+        )
 
     async def _has_nothing_new(self, query: UpdateQuery) -> bool:
         """What nearly every question comes to: looked up for many devices together."""

@@ -393,9 +393,11 @@ class Daemon:
 
     def _poll_s(self) -> float:
         dial, poll_s = self._parts.dial, self._settings.poll_s
-        if dial is None or "poll_s" in self._settings.model_fields_set:
-            return poll_s
-        return max(poll_s, dial.plan.poll_s)
+        if dial is not None and "poll_s" not in self._settings.model_fields_set:
+            poll_s = max(poll_s, dial.plan.poll_s)
+        # A cloud with a large fleet has the last word, also over what the owner set.
+        link = self._parts.link
+        return poll_s if link is None else max(poll_s, link.stats().ask_after_s)
 
     def _take_pause(self) -> None:
         """Follow an operator's pause or resume."""

@@ -20,7 +20,12 @@ class DaemonSettings(UpdateSettings, EscalationSettings):
 
     batch_size: int = setting(8, "questions answered at once", ge=1, le=256, live=True)
     pace: float = setting(0.0, "questions a second; 0: as fast as possible", ge=0, live=True)
-    poll_s: float = setting(5.0, "how often an update is asked for", gt=0, live=True)
+    poll_s: float = setting(
+        5.0,
+        "how often an update is asked for; a cloud with a large fleet may say less often",
+        gt=0,
+        live=True,
+    )
     status_s: float = setting(1.0, "how often `status.json` is written", gt=0, live=True)
     settle_s: float = setting(
         0.0, "most to wait for the cloud between sources; 0: do not wait", ge=0

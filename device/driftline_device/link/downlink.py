@@ -39,6 +39,9 @@ from driftline_shared.wire import (
 
 _log = structlog.get_logger(__name__)
 
+MOST_ASK_AFTER_S = 3_600
+"""A cloud that says more is not obeyed: a device that asks nobody learns nothing."""
+
 
 class Downlink:
     """The calls of the downlink service; each ends by its own deadline, with `LinkError`."""
@@ -67,6 +70,8 @@ class Downlink:
         self._rng = rng
         self._stop = stop
         self._lock = threading.Lock()
+        self.ask_after_s = 0.0
+        """As the cloud said last: seconds until it wants to be asked again."""
 
     @property
     def _stub(self) -> downlink_pb2_grpc.DownlinkStub:
@@ -90,6 +95,7 @@ class Downlink:
         with self._questions.asked(message.ByteSize()), link_errors():
             reply = self._stub.Check(message, timeout=self._settings.call_timeout_s)
         self._counters.add(bytes_down=reply.ByteSize())
+        self.ask_after_s = float(min(reply.ask_after_s, MOST_ASK_AFTER_S))
         if not reply.HasField("manifest"):
             return None
         self._counters.add(update_bytes=reply.ByteSize())

@@ -173,6 +173,7 @@ class Link:
             num_reconnects=counters["num_reconnects"],
             num_in_flight=self._uplink.num_in_flight,
             newest_version=self._newest_version,
+            ask_after_s=self._downlink.ask_after_s,
         )
 
     def _is_connected(self) -> bool:

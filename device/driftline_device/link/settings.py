@@ -44,8 +44,9 @@ class LinkStats:
 
     `connected`: enrolled, and the last call went well. `last_error`: the code and text of the last
     failure, kept after recovery. `bytes_up`: of samples; `bytes_asked`: of questions to the cloud,
-    about updates and policies. `update_bytes`: the part of `bytes_down` that manifests and their
-    chunks took; the rest are acks and small replies.
+    about updates and policies. `ask_after_s`: how long the cloud, which serves a large fleet, wants
+    not to be asked for an update after a question. `update_bytes`: the part of `bytes_down` that
+    manifests and their chunks took; the rest are acks and small replies.
     """
 
     connected: bool
@@ -61,3 +62,4 @@ class LinkStats:
     num_in_flight: int
     newest_version: int
     bytes_asked: int = 0
+    ask_after_s: float = 0.0

@@ -6,9 +6,9 @@ It reads `plan.json` in the folder, writes `ready` once it could begin, waits fo
 with the moment (seconds since 1970) that all processes begin at, and leaves `seen.json`.
 
 Each enrols once, at its own moment of the first `ramp_s`, and from then on asks for an update every
-`every_s`, a tenth more or less. Some also keep an uplink open and push a batch at each turn. A
-device of the real kind has a connection of its own; here `connections` are shared by all of a
-process, in turn.
+`every_s`, or as often as the cloud says, a tenth more or less. Some also keep an
+uplink open and push a batch at each turn. A device of the real kind has a connection of its own;
+here `connections` are shared by all of a process, in turn.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ class _Device:
         self._rng = random.Random(self._number)
         self._channel = channel
         self._pushes = number < plan.pushing
+        self._ask_after_s = 0.0
         self._enrol_at_s = begin_unix_s + plan.ramp_s * number / plan.devices
         self._steady_s = begin_unix_s + plan.ramp_s
         self._end_s = self._steady_s + plan.steady_s
@@ -115,7 +116,8 @@ class _Device:
         await asyncio.sleep(max(0.0, self._enrol_at_s - time.time()))
         request = to_enrolment(self._material.enrolment(self._name))
         stub = control_pb2_grpc.ControlStub(self._channel)
-        if not await self._call("enrol", stub.Enrol(request, timeout=CALL_S), self._seen.enrol_ms):
+        enrolled = stub.Enrol(request, timeout=CALL_S)
+        if await self._call("enrol", enrolled, self._seen.enrol_ms) is None:
             return
         async with AsyncExitStack() as stack:
             samples = self._material.samples(sys.maxsize, seed=1_000 + self._number)
@@ -132,7 +134,7 @@ class _Device:
         """At each moment of a turn: whether it is measured."""
         while True:
             share = 1 + _JITTER * (2 * self._rng.random() - 1)
-            await asyncio.sleep(self._plan.every_s * share)
+            await asyncio.sleep(max(self._plan.every_s, self._ask_after_s) * share)
             now_s = time.time()
             if now_s >= self._end_s:
                 return
@@ -146,7 +148,9 @@ class _Device:
         )
         stub = downlink_pb2_grpc.DownlinkStub(self._channel)
         call = stub.Check(to_update_query(query), timeout=CALL_S)
-        await self._call("check", call, self._seen.check_ms if is_steady else [])
+        reply = await self._call("check", call, self._seen.check_ms if is_steady else [])
+        if reply is not None:
+            self._ask_after_s = float(reply.ask_after_s)
 
     async def _push(self, push: Any, samples: list[EncodedSample], is_steady: bool) -> None:
         space = self._material.line.token_space.digest
@@ -164,19 +168,19 @@ class _Device:
 
         await self._call("push", exchange(), self._seen.push_ms if is_steady else [])
 
-    async def _call(self, name: str, call: Any, took_ms: list[float]) -> bool:
-        """Whether it went well; how long it took is added to `took_ms`."""
+    async def _call(self, name: str, call: Any, took_ms: list[float]) -> Any:
+        """The reply, None after an error; how long it took is added to `took_ms`."""
         began_s = time.perf_counter()
         try:
-            await call
+            reply = await call
         except grpc.aio.AioRpcError as error:
             self._seen.errors[f"{name} {error.code().name} {error.details()}"[:120]] += 1
         except Exception as error:
             self._seen.errors[f"{name} {error!r}"[:120]] += 1
         else:
             took_ms.append(round(1e3 * (time.perf_counter() - began_s), 2))
-            return True
-        return False
+            return reply
+        return None
 
 
 def main(folder: Path) -> None:

@@ -74,6 +74,9 @@ class CheckReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MANIFEST_FIELD_NUMBER: _builtins.int
+    ASK_AFTER_S_FIELD_NUMBER: _builtins.int
+    ask_after_s: _builtins.int
+    """do not ask again before; 0: when you like"""
     @_builtins.property
     def manifest(self) -> Global___Manifest:
         """absent: nothing newer"""
@@ -82,10 +85,11 @@ class CheckReply(_message.Message):
         self,
         *,
         manifest: Global___Manifest | None = ...,
+        ask_after_s: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_after_s", b"ask_after_s", "manifest", b"manifest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

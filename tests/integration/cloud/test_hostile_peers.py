@@ -16,7 +16,13 @@ from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.errors import Reason
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.rpc.status import fetch_status
-from driftline_shared.status import DevicePage, SampleVerdict, UpdateOutcome, UpdateReport
+from driftline_shared.status import (
+    DevicePage,
+    SampleVerdict,
+    UpdateOutcome,
+    UpdateQuery,
+    UpdateReport,
+)
 from driftline_shared.tokens import VisualTokens
 from tests.fakes.cloud import GRID, WIDTH, make_sample
 from tests.fakes.waiting import until
@@ -231,3 +237,12 @@ def test_status_of_an_old_client_still_shows_devices(cloud: RunningCloud) -> Non
     cloud.enrol()
     reply = cloud.control.GetStatus(control_pb2.StatusRequest(), timeout=TIMEOUT_S)
     assert [device.device_id for device in reply.lines[0].devices] == ["d1"]
+
+
+def test_a_fleet_that_comes_back_at_once_waits_its_turn(cloud: RunningCloud) -> None:
+    """gRPC by itself would cancel calls at random beyond a thousand that wait."""
+    cloud.enrol()
+    query = UpdateQuery(device_id="d1", base_model=cloud.pair.base_model, adapter_version=0)
+    message = wire.to_update_query(query)
+    calls = [cloud.downlink.Check.future(message, timeout=TIMEOUT_S) for _ in range(4_000)]
+    assert {call.code() for call in calls} == {grpc.StatusCode.OK}

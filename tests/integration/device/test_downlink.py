@@ -13,7 +13,7 @@ import pytest
 
 from driftline_device.link.channel import open_channel
 from driftline_device.link.counters import Counters
-from driftline_device.link.downlink import Downlink
+from driftline_device.link.downlink import MOST_ASK_AFTER_S, Downlink
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.spool.sqlite import SqliteSpool
@@ -242,6 +242,13 @@ def test_check_asks_and_fetch_brings(cloud: FakeCloud, make_link: Callable[[], L
     cloud.manifest = make_manifest(blob=BLOB, target_version=4)
     manifest = link.check(adapter_version=2, failed_versions=[1, 3])
     assert manifest == cloud.manifest
+    assert link.stats().ask_after_s == 0
+    cloud.ask_after_s = 40
+    assert link.check(adapter_version=2, failed_versions=[1, 3]) == manifest
+    assert link.stats().ask_after_s == 40
+    cloud.ask_after_s = 2_000_000_000  # no device is sent away for ever
+    link.check(adapter_version=2, failed_versions=[1, 3])
+    assert link.stats().ask_after_s == MOST_ASK_AFTER_S
     assert link.fetch(manifest) == BLOB
     assert link.stats().newest_version == 4
     query = cloud.queries[-1]

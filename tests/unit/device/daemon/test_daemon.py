@@ -67,6 +67,7 @@ class NullLink(FakeUpdateLink):
         self.rounds: list[str] = []
         self.offline = False
         self.held = False
+        self.ask_after_s = 0.0
         self.on_policy: Callable[[SamplingPolicy], None] = lambda policy: None
 
     def start(self) -> None:
@@ -102,6 +103,7 @@ class NullLink(FakeUpdateLink):
             num_reconnects=0,
             num_in_flight=0,
             newest_version=0,
+            ask_after_s=self.ask_after_s,
         )
 
     def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
@@ -529,6 +531,15 @@ def test_a_version_that_breaks_in_the_field_is_left_while_answering(bench: Bench
     assert (status["version"], status["failed_versions"]) == (0, [1])
     assert status["update"]["reason"] == "watch_errors"
     assert [report.outcome for report in link.reports] == ["applied", "rolled_back"]
+
+
+def test_a_cloud_with_a_large_fleet_is_asked_less_often_whatever_was_set(bench: Bench) -> None:
+    link = NullLink()
+    link.ask_after_s = 1_200.0
+    with bench.open(link, poll_s=0.05) as daemon:
+        assert daemon._poll_s() == 1_200.0
+        link.ask_after_s = 0.0
+        assert daemon._poll_s() == 0.05
 
 
 def test_settling_waits_for_the_round_and_its_update(bench: Bench) -> None:
