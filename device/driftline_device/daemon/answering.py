@@ -36,6 +36,9 @@ from driftline_shared.wire import EncodedSample
 RETRY_PAUSES_S = (0.0, 0.2, 1.0)
 """Waits before a question is asked again while a new version is under watch: time to roll back."""
 
+SWAP_S = 30.0
+"""Longest wait for a version that was just swapped in to be under watch: a disk may be slow."""
+
 MOST_UNSAMPLED = 2
 """Questions of other threads between their turn at the model and the end of their sampling. Where
 sampling is slower than those who ask, they wait for it, rather than that samples pile up."""
@@ -284,7 +287,7 @@ class Answering:
     ) -> Answer | None:
         on_token = None if listener is None else (lambda _row, text: listener.on_text(text))
         for pause_s in pauses_s:
-            if pause_s and not self._parts.applier.state.watching:
+            if pause_s and not self._is_under_watch():
                 break
             if pause_s and self._between_tries is not None:
                 self._between_tries()
@@ -300,6 +303,10 @@ class Answering:
                 _log.error("answer.raised", error=f"{type(error).__name__}: {error}")
                 self._parts.applier.errored()
         return None
+
+    def _is_under_watch(self) -> bool:
+        applier = self._parts.applier
+        return applier.wait_steady(SWAP_S) and applier.state.watching
 
     def _finish(
         self, question: Question, answer: Answer, segment: str, *, waits: bool = False

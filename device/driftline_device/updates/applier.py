@@ -101,6 +101,9 @@ class Applier:
         self._alive = False
         self._refused: set[tuple[int, bytes, str]] = set()
         self._pauses_ms: deque[float] = deque(maxlen=1_000)
+        self._steady = threading.Event()
+        self._steady.set()
+        self._early_errors = 0
         self.wake = threading.Event()
 
     # -- what others may ask ----------------------------------------------------------------------
@@ -141,7 +144,15 @@ class Applier:
     def errored(self) -> None:
         """Count in the watch that the model raised an error instead of an answer."""
         with self._watch_lock:
+            if not self._steady.is_set():
+                self._early_errors += 1
             self._note(self._watch.failed())
+
+    def wait_steady(self, timeout_s: float) -> bool:
+        """Wait while a version is in force that is not under watch yet, for a disk may take its
+        time to keep that it is; whether there is none.
+        """
+        return self._steady.wait(timeout_s)
 
     def take_settings(self, settings: UpdateSettings) -> None:
         """New limits: for updates from the next one on, for the watch from the next answer on."""
@@ -350,6 +361,14 @@ class Applier:
             _log.warning("update.abandoned", version=version, error=error_text(error))
             self._journal.settle(phases.abandon(self.state))
             raise
+        self._early_errors = 0
+        self._steady.clear()
+        try:
+            self._swap(candidate, version, verdict)
+        finally:
+            self._steady.set()
+
+    def _swap(self, candidate: Judged, version: int, verdict: Verdict) -> None:
         try:
             pause_ms = self._load(candidate, version)
         except Exception as error:
@@ -367,7 +386,8 @@ class Applier:
 
     def _start_watch(self) -> None:
         with self._watch_lock:
-            self._watch.start(self.state.version)
+            self._watch.start(self.state.version, num_errors=self._early_errors)
+            self._early_errors = 0
             self._pending = None
 
     def _confirm(self, kept: list[tuple[Question, float]]) -> bool:

@@ -72,12 +72,14 @@ class Watch:
         self._num_errors = 0
         self._version: int | None = None
 
-    def start(self, version: int) -> None:
-        """`version` was just swapped in: what was seen until now is the baseline."""
+    def start(self, version: int, *, num_errors: int = 0) -> None:
+        """`version` was just swapped in: what was seen until now is the baseline. `num_errors`:
+        what it raised before somebody watched.
+        """
         self._before = tuple(self._baseline)
         self._since = []
         self._kept.clear()
-        self._num_errors = 0
+        self._num_errors = num_errors
         self._version = version
 
     def take_limits(self, limits: WatchLimits) -> None:

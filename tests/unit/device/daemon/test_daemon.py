@@ -30,6 +30,8 @@ from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.show.text import describe
 from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.table import open_source
+from driftline_device.updates import phases
+from driftline_device.updates.phases import UpdateState
 from driftline_shared.errors import LinkError
 from driftline_shared.host.loopback import free_port
 from driftline_shared.ids import line_id
@@ -511,9 +513,20 @@ class Fragile(FakeRuntime):
     def __init__(self, text: str, broken: int) -> None:
         super().__init__()
         self._text, self._broken = text, broken
+        self.num_raised = 0
+
+    def answer(self, questions: Sequence[Question], *, on_token: Any = None) -> list[Answer]:
+        """The ninth question waits for the version: however slow a machine, it comes in time."""
+        if self.calls >= 8 and not self.num_raised and self._is_meant(questions[0]):
+            until(lambda: self._version == self._broken)
+        return super().answer(questions, on_token=on_token)
+
+    def _is_meant(self, question: Question) -> bool:
+        return question.text.startswith(self._text)
 
     def _one(self, question: Question) -> Answer:
-        if self._version == self._broken and question.text.startswith(self._text):
+        if self._version == self._broken and self._is_meant(question):
+            self.num_raised += 1
             raise RuntimeError("crashes in the field")
         return super()._one(question)
 
@@ -526,7 +539,7 @@ def test_one_question_that_breaks_the_model_does_not_cost_the_others(bench: Benc
 def test_a_version_that_breaks_in_the_field_is_left_while_answering(bench: Bench) -> None:
     link = NullLink(make_update(adapter(skill=1.0), 1))
     path = bench.write(40, hard=False)
-    status = bench.run(path, link, runtime=Fragile("what is", 1), pace=40.0)
+    status = bench.run(path, link, runtime=Fragile("what is", 1))
     assert (len(bench.events()), status["num_errors"]) == (40, 0)
     assert (status["version"], status["failed_versions"]) == (0, [1])
     assert status["update"]["reason"] == "watch_errors"
@@ -540,6 +553,24 @@ def test_a_cloud_with_a_large_fleet_is_asked_less_often_whatever_was_set(bench: 
         assert daemon._poll_s() == 1_200.0
         link.ask_after_s = 0.0
         assert daemon._poll_s() == 0.05
+
+
+def test_answers_that_break_while_a_slow_disk_keeps_the_new_version_are_not_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = NullLink(make_update(adapter(skill=1.0), 1))
+    runtime = Fragile("what is", 1)
+    activate = phases.activate
+
+    def slow(state: UpdateState, numbers: dict[str, float]) -> UpdateState:
+        until(lambda: runtime.num_raised >= 2)
+        time.sleep(0.3)  # in which nobody may give up
+        return activate(state, numbers)
+
+    monkeypatch.setattr(phases, "activate", slow)
+    status = bench.run(bench.write(40, hard=False), link, runtime=runtime)
+    assert (len(bench.events()), status["num_errors"]) == (40, 0)
+    assert (status["version"], status["failed_versions"]) == (0, [1])
 
 
 def test_settling_waits_for_the_round_and_its_update(bench: Bench) -> None:
