@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from driftline_cloud.page.program import show_pages
 from driftline_cloud.page.settings import PageSettings
@@ -19,21 +20,36 @@ class Shown:
     port: int
 
     def get(
-        self, path: str, *, method: str = "GET", host: str | None = None
+        self, path: str, *, method: str = "GET", host: str | None = None, cookie: str = ""
     ) -> tuple[int, dict[str, str], str]:
         """Status, headers in lower case, body."""
+        given = {"Host": host, "Cookie": cookie}
+        return self._ask(method, path, {name: value for name, value in given.items() if value})
+
+    def send(
+        self, path: str, form: Mapping[str, str] | bytes, **headers: str
+    ) -> tuple[int, dict[str, str], str]:
+        """Send a form, or the bytes of one."""
+        body = form if isinstance(form, bytes) else urlencode(form).encode()
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        written = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._ask("POST", path, {**kind, **written}, body)
+
+    def _ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> tuple[int, dict[str, str], str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request(method, path, headers={} if host is None else {"Host": host})
+            connection.request(method, path, body, headers=dict(headers))
             reply = connection.getresponse()
-            headers = {name.lower(): value for name, value in reply.getheaders()}
-            return reply.status, headers, reply.read().decode()
+            found = {name.lower(): value for name, value in reply.getheaders()}
+            return reply.status, found, reply.read().decode()
         finally:
             connection.close()
 
 
 @contextmanager
-def shown_pages(database_url: str, **settings: object) -> Iterator[Shown]:
+def shown_pages(database_url: str, *, key: str = "", **settings: object) -> Iterator[Shown]:
     """Pages for the block."""
     halt, found = threading.Event(), threading.Event()
     addresses: list[str] = []
@@ -44,7 +60,7 @@ def shown_pages(database_url: str, **settings: object) -> Iterator[Shown]:
 
     wanted = PageSettings.model_validate({"listen": "127.0.0.1:0", **settings})
     thread = threading.Thread(
-        target=show_pages, args=(database_url, wanted, halt), kwargs={"ready": ready}
+        target=show_pages, args=(database_url, wanted, halt), kwargs={"ready": ready, "key": key}
     )
     thread.start()
     try:

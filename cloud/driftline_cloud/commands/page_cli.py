@@ -22,9 +22,13 @@ _EXAMPLES = """
 
     curl -s 'http://127.0.0.1:8090/devices?search=cam&format=json'
 
+    driftline cloud page --state /var/lib/driftline --orders
+
 It reads the database alone and changes nothing: whether the cloud serves, works or is down, it
-shows what is there. From another machine: `ssh -L 8090:127.0.0.1:8090 HOST`. Exit code 2: a flag or
-setting is wrong; 1: there is no database, or anything else.
+shows what is there. With `--orders` an operator who signs in with the key in `page.key` of the
+state folder (mode 600, made at the first start) pauses lines, approves, promotes or stops versions,
+lets devices in and shuts them out. From another machine: `ssh -L 8090:127.0.0.1:8090 HOST`. Exit
+code 2: a flag or setting is wrong; 1: there is no database, or anything else.
 """
 
 
@@ -40,10 +44,15 @@ def page(
         list[str] | None,
         typer.Option("--host", help="A name that a proxy in front answers for; may be repeated."),
     ] = None,
+    orders: Annotated[
+        bool | None,
+        typer.Option("--orders/--no-orders", help="Let who has the key give orders."),
+    ] = None,
 ) -> None:
     """Show lines, rounds, versions, devices and quarantine in a browser, until Ctrl-C."""
     from pydantic import ValidationError
 
+    from driftline_cloud.page.orders.key import NAME, page_key
     from driftline_cloud.page.program import halt_on_signals, show_pages
     from driftline_cloud.page.settings import PageSettings
     from driftline_shared.errors import ConfigError
@@ -56,6 +65,7 @@ def page(
         wanted = PageSettings(
             listen=listen or shown.listen or LISTEN,
             hosts=tuple(host or shown.hosts),
+            orders=shown.orders if orders is None else orders,
             refresh_s=shown.refresh_s,
         )
     except ValidationError as error:
@@ -63,9 +73,11 @@ def page(
             f"--listen: {in_words(error.errors()[0])}", fix="Write it so: --listen 127.0.0.1:8090"
         ) from None
     setup_logs(level=settings.log.level, form=settings.log.form, limit_repeats=True)
-    show_pages(
-        settings.database,
-        wanted,
-        halt_on_signals(),
-        ready=lambda address: typer.echo(f"the pages are at {address}"),
-    )
+    key = page_key(settings.state) if wanted.orders else ""
+
+    def ready(address: str) -> None:
+        typer.echo(f"the pages are at {address}")
+        if wanted.orders:
+            typer.echo(f"orders are given after signing in with the key in {settings.state / NAME}")
+
+    show_pages(settings.database, wanted, halt_on_signals(), key=key, ready=ready)

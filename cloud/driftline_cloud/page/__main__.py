@@ -1,6 +1,6 @@
 """`python -m driftline_cloud.page`: started by a cloud that serves, and ends with it.
 
-Its standard input has one line of JSON (`database`, `page`, `log`) and stays open as long as
+Its standard input has one line of JSON (`database`, `page`, `key`, `log`) and stays open as long as
 whoever started it lives.
 """
 
@@ -38,7 +38,8 @@ def main() -> int:
 
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     try:
-        show_pages(orders["database"], PageSettings.model_validate(orders["page"]), halt)
+        settings = PageSettings.model_validate(orders["page"])
+        show_pages(orders["database"], settings, halt, key=orders["key"])
     except DriftlineError as error:
         structlog.get_logger(__name__).error("page.failed", error=str(error), fix=error.fix)
         return 1

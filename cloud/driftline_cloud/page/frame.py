@@ -19,6 +19,7 @@ TITLES = {
     "/devices": "Devices",
     "/quarantine": "Quarantine",
     "/corrections": "Corrections",
+    "/members": "Members",
 }
 
 Cell = str | Markup | tuple[str | Markup, str]
@@ -30,6 +31,8 @@ class Frame:
     """One page: its path, what is asked of it (`query`), the moment it was read (`now_s`).
 
     `refresh_s`: it loads itself again; None: it stays. `live_s`: what that is when it does.
+    `orders`: whether orders may be given here; `who` is signed in and its forms say `word`, or
+    nobody is and both are empty.
     """
 
     path: str
@@ -38,6 +41,9 @@ class Frame:
     query: Mapping[str, str] = field(default_factory=dict)
     refresh_s: int | None = None
     live_s: int = 10
+    orders: bool = False
+    who: str = ""
+    word: str = ""
 
     def address(self, **changes: object) -> str:
         """The page's own address with `changes` of its query."""
@@ -68,14 +74,26 @@ class Frame:
                 tag(
                     "p",
                     f"cloud {visible(self.cloud_id)[:12]}, as its database was at "
-                    f"{when(self.now_s)} UTC; nothing here changes it",
+                    f"{when(self.now_s)} UTC"
+                    + ("" if self.orders else "; nothing here changes it"),
                     class_="note",
                 ),
-                tag("nav", *choices, class_="choices"),
+                tag("nav", *choices, *self._signed(), class_="choices"),
             ),
             tag("main", tag("h1", title), *content),
             refresh_s=self.refresh_s,
         )
+
+    def _signed(self) -> list[Markup]:
+        """Who is signed in, and the way out; or the way in."""
+        if not self.orders:
+            return []
+        if not self.word:
+            return [tag("a", "sign in", href="/enter")]
+        word = tag("input", type="hidden", name="word", value=self.word)
+        button = tag("button", "sign out", type="submit")
+        who = tag("span", said(self.who or "operator"), class_="note")
+        return [who, tag("form", word, button, method="post", action="/leave")]
 
 
 def to(path: str, **query: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import structlog
 
@@ -22,23 +23,30 @@ def show_pages(
     settings: PageSettings,
     halt: threading.Event,
     *,
+    key: str = "",
     ready: Callable[[str], None] = ignore,
 ) -> None:
-    """Show the pages of a database until `halt` is set; `ready` is told their address.
+    """Show the pages of a database until `halt` is set; `ready` is told their address. `key`: for
+    who gives orders, where the settings let them.
 
     Raises ConfigError for a database or an address that cannot be used.
     """
     with needs_extra("the operator's pages", "cloud"):
         from driftline_cloud.page.http.server import page_server
-    database = Database(database_url, read_only=True)
-    try:
-        with page_server(database, settings, SystemClock()) as (port, run):
+        from driftline_cloud.page.orders.given import Orders
+    database, clock = Database(database_url, read_only=True), SystemClock()
+    with ExitStack() as stack:
+        stack.callback(database.close)
+        orders = None
+        if settings.orders:
+            changed = Database(database_url)
+            stack.callback(changed.close)
+            orders = Orders(changed, clock)
+        with page_server(database, settings, clock, orders=orders, key=key) as (port, run):
             address = f"http://{settings.listen.rpartition(':')[0]}:{port}/"
             _log.info("page.serving", address=address)
             ready(address)
             run(halt)
-    finally:
-        database.close()
 
 
 def halt_on_signals() -> threading.Event:

@@ -10,7 +10,7 @@ from driftline_shared.program.section import Section, setting
 
 
 class PageSettings(Section):
-    """Where an operator's browser looks. The pages show all and change nothing."""
+    """Where an operator's browser looks. The pages show all, and change what they are let."""
 
     listen: str = setting(
         "", "host:port of the operator's pages beside `serve`; empty: none; port 0: any free one"
@@ -19,6 +19,11 @@ class PageSettings(Section):
         (),
         "names beside localhost under which a browser may ask for the pages. They ask for no "
         "password: off loopback a proxy in front of them has to",
+    )
+    orders: bool = setting(
+        False,
+        "orders may be given on the pages, by who signs in with the key in `page.key` of the state "
+        "folder; without it they change nothing",
     )
     refresh_s: int = setting(10, "between two loads of a page that is live", ge=1, le=3_600)
 

@@ -17,6 +17,8 @@ from driftline_cloud.page.frame import (
     table,
     to,
 )
+from driftline_cloud.page.orders.forms import orders
+from driftline_cloud.page.orders.given import LINE, RELEASE
 from driftline_cloud.page.text import ago, count, lasted, percent, size, when
 from driftline_cloud.page.values import (
     ApartFacts,
@@ -47,6 +49,7 @@ def _line(frame: Frame, line: LineFacts, name: str) -> Markup:
     running = line.rounds[0] if line.rounds and line.rounds[0].is_open else None
     parts = [
         tag("h2", said(line.line)),
+        orders(frame, LINE, line.line),
         facts(
             ("newest version", str(line.newest_version)),
             ("devices", f"{line.num_devices:,}"),
@@ -233,6 +236,7 @@ def versions_page(
     return frame.page(
         f"Versions of {said(asked.line)}" if asked.line else "Versions",
         lines_choice(frame, lines, asked.line, every=False),
+        orders(frame, RELEASE if asked.line else (), asked.line, asks_why=True),
         table(heads, rows, nothing="No version was released yet: devices have version 0."),
         paged(frame, asked.offset, asked.limit, len(versions), None),
         tag("h2", "Who did what"),
@@ -241,7 +245,7 @@ def versions_page(
         ),
         tag(
             "p",
-            "Orders are given on the command line: ",
+            "More orders are given on the command line: ",
             tag("code", "driftline cloud release --help"),
             class_="note",
         ),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.page.orders.key import page_key
 from driftline_cloud.service.supervisor import Supervisor
 from driftline_shared.callbacks import ignore
 
@@ -31,6 +32,7 @@ def pages_beside(config: CloudConfig, command: Sequence[str] = PAGE) -> Iterator
     orders = {
         "database": config.database,
         "page": config.page.model_dump(mode="json"),
+        "key": page_key(config.state) if config.page.orders else "",
         "log": config.log.model_dump(mode="json"),
     }
     supervisor = Supervisor(

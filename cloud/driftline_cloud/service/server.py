@@ -61,6 +61,8 @@ _OPTIONS = (
     # Devices keep their one stream alive through NATs that forget a silent connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A connection that says nothing, or never ends its handshake, holds a file no longer than that.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # gRPC cancels calls at random, without a word, where more than 1,000 wait for its loop: as when
     # a fleet comes back at once. They hold some kilobytes each.
     ("grpc.server.max_pending_requests", 20_000),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
+from driftline_cloud.rollout.audit import operator, write_entry
 from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.tokens import use_token
 from driftline_shared.errors import ConfigError, LinkError, Reason
@@ -100,21 +101,21 @@ class Members:
                 .values(not_after_unix_s=not_after_unix_s)
             )
 
-    def accept(self, identity: str, *, now_unix_s: int) -> Member:
-        """Let in who is pending, or was revoked; ConfigError for an identity that is not there."""
-        return self._set(identity, State.ACCEPTED, now_unix_s)
+    def accept(self, identity: str, *, now_unix_s: int, who: str = "") -> Member:
+        """Let in who is pending, or was revoked; ConfigError for an identity that is not there.
+        `who` orders it, for the log.
+        """
+        return self._set(identity, State.ACCEPTED, now_unix_s, who=who, action="accept")
 
-    def revoke(self, identity: str, *, now_unix_s: int) -> Member:
+    def revoke(self, identity: str, *, now_unix_s: int, who: str = "") -> Member:
         """Let in no more, from within a second on; ConfigError for one that is not there."""
-        return self._set(identity, State.REVOKED, now_unix_s)
+        return self._set(identity, State.REVOKED, now_unix_s, who=who, action="revoke")
 
     def listed(self, states: Iterable[State] = tuple(State)) -> list[Member]:
         """Who is in one of `states`: pending first, then by label."""
         table, wanted = tables.members, [str(one) for one in states]
         query = (
-            select(table)
-            .where(table.c.state.in_(wanted))
-            .order_by(table.c.state.desc(), table.c.label, table.c.identity)
+            select(table).where(table.c.state.in_(wanted)).order_by(table.c.label, table.c.identity)
         )
         with self._database.read() as connection:
             found = [_member(row) for row in connection.execute(query).mappings()]
@@ -127,7 +128,7 @@ class Members:
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def _set(self, prefix: str, state: State, now_unix_s: int) -> Member:
+    def _set(self, prefix: str, state: State, now_unix_s: int, *, who: str, action: str) -> Member:
         table = tables.members
         with self._database.write() as connection:
             query = select(table.c.identity).where(
@@ -142,6 +143,15 @@ class Members:
                 )
             _change(connection, found[0], state, now_unix_s)
             member = _find(connection, found[0])
+            write_entry(
+                connection,
+                now_unix_s=now_unix_s,
+                who=who or operator(),
+                action=action,
+                line="",
+                version=None,
+                detail=found[0],
+            )
         assert member is not None
         return member
 

@@ -8,12 +8,15 @@ as it did the first time, without a token: the cloud knows its key.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import grpc
 import structlog
 
+from driftline_shared.errors import LinkError
 from driftline_shared.host.durable import error_text, write_atomic
+from driftline_shared.retry import Backoff, delays
 from driftline_shared.rpc import trust
 from driftline_shared.trust.certificates import due_unix_s, fingerprint, read_chain, trouble_with
 from driftline_shared.trust.credentials import (
@@ -26,9 +29,14 @@ from driftline_shared.trust.credentials import (
     read_credentials,
 )
 from driftline_shared.trust.invitation import Invitation
-from driftline_shared.trust.keys import own_key
+from driftline_shared.trust.keys import Signer, own_key
 
 _log = structlog.get_logger(__name__)
+
+AGAIN = Backoff(first_s=20.0, cap_s=1_800.0, floor_s=5.0)
+"""Between two tries to renew a certificate that is good for ten days yet, or between two questions
+whether an operator has accepted this device.
+"""
 
 
 def enrol_by(
@@ -50,34 +58,45 @@ def enrol_by(
 class Identity:
     """The credentials in a state folder, and their renewal. ConfigError where they are broken."""
 
-    def __init__(self, state: Path, address: str) -> None:
+    def __init__(self, state: Path, address: str, *, rng: random.Random | None = None) -> None:
         self._folder, self._address = state / IDENTITY, address
+        self._rng = rng or random.Random()
         self._take(read_credentials(self._folder))
 
     def _take(self, credentials: Credentials) -> None:
         # Looked at twice a second for a month: it is reckoned once.
         self.credentials, self._due_s = credentials, due_unix_s(credentials.certificate)
+        self._waits, self._next_s = delays(AGAIN, self._rng), 0.0
 
     @property
     def device_id(self) -> str:
         """Who this device is to its cloud."""
         return self.credentials.identity
 
-    def renew(self, channel: grpc.Channel, *, now_s: float, timeout_s: float) -> bool:
+    @property
+    def is_good(self) -> bool:
+        """Whether a cloud takes the certificate at this moment."""
+        return not trouble_with(self.credentials.certificate)
+
+    def renew(
+        self, channel: grpc.Channel, *, now_s: float, monotonic_s: float, timeout_s: float
+    ) -> bool:
         """Take a new certificate if it is time; whether there is one. LinkError.
 
-        What the disk does not take is used all the same, and asked for anew after a restart.
+        Tried again later and later while the old one is good. What the disk does not take is used
+        all the same, and asked for anew after a restart.
         """
-        if now_s < self._due_s:
+        if now_s < self._due_s or monotonic_s < self._next_s:
             return False
         signer = own_key(self._folder / KEY)
-        if trouble_with(self.credentials.certificate):
-            root = fingerprint(read_chain(self.credentials.roots)[0])
-            known = Invitation(address=self._address, root=root)
-            found = trust.enrol(known, signer, label="", timeout_s=timeout_s)
-        else:
-            found = trust.certify(channel, signer, timeout_s=timeout_s)
+        try:
+            found = self._ask(channel, signer, timeout_s)
+        except LinkError:
+            if self.is_good:
+                self._next_s = monotonic_s + next(self._waits)
+            raise
         if not found.chain:
+            self._next_s = monotonic_s + next(self._waits)
             _log.warning("identity.waits", identity=found.identity, fix="An operator accepts it.")
             return False
         self._take(Credentials(key=signer.key_pem, chain=found.chain, roots=found.roots))
@@ -94,6 +113,13 @@ class Identity:
             "identity.renewed", until=f"{self.credentials.certificate.not_valid_after_utc:%F %R}"
         )
         return True
+
+    def _ask(self, channel: grpc.Channel, signer: Signer, timeout_s: float) -> trust.Certified:
+        if self.is_good:
+            return trust.certify(channel, signer, timeout_s=timeout_s)
+        root = fingerprint(read_chain(self.credentials.roots)[0])
+        known = Invitation(address=self._address, root=root)
+        return trust.enrol(known, signer, label="", timeout_s=timeout_s)
 
 
 def identity_in(state: Path, address: str) -> Identity | None:

@@ -253,10 +253,7 @@ class Link:
         """What is due now; raises at the first thing that fails."""
         self._uplink.expire()
         now_s, timeout_s = self._clock.monotonic_s(), self._settings.call_timeout_s
-        if self._identity is not None and self._identity.renew(
-            self._channel, now_s=self._clock.now_s(), timeout_s=timeout_s
-        ):
-            self._channel.renew()
+        self._renew(now_s)
         if not self._enrolled.is_set():
             if not self._questions.has_room(ASK_BYTES):
                 return
@@ -272,6 +269,24 @@ class Link:
                 policy = get_policy(self._channel, device_id, timeout_s=timeout_s)
             self._adopt(policy)
             self._policy_due_s = now_s + self._settings.policy_s
+
+    def _renew(self, monotonic_s: float) -> None:
+        """A certificate that could not be renewed holds nothing up while the old one is good."""
+        identity = self._identity
+        if identity is None:
+            return
+        try:
+            if identity.renew(
+                self._channel,
+                now_s=self._clock.now_s(),
+                monotonic_s=monotonic_s,
+                timeout_s=self._settings.call_timeout_s,
+            ):
+                self._channel.renew()
+        except LinkError as error:
+            if not identity.is_good:
+                raise
+            self._note("identity", error)
 
     def _welcome(self, welcome: Welcome) -> None:
         _log.info("link.enrolled", cloud_id=welcome.cloud_id, newest_version=welcome.newest_version)

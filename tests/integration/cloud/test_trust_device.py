@@ -13,11 +13,14 @@ import pytest
 
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_device.doctor.examination import check_cloud
+from driftline_device.link.channel import open_channel
 from driftline_device.link.identity import Identity, enrol_by, identity_in
 from driftline_device.link.link import Link
 from driftline_device.link.settings import LinkSettings
 from driftline_device.spool.sqlite import SqliteSpool
+from driftline_shared.errors import LinkError, Reason
 from driftline_shared.retry import Backoff
+from driftline_shared.rpc.trust import Certified
 from driftline_shared.trust.certificates import fingerprint, trouble_with
 from driftline_shared.trust.credentials import (
     IDENTITY,
@@ -107,6 +110,54 @@ def test_a_certificate_is_renewed_and_what_is_open_goes_on(
     assert trouble_with(kept.certificate) == ""
 
 
+def test_a_renewal_that_fails_holds_nothing_up_and_is_not_asked_for_at_every_turn(
+    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "device"
+    _enrolled(guarded, state)
+    _age(guarded, state, 1.0 / 1440)
+    tries: list[str] = []
+
+    def fails(*_: object, **__: object) -> Certified:
+        tries.append("")
+        raise LinkError("the issuer is away", reason=Reason.INTERNAL)
+
+    monkeypatch.setattr("driftline_shared.rpc.trust.certify", fails)
+    with _link(guarded, state) as (link, identity):
+        _until(lambda: link.stats().connected)
+        assert link.check(adapter_version=0, failed_versions=()) is None
+        assert "the issuer is away" in link.stats().last_error
+        assert identity.is_good
+        for _ in range(20):
+            assert not identity.renew(
+                link._channel, now_s=time.time(), monotonic_s=time.monotonic(), timeout_s=1.0
+            )
+    assert len(tries) == 1
+
+
+def test_one_that_waits_for_an_operator_asks_now_and_then(
+    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "device"
+    _enrolled(guarded, state)
+    _age(guarded, state, -1.0 / 1440)
+    tries: list[str] = []
+
+    def waits(*_: object, **__: object) -> Certified:
+        tries.append("")
+        return Certified(chain=b"", roots=b"", identity="")
+
+    monkeypatch.setattr("driftline_shared.rpc.trust.enrol", waits)
+    identity = identity_in(state, guarded.address)
+    assert identity is not None and not identity.is_good
+    with open_channel(guarded.address) as channel:
+        for second in range(3_600):
+            assert not identity.renew(
+                channel, now_s=time.time(), monotonic_s=100.0 + second, timeout_s=1.0
+            )
+    assert 2 <= len(tries) <= 60
+
+
 def test_a_revoked_device_is_told_and_goes_on_when_it_is_let_in_again(
     guarded: Guarded, tmp_path: Path
 ) -> None:
@@ -122,8 +173,6 @@ def test_a_revoked_device_is_told_and_goes_on_when_it_is_let_in_again(
 
 
 def _is_refused(link: Link) -> bool:
-    from driftline_shared.errors import LinkError, Reason
-
     try:
         link.check(adapter_version=0, failed_versions=())
     except LinkError as error:

@@ -8,16 +8,17 @@ GET /devices            devices, stuck ones first; ?line, ?search, ?offset
 GET /devices/one?id=    one device
 GET /quarantine         samples set apart; ?line, ?offset
 GET /corrections        who waits for the teacher
+GET /members            who may speak to the cloud, and who asks to
 GET /health             the program lives
 
-Nothing can be changed here: no other method is known. A route is no coroutine where it reads the
-database, and so runs in a thread of its own.
+Nothing can be changed here: no other method is known, unless orders are let (`ordering`). A route
+is no coroutine where it reads the database, and so runs in a thread of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -31,11 +32,16 @@ from driftline_cloud.intake.faults import cause_of, say
 from driftline_cloud.page import views
 from driftline_cloud.page.fleet import FleetReader
 from driftline_cloud.page.frame import Frame
+from driftline_cloud.page.http.hosts import check_host
+from driftline_cloud.page.http.ordering import Ordering
 from driftline_cloud.page.lines import LineReader
+from driftline_cloud.page.orders.given import Orders
+from driftline_cloud.page.orders.session import Sessions
+from driftline_cloud.page.people import members_page
 from driftline_cloud.page.settings import PageSettings
 from driftline_cloud.page.values import Asked
+from driftline_cloud.trust.members import Members
 from driftline_shared.host.clock import Clock
-from driftline_shared.host.loopback import host_asked, is_loopback
 from driftline_shared.pages.document import HEADERS
 from driftline_shared.plain_text import visible
 from driftline_shared.program.outage import Outage
@@ -57,14 +63,29 @@ Shown = tuple[Any, Callable[[Frame], str]]
 class Pages:
     """The routes over one database, which they only read."""
 
-    def __init__(self, database: Database, settings: PageSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: PageSettings,
+        clock: Clock,
+        *,
+        orders: Orders | None = None,
+        key: str = "",
+    ) -> None:
+        """`orders`: what who has the `key` may do; None: nothing."""
         self._database = database
         self._settings = settings
         self._clock = clock
         self._outage = Outage("page.not_read", "page.reads_again")
         self._lines = LineReader(database, clock)
-        self._fleet = FleetReader(database, clock)
+        self._fleet, self._members = FleetReader(database, clock), Members(database)
+        self._ordering: Ordering | None = None
         self.app = self._routes()
+        if orders is not None:
+            self._ordering = Ordering(
+                orders, Sessions(key), settings, clock, self._plain_frame, database.cloud_id
+            )
+            self._ordering.add_to(self.app)
 
     def _routes(self) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -77,6 +98,7 @@ class Pages:
             ("/devices/one", self._show_device),
             ("/quarantine", self._show_quarantine),
             ("/corrections", self._show_corrections),
+            ("/members", self._show_members),
         ):
             app.add_api_route(path, self._route(show), methods=["GET", "HEAD"], response_model=None)
         app.add_api_route("/health", lambda: {"status": "ok"}, methods=["GET", "HEAD"])
@@ -85,13 +107,7 @@ class Pages:
 
     def _route(self, show: Callable[[Mapping[str, str], str], Shown]) -> Callable[..., Response]:
         def route(request: Request) -> Response:
-            host = host_asked(request.headers.get("host", ""))
-            if not is_loopback(host) and host not in {one.lower() for one in self._settings.hosts}:
-                raise HTTPException(
-                    403,
-                    "these pages are shown as localhost, 127.0.0.1 or a name of page.hosts: ask "
-                    "there",
-                )
+            check_host(request, self._settings)
             given = _query(request.url.query)
             try:
                 value, page = show(given, request.path_params.get("round_id", ""))
@@ -109,13 +125,24 @@ class Pages:
 
     def _frame(self, request: Request, given: Mapping[str, str]) -> Frame:
         live = bool(given.get("live"))
-        return Frame(
+        return replace(
+            self._plain_frame(request),
             path=request.url.path,
-            cloud_id=self._database.cloud_id,
-            now_s=self._clock.now_s(),
             query={key: value for key, value in given.items() if key != "format"},
             refresh_s=self._settings.refresh_s if live else None,
             live_s=self._settings.refresh_s,
+        )
+
+    def _plain_frame(self, request: Request) -> Frame:
+        ordering = self._ordering
+        session = None if ordering is None else ordering.session(request)
+        return Frame(
+            path="/",
+            cloud_id=self._database.cloud_id,
+            now_s=self._clock.now_s(),
+            orders=ordering is not None,
+            who="" if session is None else session.name,
+            word="" if session is None else session.word,
         )
 
     async def _refused(self, request: Request, error: Exception) -> Response:
@@ -126,8 +153,9 @@ class Pages:
         given = _query(request.url.query)
         if given.get("format") == "json":
             return JSONResponse({"error": sentence}, error.status_code, headers=HEADERS)
-        frame = Frame(path="/", cloud_id=self._database.cloud_id, now_s=self._clock.now_s())
-        page = views.fault_page(frame, f"Not shown ({error.status_code})", sentence)
+        page = views.fault_page(
+            self._plain_frame(request), f"Not shown ({error.status_code})", sentence
+        )
         return HTMLResponse(page, error.status_code, headers=HEADERS)
 
     # -- pages ------------------------------------------------------------------------------------
@@ -184,6 +212,12 @@ class Pages:
     def _show_corrections(self, _given: Mapping[str, str], _id: str) -> Shown:
         found = self._fleet.corrections()
         return asdict(found), lambda frame: views.corrections_page(frame, found)
+
+    def _show_members(self, given: Mapping[str, str], _id: str) -> Shown:
+        asked, found = _asked(given), self._members.listed()
+        some = found[asked.offset : asked.offset + asked.limit]
+        value = {"num_members": len(found), "members": [asdict(one) for one in some]}
+        return value, lambda frame: members_page(frame, len(found), some, asked)
 
 
 def _query(query: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import uvicorn
 
 from driftline_cloud.intake.database import Database
 from driftline_cloud.page.http.app import Pages
+from driftline_cloud.page.orders.given import Orders
 from driftline_cloud.page.settings import PageSettings
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock
@@ -27,10 +28,15 @@ _log = structlog.get_logger(__name__)
 
 @contextmanager
 def page_server(
-    database: Database, settings: PageSettings, clock: Clock
+    database: Database,
+    settings: PageSettings,
+    clock: Clock,
+    *,
+    orders: Orders | None = None,
+    key: str = "",
 ) -> Iterator[tuple[int, Callable[[threading.Event], None]]]:
     """The port, and what serves the pages until an event is set; ConfigError for an address that
-    cannot be had.
+    cannot be had. `orders`, `key`: see `Pages`.
     """
     host, _, port = settings.listen.rpartition(":")
     host = host.strip("[]")
@@ -44,7 +50,7 @@ def page_server(
         ) from error
     server = uvicorn.Server(
         uvicorn.Config(
-            Pages(database, settings, clock).app,
+            Pages(database, settings, clock, orders=orders, key=key).app,
             http="h11",
             ws="none",
             loop="asyncio",

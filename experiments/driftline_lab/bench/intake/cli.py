@@ -93,3 +93,21 @@ def status(
     from driftline_lab.bench.intake.status import run_status
 
     finish(run_status(samples, runs=runs, pair=pair), out)
+
+
+def trust(
+    runs: Annotated[int, typer.Option(help="Runs of each cloud, alternating.", min=1)] = 5,
+    connections: Annotated[int, typer.Option(help="Connections of a run.", min=1)] = 50,
+    checks: Annotated[int, typer.Option(help="Checks of a run, on one of them.", min=1)] = 1_000,
+    samples: Annotated[int, typer.Option(help="Samples of a run, in one stream.", min=64)] = 4_096,
+    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
+    out: Out = None,
+) -> None:
+    """What certificates cost: a cloud with an authority beside one without, called by one device.
+
+    Example: driftline lab bench trust --runs 3 --connections 20
+    """
+    from driftline_lab.bench.intake.trust import TrustPlan, run_trust
+
+    plan = TrustPlan(pair=pair, runs=runs, connections=connections, checks=checks, samples=samples)
+    finish(run_trust(plan), out)
