@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from driftline_cloud.intake.database import Database
 from driftline_cloud.lines.book import ACTIVE, PAUSED, LineBook
@@ -27,38 +26,35 @@ class Orders:
         self._clock = clock
         self._rollouts = RolloutOrders(database, clock)
         self._book, self._members = LineBook(database), Members(database)
-        releases: dict[str, Callable[..., object]] = {
-            "approve": self._rollouts.approve,
-            "pause": self._rollouts.pause,
-            "resume": self._rollouts.resume,
-            "promote": partial(self._rollouts.promote, to_all=False),
-            "stop": self._rollouts.stop,
-        }
-        self._known: dict[str, Callable[[str, str, str], object]] = {
-            **{
-                name: (lambda about, who, why, do=do: do(about, who=who, why=why))
-                for name, do in releases.items()
-            },
-            "pause line": lambda about, _who, _why: self._set_line(about, ACTIVE, PAUSED),
-            "resume line": lambda about, _who, _why: self._set_line(about, PAUSED, ACTIVE),
-            "accept": lambda about, who, _why: self._members.accept(
-                about, now_unix_s=self._now(), who=who
-            ),
-            "revoke": lambda about, who, _why: self._members.revoke(
-                about, now_unix_s=self._now(), who=who
-            ),
-        }
 
-    def give(self, form: Mapping[str, str], *, who: str) -> str:
-        """Do what a form says (`order`, `about`, `why`); a sentence about it. DriftlineError for
-        what cannot be done now.
+    def give(self, form: Mapping[str, str], *, who: str) -> None:
+        """Do what a form says (`order`, `about`, `why`). DriftlineError for what cannot be done
+        now.
         """
-        order, about = form.get("order", ""), form.get("about", "")
-        do = self._known.get(order)
-        if do is None or not about:
+        order, about, why = (form.get(key, "") for key in ("order", "about", "why"))
+        if order in RELEASE and about:
+            self._release(order, about, who, why)
+        elif order in LINE and about:
+            before, now = (ACTIVE, PAUSED) if order == "pause line" else (PAUSED, ACTIVE)
+            self._set_line(about, before, now)
+        elif order in MEMBER and about:
+            change = self._members.accept if order == "accept" else self._members.revoke
+            change(about, now_unix_s=self._now(), who=who)
+        else:
             raise DataError(f"there is no order {visible(order)[:40]!r}", fix="Use the pages.")
-        do(about, who, form.get("why", ""))
-        return f"{order}: {visible(about)}"
+
+    def _release(self, order: str, line: str, who: str, why: str) -> None:
+        rollouts = self._rollouts
+        if order == "promote":
+            rollouts.promote(line, who=who, why=why, to_all=False)
+            return
+        known = {
+            "approve": rollouts.approve,
+            "pause": rollouts.pause,
+            "resume": rollouts.resume,
+            "stop": rollouts.stop,
+        }
+        known[order](line, who=who, why=why)
 
     def _set_line(self, name: str, before: str, now: str) -> None:
         row = self._book.find(name)
