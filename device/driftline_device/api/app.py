@@ -34,12 +34,14 @@ from driftline_device.api.chat.replies import ChatFrames, Completion, model
 from driftline_device.api.described.openapi import ROUTES, document
 from driftline_device.api.described.page import page
 from driftline_device.api.errors import handle_errors
+from driftline_device.api.holders import Scope
+from driftline_device.api.key import Key
 from driftline_device.api.network.bodies import ReadToTheEnd
 from driftline_device.api.network.paths import Tidied
 from driftline_device.api.owner.routes import OwnerRoutes
 from driftline_device.api.responses.body import read_responses
 from driftline_device.api.responses.replies import ResponseReply
-from driftline_device.api.settings import ApiConfig, Key
+from driftline_device.api.settings import ApiConfig
 from driftline_device.api.traffic.log import AccessLog
 from driftline_device.api.traffic.metrics import RequestMetrics
 from driftline_device.api.traffic.observed import Observed
@@ -110,7 +112,9 @@ class Api:
         )
         app.add_middleware(Tidied)
         handle_errors(app)
-        closed = [Depends(Access(key))]
+        look = [Depends(Access(key, Scope.LOOK))]
+        asks = [Depends(Access(key, Scope.ASK))]
+        named = [Depends(Access(key, Scope.ASK, Scope.LOOK))]
         for path, read in (
             ("/health", self._health),
             ("/ready", self._ready),
@@ -118,21 +122,21 @@ class Api:
             ("/docs", self._page),
         ):
             app.add_api_route(path, read, methods=READ)
-        for path, route in (
-            ("/status", self._status),
-            ("/metrics", self._show_metrics),
-            ("/v1/models", self._models),
-            ("/v1/models/{name:path}", self._model),
+        for path, route, opened in (
+            ("/status", self._status, look),
+            ("/metrics", self._show_metrics, look),
+            ("/v1/models", self._models, named),
+            ("/v1/models/{name:path}", self._model, named),
         ):
             for each in (path, path.removeprefix(VERSIONED)):
-                app.add_api_route(each, route, methods=READ, dependencies=closed)
+                app.add_api_route(each, route, methods=READ, dependencies=opened)
         for path, ask in (
             ("/v1/chat/completions", self._chat),
             ("/v1/responses", self._respond),
         ):
             for each in (path, path.removeprefix(VERSIONED)):
                 app.add_api_route(
-                    each, ask, methods=["POST"], dependencies=closed, response_model=None
+                    each, ask, methods=["POST"], dependencies=asks, response_model=None
                 )
         if self._history is not None:
             app.include_router(OwnerRoutes(self._history, self._device.snapshot).router(key))

@@ -31,10 +31,21 @@ _log = structlog.get_logger(__name__)
 
 
 class ApiError(Exception):
-    """An answer that is an error. `param`: what in the request is wrong."""
+    """An answer that is an error. `param`: what in the request is wrong. `retry_after_s`: when to
+    come back, of 429 and 503.
+    """
 
-    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        retry_after_s: int = RETRY_AFTER_S,
+    ) -> None:
         super().__init__(message)
+        self._retry_after_s = retry_after_s
         self.status = status
         self.code = code
         self.param = param
@@ -55,7 +66,7 @@ class ApiError(Exception):
         """As HTTP."""
         extra = dict(headers or {})
         if self.status in (429, 503):
-            extra["retry-after"] = str(RETRY_AFTER_S)
+            extra["retry-after"] = str(self._retry_after_s)
         if self.status == 408:
             extra["connection"] = "close"
         if self.status == 401:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from driftline_device.api.settings import ApiConfig, Key
+from driftline_device.api.key import Key
+from driftline_device.api.settings import ApiConfig
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.program.extras import needs_extra
 

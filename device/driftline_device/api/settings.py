@@ -1,4 +1,4 @@
-"""Settings of the local API, and the secret that opens it."""
+"""Settings of the local API, and the keys that open it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Literal
 
 from pydantic import SecretStr, model_validator
 
+from driftline_device.api.holders import Holder, Holders, check_token, read_holders
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import read_bytes
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.program.section import Section, setting
-
-MIN_TOKEN_CHARS = 16
-"""A shorter bearer token can be guessed."""
 
 MAX_TOKEN_FILE_BYTES = 4 << 10
 
@@ -33,6 +31,11 @@ class ApiConfig(Section):
     )
     token_file: Path | None = setting(
         None, "a file whose first line is the token; wins over `api.token`", live=True
+    )
+    keys_file: Path | None = setting(
+        None,
+        "a file of [keys with scopes and limits](api.md#who-may-ask); the token opens everything",
+        live=True,
     )
     model_names: tuple[str, ...] = setting(
         ("*",),
@@ -85,14 +88,22 @@ class ApiConfig(Section):
     @model_validator(mode="after")
     def _closed_off_loopback(self) -> ApiConfig:
         secret = self.token.get_secret_value()
-        if self.port and not is_loopback(self.host) and not secret and self.token_file is None:
+        files = (self.token_file, self.keys_file)
+        if self.port and not is_loopback(self.host) and not secret and files == (None, None):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set api.token_file, or "
-                "api.host = 127.0.0.1"
+                "api.keys_file, or api.host = 127.0.0.1"
             )
         if secret:
-            _check(secret, "token")
+            check_token(secret, "token")
         return self
+
+    def holders(self) -> Holders:
+        """Whoever has a key; nobody where none is asked for. Raises ConfigError."""
+        found = {} if self.keys_file is None else read_holders(self.keys_file)
+        if secret := self.secret():
+            found[secret] = Holder(name="token")
+        return Holders(found)
 
     def secret(self) -> str:
         """The bearer token, empty where none is asked for. Raises ConfigError."""
@@ -107,42 +118,7 @@ class ApiConfig(Section):
             ) from None
         secret = lines[0].strip() if lines else ""
         try:
-            _check(secret, f"token_file: the first line of {self.token_file}")
+            check_token(secret, f"token_file: the first line of {self.token_file}")
         except ValueError as error:
             raise ConfigError(f"api.{error}") from None
         return secret
-
-
-class Key:
-    """The bearer token in force; other settings may bring another one while the API serves."""
-
-    def __init__(self, config: ApiConfig) -> None:
-        """Raises ConfigError if the token cannot be read."""
-        self._secret = config.secret() if config.port else ""
-
-    @property
-    def secret(self) -> str:
-        """Empty where none is asked for."""
-        return self._secret
-
-    def check(self, config: ApiConfig) -> str:
-        """The token of `config`, for `take`.
-
-        Raises ConfigError if it cannot be read, or if it would open what is closed.
-        """
-        secret = config.secret() if config.port else ""
-        if self._secret and not secret:
-            raise ConfigError("api.token: to ask for no token any more takes a restart")
-        return secret
-
-    def take(self, secret: str) -> None:
-        """From the next request on."""
-        self._secret = secret
-
-
-def _check(secret: str, name: str) -> None:
-    if len(secret) < MIN_TOKEN_CHARS or not secret.isascii() or not secret.isprintable():
-        raise ValueError(
-            f"{name} needs {MIN_TOKEN_CHARS} or more printable ASCII characters, for example of "
-            "`openssl rand -hex 32`"
-        )

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import structlog
 
+from driftline_device.api.key import Key
 from driftline_device.api.server import serve_api
-from driftline_device.api.settings import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.daemon.dial import Dial

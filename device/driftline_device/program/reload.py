@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 from pydantic import BaseModel
 
-from driftline_device.api.settings import Key
+from driftline_device.api.key import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import Daemon
 from driftline_shared.errors import DriftlineError
@@ -44,7 +44,7 @@ class Reloader:
         try:
             new = self._read()
             merged = with_live(self._config, new).with_hand_of(new)
-            secret = self._key.check(merged.api)
+            holders = self._key.check(merged.api)
         except DriftlineError as error:
             _log.error("settings.kept", error=str(error), fix=error.fix)
             return
@@ -53,7 +53,7 @@ class Reloader:
             return
         taken, waiting = changes(self._config, merged), changes(merged, new)
         self._config = merged
-        self._key.take(secret)
+        self._key.take(holders)
         set_log_level(self._config.log.level)
         self._daemon.take_settings(self._config)
         _log.info("settings.taken", keys=taken)

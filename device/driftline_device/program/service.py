@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from driftline_device.api.settings import Key
+from driftline_device.api.key import Key
 from driftline_device.config import DeviceConfig
 from driftline_device.daemon.daemon import ASKS_END_S, Daemon
 from driftline_device.daemon.supervision import ServiceSupervisor

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
-from driftline_device.api.settings import Key
+from driftline_device.api.holders import Scope
+from driftline_device.api.key import Key
 
 PROMPT = {"www-authenticate": 'Basic realm="Driftline: any name, the token as password"'}
 
@@ -20,15 +20,14 @@ class PageAccess(Access):
     """A dependency of pages: a browser sends the token as the password of HTTP's Basic scheme."""
 
     def __init__(self, key: Key) -> None:
-        super().__init__(key)
-        self._page_key = key
+        super().__init__(key, Scope.OWNER)
 
     async def __call__(self, request: Request) -> None:
         """As `Access`; a browser without the token is asked for it."""
-        secret = self._page_key.secret.encode()
-        if secret and hmac.compare_digest(_password(request), secret):
-            return
         try:
+            if self._key.is_needed and (password := _password(request)):
+                self._check(password)
+                return
             await super().__call__(request)
         except ApiError as error:
             if error.status != 401:
@@ -47,11 +46,12 @@ def check_origin(request: Request) -> None:
         )
 
 
-def _password(request: Request) -> bytes:
+def _password(request: Request) -> str:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
-        return b""
+        return ""
     try:
-        return base64.b64decode(given, validate=True).partition(b":")[2]
+        decoded = base64.b64decode(given, validate=True).partition(b":")[2]
     except (binascii.Error, ValueError):
-        return b""
+        return ""
+    return decoded.decode("utf-8", errors="replace")

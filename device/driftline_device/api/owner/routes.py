@@ -25,8 +25,9 @@ from pydantic import ValidationError
 
 from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
+from driftline_device.api.holders import Scope
+from driftline_device.api.key import Key
 from driftline_device.api.owner.access import PageAccess, check_origin
-from driftline_device.api.settings import Key
 from driftline_device.daemon.snapshot import Snapshot
 from driftline_device.history.feedback import FORM, MOST_FEEDBACK_BYTES, Feedback, take_feedback
 from driftline_device.history.history import History
@@ -53,7 +54,7 @@ class OwnerRoutes:
     def router(self, key: Key) -> APIRouter:
         """All of them, closed as the rest of the API is."""
         router = APIRouter()
-        pages, programs = [Depends(PageAccess(key))], [Depends(Access(key))]
+        pages, programs = [Depends(PageAccess(key))], [Depends(Access(key, Scope.ASK, Scope.OWNER))]
         for path, route in (
             ("/", self._home),
             ("/history", self._answers),

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
-from driftline_device.api.settings import Key
+from driftline_device.api.holders import Scope
+from driftline_device.api.key import Key
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.daemon.daemon import Daemon
 from driftline_device.program.assembly import open_daemon
@@ -126,7 +127,7 @@ def test_another_token_opens_the_api_and_none_does_not(tmp_path: Path, daemon: D
         headers = [(b"authorization", f"Bearer {token}".encode())]
         request = Request({"type": "http", "headers": headers})
         try:
-            asyncio.run(Access(key)(request))
+            asyncio.run(Access(key, Scope.ASK)(request))
         except ApiError as error:
             return error.status
         return 200

@@ -7,8 +7,9 @@ import re
 from driftline_device.api.app import Api
 from driftline_device.api.described.openapi import OWNER, document
 from driftline_device.api.described.page import page
+from driftline_device.api.key import Key
 from driftline_device.api.owner.routes import OwnerRoutes
-from driftline_device.api.settings import ApiConfig, Key
+from driftline_device.api.settings import ApiConfig
 from driftline_device.daemon.snapshot import Snapshot
 
 

@@ -1,0 +1,52 @@
+"""The keys in force; other settings may bring others while the API serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from driftline_device.api.holders import Holder, Holders, Limits
+from driftline_device.api.settings import ApiConfig
+from driftline_shared.errors import ConfigError
+
+
+class Key:
+    """What opens the API: a token, keys with scopes, or nothing where it asks for none."""
+
+    def __init__(
+        self, config: ApiConfig, *, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises ConfigError if a file cannot be read."""
+        self._holders = _holders(config)
+        self._limits = Limits(monotonic_s)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a token is asked for."""
+        return bool(self._holders)
+
+    def find(self, token: str) -> Holder | None:
+        """Who holds `token`."""
+        return self._holders.find(token)
+
+    def wait_s(self, holder: Holder) -> float:
+        """Take a request of `holder`; 0.0 if it may pass, else the seconds until one may."""
+        return self._limits.take(holder)
+
+    def check(self, config: ApiConfig) -> Holders:
+        """The keys of `config`, for `take`.
+
+        Raises ConfigError if they cannot be read, or if they would open what is closed.
+        """
+        holders = _holders(config)
+        if self._holders and not holders:
+            raise ConfigError("api.token: to ask for no token any more takes a restart")
+        return holders
+
+    def take(self, holders: Holders) -> None:
+        """From the next request on."""
+        self._holders = holders
+
+
+def _holders(config: ApiConfig) -> Holders:
+    return config.holders() if config.port else Holders({})
