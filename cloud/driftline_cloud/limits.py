@@ -24,6 +24,12 @@ class RateSettings(Section):
         200.0, "enrolments from one network address; a fleet behind one NAT shares it", ge=0
     )
     enrol_burst: int = setting(2_000, "of them at once", ge=1)
+    certify_per_s: float = setting(
+        20.0,
+        "certificates asked for from one network address; a fleet behind one NAT shares it",
+        ge=0,
+    )
+    certify_burst: int = setting(1_000, "of them at once", ge=1)
     report_per_s: float = setting(0.2, "reports of one device", ge=0)
     report_burst: int = setting(30, "of them at once", ge=1)
     fetch_per_s: float = setting(2.0, "downloads that one device begins", ge=0)

@@ -56,6 +56,7 @@ class Rates:
 
     def __init__(self, settings: RateSettings) -> None:
         self.enrol = Rate("enrolments", settings.enrol_per_s, settings.enrol_burst)
+        self.certify = Rate("certificates", settings.certify_per_s, settings.certify_burst)
         self.report = Rate("reports", settings.report_per_s, settings.report_burst)
         self.checks_per_s = settings.checks_per_s
         self.fetch = Rate("downloads", settings.fetch_per_s, settings.fetch_burst)

@@ -27,13 +27,13 @@ class TrustServicer(trust_pb2_grpc.TrustServicer):
 
     async def Roots(self, request: Any, context: Any) -> trust_pb2.RootsReply:  # noqa: N802
         """Whom to trust, for those who know the fingerprint."""
-        self._rates.enrol.take(address_of(context.peer()))
+        self._rates.certify.take(address_of(context.peer()))
         return trust_pb2.RootsReply(roots_pem=self._trust.issuer.roots_pem)
 
     async def Certify(self, request: Any, context: Any) -> trust_pb2.CertifyReply:  # noqa: N802
         """A certificate for the key of the request, or a place to wait."""
         address = address_of(context.peer())
-        self._rates.enrol.take(address)
+        self._rates.certify.take(address)
         found = await self._run(address, self._admit, request)
         _log.info("member.asked", identity=found.identity, accepted=bool(found.chain))
         return trust_pb2.CertifyReply(

@@ -12,7 +12,7 @@ from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.rollout.audit import operator, write_entry
 from driftline_cloud.trust.issuer import Role
-from driftline_cloud.trust.tokens import use_token
+from driftline_cloud.trust.tokens import token_holds, use_token
 from driftline_shared.errors import ConfigError, LinkError, Reason
 from driftline_shared.plain_text import visible
 
@@ -61,19 +61,24 @@ class Members:
         `token_invalid`, `quota_exceeded`.
         """
         label = visible(label[:MAX_LABEL_CHARS])[:MAX_LABEL_CHARS]
+        # Who is turned away, or known, needs no lock that everybody else waits for.
+        with self._database.read() as connection:
+            found = _find(connection, identity)
+            if found is not None and (found.state is State.ACCEPTED or not token):
+                return _unless_revoked(found)
+            if token and not token_holds(connection, token, now_unix_s=now_unix_s):
+                raise _no_such_token()
+            if found is None and not token and _is_full(connection, now_unix_s):
+                raise _too_many()
         with self._database.write() as connection:
             found = _find(connection, identity)
-            if found is not None and found.state is State.REVOKED:
-                raise LinkError(f"{identity} is revoked", reason=Reason.REVOKED)
-            if found is not None and found.state is State.ACCEPTED:
+            if found is not None and _unless_revoked(found).state is State.ACCEPTED:
                 return found
             state = State.PENDING
             if token:
                 given = use_token(connection, token, now_unix_s=now_unix_s)
                 if given is None:
-                    raise LinkError(
-                        "the token is unknown, used up, or has ended", reason=Reason.TOKEN_INVALID
-                    )
+                    raise _no_such_token()
                 state, label = State.ACCEPTED, label or given
             if found is None:
                 if state is State.PENDING:
@@ -156,6 +161,22 @@ class Members:
         return member
 
 
+def _unless_revoked(member: Member) -> Member:
+    if member.state is State.REVOKED:
+        raise LinkError(f"{member.identity} is revoked", reason=Reason.REVOKED)
+    return member
+
+
+def _no_such_token() -> LinkError:
+    return LinkError("the token is unknown, used up, or has ended", reason=Reason.TOKEN_INVALID)
+
+
+def _too_many() -> LinkError:
+    return LinkError(
+        f"{MOST_PENDING} devices wait to be accepted already", reason=Reason.QUOTA_EXCEEDED
+    )
+
+
 def _find(connection: Connection, identity: str) -> Member | None:
     table = tables.members
     row = connection.execute(select(table).where(table.c.identity == identity)).mappings().first()
@@ -203,11 +224,23 @@ def _change(connection: Connection, identity: str, state: State, now_unix_s: int
 def _make_room(connection: Connection, now_unix_s: int) -> None:
     table = tables.members
     pending = table.c.state == State.PENDING
-    count = select(func.count()).select_from(table).where(pending)
-    if int(connection.scalar(count) or 0) < MOST_PENDING:
+    if _num_pending(connection) < MOST_PENDING:
         return
     connection.execute(delete(table).where(pending, table.c.added_unix_s < now_unix_s - PENDING_S))
-    if int(connection.scalar(count) or 0) >= MOST_PENDING:
-        raise LinkError(
-            f"{MOST_PENDING} devices wait to be accepted already", reason=Reason.QUOTA_EXCEEDED
-        )
+    if _num_pending(connection) >= MOST_PENDING:
+        raise _too_many()
+
+
+def _is_full(connection: Connection, now_unix_s: int) -> bool:
+    """Whether nobody who waits has waited for so long that another may have the place."""
+    return _num_pending(connection, since_unix_s=now_unix_s - PENDING_S) >= MOST_PENDING
+
+
+def _num_pending(connection: Connection, *, since_unix_s: int = 0) -> int:
+    table = tables.members
+    query = (
+        select(func.count())
+        .select_from(table)
+        .where(table.c.state == State.PENDING, table.c.added_unix_s >= since_unix_s)
+    )
+    return int(connection.scalar(query) or 0)

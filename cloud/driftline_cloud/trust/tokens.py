@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
@@ -81,15 +81,30 @@ def use_token(connection: Connection, token: str, *, now_unix_s: int) -> str | N
     if len(token) > _MOST_CHARS:
         return None
     table = tables.enrol_tokens
-    mine = table.c.digest == _digest(token)
     done = connection.execute(
-        update(table)
-        .where(mine, table.c.uses_left > 0, table.c.expires_unix_s >= now_unix_s)
-        .values(uses_left=table.c.uses_left - 1)
+        update(table).where(_usable(token, now_unix_s)).values(uses_left=table.c.uses_left - 1)
     )
     if not done.rowcount:
         return None
+    mine = table.c.digest == _digest(token)
     return str(connection.execute(select(table.c.label).where(mine)).scalar_one())
+
+
+def token_holds(connection: Connection, token: str, *, now_unix_s: int) -> bool:
+    """Whether `token` would let somebody in now; nothing of it is used."""
+    if len(token) > _MOST_CHARS:
+        return False
+    query = select(tables.enrol_tokens.c.digest).where(_usable(token, now_unix_s))
+    return connection.execute(query).first() is not None
+
+
+def _usable(token: str, now_unix_s: int) -> ColumnElement[bool]:
+    table = tables.enrol_tokens
+    return and_(
+        table.c.digest == _digest(token),
+        table.c.uses_left > 0,
+        table.c.expires_unix_s >= now_unix_s,
+    )
 
 
 def _digest(token: str) -> str:

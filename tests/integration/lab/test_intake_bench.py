@@ -7,6 +7,7 @@ import pytest
 from driftline_lab.bench.intake.fleet import Fleet, run_fleet
 from driftline_lab.bench.intake.push import PushPlan, run_push
 from driftline_lab.bench.intake.status import run_status
+from driftline_lab.bench.intake.trust import TrustPlan, run_trust
 
 pytestmark = pytest.mark.integration
 
@@ -45,3 +46,16 @@ def test_a_status_counts_what_the_bench_filled_in() -> None:
     found = run_status(2_000, runs=2)
     assert (found["samples"], found["waiting"]) == (2_000, 1_000)
     assert found["status_ms_max"] >= found["status_ms"] > 0
+
+
+def test_a_device_with_a_certificate_is_measured_beside_one_without() -> None:
+    found = run_trust(TrustPlan(runs=1, connections=2, checks=5, samples=128))
+    for name in ("plain", "certified"):
+        assert found[name]["connect_ms"] > 0 and found[name]["samples_per_s"] > 0
+    # Certificates of both sides go over the wire, once a connection.
+    more = found["certified"]["connect_bytes"] - found["plain"]["connect_bytes"]
+    assert 2_000 < more < 20_000
+    assert found["certified"]["check_bytes"] < found["plain"]["check_bytes"] + 300
+    assert found["ratios"]["check_ms"]["median"] == pytest.approx(
+        found["certified"]["check_ms"] / found["plain"]["check_ms"]
+    )
