@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftline_shared.host.durable import write_atomic
+import structlog
+
+from driftline_shared.host.durable import error_text, write_atomic
 from driftline_shared.host.lock import state_lock
+
+_log = structlog.get_logger(__name__)
 
 
 class StateFolder:
@@ -26,8 +30,18 @@ class StateFolder:
         self.releases = path / "releases"
 
     def write_port(self, port: int) -> None:
-        """Say to others on this machine where the cloud listens."""
-        write_atomic(self.path / "port", f"{port}\n".encode())
+        """Say to others on this machine where the cloud listens; a disk that takes nothing keeps no
+        cloud from serving, and is logged.
+        """
+        try:
+            write_atomic(self.path / "port", f"{port}\n".encode())
+        except OSError as error:
+            _log.error(
+                "cloud.port_not_kept",
+                port=port,
+                error=error_text(error),
+                fix="Make room; until the next start commands on this machine need --address.",
+            )
 
 
 @contextmanager

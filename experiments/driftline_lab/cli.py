@@ -9,6 +9,8 @@ import typer
 
 from driftline_lab.bench.cli import app as bench_app
 from driftline_lab.bench.compression.cli import app as compress_bench_app
+from driftline_lab.chaos.cli import EXAMPLES as CHAOS_EXAMPLES
+from driftline_lab.chaos.cli import chaos
 from driftline_lab.data.emoji.cli import app as fetch_app
 from driftline_lab.experiments.cli import TABLES_EXAMPLES, tables
 from driftline_lab.recipes.cli import app as build_app
@@ -32,6 +34,7 @@ make_tables = app.command("tables", epilog=TABLES_EXAMPLES)(tables)
 make_trace = trace_app.command("make", epilog=MAKE_EXAMPLES)(make)
 rerun = app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
 compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
+break_all = app.command("chaos", epilog=CHAOS_EXAMPLES)(chaos)
 draw = app.command("report", epilog=REPORT_EXAMPLES)(report)
 
 

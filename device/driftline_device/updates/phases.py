@@ -209,8 +209,9 @@ def restart(state: UpdateState, *, pointer: int, failed: Mapping[int, Reason]) -
     """What to do at a start, from the last state, the pointer's version and the failures."""
     if state.phase is Phase.PROBING:
         if pointer == state.target:
-            # Killed after the commit point: the probe had passed.
-            return Restart(state=activate(state))
+            # Killed after the commit point: the probe had passed. It may have failed after that,
+            # at the swap, and been killed before the pointer fell back.
+            return Restart(state=activate(state), roll_back=failed.get(pointer))
         reason = Reason.PROBE_INTERRUPTED
         stopped = fail(replace(state, version=pointer), reason, explain(reason))
         return Restart(state=stopped, fail=state.target)

@@ -13,6 +13,7 @@ from driftline_device.runtime.factory import RuntimeName
 from driftline_lab.bench.cloud.cli import gate, groups, ray_labelling, replay, token_codecs
 from driftline_lab.bench.device_cli import fuzz_pictures, second_question
 from driftline_lab.bench.escalation.cli import escalate
+from driftline_lab.bench.fuzz.cli import fuzz
 from driftline_lab.bench.intake.cli import fleet, intake, status, trust
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
@@ -429,6 +430,7 @@ lived_together = app.command()(fleet)
 told_of_many = app.command()(status)
 certified = app.command()(trust)
 asked_again = app.command()(second_question)
+mutated_formats = app.command()(fuzz)
 mutated_pictures = app.command()(fuzz_pictures)
 codecs_compared = app.command()(token_codecs)
 teacher_asked = app.command()(escalate)

@@ -1,0 +1,1 @@
+"""A pair without models: what a device runs and a cloud trains in microseconds, and can break."""

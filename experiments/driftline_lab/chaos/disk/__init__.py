@@ -1,0 +1,1 @@
+"""A disk that fails on order: full, read-only, torn writes, power cuts; and a clock that jumps."""
