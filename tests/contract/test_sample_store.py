@@ -21,6 +21,7 @@ from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.jobs import Label
 from driftline_cloud.rounds.ledger import HOLDOUT, TRAIN, RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState, advance, new_round
+from driftline_cloud.rounds.shares import Shares
 from driftline_shared.errors import ConfigError, Reason, SampleError
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from driftline_shared.tokens import Sample, SamplingPolicy, TokenSpace
@@ -151,10 +152,10 @@ def test_a_line_has_one_open_round_and_claims_the_oldest(database, space) -> Non
     samples = [make_sample(n, space) for n in range(8)]
     _add(database, samples)
     ledger = RoundLedger(database)
-    round_ = ledger.open(LINE, most_samples=5, make=_make)
+    round_ = ledger.open(LINE, Shares(most_samples=5), make=_make)
     assert round_ is not None
     assert (round_.number, round_.num_samples) == (1, 5)
-    assert ledger.open(LINE, most_samples=5, make=_make) is None
+    assert ledger.open(LINE, Shares(most_samples=5), make=_make) is None
     assert ledger.claimed(round_.id) == [s.id for s in samples[:5]]
     assert ledger.open_round(LINE) == round_
     # What the check above promises holds in the database itself, too.
@@ -167,7 +168,7 @@ def test_a_line_has_one_open_round_and_claims_the_oldest(database, space) -> Non
     ledger.save(advance(round_, RoundState.FAILED, now_unix_s=NOW_S, reason="x"))
     assert ledger.open_round(LINE) is None
     assert SampleStore(database).counts(LINE).num_waiting == 8
-    again = ledger.open(LINE, most_samples=100, make=_make)
+    again = ledger.open(LINE, Shares(most_samples=100), make=_make)
     assert again is not None
     assert (again.number, again.num_samples) == (2, 8)
     assert ledger.count(LINE) == 2
@@ -183,7 +184,7 @@ def _copy_of(round_id: str):
 
 def test_nothing_waiting_opens_no_round(database) -> None:
     ledger = RoundLedger(database)
-    assert ledger.open(LINE, most_samples=5, make=_make) is None
+    assert ledger.open(LINE, Shares(most_samples=5), make=_make) is None
     assert ledger.count(LINE) == 0
 
 
@@ -192,7 +193,7 @@ def test_parts_keep_their_order_and_older_rounds_are_found(database, space) -> N
     _add(database, samples)
     ids = [s.id for s in samples]
     ledger = RoundLedger(database)
-    first = ledger.open(LINE, most_samples=4, make=_make)
+    first = ledger.open(LINE, Shares(most_samples=4), make=_make)
     assert first is not None
     ledger.save_parts(first.id, {TRAIN: ids[:3]})
     ledger.save_parts(first.id, {TRAIN: [ids[2], ids[0]], HOLDOUT: [ids[1], ids[3]]})
@@ -206,7 +207,7 @@ def test_parts_keep_their_order_and_older_rounds_are_found(database, space) -> N
 def test_retention_drops_bytes_but_still_knows_the_id(database, space) -> None:
     samples = [make_sample(n, space) for n in range(6)]
     _add(database, samples)
-    RoundLedger(database).open(LINE, most_samples=5, make=_make)
+    RoundLedger(database).open(LINE, Shares(most_samples=5), make=_make)
     store = SampleStore(database)
     assert store.drop_used(LINE, keep=2) == 3
     assert store.drop_used(LINE, keep=2) == 0

@@ -9,6 +9,8 @@ same.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 
@@ -20,15 +22,38 @@ def ranked(ids: Sequence[bytes], seed: int, purpose: str) -> list[bytes]:
 
 
 def split_holdout(
-    ids: Sequence[bytes], *, share: float, seed: int
+    ids: Sequence[bytes],
+    *,
+    share: float,
+    seed: int,
+    devices: Mapping[bytes, str] | None = None,
 ) -> tuple[list[bytes], list[bytes]]:
-    """(train, held out) of `ids` in order of arrival: about `share` held out.
+    """(train, held out) of `ids` in order of arrival: about `share` held out, as evenly over
+    `devices` (by id; None: all are of one) as they allow that keep half of their own to train on.
 
     From two ids on, at least one of either.
     """
     order = ranked(ids, seed, "holdout")
     num_held = min(max(round(share * len(order)), 1 if share > 0 else 0), max(len(order) - 1, 0))
-    return order[num_held:], order[:num_held]
+    # A device is named by the place of its first sample: names are random, places are not.
+    first: dict[str, str] = {}
+    for place, one in enumerate(ids):
+        first.setdefault(_device(devices, one), f"{place:012d}")
+    owner = {one: first[_device(devices, one)] for one in ids}
+    sizes = Counter(owner.values())
+    most = {name: math.ceil(max(0.5, share) * count) for name, count in sizes.items()}
+    left = even_quota(most, num_held, seed)
+    train: list[bytes] = []
+    held: list[bytes] = []
+    for one in order:
+        to = held if left[owner[one]] > 0 and len(held) < num_held else train
+        to.append(one)
+        left[owner[one]] -= to is held
+    return train, held
+
+
+def _device(devices: Mapping[bytes, str] | None, one: bytes) -> str:
+    return "" if devices is None else devices[one]
 
 
 def set_apart(

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from driftline_cloud.intake.faults import is_passing, say, trouble_of
 from driftline_cloud.rounds.leases import Lease, LeaseLostError
-from driftline_cloud.rounds.opening import RoundOpening
+from driftline_cloud.rounds.opening import RoundOpening, beyond_share
 from driftline_cloud.rounds.round import (
     Round,
     RoundState,
@@ -169,8 +169,9 @@ class Coordinator:
     def _start(self) -> bool:
         if not self._settings.trigger.enabled:
             return False
-        trigger = why_start(self._settings.trigger, self._waiting())
-        held = self._opening.why_held() if trigger is not None else ""
+        waiting, beyond = self._waiting()
+        trigger = why_start(self._settings.trigger, waiting)
+        held = self._opening.why_held() if trigger is not None else beyond
         if held and held != self._held:
             _log.info("round.held", line=self._line, reason=held)
         self._held = held
@@ -183,7 +184,10 @@ class Coordinator:
             self._watch("changed", round_)
         return round_
 
-    def _waiting(self) -> Waiting:
+    def _waiting(self) -> tuple[Waiting, str]:
+        """What a round would take of what waits, and, where only devices' shares keep one from
+        being started, that.
+        """
         now_s = self._clock.now_s()
         counts, trigger = self._store.counts(self._line), self._settings.trigger
         if trigger.drift_min_samples <= counts.num_waiting < trigger.round_samples:
@@ -194,13 +198,18 @@ class Coordinator:
         num_failures = 0
         while num_failures < len(recent) and recent[num_failures].state is RoundState.FAILED:
             num_failures += 1
-        return Waiting(
+        waiting = Waiting(
             num_samples=counts.num_waiting,
             oldest_age_s=0.0 if oldest is None else max(0.0, now_s - oldest),
             drift_score=counts.num_drifted / max(1, counts.num_waiting),
             rested_s=max(0.0, now_s - recent[0].changed_unix_s) if recent else None,
             num_failures=num_failures,
         )
+        if why_start(trigger, waiting) is None:
+            return waiting, ""
+        taken = self._opening.claimable()
+        within = replace(waiting, num_samples=taken.num_taken)
+        return within, "" if why_start(trigger, within) else beyond_share(taken)
 
     def _advance(self, round_: Round) -> None:
         """Work on the present state and store what follows from it."""

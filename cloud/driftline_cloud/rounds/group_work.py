@@ -272,7 +272,7 @@ class GroupWork:
             open_round(
                 connection,
                 child.id,
-                most_samples=self.rounds.most_samples,
+                self.rounds.shares(now_unix_s=order.now_unix_s),
                 least_samples=LEAST_SAMPLES,
                 make=lambda number, num_samples, child=child: new_round(  # type: ignore[misc]
                     line=child.id,

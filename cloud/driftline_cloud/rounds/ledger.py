@@ -7,7 +7,7 @@ round is open. Samples change hands in the same transaction as the round that ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from driftline_cloud.intake import counts, tables
 from driftline_cloud.intake.counts import USED, WAITING
 from driftline_cloud.intake.database import Database
-from driftline_cloud.intake.rehearsal import even_quota
+from driftline_cloud.rounds.claims import claim_of, claimed_sequences
 from driftline_cloud.rounds.round import Round, RoundState
+from driftline_cloud.rounds.shares import Claim, Shares
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import DriftlineError
 
@@ -32,6 +33,8 @@ _ROWS_PER_QUERY = 500
 """SQLite bounds the number of variables of one statement."""
 
 Parts = Mapping[str, Sequence[bytes]]
+
+Make = Callable[[int, int], Round]
 
 Fence = Callable[[Connection], None]
 """Called first in every transaction that changes a round; raises if this one may not (`Lease`)."""
@@ -50,16 +53,17 @@ class RoundLedger:
             self._fence(connection)
 
     def open(
-        self, line: str, *, most_samples: int, make: Callable[[int, int], Round]
+        self, line: str, shares: Shares, *, make: Make, least_samples: int = 1
     ) -> Round | None:
-        """Open a round and claim what waits; None if nothing waits or a round is open already.
+        """Open a round and claim what waits; None if a round is open already, or it would take
+        fewer than `least_samples`.
 
-        `make(number, num_samples)` gives the round. Where more wait than it takes, it takes as many
-        of each device as of any other, the oldest first.
+        `make(number, num_samples)` gives the round. It takes as many of each device as of any
+        other, within a device's share, the oldest first.
         """
         try:
             with self._database.write() as connection:
-                return open_round(connection, line, most_samples=most_samples, make=make)
+                return open_round(connection, line, shares, make=make, least_samples=least_samples)
         except IntegrityError:
             return None  # another coordinator was first
 
@@ -136,6 +140,11 @@ class RoundLedger:
         )
         with self._database.read() as connection:
             return int(connection.scalar(query) or 0)
+
+    def claimable(self, line: str, shares: Shares) -> Claim:
+        """What a round would take of what waits now."""
+        with self._database.read() as connection:
+            return claim_of(connection, line, shares)
 
     def parts(self, round_id: str) -> dict[str, list[bytes]]:
         """Sample ids by part, in the order in which they were saved."""
@@ -258,49 +267,26 @@ class RoundLedger:
 
 
 def open_round(
-    connection: Connection,
-    line: str,
-    *,
-    most_samples: int,
-    make: Callable[[int, int], Round],
-    least_samples: int = 1,
+    connection: Connection, line: str, shares: Shares, *, make: Make, least_samples: int = 1
 ) -> Round | None:
-    """See `RoundLedger.open`, within somebody's transaction; None also where fewer wait than
-    `least_samples`. IntegrityError where one is open.
-    """
+    """See `RoundLedger.open`, within somebody's transaction. IntegrityError where one is open."""
     samples = tables.samples
-    claimed = _fair_claim(connection, line, most_samples)
-    if len(claimed) < least_samples:
+    taken = claim_of(connection, line, shares)
+    if taken.num_taken < max(1, least_samples):
         return None
+    claimed = claimed_sequences(connection, line, taken)
     last = connection.scalar(
         select(func.max(tables.rounds.c.number)).where(tables.rounds.c.line == line)
     )
     round_ = make(int(last or 0) + 1, len(claimed))
+    told = {"devices": taken.num_devices, "most": taken.share, "left_waiting": taken.num_left}
+    numbers = {f"shares.{name}": float(value) for name, value in told.items()}
+    round_ = replace(round_, numbers={**round_.numbers, **numbers})
     connection.execute(insert(tables.rounds).values(**_row(round_)))
     for start in range(0, len(claimed), _ROWS_PER_QUERY):
         some = samples.c.sequence.in_(claimed[start : start + _ROWS_PER_QUERY])
         counts.move(connection, some, USED, {"round_id": round_.id})
     return round_
-
-
-def _fair_claim(connection: Connection, line: str, most_samples: int) -> list[int]:
-    """Sequences of at most `most_samples` that wait, evenly over the devices, in rising order."""
-    samples = tables.samples
-    waiting = (samples.c.line == line) & (samples.c.state == WAITING)
-    if counts.of_line(connection, line).num_waiting <= most_samples:
-        query = select(samples.c.sequence).where(waiting).order_by(samples.c.sequence)
-        return list(connection.execute(query.limit(most_samples)).scalars())
-    quota = even_quota(counts.waiting_by_device(connection, line), most_samples, seed=0)
-    claimed: list[int] = []
-    for device_id, count in quota.items():
-        query = (
-            select(samples.c.sequence)
-            .where(waiting, samples.c.device_id == device_id)
-            .order_by(samples.c.sequence)
-            .limit(count)
-        )
-        claimed += connection.execute(query).scalars() if count else ()
-    return sorted(claimed)
 
 
 def _row(round_: Round) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import structlog
 
-from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round, new_round
 from driftline_cloud.rounds.settings import RoundSettings
+from driftline_cloud.rounds.shares import Claim, Shares
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
 
@@ -27,6 +27,14 @@ def _never_held() -> str:
     return ""
 
 
+def beyond_share(taken: Claim) -> str:
+    """Why samples wait on, in words."""
+    return (
+        f"{taken.num_left} are more than the {taken.share:.0%} of a round that each of "
+        f"{taken.num_devices} devices may give (rounds.device_share)"
+    )
+
+
 class RoundOpening:
     """Opens rounds of `line` with what waits; calls may come from any thread and process.
 
@@ -37,7 +45,6 @@ class RoundOpening:
         self,
         line: str,
         *,
-        store: SampleStore,
         ledger: RoundLedger,
         registry: ReleaseRegistry,
         settings: RoundSettings,
@@ -46,7 +53,6 @@ class RoundOpening:
     ) -> None:
         self.why_held = held
         self._line = line
-        self._store = store
         self._ledger = ledger
         self._registry = registry
         self._settings = settings
@@ -60,8 +66,7 @@ class RoundOpening:
             raise LinkError(
                 f"no round starts on line {self._line}: {why}", reason=Reason.ROLLOUT_OPEN
             )
-        num_waiting = self._store.counts(self._line).num_waiting
-        round_ = self.open(OPERATOR) if num_waiting >= LEAST_SAMPLES else None
+        round_ = self.open(OPERATOR, least_samples=LEAST_SAMPLES)
         if round_ is not None:
             return round_
         running = self._ledger.open_round(self._line)
@@ -69,17 +74,28 @@ class RoundOpening:
             raise LinkError(
                 f"round {running.id} is open: {running.state}", reason=Reason.ROUND_OPEN
             )
-        raise LinkError(
-            f"{num_waiting or 'no'} samples wait on line {self._line}, a round takes at least "
-            f"{LEAST_SAMPLES}: one to learn from, one to judge by",
-            reason=Reason.TOO_FEW_SAMPLES,
+        taken = self.claimable()
+        text = (
+            f"{taken.num_taken + taken.num_left or 'no'} samples wait on line {self._line}, a "
+            f"round takes at least {LEAST_SAMPLES}: one to learn from, one to judge by"
         )
+        if taken.num_left:
+            text += f"; {beyond_share(taken)}"
+        raise LinkError(text, reason=Reason.TOO_FEW_SAMPLES)
 
-    def open(self, trigger: str) -> Round | None:
-        """Open a round; None if nothing waits or one is open already."""
+    def claimable(self) -> Claim:
+        """What a round would take of what waits now."""
+        return self._ledger.claimable(self._line, self._shares())
+
+    def _shares(self) -> Shares:
+        return self._settings.shares(now_unix_s=int(self._clock.now_s()))
+
+    def open(self, trigger: str, *, least_samples: int = 1) -> Round | None:
+        """Open a round; None if fewer than `least_samples` can be taken or one is open already."""
         round_ = self._ledger.open(
             self._line,
-            most_samples=self._settings.most_samples,
+            self._shares(),
+            least_samples=least_samples,
             make=lambda number, num_samples: new_round(
                 line=self._line,
                 number=number,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from driftline_cloud.distill.checkpoints.kept import EVERY_S
 from driftline_cloud.rounds.round import RetryLimits
+from driftline_cloud.rounds.shares import Shares
 from driftline_cloud.rounds.trigger import TriggerPolicy
 from driftline_shared.program.section import Section, setting
 
@@ -17,6 +18,13 @@ class RoundSettings(Section):
     most_samples: int = setting(2_048, "of one round", ge=2)
     holdout_share: float = setting(
         0.15, "of a round's samples: judged by, not learnt from", gt=0, lt=1
+    )
+    device_share: float = setting(
+        0.1,
+        "of what a round learns from and is judged by: most that one device gives; of n devices "
+        "that sent within two days never below 2 / n, and what is more waits; 1: no limit",
+        gt=0,
+        le=1,
     )
     rehearsal_samples: int = setting(256, "older samples mixed into training")
     recall_samples: int = setting(64, "older held-out samples the gate looks at")
@@ -36,6 +44,15 @@ class RoundSettings(Section):
     )
     retry: RetryLimits = RetryLimits()
     poll_s: float = setting(0.5, "how often the trigger is looked at")
+
+    def shares(self, *, now_unix_s: int) -> Shares:
+        """What a round that starts now takes of each device."""
+        return Shares(
+            most_samples=self.most_samples,
+            device_share=self.device_share,
+            holdout_share=self.holdout_share,
+            now_unix_s=now_unix_s,
+        )
 
 
 class WorkSettings(Section):

@@ -131,7 +131,12 @@ class RoundWork:
 
     def _snapshot(self, round_: Round, report: Progress) -> Round:
         own = self.ledger.claimed(round_.id)
-        train, holdout = split_holdout(own, share=self.settings.holdout_share, seed=round_.seed)
+        train, holdout = split_holdout(
+            own,
+            share=self.settings.holdout_share,
+            seed=round_.seed,
+            devices=self.ledger.devices(own),
+        )
         parts = {TRAIN: train, HOLDOUT: holdout}
         rejected = self.ledger.rejected_since_release(self.line.id, before=round_.number)
         for source, again, part, count in (

@@ -124,7 +124,6 @@ def opening_of(
     rollouts = RolloutStore(database)
     return RoundOpening(
         line.id,
-        store=SampleStore(database),
         ledger=RoundLedger(database),
         registry=registry,
         settings=config.rounds,

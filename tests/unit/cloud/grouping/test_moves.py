@@ -16,6 +16,7 @@ from driftline_cloud.lines.book import DROPPED, LineBook
 from driftline_cloud.rollout.store import RolloutStore
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import new_round
+from driftline_cloud.rounds.shares import Shares
 from driftline_shared.errors import DataError
 
 ORDER = Order(who="ann", why="the docks", now_unix_s=100)
@@ -110,7 +111,7 @@ def test_an_open_round_keeps_its_samples_and_used_ones_go_along(database: Databa
             now_unix_s=0,
         )
 
-    assert ledger.open("p", most_samples=8, make=make) is not None  # type: ignore[arg-type]
+    assert ledger.open("p", Shares(most_samples=8), make=make) is not None  # type: ignore[arg-type]
     with database.write() as connection:
         first = tables.samples.c.id == bytes([2, 0]) * 8  # as if of an earlier round
         counts.move(connection, first, USED, {"round_id": "earlier"})

@@ -14,6 +14,7 @@ from driftline_cloud.intake.quarantine import Fault, Quarantine
 from driftline_cloud.intake.store import SampleStore
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState, advance, new_round
+from driftline_cloud.rounds.shares import Shares
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import TokenSpace
 from driftline_shared.wire import EncodedSample
@@ -57,7 +58,7 @@ def _send(
 def _open(database: Database, most: int) -> Round:
     round_ = RoundLedger(database).open(
         LINE,
-        most_samples=most,
+        Shares(most_samples=most),
         make=lambda number, num: new_round(
             line=LINE,
             number=number,

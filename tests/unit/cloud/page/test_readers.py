@@ -20,6 +20,7 @@ from driftline_cloud.page.values import Asked
 from driftline_cloud.rounds.board import BLOCKED, IDLE, Board
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round, RoundState
+from driftline_cloud.rounds.shares import Shares
 from driftline_shared.errors import ConfigError
 from driftline_shared.status import Enrolment, UpdateOutcome, UpdateReport
 from tests.fakes.clock import FakeClock
@@ -83,7 +84,7 @@ def end_round(database: Database, number: int, state: RoundState = RoundState.DO
         changed_unix_s=NOW_S - 50 + number,
         reason="why it is so",
     )
-    opened = RoundLedger(database).open(LINE, most_samples=5, make=lambda _n, _s: one)
+    opened = RoundLedger(database).open(LINE, Shares(most_samples=5), make=lambda _n, _s: one)
     assert opened is not None
     return one
 
