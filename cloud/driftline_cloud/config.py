@@ -29,6 +29,7 @@ from driftline_cloud.release.choose import ChooseSettings
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rounds.retention import RetentionSettings
 from driftline_cloud.rounds.settings import RoundSettings, WorkSettings
+from driftline_cloud.screening.settings import ScreenSettings
 from driftline_cloud.trust.settings import TrustSettings
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.program.address import check_address
@@ -110,6 +111,7 @@ class CloudConfig(ProgramSettings):
     rounds: RoundSettings = RoundSettings()
     rollout: RolloutSettings = RolloutSettings()
     grouping: GroupingSettings = GroupingSettings()
+    screen: ScreenSettings = ScreenSettings()
     escalation: EscalationSettings = EscalationSettings()
     gate: GateLimits = GateLimits()
     distil: DistilSettings = DistilSettings()

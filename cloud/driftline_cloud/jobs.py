@@ -15,14 +15,17 @@ class Label:
     """What the teacher says to one sample.
 
     `tokens`: generated token ids, end of text included. `confidence`: geometric mean of the
-    probabilities of `tokens`, 0..1. Teacher logits are not kept: distillation recomputes them from
-    the same bytes, which costs less than storing (steps x vocabulary) floats per sample.
+    probabilities of `tokens`, 0..1. `disputed`: where it is what the device's owner says, how sure
+    the teacher is of another answer, 0..1; 0 where it is of the same. Teacher logits are not kept:
+    distillation recomputes them from the same bytes, which costs less than storing (steps x
+    vocabulary) floats per sample.
     """
 
     sample_id: bytes
     text: str
     tokens: tuple[int, ...]
     confidence: float
+    disputed: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,6 +37,10 @@ class Reason(StrEnum):
     SAMPLE_CORRUPT = "sample_corrupt"
     SAMPLE_SHAPE = "sample_shape"
     SAMPLE_NOT_FINITE = "sample_not_finite"
+    SAMPLE_OUTLIER = "sample_outlier"
+    SAMPLE_DISPUTED = "sample_disputed"
+    SAMPLE_COPY = "sample_copy"
+    SAMPLE_LONE_ANSWER = "sample_lone_answer"
     SAMPLE_CODEC_UNKNOWN = "sample_codec_unknown"
     SAMPLE_TABLES_UNKNOWN = "sample_tables_unknown"
     SAMPLE_TEXT_INVALID = "sample_text_invalid"
@@ -111,6 +115,16 @@ _FIXES: dict[Reason, str] = {
     Reason.SAMPLE_CORRUPT: "The bytes broke on the way or on disk; drop the sample.",
     Reason.SAMPLE_SHAPE: "The tokens do not fit the token space; check the pair on the device.",
     Reason.SAMPLE_NOT_FINITE: "The tokens hold NaN or infinity; check the device's tower.",
+    Reason.SAMPLE_OUTLIER: (
+        "Its tokens are far from all others: look at the device's camera and who has its key."
+    ),
+    Reason.SAMPLE_DISPUTED: (
+        "Owner and teacher are sure of different answers: see who is right; drop or release it."
+    ),
+    Reason.SAMPLE_COPY: "The same was sent before; the device's repeat_distance keeps copies back.",
+    Reason.SAMPLE_LONE_ANSWER: (
+        "Only one device gets this answer: see what it looks at, then drop or release it."
+    ),
     Reason.SAMPLE_CODEC_UNKNOWN: "Update the cloud or choose a codec it knows (int8, int4).",
     Reason.SAMPLE_TABLES_UNKNOWN: (
         "Use the same token_codec.safetensors in the pair's folder on device and cloud."

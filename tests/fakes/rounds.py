@@ -79,12 +79,12 @@ def send(cloud: Cloud, numbers: Sequence[int]) -> list[Sample]:
     return send_samples(cloud, [make_sample(number, space) for number in numbers])
 
 
-def send_samples(cloud: Cloud, samples: list[Sample]) -> list[Sample]:
+def send_samples(cloud: Cloud, samples: list[Sample], *, device_id: str = "d1") -> list[Sample]:
     """As `send`."""
     line = cloud.lines.of(cloud.first).line
     cloud.store.add(
         [EncodedSample.of(sample) for sample in samples],
-        device_id="d1",
+        device_id=device_id,
         line=line.id,
         token_space=line.token_space.digest,
         gate_score="entropy",

@@ -97,19 +97,25 @@ def label(
                 progress(len(answers) / len(samples))
     said = [answers[number] for number in range(len(samples))]
     if settings.trust_owners:
-        said = [
-            _owners(model, pair, sample) or answered
-            for sample, answered in zip(samples, said, strict=True)
-        ]
+        owners = [_owners(model, pair, sample) for sample in samples]
+    else:
+        owners = [None] * len(samples)
     return [
-        Label(
-            sample_id=sample.id,
-            text=answered.text,
-            tokens=answered.tokens,
-            confidence=answered.confidence,
-        )
-        for sample, answered in zip(samples, said, strict=True)
+        _label(sample, answered, owner)
+        for sample, answered, owner in zip(samples, said, owners, strict=True)
     ]
+
+
+def _label(sample: Sample, answered: TeacherAnswer, owner: TeacherAnswer | None) -> Label:
+    said = owner or answered
+    differs = owner is not None and owner.tokens != answered.tokens
+    return Label(
+        sample_id=sample.id,
+        text=said.text,
+        tokens=said.tokens,
+        confidence=said.confidence,
+        disputed=answered.confidence if differs else 0.0,
+    )
 
 
 def _check_questions(model: MultimodalModel, pair: Pair, examples: Sequence[Example]) -> None:

@@ -32,7 +32,7 @@ def features(samples: Sequence[Sample], space: TokenSpace, *, score: str) -> NDA
     """
     if not samples:
         return np.zeros((0, 1))
-    whiten = _whitener(space)
+    whiten = whitener(space)
     rows = np.stack([_moments(sample, space, whiten) for sample in samples])
     rows -= rows.mean(axis=0)
     scores = np.array([sample.scores.get(score, np.nan) for sample in samples], np.float64)
@@ -55,7 +55,7 @@ def _moments(sample: Sample, space: TokenSpace, whiten: NDArray[np.float64]) -> 
     return np.concatenate([values.mean(axis=0), np.square(values).mean(axis=0)])
 
 
-def _whitener(space: TokenSpace) -> NDArray[np.float64]:
+def whitener(space: TokenSpace) -> NDArray[np.float64]:
     """(D, D), or (D,) where the space has a diagonal: x W is of unit covariance on the source."""
     precision = space.precision.astype(np.float64)
     if precision.ndim == 1:

@@ -17,6 +17,12 @@ from driftline_shared.errors import DriftlineError, Reason
 
 MAX_DETAIL_CHARS = 1_000
 
+LET_IN = "let_in"
+"""In the place of a sample's part in a round: set apart by it, and released by an operator."""
+
+_IDS_PER_QUERY = 500
+"""SQLite bounds the number of variables of one statement."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
@@ -94,22 +100,48 @@ class Quarantine:
             ]
 
     def release(self, ids: Sequence[bytes]) -> int:
-        """Let samples wait for a round again, by order of an operator; how many did."""
-        return self._leave(ids, WAITING, {"round_id": None})
+        """Let samples wait for a round again, by order of an operator; how many did. No screen sets
+        them apart once more.
+        """
+        return self._leave(ids, WAITING, {"round_id": None}, let_in=True)
+
+    def let_in(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of `ids` that an operator released."""
+        of_round, found = tables.round_samples, set[bytes]()
+        with self._database.read() as connection:
+            for start in range(0, len(ids), _IDS_PER_QUERY):
+                some = of_round.c.sample_id.in_(ids[start : start + _IDS_PER_QUERY])
+                query = select(of_round.c.sample_id).where(some, of_round.c.part == LET_IN)
+                found.update(bytes(one) for one in connection.execute(query).scalars())
+        return found
 
     def drop(self, ids: Sequence[bytes]) -> int:
         """Forget the bytes of samples, by order of an operator; how many went. Ids stay known."""
         return self._leave(ids, DROPPED, {"body": b"", "num_bytes": 0})
 
-    def _leave(self, ids: Sequence[bytes], to: str, values: dict[str, object]) -> int:
+    def _leave(
+        self, ids: Sequence[bytes], to: str, values: dict[str, object], *, let_in: bool = False
+    ) -> int:
         samples, table = tables.samples, tables.quarantine
         count = 0
         with self._database.write() as connection:
             for one in ids:
                 own = (samples.c.id == one) & (samples.c.state == QUARANTINED)
-                count += counts.move(connection, own, to, values)
+                num = counts.move(connection, own, to, values)
+                count += num
+                if let_in and num:
+                    _note_let_in(connection, one)
                 connection.execute(delete(table).where(table.c.sample_id == one))
         return count
+
+
+def _note_let_in(connection: Connection, sample_id: bytes) -> None:
+    """With the round that set it apart, of which it is no part any more."""
+    table = tables.quarantine
+    round_id = connection.scalar(select(table.c.round_id).where(table.c.sample_id == sample_id))
+    row = {"round_id": round_id, "sample_id": sample_id, "part": LET_IN, "place": 0}
+    if connection.scalar(select(tables.rounds.c.id).where(tables.rounds.c.id == round_id)):
+        connection.execute(insert(tables.round_samples).values(row))
 
 
 def _put(connection: Connection, fault: Fault, round_id: str, now_unix_s: int) -> None:

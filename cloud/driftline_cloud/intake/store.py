@@ -219,6 +219,7 @@ class SampleStore:
                         "text": label.text,
                         "tokens": list(label.tokens),
                         "confidence": label.confidence,
+                        "disputed": label.disputed,
                     },
                 }
                 for label in {label.sample_id: label for label in labels}.values()

@@ -151,7 +151,7 @@ class RoundLedger:
         table = tables.round_samples
         query = (
             select(table.c.part, table.c.sample_id)
-            .where(table.c.round_id == round_id)
+            .where(table.c.round_id == round_id, table.c.part.in_(PARTS))
             .order_by(table.c.part, table.c.place)
         )
         found: dict[str, list[bytes]] = {part: [] for part in PARTS}

@@ -36,6 +36,7 @@ from driftline_cloud.rounds.ledger import (
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round, RoundState, advance
 from driftline_cloud.rounds.scored_gate import ScoredGate, along, steps_from
+from driftline_cloud.rounds.screen_work import ScreenWork
 from driftline_cloud.rounds.settings import RoundSettings
 from driftline_cloud.rounds.sieve import Sieve, check_labels
 from driftline_cloud.workers import artifacts
@@ -84,6 +85,7 @@ class RoundWork:
     kept: BlobStore
     clock: Clock
     sieve: Sieve
+    screening: ScreenWork
     rollouts: RolloutOrders
     rollout: RolloutSettings
     groups: GroupWork
@@ -172,6 +174,7 @@ class RoundWork:
                 self._label_chunk(round_, chunk, part)
                 num_done += len(chunk)
                 report(num_done / num_ids)
+        numbers = self.screening.work(round_)
         left = self.ledger.parts(round_.id)
         if not left[TRAIN] + left[TRAIN_AGAIN] or not left[HOLDOUT] + left[HOLDOUT_AGAIN]:
             return advance(
@@ -180,8 +183,9 @@ class RoundWork:
                 now_unix_s=self.clock.now_s(),
                 reason=f"too few of {round_.num_samples} samples can be labelled, the others are "
                 "in quarantine",
+                numbers=numbers,
             )
-        return self._next(round_, RoundState.DISTILLING, {})
+        return self._next(round_, RoundState.DISTILLING, numbers)
 
     def _label_chunk(self, round_: Round, ids: Sequence[bytes], report: Progress) -> None:
         """Labels for those of `ids` that have none, kept as each batch comes; those that cannot be

@@ -36,6 +36,7 @@ from driftline_cloud.rounds.leases import Lease
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.releases import Releases
 from driftline_cloud.rounds.round import Round
+from driftline_cloud.rounds.screen_work import ScreenWork
 from driftline_cloud.rounds.sieve import Sieve
 from driftline_cloud.rounds.work import RoundWork
 from driftline_cloud.service.cloud import Cloud
@@ -316,6 +317,7 @@ def assemble_work(
         expires_after_s=config.update_expires_s,
     )
     workers = makers.workers(config)
+    sieve = Sieve(quarantine=quarantine, pair_dir=pair.dir, clock=makers.clock)
     work = RoundWork(
         line=line,
         store=store,
@@ -328,10 +330,14 @@ def assemble_work(
         limits=config.gate,
         kept=stores.rounds,
         clock=makers.clock,
-        sieve=Sieve(
-            quarantine=quarantine,
-            pair_dir=pair.dir,
-            clock=makers.clock,
+        sieve=sieve,
+        screening=ScreenWork(
+            line=line,
+            store=store,
+            ledger=ledger,
+            sieve=sieve,
+            teacher=teacher,
+            settings=config.screen,
         ),
         rollouts=RolloutOrders(database, makers.clock),
         rollout=config.rollout,

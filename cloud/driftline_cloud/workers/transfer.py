@@ -25,6 +25,7 @@ _LABELS = pa.schema(
         ("text", pa.string()),
         ("tokens", pa.list_(pa.int64())),
         ("confidence", pa.float64()),
+        ("disputed", pa.float64()),
     ]
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -168,11 +168,8 @@ def _described(job: DistillJob | ScoreJob) -> bytes:
 
 
 def _anonymous(label: Label) -> Label:
-    return Label(sample_id=b"", text=label.text, tokens=label.tokens, confidence=label.confidence)
+    return replace(label, sample_id=b"")
 
 
 def _label_of(sample: Sample, body: bytes) -> Label:
-    known = _LABEL.validate_json(body)
-    return Label(
-        sample_id=sample.id, text=known.text, tokens=known.tokens, confidence=known.confidence
-    )
+    return replace(_LABEL.validate_json(body), sample_id=sample.id)

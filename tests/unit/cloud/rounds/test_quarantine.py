@@ -18,8 +18,8 @@ from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.errors import Reason, SampleError
 from driftline_shared.tokens import Sample
 from tests.fakes.clock import FakeClock
-from tests.fakes.cloud import ReckoningWorkers
-from tests.fakes.rounds import open_cloud, run_rounds, send
+from tests.fakes.cloud import ReckoningWorkers, make_sample
+from tests.fakes.rounds import open_cloud, run_rounds, send, send_samples
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,7 @@ class PickyWorkers(ReckoningWorkers):
     unlabelled: set[bytes] = field(default_factory=set)
     unsure: set[bytes] = field(default_factory=set)
     untrained: set[bytes] = field(default_factory=set)
+    odd: set[bytes] = field(default_factory=set)
     down: bool = False
 
     def label(
@@ -44,6 +45,8 @@ class PickyWorkers(ReckoningWorkers):
         return super().label(pair_dir, samples, progress, known, keep)
 
     def says(self, sample: Sample) -> Label:
+        if sample.id in self.odd:
+            return Label(sample_id=sample.id, text="odd", tokens=(2,), confidence=0.9)
         if sample.id in self.unsure:
             return Label(sample_id=sample.id, text="", tokens=(1,), confidence=float("nan"))
         return super().says(sample)
@@ -141,3 +144,40 @@ def test_an_operator_decides_over_what_is_set_apart(cloud: Cloud, workers: Picky
     assert cloud.quarantine.release([one, other, samples[5].id]) == 0
     assert cloud.store.states([one, other]) == {one: WAITING, other: DROPPED}
     assert cloud.quarantine.of_line(cloud.line.id) == []
+
+
+def test_what_only_one_device_is_told_is_set_apart_before_training(
+    cloud: Cloud, workers: PickyWorkers
+) -> None:
+    lines = cloud.lines.of(cloud.first).line
+    odd = [make_sample(number, lines.token_space) for number in range(8)]
+    workers.odd = {one.id for one in odd}
+    for device, samples in (
+        ("hostile", odd),
+        *(
+            (f"d{n}", [make_sample(100 + 5 * n + k, lines.token_space) for k in range(5)])
+            for n in range(8)
+        ),
+    ):
+        send_samples(cloud, samples, device_id=device)
+    run_rounds(cloud)
+    (round_,) = cloud.ledger.newest(cloud.line.id)
+    assert round_.state is RoundState.DONE
+    assert round_.numbers["screen.lone_answers"] == 8 and round_.numbers["screen.copies"] == 0
+    apart = cloud.quarantine.of_line(cloud.line.id)
+    assert {(one.sample_id, one.device_id) for one in apart} == {
+        (one, "hostile") for one in workers.odd
+    }
+    assert {one.reason for one in apart} == {Reason.SAMPLE_LONE_ANSWER}
+    assert not workers.odd & {one.id for one in workers.jobs[-1].samples}
+    # The same round, cut off before its next state was stored, finds the same.
+    again = cloud.coordinator._work.screening.work(round_)
+    assert again["screen.lone_answers"] == 8 and cloud.quarantine.count(cloud.line.id) == 8
+    # What an operator lets in again is learnt, though nothing about it has changed.
+    assert cloud.quarantine.release([one.id for one in odd]) == 8
+    for n in range(8):
+        fresh = [make_sample(200 + 5 * n + k, lines.token_space) for k in range(5)]
+        send_samples(cloud, fresh, device_id=f"d{n}")
+    run_rounds(cloud)
+    assert set(cloud.store.states(sorted(workers.odd)).values()) == {USED}
+    assert cloud.quarantine.count(cloud.line.id) == 0

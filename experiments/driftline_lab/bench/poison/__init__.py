@@ -1,0 +1,1 @@
+"""What hostile devices do to a round, with and without what is held against them."""
