@@ -133,6 +133,13 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     images_may_leave: bool = setting(
         False, "the owner lets parts of images leave this device where the policy asks; default: no"
     )
+    token_noise: float = setting(
+        0.0,
+        "the owner has noise put on the tokens that leave, in parts of each channel's range: less "
+        "is read from them, and less learnt ([measured](../SECURITY.md#what-tokens-tell)); 0: none",
+        ge=0,
+        le=1,
+    )
     window: int = setting(200, "answers in the rolling numbers", ge=1, le=100_000)
     drain_s: float = setting(30.0, "for waiting samples to leave at the end", ge=0)
     events: Path | None = setting(None, "a file that gets one JSON line per answer")

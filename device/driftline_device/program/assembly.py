@@ -366,6 +366,7 @@ def make_sampler(
             if config.cloud and config.escalate != "never"
             else None
         ),
+        token_noise=config.token_noise,
         images=ImagePermission(
             may_leave=config.images_may_leave,
             regions=config.regions,

@@ -15,6 +15,7 @@ from driftline_device.sampling.choice import TokenChoice
 from driftline_device.sampling.decision import Decision, Outcome
 from driftline_device.sampling.escalation import EscalationGate
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
+from driftline_device.sampling.noise import noisy
 from driftline_device.sampling.repeats import SentLately, Sketch
 from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, select
@@ -98,12 +99,13 @@ class Sampler:
         images: ImagePermission | None = None,
         missing_scorers: Mapping[str, str] | None = None,
         escalation: EscalationGate | None = None,
+        token_noise: float = 0.0,
         state: Mapping[str, object] | None = None,
     ) -> None:
         """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
         `missing_scorers`: those that the runtime cannot compute, each with why: `STAND_IN` chooses
-        instead. `escalation`: which samples ask for the teacher's answer; None: none. `state`: as
-        `state()` gave it.
+        instead. `escalation`: which samples ask for the teacher's answer; None: none.
+        `token_noise`: see `noise`. `state`: as `state()` gave it.
 
         Raises ConfigError, LinkError or PairError for a policy that cannot be obeyed, DataError
         for a bad state.
@@ -117,6 +119,8 @@ class Sampler:
         self._images = images or ImagePermission()
         self._missing_scorers = missing_scorers or {}
         self._escalation = escalation
+        self._token_noise = token_noise
+        self._noise_rng = rng.spawn(1)[0]  # so that noise shifts no other draw
         self.counts = SamplerCounts()
         self.last_refusal = ""
         """Why the last sample that counts as invalid could not be coded."""
@@ -370,7 +374,7 @@ class Sampler:
         choice = TokenChoice.of(policy)
         pick = partial(
             select,
-            tokens,
+            noisy(tokens, self._space, scale=self._token_noise, rng=self._noise_rng),
             scores,
             choice=choice,
             lots=rng.random(tokens.num_tokens) if choice.draws else None,

@@ -17,6 +17,7 @@ from driftline_lab.bench.fuzz.cli import fuzz
 from driftline_lab.bench.intake.cli import fleet, intake, status, trust
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.poison.cli import poison
+from driftline_lab.bench.privacy.cli import privacy
 from driftline_lab.bench.report import finish
 from driftline_lab.bench.tokens.cli import share
 from driftline_lab.seeds import seeds_of
@@ -435,5 +436,6 @@ mutated_formats = app.command()(fuzz)
 mutated_pictures = app.command()(fuzz_pictures)
 codecs_compared = app.command()(token_codecs)
 teacher_asked = app.command()(escalate)
+tokens_inverted = app.command()(privacy)
 hostile_devices = app.command()(poison)
 shares_swept = app.command()(share)

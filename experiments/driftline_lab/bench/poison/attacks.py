@@ -90,11 +90,11 @@ def trigger_owner(
 
 
 ATTACKS: dict[str, Attack] = {
-    "flood": flood,
-    "flip, tokens": flip_tokens,
     "flip, owner": flip_owner,
-    "trigger, tokens": trigger_tokens,
     "trigger, owner": trigger_owner,
+    "flip, tokens": flip_tokens,
+    "flood": flood,
+    "trigger, tokens": trigger_tokens,
 }
 
 

@@ -81,14 +81,19 @@ ARMS: Mapping[str, Arm] = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoisonPlan:
     """`devices`: of the fleet, of which `levels` are hostile, who together send as much as all
-    others would.
+    others would. `own`: questions about pictures that hostile devices have. `steps` and
+    `asked_questions` of the distillation are fewer than the product's, so that many rounds are
+    learnt in little time.
     """
 
     pair: str = "tiny"
     drift: str = "night"
     devices: int = 100
-    questions: int = 1_072
-    tests: int = 300
+    questions: int = 720
+    own: int = 400
+    tests: int = 150
+    steps: int = 80
+    asked_questions: int = 4
     levels: tuple[float, ...] = (0.01, 0.05, 0.2)
     attacks: tuple[str, ...] = tuple(ATTACKS)
     arms: tuple[str, ...] = ("nothing", "both", "both, 2 %")
@@ -124,7 +129,11 @@ def run_poison(plan: PoisonPlan, say: Say, kept: Path | None = None) -> dict[str
     rows = _read(kept)
     done = {_key(row) for row in rows}
     models = load_models(load_pair(plan.pair).dir)
-    settings = DistilSettings(threads=torch.get_num_threads())
+    settings = DistilSettings(
+        threads=torch.get_num_threads(),
+        max_steps=plan.steps,
+        asked_questions=plan.asked_questions,
+    )
     with passes.fixed_threads(settings.threads):
         for seed in plan.seeds:
             todo = [key for key in _keys(plan, seed) if key not in done]
@@ -207,8 +216,10 @@ def _honest(bench: _Bench) -> tuple[list[Sample], Seen]:
     """What honest devices would send, all of them; and the pictures of the hostile ones."""
     plan, models = bench.plan, bench.models
     slots.write(models.student.model, models.initial)
-    wanted = Segment(domain=plan.drift, num_questions=plan.questions)
-    events = list(stream([wanted, wanted], seed=bench.seed))
+    parts = [
+        Segment(domain=plan.drift, num_questions=number) for number in (plan.questions, plan.own)
+    ]
+    events = list(stream(parts, seed=bench.seed))
     seen = look(models.student, [event for event in events if event.segment == 0])
     entropies = [entropy for _, entropy in answers(models.student, seen)]
     chosen = np.argsort(entropies)[::-1][: int(plan.sample_share * len(entropies))]

@@ -64,6 +64,7 @@ def sampler(
     images: ImagePermission | None = None,
     missing: dict[str, str] | None = None,
     clock: FakeClock | None = None,
+    noise: float = 0.0,
     **changes: object,
 ) -> Sampler:
     made = ids()
@@ -79,6 +80,7 @@ def sampler(
         clock=clock or FakeClock(),
         images=images,
         missing_scorers=missing,
+        token_noise=noise,
         state=state,
     )
 
@@ -440,3 +442,15 @@ def test_same_seed_same_bytes_with_regions() -> None:
         )
     assert runs[0] == runs[1]
     assert all(sample is not None and sample.regions is not None for sample in runs[0])
+
+
+def test_noise_changes_the_tokens_that_leave_and_nothing_else() -> None:
+    plain, noised = (sampler(token_share=0.25, noise=noise) for noise in (0.0, 0.1))
+    for number in range(8):
+        one, other = (consider(made, answer(2.0, seed=number)) for made in (plain, noised))
+        assert one is not None and other is not None
+        assert replace(one, tokens=other.tokens) == other
+        kept, moved = (decode_tokens(each.tokens, SPACE) for each in (one, other))
+        assert kept.positions.tolist() == moved.positions.tolist()
+        away = (moved.values - kept.values) / (SPACE.high - SPACE.low)
+        assert 0.05 < float(np.sqrt(np.square(away).mean())) < 0.2

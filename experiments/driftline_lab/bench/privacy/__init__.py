@@ -1,0 +1,1 @@
+"""What somebody who sees uploaded tokens learns of the pictures."""
