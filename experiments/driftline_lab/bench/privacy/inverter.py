@@ -46,9 +46,8 @@ class Inverter(nn.Module):
         self.token = nn.Linear(width, HIDDEN)
         self.place = nn.Parameter(0.1 * torch.randn(places, HIDDEN))
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(HIDDEN, HIDDEN), nn.GELU())
-        self.patch = nn.Sequential(
-            nn.Linear(3 * HIDDEN, 2 * HIDDEN), nn.GELU(), nn.Linear(2 * HIDDEN, patch)
-        )
+        self.last = nn.Linear(2 * HIDDEN, patch)
+        self.patch = nn.Sequential(nn.Linear(3 * HIDDEN, 2 * HIDDEN), nn.GELU(), self.last)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(HIDDEN, number) for name, number in num_classes.items()}
         )
@@ -71,7 +70,7 @@ def train(known: Material, num_classes: dict[str, int], *, steps: int, seed: int
     num, places, width = known.tokens.shape
     model = Inverter(width, places, known.pixels.shape[-1], num_classes)
     with torch.no_grad():
-        model.patch[-1].bias.copy_(known.pixels.mean(dim=(0, 1)))
+        model.last.bias.copy_(known.pixels.mean(dim=(0, 1)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
     drawn = torch.Generator().manual_seed(seed)
