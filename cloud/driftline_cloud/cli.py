@@ -71,7 +71,9 @@ _SERVE_EXAMPLES = """
 
     driftline cloud serve
 
-    driftline cloud serve --state /var/lib/driftline --listen 0.0.0.0:7443 --metrics-port 9464
+    driftline cloud init --keep && driftline cloud serve --listen 0.0.0.0:7443
+
+    driftline cloud serve --state /var/lib/driftline --metrics-port 9464
 
     driftline cloud serve --config cloud.toml --set rounds.trigger.round_samples=128
 

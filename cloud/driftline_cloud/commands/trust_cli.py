@@ -6,6 +6,7 @@ They read and write the cloud's own folder and database; who serves follows with
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from driftline_cloud.commands.addresses import (
 )
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.host.durable import error_text
 from driftline_shared.plain_text import visible
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ _INIT_EXAMPLES = """
 
     driftline cloud init --state /var/lib/driftline --name "greenhouse cloud" --json
 
+    driftline cloud init --keep && driftline cloud serve --listen 0.0.0.0:7443
+
 From the next start on the cloud speaks TLS 1.3 with certificates on both sides, and only to whom it
 knows. Move `trust/root.key` offline: it is needed to replace the issuing key alone. Exit code 2:
 there is an authority already.
@@ -62,6 +66,8 @@ _TOKEN_EXAMPLES = """
     driftline cloud enrol-token --uses 20 --ttl 7d --address cloud.example:7443
 
     driftline cloud enrol-token --no-token
+
+    driftline cloud enrol-token --address cloud:7443 --out /srv/invitation/device
 
 Give the string to `driftline device enrol`. Without a token in it the device waits until
 `driftline cloud member accept`. Exit code 2: there is no authority, or a setting is wrong.
@@ -113,16 +119,30 @@ def init(
     name: Annotated[
         str, typer.Option("--name", help="What people call this cloud, in its certificates.")
     ] = "driftline",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Where there is an authority, all is well already.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make this cloud's authority: from its next start on it knows who calls."""
     from driftline_cloud.config import load_config
-    from driftline_cloud.trust.authority import FOLDER, OPERATOR, make_authority
+    from driftline_cloud.trust.authority import (
+        FOLDER,
+        OPERATOR,
+        has_authority,
+        make_authority,
+        read_authority,
+    )
     from driftline_cloud.trust.issuer import LocalIssuer, Role
 
     if not 1 <= len(name) <= 40 or name != visible(name):
         raise ConfigError("--name has 1 to 40 signs, all of them visible")
     settings = load_config(config, {} if state is None else {"state": state})
+    if keep and has_authority(settings.state):
+        fingerprint = read_authority(settings.state).fingerprint
+        kept = {"fingerprint": fingerprint, "offline": [], "online": []}
+        typer.echo(json.dumps(kept) if as_json else f"authority {fingerprint}, kept as it is")
+        return
     authority = make_authority(settings.state, name=name)
     issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
     folder = settings.state / FOLDER
@@ -159,6 +179,10 @@ def enrol_token(
     with_token: Annotated[
         bool, typer.Option("--token/--no-token", help="Without: an operator accepts each device.")
     ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write it into this file (mode 600), and print nothing."),
+    ] = None,
     address: AddressFlag = None,
     state: StateFlag = None,
     config: ConfigFlag = None,
@@ -182,6 +206,14 @@ def enrol_token(
                 uses=uses, ttl_s=ttl_s, label=visible(label)[:64], now_unix_s=now_s
             )
     text = Invitation(address=where, root=authority.fingerprint, token=token).text()
+    if out is not None:
+        try:
+            _write_private(out, f"{text}\n".encode())
+        except OSError as error:
+            raise ConfigError(
+                f"{out} cannot be written: {error_text(error)}", fix="Name another file."
+            ) from error
+        return
     if as_json:
         told = {"invitation": text, "address": where, "fingerprint": authority.fingerprint}
         if token:
@@ -189,6 +221,13 @@ def enrol_token(
         typer.echo(json.dumps(told, indent=2))
         return
     typer.echo(text)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)  # with whatever mode it had
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
 
 
 @member_app.command("list", epilog=_LIST_EXAMPLES)

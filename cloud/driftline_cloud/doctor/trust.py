@@ -22,8 +22,8 @@ def check_authority(config: CloudConfig, now: datetime | None = None) -> Check:
     if not has_authority(config.state):
         if is_loopback(host_of(config.listen)):
             return ok(name, f"none: whoever is on this machine may call {config.listen}")
-        found = f"none, and {config.listen} is reached from elsewhere: anybody may call"
-        return warn(name, found, "`driftline cloud init` makes one; or keep the network closed.")
+        found = f"none, and {config.listen} is reached from elsewhere: it does not start"
+        return fail(name, found, "`driftline cloud init` makes one; or listen on 127.0.0.1.")
     if config.trust.insecure:
         fix = "Remove `trust.insecure`: the authority is there, and is not used."
         return warn(name, "anybody on this machine may call (`trust.insecure`)", fix)

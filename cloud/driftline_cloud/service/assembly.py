@@ -55,6 +55,7 @@ from driftline_cloud.workers.reach import why_away
 from driftline_cloud.workers.table import make_workers
 from driftline_cloud.workers.workers import Labelling, Workers
 from driftline_shared.callbacks import ignore
+from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.pair.pair import Pair, load_pair
@@ -272,13 +273,17 @@ def _assemble_service(
 
 
 def _trust_of(config: CloudConfig, database: Database, clock: Clock) -> CloudTrust | None:
-    """Of the cloud's authority; None without one, or where the operator wants none used."""
+    """Of the cloud's authority; None without one, or where the operator wants none used.
+
+    ConfigError where that would let anybody of a network in.
+    """
     if config.trust.insecure or not has_authority(config.state):
         if not is_loopback(host_of(config.listen)):
-            _log.warning(
-                "trust.anybody_may_call",
-                listen=config.listen,
-                fix="`driftline cloud init` makes an authority; or keep the network closed.",
+            raise ConfigError(
+                f"{config.listen} is reached from other machines, and this cloud has no authority: "
+                "anybody might speak for any device",
+                fix="`driftline cloud init` makes one (with the same --state or --config); or "
+                "listen on 127.0.0.1.",
             )
         return None
     if root_is_here(config.state):

@@ -156,7 +156,10 @@ def test_what_is_mounted_or_copied_is_in_the_checkout() -> None:
 
 def test_addresses_are_those_of_the_settings() -> None:
     address = f"cloud:{CLOUD.listen.rpartition(':')[2]}"
-    assert DEVICE.cloud == SERVICES["device"]["command"][-1] == address
+    (started,) = SERVICES["device"]["command"]
+    invited = SERVICES["invitation"]["command"]
+    assert DEVICE.cloud == started.split()[-1] == address
+    assert invited[invited.index("--address") + 1] == address
     metrics = yaml.safe_load((ROOT / "cloud/deploy/prometheus.yml").read_text())["scrape_configs"]
     targets = {t for job in metrics for part in job["static_configs"] for t in part["targets"]}
     assert targets == {f"cloud:{CLOUD.metrics.port}", f"device:{DEVICE.metrics.port}"}
@@ -184,6 +187,15 @@ def test_ray_is_out_of_reach_of_devices_and_ports_are_loopback() -> None:
         assert secret["mode"] == 0o400  # of the images' user, and of nobody else
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_nobody_calls_the_cloud_without_a_certificate() -> None:
+    made, after = "service_completed_successfully", "depends_on"
+    assert SERVICES["cloud"][after] == {"init": {"condition": made}}
+    assert SERVICES["device"][after]["invitation"] == {"condition": made}
+    assert SERVICES["init"]["command"][:3] == ["cloud", "init", "--keep"]
+    invited, (started,) = SERVICES["invitation"]["command"], SERVICES["device"]["command"]
+    assert f"enrol --file {invited[invited.index('--out') + 1]} " in started
 
 
 def test_serving_and_working_share_state_and_settings_and_have_time_to_stop() -> None:

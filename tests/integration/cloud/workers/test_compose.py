@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -21,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import yaml
 
@@ -30,13 +30,17 @@ from driftline_cloud.workers.cluster.access import Access
 from driftline_cloud.workers.cluster.secret import token_place
 from driftline_cloud.workers.ray import RayWorkers
 from driftline_cloud.workers.workers import WorkersUnreachableError
+from driftline_device.link.identity import enrol_by
 from driftline_proto.v1 import control_pb2_grpc, uplink_pb2_grpc
 from driftline_shared import wire
 from driftline_shared.errors import ConfigError
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.rounds import start_round
 from driftline_shared.rpc.status import fetch_status
 from driftline_shared.status import CLOSED_ROUNDS, Enrolment, LineStatus
+from driftline_shared.trust.credentials import Credentials, read_credentials
+from driftline_shared.trust.invitation import read_invitation
 from tests.fakes.pair_samples import make_samples
 from tests.fakes.ray_cluster import Node, free_address, raylets_of
 from tests.fakes.samples import as_sent, to_batch
@@ -92,6 +96,8 @@ class Project:
             "/run/secrets/cluster-token": str(self.token),
             "/etc/driftline/cloud.toml": str(settings),
             "/var/lib/driftline": str(self.folder / "state"),
+            "/srv/invitation": str(self.folder),
+            "cloud:7443": self.listen,
         }
         deployed = self.placed((ROOT / "cloud/deploy/cloud.toml").read_text())
         port = self.metrics.rpartition(":")[2]
@@ -127,13 +133,29 @@ class Project:
             }
         )
 
-    def up(self, service: str) -> None:
-        """Start what the service's container would run."""
+    def command(self, service: str) -> list[str]:
+        """What the service's container would run."""
         made = SERVICES[service]
-        command = [*made.get("entrypoint", ["driftline"]), *made["command"]]
+        words = [*made.get("entrypoint", ["driftline"]), *made["command"]]
+        return [self.placed(word) for word in words]
+
+    def once(self, service: str) -> None:
+        """Run a service that ends by itself."""
+        done = subprocess.run(
+            self.command(service),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=UP_S,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def up(self, service: str) -> None:
+        """Start a service that stays."""
         with (self.folder / f"{service}.log").open("wb") as log:
             self.running[service] = subprocess.Popen(
-                [self.placed(word) for word in command],
+                self.command(service),
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -168,8 +190,13 @@ class Project:
         return codes
 
     def line(self) -> LineStatus:
-        (line,) = fetch_status(self.listen, timeout_s=20.0).lines
+        (line,) = fetch_status(self.listen, timeout_s=20.0, credentials=self.operator).lines
         return line
+
+    @property
+    def operator(self) -> Credentials:
+        """Of whom `init` made."""
+        return read_credentials(self.folder / "state" / "trust" / "operator")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +209,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Iterator[Pr
     found = Project(tmp_path_factory.mktemp("compose"), pair.dir)
     with ExitStack() as undo:
         undo.callback(found.down)
+        found.once("init")
+        found.once("init")  # at the next `up`
         for service, words in (
             ("ray-head", "is up"),
             ("cloud", "cloud.serving"),
@@ -191,6 +220,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Iterator[Pr
         ):
             found.up(service)
             found.wait_healthy(service, words)
+        found.once("invitation")
         yield found
         undo.pop_all()
     codes = found.down()
@@ -200,20 +230,26 @@ def project(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Iterator[Pr
 
 
 def test_a_round_is_worked_by_the_services_of_compose(project: Project, pair: Pair) -> None:
+    file = project.folder / "device"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    invitation = read_invitation(file.read_text().strip())
+    state = project.folder / "device-state"
+    device = enrol_by(invitation, state, label="", timeout_s=20).identity
+    own = read_credentials(state / "identity")
     enrolment = Enrolment(
-        device_id="d1",
+        device_id=device,
         pair=pair.name,
         token_space=pair.token_space.digest,
         base_model=pair.base_model,
         adapter_version=0,
     )
     samples = make_samples(pair, 8)
-    with grpc.insecure_channel(project.listen) as channel:
+    with open_channel(project.listen, credentials=own) as channel:
         control_pb2_grpc.ControlStub(channel).Enrol(wire.to_enrolment(enrolment), timeout=20)
-        batch = as_sent(to_batch("d1", pair.token_space.digest, samples))
+        batch = as_sent(to_batch(device, pair.token_space.digest, samples))
         (reply,) = uplink_pb2_grpc.UplinkStub(channel).Push(iter([batch]), timeout=20)
     assert [ack.verdict for ack in wire.from_acks(reply)] == ["stored"] * 8
-    begun = start_round(project.listen, "", timeout_s=20)
+    begun = start_round(project.listen, "", timeout_s=20, credentials=project.operator)
     assert begun.num_samples == 8
 
     def is_over() -> bool:
@@ -235,7 +271,7 @@ def test_a_round_is_worked_by_the_services_of_compose(project: Project, pair: Pa
 
 def test_every_service_of_our_images_is_run_here_or_is_of_the_demo(project: Project) -> None:
     ours = {name for name, made in SERVICES.items() if "build" in made}
-    assert set(project.running) == ours - {"stream", "device"}
+    assert set(project.running) == ours - {"stream", "device", "init", "invitation"}
 
 
 def test_the_probe_of_the_head_says_that_it_is_well(project: Project) -> None:

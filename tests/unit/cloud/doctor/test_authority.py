@@ -20,7 +20,7 @@ def _config(state: Path, **settings: object) -> CloudConfig:
 def test_a_cloud_without_an_authority_is_for_this_machine(tmp_path: Path) -> None:
     assert check_authority(_config(tmp_path)).verdict == "ok"
     found = check_authority(_config(tmp_path, listen="0.0.0.0:7443"))
-    assert found.verdict == "warn" and "anybody" in found.found
+    assert found.verdict == "fail" and "does not start" in found.found
 
 
 def test_an_authority_is_looked_at_for_what_will_go_wrong(tmp_path: Path) -> None:
