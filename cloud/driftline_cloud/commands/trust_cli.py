@@ -58,6 +58,19 @@ knows. Move `trust/root.key` offline: it is needed to replace the issuing key al
 there is an authority already.
 """
 
+_ISSUING_EXAMPLES = """
+**Examples**
+
+    driftline cloud renew-issuing --root-key /media/safe/root.key
+
+    driftline cloud renew-issuing --root-key /media/safe/root.key --distrust --json
+
+Once in two years, or when the issuing key may have been seen by others. What it signed holds until
+it ends, a month at most; with --distrust it holds no more: devices ask for another certificate by
+themselves, as their keys are known, and operators elsewhere get theirs anew by `driftline cloud
+member add`. The cloud takes the key up at its next start. Exit code 2: the root's key is another's.
+"""
+
 _TOKEN_EXAMPLES = """
 **Examples**
 
@@ -163,6 +176,41 @@ def init(
 
 
 _OPERATOR_DAYS = 365.0
+
+
+@app.command("renew-issuing", epilog=_ISSUING_EXAMPLES)
+def renew_issuing_(
+    root_key: Annotated[
+        Path, typer.Option("--root-key", help="The root's key, from offline.", metavar="FILE")
+    ],
+    distrust: Annotated[
+        bool, typer.Option("--distrust", help="What the key before signed holds no more.")
+    ] = False,
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make another issuing key for this cloud's authority; the root stays."""
+    from driftline_cloud.trust.authority import FOLDER, OPERATOR, renew_issuing
+    from driftline_cloud.trust.issuer import LocalIssuer, Role
+
+    settings = settings_of(config, state)
+    _check_authority(settings)
+    authority = renew_issuing(settings.state, root_key, distrust=distrust)
+    issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
+    _make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
+    ends = authority.issuing.not_valid_after_utc
+    if as_json:
+        told = {
+            "ends": f"{ends:%Y-%m-%d}",
+            "distrusted": distrust,
+            "earlier": len(authority.before),
+        }
+        typer.echo(json.dumps(told))
+        return
+    before = "holds no more" if distrust else "holds until it ends"
+    typer.echo(f"a new issuing key, until {ends:%Y-%m-%d}; what the one before signed {before}")
+    typer.echo("Start the cloud anew, and take the root's key back offline.")
 
 
 @app.command("enrol-token", epilog=_TOKEN_EXAMPLES)

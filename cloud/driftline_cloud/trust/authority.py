@@ -3,7 +3,7 @@
     <state>/trust/root.key      signs the issuing one, then goes offline
     <state>/trust/root.pem      whom every device and operator trusts
     <state>/trust/issuing.key   signs the certificates of devices, operators and the server
-    <state>/trust/issuing.pem
+    <state>/trust/issuing.pem   its certificate, and those of earlier ones that still count
     <state>/trust/operator/     the credentials of whoever runs commands on this machine
 
 Whoever has the issuing key lets devices in; whoever has the root's makes a new issuing one after
@@ -19,9 +19,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from driftline_shared.errors import ConfigError
-from driftline_shared.host.durable import read_bytes, write_atomic
+from driftline_shared.host.durable import read_bytes, sync_folder, write_atomic
 from driftline_shared.trust.certificates import (
     BACKDATED,
     MAX_CHAIN_BYTES,
@@ -29,23 +30,29 @@ from driftline_shared.trust.certificates import (
     is_issued_by,
     read_chain,
     to_pem,
+    trouble_with,
 )
 from driftline_shared.trust.keys import FileKey, named, new_key, read_key, write_key
 
 FOLDER = "trust"
 ROOT, ISSUING, OPERATOR = "root", "issuing", "operator"
 ROOT_DAYS, ISSUING_DAYS = 3650, 730
+MOST_BEFORE = 4
+"""Earlier issuing keys whose leaves still hold."""
 
 _FIX = "Bring the files of the folder back from where they are kept."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Authority:
-    """`root` and `issuing`: certificates; `key`: of the issuing one."""
+    """`root` and `issuing`: certificates; `key`: of the issuing one. `before`: certificates of
+    issuing keys that sign no more, and whose leaves still hold.
+    """
 
     root: x509.Certificate
     issuing: x509.Certificate
     key: FileKey
+    before: tuple[x509.Certificate, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -95,16 +102,51 @@ def read_authority(state: Path) -> Authority:
     """The authority in `state`; ConfigError where it is not whole."""
     folder = state / FOLDER
     try:
-        root = _read(folder / f"{ROOT}.pem")
-        issuing = _read(folder / f"{ISSUING}.pem")
-        key = read_key(folder / f"{ISSUING}.key")
+        (root,) = _read(folder / f"{ROOT}.pem")[:1]
+        issuing, *before = _read(folder / f"{ISSUING}.pem")
+        key = _issuing_key(folder, issuing)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the authority in {folder} is not whole: {error}", fix=_FIX) from error
     if not is_issued_by(issuing, root):
         raise ConfigError(f"the issuing certificate in {folder} is not of its root", fix=_FIX)
     if key.key.public_key() != issuing.public_key():
         raise ConfigError(f"the issuing key in {folder} is not of its certificate", fix=_FIX)
-    return Authority(root=root, issuing=issuing, key=key)
+    return Authority(root=root, issuing=issuing, key=key, before=tuple(before))
+
+
+def renew_issuing(state: Path, root_key: Path, *, distrust: bool) -> Authority:
+    """Make another issuing key, which the root's signs; the authority that there is then.
+
+    Leaves of the one before hold until they end, unless `distrust`: where it was stolen nobody's
+    holds any more, and every device enrols anew by itself, as its key is known. ConfigError for a
+    root key that is not this authority's, or no room.
+    """
+    folder, now = state / FOLDER, read_authority(state)
+    try:
+        key = read_key(root_key)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the root's key {root_key} cannot be read: {error}",
+            fix="Bring it from where it is kept, for as long as this takes.",
+        ) from error
+    if key.key.public_key() != now.root.public_key():
+        raise ConfigError(f"{root_key} is not the key of this cloud's root", fix=_FIX)
+    issuing_key = new_key()
+    label = str(now.issuing.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    issuing = _certificate(label, issuing_key, now.root, key, days=ISSUING_DAYS, path_length=0)
+    still = [] if distrust else [one for one in (now.issuing, *now.before) if not trouble_with(one)]
+    draft = folder / f"{ISSUING}.next"
+    try:
+        # The certificate decides: a kill before it leaves all as it was, and reading does the rest.
+        draft.unlink(missing_ok=True)
+        write_key(draft, issuing_key)
+        write_atomic(folder / f"{ISSUING}.pem", to_pem([issuing, *still[:MOST_BEFORE]]))
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            fix="Make room, and do it again.",
+        ) from error
+    return read_authority(state)
 
 
 def root_is_here(state: Path) -> bool:
@@ -112,11 +154,20 @@ def root_is_here(state: Path) -> bool:
     return (state / FOLDER / f"{ROOT}.key").exists()
 
 
-def _read(path: Path) -> x509.Certificate:
+def _issuing_key(folder: Path, issuing: x509.Certificate) -> FileKey:
+    """The key of `issuing`; where a change was cut off before its last step, that is done now."""
+    path, draft = folder / f"{ISSUING}.key", folder / f"{ISSUING}.next"
+    if draft.exists() and read_key(draft).key.public_key() == issuing.public_key():
+        draft.replace(path)
+        sync_folder(folder)
+    return read_key(path)
+
+
+def _read(path: Path) -> list[x509.Certificate]:
     data = read_bytes(path, MAX_CHAIN_BYTES)
     if data is None:
         raise FileNotFoundError(f"{path.name} is missing")
-    return read_chain(data)[0]
+    return read_chain(data)
 
 
 def _certificate(

@@ -94,7 +94,8 @@ class LocalIssuer:
         return to_pem([leaf, issuing])
 
     def role_of(self, certificate: x509.Certificate) -> Role | None:
-        if not is_issued_by(certificate, self._authority.issuing):
+        issuers = (self._authority.issuing, *self._authority.before)
+        if not any(is_issued_by(certificate, one) for one in issuers):
             return None
         units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
         try:

@@ -78,6 +78,10 @@ class Identity:
         """Whether a cloud takes the certificate at this moment."""
         return not trouble_with(self.credentials.certificate)
 
+    def doubt(self) -> None:
+        """The cloud no longer knows the certificate, though it holds: ask for another soon."""
+        self._due_s = 0.0
+
     def renew(
         self, channel: grpc.Channel, *, now_s: float, monotonic_s: float, timeout_s: float
     ) -> bool:
@@ -100,6 +104,7 @@ class Identity:
             _log.warning("identity.waits", identity=found.identity, fix="An operator accepts it.")
             return False
         self._take(Credentials(key=signer.key_pem, chain=found.chain, roots=found.roots))
+        self._next_s = monotonic_s + AGAIN.first_s  # where the cloud does not know this one either
         try:
             keep_credentials(
                 self._folder,

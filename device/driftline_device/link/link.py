@@ -356,6 +356,8 @@ class Link:
         if error.reason is Reason.UNKNOWN_DEVICE and not self._stop.is_set():
             self._enrolled.clear()
             self._wake_control.set()
+        if error.reason is Reason.NOT_ENROLLED and self._identity is not None:
+            self._identity.doubt()
         _log.warning("link.failed", who=who, reason=error.reason, error=str(error), fix=error.fix)
 
 

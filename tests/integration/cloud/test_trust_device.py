@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from driftline_cloud.trust.authority import renew_issuing
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_device.doctor.examination import check_cloud
 from driftline_device.link.channel import open_channel
@@ -30,7 +31,7 @@ from driftline_shared.trust.credentials import (
 )
 from driftline_shared.trust.keys import own_key
 
-from .conftest import TIMEOUT_S, Guarded
+from .conftest import TIMEOUT_S, Guarded, RunningCloud
 
 pytestmark = pytest.mark.integration
 
@@ -156,6 +157,22 @@ def test_one_that_waits_for_an_operator_asks_now_and_then(
                 channel, now_s=time.time(), monotonic_s=100.0 + second, timeout_s=1.0
             )
     assert 2 <= len(tries) <= 60
+
+
+def test_a_device_comes_back_by_itself_when_the_issuing_key_was_stolen(
+    guarded: Guarded, tmp_path: Path, start_cloud: Callable[..., RunningCloud]
+) -> None:
+    device = tmp_path / "device"
+    _enrolled(guarded, device)
+    old = fingerprint(read_credentials(device / IDENTITY).certificate)
+    guarded.running.stop_serving()
+    state = guarded.running.config.state
+    authority = renew_issuing(state, state / "trust" / "root.key", distrust=True)
+    after = Guarded(running=start_cloud("state"), authority=authority, database=guarded.database)
+    with _link(after, device) as (link, identity):
+        _until(lambda: fingerprint(identity.credentials.certificate) != old)
+        _until(lambda: link.stats().connected)
+        assert link.check(adapter_version=0, failed_versions=()) is None
 
 
 def test_a_revoked_device_is_told_and_goes_on_when_it_is_let_in_again(

@@ -29,7 +29,13 @@ ARGUMENTS = {
     "identity": "nobody",
     "name": "me",
 }
-FLAGS = {"to": "1", "state": "new-state", "name": "me", "out": "new-folder"}
+FLAGS = {
+    "to": "1",
+    "state": "new-state",
+    "name": "me",
+    "out": "new-folder",
+    "root_key": "root.key",
+}
 OWN_WAY = {
     "serve": "makes a cloud",
     "work": "makes a cloud",
