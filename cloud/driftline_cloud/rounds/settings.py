@@ -22,7 +22,7 @@ class RoundSettings(Section):
     device_share: float = setting(
         0.1,
         "of what a round learns from and is judged by: most that one device gives; of n devices "
-        "that sent within two days never below 2 / n, and what is more waits; 1: no limit",
+        "that sent within two days never below 3 / n, and what is more waits; 1: no limit",
         gt=0,
         le=1,
     )

@@ -2,15 +2,15 @@
 
 Of n devices that sent lately each gives at most the share
 
-    s = max(device_share, 2 / n)        no limit where that is 1 or more
+    s = max(device_share, 3 / n)        no limit where that is 1 or more
 
 of what a round learns from. A round of w_d waiting samples of device d takes min(w_d, q), with the
 largest whole q that holds
 
     q <= s (1 - h) sum_d min(w_d, q)
 
-h is the share that is held out, so the limit holds however these are drawn. Twice an even part in
-small fleets: devices that see more may give more, and a fleet of one or two learns from all it has.
+h is the share that is held out, so the limit holds however these are drawn. Three even parts in
+small fleets: where few devices drift there is enough to learn from, and up to three have no limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from driftline_cloud.intake.rehearsal import even_quota
 
-EVEN_PARTS = 2.0
+EVEN_PARTS = 3.0
 """How many even parts one device may give, where even parts are more than its share."""
 
 

@@ -56,10 +56,10 @@ class Condition:
 
 
 CONDITIONS = (
-    *(Condition(codec="int8", share=share) for share in (1.0, 0.5, 0.25, 0.1, 0.05)),
-    *(Condition(codec=codec, share=0.1) for codec in ("int4", "klt256", "klt128", "klt64")),
+    *(Condition(codec="int8", share=share) for share in (1.0, 0.25, 0.1)),
+    *(Condition(codec="int8", share=0.1, noise=noise) for noise in (0.1, 0.2, 0.4)),
+    *(Condition(codec=codec, share=0.1) for codec in ("int4", "klt128", "klt64")),
     *(Condition(codec=codec, share=1.0) for codec in ("int4", "klt64")),
-    *(Condition(codec="int8", share=0.1, noise=noise) for noise in (0.05, 0.1, 0.2, 0.4)),
 )
 
 
