@@ -71,6 +71,14 @@ docs-check: $(STAMP)
 deb: $(STAMP) ## A Debian package of a device, with all it needs, in dist/
 	@bash device/deploy/deb/build.sh $(BIN)/python dist
 
+sbom: $(STAMP) ## What is installed, as CycloneDX, in dist/sbom.json
+	@mkdir -p dist && $(BIN)/pip install -q -c constraints.txt cyclonedx-bom
+	@$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
+
+audit: $(STAMP) ## Known faults of pinned packages, asked of a live database
+	@$(BIN)/pip install -q -c constraints.txt pip-audit
+	@$(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt
+
 bench: $(STAMP) ## Four benches (spool, uts, share, loop); the last line is JSON
 	@$(BIN)/driftline lab bench all $(ARGS)
 

@@ -23,6 +23,7 @@ from driftline_lab.chaos.cheap.workers import HARM
 from driftline_lab.chaos.disk.control import Death, Mode
 from driftline_lab.chaos.faults import CLOUD, Fault
 from driftline_lab.chaos.journal import Journal
+from driftline_lab.chaos.liveliness import Liveliness
 from driftline_lab.chaos.programs.cloud import SAID
 from driftline_lab.chaos.programs.process import Program, children_of, kill_pid
 from driftline_lab.chaos.proxy import Weather
@@ -81,22 +82,33 @@ class Director:
         self._fired_s = dict.fromkeys(self._fired, float("-inf"))
         self._disk_s: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
+        self._liveliness = Liveliness(stage)
         self._cut_pending = False
         self._poisoner: Credentials | None = None
         self.broken: list[str] = []
         self.done: Counter[str] = Counter()
         self.num_deaths = 0
+        self.up_s = 0.0
 
     def run(self, faults: Sequence[Fault], *, seconds: float) -> None:
-        """Until all is over and undone; stops early where something is broken."""
-        left = list(faults)
-        began_s = time.monotonic()
-        while time.monotonic() - began_s < seconds and not self.broken:
-            now_s = time.monotonic() - began_s
-            while left and left[0].at_s <= now_s:
+        """For `seconds` from when all is up; then undo. Stops early where something is broken.
+
+        The schedule's own time stands still while something is not up again.
+        """
+        while not self._liveliness.is_up() and not self.broken:
+            self.tick()
+            time.sleep(TICK_S)
+        left, up_s = list(faults), 0.0
+        looked_s = began_s = time.monotonic()
+        while looked_s - began_s < seconds and not self.broken:
+            while left and left[0].at_s <= up_s:
                 self._begin(left.pop(0))
             self.tick()
             time.sleep(TICK_S)
+            before_s, looked_s = looked_s, time.monotonic()
+            if self._liveliness.is_up():
+                up_s += looked_s - before_s
+        self.up_s = up_s
         self.calm()
 
     def calm(self) -> None:

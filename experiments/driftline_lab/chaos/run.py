@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from driftline_lab.chaos.director import Director
@@ -55,6 +59,7 @@ def run_chaos(plan: Plan, report: Callable[[str], None] = ignore) -> dict[str, A
     journal = Journal(folder / LOG)
     began_s = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(_ends_on_sigterm())
         stage = Stage(folder / "stage", devices=plan.devices, seed=plan.seed)
         stack.callback(stage.tear_down)
         faults = schedule(
@@ -84,6 +89,23 @@ def run_chaos(plan: Plan, report: Callable[[str], None] = ignore) -> dict[str, A
     return found
 
 
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends as an error does: nothing that was started is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _found(
     plan: Plan, stage: Stage, director: Director, broken: list[str], took_s: float
 ) -> dict[str, Any]:
@@ -95,6 +117,7 @@ def _found(
         "minutes": round(plan.seconds / 60, 3),
         "devices": plan.devices,
         "took_s": round(took_s, 1),
+        "all_up_s": round(director.up_s, 1),
         "broken": broken,
         "faults": dict(sorted(director.done.items())),
         "num_faults": director.done.total(),

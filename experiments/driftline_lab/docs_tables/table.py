@@ -10,6 +10,7 @@ from driftline_lab.docs_tables import (
     corruptions,
     devices,
     escalations,
+    faults,
     gates,
     groups,
     intakes,
@@ -57,4 +58,7 @@ TABLES: dict[str, Renderer] = {
     "replay-times": replays.times,
     "replay-speed": replays.speed,
     "trace-measured": traces.measured,
+    "chaos-runs": faults.chaos_runs,
+    "chaos-faults": faults.chaos_faults,
+    "fuzz-formats": faults.fuzzed,
 }

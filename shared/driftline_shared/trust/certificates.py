@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -26,7 +26,15 @@ def read_chain(pem: bytes) -> list[x509.Certificate]:
     """The certificates of `pem`, at least one; ValueError for anything else."""
     if len(pem) > MAX_CHAIN_BYTES:
         raise ValueError(f"{len(pem)} bytes are more than the {MAX_CHAIN_BYTES} of a chain")
-    found = x509.load_pem_x509_certificates(pem)
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+        for one in found[: MOST_CERTIFICATES + 1]:
+            # What is read late is read here: nobody after this meets anything odd.
+            _ = (one.public_key(), one.not_valid_before_utc, one.not_valid_after_utc, one.subject)
+    except ValueError:
+        raise
+    except Exception as error:  # what the parser raises for odd bytes is not one kind
+        raise ValueError(f"no certificates: {error}") from error
     if len(found) > MOST_CERTIFICATES:
         raise ValueError(f"{len(found)} certificates, at most {MOST_CERTIFICATES} are read")
     return found
@@ -47,7 +55,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     """Whether `issuer` signed `certificate`, by name and signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -17,7 +17,7 @@ def test_a_short_run_holds_and_leaves_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     found = run_chaos(Plan(seed=1, seconds=12.0, devices=2, keep=folder))
     assert found["broken"] == [], found
-    assert found["num_faults"] >= 2
+    assert found["num_faults"] >= 1
     assert found["num_versions"] >= 1
     assert found["num_in_cloud"] >= found["num_samples"] > 0
     log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]

@@ -17,6 +17,8 @@ TOOLS = {
     "check": ["ruff check", "ruff format --check", "mypy", "lint-imports", "check_drift.sh"],
     "proto": ["grpc_tools.protoc"],
     "bench": ["driftline lab bench"],
+    "sbom": ["cyclonedx-py environment"],
+    "audit": ["pip-audit"],
 }
 
 

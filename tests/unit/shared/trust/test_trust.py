@@ -172,3 +172,21 @@ def test_credentials_are_kept_whole_or_told_to_be_broken(
     (tmp_path / KEY).unlink()
     with pytest.raises(ConfigError):
         read_credentials(tmp_path)
+
+
+UNKNOWN_KEY = b"""-----BEGIN CERTIFICATE-----
+MIIBMDCB1qADAgECAhRu1nnh7UmnkuXesOUa/AGLGJausjAKBggqhkjOPQQDAjAP
+MQ0wCwYDVQQDDARmdXp6MB4XDTI2MTEyODE2NTE1NVoXDTI2MTEyOTE2NTE1NVow
+DzENMAsGA1UEAwwEZnV6ejBZMBMGByqGMAS94gEGCCqGSM49AwEHA0IABHdo55Wx
+qQc26YmPDL67MUs3Sb+So5NN3DkqnuXAHR8K/rcVmHzEXGZvQR+mHendhRJ2XtbE
+8dVa+8aJN++8otCjEDAOMAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0EAwIDSQAwRgIh
+AJJpeiKSh4u1GEFU52VaF3xxrkv2Jy4eyY/F+t3xrVCEAiEA918vgjhgWmwp+0ym
+VPceDmapr2z25yYPtxxw7qpwYTw=
+-----END CERTIFICATE-----
+"""
+"""Found by `driftline lab bench fuzz`: whoever asked for its key met an error of another kind."""
+
+
+def test_a_certificate_with_a_key_of_an_unknown_kind_is_none() -> None:
+    with pytest.raises(ValueError, match="no certificates: Unknown key type"):
+        read_chain(UNKNOWN_KEY)
