@@ -28,6 +28,7 @@ from driftline_cloud.commands.cluster_cli import app as cluster_app
 from driftline_cloud.commands.database_cli import app as database_app
 from driftline_cloud.commands.database_cli import backup_app
 from driftline_cloud.commands.group_cli import app as group_app
+from driftline_cloud.commands.keys_cli import app as keys_app
 from driftline_cloud.commands.line_cli import app as line_app
 from driftline_cloud.commands.line_cli import dropped_text, unknown_text
 from driftline_cloud.commands.page_cli import app as page_app
@@ -65,6 +66,7 @@ app.add_typer(page_app)
 app.add_typer(top_app)
 app.add_typer(trust_app)
 app.add_typer(member_app, name="member")
+app.add_typer(keys_app, name="keys")
 
 _SERVE_EXAMPLES = """
 **Examples**

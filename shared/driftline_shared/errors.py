@@ -66,6 +66,11 @@ class Reason(StrEnum):
     OFFSET_INVALID = "offset_invalid"
     MANIFEST_INVALID = "manifest_invalid"
     UPDATE_EXPIRED = "update_expired"
+    NOT_SIGNED = "not_signed"
+    SIGNATURE_INVALID = "signature_invalid"
+    METADATA_EXPIRED = "metadata_expired"
+    METADATA_OLDER = "metadata_older"
+    METADATA_INVALID = "metadata_invalid"
     VERSION_NOT_NEWER = "version_not_newer"
     BASE_MISMATCH = "base_mismatch"
     DIGEST_MISMATCH = "digest_mismatch"
@@ -160,6 +165,26 @@ _FIXES: dict[Reason, str] = {
     Reason.OFFSET_INVALID: "Start the download again from offset 0.",
     Reason.MANIFEST_INVALID: "The update is malformed; release it again from the cloud.",
     Reason.UPDATE_EXPIRED: "The update is past its expiry; release a newer one.",
+    Reason.NOT_SIGNED: (
+        "The update is not one that its cloud signed; look at who stands between, and whether the"
+        " cloud has its keys (`driftline cloud keys show`)."
+    ),
+    Reason.SIGNATURE_INVALID: (
+        "Somebody else signed the metadata of updates, or too few did. If the cloud has new"
+        " keys, it must send every root between; else enrol the device anew."
+    ),
+    Reason.METADATA_EXPIRED: (
+        "The cloud has not signed lately: see that it runs, that `driftline cloud keys show` names"
+        " no end that has passed, and that this machine's clock is right. The device answers on."
+    ),
+    Reason.METADATA_OLDER: (
+        "The metadata of updates is older than what the device had: the cloud was set back, or"
+        " somebody replays it. `driftline cloud keys rotate` makes devices take what it has now."
+    ),
+    Reason.METADATA_INVALID: (
+        "The metadata of updates cannot be read, or is too large; check the version of driftline on"
+        " both sides."
+    ),
     Reason.VERSION_NOT_NEWER: "Only a newer version is applied; nothing to do.",
     Reason.BASE_MISMATCH: (
         "The device holds another base; the cloud offers a full update by policy."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from driftline_shared.signing.bundle import SignedState
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import TENSORS_FORMAT
 
@@ -78,7 +79,8 @@ class Correction:
 class UpdateQuery:
     """A device asks for something newer than what it runs, without what failed on it.
 
-    `manifest_format`: the highest that it reads.
+    `manifest_format`: the highest that it reads. `signed`: what it holds of the signed metadata;
+    None: it asks for no signatures.
     """
 
     device_id: str
@@ -86,6 +88,7 @@ class UpdateQuery:
     adapter_version: int
     failed_versions: tuple[int, ...] = ()
     manifest_format: int = TENSORS_FORMAT
+    signed: SignedState | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,6 +94,12 @@ def adapter_digest(adapter: Adapter) -> bytes:
     return digest.digest()
 
 
+def adapter_form_bytes(adapter: Adapter) -> int:
+    """Bytes of the form that `adapter_digest` reads."""
+    names = (f"{name}\0{array.shape}\0".encode() for name, array in adapter.items())
+    return sum(map(len, names)) + 4 * sum(array.size for array in adapter.values())
+
+
 def adapter_fp16_bytes(adapter: Adapter) -> int:
     """Bytes of the adapter as plain fp16, the yardstick of an update's size."""
     return 2 * sum(array.size for array in adapter.values())

@@ -154,4 +154,13 @@ def _copy_database(source: Path, target: Path, report: Callable[[float], None]) 
 
 
 def _left_out(_folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name.startswith(".") or name in ("lock", f"{ROOT}.key")}
+    return {
+        name
+        for name in names
+        if name.startswith(".") or name in ("lock", f"{ROOT}.key") or _is_root_key(name)
+    }
+
+
+def _is_root_key(name: str) -> bool:
+    """Whether it is one of the keys that make a root for updates, and belongs offline."""
+    return name.startswith("root-") and name.endswith(".key")

@@ -54,8 +54,9 @@ _INIT_EXAMPLES = """
     driftline cloud init --keep && driftline cloud serve --listen 0.0.0.0:7443
 
 From the next start on the cloud speaks TLS 1.3 with certificates on both sides, and only to whom it
-knows. Move `trust/root.key` offline: it is needed to replace the issuing key alone. Exit code 2:
-there is an authority already.
+knows, and signs its updates. Move `trust/root.key` and the three keys in `trust/offline` offline:
+they are needed to replace the keys that stay here, and for nothing else. Exit code 2: there is an
+authority already.
 """
 
 _ISSUING_EXAMPLES = """
@@ -139,6 +140,7 @@ def init(
 ) -> None:
     """Make this cloud's authority: from its next start on it knows who calls."""
     from driftline_cloud.config import load_config
+    from driftline_cloud.signing.ceremony import make_signing
     from driftline_cloud.trust.authority import (
         FOLDER,
         OPERATOR,
@@ -157,20 +159,28 @@ def init(
         typer.echo(json.dumps(kept) if as_json else f"authority {fingerprint}, kept as it is")
         return
     authority = make_authority(settings.state, name=name)
+    signing = make_signing(
+        settings.state, now_s=time.time(), timestamp_days=settings.trust.timestamp_hours / 24
+    )
     issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
     folder = settings.state / FOLDER
     _make_credentials(folder / OPERATOR, issuer, Role.OPERATOR)
+    root_keys = [str(path) for path in signing.root_keys_here()]
     told = {
         "fingerprint": authority.fingerprint,
-        "offline": [str(folder / "root.key")],
-        "online": [str(folder / "issuing.key"), str(folder / OPERATOR)],
+        "offline": [str(folder / "root.key"), *root_keys],
+        "online": [str(folder / "issuing.key"), str(folder / OPERATOR), str(signing.folder)],
     }
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
     typer.echo(f"authority {authority.fingerprint}")
     typer.echo(f"move offline, and keep a copy:  {folder / 'root.key'}")
+    typer.echo("move offline, each to another place (2 of the 3 make new keys for updates):")
+    for path in root_keys:
+        typer.echo(f"  {path}")
     typer.echo(f"stays here, readable by the cloud alone:  {folder / 'issuing.key'}")
+    typer.echo(f"stays here, signs updates:  {signing.folder}")
     typer.echo(f"for commands on this machine:  {folder / OPERATOR}")
     typer.echo("Start the cloud anew, then invite devices: driftline cloud enrol-token")
 

@@ -44,6 +44,7 @@ from driftline_cloud.service.line_opener import LineOpener, opening_of
 from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
 from driftline_cloud.service.recording import CloudTrace
+from driftline_cloud.service.signatures import open_signing
 from driftline_cloud.service.spans import RoundSpans
 from driftline_cloud.state import StateFolder
 from driftline_cloud.trust.authority import has_authority, root_is_here
@@ -269,6 +270,7 @@ def _assemble_service(
         clock=makers.clock,
         version=metadata.version("driftline"),
         trust=_trust_of(config, database, makers.clock),
+        signing=open_signing(config, registry, makers.clock),
     )
 
 

@@ -10,6 +10,7 @@ from driftline_cloud.intake.devices import Device
 from driftline_cloud.rollout.offers import first_of
 from driftline_cloud.rollout.store import Reach
 from driftline_cloud.service.cloud import Cloud
+from driftline_cloud.signing.signing import Signing
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import (
     PROTOCOL,
@@ -87,8 +88,31 @@ def has_nothing_new(cloud: Cloud, device: Device, query: UpdateQuery, view: Line
     return True
 
 
+def sign_what_is_new(cloud: Cloud) -> None:
+    """Sign versions that a worker has published, and again what is about to end."""
+    if cloud.signing is None:
+        return
+    cloud.signing.step()
+    for line in cloud.lines.all():
+        _sign(cloud, cloud.signing, line.id, cloud.registry.newest_version(line.id))
+
+
+def _sign(cloud: Cloud, signing: Signing, line: str, newest: int) -> None:
+    settled = cloud.offers.reach(line, newest).settled if newest else 0
+    signing.ensure(line, newest=newest, settled=settled)
+
+
+def signed_for(cloud: Cloud, query: UpdateQuery, line: str) -> tuple[bytes, int]:
+    """(what the device lacks of the signed metadata, its size decompressed); empty: nothing."""
+    if cloud.signing is None or query.signed is None:
+        return b"", 0
+    return cloud.signing.packed(line, query.signed)
+
+
 def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
-    """The manifest of the update for this device; None if there is nothing for it."""
+    """The manifest of the update for this device; None if there is nothing for it. With signing,
+    none that is not signed.
+    """
     device = cloud.known_device(query.device_id)
     if query.base_model != device.base_model:
         raise LinkError(
@@ -113,6 +137,10 @@ def check_update(cloud: Cloud, query: UpdateQuery) -> Manifest | None:
     )
     if target is None:
         return None
+    if cloud.signing is not None:
+        _sign(cloud, cloud.signing, device.line, newest)
+        if query.signed is not None and not cloud.signing.is_signed(device.line, target):
+            return None
     return cloud.registry.offer(
         device.line,
         query.adapter_version,

@@ -20,6 +20,7 @@ from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.rounds.round import Round
 from driftline_cloud.service.lines import Lines, ServedLine
 from driftline_cloud.service.metrics import CloudMetrics
+from driftline_cloud.signing.signing import Signing
 from driftline_cloud.trust.trust import CloudTrust
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
@@ -31,7 +32,7 @@ from driftline_shared.status import CloudStatus, DevicePage, LineStatus, RoundSt
 class Cloud:
     """What the servicers share: the lines, their state, their rounds. Its methods block: use
     threads. `first`: the line of the configured pair. `trust`: None in a cloud without an
-    authority, where anybody may call.
+    authority, where anybody may call. `signing`: None where updates are not signed.
     """
 
     first: str
@@ -52,6 +53,7 @@ class Cloud:
     clock: Clock
     version: str
     trust: CloudTrust | None = None
+    signing: Signing | None = None
     spans: Spans | None = None
 
     @property

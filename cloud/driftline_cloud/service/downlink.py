@@ -43,10 +43,18 @@ class DownlinkServicer(downlink_pb2_grpc.DownlinkServicer):
         manifest = None
         if not await self._has_nothing_new(query):
             manifest = await self._run(query.device_id, calls.check_update, self._cloud, query)
+        signed, num_bytes = self._signed(query)
         return downlink_pb2.CheckReply(
             manifest=None if manifest is None else wire.to_manifest(manifest),
             ask_after_s=self._asking.ask_after_s(query.device_id),
+            signed=signed,
+            signed_bytes=num_bytes,
         )
+
+    def _signed(self, query: UpdateQuery) -> tuple[bytes, int]:
+        """What this device lacks of the signed metadata, as of after it was asked for."""
+        device = self._cloud.devices.known(query.device_id)
+        return (b"", 0) if device is None else calls.signed_for(self._cloud, query, device.line)
 
     async def _has_nothing_new(self, query: UpdateQuery) -> bool:
         """What nearly every question comes to: looked up for many devices together."""

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.faults import say
 from driftline_cloud.rounds.retention import Retention
+from driftline_cloud.service import calls
 from driftline_cloud.service.assembly import Makers, assemble_service
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
@@ -106,7 +107,8 @@ class GrpcServer:
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         if cloud.trust is not None:
             trust_pb2_grpc.add_TrustServicer_to_server(
-                TrustServicer(cloud.trust, self._pools, rates, cloud.clock), self._server
+                TrustServicer(cloud.trust, self._pools, rates, cloud.clock, cloud.signing),
+                self._server,
             )
         control_pb2_grpc.add_ControlServicer_to_server(
             ControlServicer(cloud, self._pools, rates), self._server
@@ -262,6 +264,7 @@ async def _until(stop: asyncio.Event, cloud: Cloud) -> None:
 
 def _look(cloud: Cloud) -> None:
     cloud.lines.refresh()
+    calls.sign_what_is_new(cloud)
     cloud.devices.flush_if_due()
     for line in cloud.lines.all():
         cloud.keeper.try_step(line.id)

@@ -9,6 +9,7 @@ import structlog
 
 from driftline_cloud.service.pools import Pools
 from driftline_cloud.service.rates import Rates, address_of
+from driftline_cloud.signing.signing import Signing
 from driftline_cloud.trust.admitting import admit
 from driftline_cloud.trust.server_identity import ServerIdentity
 from driftline_cloud.trust.trust import CloudTrust
@@ -21,8 +22,16 @@ _log = structlog.get_logger(__name__)
 class TrustServicer(trust_pb2_grpc.TrustServicer):
     """Thin: converts, asks the register in a thread, answers."""
 
-    def __init__(self, trust: CloudTrust, pools: Pools, rates: Rates, clock: Clock) -> None:
+    def __init__(
+        self,
+        trust: CloudTrust,
+        pools: Pools,
+        rates: Rates,
+        clock: Clock,
+        signing: Signing | None = None,
+    ) -> None:
         self._trust, self._rates, self._clock = trust, rates, clock
+        self._signing = signing
         self._run = pools.control.run
 
     async def Roots(self, request: Any, context: Any) -> trust_pb2.RootsReply:  # noqa: N802
@@ -40,6 +49,7 @@ class TrustServicer(trust_pb2_grpc.TrustServicer):
             chain_pem=found.chain,
             roots_pem=self._trust.issuer.roots_pem,
             identity=found.identity,
+            update_root=self._signing.root if self._signing is not None and found.chain else b"",
         )
 
     def _admit(self, request: trust_pb2.CertifyRequest) -> Any:

@@ -16,6 +16,7 @@ from driftline_device.recording.events import DeviceTrace
 from driftline_device.recording.spans import DeviceSpans
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.sampling.sampler import Sampler
+from driftline_device.signatures.folder import SignatureStatus
 from driftline_device.sinks.publisher import Publisher
 from driftline_device.spool.spool import Spool
 from driftline_device.updates.applier import Applier, UpdateLink
@@ -48,12 +49,20 @@ class DeviceLink(UpdateLink, Protocol):
         """The cloud now; LinkError if it cannot be reached."""
 
 
+class SignatureView(Protocol):
+    """What a status says of signatures."""
+
+    @property
+    def status(self) -> SignatureStatus:
+        """As of the last question."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a daemon ties together; `link` is None for a device that works alone, `trace`,
     `spans` and `history` for one that records nothing and forgets what it answered, `dial` without
     a budget,
-    `escalation` for one that never asks the teacher.
+    `escalation` for one that never asks the teacher, `signatures` for one that asks for none.
     """
 
     state: Path
@@ -73,3 +82,4 @@ class Parts:
     history: History | None = None
     dial: Dial | None = None
     escalation: EscalationDesk | None = None
+    signatures: SignatureView | None = None

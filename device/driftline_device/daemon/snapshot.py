@@ -133,6 +133,7 @@ def take_snapshot(
             "reason": update.reason.value,
             "detail": update.detail,
             "watching": update.watching,
+            "signatures": {} if parts.signatures is None else asdict(parts.signatures.status),
         },
         num_updates=len(parts.applier.apply_pauses_ms),
         failed_versions=parts.applier.failed_versions,

@@ -19,6 +19,7 @@ from driftline_device.doctor.machine import (
     check_scorer,
     runtime_name,
 )
+from driftline_device.doctor.signatures import check_signatures
 from driftline_device.doctor.sinks import check_sinks
 from driftline_device.doctor.state import (
     check_daemon,
@@ -59,6 +60,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ("spool", lambda: check_spool(config.state)),
         ("versions", lambda: check_versions(config.state)),
         ("update", lambda: check_update(config.state)),
+        ("signatures", lambda: check_signatures(config.state, pair, status)),
         ("cloud", lambda: check_cloud(config.cloud, config.state)),
         *(feeds if config.feeds else ()),
         *(sinks if config.sinks else ()),

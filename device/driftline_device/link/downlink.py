@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 import structlog
@@ -27,6 +28,7 @@ from driftline_shared.errors import LinkError, Reason, UpdateError
 from driftline_shared.host.clock import Clock
 from driftline_shared.retry import delays
 from driftline_shared.rpc.errors import as_link_error, link_errors
+from driftline_shared.signing.bundle import SignedBundle, SignedState
 from driftline_shared.status import BlobRequest, UpdateQuery, UpdateReport
 from driftline_shared.update import MANIFEST_FORMAT, MAX_RAW_BYTES, Manifest
 from driftline_shared.wire import (
@@ -35,12 +37,26 @@ from driftline_shared.wire import (
     to_blob_request,
     to_report,
     to_update_query,
+    unpack_signed,
 )
 
 _log = structlog.get_logger(__name__)
 
 MOST_ASK_AFTER_S = 3_600
 """A cloud that says more is not obeyed: a device that asks nobody learns nothing."""
+
+
+class MetadataTaker(Protocol):
+    """Takes what comes of signed metadata; whether a manifest is one of it, the applier asks."""
+
+    def held(self) -> SignedState:
+        """What to tell the cloud at the beginning of a question."""
+
+    def take(self, bundle: SignedBundle) -> None:
+        """Believe what of `bundle` is to be believed; raises nothing."""
+
+    def refuse(self, error: UpdateError) -> None:
+        """What came cannot be read."""
 
 
 class Downlink:
@@ -58,8 +74,12 @@ class Downlink:
         rng: random.Random,
         stop: threading.Event,
         questions: Questions | None = None,
+        signatures: MetadataTaker | None = None,
     ) -> None:
-        """`questions`: counts what is asked; None: without a bound."""
+        """`questions`: counts what is asked; None: without a bound. `signatures`: takes the signed
+        metadata; None: this device asks for none.
+        """
+        self._signatures = signatures
         self._questions = questions or Questions(None, counters)
         self._channel = channel
         self._device_id = device_id
@@ -88,6 +108,7 @@ class Downlink:
             adapter_version=adapter_version,
             failed_versions=tuple(failed_versions),
             manifest_format=MANIFEST_FORMAT,
+            signed=None if self._signatures is None else self._signatures.held(),
         )
         message = to_update_query(query)
         if not self._questions.has_room(message.ByteSize()):
@@ -96,6 +117,11 @@ class Downlink:
             reply = self._stub.Check(message, timeout=self._settings.call_timeout_s)
         self._counters.add(bytes_down=reply.ByteSize())
         self.ask_after_s = float(min(reply.ask_after_s, MOST_ASK_AFTER_S))
+        if self._signatures is not None and reply.signed:
+            try:
+                self._signatures.take(unpack_signed(reply.signed, reply.signed_bytes))
+            except UpdateError as error:
+                self._signatures.refuse(error)
         if not reply.HasField("manifest"):
             return None
         self._counters.add(update_bytes=reply.ByteSize())

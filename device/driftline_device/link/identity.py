@@ -22,6 +22,7 @@ from driftline_shared.trust.certificates import due_unix_s, fingerprint, read_ch
 from driftline_shared.trust.credentials import (
     IDENTITY,
     KEY,
+    UPDATE_ROOT,
     Credentials,
     cloud_address,
     has_credentials,
@@ -51,7 +52,13 @@ def enrol_by(
     found = trust.enrol(invitation, own_key(folder / KEY), label=label, timeout_s=timeout_s)
     if found.chain:
         write_atomic(state / "device_id", f"{found.identity}\n".encode())
-        keep_credentials(folder, chain=found.chain, roots=found.roots, address=invitation.address)
+        keep_credentials(
+            folder,
+            chain=found.chain,
+            roots=found.roots,
+            address=invitation.address,
+            update_root=found.update_root,
+        )
     return found
 
 
@@ -111,6 +118,8 @@ class Identity:
                 chain=found.chain,
                 roots=found.roots,
                 address=cloud_address(self._folder) or self._address,
+                # Once only: later roots come signed by it, never by who signs certificates.
+                update_root=b"" if (self._folder / UPDATE_ROOT).exists() else found.update_root,
             )
         except OSError as error:
             _log.error("identity.not_kept", path=str(self._folder), error=error_text(error))

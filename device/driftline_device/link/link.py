@@ -21,7 +21,7 @@ from driftline_device.link.answers import Answers
 from driftline_device.link.channel import RenewableChannel, open_channel
 from driftline_device.link.control import enrol, get_policy
 from driftline_device.link.counters import Counters
-from driftline_device.link.downlink import Downlink
+from driftline_device.link.downlink import Downlink, MetadataTaker
 from driftline_device.link.identity import Identity
 from driftline_device.link.questions import Questions
 from driftline_device.link.settings import LinkSettings, LinkStats
@@ -46,7 +46,8 @@ class Link:
     """One device's link. `enrolment` is asked at every enrolment, for the version of that moment.
 
     `folder` holds downloads. `identity`: of a device that was enrolled with a cloud that has an
-    authority. `answers`: who waits for the teacher's. `on_policy` is called from a thread of the
+    authority. `signatures`: takes the signed metadata of updates.
+    `answers`: who waits for the teacher's. `on_policy` is called from a thread of the
     link with every policy that differs from the one before, `watch_acks` as of `Uplink`.
     """
 
@@ -64,6 +65,7 @@ class Link:
         rng: random.Random | None = None,
         ledger: Ledger | None = None,
         identity: Identity | None = None,
+        signatures: MetadataTaker | None = None,
     ) -> None:
         self._settings = settings
         self._enrolment = enrolment
@@ -104,7 +106,7 @@ class Link:
         self._downlink = Downlink(
             self._channel, lambda: enrolment().device_id, folder / "downloads", settings,
             self._counters, clock=self._clock, rng=self._rng, stop=self._stop,
-            questions=self._questions,
+            questions=self._questions, signatures=signatures,
         )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._run_control, name="driftline-link", daemon=True),

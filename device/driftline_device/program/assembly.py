@@ -38,6 +38,7 @@ from driftline_device.sampling.budget_ledger import Ledger
 from driftline_device.sampling.escalation import EscalationGate
 from driftline_device.sampling.sampler import ImagePermission, Sampler
 from driftline_device.show.metrics import serve_metrics
+from driftline_device.signatures.opened import open_signatures
 from driftline_device.sinks.commands import Take
 from driftline_device.sinks.home_assistant import About
 from driftline_device.sinks.publisher import EventsFile, Publisher
@@ -140,6 +141,9 @@ def open_daemon(
         state_files = StateFiles(config.state)
         identity = identity_in(config.state, config.cloud) if config.cloud else None
         device_id = state_files.device_id if identity is None else identity.device_id
+        signatures = open_signatures(
+            config.state, pair, base_model=runtime.base_model, now_s=clock.now_s
+        )
         about = About(
             device_id=device_id,
             pair=pair.name,
@@ -193,6 +197,7 @@ def open_daemon(
                 clock=clock,
                 ledger=None if dial is None else dial.ledger,
                 identity=identity,
+                signatures=signatures,
             )
         trace = stack.enter_context(
             open_trace(config, pair, runtime, device_id=device_id, source=source, clock=clock)
@@ -216,6 +221,7 @@ def open_daemon(
                 clock=clock,
                 settings=config,
                 marks=history,
+                signatures=signatures,
             ),
             state_files=state_files,
             meter=Meter(config.window),
@@ -226,6 +232,7 @@ def open_daemon(
             spans=spans,
             history=history,
             dial=dial,
+            signatures=signatures,
             escalation=escalation,
         )
         daemon = Daemon(parts, config, supervisor=supervisor)

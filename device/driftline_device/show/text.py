@@ -9,6 +9,8 @@ from driftline_device.daemon.spending import Spent
 from driftline_device.escalation.records import Tally
 from driftline_device.show.budget import describe_plan
 from driftline_device.updates.versions import Versions
+from driftline_shared.errors import Reason, explain
+from driftline_shared.plain_text import moment
 
 
 def describe(snapshot: dict[str, Any]) -> list[str]:
@@ -40,12 +42,24 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f"images    {_images(images)}",
         f"version   {snapshot['version']}, newest update: {newest},"
         f" {snapshot['bytes_down']} bytes down{_head(snapshot)}",
+        *_signatures(update.get("signatures") or {}),
         f"link      {linked}",
         *describe_plan(snapshot.get("budget") or {}),
         *_feeds(snapshot.get("feeds", {})),
         *_escalation(snapshot),
         *_sinks(snapshot.get("sinks", {})),
     ]
+
+
+def _signatures(found: dict[str, Any]) -> list[str]:
+    """Whether updates are believed, on a device that asks for signatures."""
+    if not found:
+        return []
+    until = found["until_unix_s"]
+    said = f"believed until {moment(until)}Z" if until else "required; nothing was signed yet"
+    if found["reason"]:
+        said = f"no update is believed now ({found['reason']}): {explain(Reason(found['reason']))}"
+    return [f"signed    {said}"]
 
 
 def _feeds(feeds: dict[str, dict[str, Any]]) -> list[str]:

@@ -17,6 +17,11 @@ FORGIVEN = frozenset(
         Reason.BASE_MODEL_UNKNOWN,
         Reason.TOKEN_SPACE_UNKNOWN,
         Reason.MARKS_UNREADABLE,
+        Reason.NOT_SIGNED,
+        Reason.SIGNATURE_INVALID,
+        Reason.METADATA_EXPIRED,
+        Reason.METADATA_OLDER,
+        Reason.METADATA_INVALID,
     }
 )
 """Refusals of a manifest that say nothing about its version: another manifest, or another time, may

@@ -61,6 +61,15 @@ class UpdateLink(Protocol):
         """Deliver how an update ended."""
 
 
+class Signatures(Protocol):
+    """Which updates are believed."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise UpdateError unless the cloud signed what `manifest` leads to; OSError where that
+        cannot be kept.
+        """
+
+
 class Applier:
     """The updates of one device."""
 
@@ -75,10 +84,12 @@ class Applier:
         clock: Clock,
         settings: UpdateSettings | None = None,
         marks: OwnersMarks | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         """`runtime` holds version 0; `recover` then brings it to what is in force. `marks`: what
-        the owner said about answers; None: nothing.
+        the owner said about answers; None: nothing. `signatures`: None: unsigned ones are taken.
         """
+        self._signatures = signatures
         self._slots = Slots(state_dir / "slots")
         self._journal = Journal(state_dir, base_model=runtime.base_model, now_s=clock.now_s)
         self._runtime = runtime
@@ -309,6 +320,8 @@ class Applier:
             check_manifest(
                 manifest, holdings, limits=self._settings.sizes, now_unix_s=self._clock.now_s()
             )
+            if self._signatures is not None:
+                self._signatures.check(manifest)
             self._owner_check.ready()
         except UpdateError as error:
             self._refuse(manifest, error)

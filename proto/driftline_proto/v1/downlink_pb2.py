@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!driftline_proto/v1/downlink.proto\x12\x0c\x64riftline.v1\"\x80\x01\n\x0c\x43heckRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x03 \x01(\x03\x12\x17\n\x0f\x66\x61iled_versions\x18\x04 \x03(\x03\x12\x17\n\x0fmanifest_format\x18\x05 \x01(\r\"K\n\nCheckReply\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.driftline.v1.Manifest\x12\x13\n\x0b\x61sk_after_s\x18\x02 \x01(\r\"\x93\x04\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04pair\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x13\n\x0btoken_space\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x05 \x01(\x03\x12\x16\n\x0etarget_version\x18\x06 \x01(\x03\x12\x13\n\x0b\x62\x61se_digest\x18\x07 \x01(\x0c\x12\x15\n\rtarget_digest\x18\x08 \x01(\x0c\x12&\n\x04kind\x18\t \x01(\x0e\x32\x18.driftline.v1.UpdateKind\x12*\n\x07tensors\x18\n \x03(\x0b\x32\x19.driftline.v1.TensorEntry\x12\x13\n\x0b\x62lob_digest\x18\x0b \x01(\x0c\x12\x12\n\nblob_bytes\x18\x0c \x01(\x04\x12\x11\n\traw_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x63reated_unix_s\x18\x0e \x01(\x03\x12\x16\n\x0e\x65xpires_unix_s\x18\x0f \x01(\x03\x12.\n\x04gate\x18\x10 \x03(\x0b\x32 .driftline.v1.Manifest.GateEntry\x12\x10\n\x08round_id\x18\x11 \x01(\t\x12\x13\n\x0bnum_samples\x18\x12 \x01(\x04\x12\x11\n\tsignature\x18\x13 \x01(\x0c\x12\x0f\n\x07ik_head\x18\x14 \x01(\x0c\x1a+\n\tGateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bTensorEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"A\n\x0c\x46\x65tchRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"4\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x03 \x01(\x07\"\xcf\x01\n\rReportRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x39\n\x07numbers\x18\x06 \x03(\x0b\x32(.driftline.v1.ReportRequest.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\r\n\x0bReportReply*V\n\nUpdateKind\x12\x1b\n\x17UPDATE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11UPDATE_KIND_DELTA\x10\x01\x12\x14\n\x10UPDATE_KIND_FULL\x10\x02\x32\xc7\x01\n\x08\x44ownlink\x12=\n\x05\x43heck\x12\x1a.driftline.v1.CheckRequest\x1a\x18.driftline.v1.CheckReply\x12:\n\x05\x46\x65tch\x12\x1a.driftline.v1.FetchRequest\x1a\x13.driftline.v1.Chunk0\x01\x12@\n\x06Report\x12\x1b.driftline.v1.ReportRequest\x1a\x19.driftline.v1.ReportReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!driftline_proto/v1/downlink.proto\x12\x0c\x64riftline.v1\"\xab\x01\n\x0c\x43heckRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x03 \x01(\x03\x12\x17\n\x0f\x66\x61iled_versions\x18\x04 \x03(\x03\x12\x17\n\x0fmanifest_format\x18\x05 \x01(\r\x12)\n\x06signed\x18\x06 \x01(\x0b\x32\x19.driftline.v1.SignedState\"q\n\nCheckReply\x12(\n\x08manifest\x18\x01 \x01(\x0b\x32\x16.driftline.v1.Manifest\x12\x13\n\x0b\x61sk_after_s\x18\x02 \x01(\r\x12\x0e\n\x06signed\x18\x03 \x01(\x0c\x12\x14\n\x0csigned_bytes\x18\x04 \x01(\r\"_\n\x0bSignedState\x12\x0c\n\x04root\x18\x01 \x01(\r\x12\x11\n\ttimestamp\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0f\n\x07targets\x18\x04 \x01(\x04\x12\x0c\n\x04line\x18\x05 \x01(\x04\"w\n\x0cSignedBundle\x12\x0c\n\x04line\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x03(\x0c\x12\x11\n\ttimestamp\x18\x03 \x01(\x0c\x12\x10\n\x08snapshot\x18\x04 \x01(\x0c\x12\x0f\n\x07targets\x18\x05 \x01(\x0c\x12\x14\n\x0cline_targets\x18\x06 \x01(\x0c\"\x93\x04\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04pair\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x13\n\x0btoken_space\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x05 \x01(\x03\x12\x16\n\x0etarget_version\x18\x06 \x01(\x03\x12\x13\n\x0b\x62\x61se_digest\x18\x07 \x01(\x0c\x12\x15\n\rtarget_digest\x18\x08 \x01(\x0c\x12&\n\x04kind\x18\t \x01(\x0e\x32\x18.driftline.v1.UpdateKind\x12*\n\x07tensors\x18\n \x03(\x0b\x32\x19.driftline.v1.TensorEntry\x12\x13\n\x0b\x62lob_digest\x18\x0b \x01(\x0c\x12\x12\n\nblob_bytes\x18\x0c \x01(\x04\x12\x11\n\traw_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x63reated_unix_s\x18\x0e \x01(\x03\x12\x16\n\x0e\x65xpires_unix_s\x18\x0f \x01(\x03\x12.\n\x04gate\x18\x10 \x03(\x0b\x32 .driftline.v1.Manifest.GateEntry\x12\x10\n\x08round_id\x18\x11 \x01(\t\x12\x13\n\x0bnum_samples\x18\x12 \x01(\x04\x12\x11\n\tsignature\x18\x13 \x01(\x0c\x12\x0f\n\x07ik_head\x18\x14 \x01(\x0c\x1a+\n\tGateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bTensorEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"A\n\x0c\x46\x65tchRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"4\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x03 \x01(\x07\"\xcf\x01\n\rReportRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x39\n\x07numbers\x18\x06 \x03(\x0b\x32(.driftline.v1.ReportRequest.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\r\n\x0bReportReply*V\n\nUpdateKind\x12\x1b\n\x17UPDATE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11UPDATE_KIND_DELTA\x10\x01\x12\x14\n\x10UPDATE_KIND_FULL\x10\x02\x32\xc7\x01\n\x08\x44ownlink\x12=\n\x05\x43heck\x12\x1a.driftline.v1.CheckRequest\x1a\x18.driftline.v1.CheckReply\x12:\n\x05\x46\x65tch\x12\x1a.driftline.v1.FetchRequest\x1a\x13.driftline.v1.Chunk0\x01\x12@\n\x06Report\x12\x1b.driftline.v1.ReportRequest\x1a\x19.driftline.v1.ReportReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_GATEENTRY']._serialized_options = b'8\001'
   _globals['_REPORTREQUEST_NUMBERSENTRY']._loaded_options = None
   _globals['_REPORTREQUEST_NUMBERSENTRY']._serialized_options = b'8\001'
-  _globals['_UPDATEKIND']._serialized_start=1246
-  _globals['_UPDATEKIND']._serialized_end=1332
+  _globals['_UPDATEKIND']._serialized_start=1545
+  _globals['_UPDATEKIND']._serialized_end=1631
   _globals['_CHECKREQUEST']._serialized_start=52
-  _globals['_CHECKREQUEST']._serialized_end=180
-  _globals['_CHECKREPLY']._serialized_start=182
-  _globals['_CHECKREPLY']._serialized_end=257
-  _globals['_MANIFEST']._serialized_start=260
-  _globals['_MANIFEST']._serialized_end=791
-  _globals['_MANIFEST_GATEENTRY']._serialized_start=748
-  _globals['_MANIFEST_GATEENTRY']._serialized_end=791
-  _globals['_TENSORENTRY']._serialized_start=793
-  _globals['_TENSORENTRY']._serialized_end=898
-  _globals['_FETCHREQUEST']._serialized_start=900
-  _globals['_FETCHREQUEST']._serialized_end=965
-  _globals['_CHUNK']._serialized_start=967
-  _globals['_CHUNK']._serialized_end=1019
-  _globals['_REPORTREQUEST']._serialized_start=1022
-  _globals['_REPORTREQUEST']._serialized_end=1229
-  _globals['_REPORTREQUEST_NUMBERSENTRY']._serialized_start=1183
-  _globals['_REPORTREQUEST_NUMBERSENTRY']._serialized_end=1229
-  _globals['_REPORTREPLY']._serialized_start=1231
-  _globals['_REPORTREPLY']._serialized_end=1244
-  _globals['_DOWNLINK']._serialized_start=1335
-  _globals['_DOWNLINK']._serialized_end=1534
+  _globals['_CHECKREQUEST']._serialized_end=223
+  _globals['_CHECKREPLY']._serialized_start=225
+  _globals['_CHECKREPLY']._serialized_end=338
+  _globals['_SIGNEDSTATE']._serialized_start=340
+  _globals['_SIGNEDSTATE']._serialized_end=435
+  _globals['_SIGNEDBUNDLE']._serialized_start=437
+  _globals['_SIGNEDBUNDLE']._serialized_end=556
+  _globals['_MANIFEST']._serialized_start=559
+  _globals['_MANIFEST']._serialized_end=1090
+  _globals['_MANIFEST_GATEENTRY']._serialized_start=1047
+  _globals['_MANIFEST_GATEENTRY']._serialized_end=1090
+  _globals['_TENSORENTRY']._serialized_start=1092
+  _globals['_TENSORENTRY']._serialized_end=1197
+  _globals['_FETCHREQUEST']._serialized_start=1199
+  _globals['_FETCHREQUEST']._serialized_end=1264
+  _globals['_CHUNK']._serialized_start=1266
+  _globals['_CHUNK']._serialized_end=1318
+  _globals['_REPORTREQUEST']._serialized_start=1321
+  _globals['_REPORTREQUEST']._serialized_end=1528
+  _globals['_REPORTREQUEST_NUMBERSENTRY']._serialized_start=1482
+  _globals['_REPORTREQUEST_NUMBERSENTRY']._serialized_end=1528
+  _globals['_REPORTREPLY']._serialized_start=1530
+  _globals['_REPORTREPLY']._serialized_end=1543
+  _globals['_DOWNLINK']._serialized_start=1634
+  _globals['_DOWNLINK']._serialized_end=1833
 # @@protoc_insertion_point(module_scope)

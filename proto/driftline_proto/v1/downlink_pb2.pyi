@@ -45,6 +45,7 @@ class CheckRequest(_message.Message):
     ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     FAILED_VERSIONS_FIELD_NUMBER: _builtins.int
     MANIFEST_FORMAT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     base_model: _builtins.str
     adapter_version: _builtins.int
@@ -52,6 +53,10 @@ class CheckRequest(_message.Message):
     """highest that the device reads; 0: 1"""
     @_builtins.property
     def failed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def signed(self) -> Global___SignedState:
+        """absent: the device asks for no signatures"""
+
     def __init__(
         self,
         *,
@@ -60,10 +65,11 @@ class CheckRequest(_message.Message):
         adapter_version: _builtins.int = ...,
         failed_versions: _abc.Iterable[_builtins.int] | None = ...,
         manifest_format: _builtins.int = ...,
+        signed: Global___SignedState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "base_model", b"base_model", "device_id", b"device_id", "failed_versions", b"failed_versions", "manifest_format", b"manifest_format"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "base_model", b"base_model", "device_id", b"device_id", "failed_versions", b"failed_versions", "manifest_format", b"manifest_format", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -75,8 +81,14 @@ class CheckReply(_message.Message):
 
     MANIFEST_FIELD_NUMBER: _builtins.int
     ASK_AFTER_S_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    SIGNED_BYTES_FIELD_NUMBER: _builtins.int
     ask_after_s: _builtins.int
     """do not ask again before; 0: when you like"""
+    signed: _builtins.bytes
+    """a SignedBundle, compressed; empty: the device holds all of it"""
+    signed_bytes: _builtins.int
+    """of it, decompressed"""
     @_builtins.property
     def manifest(self) -> Global___Manifest:
         """absent: nothing newer"""
@@ -86,14 +98,89 @@ class CheckReply(_message.Message):
         *,
         manifest: Global___Manifest | None = ...,
         ask_after_s: _builtins.int = ...,
+        signed: _builtins.bytes = ...,
+        signed_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_after_s", b"ask_after_s", "manifest", b"manifest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_after_s", b"ask_after_s", "manifest", b"manifest", "signed", b"signed", "signed_bytes", b"signed_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckReply: _TypeAlias = CheckReply  # noqa: Y015
+
+@_typing.final
+class SignedState(_message.Message):
+    """Versions of the signed metadata (TUF) that a device holds; 0: none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    root: _builtins.int
+    timestamp: _builtins.int
+    snapshot: _builtins.int
+    targets: _builtins.int
+    line: _builtins.int
+    def __init__(
+        self,
+        *,
+        root: _builtins.int = ...,
+        timestamp: _builtins.int = ...,
+        snapshot: _builtins.int = ...,
+        targets: _builtins.int = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "root", b"root", "snapshot", b"snapshot", "targets", b"targets", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedState: _TypeAlias = SignedState  # noqa: Y015
+
+@_typing.final
+class SignedBundle(_message.Message):
+    """Files of signed metadata that a device does not hold, as they were signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    ROOTS_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    LINE_TARGETS_FIELD_NUMBER: _builtins.int
+    line: _builtins.str
+    """the device's line, whose role line_targets is of"""
+    timestamp: _builtins.bytes
+    snapshot: _builtins.bytes
+    targets: _builtins.bytes
+    line_targets: _builtins.bytes
+    @_builtins.property
+    def roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """rising by one each"""
+
+    def __init__(
+        self,
+        *,
+        line: _builtins.str = ...,
+        roots: _abc.Iterable[_builtins.bytes] | None = ...,
+        timestamp: _builtins.bytes = ...,
+        snapshot: _builtins.bytes = ...,
+        targets: _builtins.bytes = ...,
+        line_targets: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "line_targets", b"line_targets", "roots", b"roots", "snapshot", b"snapshot", "targets", b"targets", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedBundle: _TypeAlias = SignedBundle  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
@@ -162,7 +249,7 @@ class Manifest(_message.Message):
     round_id: _builtins.str
     num_samples: _builtins.int
     signature: _builtins.bytes
-    """empty until updates are signed"""
+    """not used: what is signed comes in CheckReply.signed"""
     ik_head: _builtins.bytes
     """the P(IK) head fitted for the target version; empty: none"""
     @_builtins.property

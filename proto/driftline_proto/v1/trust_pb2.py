@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64riftline_proto/v1/trust.proto\x12\x0c\x64riftline.v1\"\x0e\n\x0cRootsRequest\"\x1f\n\nRootsReply\x12\x11\n\troots_pem\x18\x01 \x01(\x0c\"?\n\x0e\x43\x65rtifyRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\"F\n\x0c\x43\x65rtifyReply\x12\x11\n\tchain_pem\x18\x01 \x01(\x0c\x12\x11\n\troots_pem\x18\x02 \x01(\x0c\x12\x10\n\x08identity\x18\x03 \x01(\t2\x8b\x01\n\x05Trust\x12=\n\x05Roots\x12\x1a.driftline.v1.RootsRequest\x1a\x18.driftline.v1.RootsReply\x12\x43\n\x07\x43\x65rtify\x12\x1c.driftline.v1.CertifyRequest\x1a\x1a.driftline.v1.CertifyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64riftline_proto/v1/trust.proto\x12\x0c\x64riftline.v1\"\x0e\n\x0cRootsRequest\"\x1f\n\nRootsReply\x12\x11\n\troots_pem\x18\x01 \x01(\x0c\"?\n\x0e\x43\x65rtifyRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\"[\n\x0c\x43\x65rtifyReply\x12\x11\n\tchain_pem\x18\x01 \x01(\x0c\x12\x11\n\troots_pem\x18\x02 \x01(\x0c\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x13\n\x0bupdate_root\x18\x04 \x01(\x0c\x32\x8b\x01\n\x05Trust\x12=\n\x05Roots\x12\x1a.driftline.v1.RootsRequest\x1a\x18.driftline.v1.RootsReply\x12\x43\n\x07\x43\x65rtify\x12\x1c.driftline.v1.CertifyRequest\x1a\x1a.driftline.v1.CertifyReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFYREQUEST']._serialized_start=97
   _globals['_CERTIFYREQUEST']._serialized_end=160
   _globals['_CERTIFYREPLY']._serialized_start=162
-  _globals['_CERTIFYREPLY']._serialized_end=232
-  _globals['_TRUST']._serialized_start=235
-  _globals['_TRUST']._serialized_end=374
+  _globals['_CERTIFYREPLY']._serialized_end=253
+  _globals['_TRUST']._serialized_start=256
+  _globals['_TRUST']._serialized_end=395
 # @@protoc_insertion_point(module_scope)

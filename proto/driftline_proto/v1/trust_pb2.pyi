@@ -88,21 +88,25 @@ class CertifyReply(_message.Message):
     CHAIN_PEM_FIELD_NUMBER: _builtins.int
     ROOTS_PEM_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
+    UPDATE_ROOT_FIELD_NUMBER: _builtins.int
     chain_pem: _builtins.bytes
     """leaf first, without root; empty: an operator has not accepted it yet"""
     roots_pem: _builtins.bytes
     identity: _builtins.str
     """of the request's key: the device's id from now on"""
+    update_root: _builtins.bytes
+    """TUF root that vouches for updates; empty: they are not signed"""
     def __init__(
         self,
         *,
         chain_pem: _builtins.bytes = ...,
         roots_pem: _builtins.bytes = ...,
         identity: _builtins.str = ...,
+        update_root: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_pem", b"chain_pem", "identity", b"identity", "roots_pem", b"roots_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_pem", b"chain_pem", "identity", b"identity", "roots_pem", b"roots_pem", "update_root", b"update_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ from driftline_shared.errors import LinkError, Reason
 from driftline_shared.program.proxies import host_of
 from driftline_shared.rpc.channel import open_channel
 from driftline_shared.rpc.errors import asked, link_errors
+from driftline_shared.signing.bundle import MAX_METADATA_BYTES
 from driftline_shared.trust.certificates import fingerprint, leads_to, read_chain, to_pem
 from driftline_shared.trust.credentials import SERVER_NAME, Credentials
 from driftline_shared.trust.invitation import Invitation
@@ -28,12 +29,13 @@ class NoTlsError(LinkError):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Certified:
     """`chain`: PEM, leaf first; empty while an operator has not accepted the key. `roots`: whom to
-    trust from now on.
+    trust from now on. `update_root`: whose signatures updates have; empty: none.
     """
 
     chain: bytes
     roots: bytes
     identity: str
+    update_root: bytes = b""
 
 
 def enrol(
@@ -75,7 +77,12 @@ def certify(
     request = trust_pb2.CertifyRequest(request=signer.request(), label=label, token=token)
     with link_errors():
         reply = trust_pb2_grpc.TrustStub(channel).Certify(request, timeout=timeout_s)
-    found = Certified(chain=reply.chain_pem, roots=reply.roots_pem, identity=signer.identity)
+    found = Certified(
+        chain=reply.chain_pem,
+        roots=reply.roots_pem,
+        identity=signer.identity,
+        update_root=reply.update_root,
+    )
     if found.chain:
         _check(found)
     return found
@@ -83,6 +90,8 @@ def certify(
 
 def _check(found: Certified) -> None:
     """What is kept for a month is looked at first."""
+    if len(found.update_root) > MAX_METADATA_BYTES:
+        raise LinkError("the root for updates is too large", reason=Reason.MESSAGE_INVALID)
     try:
         chain, roots = read_chain(found.chain), read_chain(found.roots)
         is_whole = any(leads_to(chain, root) for root in roots)

@@ -4,6 +4,7 @@
 <folder>/chain.pem     its certificate and those above, without the root
 <folder>/roots.pem     whom it trusts; two while a root is rolled over
 <folder>/cloud.json    where the cloud is
+<folder>/update_root.json  of a device: whose signatures its updates need
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from driftline_shared.trust.certificates import MAX_CHAIN_BYTES, read_chain
 from driftline_shared.trust.keys import identity_of, read_key
 
 KEY, CHAIN, ROOTS, CLOUD = "key.pem", "chain.pem", "roots.pem", "cloud.json"
+
+UPDATE_ROOT = "update_root.json"
+"""The TUF root that came with the certificate: what vouches for updates."""
 
 IDENTITY = "identity"
 """The folder of a device, in its state folder."""
@@ -79,9 +83,16 @@ def read_credentials(folder: Path) -> Credentials:
     return found
 
 
-def keep_credentials(folder: Path, *, chain: bytes, roots: bytes, address: str) -> None:
-    """Keep what a cloud gave beside the key that is there; the chain last, which makes it whole."""
+def keep_credentials(
+    folder: Path, *, chain: bytes, roots: bytes, address: str, update_root: bytes = b""
+) -> None:
+    """Keep what a cloud gave beside the key that is there; the chain last, which makes it whole.
+
+    `update_root`: empty: what is there stays.
+    """
     make_folder(folder)
+    if update_root:
+        write_atomic(folder / UPDATE_ROOT, update_root)
     write_json(folder / CLOUD, {"address": address})
     write_atomic(folder / ROOTS, roots)
     write_atomic(folder / CHAIN, chain)

@@ -43,6 +43,14 @@ from driftline_shared.wire.samples import (
     to_regions,
     to_sample,
 )
+from driftline_shared.wire.signed import (
+    from_signed_bundle,
+    from_signed_state,
+    pack_signed,
+    to_signed_bundle,
+    to_signed_state,
+    unpack_signed,
+)
 from driftline_shared.wire.updates import (
     dump_manifest,
     from_blob_request,
@@ -81,10 +89,13 @@ __all__ = [
     "from_round_status",
     "from_sample",
     "from_seen",
+    "from_signed_bundle",
+    "from_signed_state",
     "from_status_request",
     "from_update_query",
     "from_welcome",
     "load_sample",
+    "pack_signed",
     "sample_id",
     "to_ack",
     "to_acks",
@@ -101,7 +112,10 @@ __all__ = [
     "to_report",
     "to_round_status",
     "to_sample",
+    "to_signed_bundle",
+    "to_signed_state",
     "to_status_request",
     "to_update_query",
     "to_welcome",
+    "unpack_signed",
 ]

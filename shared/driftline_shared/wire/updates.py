@@ -12,6 +12,7 @@ from driftline_shared.plain_text import visible
 from driftline_shared.status import BlobRequest, Chunk, UpdateOutcome, UpdateQuery, UpdateReport
 from driftline_shared.update import MAX_TENSORS, TENSORS_FORMAT, Manifest, TensorEntry, UpdateKind
 from driftline_shared.wire.fields import to_message, to_value
+from driftline_shared.wire.signed import from_signed_state, to_signed_state
 
 _KINDS = {
     UpdateKind.DELTA: downlink_pb2.UPDATE_KIND_DELTA,
@@ -25,7 +26,11 @@ def to_update_query(query: UpdateQuery) -> downlink_pb2.CheckRequest:
     failed = sorted(query.failed_versions)[-bounds.MAX_FAILED_VERSIONS :]
     newer = query.manifest_format if query.manifest_format > TENSORS_FORMAT else 0
     return to_message(
-        downlink_pb2.CheckRequest, query, failed_versions=failed, manifest_format=newer
+        downlink_pb2.CheckRequest,
+        query,
+        failed_versions=failed,
+        manifest_format=newer,
+        signed=None if query.signed is None else to_signed_state(query.signed),
     )
 
 
@@ -42,6 +47,7 @@ def from_update_query(message: downlink_pb2.CheckRequest) -> UpdateQuery:
         failed_versions=tuple(message.failed_versions),
         # Devices of before there were two formats do not say.
         manifest_format=max(TENSORS_FORMAT, message.manifest_format),
+        signed=from_signed_state(message.signed) if message.HasField("signed") else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
+from driftline_shared.signing.bundle import SignedBundle, SignedState
 from driftline_shared.status import (
     BlobRequest,
     Chunk,
@@ -318,6 +319,34 @@ GOLDEN: dict[str, Golden] = {
         downlink_pb2.CheckRequest,
         wire.to_update_query,
         wire.from_update_query,
+    ),
+    "update_query_signed": _golden(
+        UpdateQuery(
+            device_id="device-1",
+            base_model="ba5e",
+            adapter_version=4,
+            failed_versions=(2, 3),
+            manifest_format=STEPS_FORMAT,
+            signed=SignedState(
+                root=2, timestamp=1_795_968_202, snapshot=1_795_968_201, targets=7, line=9
+            ),
+        ),
+        downlink_pb2.CheckRequest,
+        wire.to_update_query,
+        wire.from_update_query,
+    ),
+    "signed_bundle": _golden(
+        SignedBundle(
+            line="tiny-ba5e",
+            roots=(b"root 2", b"root 3"),
+            timestamp=b"timestamp",
+            snapshot=b"snapshot",
+            targets=b"targets",
+            line_targets=b"line",
+        ),
+        downlink_pb2.SignedBundle,
+        wire.to_signed_bundle,
+        wire.from_signed_bundle,
     ),
     "manifest_delta": _golden(
         make_manifest(), downlink_pb2.Manifest, wire.to_manifest, wire.from_manifest

@@ -28,12 +28,14 @@ ARGUMENTS = {
     "address": "127.0.0.1:1",
     "identity": "nobody",
     "name": "me",
+    "key": "0123abcd",
 }
 FLAGS = {
     "to": "1",
     "state": "new-state",
     "name": "me",
     "out": "new-folder",
+    "root_keys": "new-folder",
     "root_key": "root.key",
 }
 OWN_WAY = {

@@ -45,8 +45,10 @@ def state(tmp_path: Path) -> Path:
 def test_init_says_what_goes_offline_and_nobody_else_reads_the_keys(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     told = _read("init", "--state", str(folder))
-    assert told["offline"] == [str(folder / "trust" / "root.key")]
-    for name in ("root.key", "issuing.key", "operator/key.pem"):
+    root_keys = [f"offline/root-{number}.key" for number in (1, 2, 3)]
+    assert told["offline"] == [str(folder / "trust" / name) for name in ("root.key", *root_keys)]
+    signing = [f"updates/keys/{role}.key" for role in ("targets", "snapshot", "timestamp")]
+    for name in ("root.key", "issuing.key", "operator/key.pem", *root_keys, *signing):
         assert stat.S_IMODE((folder / "trust" / name).stat().st_mode) == 0o600
     assert told["fingerprint"] == read_authority(folder).fingerprint
     with pytest.raises(ConfigError, match="already"):

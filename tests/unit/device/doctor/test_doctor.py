@@ -53,7 +53,7 @@ from tests.fakes.samples import encoded
 
 NAMES = [
     *("configuration", "pair", "runtime", "memory", "disk", "daemon"),
-    *("spool", "versions", "update", "cloud", "clock", "camera", "state"),
+    *("spool", "versions", "update", "signatures", "cloud", "clock", "camera", "state"),
 ]
 
 

@@ -1,0 +1,160 @@
+"""What only the root's keys can do: begin, give the online roles new keys, replace a root key.
+
+Every change is a new root, signed by 2 of 3 keys of the root before it and 2 of 3 of its own, so
+that devices which hold any earlier one follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
+
+from driftline_cloud.signing.files import (
+    ONLINE_ROLES,
+    ROOT_DAYS,
+    ROOT_KEYS,
+    ROOT_THRESHOLD,
+    SigningFiles,
+    expiry,
+    read_metadata,
+    write_metadata,
+)
+from driftline_cloud.signing.keys import make_signer, read_signer
+from driftline_cloud.signing.publish import Publisher
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.host.lock import take_turn
+
+_FIX = "Bring two of its three keys together in one folder, and name that with --root-keys."
+
+
+def make_signing(state: Path, *, now_s: float, timestamp_days: float) -> SigningFiles:
+    """Make the keys and the first root of a cloud; ConfigError where there are some, OSError."""
+    files = SigningFiles(state)
+    with take_turn(files.lock):
+        if files.newest_root():
+            raise ConfigError(
+                f"{files.folder} has keys for updates already",
+                fix="`driftline cloud keys rotate` replaces those that sign, `replace` a root key.",
+            )
+        root_signers = [make_signer(files.root_key(n)) for n in range(1, ROOT_KEYS + 1)]
+        root = Root(consistent_snapshot=False, expires=expiry(now_s, days=ROOT_DAYS))
+        for signer in root_signers:
+            root.add_key(signer.public_key, Root.type)
+        root.roles[Root.type].threshold = ROOT_THRESHOLD
+        for role in ONLINE_ROLES:
+            root.add_key(make_signer(files.key(role)).public_key, role)
+        metadata = Metadata(root)
+        for signer in root_signers:
+            metadata.sign(signer, append=True)
+        write_metadata(files.root(1), metadata)
+        _publisher(files, now_s, timestamp_days).publish({}, anew=True)
+    return files
+
+
+def rotate(state: Path, root_keys: Path, *, now_s: float, timestamp_days: float) -> int:
+    """New keys for everything that signs online, lines included; the number of the new root.
+
+    After a key was stolen this is the way back: whatever it signed, however high its version, is
+    forgotten by devices that have the new root. ConfigError, OSError.
+    """
+    files = _files(state)
+    with take_turn(files.lock):
+        root, signers = _root_and_signers(files, root_keys)
+        for role in ONLINE_ROLES:
+            for keyid in list(root.roles[role].keyids):
+                root.revoke_key(keyid, role)
+            root.add_key(make_signer(files.key(role)).public_key, role)
+        for line in files.lines():
+            make_signer(files.line_key(line))
+        number = _sign_root(files, root, signers, now_s)
+        _publisher(files, now_s, timestamp_days).publish({}, anew=True)
+    return number
+
+
+def renew(state: Path, root_keys: Path, *, now_s: float) -> int:
+    """The same root with a later end; its number. ConfigError, OSError."""
+    files = _files(state)
+    with take_turn(files.lock):
+        root, signers = _root_and_signers(files, root_keys)
+        return _sign_root(files, root, signers, now_s)
+
+
+def replace_root_key(
+    state: Path, root_keys: Path, lost: str, out: Path, *, now_s: float
+) -> tuple[int, str]:
+    """(number of the new root, id of its new key): a new key, kept in the file `out`, in place of
+    the root key whose id begins with `lost`. ConfigError, OSError.
+    """
+    files = _files(state)
+    if out.exists():
+        raise ConfigError(f"{out} is there already", fix="Name a file that is new.")
+    with take_turn(files.lock):
+        root, signers = _root_and_signers(files, root_keys)
+        found = [one for one in root.roles[Root.type].keyids if lost and one.startswith(lost)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{len(found)} root keys have an id that begins with {lost!r}",
+                fix="`driftline cloud keys show` lists their ids.",
+            )
+        fresh = make_signer(out)
+        root.revoke_key(found[0], Root.type)
+        root.add_key(fresh.public_key, Root.type)
+        number = _sign_root(files, root, [*signers, fresh], now_s)
+    return number, fresh.public_key.keyid
+
+
+def signers_in(folder: Path) -> list[CryptoSigner]:
+    """The keys in the files `*.key` of `folder`; ConfigError."""
+    paths = sorted(folder.glob("*.key")) if folder.is_dir() else []
+    if not paths:
+        raise ConfigError(f"{folder} holds no *.key", fix=_FIX)
+    return [read_signer(path) for path in paths]
+
+
+def _files(state: Path) -> SigningFiles:
+    """Of a cloud that has keys; DataError, and nothing made, where there are none."""
+    files = SigningFiles(state)
+    if not files.newest_root():
+        raise DataError(
+            f"the cloud in {state} has no keys for updates",
+            fix="`driftline cloud init`; where there is an authority, `driftline cloud keys init`.",
+        )
+    return files
+
+
+def _publisher(files: SigningFiles, now_s: float, timestamp_days: float) -> Publisher:
+    return Publisher(files=files, now_s=now_s, timestamp_days=timestamp_days)
+
+
+def _root_and_signers(files: SigningFiles, root_keys: Path) -> tuple[Root, list[CryptoSigner]]:
+    number = files.newest_root()
+    root: Root = read_metadata(files.root(number))[0].signed
+    role = root.roles[Root.type]
+    signers = [one for one in signers_in(root_keys) if one.public_key.keyid in role.keyids]
+    if len({one.public_key.keyid for one in signers}) < role.threshold:
+        raise ConfigError(
+            f"{len(signers)} of the root's keys are in {root_keys}, it takes {role.threshold}",
+            fix=_FIX,
+        )
+    return root, signers
+
+
+def _sign_root(
+    files: SigningFiles, root: Root, signers: Sequence[CryptoSigner], now_s: float
+) -> int:
+    """Keep the next root, checked as a device checks it; its number."""
+    number = files.newest_root()
+    before = read_metadata(files.root(number))[0].signed
+    root.version = number + 1
+    root.expires = expiry(now_s, days=ROOT_DAYS)
+    metadata = Metadata(root)
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    result = root.get_root_verification_result(before, metadata.signed_bytes, metadata.signatures)
+    if not result:
+        raise ConfigError("too few root keys signed the new root", fix=_FIX)
+    write_metadata(files.root(root.version), metadata)
+    return root.version

@@ -1,0 +1,123 @@
+"""The metadata of a cloud on disk, and how long each role's holds.
+
+    <state>/trust/updates/root/<N>.json      every root there was: devices follow the chain
+                          targets.json       delegates to one role a line
+                          lines/<line>.json  the last three versions of a line
+                          snapshot.json, timestamp.json
+                          keys/              of targets, snapshot, timestamp and keys/lines/<line>
+    <state>/trust/offline/root-<n>.key       2 of 3 sign a root; they go offline, to three places
+
+A file is replaced atomically; timestamp.json is written last and makes what was written before it
+public, so a kill leaves what was public before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from driftline_cloud.trust.authority import FOLDER
+from driftline_shared.errors import ConfigError
+from driftline_shared.host.durable import read_bytes, write_atomic
+from driftline_shared.signing.bundle import MAX_METADATA_BYTES
+
+UPDATES, OFFLINE = "updates", "offline"
+ONLINE_ROLES = (Targets.type, Snapshot.type, Timestamp.type)
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
+ROOT_DAYS = 730
+ROLE_DAYS = {Targets.type: 180, Snapshot.type: 180, Root.type: ROOT_DAYS}
+"""Of what is signed by itself in time; a timestamp's is a setting, in hours."""
+
+_FIX = "Bring `trust/updates` back from a backup; `driftline cloud keys show` says what is there."
+
+
+@dataclass(frozen=True, slots=True)
+class SigningFiles:
+    """Where a cloud's metadata and keys are; `state`: its folder."""
+
+    state: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.state / FOLDER / UPDATES
+
+    @property
+    def offline(self) -> Path:
+        """Where root keys are made; they are moved from there."""
+        return self.state / FOLDER / OFFLINE
+
+    @property
+    def lock(self) -> Path:
+        """The turn to change anything here."""
+        return self.folder / "lock"
+
+    def root(self, version: int) -> Path:
+        return self.folder / "root" / f"{version}.json"
+
+    def role(self, name: str) -> Path:
+        """The file of an online role."""
+        return self.folder / f"{name}.json"
+
+    def line(self, line: str) -> Path:
+        return self.folder / "lines" / f"{line}.json"
+
+    def key(self, role: str) -> Path:
+        return self.folder / "keys" / f"{role}.key"
+
+    def line_key(self, line: str) -> Path:
+        return self.folder / "keys" / "lines" / f"{line}.key"
+
+    def root_key(self, number: int) -> Path:
+        return self.offline / f"root-{number}.key"
+
+    def newest_root(self) -> int:
+        """The number of the root in force; 0: there is none."""
+        found = [int(path.stem) for path in (self.folder / "root").glob("*.json")]
+        return max(found, default=0)
+
+    def lines(self) -> list[str]:
+        """Lines that have metadata."""
+        return sorted(path.stem for path in (self.folder / "lines").glob("*.json"))
+
+    def root_keys_here(self) -> list[Path]:
+        """Root keys that have not gone offline yet."""
+        return sorted(self.offline.glob("*.key"))
+
+
+def has_signing(state: Path) -> bool:
+    """Whether the cloud in `state` signs its updates."""
+    return SigningFiles(state).newest_root() > 0
+
+
+def read_metadata(path: Path) -> tuple[Metadata[Any], bytes]:
+    """(metadata, its bytes) in `path`, signatures unchecked; ConfigError where it is not whole."""
+    try:
+        data = read_bytes(path, MAX_METADATA_BYTES)
+        if data is None:
+            raise ConfigError(f"the metadata {path} is missing", fix=_FIX)
+        return Metadata.from_bytes(data), data
+    except (OSError, ValueError, RepositoryError) as error:
+        raise ConfigError(f"the metadata {path} cannot be read: {error}", fix=_FIX) from error
+
+
+def write_metadata(path: Path, metadata: Metadata[Any]) -> bytes:
+    """Keep `metadata` in `path` durably; its bytes. OSError."""
+    data = metadata.to_bytes(JSONSerializer(compact=True))
+    if len(data) > MAX_METADATA_BYTES:
+        raise ConfigError(
+            f"{path.name} would have {len(data)} bytes, more than devices read",
+            fix="Drop lines that are not used any more: `driftline cloud line drop`.",
+        )
+    write_atomic(path, data)
+    return data
+
+
+def expiry(now_s: float, *, days: float) -> datetime:
+    """So many days from now, in whole seconds."""
+    return datetime.fromtimestamp(int(now_s), UTC) + timedelta(seconds=int(days * 86_400))
