@@ -47,7 +47,9 @@ def chaos(
     from driftline_lab.chaos.faults import schedule
     from driftline_lab.chaos.run import Plan, run_chaos
     from driftline_shared.errors import ConfigError
+    from driftline_shared.program.logs import setup_logs
 
+    setup_logs(level="error")
     if only_schedule:
         for fault in schedule(seed, seconds=60 * minutes, devices=devices):
             typer.echo(json.dumps(fault.row()))

@@ -113,11 +113,11 @@ class Director:
 
     def calm(self) -> None:
         """Undo what stands."""
-        for _, fault, end in self._ends:
-            self._undo(fault, end)
-        self._ends.clear()
         for program in self._stage.programs:
             program.control.calm()
+        ends, self._ends = self._ends, []
+        for _, fault, end in ends:
+            self._undo(fault, end)  # what cannot be yet, `tick` does
         for device in self._stage.devices:
             device.proxy.set(Weather.FAIR)
         for thread in self._threads:
@@ -215,8 +215,10 @@ class Director:
     def _undo(self, fault: Fault, end: Callable[[], None]) -> None:
         try:
             end()
-        except _FAILURES as error:
+        except _FAILURES as error:  # another fault is in the way: once more, later
             self._journal.note("fault did not end", kind=fault.kind, error=str(error))
+            self._ends.append((time.monotonic() + AGAIN_S, fault, end))
+            return
         self._journal.note("fault ends", kind=fault.kind, target=fault.target)
         self._await_answers(fault)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from driftline_lab.chaos.director import Director
-from driftline_lab.chaos.invariants import read_cloud, status_of
+from driftline_lab.chaos.invariants import harmful_versions, read_cloud, status_of
 from driftline_lab.chaos.journal import Journal
 from driftline_lab.chaos.stage import QUIET, ROUND_SAMPLES, Stage
 
@@ -21,7 +21,7 @@ def come_to_rest(stage: Stage, director: Director, journal: Journal) -> list[str
     devices alike), an orderly end.
     """
     before = {device.name: device.witness.num_answers for device in stage.devices}
-    newest = _newest(stage)
+    newest = _newest(stage) or 0
 
     def answers() -> bool:
         return all(
@@ -30,7 +30,7 @@ def come_to_rest(stage: Stage, director: Director, journal: Journal) -> list[str
 
     for what, holds in (
         ("every device answers", answers),
-        ("a new version comes", lambda: _newest(stage) > newest),
+        ("a new version comes that devices keep", lambda: _is_better(stage, newest)),
     ):
         if not _until(holds, director):
             return [f"after the faults it did not come about that {what}{_told(stage)}"]
@@ -66,11 +66,22 @@ def _until(holds: Callable[[], bool], director: Director) -> bool:
     return False
 
 
-def _newest(stage: Stage) -> int:
+def _newest(stage: Stage) -> int | None:
+    """None: not known now."""
     try:
         return max(read_cloud(stage.cloud_state).versions, default=0)
     except sqlite3.Error:
-        return 1 << 62  # not known now: nothing is newer
+        return None
+
+
+def _is_better(stage: Stage, before: int) -> bool:
+    """Whether there is a version after `before` that devices can keep: one that harms, made before
+    the calm, stays the newest where too few devices are there to stop it.
+    """
+    newest = _newest(stage)
+    return (
+        newest is not None and newest > before and newest not in harmful_versions(stage, [newest])
+    )
 
 
 def _all_sent(stage: Stage) -> bool:
