@@ -172,7 +172,8 @@ class Coordinator:
         waiting, beyond = self._waiting()
         trigger = why_start(self._settings.trigger, waiting)
         held = self._opening.why_held() if trigger is not None else beyond
-        if held and held != self._held:
+        # The numbers of what is beyond a share change with every sample: that is said once.
+        if held and held != self._held and not (beyond and self._held):
             _log.info("round.held", line=self._line, reason=held)
         self._held = held
         return trigger is not None and not held and self._open(trigger) is not None
