@@ -20,6 +20,16 @@ def accuracy(page: Page) -> Rows:
     return _accuracy(page.result("loop")["result"], "source")
 
 
+def others(page: Page) -> Rows:
+    """The pair `tiny` on two drifts that the demo does not show."""
+    return _accuracy(page.result("loop_fog_texture")["result"], "source")
+
+
+def returns(page: Page) -> Rows:
+    """The pair `tiny` on six segments with returns to the source and to a drift."""
+    return _accuracy(page.result("loop_returns")["result"], "source")
+
+
 def smol_accuracy(page: Page) -> Rows:
     """The pair `smol`, the same."""
     return _accuracy(page.result("smol")["result"], "colour (source)")

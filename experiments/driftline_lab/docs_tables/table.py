@@ -25,6 +25,8 @@ from driftline_lab.docs_tables.page import Renderer
 TABLES: dict[str, Renderer] = {
     "loop-accuracy": loops.accuracy,
     "loop-traffic": loops.traffic,
+    "loop-others": loops.others,
+    "loop-returns": loops.returns,
     "smol-accuracy": loops.smol_accuracy,
     "smol-traffic": loops.smol_traffic,
     "ray-labellers": clusters.labellers,
