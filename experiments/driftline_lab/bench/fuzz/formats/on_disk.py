@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -107,6 +109,7 @@ def _folder() -> Path:
     shared = Path("/dev/shm")
     place = str(shared) if shared.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="driftline-fuzz-", dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "it.png")
     return folder
 
