@@ -128,7 +128,7 @@ def rotate(
 
 @app.command(
     epilog=_ROOT_EXAMPLES.format(
-        word="renew", more="`driftline cloud doctor` says when it is time."
+        word="renew", more="`driftline cloud keys show` says when it ends."
     )
 )
 def renew(
