@@ -87,9 +87,15 @@ def test_a_table_is_rectangular_and_says_what_its_results_say(name: str, root: P
     page = Page(root=ROOT, file=ROOT / "README.md")
     rows = TABLES[name](page)
     assert len({len(row) for row in rows}) == 1
-    # Other results, another table: every number of the files a little larger.
+    # Other results, another table: every number of the files a little larger, and where a table
+    # counts, the counts.
+    more = 2 if name.startswith(("chaos-", "fuzz-")) else 1
     for file in committed.rglob("*.json"):
-        larger = json.loads(file.read_text(), parse_float=lambda text: float(text) * 1.5)
+        larger = json.loads(
+            file.read_text(),
+            parse_float=lambda text: float(text) * 1.5,
+            parse_int=lambda text: int(text) * more,
+        )
         copy = root / "experiments/results" / file.relative_to(committed)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(json.dumps(larger))
