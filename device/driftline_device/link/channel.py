@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -40,46 +41,69 @@ class RenewableChannel(grpc.Channel):
 
     gRPC for Python cannot change the certificate of a channel (grpc issue 41779), so a new one is
     opened; what runs on the one before goes on there until the next change.
+
+    Once it is closed, whoever wants to call gets ValueError, as from a call over a closed channel
+    of gRPC's own. To prepare a call on one of those ends the process (grpcio 1.85: the handle of a
+    registered method is taken from what was freed), and another thread may close at any moment;
+    so calls are prepared, and channels closed, one at a time.
     """
 
     def __init__(self, open_: Callable[[], grpc.Channel]) -> None:
         self._open, self._lock = open_, threading.Lock()
         self._now = open_()
         self._before: grpc.Channel | None = None
+        self._closed = False
 
     def renew(self) -> None:
         """Open another channel; calls from now on go over it."""
         new = self._open()
         with self._lock:
+            if self._closed:
+                new.close()
+                return
             ended, self._before, self._now = self._before, self._now, new
-        if ended is not None:
-            ended.close()
+            if ended is not None:
+                ended.close()
 
     def close(self) -> None:
         """End all calls."""
         with self._lock:
-            channels = [self._now, self._before]
-        for one in channels:
-            if one is not None:
-                one.close()
+            self._closed = True
+            for one in (self._now, self._before):
+                if one is not None:
+                    one.close()
+
+    @contextmanager
+    def _open_one(self) -> Iterator[grpc.Channel]:
+        """The newest channel, which nobody closes meanwhile; ValueError once all are closed."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("Cannot invoke RPC on closed channel!")
+            yield self._now
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return self._now.unary_unary(*args, **kwargs)
+        with self._open_one() as channel:
+            return channel.unary_unary(*args, **kwargs)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return self._now.unary_stream(*args, **kwargs)
+        with self._open_one() as channel:
+            return channel.unary_stream(*args, **kwargs)
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return self._now.stream_unary(*args, **kwargs)
+        with self._open_one() as channel:
+            return channel.stream_unary(*args, **kwargs)
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return self._now.stream_stream(*args, **kwargs)
+        with self._open_one() as channel:
+            return channel.stream_stream(*args, **kwargs)
 
     def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
-        self._now.subscribe(callback, try_to_connect)
+        with self._open_one() as channel:
+            channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Any) -> None:
-        self._now.unsubscribe(callback)
+        with self._open_one() as channel:
+            channel.unsubscribe(callback)
 
     def __enter__(self) -> RenewableChannel:
         return self
