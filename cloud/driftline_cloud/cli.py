@@ -329,6 +329,6 @@ def _show_line(console: object, line: LineStatus) -> None:
             moment(device.last_seen_unix_s),
             shown(device.last_report) or "-",
         )
-    console.print(devices if line.devices else "no device has enrolled yet")
+    console.print(devices if line.devices else "no device has called yet")
     if len(line.devices) < line.num_devices:
         console.print(f"{len(line.devices)} of {line.num_devices} devices; --devices, --offset")

@@ -69,7 +69,8 @@ _ISSUING_EXAMPLES = """
 Once in two years, or when the issuing key may have been seen by others. What it signed holds until
 it ends, a month at most; with --distrust it holds no more: devices ask for another certificate by
 themselves, as their keys are known, and operators elsewhere get theirs anew by `driftline cloud
-member add`. The cloud takes the key up at its next start. Exit code 2: the root's key is another's.
+member add`. The cloud takes the key up at its next start; until then, with --distrust, it refuses
+this machine's own commands. Exit code 2: the root's key is another's.
 """
 
 _TOKEN_EXAMPLES = """
@@ -84,7 +85,7 @@ _TOKEN_EXAMPLES = """
     driftline cloud enrol-token --address cloud:7443 --out /srv/invitation/device
 
 Give the string to `driftline device enrol`. Without a token in it the device waits until
-`driftline cloud member accept`. Exit code 2: there is no authority, or a setting is wrong.
+`driftline cloud member accept`. Exit codes: 1 there is no authority; 2 a setting is wrong.
 """
 
 _LIST_EXAMPLES = """
@@ -207,8 +208,9 @@ def renew_issuing_(
     settings = settings_of(config, state)
     _check_authority(settings)
     authority = renew_issuing(settings.state, root_key, distrust=distrust)
-    issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
-    _make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
+    if distrust:  # else those that are there hold, also before the cloud starts anew
+        issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
+        _make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
     ends = authority.issuing.not_valid_after_utc
     if as_json:
         told = {

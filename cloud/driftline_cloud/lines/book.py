@@ -16,11 +16,15 @@ from sqlalchemy.exc import IntegrityError
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.line import Line
+from driftline_cloud.rollout.audit import operator, write_entry
 from driftline_shared.errors import DataError, Reason
 from driftline_shared.plain_text import visible
 from driftline_shared.status import ACTIVE_LINE, DROPPED_LINE, PAUSED_LINE
 
 ACTIVE, PAUSED, DROPPED = ACTIVE_LINE, PAUSED_LINE, DROPPED_LINE
+
+_ORDERED = {ACTIVE: "resume line", PAUSED: "pause line", DROPPED: "drop line"}
+"""Under which word the log has a change of state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +133,17 @@ class LineBook:
             return self.get(line.id) or row
         return row
 
-    def set_state(self, line: str, state: str, *, now_unix_s: int) -> KnownLine:
-        """Bring `line`, which is known, into `state`."""
+    def set_state(self, line: str, state: str, *, now_unix_s: int, who: str = "") -> KnownLine:
+        """Bring `line`, which is known, into `state`; `who` orders it, for the log."""
+        with self._database.write() as connection:
+            write_entry(
+                connection,
+                now_unix_s=now_unix_s,
+                who=who or operator(),
+                action=_ORDERED.get(state, state),
+                line=line,
+                version=None,
+            )
         return self._change(line, now_unix_s, state=state)
 
     def get(self, line: str) -> KnownLine | None:

@@ -274,19 +274,20 @@ def _assemble_service(
     )
 
 
-def _trust_of(config: CloudConfig, database: Database, clock: Clock) -> CloudTrust | None:
-    """Of the cloud's authority; None without one, or where the operator wants none used.
+def check_reach(config: CloudConfig) -> None:
+    """Raise ConfigError for a cloud that would let anybody of a network in."""
+    if not has_authority(config.state) and not is_loopback(host_of(config.listen)):
+        raise ConfigError(
+            f"{config.listen} is reached from other machines, and this cloud has no authority: "
+            "anybody might speak for any device",
+            fix="`driftline cloud init` makes one (with the same --state or --config); or "
+            "listen on 127.0.0.1.",
+        )
 
-    ConfigError where that would let anybody of a network in.
-    """
+
+def _trust_of(config: CloudConfig, database: Database, clock: Clock) -> CloudTrust | None:
+    """Of the cloud's authority; None without one, or where the operator wants none used."""
     if config.trust.insecure or not has_authority(config.state):
-        if not is_loopback(host_of(config.listen)):
-            raise ConfigError(
-                f"{config.listen} is reached from other machines, and this cloud has no authority: "
-                "anybody might speak for any device",
-                fix="`driftline cloud init` makes one (with the same --state or --config); or "
-                "listen on 127.0.0.1.",
-            )
         return None
     if root_is_here(config.state):
         _log.warning(

@@ -19,7 +19,7 @@ from driftline_cloud.config import CloudConfig
 from driftline_cloud.intake.faults import say
 from driftline_cloud.rounds.retention import Retention
 from driftline_cloud.service import calls
-from driftline_cloud.service.assembly import Makers, assemble_service
+from driftline_cloud.service.assembly import Makers, assemble_service, check_reach
 from driftline_cloud.service.cloud import Cloud
 from driftline_cloud.service.control import ControlServicer
 from driftline_cloud.service.downlink import DownlinkServicer
@@ -170,6 +170,7 @@ async def serve(
     somebody else does. `ready` is called with the port, which is also in `<state>/port`. Raises
     DriftlineError kinds.
     """
+    check_reach(config)
     stop = stop or asyncio.Event()
     undo_signals = _stop_on_signals(stop, config.drain_s + LEAVE_S)
     try:

@@ -22,7 +22,7 @@ from driftline_cloud.signing.files import (
     read_metadata,
     write_metadata,
 )
-from driftline_cloud.signing.keys import make_signer, read_signer
+from driftline_cloud.signing.keys import make_signer, read_any
 from driftline_cloud.signing.publish import Publisher
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.lock import take_turn
@@ -107,11 +107,12 @@ def replace_root_key(
 
 
 def signers_in(folder: Path) -> list[CryptoSigner]:
-    """The keys in the files `*.key` of `folder`; ConfigError."""
+    """The keys in the files `*.key` of `folder`, those of other kinds left out; ConfigError."""
     paths = sorted(folder.glob("*.key")) if folder.is_dir() else []
     if not paths:
         raise ConfigError(f"{folder} holds no *.key", fix=_FIX)
-    return [read_signer(path) for path in paths]
+    # The authority's root key is kept in the same place, and is none of these.
+    return [signer for path in paths if (signer := read_any(path)) is not None]
 
 
 def _files(state: Path) -> SigningFiles:

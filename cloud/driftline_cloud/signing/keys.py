@@ -35,6 +35,14 @@ def make_signer(path: Path) -> CryptoSigner:
 
 def read_signer(path: Path) -> CryptoSigner:
     """The key in `path`; ConfigError where there is none of ours."""
+    signer = read_any(path)
+    if signer is None:
+        raise ConfigError(f"{path} holds a key of another kind than Ed25519", fix=_FIX)
+    return signer
+
+
+def read_any(path: Path) -> CryptoSigner | None:
+    """As `read_signer`; None for a key of another kind."""
     try:
         data = read_bytes(path, MAX_KEY_BYTES)
         if data is None:
@@ -42,6 +50,4 @@ def read_signer(path: Path) -> CryptoSigner:
         key = load_pem_private_key(data, password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path} holds no key that can be read: {error}", fix=_FIX) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} holds a key of another kind than Ed25519", fix=_FIX)
-    return CryptoSigner(key)
+    return CryptoSigner(key) if isinstance(key, Ed25519PrivateKey) else None

@@ -124,10 +124,10 @@ def renew_issuing(state: Path, root_key: Path, *, distrust: bool) -> Authority:
     folder, now = state / FOLDER, read_authority(state)
     try:
         key = read_key(root_key)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ConfigError) as error:
         raise ConfigError(
             f"the root's key {root_key} cannot be read: {error}",
-            fix="Bring it from where it is kept, for as long as this takes.",
+            fix="Bring `root.key` from where it is kept, for this alone; remove nothing.",
         ) from error
     if key.key.public_key() != now.root.public_key():
         raise ConfigError(f"{root_key} is not the key of this cloud's root", fix=_FIX)

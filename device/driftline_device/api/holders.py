@@ -58,6 +58,11 @@ class Holders:
         """`tokens`: holders by token; ConfigError where two have one."""
         self._by_digest = {_digest(token): holder for token, holder in tokens.items()}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Holders) and self._by_digest == other._by_digest
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __bool__(self) -> bool:
         return bool(self._by_digest)
 
@@ -138,7 +143,8 @@ def _holder(place: str, name: str, table: Any) -> tuple[str, Holder]:
     token, scopes, per_minute = (table.get(key) for key in ("token", "scopes", "per_minute"))
     try:
         check_token(token if isinstance(token, str) else "", f"{place} token")
-        if not isinstance(scopes, list) or not scopes:
+        known_scopes = list(Scope)
+        if not isinstance(scopes, list) or not scopes or any(x not in known_scopes for x in scopes):
             raise ValueError(f"{place} scopes: a list of {', '.join(Scope)}")
         wanted = frozenset(Scope(one) for one in scopes)
     except ValueError as error:

@@ -43,9 +43,10 @@ class Key:
             raise ConfigError("api.token: to ask for no token any more takes a restart")
         return holders
 
-    def take(self, holders: Holders) -> None:
-        """From the next request on."""
-        self._holders = holders
+    def take(self, holders: Holders) -> bool:
+        """From the next request on; whether they are others than before."""
+        before, self._holders = self._holders, holders
+        return before != holders
 
 
 def _holders(config: ApiConfig) -> Holders:

@@ -53,7 +53,8 @@ class Reloader:
             return
         taken, waiting = changes(self._config, merged), changes(merged, new)
         self._config = merged
-        self._key.take(holders)
+        if self._key.take(holders) and not any("api." in name for name in taken):
+            taken.append("api.keys_file" if merged.api.keys_file else "api.token_file")
         set_log_level(self._config.log.level)
         self._daemon.take_settings(self._config)
         _log.info("settings.taken", keys=taken)

@@ -32,5 +32,5 @@ class Journal:
         """The last lines."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines[-num:]]
+        lines = self.path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        return [json.loads(line) for line in lines[-num:] if line]

@@ -195,10 +195,12 @@ def test_a_device_installs_what_its_cloud_signed_and_follows_new_keys(
 
 
 @pytest.mark.parametrize(
-    ("keys", "reason"), [("none", "not_signed"), ("others", "signature_invalid")]
+    ("keys", "reasons"),
+    # By other keys: told by the signature, or not looked at, as nothing says that it is newer.
+    [("none", {"not_signed"}), ("others", {"signature_invalid", "not_signed"})],
 )
 def test_who_has_all_but_the_signing_keys_makes_no_device_install_anything(
-    site: Site, open_device: Callable[[Path], Device], tmp_path: Path, keys: str, reason: str
+    site: Site, open_device: Callable[[Path], Device], tmp_path: Path, keys: str, reasons: set[str]
 ) -> None:
     site.enrol(tmp_path / "device")
     device = open_device(tmp_path / "device")
@@ -216,7 +218,8 @@ def test_who_has_all_but_the_signing_keys_makes_no_device_install_anything(
     device.poll()
     device.poll()
     assert device.runtime.version == 1
-    assert [(str(one.outcome), str(one.reason)) for one in device.reports] == [("refused", reason)]
+    assert {str(one.outcome) for one in device.reports} == {"refused"}
+    assert {str(one.reason) for one in device.reports} <= reasons
 
 
 def test_a_device_that_was_enrolled_before_takes_unsigned_updates(

@@ -36,7 +36,7 @@ class Orders:
             self._release(order, about, who, why)
         elif order in LINE and about:
             before, now = (ACTIVE, PAUSED) if order == "pause line" else (PAUSED, ACTIVE)
-            self._set_line(about, before, now)
+            self._set_line(about, before, now, who)
         elif order in MEMBER and about:
             change = self._members.accept if order == "accept" else self._members.revoke
             change(about, now_unix_s=self._now(), who=who)
@@ -56,13 +56,13 @@ class Orders:
         }
         known[order](line, who=who, why=why)
 
-    def _set_line(self, name: str, before: str, now: str) -> None:
+    def _set_line(self, name: str, before: str, now: str, who: str) -> None:
         row = self._book.find(name)
         if row.state != before:
             raise DataError(
                 f"line {row.id} is {row.state}, not {before}", fix="Load the page again."
             )
-        self._book.set_state(row.id, now, now_unix_s=self._now())
+        self._book.set_state(row.id, now, now_unix_s=self._now(), who=who)
 
     def _now(self) -> int:
         return int(self._clock.now_s())

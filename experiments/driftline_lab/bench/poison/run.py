@@ -192,7 +192,7 @@ def _key(row: Mapping[str, Any]) -> tuple[int, str, float, str]:
 def _read(kept: Path | None) -> list[dict[str, Any]]:
     if kept is None or not kept.is_file():
         return []
-    return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in kept.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _tests(plan: PoisonPlan, models: Models) -> dict[str, Seen]:

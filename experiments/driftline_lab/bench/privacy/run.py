@@ -115,7 +115,7 @@ def run_privacy(plan: PrivacyPlan, say: Say, kept: Path | None = None) -> dict[s
 def _read(kept: Path | None) -> list[dict[str, Any]]:
     if kept is None or not kept.is_file():
         return []
-    return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in kept.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _events(plan: PrivacyPlan, domain: str, seed: int, pictures: int) -> list[Event]:

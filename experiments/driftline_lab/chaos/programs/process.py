@@ -87,7 +87,7 @@ class Program:
         if not self.log.exists():
             return ""
         return "\n".join(
-            self.log.read_text(errors="replace", encoding="utf-8").splitlines()[-lines:]
+            self.log.read_text(errors="replace", encoding="utf-8").rstrip("\n").split("\n")[-lines:]
         )
 
 
@@ -96,7 +96,7 @@ def children_of(pid: int) -> list[int]:
     found: set[int] = set()
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            found |= {int(one) for one in (task / "children").read_text().split()}
+            found |= {int(one) for one in (task / "children").read_text(encoding="ascii").split()}
     return sorted(found)
 
 
