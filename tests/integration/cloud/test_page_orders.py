@@ -110,6 +110,7 @@ def test_nobody_else_gives_orders(bench: Bench) -> None:
     assert send({**form, "word": ""}, Cookie=cookie) == 403
     assert send(Cookie=cookie, Origin="http://evil.example") == 403
     assert send(Cookie=cookie, Origin="null") == 403
+    assert send(Cookie=cookie, Origin="http://[") == 403
     assert send(Cookie=cookie, Sec_Fetch_Site="cross-site") == 403
     assert send(Cookie=cookie, Host="evil.example") == 403
     assert send(Cookie=cookie, Content_Type="text/plain") == 415
