@@ -26,7 +26,7 @@ class ScreenSettings(Section):
         lt=1,
     )
     copy_distance: float = setting(
-        0.005,
+        0.0,
         "samples under one question whose tokens differ by less are copies, the oldest stays; "
         "unlike pictures differ by 1; 0: none",
         ge=0,

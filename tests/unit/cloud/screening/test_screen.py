@@ -11,7 +11,7 @@ from driftline_cloud.screening.settings import ScreenSettings
 from driftline_shared.errors import Reason
 
 CELLS, WIDTH, KEPT = 16, 12, 4
-SETTINGS = ScreenSettings()
+SETTINGS = ScreenSettings(copy_distance=0.005)  # off by default
 
 
 def _seen(
