@@ -34,6 +34,34 @@ def fleet(page: Page) -> Rows:
     ]
 
 
+def trust(page: Page) -> Rows:
+    """A cloud with an authority beside one without."""
+    found = page.result("trust")["result"]
+    plain, certified, ratios = found["plain"], found["certified"], found["ratios"]
+    rows = (
+        ("connect and ask once, ms", "connect_ms", ".1f"),
+        ("of it the cloud's processor, ms", "connect_cpu_ms", ".1f"),
+        ("bytes of it", "connect_bytes", ",.0f"),
+        ("ask once more, ms", "check_ms", ".2f"),
+        ("of it the cloud's processor, ms", "check_cpu_ms", ".2f"),
+        ("bytes of it", "check_bytes", ",.0f"),
+        ("samples a second, one stream", "samples_per_s", ",.0f"),
+    )
+    return [
+        ["", "without certificates", "with", "with by without"],
+        *(
+            [name, f"{plain[key]:{form}}", f"{certified[key]:{form}}", _by(ratios.get(key))]
+            for name, key, form in rows
+        ),
+    ]
+
+
+def _by(ratio: dict[str, float] | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+
+
 def _pushed(row: dict[str, Any]) -> list[str]:
     return [f"{row['waiting']:,}", _rate(row["bare"]), _rate(row["cloud"]), _ratio(row)]
 

@@ -33,6 +33,7 @@ TABLES: dict[str, Renderer] = {
     "ray-labellers": clusters.labellers,
     "intake-push": intakes.pushed,
     "intake-fleet": intakes.fleet,
+    "trust-cost": intakes.trust,
     "gate-curve": gates.curve,
     "groups": groups.gains,
     "privacy": inverted.told,

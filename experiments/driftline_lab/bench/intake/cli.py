@@ -99,7 +99,7 @@ def trust(
     runs: Annotated[int, typer.Option(help="Runs of each cloud, alternating.", min=1)] = 5,
     connections: Annotated[int, typer.Option(help="Connections of a run.", min=1)] = 50,
     checks: Annotated[int, typer.Option(help="Checks of a run, on one of them.", min=1)] = 1_000,
-    samples: Annotated[int, typer.Option(help="Samples of a run, in one stream.", min=64)] = 4_096,
+    samples: Annotated[int, typer.Option(help="Samples of a run, in one stream.", min=64)] = 2_048,
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
     out: Out = None,
 ) -> None:

@@ -36,7 +36,7 @@ class TrustPlan:
     runs: int = 5
     connections: int = 50
     checks: int = 1_000
-    samples: int = 4_096
+    samples: int = 2_048
 
 
 @dataclass(frozen=True)
