@@ -135,27 +135,28 @@ class LineBook:
 
     def set_state(self, line: str, state: str, *, now_unix_s: int, who: str = "") -> KnownLine:
         """Bring `line`, which is known, into `state`; `who` orders it, for the log."""
-        with self._database.write() as connection:
-            write_entry(
-                connection,
-                now_unix_s=now_unix_s,
-                who=who or operator(),
-                action=_ORDERED.get(state, state),
-                line=line,
-                version=None,
-            )
-        return self._change(line, now_unix_s, state=state)
+        return self._change(line, now_unix_s, who=who or operator(), state=state)
 
     def get(self, line: str) -> KnownLine | None:
         """The line of that id; None: there is none."""
         return next((row for row in self.all() if row.id == line), None)
 
-    def _change(self, line: str, now_unix_s: int, **values: str) -> KnownLine:
+    def _change(self, line: str, now_unix_s: int, *, who: str = "", **values: str) -> KnownLine:
+        """`who`: orders it, which the log has; empty: nobody does, it has not."""
         table = tables.lines
         with self._database.write() as connection:
             connection.execute(
                 update(table).where(table.c.id == line).values(changed_unix_s=now_unix_s, **values)
             )
+            if who:
+                write_entry(
+                    connection,
+                    now_unix_s=now_unix_s,
+                    who=who,
+                    action=_ORDERED[values["state"]],
+                    line=line,
+                    version=None,
+                )
         found = self.get(line)
         if found is None:
             raise DataError(f"there is no line {line}", reason=Reason.LINE_UNKNOWN)

@@ -31,3 +31,11 @@ def free_port() -> int:
     """A port of 127.0.0.1 where nobody listens now; somebody may, before it is used."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def is_own_form(origin: str | None, host: str, site: str | None) -> bool:
+    """Whether a form was sent by a page of the `host` that it is sent to, as browsers say it in the
+    headers Origin and Sec-Fetch-Site; who is no browser sends neither.
+    """
+    same = origin is None or origin.partition("://")[2] == host
+    return same and site in (None, "same-origin", "none")

@@ -112,6 +112,7 @@ def test_nobody_else_gives_orders(bench: Bench) -> None:
     assert send(Cookie=cookie, Origin="null") == 403
     assert send(Cookie=cookie, Origin="http://[") == 403
     assert send(Cookie=cookie, Sec_Fetch_Site="cross-site") == 403
+    assert send(Cookie=cookie, Sec_Fetch_Site="same-site") == 403  # another port of this machine
     assert send(Cookie=cookie, Host="evil.example") == 403
     assert send(Cookie=cookie, Content_Type="text/plain") == 415
     assert send(b"why=" + b"x" * 5_000, Cookie=cookie) == 413

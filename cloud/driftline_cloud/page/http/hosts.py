@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from driftline_cloud.page.settings import PageSettings
-from driftline_shared.host.loopback import host_asked, is_loopback
+from driftline_shared.host.loopback import host_asked, is_loopback, is_own_form
 
 
 def check_host(request: Request, settings: PageSettings) -> str:
@@ -24,14 +22,6 @@ def check_host(request: Request, settings: PageSettings) -> str:
 
 def check_origin(request: Request) -> None:
     """403 for a form that another site's page sent."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    ours = request.headers.get("host", "").lower()
-    if (origin is not None and _place(origin) != ours) or site == "cross-site":
+    given = request.headers
+    if not is_own_form(given.get("origin"), given.get("host", ""), given.get("sec-fetch-site")):
         raise HTTPException(403, "this form was sent by another site's page")
-
-
-def _place(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""

@@ -12,6 +12,7 @@ from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
 from driftline_device.api.holders import Scope
 from driftline_device.api.key import Key
+from driftline_shared.host.loopback import is_own_form
 
 PROMPT = {"www-authenticate": 'Basic realm="Driftline: any name, the token as password"'}
 
@@ -37,10 +38,8 @@ class PageAccess(Access):
 
 def check_origin(request: Request) -> None:
     """403 for a form that another site's page sent: browsers say where a form comes from."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    host = request.headers.get("host", "")
-    same = origin is None or origin.partition("://")[2] == host
-    if not same or site not in (None, "same-origin", "none"):
+    given = request.headers
+    if not is_own_form(given.get("origin"), given.get("host", ""), given.get("sec-fetch-site")):
         raise ApiError(
             403, "this form comes from another site's page", code="cross_site_not_allowed"
         )

@@ -34,6 +34,7 @@ from driftline_cloud.screening.seen import see
 from driftline_cloud.screening.settings import ScreenSettings
 from driftline_device.sampling.choice import num_kept
 from driftline_lab.bench.cloud.akd import Seen, answers, look
+from driftline_lab.bench.kept import add_row, read_rows
 from driftline_lab.bench.poison.attacks import (
     ATTACKS,
     SHAPES,
@@ -126,7 +127,7 @@ class _Bench:
 
 def run_poison(plan: PoisonPlan, say: Say, kept: Path | None = None) -> dict[str, Any]:
     """`rows`: one of each seed, attack, level and arm. `kept`: a file of rows that are done."""
-    rows = _read(kept)
+    rows = read_rows(kept)
     done = {_key(row) for row in rows}
     models = load_models(load_pair(plan.pair).dir)
     settings = DistilSettings(
@@ -154,9 +155,7 @@ def run_poison(plan: PoisonPlan, say: Say, kept: Path | None = None) -> dict[str
                     row |= _round(bench, sent, ARMS[arm])
                     rows.append(row)
                     say(json.dumps(row))
-                    if kept is not None:
-                        with kept.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(row) + "\n")
+                    add_row(kept, row)
     wanted = {key for seed in plan.seeds for key in _keys(plan, seed)}
     return {
         "bench": "poison",
@@ -187,12 +186,6 @@ def _keys(plan: PoisonPlan, seed: int) -> list[tuple[int, str, float, str]]:
 
 def _key(row: Mapping[str, Any]) -> tuple[int, str, float, str]:
     return row["seed"], row["attack"], row["level"], row["arm"]
-
-
-def _read(kept: Path | None) -> list[dict[str, Any]]:
-    if kept is None or not kept.is_file():
-        return []
-    return [json.loads(line) for line in kept.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _tests(plan: PoisonPlan, models: Models) -> dict[str, Seen]:

@@ -24,6 +24,7 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_device.sampling.choice import num_kept
 from driftline_device.sampling.noise import noisy
 from driftline_lab.bench.cloud.akd import BATCH
+from driftline_lab.bench.kept import add_row, read_rows
 from driftline_lab.bench.privacy.inverter import Material, measure, train, without_tokens
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Event, Segment, held_out, stream
@@ -88,7 +89,7 @@ def run_privacy(plan: PrivacyPlan, say: Say, kept: Path | None = None) -> dict[s
     """`rows`: by seed and condition, of each domain PSNR, attributes read, and the teacher's share
     of right answers. `kept`: a file of rows that are done.
     """
-    rows = _read(kept)
+    rows = read_rows(kept)
     models = load_models(load_pair(plan.pair).dir)
     settings = DistilSettings(threads=torch.get_num_threads())
     with passes.fixed_threads(settings.threads):
@@ -105,17 +106,9 @@ def run_privacy(plan: PrivacyPlan, say: Say, kept: Path | None = None) -> dict[s
                 row = key | _row(plan, models, settings, known, shown, condition, seed)
                 rows.append(row)
                 say(json.dumps(row))
-                if kept is not None:
-                    with kept.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                add_row(kept, row)
     wanted = [row for row in rows if row["seed"] in plan.seeds]
     return {"bench": "privacy", **asdict(plan), "rows": wanted}
-
-
-def _read(kept: Path | None) -> list[dict[str, Any]]:
-    if kept is None or not kept.is_file():
-        return []
-    return [json.loads(line) for line in kept.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _events(plan: PrivacyPlan, domain: str, seed: int, pictures: int) -> list[Event]:
