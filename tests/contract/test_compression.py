@@ -126,6 +126,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("tome", "picture", {"where": "projector"}),
     ("ts_llava", "clip", {"order": "thumbnail_first"}),
     ("vidcom2", "clip", {"similarity": "cosine", "exact": True}),
+    ("visionzip", "picture", {"contextual": 0.5}),
     ("vtw", "picture", {"renumber": True}),
 ]
 """Options other than the defaults, which every method must bear as well."""

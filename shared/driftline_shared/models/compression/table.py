@@ -16,7 +16,9 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
+from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
+from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
 from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
@@ -29,6 +31,10 @@ from driftline_shared.models.compression.methods.sparsevlm import (
 from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
 from driftline_shared.models.compression.methods.ts_llava import TsLlavaCompressor, TsLlavaOptions
 from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
+from driftline_shared.models.compression.methods.visionzip import (
+    VisionZipCompressor,
+    VisionZipOptions,
+)
 from driftline_shared.models.compression.methods.voco import VocoCompressor, VocoOptions
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 
@@ -48,7 +54,11 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "divprune": Method(
+        DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
+    ),
     "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
+    "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
     "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
@@ -58,6 +68,7 @@ METHODS: dict[str, Method] = {
     "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
     "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
     "vidcom2": Method(VidCom2Compressor, VidCom2Options, videos=True, drop_only=True),
+    "visionzip": Method(VisionZipCompressor, VisionZipOptions, images=True, videos=True),
     "voco": Method(VocoCompressor, VocoOptions, images=True, videos=True, trained=True),
     "vtw": Method(VtwCompressor, VtwOptions, images=True, videos=True, drop_only=True),
 }

@@ -9,7 +9,9 @@ import pytest
 from driftline_shared.models.compression.table import checked
 
 PUBLISHED: list[tuple[str, dict[str, Any], float]] = [
+    ("divprune", {}, 0.098),
     ("dycoke", {}, 0.475),  # K = 0.7: (1 + 3 * 0.3) / 4
+    ("evs", {}, 0.25),  # q = 75 %
     ("fastv", {}, 0.5),  # R = 50 %
     ("mod", {}, 0.2),
     ("prumerge", {}, 0.055),
@@ -19,6 +21,7 @@ PUBLISHED: list[tuple[str, dict[str, Any], float]] = [
     ("sparsevlm", {}, 192 / 576),
     ("ts_llava", {}, (576 + 2880) / (50 * 576)),
     ("vidcom2", {}, 0.25),
+    ("visionzip", {}, 64 / 576),
     ("voco", {}, 1 / 576),
     ("vtw", {}, 15 / 32),
 ]

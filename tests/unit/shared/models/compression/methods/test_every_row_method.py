@@ -14,7 +14,7 @@ from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 GRID = Grid(frames=4, rows=3, cols=5)
-IN_ROW = ["dycoke", "longvu", "mod", "sparsevlm", "vidcom2", "voco"]
+IN_ROW = ["divprune", "dycoke", "evs", "longvu", "mod", "sparsevlm", "vidcom2", "voco"]
 
 
 def made(name: str, **options: Any) -> TokenCompressor:
