@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -18,15 +19,19 @@ from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
     from driftline_device.api.app import Device
-    from driftline_device.api.network.http_server import HttpServer
     from driftline_device.history.history import History
+    from driftline_shared.http.refusal import Refusal
+    from driftline_shared.http.server import HttpServer
 
 START_TIMEOUT_S = 10.0
 
 END_TIMEOUT_S = 5
 """For replies that are being written when the server ends; the daemon has waited for answers."""
 
-BACKLOG = 128
+_SETTINGS = {
+    "request_timeout": "api.header_timeout_s",
+    "too_many_connections": "api.max_connections",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -50,10 +55,15 @@ def serve_api(
         return
     with needs_extra("the local API", "device"):
         from driftline_device.api.app import Api
-        from driftline_device.api.network.http_server import forwarded_log, make_server
+        from driftline_shared.http.server import HttpLimits, forwarded_log, make_server
     api = Api(device, config, key=key or Key(config), max_pixels=max_pixels, history=history)
-    with _listen(config.host, config.port) as listener, forwarded_log():
-        server = make_server(api.app, config, listener, end_timeout_s=END_TIMEOUT_S)
+    limits = HttpLimits(
+        max_connections=config.max_connections,
+        header_timeout_s=config.header_timeout_s,
+        end_timeout_s=END_TIMEOUT_S,
+    )
+    with _listen(config.host, config.port) as listener, forwarded_log("api"):
+        server = make_server(api.app, listener, limits, name="api", wording=_worded)
         thread = threading.Thread(
             target=server.run, args=([listener],), name="driftline-api", daemon=True
         )
@@ -69,17 +79,24 @@ def serve_api(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    from driftline_shared.http.server import listen
+
     try:
-        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+        return listen(host, port)
     except OSError as error:
         raise ConfigError(
             f"api: {host}:{port} cannot be listened on: {error.strerror or error}"
         ) from error
-    # Inherited by connections. Head and body of a reply are two packets, and asyncio does not see
-    # that a socket made in this way is TCP: the second would wait 40 ms for an acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
+
+
+def _worded(refusal: Refusal) -> tuple[str, bytes]:
+    """In OpenAI's shape; the setting is named where there is one."""
+    from driftline_device.api.errors import ApiError
+
+    setting = _SETTINGS.get(refusal.code)
+    sentence = refusal.sentence + (f" ({setting})" if setting else "")
+    body = ApiError(refusal.status, sentence, code=refusal.code).body()
+    return "application/json", json.dumps(body).encode()
 
 
 def _wait_until_started(server: HttpServer, thread: threading.Thread) -> None:

@@ -150,13 +150,13 @@ class Pages:
         sentence = str(error.detail)
         if error.status_code == 404 and sentence == "Not Found":
             sentence = "there is no such page: the links above are all there are"
-        given = _query(request.url.query)
+        given, headers = _query(request.url.query), {**HEADERS, **(error.headers or {})}
         if given.get("format") == "json":
-            return JSONResponse({"error": sentence}, error.status_code, headers=HEADERS)
+            return JSONResponse({"error": sentence}, error.status_code, headers=headers)
         page = views.fault_page(
             self._plain_frame(request), f"Not shown ({error.status_code})", sentence
         )
-        return HTMLResponse(page, error.status_code, headers=HEADERS)
+        return HTMLResponse(page, error.status_code, headers=headers)
 
     # -- pages ------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ POST /orders            order, about, why, back, and the word of a page of this 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
@@ -31,7 +32,8 @@ from driftline_shared.pages.document import HEADERS
 
 MOST_BYTES = 4_096
 MOST_FIELDS = 12
-"""Of a form."""
+FORM_S = 10.0
+"""Of a form: its bytes, its fields, the seconds in which all of it is here."""
 
 
 class Ordering:
@@ -124,10 +126,16 @@ class Ordering:
         if kind != "application/x-www-form-urlencoded":
             raise HTTPException(415, "a form is sent as application/x-www-form-urlencoded")
         data = b""
-        async for some in request.stream():
-            data += some
-            if len(data) > MOST_BYTES:
-                raise HTTPException(413, f"a form has at most {MOST_BYTES:,} bytes")
+        try:
+            async with asyncio.timeout(FORM_S):
+                async for some in request.stream():
+                    data += some
+                    if len(data) > MOST_BYTES:
+                        raise HTTPException(413, f"a form has at most {MOST_BYTES:,} bytes")
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the form did not arrive within {FORM_S:g} s", {"connection": "close"}
+            ) from None
         text = data.decode("utf-8", errors="replace")
         if text.count("&") >= MOST_FIELDS:
             raise HTTPException(413, f"a form has at most {MOST_FIELDS} fields")

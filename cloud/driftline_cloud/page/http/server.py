@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import structlog
-import uvicorn
 
 from driftline_cloud.intake.database import Database
 from driftline_cloud.page.http.app import Pages
@@ -16,14 +12,10 @@ from driftline_cloud.page.orders.given import Orders
 from driftline_cloud.page.settings import PageSettings
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock
+from driftline_shared.http.server import HttpLimits, forwarded_log, listen, make_server
 
-MOST_AT_ONCE = 64
-"""Requests that are answered at a time; more get 503."""
-
-END_S = 3
-"""For pages that are being written when the program ends."""
-
-_log = structlog.get_logger(__name__)
+LIMITS = HttpLimits(header_timeout_s=10.0, end_timeout_s=3)
+"""Of the pages; browsers send a header at once."""
 
 
 @contextmanager
@@ -39,30 +31,15 @@ def page_server(
     cannot be had. `orders`, `key`: see `Pages`.
     """
     host, _, port = settings.listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, int(port)), family=family)
+        listener = listen(host, int(port))
     except OSError as error:
         raise ConfigError(
             f"the pages cannot listen on {settings.listen}: {error.strerror or error}",
             fix="Name another with --listen.",
         ) from error
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Pages(database, settings, clock, orders=orders, key=key).app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=MOST_AT_ONCE,
-            timeout_graceful_shutdown=END_S,
-        )
-    )
+    pages = Pages(database, settings, clock, orders=orders, key=key)
+    server = make_server(pages.app, listener, LIMITS, name="page")
 
     def run(halt: threading.Event) -> None:
         serving = threading.Thread(
@@ -72,7 +49,7 @@ def page_server(
         while serving.is_alive() and not halt.wait(0.1):
             pass
         server.should_exit = True
-        serving.join(2.0 * END_S)
+        serving.join(2.0 * LIMITS.end_timeout_s)
 
-    with listener:
+    with listener, forwarded_log("page"):
         yield int(listener.getsockname()[1]), run

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from driftline_device.api.network import connection
-from driftline_device.api.network.acceptor import MOST_UNMADE
 from driftline_shared.host.loopback import free_port
+from driftline_shared.http import connection
+from driftline_shared.http.acceptor import MOST_UNMADE
 from tests.fakes.api_device import Running, TalkingRuntime, request, running_device
 from tests.fakes.waiting import until
 

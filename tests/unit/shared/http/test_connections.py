@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline_device.api.network.connections import Connections, Stage, default_limit
+from driftline_shared.http.connections import Connections, Stage, default_limit
 
 
 class Fake:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from driftline_device.api.network import acceptor
-from driftline_device.api.network.acceptor import Acceptor
+from driftline_shared.http import acceptor
+from driftline_shared.http.acceptor import Acceptor
 
 
 class Failing:
@@ -52,6 +52,7 @@ def test_it_rests_says_it_once_makes_room_and_goes_on(monkeypatch: pytest.Monkey
                 failing,  # type: ignore[arg-type]
                 Noted,
                 make_room=lambda: not asked.append(True),  # type: ignore[func-returns-value]
+                name="api",
             )
             made.open()
             _, writer = await asyncio.open_connection(*listener.getsockname())

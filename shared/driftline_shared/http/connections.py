@@ -81,7 +81,7 @@ class Connections(Generic[C]):
 
 
 def default_limit() -> int:
-    """Half of the files that this process may open: the rest of the device needs some, too."""
+    """Half of the files that this process may open: the rest of the program needs some, too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS

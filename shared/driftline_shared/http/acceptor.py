@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from driftline_device.api.network.log_limit import LogLimit
+from driftline_shared.http.log_limit import LogLimit
 
 MOST_UNMADE = 16
 """Connections taken that have no protocol yet: they are beyond the bound on connections."""
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 class Acceptor:
     """`connect` makes the protocol of a connection; `make_room` is called where there is no file
-    descriptor for one more.
+    descriptor for one more. `name`: of the server, in its log.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Acceptor:
         connect: Callable[[], asyncio.Protocol],
         *,
         make_room: Callable[[], bool],
+        name: str,
     ) -> None:
+        self._name = name
         self._listener = listener
         self._connect = connect
         self._make_room = make_room
@@ -84,4 +86,4 @@ class Acceptor:
     def _say(self, error: BaseException) -> None:
         left_out = self._failures.allow()
         if left_out is not None:
-            _log.error("api.accept_failed", error=str(error), num_left_out=left_out)
+            _log.error(f"{self._name}.accept_failed", error=str(error), num_left_out=left_out)

@@ -6,7 +6,6 @@ uvicorn waits without bound for the header of a request and for a client to read
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import h11
@@ -14,18 +13,20 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from driftline_device.api.errors import RETRY_AFTER_S, ApiError
-from driftline_device.api.network.connections import Connections, Stage
+from driftline_shared.http.connections import Connections, Stage
+from driftline_shared.http.refusal import Refusal, Wording, raw
 
 WRITE_TIMEOUT_S = 30.0
 """For a client to take what is written to it; one that takes nothing is cut off."""
 
-_FULL = ApiError(503, "this device has no room for another connection", code="too_many_connections")
+_FULL = Refusal(
+    status=503, code="too_many_connections", sentence="there is no room for another connection"
+)
 
 
 class Connection(H11Protocol):
     """Closed when a header takes longer than `header_timeout_s` from its first byte, or from the
-    connection's first moment on; or when `connections` needs its room.
+    connection's first moment on; or when `connections` needs its room. `wording`: of refusals.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Connection(H11Protocol):
         *,
         connections: Connections[Connection],
         header_timeout_s: float,
+        wording: Wording,
     ) -> None:
         super().__init__(config, server_state, app_state)
+        self._wording = wording
         self._open = connections
         self._header_timeout_s = header_timeout_s
         self._header_timer: asyncio.TimerHandle | None = None
@@ -49,7 +52,7 @@ class Connection(H11Protocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         if not self._open.enter(self):
-            transport.write(_raw(_FULL))
+            transport.write(raw(_FULL, self._wording))
             self._close()
             return
         self._wait_for_header()
@@ -98,8 +101,8 @@ class Connection(H11Protocol):
         self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
-        """See `H11Protocol`: in OpenAI's shape, and nothing where an answer has begun."""
-        self._refuse(ApiError(400, "this is no HTTP request", code="invalid_http"))
+        """See `H11Protocol`: in the server's wording, and nothing where an answer has begun."""
+        self._refuse(Refusal(status=400, code="invalid_http", sentence="this is no HTTP request"))
 
     # -- ours -------------------------------------------------------------------------------------
 
@@ -129,14 +132,14 @@ class Connection(H11Protocol):
 
     def _no_header(self) -> None:
         self._header_timer = None
-        what = f"no whole header within {self._header_timeout_s:g} s (api.header_timeout_s)"
-        self._refuse(ApiError(408, what, code="request_timeout"))
+        sentence = f"no whole header within {self._header_timeout_s:g} s"
+        self._refuse(Refusal(status=408, code="request_timeout", sentence=sentence))
 
-    def _refuse(self, error: ApiError) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         if self.transport.is_closing():
             return
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(_raw(error))
+            self.transport.write(raw(refusal, self._wording))
         self._close()
 
     def _close(self) -> None:
@@ -157,18 +160,3 @@ class Connection(H11Protocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
-
-
-def _raw(error: ApiError) -> bytes:
-    """A whole reply that closes its connection: there is no request that it could belong to."""
-    body = json.dumps(error.body()).encode()
-    phrase = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[error.status]
-    lines = [
-        f"HTTP/1.1 {error.status} {phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "connection: close",
-    ]
-    if error.status == 503:
-        lines.append(f"retry-after: {RETRY_AFTER_S}")
-    return "\r\n".join([*lines, "", ""]).encode() + body

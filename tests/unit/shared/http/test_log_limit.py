@@ -1,6 +1,6 @@
 """A flood of lines is one line and a count."""
 
-from driftline_device.api.network.log_limit import LogLimit
+from driftline_shared.http.log_limit import LogLimit
 
 
 def test_the_first_at_once_then_one_in_a_while() -> None:

@@ -1,0 +1,1 @@
+"""HTTP served to strangers: connections that end, and room for the next. Needs uvicorn."""
