@@ -1,9 +1,14 @@
-"""The rules of the screen: pure, each gives what it finds with why, in words."""
+"""The rules of the screen: pure, each gives what it finds with why, in words.
+
+What one device of three or more sends, whatever it is, has no sample of the others set apart where
+these are within `ratio` of one another and `lone_answers` finds nothing among them: a rule either
+looks at one device's samples alone, or at a median over devices, or leaves the largest other out.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +18,30 @@ from driftline_cloud.screening.seen import Seen
 Found = dict[bytes, str]
 """Why, by the id of a sample."""
 
-MOST_CELLS, SKETCH_WIDTH = 64, 8
+MOST_CELLS, SKETCH_WIDTH = 64, 16
 _SEED = 20_261_128
+_ROWS = 256
+_NO_SPREAD = 1e-9
+"""Tokens of one cell, or all alike: far below what the coarsest codec adds."""
 
 
 def outliers(seen: Sequence[Seen], *, ratio: float) -> Found:
-    """Samples whose tokens lie farther from the source's than `ratio` times the median of all.
+    """Samples whose tokens lie farther from the source's than `ratio` times the fleet's middle.
 
-    The distance of a sample is its mean over tokens of |z|^2 / D, 1 of source tokens. A drift moves
-    the median with it, and a drift of few devices moves them by less than the ratio.
+    The distance of a sample is its mean over tokens of |z|^2 / D, 1 of source tokens in the mean;
+    the middle is the median over devices of each one's median, and no less than 1: however much one
+    device of three or more sends, the middle stays between the least and the greatest of the others
+    (breakdown point of the median: Huber, Robust Statistics, 1981). A drift moves it along, and a
+    drift of few devices moves them by less than the ratio.
     """
     far = np.array([float(np.square(one.tokens).mean()) for one in seen])
-    middle = max(float(np.median(far)), 1e-9) if len(far) else 1.0
+    middles = [
+        float(np.median(far[places])) for places in _places(seen, lambda one: one.device).values()
+    ]
+    middle = max(float(np.median(middles)), 1.0) if middles else 1.0
     return {
         one.id: f"its tokens are {value / middle:.0f} times as far from the source's as the "
-        "round's median"
+        "median device's"
         for one, value in zip(seen, far, strict=True)
         if value > ratio * middle
     }
@@ -39,6 +53,10 @@ def lone_answers(seen: Sequence[Seen], *, error_rate: float) -> Found:
     With p the device's part of the samples, m the times that the answer is there and a the number
     of different answers, an answer is suspect where a p^(m - 1) <= error_rate (Bonferroni over
     answers): what remains is the chance that m - 1 further ones fall to the device of the first.
+
+    The part is of the samples without those of the *other* device that sent most: one device that
+    floods makes nobody else's part smaller than it was without it, so it has no answer of theirs
+    taken for a lone one.
     """
     by_answer: dict[str, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -47,7 +65,8 @@ def lone_answers(seen: Sequence[Seen], *, error_rate: float) -> Found:
     found: Found = {}
     for answer, those in by_answer.items():
         (device, *others) = {one.device for one in those}
-        chance = (of_device[device] / len(seen)) ** (len(those) - 1)
+        most = max((num for other, num in of_device.items() if other != device), default=0)
+        chance = (of_device[device] / (len(seen) - most)) ** (len(those) - 1)
         if not others and len(by_answer) * chance <= error_rate:
             why = f"{answer!r} is the answer to {len(those)} samples, all of one device"
             found |= {one.id: why for one in those}
@@ -55,34 +74,26 @@ def lone_answers(seen: Sequence[Seen], *, error_rate: float) -> Found:
 
 
 def copies(seen: Sequence[Seen], *, distance: float) -> Found:
-    """Samples nearer than `distance` to an earlier one under the same question.
+    """Samples nearer than `distance` to an earlier one of the same device, under the same question.
 
-    Tokens are brought to `SKETCH_WIDTH` numbers by fixed random signs (Achlioptas, J. Comput. Syst.
-    Sci. 2003) and averaged over at most `MOST_CELLS` stretches of the grid, s_c. Over the cells
-    that both have, at least half of the fewer ones,
+    Tokens, in parts of their channels' ranges, are brought to `SKETCH_WIDTH` numbers by fixed
+    random signs (Achlioptas, J. Comput. Syst. Sci. 2003) and averaged over at most `MOST_CELLS`
+    stretches of the grid, s_c. Over the cells that both have, at least half of the fewer ones,
 
-        d = mean_c |s_c - s'_c|^2 / (2 v)        v: mean over samples and cells of |s_c - mean s|^2
+        d = mean_c |s_c - s'_c|^2 / (w + w')        w = mean_c |s_c - mean_c s_c|^2
 
-    which is 1 in the mean of unlike pictures.
+    which is about 1 for unlike pictures. A sample's own spread w is its unit, not the round's: what
+    a device sends decides about its own samples alone, and a dim world is no copy of itself. A
+    sample of one cell has no spread and is left alone.
     """
-    if not seen:
-        return {}
-    sketches, there = _sketches(seen)
-    spread = sketches[there]
-    variance = float(np.square(spread - spread.mean(axis=0)).sum(axis=1).mean())
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, one in enumerate(seen):
-        places[one.question].append(place)
     found: Found = {}
-    for those in places.values():
-        kept: list[int] = []
-        for place in those:
-            if kept and (like := _nearest(sketches, there, place, kept, variance))[1] < distance:
-                found[seen[place].id] = (
-                    f"a copy of sample {seen[like[0]].id.hex()} but for a distance of {like[1]:.4f}"
-                )
-            else:
-                kept.append(place)
+    for places in _places(seen, lambda one: (one.device, one.question)).values():
+        those = [seen[place] for place in places]
+        for place, (like, far) in _nearer(those, distance).items():
+            found[those[place].id] = (
+                f"a copy of its device's sample {those[like].id.hex()} but for a distance of "
+                f"{far:.4f}"
+            )
     return found
 
 
@@ -95,33 +106,53 @@ def disputed(seen: Sequence[Seen], *, confidence: float) -> Found:
     }
 
 
-def _nearest(
-    sketches: NDArray[np.float64],
-    there: NDArray[np.bool_],
-    place: int,
-    kept: Sequence[int],
-    variance: float,
-) -> tuple[int, float]:
-    """Which of `kept` is the nearest, and its distance; infinite where too few cells are shared."""
-    both = there[kept] & there[place]
-    count = both.sum(axis=1)
-    fewer = np.minimum(there[kept].sum(axis=1), there[place].sum())
-    squares = np.square(sketches[kept] - sketches[place]).sum(axis=2)
-    mean = (squares * both).sum(axis=1) / np.maximum(count, 1) / max(2.0 * variance, 1e-12)
-    mean[2 * count < fewer] = np.inf
-    best = int(np.argmin(mean))
-    return kept[best], float(mean[best])
+def _places(seen: Sequence[Seen], key: Callable[[Seen], Hashable]) -> dict[Hashable, list[int]]:
+    """Places in `seen`, in order, by `key`."""
+    found: dict[Hashable, list[int]] = defaultdict(list)
+    for place, one in enumerate(seen):
+        found[key(one)].append(place)
+    return found
 
 
-def _sketches(seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(N, C, S) means of cells, 0 where a sample has no token there, and (N, C) whether it has."""
-    width = seen[0].tokens.shape[1]
+def _nearer(seen: Sequence[Seen], distance: float) -> dict[int, tuple[int, float]]:
+    """By the place of a copy: the nearest earlier place that is none itself, and the distance."""
+    if len(seen) < 2:
+        return {}
+    sketches, there = _sketches(seen)
+    squares = np.square(sketches).sum(axis=2)
+    count = there.sum(axis=1)
+    middle = sketches.sum(axis=1) / count[:, None]
+    spread = squares.sum(axis=1) / count - np.square(middle).sum(axis=1)
+    flat = sketches.reshape(len(seen), -1)
+    kept = np.zeros(len(seen), np.bool_)
+    found: dict[int, tuple[int, float]] = {}
+    for start in range(0, len(seen), _ROWS):
+        rows = slice(start, start + _ROWS)
+        # |s - s'|^2 over the cells of both, of all pairs by three products of matrices.
+        apart = squares[rows] @ there.T + there[rows] @ squares.T - 2.0 * flat[rows] @ flat.T
+        both = there[rows] @ there.T
+        unit = spread[rows, None] + spread
+        enough = (2 * both >= np.minimum(count[rows, None], count)) & (unit > _NO_SPREAD)
+        far = np.where(enough, apart / np.maximum(both * unit, _NO_SPREAD), np.inf)
+        for place, row in enumerate(far, start=start):
+            earlier = np.where(kept[:place], row[:place], np.inf)
+            like = int(np.argmin(earlier)) if place else 0
+            if place and earlier[like] < distance:
+                found[place] = like, max(float(earlier[like]), 0.0)
+            else:
+                kept[place] = True
+    return found
+
+
+def _sketches(seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, C, S) means of cells, 0 where a sample has no token there, and (N, C) 1 where it has."""
+    width = seen[0].values.shape[1]
     num_cells = min(MOST_CELLS, seen[0].num_cells)
     signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(width, SKETCH_WIDTH))
     sums = np.zeros((len(seen), num_cells, SKETCH_WIDTH))
     counts = np.zeros((len(seen), num_cells))
     for place, one in enumerate(seen):
         cells = one.positions.astype(np.int64) * num_cells // one.num_cells
-        np.add.at(sums[place], cells, one.tokens @ signs / np.sqrt(width))
+        np.add.at(sums[place], cells, one.values @ signs / np.sqrt(width))
         np.add.at(counts[place], cells, 1.0)
-    return sums / np.maximum(counts, 1.0)[:, :, None], counts > 0
+    return sums / np.maximum(counts, 1.0)[:, :, None], (counts > 0).astype(np.float64)

@@ -20,7 +20,8 @@ CLIP = 100.0
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
     """`tokens`: (K, D) float64, whitened by the source's statistics: a source token has mean 0 and
-    unit covariance. `positions`: (K,) flat grid indices of `num_cells`. `answer`: what would be
+    unit covariance. `values`: (K, D) float32, the same in parts of each channel's range around its
+    mean. `positions`: (K,) flat grid indices of `num_cells`. `answer`: what would be
     learnt; `disputed`: as in `Label`.
     """
 
@@ -30,6 +31,7 @@ class Seen:
     answer: str
     disputed: float
     tokens: NDArray[np.float64]
+    values: NDArray[np.float32]
     positions: NDArray[np.int32]
     num_cells: int
 
@@ -42,11 +44,12 @@ def see(
 ) -> list[Seen]:
     """Of samples with their labels, in order. Raises DataError for tokens that do not decode."""
     whiten = whitener(space)
+    span = np.maximum(space.high.astype(np.float64) - space.low, 1e-12)
     found = []
     for sample, label in zip(samples, labels, strict=True):
         tokens = decode_tokens(sample.tokens, space)
         values = np.nan_to_num(tokens.values.astype(np.float64) - space.mean)
-        values = values @ whiten if whiten.ndim == 2 else values * whiten
+        white = values @ whiten if whiten.ndim == 2 else values * whiten
         found.append(
             Seen(
                 id=sample.id,
@@ -54,7 +57,8 @@ def see(
                 question=sample.question,
                 answer=label.text,
                 disputed=label.disputed,
-                tokens=np.clip(values, -CLIP, CLIP),
+                tokens=np.clip(white, -CLIP, CLIP),
+                values=np.clip(values / span, -1.0, 1.0).astype(np.float32),
                 positions=tokens.positions,
                 num_cells=space.grid.num_tokens,
             )

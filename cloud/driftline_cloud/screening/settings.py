@@ -14,7 +14,7 @@ class ScreenSettings(Section):
     )
     outlier_ratio: float = setting(
         20.0,
-        "tokens farther from the source's than so many times the round's median are outliers; 0: "
+        "tokens farther from the source's than so many times the median device's are outliers; 0: "
         "none",
         ge=0,
     )
@@ -26,9 +26,9 @@ class ScreenSettings(Section):
         lt=1,
     )
     copy_distance: float = setting(
-        0.0,
-        "samples under one question whose tokens differ by less are copies, the oldest stays; "
-        "unlike pictures differ by 1; 0: none",
+        0.02,
+        "samples of one device under one question whose tokens differ by less are copies, the "
+        "oldest stays; unlike pictures differ by 1; 0: none",
         ge=0,
         lt=1,
     )

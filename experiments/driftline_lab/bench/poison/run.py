@@ -49,11 +49,11 @@ from driftline_lab.data.streams import Segment, held_out, stream
 from driftline_lab.experiments.twin import example
 from driftline_lab.experiments.workers import LearnerWorkers
 from driftline_shared.callbacks import ignore
-from driftline_shared.codec.tokens import encode_tokens
+from driftline_shared.codec.tokens import decode_tokens, encode_tokens
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.adapters import slots
 from driftline_shared.pair.pair import load_pair
-from driftline_shared.tokens import Sample, VisualTokens
+from driftline_shared.tokens import Sample, TokenSpace, VisualTokens
 from driftline_shared.update import Adapter, adapter_digest
 
 HONEST = "none"
@@ -121,6 +121,7 @@ class _Bench:
     settings: DistilSettings
     seed: int
     tests: dict[str, Seen]
+    crafted: dict[str, list[Sample]] = field(default_factory=dict)
     known: dict[bytes, dict[str, Any]] = field(default_factory=dict)
     marks: dict[bytes, dict[str, float]] = field(default_factory=dict)
 
@@ -167,11 +168,16 @@ def run_poison(plan: PoisonPlan, say: Say, kept: Path | None = None) -> dict[str
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """What waits, in order of arrival; `devices`: by sample, those that start with h hostile."""
+    """What waits, in order of arrival; `devices`: by sample, those that start with h hostile.
+
+    `stable`: of the honest and of the hostile samples, the share to which the teacher says the same
+    where it sees every other token alone.
+    """
 
     samples: list[Sample]
     labels: dict[bytes, Label]
     devices: dict[bytes, str]
+    stable: dict[str, float]
 
 
 def _keys(plan: PoisonPlan, seed: int) -> list[tuple[int, str, float, str]]:
@@ -189,18 +195,22 @@ def _key(row: Mapping[str, Any]) -> tuple[int, str, float, str]:
 
 
 def _tests(plan: PoisonPlan, models: Models) -> dict[str, Seen]:
-    """Questions of the drift and the source; and about shapes alone, of the drift."""
-    shapes = [
-        event
-        for event in held_out(plan.drift, num_questions=20 * plan.tests, seed=0)
-        if event.answer in SHAPES
-    ][: plan.tests]
+    """Questions of the drift and the source; and about shapes alone, of either."""
+    shapes, source_shapes = (
+        [
+            event
+            for event in held_out(domain, num_questions=20 * plan.tests, seed=0)
+            if event.answer in SHAPES
+        ][: plan.tests]
+        for domain in (plan.drift, SOURCE)
+    )
     return {
         name: look(models.student, events)
         for name, events in (
             ("drift", list(held_out(plan.drift, num_questions=plan.tests, seed=0))),
             (SOURCE, list(held_out(SOURCE, num_questions=plan.tests, seed=0))),
             ("shapes", shapes),
+            ("source shapes", source_shapes),
         )
     }
 
@@ -245,14 +255,35 @@ def _sent(bench: _Bench, honest: Sequence[Sample], own: Seen, attack: str, level
     samples = [one for one in honest if int(devices[one.id][1:]) >= num_hostile]
     if num_hostile:
         kept = num_kept(models.pair.token_space.grid.num_tokens, plan.token_share)
-        rng = np.random.default_rng([bench.seed, 2])
-        crafted = ATTACKS[attack](models, own, len(honest), kept, rng)
-        bad = as_samples(crafted, models.pair.token_space, first=0)
+        if attack not in bench.crafted:
+            rng = np.random.default_rng([bench.seed, 2])
+            crafted = ATTACKS[attack](models, own, len(honest), kept, rng)
+            bench.crafted[attack] = as_samples(crafted, models.pair.token_space, first=0)
+        bad = bench.crafted[attack]
         devices |= {one.id: f"h{place % num_hostile:03d}" for place, one in enumerate(bad)}
-        order = rng.permutation(len(samples) + len(bad))
+        order = np.random.default_rng([bench.seed, 3]).permutation(len(samples) + len(bad))
         samples = [[*samples, *bad][int(place)] for place in order]
-    labels = teacher.label(models.teacher, models.pair, samples, bench.settings, ignore)
-    return Sent(samples=samples, labels={one.sample_id: one for one in labels}, devices=devices)
+    labels, less = (
+        teacher.label(models.teacher, models.pair, some, bench.settings, ignore)
+        for some in (samples, [_halved(one, models.pair.token_space) for one in samples])
+    )
+    same: dict[str, list[bool]] = {}
+    for whole, half in zip(labels, less, strict=True):
+        whose = "hostile" if devices[whole.sample_id].startswith("h") else "honest"
+        same.setdefault(whose, []).append(whole.text == half.text)
+    return Sent(
+        samples=samples,
+        labels={one.sample_id: one for one in labels},
+        devices=devices,
+        stable={whose: float(np.mean(found)) for whose, found in same.items()},
+    )
+
+
+def _halved(sample: Sample, space: TokenSpace) -> Sample:
+    """Every other token of a sample."""
+    tokens = decode_tokens(sample.tokens, space)
+    fewer = replace(tokens, values=tokens.values[::2], positions=tokens.positions[::2])
+    return replace(sample, tokens=encode_tokens(fewer, space, "int8"))
 
 
 def _round(bench: _Bench, sent: Sent, arm: Arm) -> dict[str, Any]:
@@ -288,6 +319,7 @@ def _round(bench: _Bench, sent: Sent, arm: Arm) -> dict[str, Any]:
         "honest_apart": sum(sent.devices[one].startswith("d") for one in apart),
         "hostile_share": len(hostile) / max(1, len(train) + len(held)),
         "rules": counted(suspects),
+        "stable": sent.stable,
     }
     key = hashlib.sha256(b"\0".join([*train, b"held", *held])).digest()
     if key not in bench.known:
@@ -336,8 +368,9 @@ def _learnt(
 
 
 def _measured(bench: _Bench, adapter: Adapter) -> dict[str, float]:
-    """Accuracies; `victim`: of the class that is wrecked; `flipped`: of it, said to be the target;
-    `triggered`: other shapes said to be the target, under the trigger; `called`: without it.
+    """Accuracies; `victim`: of the class that is wrecked, `source_victim` on source pictures;
+    `flipped`: of it, said to be the target; `triggered`: other shapes said to be the target, under
+    the trigger; `called`: without it.
     """
     digest = adapter_digest(adapter)
     if digest not in bench.marks:
@@ -347,14 +380,18 @@ def _measured(bench: _Bench, adapter: Adapter) -> dict[str, float]:
 
 def _marks(bench: _Bench, adapter: Adapter) -> dict[str, float]:
     slots.write(bench.models.student.model, adapter)
-    shapes = bench.tests["shapes"]
+    shapes, source = bench.tests["shapes"], bench.tests["source shapes"]
     space = bench.models.pair.token_space
-    victims = [place for place, one in enumerate(shapes.events) if one.answer == VICTIM]
+    victims, of_source = (
+        [place for place, one in enumerate(seen.events) if one.answer == VICTIM]
+        for seen in (shapes, source)
+    )
     others = [place for place, one in enumerate(shapes.events) if one.answer != TARGET]
     found = {
         "drift": _said(bench, bench.tests["drift"]),
         SOURCE: _said(bench, bench.tests[SOURCE]),
         "victim": _said(bench, _some(shapes, victims)),
+        "source_victim": _said(bench, _some(source, of_source)),
         "flipped": _said(bench, _some(shapes, victims), TARGET),
         "called": _said(bench, _some(shapes, others), TARGET),
     }

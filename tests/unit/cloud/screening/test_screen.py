@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from driftline_cloud.screening.settings import ScreenSettings
 from driftline_shared.errors import Reason
 
 CELLS, WIDTH, KEPT = 16, 12, 4
-SETTINGS = ScreenSettings(copy_distance=0.005)  # off by default
+SETTINGS = ScreenSettings()
 
 
 def _seen(
@@ -37,6 +39,7 @@ def _seen(
         answer=answer or f"a{number % 3}",
         disputed=disputed,
         tokens=tokens,
+        values=np.clip(tokens / 10.0, -1.0, 1.0).astype(np.float32),
         positions=positions,
         num_cells=CELLS,
     )
@@ -61,7 +64,7 @@ def test_an_honest_fleet_is_left_alone_in_any_drift() -> None:
     [
         ([_seen(100, scale=8.0)], Reason.SAMPLE_OUTLIER),
         ([_seen(100, disputed=0.95)], Reason.SAMPLE_DISPUTED),
-        ([_seen(100 + n, like=HONEST[7]) for n in range(5)], Reason.SAMPLE_COPY),
+        ([_seen(100 + n, like=HONEST[7], device="d7") for n in range(5)], Reason.SAMPLE_COPY),
         ([_seen(100 + n, device="h", answer="odd") for n in range(6)], Reason.SAMPLE_LONE_ANSWER),
     ],
 )
@@ -78,19 +81,34 @@ def test_what_is_rare_and_what_two_devices_have_is_not_a_lone_answer() -> None:
     assert _found([*HONEST, *many, _seen(200, device="d1", answer="odd")]) == {}
 
 
-def test_a_copy_is_of_the_same_question_and_the_oldest_stays() -> None:
-    copy = _seen(100, like=HONEST[7])
+def test_a_copy_is_of_the_same_device_and_question_and_the_oldest_stays() -> None:
+    copy = _seen(100, like=HONEST[7], device="d7")
     assert _found([copy, *HONEST]) == {7: Reason.SAMPLE_COPY}
-    assert _found([*HONEST, _seen(100, like=HONEST[7], question="where?")]) == {}
+    assert _found([*HONEST, _seen(100, like=HONEST[7], device="d7", question="where?")]) == {}
+    assert _found([*HONEST, _seen(100, like=HONEST[7], device="d6")]) == {}
 
 
-def test_copies_do_not_make_an_answer_common() -> None:
-    odd = [_seen(100 + n, device="h", answer="odd") for n in range(6)]
-    copy = _seen(200, device="other", answer="odd", like=odd[0])
-    assert _found([*HONEST, *odd, copy]) == {
-        **{100 + n: Reason.SAMPLE_LONE_ANSWER for n in range(6)},
-        200: Reason.SAMPLE_COPY,
-    }
+def test_a_copy_of_a_copy_and_a_dim_world() -> None:
+    one = _seen(100, device="d7")
+    chain = [one, _seen(101, like=one, device="d7"), _seen(102, like=one, device="d7")]
+    assert _found([*HONEST, *chain]) == {101: Reason.SAMPLE_COPY, 102: Reason.SAMPLE_COPY}
+    # Unlike pictures of little contrast, in a fleet of much: their own spread is the unit.
+    assert _found([*HONEST, *(_seen(100 + n, device="d7", scale=0.01) for n in range(20))]) == {}
+
+
+def test_copies_over_several_blocks_of_rows_are_those_found_one_by_one() -> None:
+    some = [_seen(1000 + n, device="d7") for n in range(300)]
+    again = [_seen(2000 + n, like=some[n], device="d7") for n in range(0, 300, 3)]
+    found = _found([*HONEST, *some, *again])
+    assert found == {2000 + n: Reason.SAMPLE_COPY for n in range(0, 300, 3)}
+
+
+def test_samples_that_share_too_few_cells_or_have_one_are_no_copies() -> None:
+    one = _seen(100, device="d7")
+    elsewhere = replace(one, id=b"\1" * 16, positions=(one.positions + 7) % CELLS)
+    assert _found([*HONEST, one, elsewhere]) == {}
+    lone = replace(one, tokens=one.tokens[:1], values=one.values[:1], positions=one.positions[:1])
+    assert _found([*HONEST, lone, replace(lone, id=b"\2" * 16)]) == {}
 
 
 def test_few_devices_and_rules_that_are_off() -> None:
@@ -104,15 +122,7 @@ def test_few_devices_and_rules_that_are_off() -> None:
 
 def test_values_of_any_size_are_screened() -> None:
     huge = _seen(100, scale=1e150)
-    huge = Seen(
-        id=huge.id,
-        device=huge.device,
-        question=huge.question,
-        answer=huge.answer,
-        disputed=0.0,
-        tokens=np.clip(huge.tokens, -100, 100),
-        positions=huge.positions,
-        num_cells=CELLS,
-    )
+    tokens = np.clip(huge.tokens, -100, 100)
+    huge = replace(huge, tokens=tokens, values=np.sign(tokens).astype(np.float32))
     (found,) = screen([*HONEST, huge], SETTINGS)
     assert isinstance(found, Suspect) and found.reason == Reason.SAMPLE_OUTLIER
