@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, TargetFile
 from tuf.api.serialization.json import JSONSerializer
 
 from driftline_cloud.release.manifests import Lineage
@@ -19,9 +19,11 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.signing.ceremony import make_signing, rotate
 from driftline_cloud.signing.files import SigningFiles
 from driftline_cloud.signing.keys import read_signer
+from driftline_cloud.signing.publish import Publisher
 from driftline_cloud.signing.signing import Signing
 from driftline_device.signatures.trusted import TrustedUpdates
 from driftline_shared.signing.bundle import SignedBundle, SignedState
+from driftline_shared.signing.versions import custom_of, target_of
 from driftline_shared.update import Manifest
 from driftline_shared.wire import pack_signed, unpack_signed
 from tests.fakes.adapters import LINE, lora_adapter, trained
@@ -77,6 +79,23 @@ class SigningCloud:
         manifest = self.registry.publish(LINE.id, packed, lineage)
         if sign:
             self.sign()
+        return manifest
+
+    def name(self, version: int) -> Manifest:
+        """What an attacker does who has every key: the newest version, under another number."""
+        newest = self.registry.manifest(LINE.id, self.registry.newest_version(LINE.id))
+        manifest = replace(newest, target_version=version)
+        target = TargetFile(
+            length=1,
+            hashes={"sha256": manifest.target_digest.hex()},
+            path=target_of(LINE.id, version),
+            unrecognized_fields={"custom": custom_of(manifest)},
+        )
+        publisher = Publisher(
+            files=SigningFiles(self.state), now_s=self.now_s(), timestamp_days=self.timestamp_days
+        )
+        publisher.publish({LINE.id: {target.path: target}})
+        self.signing.step()
         return manifest
 
     def rotate(self) -> None:

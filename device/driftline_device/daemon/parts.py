@@ -19,7 +19,8 @@ from driftline_device.sampling.sampler import Sampler
 from driftline_device.signatures.folder import SignatureStatus
 from driftline_device.sinks.publisher import Publisher
 from driftline_device.spool.spool import Spool
-from driftline_device.updates.applier import Applier, UpdateLink
+from driftline_device.updates.applier import Applier
+from driftline_device.updates.partners import UpdateLink
 from driftline_shared.host.clock import Clock
 from driftline_shared.status import CloudStatus
 

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 
 import structlog
 
-from driftline_device.updates.applier import Applier, UpdateLink
+from driftline_device.updates.applier import Applier
+from driftline_device.updates.partners import UpdateLink
 from driftline_shared.errors import LinkError
 from driftline_shared.host.clock import Clock
 

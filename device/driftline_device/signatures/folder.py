@@ -2,7 +2,8 @@
 
 <state>/trusted/root_history/<N>.root.json    every root it followed
                 timestamp.json, snapshot.json, targets.json, line.<line>.json
-                held.json                     its line, and the highest version it went to
+                held.json                     its line, the highest root that it believed, and the
+                                              highest version that it went to (`highest.py`)
 <state>/identity/update_root.json             the root that came with its certificate
 """
 
@@ -58,15 +59,13 @@ def look(folder: Path, root: bytes = b"") -> Held:
     begun from.
     """
     line = line_in(folder)
-    roots = sorted(_number(path) for path in (folder / ROOTS).glob("*.root.json"))
-    newest = roots[-1] if roots else 0
+    newest, root_end = _newest_root(folder / ROOTS, root)
     names = [*ROLES, role_of(line)] if line else list(ROLES)
     found = {name: _read(folder / f"{name}.json") for name in names}
-    newest_root = _read(folder / ROOTS / f"{newest}.root.json")
-    ends = [end for _, end in (*found.values(), newest_root) if end]
+    ends = [end for end in (root_end, *(end for _, end in found.values())) if end]
     timestamp, snapshot, targets = (found[name][0] for name in ROLES)
     state = SignedState(
-        root=newest or _parse(root)[0],
+        root=newest,
         timestamp=timestamp,
         snapshot=snapshot,
         targets=targets,
@@ -89,9 +88,16 @@ def read_held(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _number(path: Path) -> int:
-    text = path.name.partition(".")[0]
-    return int(text) if text.isdecimal() else 0
+def _newest_root(folder: Path, first: bytes) -> tuple[int, float]:
+    """(number, end) of the last root after `first` whose file says that it is the next; where there
+    is no `first`, from the first file on.
+    """
+    number, end = _parse(first)
+    while True:
+        found = _read(folder / f"{number + 1}.root.json")
+        if found[0] != number + 1:
+            return number, end
+        number, end = found
 
 
 def _read(path: Path) -> tuple[int, float]:

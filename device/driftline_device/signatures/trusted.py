@@ -2,13 +2,17 @@
 
 The metadata comes with the cloud's answers; `tuf.ngclient` follows roots, checks signatures,
 thresholds, versions and ends, and keeps what it believes. Before a version is believed its metadata
-and its number are durable, so whatever is killed when, nothing older is believed afterwards.
+and its number are durable, so whatever is killed when, nothing older is believed afterwards. What
+is damaged on the disk is set aside and asked for again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,8 +26,10 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
+from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from driftline_device.signatures.chain import broken, online_keys
 from driftline_device.signatures.folder import (
     FOLDER,
     HELD,
@@ -32,8 +38,16 @@ from driftline_device.signatures.folder import (
     look,
     read_held,
 )
+from driftline_device.signatures.highest import Highest, highest_of, with_highest
 from driftline_shared.errors import Reason, UpdateError
-from driftline_shared.host.durable import make_folder, read_bytes, sync_folder, write_json
+from driftline_shared.host.durable import (
+    make_folder,
+    read_bytes,
+    read_json,
+    set_aside,
+    sync_folder,
+    write_json,
+)
 from driftline_shared.signing.bundle import (
     MAX_METADATA_BYTES,
     SignedBundle,
@@ -46,11 +60,18 @@ _PLACE = "updates:///"
 _MOST_ROOTS = 1_000
 """Since the one that the device began with; each is looked at whenever metadata comes."""
 
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
 _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (ExpiredMetadataError, Reason.METADATA_EXPIRED),
     (BadVersionNumberError, Reason.METADATA_OLDER),
     (UnsignedMetadataError, Reason.SIGNATURE_INVALID),
 )
+
+_ASK_ALL = frozenset({Reason.METADATA_INVALID, Reason.METADATA_OLDER, Reason.SIGNATURE_INVALID})
+"""Refusals after which all but the roots is asked for anew: what lies here may be damaged, or of
+keys that are revoked, under a number that the cloud's has, too.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,8 +85,12 @@ class TrustedUpdates:
         self, state: Path, root: bytes, *, base_model: str, now_s: Callable[[], float]
     ) -> None:
         self._folder, self._root = state / FOLDER, root
+        self._begun = hashlib.sha256(root).hexdigest()
         self._base_model, self._now_s = base_model, now_s
+        self._newest = 0
+        self._mend()
         self._held = look(self._folder, self._root)
+        self._bind_what_was_before()
         self._error: UpdateError | OSError | None = None
         self._said = ""
 
@@ -73,7 +98,9 @@ class TrustedUpdates:
 
     def held(self) -> SignedState:
         """What to tell the cloud at the beginning of a question."""
-        self._error = None
+        error, self._error = self._error, None
+        if isinstance(error, UpdateError) and error.reason in _ASK_ALL:
+            return SignedState(root=self._held.state.root)
         return self._held.state
 
     def take(self, bundle: SignedBundle) -> None:
@@ -102,10 +129,13 @@ class TrustedUpdates:
         if self._error is not None:
             raise self._error
         line = self._held.line
-        updater = self._refresh(SignedBundle(line=line))
+        try:
+            updater = self._refresh(SignedBundle(line=line))
+        except UpdateError as error:
+            self.refuse(error)  # the next question asks for what is damaged
+            raise
         version = manifest.target_version
-        with _as_ours():
-            target = updater.get_targetinfo(target_of(line, version))
+        target = self._target(updater, line, version)
         if target is None:
             raise UpdateError(
                 f"the cloud has signed no version {version} of line {line}",
@@ -117,7 +147,21 @@ class TrustedUpdates:
             result=target.hashes.get("sha256", ""),
             custom=custom if isinstance(custom, dict) else {},
         )
-        self._remember(version)
+        self._remember(version, updater)
+
+    def disowns(self, version: int) -> bool:
+        """Whether `version`, which is in force, was believed under keys that the root has revoked,
+        and is higher than all that the keys of now name: whoever had the old ones released it, and
+        no update would ever be newer.
+        """
+        known = highest_of(read_held(self._folder), self._base_model)
+        if self._error is not None or known is None or not 0 < self._newest < version:
+            return False
+        return (
+            version <= known.version
+            and known.line == self._held.line
+            and known.keys not in ("", self._keys())
+        )
 
     @property
     def status(self) -> SignatureStatus:
@@ -146,7 +190,8 @@ class TrustedUpdates:
             snapshot_max_length=MAX_METADATA_BYTES,
             targets_max_length=MAX_METADATA_BYTES,
         )
-        fetcher = _Brought(bundle, self._held.state.root, self._folder)
+        fetcher = _Brought(bundle, self._held.state.root, self._folder, floor=self._root_floor())
+        self._newest = 0
         try:
             with _as_ours():
                 updater = Updater(
@@ -154,24 +199,89 @@ class TrustedUpdates:
                 )
                 updater.refresh()
                 updater.get_targetinfo(target_of(bundle.line, 0))  # takes the line's role
+        except UpdateError:
+            self._mend()
+            raise
         finally:
             self._make_durable()
             self._held = look(self._folder, self._root)
+            if self._held.state.root > self._root_floor():
+                root = {"number": self._held.state.root, "begun": self._begun}
+                self._write_held(root=root)
+        self._newest = self._newest_named(updater, bundle.line)
         return updater
 
-    def _remember(self, version: int) -> None:
+    def _mend(self) -> None:
+        """Set aside what is damaged. Roots are followed again from the last that is whole; until
+        the one that was believed is back, nothing else is (`_Brought`).
+        """
+        try:
+            read_json(self._folder / HELD)
+        except ValueError as error:
+            set_aside(self._folder / HELD, str(error))
+        except OSError:
+            pass
+        for path in broken(self._root, self._folder / ROOTS):
+            set_aside(path, "is not the root that follows the one before it")
+
+    def _root_floor(self) -> int:
+        """The highest root that was believed since the device began with this one."""
+        found = read_held(self._folder).get("root")
+        known = found if isinstance(found, dict) and found.get("begun") == self._begun else {}
+        number = known.get("number", 0)
+        return number if isinstance(number, int) else 0
+
+    def _keys(self) -> str:
+        """`online_keys` of the root in force."""
+        path = self._folder / ROOTS / f"{self._held.state.root}.root.json"
+        with suppress(OSError, ValueError):
+            return online_keys(read_bytes(path, MAX_METADATA_BYTES) or self._root)
+        return ""
+
+    def _newest_named(self, updater: Updater, line: str) -> int:
+        """The highest version that the line's role, as `updater` believes it, names; 0: none."""
+        path = self._folder / f"{quote(role_of(line), '')}.json"
+        try:
+            data = read_bytes(path, MAX_METADATA_BYTES) or b""
+            role: Any = Metadata.from_bytes(data).signed
+            ends = [target.rpartition("/")[2] for target in role.targets]
+        except (OSError, ValueError, RepositoryError, AttributeError):
+            return 0
+        named = [int(end) for end in ends if _NUMBER.fullmatch(end)]
+        signed = (n for n in sorted(named, reverse=True) if self._target(updater, line, n))
+        return next(signed, 0)
+
+    def _target(self, updater: Updater, line: str, version: int) -> TargetFile | None:
+        with _as_ours():
+            return updater.get_targetinfo(target_of(line, version))
+
+    def _bind_what_was_before(self) -> None:
+        """A version that a device of before kept without its keys is of those of now."""
+        held = read_held(self._folder)
+        known = highest_of(held, self._base_model)
+        if known is None or known.keys:
+            return
+        bound = Highest(version=known.version, keys=self._keys(), line=self._held.line)
+        with suppress(OSError):
+            self._write_held(highest=with_highest(held, self._base_model, bound))
+
+    def _remember(self, version: int, updater: Updater) -> None:
         """Keep the highest version that was believed, before anything is done with it."""
-        highest = read_held(self._folder).get("highest")
-        known = highest if isinstance(highest, dict) else {}
-        before = known.get(self._base_model, 0)
-        before = before if isinstance(before, int) else 0
+        held = read_held(self._folder)
+        keys, line = self._keys(), self._held.line
+        known = highest_of(held, self._base_model)
+        before = known.version if known is not None else 0
+        if known is not None and known.keys != keys:
+            # Whoever had the keys that were revoked may have named it.
+            before = before if self._target(updater, line, before) else 0
         if version < before:
             raise UpdateError(
                 f"version {version} is older than {before}, which this device went to",
                 reason=Reason.VERSION_NOT_NEWER,
             )
-        if version > before:
-            self._write_held(highest={**known, self._base_model: version})
+        highest = Highest(version=version, keys=keys, line=line)
+        if highest != known:
+            self._write_held(highest=with_highest(held, self._base_model, highest))
 
     def _write_held(self, **changed: Any) -> None:
         write_json(self._folder / HELD, {**read_held(self._folder), **changed}, sealed=True)
@@ -194,10 +304,14 @@ class TrustedUpdates:
 class _Brought(FetcherInterface):
     """The files of a bundle, and, where it has none, those that the device holds: a cloud leaves
     out what it need not send.
+
+    `floor`: the root that was believed before. Where the roots end earlier, for it is damaged, no
+    other file is given: keys that it revoked would sign again.
     """
 
-    def __init__(self, bundle: SignedBundle, root: int, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, bundle: SignedBundle, root: int, folder: Path, *, floor: int) -> None:
+        self._folder, self._floor = folder, floor
+        self._in_force = floor
         names = (f"{n}.root.json" for n in range(root + 1, root + 1 + len(bundle.roots)))
         files: Mapping[str, bytes] = {
             **dict(zip(names, bundle.roots, strict=True)),
@@ -213,6 +327,14 @@ class _Brought(FetcherInterface):
         data = self._files.get(name)
         if data is None and "/" not in name and not name.endswith(".root.json"):
             data = read_bytes(self._folder / name, MAX_METADATA_BYTES)
+        if data is None and name.endswith(".root.json"):
+            self._in_force = int(name.partition(".")[0]) - 1  # the next one is asked for
+        elif self._in_force < self._floor:
+            raise UpdateError(
+                f"root {self._floor} was believed, and the roots that are whole end at "
+                f"{self._in_force}: the cloud is asked for it again",
+                reason=Reason.METADATA_OLDER,
+            )
         if data is None:
             raise DownloadHTTPError(f"{name} did not come", 404)
         return iter((data,))
@@ -225,6 +347,8 @@ class _as_ours:  # noqa: N801 (used like a function)
         return
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and isinstance(error.__cause__, UpdateError):
+            raise error.__cause__  # ours, out of a fetcher
         if isinstance(error, UpdateError) or not isinstance(
             error, RepositoryError | DownloadError | ValueError
         ):

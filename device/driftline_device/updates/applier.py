@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -27,6 +26,7 @@ from driftline_device.updates.admission import FORGIVEN, Holdings, check_manifes
 from driftline_device.updates.heads import head_of
 from driftline_device.updates.journal import Journal
 from driftline_device.updates.owner_check import OwnerCheck, OwnersMarks
+from driftline_device.updates.partners import Signatures, UpdateLink
 from driftline_device.updates.phases import UpdateState
 from driftline_device.updates.probe import Verdict, is_finite, judge, run_probe
 from driftline_device.updates.rollback import Judged, Rollback
@@ -38,7 +38,6 @@ from driftline_shared.errors import CodecError, DriftlineError, LinkError, Reaso
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.durable import error_text
 from driftline_shared.pair.pair import ProbeItem
-from driftline_shared.status import UpdateReport
 from driftline_shared.update import Adapter, Manifest, adapter_digest
 from driftline_shared.update_apply import apply_update
 
@@ -46,28 +45,6 @@ BEGIN_AGAIN = frozenset({Reason.BLOB_UNKNOWN, Reason.OFFSET_INVALID, Reason.UNKN
 """Errors of a fetch that say nothing about the version."""
 
 _log = structlog.get_logger(__name__)
-
-
-class UpdateLink(Protocol):
-    """What an update needs of the link; every call ends by its own deadline, with LinkError."""
-
-    def check(self, *, adapter_version: int, failed_versions: Sequence[int]) -> Manifest | None:
-        """Something newer than `adapter_version` that is not among `failed_versions`, or None."""
-
-    def fetch(self, manifest: Manifest) -> bytes:
-        """The blob that `manifest` names."""
-
-    def report(self, report: UpdateReport) -> None:
-        """Deliver how an update ended."""
-
-
-class Signatures(Protocol):
-    """Which updates are believed."""
-
-    def check(self, manifest: Manifest) -> None:
-        """Raise UpdateError unless the cloud signed what `manifest` leads to; OSError where that
-        cannot be kept.
-        """
 
 
 class Applier:
@@ -221,6 +198,12 @@ class Applier:
         manifest = link.check(
             adapter_version=self.state.version, failed_versions=self.failed_versions
         )
+        if self._signatures is not None and self._signatures.disowns(self.state.version):
+            _log.error("update.disowned", version=self.state.version)
+            self._journal.remember(self.state.version, Reason.NOT_SIGNED)
+            self._leave(Reason.NOT_SIGNED, self._load)
+            self.deliver(link)
+            return True
         if manifest is None or manifest.target_version in self._journal.failed_versions:
             return False
         try:

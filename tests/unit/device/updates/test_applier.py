@@ -17,12 +17,13 @@ from driftline_device.history.marks import Mark
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.updates.applier import Applier, UpdateSettings
 from driftline_device.updates.owner_check import OwnersMarks
+from driftline_device.updates.partners import Signatures
 from driftline_device.updates.phases import MAX_WATCHED_STARTS, Phase, UpdateState
 from driftline_device.updates.probe import ProbeLimits
 from driftline_device.updates.watch import WatchLimits
 from driftline_shared.errors import LinkError, Reason
 from driftline_shared.status import UpdateOutcome, UpdateReport
-from driftline_shared.update import Adapter, UpdateKind, adapter_digest
+from driftline_shared.update import Adapter, Manifest, UpdateKind, adapter_digest
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import (
     BASE_MODEL,
@@ -46,6 +47,7 @@ def make(
     *,
     settings: UpdateSettings = SETTINGS,
     marks: OwnersMarks | None = None,
+    signatures: Signatures | None = None,
 ) -> tuple[Applier, FakeRuntime]:
     """A device after its start."""
     runtime = runtime or FakeRuntime()
@@ -58,6 +60,7 @@ def make(
         clock=FakeClock(),
         settings=settings,
         marks=marks,
+        signatures=signatures,
     )
     made.recover()
     return made, runtime
@@ -100,6 +103,29 @@ def test_an_update_is_applied_reported_and_there_after_a_restart(tmp_path: Path)
     again, restarted = make(tmp_path)
     assert (again.state.phase, again.state.version, restarted.version) == (Phase.ACTIVE, 1, 1)
     assert same(restarted.adapter(), target)
+
+
+def test_a_version_of_revoked_keys_is_left_for_the_one_before_it(tmp_path: Path) -> None:
+    class Revoked:
+        def check(self, manifest: Manifest) -> None:
+            """All is signed."""
+
+        def disowns(self, version: int) -> bool:
+            return version >= 1 << 31
+
+    applier, runtime = make(tmp_path, signatures=Revoked())
+    good, far = adapter(skill=0.5), 1 << 31
+    assert applier.poll(FakeUpdateLink(make_update(good, 1)))
+    thiefs = make_update(adapter(skill=1.0), far, base=good, base_version=1)
+    assert applier.poll(FakeUpdateLink(thiefs)) and runtime.version == far
+    link = FakeUpdateLink()
+    assert applier.poll(link)
+    assert runtime.version == 1 and same(runtime.adapter(), good)
+    assert [(r.version, r.outcome, r.reason) for r in link.reports] == [
+        (far, UpdateOutcome.ROLLED_BACK, Reason.NOT_SIGNED)
+    ]
+    second = make_update(adapter(skill=0.7), 2, base=good, base_version=1)
+    assert applier.poll(FakeUpdateLink(second)) and runtime.version == 2
 
 
 def test_a_chain_uses_both_slots(tmp_path: Path) -> None:
