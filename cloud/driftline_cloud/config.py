@@ -93,6 +93,11 @@ class CloudConfig(ProgramSettings):
         "host:port for devices; port 0: any free one, written to `<state>/port`",
     )
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
+    pair_key: str = setting(
+        "",
+        "the key whose signature each pair needs ([how](models.md#sign-a-pair)): its id, or a file "
+        "with its public half; empty: none is asked for",
+    )
     storage: StorageSettings = StorageSettings()
     workers: WorkersConfig = WorkersConfig()
     trust: TrustSettings = TrustSettings()

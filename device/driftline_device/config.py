@@ -86,6 +86,11 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
         default_factory=default_state, description="folder for everything the device keeps"
     )
     pair: str = setting("tiny", "a shipped pair, a pair folder, or a pair's TOML file")
+    pair_key: str = setting(
+        "",
+        "the key whose signature the pair needs ([how](models.md#sign-a-pair)): its id, or a file "
+        "with its public half; empty: none is asked for",
+    )
     cloud: str = setting(
         "", "host:port; empty: the cloud that enrolled this device, or none: it works alone"
     )

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     STOPPING = "stopping"
     DATA_INVALID = "data_invalid"
     PAIR_INVALID = "pair_invalid"
+    PAIR_UNTRUSTED = "pair_untrusted"
     # samples
     UNKNOWN_DEVICE = "unknown_device"
     PROTOCOL_MISMATCH = "protocol_mismatch"
@@ -108,6 +109,10 @@ _FIXES: dict[Reason, str] = {
     Reason.DATA_INVALID: "Correct or replace what is named.",
     Reason.PAIR_INVALID: (
         "Point to a complete pair folder; `driftline models check` says what it lacks."
+    ),
+    Reason.PAIR_UNTRUSTED: (
+        "Take the pair again from whom you trust, or have its maker sign it with"
+        " `driftline models sign`."
     ),
     Reason.UNKNOWN_DEVICE: "Enrol the device first; the daemon does so at every start.",
     Reason.PROTOCOL_MISMATCH: "Install the same major version of driftline on both sides.",

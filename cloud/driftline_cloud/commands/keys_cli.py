@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from driftline_cloud.config import CloudConfig
 
 app = typer.Typer(
-    help="The keys that sign updates: show, init, rotate, renew, replace.",
+    help="The keys that sign updates: show, init, export-root, rotate, renew, replace.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -38,6 +38,18 @@ _EXAMPLES = """
     driftline cloud keys {word} --state /var/lib/driftline --json
 
 Exit code 1: there are none, or their files are not whole.
+"""
+
+_EXPORT_EXAMPLES = """
+**Examples**
+
+    driftline cloud keys export-root --out update_root.json
+
+    driftline cloud keys export-root --out ./my-pair/update_root.json --state /var/lib/driftline
+
+`driftline models export PAIR --update-root FILE` puts it into an export; in the folder of a pair it
+is called update_root.json. Devices that run such a pair believe updates of this cloud alone, before
+they were enrolled, too. Devices follow later roots by themselves. Exit code 1: there is none.
 """
 
 _ROOT_EXAMPLES = """
@@ -80,6 +92,25 @@ def show(
         typer.echo(f"{row['role']:<24}version {row['version']:<12}until {ends}  {keys}")
     for path in found["root_keys_here"]:
         typer.echo(f"move offline: {path}")
+
+
+@app.command("export-root", epilog=_EXPORT_EXAMPLES)
+def export_root(
+    out: Annotated[Path, typer.Option("--out", help="The file to write.", metavar="FILE")],
+    state: StateFlag = None,
+    config: ConfigFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the root in force to a file, for pairs that go to devices: it holds no secret."""
+    from driftline_cloud.signing.ceremony import newest_root
+    from driftline_shared.host.durable import write_atomic
+
+    number, data = newest_root(_settings(config, state).state)
+    write_atomic(out, data)
+    if as_json:
+        typer.echo(json.dumps({"root": number, "file": str(out)}, indent=2))
+    else:
+        typer.echo(f"wrote root {number} to {out}")
 
 
 @app.command(epilog=_EXAMPLES.format(word="init"))

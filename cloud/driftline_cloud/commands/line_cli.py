@@ -84,9 +84,9 @@ def add(
     from driftline_cloud.lines.book import LineBook
     from driftline_cloud.lines.pairs import line_of, named_pair
     from driftline_cloud.service.line_opener import policy_of
-    from driftline_shared.pair.pair import load_pair
+    from driftline_shared.pair.signed import load_trusted
 
-    found = load_pair(pair)
+    found = load_trusted(pair, settings.pair_key)
     policy_of(found, settings)  # what would keep it from being served is told here
     with opened_database(settings) as database:
         row = LineBook(database).add(named_pair(pair), line_of(found), now_unix_s=int(time.time()))

@@ -43,7 +43,7 @@ def examine(config: CloudConfig) -> list[Check]:
                 ("state folder", lambda: check_state(config)),
                 ("disk", lambda: check_disk(config.state)),
                 ("artifacts", lambda: check_store(config)),
-                ("pair", lambda: check_pair(config.pair)),
+                ("pair", lambda: check_pair(config.pair, config.pair_key)),
                 ("authority", lambda: check_authority(config)),
                 ("port", lambda: check_port(config)),
                 ("workers", lambda: check_ray(config)),

@@ -16,6 +16,7 @@ from driftline_cloud.workers.reach import why_away
 from driftline_shared.errors import ConfigError, DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import load_draft, load_pair
+from driftline_shared.pair.signed import check_signed
 from driftline_shared.program.address import own_host
 from driftline_shared.program.checks import Check, fail, ok, warn
 
@@ -56,17 +57,19 @@ def check_disk(folder: Path) -> Check:
     return ok("disk", found) if free >= WANTED_BYTES else warn("disk", found, fix)
 
 
-def check_pair(name: str) -> Check:
+def check_pair(name: str, pair_key: str = "") -> Check:
     """Whether the pair reads. Nothing is fetched or put together for that."""
     try:
+        signed = check_signed(name, pair_key)
+        by = "" if signed is None else f", signed by {signed.key[:16]}"
         spec = load_draft(name).spec
         sides = (spec.teacher, spec.student)
         if any(side.id is not None or side.trained is not None for side in sides):
-            return ok("pair", f"{name}: weights are fetched or assembled at first use")
+            return ok("pair", f"{name}: weights are fetched or assembled at first use{by}")
         pair = load_pair(name)
     except DriftlineError as error:
         return fail("pair", str(error), error.fix)
-    return ok("pair", f"{pair.name} in {pair.dir}")
+    return ok("pair", f"{pair.name} in {pair.dir}{by}")
 
 
 def check_port(config: CloudConfig) -> Check:

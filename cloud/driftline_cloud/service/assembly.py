@@ -60,6 +60,7 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.loopback import is_loopback
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.pair.signed import check_signed
 from driftline_shared.program.proxies import host_of
 from driftline_shared.spans.spans import Spans, open_spans
 from driftline_shared.update import Adapter
@@ -127,6 +128,11 @@ class Makers:
     spans: Callable[[CloudConfig], Spans | None] = spans_of
     clock: Clock = field(default_factory=SystemClock)
 
+    def trusted_pair(self, config: CloudConfig, name: str) -> Pair:
+        """The pair `name`, once it has the signature that `config` asks for. Raises PairError."""
+        check_signed(name, config.pair_key)
+        return self.pair(name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -188,7 +194,7 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCl
             config,
             state,
             makers,
-            pair=makers.pair(config.pair),
+            pair=makers.trusted_pair(config, config.pair),
             line=cloud.lines.of(cloud.first).line,
             database=cloud.database,
             lease=lease,
@@ -206,7 +212,7 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCl
 
 def assemble_service(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
     """What takes samples and serves updates: needs neither torch nor Ray. Blocking."""
-    pair = makers.pair(config.pair)
+    pair = makers.trusted_pair(config, config.pair)
     database = makers.database(config.database)
     try:
         return _assemble_service(config, state, makers, line_of(pair), database)
@@ -226,7 +232,7 @@ def _assemble_service(
     book = LineBook(database)
     opener = LineOpener(
         config=config,
-        pair=makers.pair,
+        pair=partial(makers.trusted_pair, config),
         clock=makers.clock,
         database=database,
         devices=devices,

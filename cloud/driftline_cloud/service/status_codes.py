@@ -21,6 +21,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.STOPPING: _Code.UNAVAILABLE,
     Reason.DATA_INVALID: _Code.INVALID_ARGUMENT,
     Reason.PAIR_INVALID: _Code.INTERNAL,
+    Reason.PAIR_UNTRUSTED: _Code.INTERNAL,
     # samples
     Reason.UNKNOWN_DEVICE: _Code.UNAUTHENTICATED,
     Reason.PROTOCOL_MISMATCH: _Code.FAILED_PRECONDITION,

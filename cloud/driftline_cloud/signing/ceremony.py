@@ -106,6 +106,13 @@ def replace_root_key(
     return number, fresh.public_key.keyid
 
 
+def newest_root(state: Path) -> tuple[int, bytes]:
+    """(number, bytes) of the root in force; DataError where there is none, ConfigError."""
+    files = _files(state)
+    number = files.newest_root()
+    return number, read_metadata(files.root(number))[1]
+
+
 def signers_in(folder: Path) -> list[CryptoSigner]:
     """The keys in the files `*.key` of `folder`, those of other kinds left out; ConfigError."""
     paths = sorted(folder.glob("*.key")) if folder.is_dir() else []

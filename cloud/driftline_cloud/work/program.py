@@ -67,7 +67,7 @@ class Worker:
         """Work until `halt` is set; raises ConfigError and PairError for what will not pass, and
         WorkersAwayError where the workers went away under way.
         """
-        pair = self.makers.pair(self.config.pair)
+        pair = self.makers.trusted_pair(self.config, self.config.pair)
         line = named_line(pair, self.line) if self.line else line_of(pair)
         state = StateFolder(self.config.state)
         state.path.mkdir(parents=True, exist_ok=True)

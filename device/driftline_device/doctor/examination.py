@@ -34,6 +34,7 @@ from driftline_device.link.identity import identity_in
 from driftline_shared.errors import ConfigError, DriftlineError, LinkError
 from driftline_shared.host.lock import lock_holder
 from driftline_shared.pair.pair import Pair, load_draft, load_pair
+from driftline_shared.pair.signed import check_signed
 from driftline_shared.program.checks import Check, fail, ok, warn
 
 CLOUD_TIMEOUT_S = 5.0
@@ -41,7 +42,7 @@ CLOUD_TIMEOUT_S = 5.0
 
 def examine(config: DeviceConfig) -> list[Check]:
     """Every check of the device that `config` describes."""
-    found, pair = check_pair(config.pair)
+    found, pair = check_pair(config.pair, config.pair_key)
     status = read_status(config.state)
     is_running = lock_holder(config.state) is not None
     newest_unix_s = float((status or {}).get("unix_s", 0.0))
@@ -76,17 +77,19 @@ def examine(config: DeviceConfig) -> list[Check]:
     ]
 
 
-def check_pair(name: str) -> tuple[Check, Pair | None]:
+def check_pair(name: str, pair_key: str = "") -> tuple[Check, Pair | None]:
     """Whether the pair reads, and the pair. Nothing is fetched or put together for that."""
     try:
+        signed = check_signed(name, pair_key)
+        by = "" if signed is None else f", signed by {signed.key[:16]}"
         student = load_draft(name).spec.student
         if student.id is not None or student.trained is not None:
-            return ok("pair", f"{name}: weights are fetched or assembled at first use"), None
+            return ok("pair", f"{name}: weights are fetched or assembled at first use{by}"), None
         pair = load_pair(name)
     except DriftlineError as error:
         return fail("pair", str(error), error.fix), None
     kind = "pair" if pair.exported is None else "export"
-    return ok("pair", f"{kind} {pair.name} in {pair.dir}"), pair
+    return ok("pair", f"{kind} {pair.name} in {pair.dir}{by}"), pair
 
 
 def check_cloud(address: str, state: Path) -> Check:

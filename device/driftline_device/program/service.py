@@ -34,6 +34,7 @@ from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.pair.signed import load_trusted
 
 STOP_MARGIN_S = ASKS_END_S + 30.0
 """What ending takes beyond draining: questions under way, the link, the threads."""
@@ -57,7 +58,7 @@ def run_device(
     `console` gets every answer; `on_ready` is called once questions are taken.
     """
     sources = open_sources(texts, config)
-    pair = load_pair(config.pair)
+    pair = load_trusted(config.pair, config.pair_key)
     runtime = runtime_for(config, pair)
     standing = standing_questions(texts, sources, config)
     check_standing(runtime, standing)
@@ -213,7 +214,7 @@ def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
     """
     check_question(question)
     pixels = read_image(image, place=str(image), max_pixels=config.max_pixels)
-    pair = load_pair(config.pair)
+    pair = load_trusted(config.pair, config.pair_key)
     runtime = runtime_for(config, pair)
     loaded = look(config.state / "slots", base_model=runtime.base_model)
     if loaded is not None:

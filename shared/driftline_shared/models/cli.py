@@ -11,14 +11,16 @@ from typing import Annotated
 import typer
 
 from driftline_shared.models.adapters.cli import app as adapter_app
+from driftline_shared.models.signed_cli import app as signed_app
 from driftline_shared.pair.spec import PairSpec
 
 app = typer.Typer(
-    help="Pairs of teacher and student: list, make, inspect, check and fit them.",
+    help="Pairs of teacher and student: list, make, inspect, check, fit and sign them.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 app.add_typer(adapter_app, name="adapter")
+app.add_typer(signed_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 PairArgument = Annotated[
@@ -90,6 +92,8 @@ _EXPORT_EXAMPLES = """
     driftline models export tiny --out ./tiny-export
 
     driftline models export ./my-pair --out ./my-export --force --json
+
+    driftline models export ./my-pair --out ./my-export --update-root update_root.json
 
 Needs torch and ONNX; what it writes needs neither torch nor transformers.
 """
@@ -283,6 +287,15 @@ def inspect(
 def export(
     pair: PairArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder to write: new, empty or an export.")],
+    update_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--update-root",
+            help="Whose updates devices believe: what `driftline cloud keys export-root` wrote; "
+            "default: as in the pair.",
+            metavar="FILE",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the export that --out holds.")
     ] = False,
@@ -292,13 +305,17 @@ def export(
     from rich.console import Console
 
     from driftline_shared.pair.pair import load_pair
+    from driftline_shared.pair.update_root import read_root
     from driftline_shared.program.extras import needs_extra
 
+    root = None if update_root is None else read_root(update_root)
     with needs_extra("exporting", "export"):
         from driftline_shared.models.export.pair_export import export_pair
         from driftline_shared.models.export.report import report_dict, report_lines
     with Console(stderr=True).status("reading the pair") as status:
-        made = export_pair(load_pair(pair), out, force=force, report=status.update)
+        made = export_pair(
+            load_pair(pair), out, update_root=root, force=force, report=status.update
+        )
     _show(as_json, report_dict(made, out), report_lines(made, out))
 
 

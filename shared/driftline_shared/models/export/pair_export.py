@@ -45,6 +45,8 @@ from driftline_shared.pair.export_file import (
 from driftline_shared.pair.families import read_config
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.update_root import FILE as UPDATE_ROOT
+from driftline_shared.pair.update_root import pair_root
 from driftline_shared.pair.weights import weight_files
 
 FAMILIES = ("llava",)
@@ -99,8 +101,16 @@ class Exported:
     tower: str
 
 
-def export_pair(pair: Pair, out: Path, *, force: bool = False, report: Report = print) -> Exported:
-    """Write the student of `pair` to `out`; `report` gets what is being done.
+def export_pair(
+    pair: Pair,
+    out: Path,
+    *,
+    update_root: bytes | None = None,
+    force: bool = False,
+    report: Report = print,
+) -> Exported:
+    """Write the student of `pair` to `out`; `report` gets what is being done. `update_root`: whose
+    updates are believed, in place of what the pair says of it.
 
     Raises PairError for a pair that cannot be exported or whose graphs differ from the twin,
     ConfigError for a folder that may not be written.
@@ -124,6 +134,9 @@ def export_pair(pair: Pair, out: Path, *, force: bool = False, report: Report = 
         raise PairError(f"{pair.name}: {type(model).__name__} is not a model of that family")
     with folders.replacing(out) as made:
         exported = _Work(pair, model, made, report).run(family)
+        # Not among the files of export.json: it may be replaced.
+        if (root := update_root or pair_root(pair.dir)) is not None:
+            (made / UPDATE_ROOT).write_bytes(root)
         load_export(made)
     return exported
 

@@ -16,6 +16,7 @@ from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.signing.ceremony import signers_in
 from driftline_cloud.signing.signing import Signing
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.pair.update_root import read_root
 from driftline_shared.signing.bundle import SignedState
 
 
@@ -50,6 +51,17 @@ def _keys(state: Path, role: str) -> set[str]:
 def _signing(state: Path) -> Signing:
     registry = ReleaseRegistry(state / "releases")
     return Signing(state, registry, now_s=time.time, timestamp_days=1)
+
+
+def test_the_root_in_force_is_written_for_pairs(state: Path, safe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pair" / "update_root.json"
+    words = ("keys", "export-root", "--out", str(out), "--state", str(state))
+    assert _read(*words) == {"root": 1, "file": str(out)}
+    _read("keys", "renew", "--root-keys", str(safe), "--state", str(state))
+    assert _read(*words)["root"] == 2
+    assert read_root(out) == _signing(state).root
+    other = str(tmp_path / "other")
+    assert isinstance(CliRunner().invoke(app, [*words[:-1], other]).exception, DataError)
 
 
 def test_show_says_what_signs_and_what_is_to_go_offline(state: Path) -> None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from driftline_cloud.signing.ceremony import make_signing, newest_root
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.cli import app
 from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.export_file import check_files, load_export
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.pair.update_root import pair_root
 from tests.fakes.family_pair import make_family_pair
 
 
 def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "export"
     words = ["export", str(pair_dir), "--out", str(out)]
-    result = CliRunner().invoke(app, [*words, "--json"])
+    root = tmp_path / "root.json"
+    root.write_bytes(_root(tmp_path))
+    result = CliRunner().invoke(app, [*words, "--update-root", str(root), "--json"])
     assert result.exit_code == 0, result.output
+    assert pair_root(out) == root.read_bytes()
     told = json.loads(result.stdout)
     assert set(told["precisions"]) == {"fp32", "int8", "int4"}
     assert told["precisions"]["fp32"]["agreement"] == 1.0
@@ -33,7 +39,26 @@ def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path
     forced = CliRunner().invoke(app, [*words, "--force"])
     assert forced.exit_code == 0, forced.output
     assert "probe answers are the student's" in forced.stdout
+    assert pair_root(out) is None
     check_files(out, load_export(out))
+
+
+def test_a_root_that_is_none_is_refused_before_anything_is_made(
+    pair_dir: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root.json"
+    root.write_bytes(_root(tmp_path).replace(b'"version":1', b'"version":2'))
+    words = ["export", str(pair_dir), "--out", str(tmp_path / "out"), "--update-root"]
+    for file, said in ((root, "signed by"), (tmp_path / "none", "it is not there")):
+        refused = CliRunner().invoke(app, [*words, str(file)]).exception
+        assert isinstance(refused, ConfigError) and said in str(refused)
+    assert not (tmp_path / "out").exists()
+
+
+def _root(folder: Path) -> bytes:
+    """Of a cloud that signs updates."""
+    make_signing(folder / "cloud", now_s=time.time(), timestamp_days=1)
+    return newest_root(folder / "cloud")[1]
 
 
 def test_without_a_probe_set_the_tower_stays_as_it_is(pair_dir: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A folder of files under one signature, in the form of OpenSSF Model Signing."""
