@@ -169,8 +169,9 @@ def runtimes(
     names: Annotated[
         str, typer.Option("--runtimes", help="Which, comma-separated; by default all.")
     ] = "",
-    rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 7,
     threads: Annotated[int, typer.Option(help="CPU threads of each.", min=1)] = 2,
+    prompt: Annotated[int, typer.Option(help="Tokens read.", min=1, max=960)] = 129,
     work: Annotated[
         Path | None, typer.Option(help="Folder for the models; kept. None: a temporary one.")
     ] = None,
@@ -185,9 +186,14 @@ def runtimes(
 
     chosen = names.split(",") if names else DECODERS
     with tempfile.TemporaryDirectory() as scratch:
-        finish(
-            run_runtimes(work or Path(scratch), names=chosen, rounds=rounds, threads=threads), out
+        done = run_runtimes(
+            work or Path(scratch),
+            names=chosen,
+            rounds=rounds,
+            threads=threads,
+            num_prompt=prompt,
         )
+    finish(done, out)
 
 
 @app.command()

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import LikelyIds, likely_ids
-from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, Value, to_value
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Binding, Graphs
+from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.scores import log_softmax
 from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.pair.export_file import Export
-
-Cache = dict[str, Value]
-"""`past_key.{i}` and `past_value.{i}` -> (B, H_kv, P, d) float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +41,8 @@ class PromptRead:
     """
 
     states: NDArray[np.float32]
-    cache: Cache
-    given: dict[str, Value]
+    cache: KeyValues
+    given: dict[str, Floats]
     mask: NDArray[np.int64]
     positions: NDArray[np.int64]
 
@@ -55,8 +53,6 @@ class LanguageModel:
     def __init__(self, export: Export, graphs: Graphs, prompts: Prompts) -> None:
         self._export, self._graphs, self._prompts = export, graphs, prompts
         layers = range(export.model.num_layers)
-        self._past = [f"past_{kind}.{i}" for i in layers for kind in ("key", "value")]
-        self._present = [name.replace("past", "present", 1) for name in self._past]
         self._ends = np.asarray(export.prompt.end_ids, dtype=np.int64)
         self.max_positions = export.model.max_positions
         self.queries = [f"query.{i}" for i in layers]
@@ -67,43 +63,52 @@ class LanguageModel:
         """D, of the hidden states."""
         return self._export.model.width
 
-    def empty_cache(self, rows: int) -> Cache:
-        """A cache of `rows` sequences that holds nothing yet."""
-        model = self._export.model
-        shape = (rows, model.num_key_heads, 0, model.head_width)
-        nothing = to_value(np.empty(shape, dtype=np.float32))
-        return dict.fromkeys(self._past, nothing)
+    def cache(self, rows: int, places: int) -> KeyValues:
+        """A cache of `rows` sequences that holds nothing yet; room for `places` of each."""
+        return KeyValues(self._export.model, rows=rows, room=places)
 
     def step(
         self,
         embeds: NDArray[np.float32],
         mask: NDArray[np.int64],
         positions: NDArray[np.int64],
-        cache: Cache,
+        cache: KeyValues,
         adapter: ActiveAdapter,
         *,
         masks: Mapping[str, NDArray[np.float32]] | None = None,
         also: Sequence[str] = (),
-    ) -> tuple[NDArray[np.float32], Cache, dict[str, Value]]:
-        """One pass: hidden (B, T, D), the cache with these places, and the outputs named in `also`.
+    ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
+        """One pass, whose places `cache` holds afterwards: hidden (B, T, D), and the outputs named
+        in `also`. A cache is stepped under one adapter.
 
         `masks`: dropout masks by input name.
         """
-        feeds = {
-            "inputs_embeds": to_value(embeds),
-            "attention_mask": to_value(mask),
-            "position_ids": to_value(positions),
-            **cache,
-            **{name: to_value(array) for name, array in (masks or {}).items()},
-        }
-        wanted = ["hidden", *self._present, *also]
-        given = self._graphs.run_values(self._part(embeds.shape[1]), wanted, feeds, adapter)
-        end = 1 + len(self._present)
-        return (
-            given[0].numpy(),
-            dict(zip(self._past, given[1:end], strict=True)),
-            dict(zip(also, given[end:], strict=True)),
+        binding = self._binding(self._part(embeds.shape[1]), cache, adapter, also)
+        given = binding.run(
+            {
+                "inputs_embeds": embeds,
+                "attention_mask": mask,
+                "position_ids": positions,
+                **(masks or {}),
+            }
         )
+        cache.filled = mask.shape[1]
+        return given.pop("hidden"), given
+
+    def _binding(
+        self, part: str, cache: KeyValues, adapter: ActiveAdapter, also: Sequence[str]
+    ) -> Binding:
+        key = (part, *also)
+        if key not in cache.bindings:
+            present = {
+                name.replace("past", "present", 1): value for name, value in cache.buffers.items()
+            }
+            cache.bindings[key] = self._graphs.bind(
+                part,
+                {**cache.buffers, **adapter.of("lm")},
+                {**dict.fromkeys(("hidden", *also)), **present},
+            )
+        return cache.bindings[key]
 
     def gives_queries(self, num_places: int) -> bool:
         """Whether a pass over so many places gives the queries of all layers."""
@@ -122,20 +127,24 @@ class LanguageModel:
         batch: Batch,
         adapter: ActiveAdapter,
         *,
-        cache: Cache | None = None,
+        prefix: Places | None = None,
         also: Sequence[str] = (),
     ) -> PromptRead:
-        """One pass over prompts; `cache` holds the places that `batch` leaves out, `also` names
+        """One pass over prompts; `prefix` is of the places that `batch` leaves out, `also` names
         further outputs of the pass.
         """
-        held = cache or self.empty_cache(len(batch.embeds))
-        hidden, held, given = self.step(
-            batch.embeds, batch.mask, batch.positions, held, adapter, also=also
+        rows, width = batch.mask.shape
+        cache = self.cache(rows, width + self._export.model.max_new_tokens)
+        if prefix is not None:
+            for row in range(rows):
+                cache.put(row, 0, prefix)
+        hidden, given = self.step(
+            batch.embeds, batch.mask, batch.positions, cache, adapter, also=also
         )
         # Copied: the last places alone, not the whole prompt's.
         return PromptRead(
             states=hidden[:, -1].copy(),
-            cache=held,
+            cache=cache,
             given=given,
             mask=batch.mask,
             positions=batch.positions[:, -1:],
@@ -163,7 +172,7 @@ class LanguageModel:
             embeds = self._prompts.embed(chosen)[:, None]
             mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
             positions = positions + 1
-            hidden, held, _ = self.step(embeds, mask, positions, held, adapter)
+            hidden, _ = self.step(embeds, mask, positions, held, adapter)
             chosen = growing.add(self.logits(hidden[:, -1], adapter))
         self._tell(growing, on_token)
         return growing.generated(read.states)
@@ -173,30 +182,29 @@ class LanguageModel:
             for row in growing.grown:
                 on_token(row, finished_text(self._prompts.decode(growing.ids[row])))
 
-
-def joined(reads: Sequence[PromptRead]) -> PromptRead:
-    """Prompts that were read one after the other, as if in one pass: padded on the left."""
-    if len(reads) == 1:
-        return reads[0]
-    width = max(read.mask.shape[1] for read in reads)
-
-    def whole(name: str) -> Value:
-        parts = [read.cache[name].numpy() for read in reads]
-        places = ((0, 0), (0, 0))
-        return to_value(
-            np.concatenate(
-                [np.pad(part, (*places, (width - part.shape[2], 0), (0, 0))) for part in parts]
-            )
+    def joined(self, reads: Sequence[PromptRead]) -> PromptRead:
+        """Prompts that were read one after the other, as if in one pass: padded on the left."""
+        if len(reads) == 1:
+            return reads[0]
+        width = max(read.mask.shape[1] for read in reads)
+        num_rows = sum(len(read.states) for read in reads)
+        cache = self.cache(num_rows, width + self._export.model.max_new_tokens)
+        cache.clear()
+        row = 0
+        for read in reads:
+            places, start = read.cache.places(), width - read.mask.shape[1]
+            for source in range(len(read.states)):
+                cache.put(row, start, places, source)
+                row += 1
+        cache.filled = width
+        masks = [np.pad(read.mask, ((0, 0), (width - read.mask.shape[1], 0))) for read in reads]
+        return PromptRead(
+            states=np.concatenate([read.states for read in reads]),
+            cache=cache,
+            given={},
+            mask=np.concatenate(masks),
+            positions=np.concatenate([read.positions for read in reads]),
         )
-
-    masks = [np.pad(read.mask, ((0, 0), (width - read.mask.shape[1], 0))) for read in reads]
-    return PromptRead(
-        states=np.concatenate([read.states for read in reads]),
-        cache={name: whole(name) for name in reads[0].cache},
-        given={},
-        mask=np.concatenate(masks),
-        positions=np.concatenate([read.positions for read in reads]),
-    )
 
 
 class _Growing:

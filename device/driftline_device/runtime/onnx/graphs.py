@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,19 +37,20 @@ def to_value(array: NDArray[Any]) -> Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveAdapter:
-    """An adapter version, ready to run: `options` of each adapted part, a number that no other
-    one of this process has (`serial`), the tensors it was made from, and the P(IK) head that judges
-    its answers.
-
-    `loaded` keeps alive what `options` point to without owning it.
+    """An adapter version, ready to run: what it gives to each adapted part (`values`: part -> input
+    -> value), a number that no other one of this process has (`serial`), the tensors it was made
+    from, and the P(IK) head that judges its answers.
     """
 
     version: int
     serial: int
     tensors: Adapter
     ik_head: IkHead | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    loaded: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def of(self, part: str) -> Mapping[str, Value]:
+        """What the graph `part` is given under this adapter."""
+        return self.values.get(part, {})
 
     def copy(self) -> Adapter:
         """The tensors, for somebody who may write into them."""
@@ -67,53 +65,16 @@ def activate(
     serial: int,
     ik_head: IkHead | None = None,
 ) -> ActiveAdapter:
-    """One `.onnx_adapter` a part, loaded. Raises UpdateError when it does not fit the model."""
+    """An adapter as inputs of the graphs. Raises UpdateError when it does not fit the model."""
     held = {name: np.array(array, dtype=np.float32) for name, array in adapter.items()}
-    options: dict[str, Any] = {}
-    loaded: dict[str, Any] = {}
-    for part, arrays in graph_parameters(export.adapter, held).items():
-        if arrays:
-            loaded[part] = _loaded(arrays)
-            options[part] = onnxruntime.RunOptions()
-            options[part].add_active_adapter(loaded[part])
+    given = graph_parameters(export.adapter, held)
+    values: dict[str, dict[str, Value]] = {
+        part: {name: to_value(array) for name, array in arrays.items()}
+        for part, arrays in given.items()
+    }
     return ActiveAdapter(
-        version=version,
-        serial=serial,
-        tensors=held,
-        ik_head=ik_head,
-        options=options,
-        loaded=loaded,
+        version=version, serial=serial, tensors=held, ik_head=ik_head, values=values
     )
-
-
-def _loaded(arrays: Mapping[str, NDArray[np.float32]]) -> Any:
-    """The library's own adapter of `arrays`, which it reads from nothing but a file."""
-    made = onnxruntime.AdapterFormat()
-    made.set_adapter_version(1)
-    made.set_model_version(1)
-    made.set_parameters({name: to_value(array) for name, array in arrays.items()})
-    loaded = onnxruntime.LoraAdapter()
-    # Loading maps the file, and a mapped file outlives its name.
-    with _scratch_file() as file:
-        made.export_adapter(file)
-        loaded.Load(file)
-    return loaded
-
-
-@contextmanager
-def _scratch_file() -> Iterator[str]:
-    """A file of this process's memory, where the system has such: a device with a full disk, or
-    without a temporary folder, takes up its adapter all the same.
-    """
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryDirectory(prefix="driftline-adapter-") as folder:
-            yield str(Path(folder) / "part.onnx_adapter")
-        return
-    descriptor = os.memfd_create("driftline-adapter")
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def choose_providers(wanted: Sequence[str]) -> list[str]:
@@ -132,6 +93,41 @@ def choose_providers(wanted: Sequence[str]) -> list[str]:
             f"it has {', '.join(there)}"
         )
     return chosen if CPU in chosen else [*chosen, CPU]
+
+
+class Binding:
+    """Passes of one graph whose inputs and outputs were bound before; one thread at a time.
+
+    What stays is bound once: an adapter of thirty layers has 300 inputs.
+    """
+
+    def __init__(
+        self, session: Any, inputs: Mapping[str, Value], outputs: Mapping[str, Value | None]
+    ) -> None:
+        self._session, self._binding = session, session.io_binding()
+        # A binding points to values without owning them.
+        self._kept = dict(inputs), dict(outputs)
+        self._fed: dict[str, Value] = {}
+        for name, value in inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, place in outputs.items():
+            if place is None:
+                self._binding.bind_output(name)
+            else:
+                self._binding.bind_ortvalue_output(name, place)
+        self._own = [name for name, place in outputs.items() if place is None]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """One pass with the further inputs `feeds`; the outputs that have no place of their own."""
+        for name, array in feeds.items():
+            self._fed[name] = value = to_value(array)
+            self._binding.bind_ortvalue_input(name, value)
+        for name in self._own:
+            # What a pass made stays bound, and has that pass's shape.
+            self._binding.bind_output(name)
+        self._session.run_with_iobinding(self._binding)
+        given = zip(self._kept[1].items(), self._binding.get_outputs(), strict=True)
+        return {name: value.numpy() for (name, place), value in given if place is None}
 
 
 class Graphs:
@@ -174,19 +170,19 @@ class Graphs:
         self, part: Part, feeds: Mapping[str, NDArray[Any]], adapter: ActiveAdapter | None
     ) -> NDArray[np.float32]:
         """The one output of tower, projector or head."""
-        options = adapter.options.get(part) if adapter is not None else None
-        given: list[NDArray[np.float32]] = self._sessions[part].run(None, dict(feeds), options)
-        return given[0]
+        given = {name: to_value(array) for name, array in feeds.items()}
+        values = adapter.of(part) if adapter is not None else {}
+        outputs = self._sessions[part].run_with_ort_values(self._outputs[part], {**given, **values})
+        array: NDArray[np.float32] = outputs[0].numpy()
+        return array
 
-    def run_values(
-        self, part: str, wanted: Sequence[str], feeds: Mapping[str, Value], adapter: ActiveAdapter
-    ) -> list[Value]:
-        """Outputs of the language model that stay where they are, for the next step to read."""
-        return list(
-            self._sessions[part].run_with_ort_values(
-                list(wanted), dict(feeds), adapter.options.get("lm")
-            )
-        )
+    def bind(
+        self, part: str, inputs: Mapping[str, Value], outputs: Mapping[str, Value | None]
+    ) -> Binding:
+        """Passes of a graph of the language model that keep these inputs, and write these outputs
+        where they are; None: into an array of each pass's own.
+        """
+        return Binding(self._sessions[part], inputs, outputs)
 
     def _open(self, file: Path, threads: int | None) -> Any:
         options = onnxruntime.SessionOptions()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.onnx.graphs import Value
+from driftline_device.runtime.onnx.key_values import KeyValues
 from driftline_device.runtime.onnx.prompts import Row
 from driftline_device.runtime.scores import Floats, log_softmax
 from driftline_shared.tokens import VisualTokens
@@ -47,21 +47,22 @@ def look_of(
     number: int,
     start: int,
     skip: int,
-    given: Mapping[str, Value],
+    queries: Mapping[str, Floats],
+    cache: KeyValues,
     *,
     tokens: VisualTokens | None = None,
 ) -> Look:
     """Of row `number` of a pass whose places begin at `start`, behind padding; `skip` places of it
-    were in a cache. `given`: `query.{i}` of the pass and `past_key.{i}` after it, of all layers.
+    were in the cache. `queries`: `query.{i}` of the pass, of all layers; `cache`: as it left it.
     """
-    layers = range(sum(name.startswith("query.") for name in given))
+    layers = range(len(queries))
     end = start + row.num_prompt
     words = np.asarray(row.words, dtype=np.int64) + start - skip
     return Look(
         tokens=tokens,
         row=row,
-        queries=[given[f"query.{i}"].numpy()[number][:, words] for i in layers],
-        keys=[given[f"past_key.{i}"].numpy()[number, :, start:end].copy() for i in layers],
+        queries=[queries[f"query.{i}"][number][:, words] for i in layers],
+        keys=[cache.key(i)[number, :, start:end].copy() for i in layers],
     )
 
 

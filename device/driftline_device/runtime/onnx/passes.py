@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.onnx.generation import Cache, LanguageModel
-from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, Value
+from driftline_device.runtime.onnx.generation import LanguageModel
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
+from driftline_device.runtime.onnx.key_values import KeyValues
 from driftline_device.runtime.onnx.looks import Look, attention, look_of
 from driftline_device.runtime.onnx.prompts import Prompts, Row
 from driftline_device.runtime.scores import Floats, missing_scorers
@@ -79,8 +80,8 @@ class OnnxPasses:
         steps = _steps(row)
         weights = [
             attention(
-                queries[f"query.{i}"].numpy()[0][:, steps],
-                cache[f"past_key.{i}"].numpy()[0],
+                queries[f"query.{i}"][0][:, steps],
+                cache.key(i)[0],
                 steps,
                 row.visual,
             )
@@ -98,7 +99,7 @@ class OnnxPasses:
             row = self.prompts.row(self.question, self.positions)
             layers = range(self.export.model.num_layers)
             _, cache, queries = self._forced([row], projected, also=_queries(layers))
-            look = look_of(row, 0, 0, 0, {**cache, **queries})
+            look = look_of(row, 0, 0, 0, queries, cache)
         return look.attention()
 
     def _row(self) -> Row:
@@ -111,18 +112,22 @@ class OnnxPasses:
         *,
         dropped: bool = False,
         also: Sequence[str] = (),
-    ) -> tuple[Floats, Cache, dict[str, Value]]:
-        """One pass over equally long rows with their answers: see `LanguageModel.step`."""
+    ) -> tuple[Floats, KeyValues, dict[str, Floats]]:
+        """One pass over equally long rows with their answers: hidden states, the cache of that
+        pass, and the outputs named in `also`.
+        """
         batch = self.prompts.batch(rows, projected)
-        return self.language.step(
+        cache = self.language.cache(*batch.mask.shape)
+        hidden, given = self.language.step(
             batch.embeds,
             batch.mask,
             batch.positions,
-            self.language.empty_cache(len(rows)),
+            cache,
             self.adapter,
             masks=self._masks("lm", batch.positions.shape) if dropped else None,
             also=also,
         )
+        return hidden, cache, given
 
     def _masks(self, part: str, shape: tuple[int, ...]) -> dict[str, Floats]:
         masks = DropoutMasks(rate=self.export.dropout_rate, seed=self.seed)

@@ -17,14 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import LikelyStep, likely_steps
-from driftline_device.runtime.onnx.generation import (
-    Cache,
-    Generated,
-    LanguageModel,
-    PromptRead,
-    joined,
-)
-from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate, to_value
+from driftline_device.runtime.onnx.generation import Generated, LanguageModel, PromptRead
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
+from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
 from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
@@ -85,7 +80,7 @@ class Student:
         self.turns = turns
         self.max_batch = max_batch
         self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(feature_bytes)
-        self.prefixes: BoundedCache[Cache] = BoundedCache(prefix_bytes)
+        self.prefixes: BoundedCache[Places] = BoundedCache(prefix_bytes)
         self.looks: BoundedCache[Look] = BoundedCache(LOOK_BYTES)
         self.keeps_looks = False
         self._serials = itertools.count()
@@ -228,7 +223,7 @@ class OnnxSession(ScoringSession):
         the block, is not read again: its questions go on from what the first has left.
         """
         student = self._student
-        prefixes: dict[_PrefixKey, Cache | None] = {}
+        prefixes: dict[_PrefixKey, Places | None] = {}
         whole: list[int] = []
         further: list[int] = []
         for number, one in enumerate(block):
@@ -249,7 +244,7 @@ class OnnxSession(ScoringSession):
             reads.append(self._read_further(adapter, block[number], prefix))
         order = [*whole, *further]
         made = student.language.write(
-            joined(reads),
+            student.language.joined(reads),
             adapter,
             rows_among(order, on_token),
             num_likely=[block[number].num_likely for number in order],
@@ -260,7 +255,7 @@ class OnnxSession(ScoringSession):
         self,
         adapter: ActiveAdapter,
         block: Sequence[_Asked],
-        prefixes: dict[_PrefixKey, Cache | None],
+        prefixes: dict[_PrefixKey, Places | None],
     ) -> PromptRead:
         """Whole prompts in one pass; what others can go on from is put into `prefixes`."""
         student = self._student
@@ -280,13 +275,13 @@ class OnnxSession(ScoringSession):
                 self._keep_look(adapter, one, number, start, 0, read)
         return read
 
-    def _read_further(self, adapter: ActiveAdapter, one: _Asked, prefix: Cache) -> PromptRead:
+    def _read_further(self, adapter: ActiveAdapter, one: _Asked, prefix: Places) -> PromptRead:
         """The words behind a picture whose places `prefix` holds."""
         student, skip = self._student, one.row.text_from
         # onnxruntime attends from many places to a cache for one row only.
         batch = student.prompts.batch([one.row], _NO_TOKENS, skip=skip)
         also = self._looked_for(batch)
-        read = student.language.read(batch, adapter, cache=prefix, also=also)
+        read = student.language.read(batch, adapter, prefix=prefix, also=also)
         if also:
             self._keep_look(adapter, one, 0, 0, skip, read)
         return read
@@ -306,8 +301,7 @@ class OnnxSession(ScoringSession):
         skip: int,
         read: PromptRead,
     ) -> None:
-        given = {**read.cache, **read.given}
-        look = look_of(one.row, number, start, skip, given, tokens=one.tokens)
+        look = look_of(one.row, number, start, skip, read.given, read.cache, tokens=one.tokens)
         key = _look_key(adapter, one.tokens, one.row)
         self._student.looks.put(key, look, look.num_bytes)
 
@@ -405,12 +399,10 @@ def _look_key(adapter: ActiveAdapter, tokens: VisualTokens, row: Row) -> tuple[i
 _NO_TOKENS = np.empty((0, 0, 0), dtype=np.float32)
 
 
-def _cut(cache: Cache, row: int, start: int, end: int) -> tuple[Cache, int]:
+def _cut(cache: KeyValues, row: int, start: int, end: int) -> tuple[dict[str, Floats], int]:
     """The places `start` to `end` of one row, copied, and their bytes."""
     arrays = {
-        name: np.ascontiguousarray(value.numpy()[row : row + 1, :, start:end])
-        for name, value in cache.items()
-        if name.startswith("past_")
+        name: np.ascontiguousarray(array[row : row + 1, :, start:end])
+        for name, array in cache.places().items()
     }
-    num_bytes = sum(array.nbytes for array in arrays.values())
-    return {name: to_value(array) for name, array in arrays.items()}, num_bytes
+    return arrays, sum(array.nbytes for array in arrays.values())

@@ -1,8 +1,9 @@
 """A LLaMA, Qwen2 or Qwen3 decoder as two graphs: the layers with their cache, and the head.
 
-Every operator is ONNX Runtime's own fused one where there is one. Attention is GroupQueryAttention
-without its own rotary embedding: that is done before, with the positions as given (they have gaps),
-so that rotated queries can be given out; padding on the left is an additive bias.
+Every operator is ONNX Runtime's own fused one where there is one. Attention is GroupQueryAttention,
+at the positions as given (they have gaps); padding on the left is an additive bias. It rotates
+queries and keys by itself in a graph that only decodes; elsewhere that is done before it, so that
+rotated queries can be given out.
 """
 
 from __future__ import annotations
@@ -102,10 +103,13 @@ class Decoder:
         *,
         adapted: Adapted,
         query_layers: Collection[int] = (),
-        with_dropout: bool = True,
+        decode_only: bool = False,
     ) -> tuple[Graph, Inputs]:
-        """The graph `lm`: all layers, without the final norm (see `pair.export_file`)."""
-        return _LayersBuilder(self, precisions, adapted, with_dropout).build(query_layers)
+        """The graph `lm`: all layers, without the final norm (see `pair.export_file`).
+
+        `decode_only`: it draws no dropout and shows no queries, and attention rotates by itself.
+        """
+        return _LayersBuilder(self, precisions, adapted, decode_only).build(query_layers)
 
     def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The graph `head`: final norm and vocabulary; `head` is the linear layer of logits."""
@@ -126,12 +130,12 @@ class _LayersBuilder:
     """State of one `Decoder.build`: the graph and what all layers read."""
 
     def __init__(
-        self, decoder: Decoder, precisions: Precisions, adapted: Adapted, with_dropout: bool
+        self, decoder: Decoder, precisions: Precisions, adapted: Adapted, decode_only: bool
     ) -> None:
         self.decoder = decoder
         self.precisions = precisions
         self.adapted = adapted
-        self.with_dropout = with_dropout
+        self.decode_only = decode_only
         self.graph = Graph("lm")
         self.inputs = Inputs()
 
@@ -203,24 +207,24 @@ class _LayersBuilder:
         )
         packed = graph.node("Reshape", [packed, self.batched])
         heads, key_heads = decoder.num_heads, decoder.num_key_heads
-        inner, outer = heads * decoder.head_width, key_heads * decoder.head_width
-        q, k, v = graph.nodes(
-            "Split",
-            [packed, graph.ints(inner, outer, outer)],
-            [f"{path}.q", f"{path}.k", f"{path}.v"],
-            axis=-1,
-        )
-        q = self._rotated(f"{path}.q_norm", getattr(block, "q_norm", None), q, heads)
-        k = self._rotated(f"{path}.k_norm", getattr(block, "k_norm", None), k, key_heads)
+        inner = heads * decoder.head_width
         shape: Shape = ["B", key_heads, "P", decoder.head_width]
         past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
+        held = [*past, self.lengths, self.total]
+        if self.decode_only and getattr(block, "q_norm", None) is None:
+            q = ""
+            read = [packed, "", "", *held, self.cos, self.sin, self.places, self.bias]
+        else:
+            q, k, v = self._apart(path, block, packed)
+            read = [q, k, v, *held, "", "", "", self.bias]
         attended, *present = graph.nodes(
             "GroupQueryAttention",
-            [q, k, v, *past, self.lengths, self.total, "", "", "", self.bias],
+            read,
             [f"{path}.attended", f"present_key.{index}", f"present_value.{index}"],
             domain=MICROSOFT,
             num_heads=heads,
             kv_num_heads=key_heads,
+            do_rotary=int(not q),
         )
         for name in present:
             graph.output(name, ["B", key_heads, "P+T", decoder.head_width])
@@ -229,6 +233,20 @@ class _LayersBuilder:
         attended = self._dropped(f"{path}.o_proj", attended, inner)
         flat = graph.node("Reshape", [attended, graph.ints(-1, inner)])
         return self._linear(f"{path}.o_proj", {f"{path}.o_proj": block.o_proj}, flat)
+
+    def _apart(self, path: str, block: Any, packed: str) -> tuple[str, str, str]:
+        """Rotated queries, rotated keys and values of `packed` (B, T, all of them)."""
+        decoder = self.decoder
+        heads, key_heads, width = decoder.num_heads, decoder.num_key_heads, decoder.head_width
+        q, k, v = self.graph.nodes(
+            "Split",
+            [packed, self.graph.ints(heads * width, key_heads * width, key_heads * width)],
+            [f"{path}.q", f"{path}.k", f"{path}.v"],
+            axis=-1,
+        )
+        q = self._rotated(f"{path}.q_norm", getattr(block, "q_norm", None), q, heads)
+        k = self._rotated(f"{path}.k_norm", getattr(block, "k_norm", None), k, key_heads)
+        return q, k, v
 
     def _rotated(self, path: str, norm: Any, x: str, heads: int) -> str:
         """Rotary embedding of (B, T, heads * d), behind a norm of each head where there is one."""
@@ -265,19 +283,19 @@ class _LayersBuilder:
             x,
         )
         inner = int(block.down_proj.in_features)
-        if self.with_dropout:
+        if not self.decode_only:
             packed = graph.node("Reshape", [packed, self.batched])
         gate, up = graph.nodes(
             "Split", [packed, graph.ints(inner, inner)], [f"{path}.gate", f"{path}.up"], axis=-1
         )
         silu = graph.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)
         product = self._dropped(f"{path}.down_proj", graph.node("Mul", [silu, up]), inner)
-        if self.with_dropout:
+        if not self.decode_only:
             product = graph.node("Reshape", [product, graph.ints(-1, inner)])
         return self._linear(f"{path}.down_proj", {f"{path}.down_proj": block.down_proj}, product)
 
     def _dropped(self, place: str, x: str, width: int) -> str:
-        if not self.with_dropout:
+        if self.decode_only:
             return x
         name = f"{place}.mask"
         self.inputs.dropout.append(DropoutInput(part="lm", input=name, place=place, width=width))

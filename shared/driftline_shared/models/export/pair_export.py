@@ -145,12 +145,12 @@ def language_graph(
     decoder: Decoder, name: str, *, adapted: Adapted, query_layers: Collection[int] = ()
 ) -> tuple[Graph, Inputs]:
     """The graph lm.NAME.onnx, and its inputs."""
-    whole = name not in _DECODE_ONLY
+    decode_only = name in _DECODE_ONLY
     return decoder.build(
         LANGUAGE_KINDS[name],
         adapted=adapted,
-        query_layers=query_layers if whole else (),
-        with_dropout=whole,
+        query_layers=() if decode_only else query_layers,
+        decode_only=decode_only,
     )
 
 

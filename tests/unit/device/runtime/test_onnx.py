@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.onnx.generation import step_scores
-from driftline_device.runtime.onnx.graphs import Graphs, choose_providers
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, choose_providers
 from driftline_device.runtime.onnx.prompts import Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
@@ -24,6 +25,7 @@ from driftline_device.runtime.scores import SCORERS, missing_scorers
 from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
+from driftline_shared.pair.export_file import load_version_0
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.tiny_export import make_tiny_export
@@ -427,7 +429,6 @@ def test_a_question_without_room_is_refused_before_either_model_runs(
     assert told[0] == told[1] and "tokens long, and this model has room for" in told[0]
 
 
-@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files in memory are Linux's")
 def test_an_adapter_is_taken_up_without_a_temporary_folder(
     pairs: tuple[Pair, Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,3 +441,56 @@ def test_an_adapter_is_taken_up_without_a_temporary_folder(
     runtime.swap(moved(runtime.adapter(), 0.3), 1)
     after = runtime.answer(ASKED[:1])[0]
     assert after.version == 1 and after.scores != before.scores
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+def test_caches_of_calls_that_take_turns_step_by_step_never_mix(
+    precision: str, pairs: tuple[Pair, Pair]
+) -> None:
+    """Two adapters, prompts of unlike length: a step of one between two steps of the other."""
+    student = OnnxRuntime(pairs[1], precision=precision)._student
+    plain = student.activate(load_version_0(pairs[1].dir, student.export), 0)
+    other = student.activate(moved(plain.copy(), 0.5), 1)
+
+    def steps(adapter: ActiveAdapter, length: int) -> Iterator[NDArray[np.float32]]:
+        language, rng = student.language, np.random.default_rng(length)
+        embeds = rng.standard_normal((1, length + 6, language.width)).astype(np.float32)
+        # Positions have gaps, as those of a prompt that kept some tokens only.
+        positions = np.cumsum(rng.integers(1, 4, (1, length + 6)), axis=1)
+        cache = language.cache(1, length + 6)
+        for start, end in [(0, length), *((n, n + 1) for n in range(length, length + 6))]:
+            mask = np.ones((1, end), dtype=np.int64)
+            hidden, _ = language.step(
+                embeds[:, start:end], mask, positions[:, start:end], cache, adapter
+            )
+            yield hidden
+
+    alone = [list(steps(plain, 9)), list(steps(other, 14))]
+    in_turns = list(zip(steps(plain, 9), steps(other, 14), strict=True))
+    for got, wanted in zip(in_turns, zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(got[0], wanted[0])
+        np.testing.assert_array_equal(got[1], wanted[1])
+
+
+def test_a_decode_step_is_the_last_place_of_a_whole_pass(pairs: tuple[Pair, Pair]) -> None:
+    """Where the graph that decodes rotates by itself: at positions with gaps, behind padding."""
+    runtime = OnnxRuntime(pairs[1], precision="int4")
+    student, adapter = runtime._student, runtime._open()
+    language, rng = student.language, np.random.default_rng(4)
+    embeds = rng.standard_normal((2, 8, language.width)).astype(np.float32)
+    positions = np.cumsum(rng.integers(1, 4, (2, 8)), axis=1)
+    mask = np.ones((2, 8), dtype=np.int64)
+    mask[0, :3] = 0
+    cache = language.cache(2, 8)
+    for place in range(8):
+        at = slice(place, place + 1)
+        stepped, _ = language.step(
+            embeds[:, at], mask[:, : place + 1], positions[:, at], cache, adapter
+        )
+    exact = OnnxRuntime(pairs[1], precision="fp32")
+    wanted, _ = exact._student.language.step(
+        embeds, mask, positions, exact._student.language.cache(2, 8), exact._open()
+    )
+    for got, whole in zip(stepped[:, 0], wanted[:, -1], strict=True):
+        likeness = float(got @ whole / (np.linalg.norm(got) * np.linalg.norm(whole)))
+        assert likeness > 0.98

@@ -59,5 +59,5 @@ def prompt_ids(work: Path, length: int) -> list[int]:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint(work), local_files_only=True)
-    text = "A camera looks at the same street all day; at night the street is another one. " * 40
+    text = "A camera looks at the same street all day; at night the street is another one. " * 100
     return [int(token) for token in tokenizer(text)["input_ids"]][:length]

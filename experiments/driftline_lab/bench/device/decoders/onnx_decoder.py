@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.onnx.generation import Cache, LanguageModel
+from driftline_device.runtime.onnx.generation import LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
 from driftline_lab.bench.device.decoders.decoder import Decoder
 from driftline_shared.pair.export_file import (
@@ -18,11 +18,15 @@ from driftline_shared.pair.export_file import (
     Precision,
     PromptTable,
     adapter_shapes,
+    graph_parameters,
 )
 
 RANK = 16
 STEP = 0.02
 """Standard deviation of the weights of a full adapter: what it costs does not depend on them."""
+
+ROOM = 1_024
+"""Places of a cache, as the other runtimes are given."""
 
 _TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _EMBEDDINGS = "embeddings.npy"
@@ -85,8 +89,7 @@ class OnnxDecoder(Decoder):
         self._language = LanguageModel(export, sessions, prompts=self)  # type: ignore[arg-type]
         plain = ActiveAdapter(version=0, serial=0, tensors={})
         self._adapter = _adapter(export) if adapted else plain
-        self._cache: Cache = {}
-        self._num_read = 0
+        self.reset()
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """As `Prompts.embed`."""
@@ -94,18 +97,29 @@ class OnnxDecoder(Decoder):
 
     def reset(self) -> None:
         """See `Decoder`."""
-        self._cache, self._num_read = self._language.empty_cache(1), 0
+        self._cache = self._language.cache(1, ROOM)
 
     def read(self, ids: list[int]) -> int:
         """See `Decoder`."""
         row = np.asarray([ids], dtype=np.int64)
-        places = self._num_read + np.arange(len(ids), dtype=np.int64)[None]
-        self._num_read += len(ids)
-        mask = np.ones((1, self._num_read), dtype=np.int64)
-        hidden, self._cache, _ = self._language.step(
-            self.embed(row), mask, places, self._cache, self._adapter
-        )
+        places = self._cache.filled + np.arange(len(ids), dtype=np.int64)[None]
+        mask = np.ones((1, self._cache.filled + len(ids)), dtype=np.int64)
+        hidden, _ = self._language.step(self.embed(row), mask, places, self._cache, self._adapter)
         return int(self._language.logits(hidden[:, -1], self._adapter)[0].argmax())
+
+
+def token_bytes(folder: Path, name: str) -> int:
+    """Bytes of weights and factors that one decoded token reads; `name`: a precision, under an
+    adapter `-adapted`.
+    """
+    precision, _, adapted = name.partition("-")
+    export = _export(folder)
+    chosen = export.precisions[precision]
+    weights = sum((folder / f"{file}.data").stat().st_size for file in (chosen.lm, chosen.head))
+    if not adapted:
+        return weights
+    given = graph_parameters(export.adapter, _adapter(export).tensors)
+    return weights + sum(array.nbytes for part in given.values() for array in part.values())
 
 
 def _export(folder: Path) -> Export:
