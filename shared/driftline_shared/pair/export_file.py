@@ -3,7 +3,7 @@
 An export is a folder that `driftline models export` writes and a device reads (docs/models.md):
 graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs and outputs:
 
-    tower      pixels (B, 3, H, W) -> tokens (B, V, D_v)
+    tower      pixels (B, 3, H, W), of pictures in F views (B, F, 3, H, W) -> tokens (B, V, D_v)
     projector  tokens (B, K, D_v) -> projected (B, K, D)
     lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
@@ -138,6 +138,17 @@ class CenterCrop(Table):
     width: _Side
 
 
+class Split(Table):
+    """Into views of `side` x `side`: tiles row by row, then the whole by PIL's `resample` filter.
+
+    Sides of the picture are multiples of `side`; one that is no larger is its only view.
+    """
+
+    step: Literal["split"]
+    side: _Side
+    resample: Annotated[int, Field(ge=0, le=5)]
+
+
 class Rescale(Table):
     """Times `factor`, in float64, rounded to float32."""
 
@@ -154,14 +165,14 @@ class Normalize(Table):
 
 
 Step = Annotated[
-    Resize | ResizeShortest | CenterCrop | Rescale | Normalize, Field(discriminator="step")
+    Resize | ResizeShortest | CenterCrop | Split | Rescale | Normalize, Field(discriminator="step")
 ]
 
 
 class ImageTable(Table):
     """How a picture becomes pixels: `steps` in order (see `driftline_shared.pair.image_steps`).
 
-    `height`, `width`: of the pixels that the tower reads.
+    `height`, `width`: of the pixels that the tower reads; of one view where there are several.
     """
 
     height: _Side

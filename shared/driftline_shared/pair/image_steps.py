@@ -19,15 +19,18 @@ from driftline_shared.pair.export_file import (
     Rescale,
     Resize,
     ResizeShortest,
+    Split,
 )
 
 
 def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 -> (3, `table.height`, `table.width`) float32."""
+    """(H, W, 3) uint8 -> (3, `table.height`, `table.width`) float32; where a step splits it into F
+    views, (F, 3, `table.height`, `table.width`).
+    """
     array: NDArray[Any] = image
     for step in table.steps:
         array = _STEPS[step.step](array, step)
-    return np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+    return np.ascontiguousarray(np.moveaxis(array, -1, -3), dtype=np.float32)
 
 
 def _resized(image: NDArray[np.uint8], step: Resize) -> NDArray[np.uint8]:
@@ -63,6 +66,17 @@ def _cropped(image: NDArray[np.uint8], step: CenterCrop) -> NDArray[np.uint8]:
     return image[above : above + step.height, left : left + step.width]
 
 
+def _split(image: NDArray[np.uint8], step: Split) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    rows, cols = height // step.side, width // step.side
+    tiles = image.reshape(rows, step.side, cols, step.side, 3).swapaxes(1, 2)
+    views = tiles.reshape(-1, step.side, step.side, 3)
+    if len(views) == 1:
+        return views
+    whole = _resize(image, step.side, step.side, step.resample)
+    return np.concatenate([views, whole[None]])
+
+
 def _rescaled(image: NDArray[Any], step: Rescale) -> NDArray[np.float32]:
     return (image.astype(np.float64) * step.factor).astype(np.float32)
 
@@ -77,7 +91,8 @@ _STEPS: dict[str, Callable[[NDArray[Any], Any], NDArray[Any]]] = {
     "resize": _resized,
     "resize_shortest": _resized_shortest,
     "center_crop": _cropped,
+    "split": _split,
     "rescale": _rescaled,
     "normalize": _normalized,
 }
-"""Name of a step -> what it does to (H, W, 3)."""
+"""Name of a step -> what it does to (H, W, 3), behind a split to (F, H, W, 3)."""

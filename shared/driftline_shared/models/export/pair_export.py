@@ -19,17 +19,17 @@ from driftline_shared.errors import PairError
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
+from driftline_shared.models.export.families.family import FamilyGraphs
+from driftline_shared.models.export.families.table import FAMILIES
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
-    image_table,
     layout_table,
     prompt_table,
 )
-from driftline_shared.models.export.projector import build_projector
 from driftline_shared.models.export.tower import quantize_tower, trace_tower
-from driftline_shared.models.families.llava import LlavaModel, tower_states
+from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import LmBatch
 from driftline_shared.pair.export_file import (
@@ -49,7 +49,6 @@ from driftline_shared.pair.update_root import FILE as UPDATE_ROOT
 from driftline_shared.pair.update_root import pair_root
 from driftline_shared.pair.weights import weight_files
 
-FAMILIES = ("llava",)
 """`model_type` of students that can be exported."""
 
 MAX_LOGIT_ERROR = 1e-4
@@ -130,10 +129,9 @@ def export_pair(
         twin=True,
         canvas=pair.canvas,
     )
-    if not isinstance(model, LlavaModel):
-        raise PairError(f"{pair.name}: {type(model).__name__} is not a model of that family")
+    assert isinstance(model, FamilyModel)
     with folders.replacing(out) as made:
-        exported = _Work(pair, model, made, report).run(family)
+        exported = _Work(pair, model, FAMILIES[family], made, report).run(family)
         # Not among the files of export.json: it may be replaced.
         if (root := update_root or pair_root(pair.dir)) is not None:
             (made / UPDATE_ROOT).write_bytes(root)
@@ -157,14 +155,17 @@ def language_graph(
 class _Work:
     """One export while it is made in `folder`."""
 
-    def __init__(self, pair: Pair, model: LlavaModel, folder: Path, report: Report) -> None:
+    def __init__(
+        self, pair: Pair, model: FamilyModel, own: FamilyGraphs, folder: Path, report: Report
+    ) -> None:
         self.pair = pair
+        self.own = own
         self.model = model
         self.folder = folder
         self.report = report
         self.inputs = Inputs()
         self.decoder = Decoder(model.language)
-        self.image = image_table(model.processor, pair.canvas)
+        self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
 
     def run(self, family: str) -> Exported:
@@ -221,9 +222,7 @@ class _Work:
         net, spec = self.model.net, self.pair.adapter
         query = Adapted(targets=[f"projector.{name}" for name in spec.query_targets])
         language = Adapted(targets=spec.language_targets, norms=spec.norms)
-        graph, inputs = build_projector(
-            net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=query
-        )
+        graph, inputs = self.own.projector(net, query)
         graph.save(self.folder / "projector.onnx")
         self.inputs.join(inputs)
         layers = range(self.decoder.num_layers)
@@ -247,9 +246,12 @@ class _Work:
         self.report("writing the vision tower")
         fp32, int8 = self.folder / "tower.fp32.onnx", self.folder / "tower.int8.onnx"
         rng = np.random.default_rng(0)
-        shape = (2, 3, self.image.height, self.image.width)
+        shape = pixels_of(np.zeros((32, 32, 3), dtype=np.uint8), self.image).shape
         trace_tower(
-            self.model.net, tower_states, rng.standard_normal(shape).astype(np.float32), fp32
+            self.model.net,
+            self.own.tower,
+            rng.standard_normal((2, *shape)).astype(np.float32),
+            fp32,
         )
         pictures = [item.image for item in self.probe] or _random_pictures()
         pixels = np.stack([pixels_of(picture, self.image) for picture in pictures])
@@ -300,7 +302,7 @@ class _Work:
         decoder, model = self.decoder, self.model
         return ModelTable(
             num_visual_tokens=model.num_tokens,
-            tower_width=int(model.net.model.multi_modal_projector.linear_1.in_features),
+            tower_width=self.own.tower_width(model.net),
             width=decoder.width,
             vocabulary=model.vocab_size,
             num_layers=decoder.num_layers,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import TEXT, FamilyModel
-from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.pair.export_file import (
     CenterCrop,
     ImageTable,
@@ -25,6 +26,9 @@ from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.pair.prompt_text import read_by
 
+Processed = Callable[[NDArray[np.uint8]], Any]
+"""(H, W, 3) -> (3, H, W) or (F, 3, H, W) float32, as the family reads it."""
+
 _BICUBIC = 3
 
 _SIZES = ((224, 224), (97, 61), (33, 210), (480, 640), (16, 16))
@@ -36,22 +40,21 @@ _TOKENS = 64
 """Random token ids that are compared in their text."""
 
 
-def image_table(processor: Any, canvas: Canvas | None) -> ImageTable:
-    """The steps of a family's image processor, proved on random pictures.
+def image_table(steps: Sequence[Step], processed: Processed) -> ImageTable:
+    """A table of these steps, proved on random pictures against what the family itself does.
 
-    Raises PairError where these steps do not give exactly what the processor gives.
+    Raises PairError where the steps do not give exactly that.
     """
-    steps = tuple(_steps(processor, canvas))
-    sample = _processed(processor, canvas, np.zeros((32, 32, 3), dtype=np.uint8))
-    table = ImageTable(height=sample.shape[1], width=sample.shape[2], steps=steps)
+    sample = processed(np.zeros((32, 32, 3), dtype=np.uint8))
+    table = ImageTable(height=sample.shape[-2], width=sample.shape[-1], steps=tuple(steps))
     rng = np.random.default_rng(0)
     for height, width in _SIZES:
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        wanted, got = _processed(processor, canvas, picture), pixels_of(picture, table)
+        wanted, got = np.asarray(processed(picture)), pixels_of(picture, table)
         if wanted.shape != got.shape or not np.array_equal(wanted, got):
             raise PairError(
-                f"the image processor {type(processor).__name__} prepares pictures in a way that "
-                'export.json cannot say: use runtime = "torch" for this pair'
+                "the checkpoint's image processor prepares pictures in a way that export.json "
+                'cannot say: use runtime = "torch" for this pair'
             )
     return table
 
@@ -117,11 +120,14 @@ def layout_table(model: FamilyModel) -> LayoutTable:
     )
 
 
-def _steps(processor: Any, canvas: Canvas | None) -> list[Step]:
-    steps: list[Step] = []
-    if canvas is not None:
-        height, width = canvas.height, canvas.width
-        steps.append(Resize(step="resize", height=height, width=width, resample=_BICUBIC))
+def canvas_step(canvas: Canvas) -> Step:
+    """As `on_canvas` does it."""
+    return Resize(step="resize", height=canvas.height, width=canvas.width, resample=_BICUBIC)
+
+
+def one_view_steps(processor: Any, canvas: Canvas | None) -> list[Step]:
+    """Of a processor that resizes, crops and scales a picture as a whole."""
+    steps = [canvas_step(canvas)] if canvas is not None else []
     if getattr(processor, "do_resize", False):
         size, filter_ = processor.size, int(processor.resample)
         if size.height and size.width:
@@ -134,17 +140,18 @@ def _steps(processor: Any, canvas: Canvas | None) -> list[Step]:
         crop = processor.crop_size
         height, width = int(crop.height), int(crop.width)
         steps.append(CenterCrop(step="center_crop", height=height, width=width))
+    return [*steps, *value_steps(processor)]
+
+
+def value_steps(processor: Any) -> list[Step]:
+    """What a processor does to single values."""
+    steps: list[Step] = []
     if getattr(processor, "do_rescale", False):
         steps.append(Rescale(step="rescale", factor=float(processor.rescale_factor)))
     if getattr(processor, "do_normalize", False):
         mean, std = (tuple(map(float, x)) for x in (processor.image_mean, processor.image_std))
         steps.append(Normalize.model_validate({"step": "normalize", "mean": mean, "std": std}))
     return steps
-
-
-def _processed(processor: Any, canvas: Canvas | None, picture: Any) -> Any:
-    """(3, H, W) float32, as the family reads it."""
-    return processor(images=on_canvas(picture, canvas), return_tensors="np")["pixel_values"][0]
 
 
 def _odd_tokenizer(what: str) -> PairError:

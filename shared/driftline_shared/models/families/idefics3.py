@@ -41,10 +41,10 @@ class Idefics3Model(FamilyModel):
                 f"{model_dir}: this family reads single images here, not clips of {canvas.frames} "
                 "frames; write frames = 1 in the pair's [token_space] image"
             )
-        self._canvas = canvas or _own_canvas(self.processor)
-        blank = np.zeros((self._canvas.height, self._canvas.width, 3), dtype=np.uint8)
+        self.canvas = canvas or _own_canvas(self.processor)
+        blank = np.zeros((self.canvas.height, self.canvas.width, 3), dtype=np.uint8)
         read = self._read([blank])
-        self._tiles = (int(read["rows"][0][0]), int(read["cols"][0][0]))
+        self.tiles = (int(read["rows"][0][0]), int(read["cols"][0][0]))
         views, _, side, _ = read["pixel_values"].shape[1:]
         patch, group = self.net.config.vision_config.patch_size, self.net.config.scale_factor
         if (side // patch) % group:
@@ -65,7 +65,7 @@ class Idefics3Model(FamilyModel):
         # Both families' processors write this text; SmolVLM's class needs two more packages to be
         # built.
         text = get_image_prompt_string(
-            *self._tiles,
+            *self.tiles,
             self.grid.rows * self.grid.cols,
             fake_token_around_image=around,
             image_token=tokens.convert_ids_to_tokens(self.image_id),
@@ -84,7 +84,7 @@ class Idefics3Model(FamilyModel):
         """(B, V, s*s*D) float32 pixel-shuffled tower tokens, view by view."""
         # The library's own `get_image_features` leaves out views whose values are all zero. Here
         # every view counts: each is a whole square, so nothing is padding and nothing is masked.
-        pixels = self._read(images)["pixel_values"].flatten(0, 1)
+        pixels = self.views(images).flatten(0, 1)
         tower, connector = self.net.model.vision_model, self.net.model.connector
         groups = [
             connector.pixel_shuffle(
@@ -99,10 +99,15 @@ class Idefics3Model(FamilyModel):
         projection = self.net.model.connector.modality_projection
         return projection(tokens.to(self.device, next(projection.parameters()).dtype))
 
+    def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(B, F, 3, side, side): what the tower reads of each picture."""
+        pixels: Tensor = self._read(images)["pixel_values"]
+        return pixels
+
     def _read(self, images: Sequence[NDArray[np.uint8]]) -> Any:
         """`pixel_values` (B, views, 3, side, side); `rows` and `cols` of tiles, 0 where whole."""
         return self.processor(
-            images=[on_canvas(image, self._canvas) for image in images],
+            images=[on_canvas(image, self.canvas) for image in images],
             return_row_col_info=True,
             return_tensors="pt",
         )

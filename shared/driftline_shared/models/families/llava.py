@@ -54,7 +54,7 @@ class LlavaModel(FamilyModel):
         side = vision.image_size // vision.patch_size
         check_strategy(self.net, model_dir)
         self.grid = Grid(rows=side, cols=side)
-        self._canvas = canvas
+        self.canvas = canvas
 
     def layout(self) -> ImageLayout:
         """Patches row by row."""
@@ -67,7 +67,7 @@ class LlavaModel(FamilyModel):
 
     def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, 3, H, W): what the tower reads of each picture."""
-        pictures = [picture for image in images for picture in on_canvas(image, self._canvas)]
+        pictures = [picture for image in images for picture in on_canvas(image, self.canvas)]
         pixels: Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         return pixels
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, processors
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -16,9 +18,11 @@ from driftline_shared.models.export.preparation import (
     device_tokenizer,
     image_table,
     layout_table,
+    one_view_steps,
     prompt_table,
 )
 from driftline_shared.models.families.llava import LlavaModel
+from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.models.loading import load_model
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Canvas, Pair
@@ -38,11 +42,19 @@ def model(pair: Pair) -> LlavaModel:
     return loaded
 
 
+def read_by(processor: Any, canvas: Canvas | None) -> Callable[[NDArray[np.uint8]], Any]:
+    def processed(image: NDArray[np.uint8]) -> Any:
+        found = processor(images=on_canvas(image, canvas), return_tensors="np")
+        return found["pixel_values"][0]
+
+    return processed
+
+
 @pytest.mark.parametrize("canvas", [None, Canvas(height=50, width=60)])
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_pixels_are_the_processors(name: str, canvas: Canvas | None) -> None:
     processor = PROCESSORS[name]()
-    table = image_table(processor, canvas)
+    table = image_table(one_view_steps(processor, canvas), read_by(processor, canvas))
     picture = np.random.default_rng(5).integers(0, 256, (71, 130, 3), dtype=np.uint8)
     pixels = pixels_of(picture, table)
     assert pixels.dtype == np.float32
@@ -58,7 +70,8 @@ def test_a_processor_that_does_more_is_refused() -> None:
             return super().normalize(image, mean, std, **rest)[:, :, ::-1]
 
     with pytest.raises(PairError, match=r"runtime = \"torch\""):
-        image_table(Mirrored(size={"height": 32, "width": 32}), None)
+        mirrored = Mirrored(size={"height": 32, "width": 32})
+        image_table(one_view_steps(mirrored, None), read_by(mirrored, None))
 
 
 def test_the_prompt_is_read_alike_without_transformers(

@@ -1,0 +1,52 @@
+"""What an export asks of a family, and parts of projectors that several have."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+from driftline_shared.models.export import decoder
+from driftline_shared.models.export.decoder import Adapted, Inputs, add_mask
+from driftline_shared.models.export.graph import Graph
+from driftline_shared.models.export.linear import Linear
+from driftline_shared.pair.export_file import DropoutInput, ImageTable
+
+
+class FamilyGraphs(Protocol):
+    """A family's own part of an export."""
+
+    def image(self, model: Any) -> ImageTable:
+        """How a picture becomes pixels. Raises PairError where a table cannot say it."""
+
+    def tower(self, net: Any, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W), of several views (B, F, 3, H, W) -> (B, V, D_v); it can be traced."""
+
+    def tower_width(self, net: Any) -> int:
+        """D_v."""
+
+    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+        """The graph `projector`. Raises PairError for what graphs do not do."""
+
+
+def rows_of(graph: Graph, tokens: str, width: int) -> tuple[str, str]:
+    """(B, K, width) -> (B * K, width), and the shape (B, K, -1) that leads back."""
+    rows = graph.node("Shape", [tokens], start=0, end=2)
+    shape = graph.node("Concat", [rows, graph.ints(-1)], axis=0)
+    return graph.node("Reshape", [tokens, graph.ints(-1, width)]), shape
+
+
+def dropped_rows(graph: Graph, inputs: Inputs, x: str, shape: str, layer: Linear) -> str:
+    """Rows (B * K, inputs) that `layer` reads, times a mask of `shape`."""
+    mask = f"{layer.name}.mask"
+    inputs.dropout.append(
+        DropoutInput(part="projector", input=mask, place=layer.name, width=layer.inputs)
+    )
+    x = graph.node("Mul", [graph.node("Reshape", [x, shape]), add_mask(graph, mask)])
+    return graph.node("Reshape", [x, graph.ints(-1, layer.inputs)])
+
+
+def adapted_rows(graph: Graph, inputs: Inputs, x: str, layer: Linear, adapted: Adapted) -> str:
+    """The layer in float32, with its LoRA where it has one."""
+    table = decoder.lora_input("projector", layer, {layer.name: layer}, adapted)
+    return decoder.add_adapted(graph, inputs, x, layer, "fp32", table)

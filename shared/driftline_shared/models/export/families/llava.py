@@ -1,0 +1,67 @@
+"""LLaVA: one square view; two linear layers with an activation between them, in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
+from driftline_shared.models.export.families.family import adapted_rows, dropped_rows, rows_of
+from driftline_shared.models.export.graph import Graph
+from driftline_shared.models.export.preparation import image_table, one_view_steps
+from driftline_shared.models.families.llava import LlavaModel, tower_states
+from driftline_shared.pair.export_file import ImageTable
+
+_GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
+"""`projector_hidden_act` -> ONNX's `approximate`."""
+
+
+class LlavaGraphs:
+    """See `FamilyGraphs`."""
+
+    def image(self, model: LlavaModel) -> ImageTable:
+        """One view, as the checkpoint's image processor prepares it."""
+        return image_table(
+            one_view_steps(model.processor, model.canvas), lambda image: model.views([image])[0]
+        )
+
+    def tower(self, net: Any, pixels: torch.Tensor) -> torch.Tensor:
+        """The states that the checkpoint's configuration chooses."""
+        return tower_states(net, pixels)
+
+    def tower_width(self, net: Any) -> int:
+        """Of all chosen layers side by side."""
+        return int(net.model.multi_modal_projector.linear_1.in_features)
+
+    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+        """linear_1, activation, mask, linear_2."""
+        return build_projector(
+            net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=adapted
+        )
+
+
+def build_projector(
+    projector: Any, activation: str, *, adapted: Adapted, name: str = "projector"
+) -> tuple[Graph, Inputs]:
+    """The graph `projector`; `projector` has linear_1 and linear_2, not wrapped by peft.
+
+    Raises PairError for an activation it does not know.
+    """
+    if activation not in _GELU:
+        raise PairError(
+            f"the projector's activation is {activation!r}, graphs have {sorted(_GELU)}: use "
+            'runtime = "torch" for this pair'
+        )
+    graph, inputs = Graph("projector"), Inputs()
+    first = linear_of(f"{name}.linear_1", projector.linear_1)
+    second = linear_of(f"{name}.linear_2", projector.linear_2)
+    x, shape = rows_of(graph, graph.input("tokens", ["B", "K", first.inputs]), first.inputs)
+    x = adapted_rows(graph, inputs, x, first, adapted)
+    x = graph.node("Gelu", [x], approximate=_GELU[activation])
+    x = dropped_rows(graph, inputs, x, shape, second)
+    x = adapted_rows(graph, inputs, x, second, adapted)
+    graph.node("Reshape", [x, shape], name="projected")
+    graph.output("projected", ["B", "K", second.outputs])
+    return graph, inputs

@@ -1,0 +1,110 @@
+"""Exports of other families beside their torch runtime, from random checkpoints: pictures, tokens,
+answers, every score, a swap, and what is sampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.runtime import Question
+from driftline_device.runtime.scores import SCORERS
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.models.export.pair_export import export_pair
+from driftline_shared.pair.pair import Pair, load_pair
+from tests.fakes.adapters import trained
+from tests.fakes.families import noise
+from tests.fakes.family_pair import make_family_pair
+from tests.fakes.tiny_pair import QUESTIONS
+
+FAMILIES = ("idefics3", "smolvlm")
+ASKED = [
+    Question(image=noise(40 + 9 * i, 64, seed=i), text=QUESTIONS[i % len(QUESTIONS)])
+    for i in range(6)
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pairs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Pair, Pair]:
+    """A pair of the family, and its export."""
+    folder = tmp_path_factory.mktemp(request.param)
+    pair = load_pair(make_family_pair(folder / "pair", request.param))
+    export_pair(pair, folder / "export", report=lambda _: None)
+    return pair, load_pair(folder / "export")
+
+
+@pytest.fixture(scope="module")
+def twin(pairs: tuple[Pair, Pair]) -> TorchRuntime:
+    return TorchRuntime(pairs[0])
+
+
+@pytest.fixture(scope="module")
+def fp32(pairs: tuple[Pair, Pair]) -> OnnxRuntime:
+    return OnnxRuntime(pairs[1], precision="fp32")
+
+
+@pytest.fixture(params=[0.0, 0.1], ids=["version 0", "trained"])
+def both(
+    request: pytest.FixtureRequest, twin: TorchRuntime, fp32: OnnxRuntime
+) -> tuple[TorchRuntime, OnnxRuntime]:
+    """Both under one adapter, swapped in."""
+    adapter = trained(OnnxRuntime.adapter(fp32), seed=3, step=request.param)
+    twin.swap(adapter, 1)
+    fp32.swap(adapter, 1)
+    return twin, fp32
+
+
+def test_answers_tokens_and_scores_are_the_twins(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
+    torch_answers, ours = (runtime.answer(ASKED) for runtime in both)
+    for wanted, got in zip(torch_answers, ours, strict=True):
+        np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=2e-4)
+        np.testing.assert_array_equal(got.tokens.positions, wanted.tokens.positions)
+        assert (got.text, got.step_ids, got.ended) == (wanted.text, wanted.step_ids, wanted.ended)
+        assert got.num_prompt_tokens == wanted.num_prompt_tokens
+        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        assert got.version == 1
+
+
+def test_stochastic_scores_are_the_twins_mask_by_mask(
+    both: tuple[TorchRuntime, OnnxRuntime],
+) -> None:
+    twin, fp32 = both
+    (answer,) = twin.answer(ASKED[:1])
+    ours, wanted = (
+        runtime.mutual_information(ASKED[0].text, answer, passes=4, seed=2)
+        for runtime in (fp32, twin)
+    )
+    assert ours == pytest.approx(wanted, rel=1e-2, abs=1e-6)
+    for scorer in SCORERS:
+        got, expected = (
+            runtime.score_tokens(scorer, ASKED[0].text, answer, passes=4, seed=2)
+            for runtime in (fp32, twin)
+        )
+        np.testing.assert_allclose(got, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+
+
+def test_some_tokens_answer_as_under_torch(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
+    (whole,) = both[0].answer(ASKED[:1])
+    kept = np.arange(1, len(whole.tokens.values), 3)
+    some = replace(
+        whole.tokens,
+        values=whole.tokens.values[kept],
+        positions=whole.tokens.positions[kept],
+    )
+    wanted, got = (runtime.answer_tokens([some], [ASKED[0].text])[0] for runtime in both)
+    assert got.step_ids == wanted.step_ids
+    assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rounded_graphs_answer_under_an_adapter(precision: str, pairs: tuple[Pair, Pair]) -> None:
+    runtime = OnnxRuntime(pairs[1], precision=precision)
+    runtime.swap(trained(runtime.adapter(), seed=3, step=0.1), 1)
+    answers = runtime.answer(ASKED)
+    assert {answer.version for answer in answers} == {1}
+    assert all(answer.step_ids and np.isfinite(answer.scores["entropy"]) for answer in answers)
