@@ -28,9 +28,10 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from driftline_shared.errors import PairError, UpdateError
+from driftline_shared.pair.image_table import ImageTable, Table
 from driftline_shared.tokens import MAX_TOKENS, Grid
 from driftline_shared.update import MAX_TENSORS, Adapter
 
@@ -50,17 +51,9 @@ AdaptedPart = Literal["projector", "lm", "head"]
 
 _Count = Annotated[int, Field(ge=1, le=1 << 24)]
 _Index = Annotated[int, Field(ge=0, le=1 << 24)]
-_Side = Annotated[int, Field(ge=1, le=8_192)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=512)]
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Table(BaseModel):
-    """Base of every table: unknown keys are errors, a text is no number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FileEntry(Table):
@@ -111,73 +104,6 @@ class ModelTable(Table):
     max_positions: _Count
     query_layers: tuple[_Index, ...]
     max_new_tokens: Annotated[int, Field(ge=1, le=4_096)]
-
-
-class Resize(Table):
-    """To `height` x `width` by PIL's `resample` filter."""
-
-    step: Literal["resize"]
-    height: _Side
-    width: _Side
-    resample: Annotated[int, Field(ge=0, le=5)]
-
-
-class ResizeShortest(Table):
-    """The shorter edge to `edge`, the longer in proportion (rounded down)."""
-
-    step: Literal["resize_shortest"]
-    edge: _Side
-    resample: Annotated[int, Field(ge=0, le=5)]
-
-
-class CenterCrop(Table):
-    """The middle `height` x `width`; zeros where the picture is smaller."""
-
-    step: Literal["center_crop"]
-    height: _Side
-    width: _Side
-
-
-class Split(Table):
-    """Into views of `side` x `side`: tiles row by row, then the whole by PIL's `resample` filter.
-
-    Sides of the picture are multiples of `side`; one that is no larger is its only view.
-    """
-
-    step: Literal["split"]
-    side: _Side
-    resample: Annotated[int, Field(ge=0, le=5)]
-
-
-class Rescale(Table):
-    """Times `factor`, in float64, rounded to float32."""
-
-    step: Literal["rescale"]
-    factor: _Finite
-
-
-class Normalize(Table):
-    """(x - mean) / std by channel, float32."""
-
-    step: Literal["normalize"]
-    mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Finite, _Finite, _Finite]
-
-
-Step = Annotated[
-    Resize | ResizeShortest | CenterCrop | Split | Rescale | Normalize, Field(discriminator="step")
-]
-
-
-class ImageTable(Table):
-    """How a picture becomes pixels: `steps` in order (see `driftline_shared.pair.image_steps`).
-
-    `height`, `width`: of the pixels that the tower reads; of one view where there are several.
-    """
-
-    height: _Side
-    width: _Side
-    steps: Annotated[tuple[Step, ...], Field(max_length=16)]
 
 
 class PromptTable(Table):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_shared.pair.export_file import (
+from driftline_shared.pair.image_table import (
     CenterCrop,
     ImageTable,
     Normalize,

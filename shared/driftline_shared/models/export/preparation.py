@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from driftline_shared.errors import PairError
 from driftline_shared.models.families.base import TEXT, FamilyModel
 from driftline_shared.pair.export_file import (
+    LayoutTable,
+    PromptTable,
+)
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.image_table import (
     CenterCrop,
     ImageTable,
-    LayoutTable,
     Normalize,
-    PromptTable,
     Rescale,
     Resize,
     ResizeShortest,
     Step,
 )
-from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.pair.prompt_text import read_by
 

@@ -10,7 +10,12 @@ from driftline_shared.models.export import decoder
 from driftline_shared.models.export.decoder import Adapted, Inputs, add_mask
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Linear
-from driftline_shared.pair.export_file import DropoutInput, ImageTable
+from driftline_shared.pair.export_file import (
+    DropoutInput,
+)
+from driftline_shared.pair.image_table import (
+    ImageTable,
+)
 
 
 class FamilyGraphs(Protocol):

@@ -11,7 +11,12 @@ from driftline_shared.models.export.families.family import adapted_rows, dropped
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.preparation import canvas_step, image_table, value_steps
 from driftline_shared.models.families.idefics3 import Idefics3Model
-from driftline_shared.pair.export_file import ImageTable, Resize, Split, Step
+from driftline_shared.pair.image_table import (
+    ImageTable,
+    Resize,
+    Split,
+    Step,
+)
 
 
 class Idefics3Graphs:

@@ -12,7 +12,9 @@ from driftline_shared.models.export.families.family import adapted_rows, dropped
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.preparation import image_table, one_view_steps
 from driftline_shared.models.families.llava import LlavaModel, tower_states
-from driftline_shared.pair.export_file import ImageTable
+from driftline_shared.pair.image_table import (
+    ImageTable,
+)
 
 _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
 """`projector_hidden_act` -> ONNX's `approximate`."""

@@ -1,0 +1,83 @@
+"""The part of export.json that says how a picture becomes pixels; `image_steps` does it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_Side = Annotated[int, Field(ge=1, le=8_192)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """Base of every table: unknown keys are errors, a text is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Resize(Table):
+    """To `height` x `width` by PIL's `resample` filter."""
+
+    step: Literal["resize"]
+    height: _Side
+    width: _Side
+    resample: Annotated[int, Field(ge=0, le=5)]
+
+
+class ResizeShortest(Table):
+    """The shorter edge to `edge`, the longer in proportion (rounded down)."""
+
+    step: Literal["resize_shortest"]
+    edge: _Side
+    resample: Annotated[int, Field(ge=0, le=5)]
+
+
+class CenterCrop(Table):
+    """The middle `height` x `width`; zeros where the picture is smaller."""
+
+    step: Literal["center_crop"]
+    height: _Side
+    width: _Side
+
+
+class Split(Table):
+    """Into views of `side` x `side`: tiles row by row, then the whole by PIL's `resample` filter.
+
+    Sides of the picture are multiples of `side`; one that is no larger is its only view.
+    """
+
+    step: Literal["split"]
+    side: _Side
+    resample: Annotated[int, Field(ge=0, le=5)]
+
+
+class Rescale(Table):
+    """Times `factor`, in float64, rounded to float32."""
+
+    step: Literal["rescale"]
+    factor: _Finite
+
+
+class Normalize(Table):
+    """(x - mean) / std by channel, float32."""
+
+    step: Literal["normalize"]
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Finite, _Finite, _Finite]
+
+
+Step = Annotated[
+    Resize | ResizeShortest | CenterCrop | Split | Rescale | Normalize, Field(discriminator="step")
+]
+
+
+class ImageTable(Table):
+    """How a picture becomes pixels: `steps` in order (see `driftline_shared.pair.image_steps`).
+
+    `height`, `width`: of the pixels that the tower reads; of one view where there are several.
+    """
+
+    height: _Side
+    width: _Side
+    steps: Annotated[tuple[Step, ...], Field(max_length=16)]
