@@ -5,6 +5,7 @@ from __future__ import annotations
 from driftline_proto.v1 import control_pb2, downlink_pb2, uplink_pb2
 from driftline_shared import wire
 from driftline_shared.bounds import check_policy
+from driftline_shared.signing.bundle import SignedBundle
 from driftline_shared.status import Enrolment, SampleAck, UpdateReport
 from driftline_shared.tokens import SamplingPolicy
 from driftline_shared.update import Manifest
@@ -18,6 +19,11 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def read_manifest(data: bytes) -> Manifest:
     """As a device reads it."""
     return wire.from_manifest(downlink_pb2.Manifest.FromString(data))
+
+
+def bundle_bytes(bundle: SignedBundle) -> bytes:
+    """As it crosses the network, decompressed."""
+    return wire.to_signed_bundle(bundle).SerializeToString()
 
 
 def policy_bytes(policy: SamplingPolicy) -> bytes:

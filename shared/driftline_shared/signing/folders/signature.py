@@ -187,7 +187,12 @@ def signature_of(name: str, files: Listing, key: SigningKey, left_out: Iterable[
             "resources": resources,
         },
     }
-    envelope = Envelope(json.dumps(statement, sort_keys=True).encode(), _PAYLOAD, {})
+    return sealed(json.dumps(statement, sort_keys=True).encode(), key)
+
+
+def sealed(statement: bytes, key: SigningKey) -> bytes:
+    """The bytes of a signature by `key` whose statement is `statement`, whatever that is."""
+    envelope = Envelope(statement, _PAYLOAD, {})
     envelope.sign(key.signer)
     bundle = {
         "mediaType": _BUNDLE,

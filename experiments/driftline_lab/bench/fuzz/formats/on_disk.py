@@ -104,8 +104,8 @@ def on_disk() -> dict[str, Target]:
 
 
 @cache
-def _folder() -> Path:
-    """Of this process, with one picture."""
+def scratch() -> Path:
+    """A folder of this process, in memory where that can be, with one picture."""
     shared = Path("/dev/shm")
     place = str(shared) if shared.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="driftline-fuzz-", dir=place))
@@ -116,7 +116,7 @@ def _folder() -> Path:
 
 def _as_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
     def write_and_read(data: bytes) -> object:
-        path = _folder() / name
+        path = scratch() / name
         path.write_bytes(data)
         return read(path)
 
@@ -124,7 +124,7 @@ def _as_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], obj
 
 
 def _state() -> bytes:
-    path = _folder() / "made.json"
+    path = scratch() / "made.json"
     write_json(path, {"phase": "active", "version": 3, "numbers": {"a": 0.5}}, sealed=True)
     return path.read_bytes()
 
