@@ -18,7 +18,7 @@ from driftline_cloud.doctor.machine import (
     check_store,
 )
 from driftline_cloud.doctor.records import Records
-from driftline_cloud.doctor.trust import check_authority
+from driftline_cloud.doctor.trust import check_authority, check_signing
 from driftline_cloud.identity import why_not_ours
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
@@ -45,6 +45,7 @@ def examine(config: CloudConfig) -> list[Check]:
                 ("artifacts", lambda: check_store(config)),
                 ("pair", lambda: check_pair(config.pair, config.pair_key)),
                 ("authority", lambda: check_authority(config)),
+                ("signing", lambda: check_signing(config)),
                 ("port", lambda: check_port(config)),
                 ("workers", lambda: check_ray(config)),
             )

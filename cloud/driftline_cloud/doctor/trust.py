@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from driftline_cloud.config import CloudConfig
+from driftline_cloud.signing.files import has_signing
+from driftline_cloud.signing.shown import shown
 from driftline_cloud.trust.authority import FOLDER, has_authority, read_authority, root_is_here
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.loopback import is_loopback
+from driftline_shared.plain_text import moment
 from driftline_shared.program.checks import Check, fail, ok, warn
 from driftline_shared.program.proxies import host_of
+from driftline_shared.signing.ends import ending
 from driftline_shared.trust.certificates import trouble_with
 
 SOON = timedelta(days=60)
@@ -41,4 +45,31 @@ def check_authority(config: CloudConfig, now: datetime | None = None) -> Check:
     if root_is_here(config.state):
         path = config.state / FOLDER / "root.key"
         return warn(name, f"{known}; the root's key is still here", f"Move {path} offline.")
+    return ok(name, known)
+
+
+def check_signing(config: CloudConfig, now: datetime | None = None) -> Check:
+    """Whether updates are signed, and for how long yet."""
+    now_s, name = (now or datetime.now(UTC)).timestamp(), "signing"
+    if not has_signing(config.state):
+        if not has_authority(config.state):
+            return ok(name, "updates are not signed: there is no authority")
+        fix = "`driftline cloud keys init` makes keys; devices ask for signatures from then on."
+        return warn(name, "updates are not signed, though there is an authority", fix)
+    try:
+        found = shown(config.state)
+    except ConfigError as error:
+        return fail(name, str(error), error.fix)
+    ends = {row["role"]: float(row["ends_unix_s"]) for row in found["roles"]}
+    if (soon := ending(ends, now_s)) is not None:
+        told = fail if ends["root"] <= now_s else warn
+        return told(name, soon.found, soon.fix)
+    if ends["timestamp"] <= now_s:
+        until = f"the last timestamp ended on {moment(ends['timestamp'])}Z"
+        fix = "Start `driftline cloud serve`, which signs: devices install nothing until then."
+        return warn(name, until, fix)
+    known = f"updates are signed, by a root until {moment(ends['root'])}Z"
+    if here := found["root_keys_here"]:
+        fix = f"Move {here[0]} and its like offline, to three places."
+        return warn(name, f"{known}; {len(here)} of its keys are still here", fix)
     return ok(name, known)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,6 +104,21 @@ def check_token(token: str, name: str) -> None:
             f"{name} needs {MIN_TOKEN_CHARS} or more printable ASCII characters, for example of "
             "`openssl rand -hex 32`"
         )
+    if token != token.strip():
+        raise ValueError(f"{name} begins or ends with a space, which no request can bring along")
+
+
+def open_to_others(path: Path) -> str:
+    """What others may do with a file of secrets, in words; empty: nothing that matters. Who is in
+    its group may read it: a daemon may have it from there.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return ""
+    if mode & 0o022:
+        return f"others may write it (mode {mode:o})"
+    return f"everybody on this machine may read it (mode {mode:o})" if mode & 0o004 else ""
 
 
 def read_holders(path: Path) -> dict[str, Holder]:
@@ -114,6 +130,8 @@ def read_holders(path: Path) -> dict[str, Holder]:
         if data is None:
             raise OSError("it is not there")
         tables = tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ConfigError(f"api.keys_file: {path} cannot be read: it is nested too deep") from None
     except (OSError, ValueError) as error:
         # Of a file that does not parse the parser's words alone: its lines hold tokens.
         raise ConfigError(f"api.keys_file: {path} cannot be read: {error}") from None

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from driftline_device.api.holders import Holder, Holders, Limits
+import structlog
+
+from driftline_device.api.holders import Holder, Holders, Limits, open_to_others
 from driftline_device.api.settings import ApiConfig
 from driftline_shared.errors import ConfigError
+
+_log = structlog.get_logger(__name__)
 
 
 class Key:
@@ -50,4 +54,11 @@ class Key:
 
 
 def _holders(config: ApiConfig) -> Holders:
-    return config.holders() if config.port else Holders({})
+    if not config.port:
+        return Holders({})
+    holders = config.holders()
+    for setting, path in config.secret_files().items():
+        if why := open_to_others(path):
+            fix = f"chmod 600 {path}, and give out other tokens if others have looked."
+            _log.warning("api.secrets_open", setting=setting, path=str(path), cause=why, fix=fix)
+    return holders

@@ -11,6 +11,7 @@ from driftline_device.api.holders import Holder, Holders, check_token, read_hold
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import read_bytes
 from driftline_shared.host.loopback import is_loopback
+from driftline_shared.plain_text import visible
 from driftline_shared.program.section import Section, setting
 
 MAX_TOKEN_FILE_BYTES = 4 << 10
@@ -102,8 +103,19 @@ class ApiConfig(Section):
         """Whoever has a key; nobody where none is asked for. Raises ConfigError."""
         found = {} if self.keys_file is None else read_holders(self.keys_file)
         if secret := self.secret():
+            if (known := found.get(secret)) is not None:
+                raise ConfigError(
+                    f"api.token is the token of [{visible(known.name)}] in api.keys_file, too, and "
+                    "would open everything to who holds it",
+                    fix="Give the key a token of its own.",
+                )
             found[secret] = Holder(name="token")
         return Holders(found)
+
+    def secret_files(self) -> dict[str, Path]:
+        """The files that hold tokens, by setting."""
+        files = {"api.token_file": self.token_file, "api.keys_file": self.keys_file}
+        return {name: path for name, path in files.items() if path is not None}
 
     def secret(self) -> str:
         """The bearer token, empty where none is asked for. Raises ConfigError."""

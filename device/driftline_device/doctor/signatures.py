@@ -12,6 +12,7 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.update_root import pair_root
 from driftline_shared.plain_text import moment
 from driftline_shared.program.checks import Check, fail, ok, warn
+from driftline_shared.signing.ends import ending
 from driftline_shared.trust.credentials import IDENTITY, has_credentials
 
 
@@ -44,6 +45,8 @@ def check_signatures(state: Path, pair: Pair | None, status: dict[str, Any] | No
         return warn(
             "signatures", f"no update is believed now: {reason}, {detail}", explain(Reason(reason))
         )
+    if (soon := ending(held.ends, time.time())) is not None:
+        return warn("signatures", soon.found, soon.fix)
     if not held.until_unix_s:
         return ok("signatures", "required; the cloud was not asked yet")
     return ok(

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,12 +28,13 @@ ROLES = ("timestamp", "snapshot", "targets")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """`state`: versions on disk. `until_unix_s`: the first end of any of them; 0: there is none
-    yet.
+    yet. `ends`: of each by its role; 0: it cannot be read.
     """
 
     state: SignedState
     line: str
     until_unix_s: float
+    ends: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +64,7 @@ def look(folder: Path, root: bytes = b"") -> Held:
     newest, root_end = _newest_root(folder / ROOTS, root)
     names = [*ROLES, role_of(line)] if line else list(ROLES)
     found = {name: _read(folder / f"{name}.json") for name in names}
-    ends = [end for end in (root_end, *(end for _, end in found.values())) if end]
+    ends = {"root": root_end, **{name: end for name, (_, end) in found.items()}}
     timestamp, snapshot, targets = (found[name][0] for name in ROLES)
     state = SignedState(
         root=newest,
@@ -71,7 +73,8 @@ def look(folder: Path, root: bytes = b"") -> Held:
         targets=targets,
         line=found[role_of(line)][0] if line else 0,
     )
-    return Held(state=state, line=line, until_unix_s=min(ends) if timestamp else 0.0)
+    first = min((end for end in ends.values() if end), default=0.0)
+    return Held(state=state, line=line, until_unix_s=first if timestamp else 0.0, ends=ends)
 
 
 def line_in(folder: Path) -> str:

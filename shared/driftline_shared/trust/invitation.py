@@ -19,6 +19,8 @@ _HEAD, _ASK = "drift1", "ask"
 _FINGERPRINT_BYTES = 32
 TOKEN_BYTES = 18
 _MOST_CHARS = 600
+_MARK = "\N{BYTE ORDER MARK}"
+"""That some editors begin a file with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,8 @@ class Invitation:
 def read_invitation(text: str) -> Invitation:
     """The invitation that `text` is; ConfigError says what is wrong with it."""
     fix = "Copy the whole line that `driftline cloud enrol-token` printed."
-    parts = text.strip().split(".")
+    text = text.strip().removeprefix(_MARK).strip()
+    parts = text.split(".")
     if len(text) > _MOST_CHARS or parts[0] != _HEAD or len(parts) != 4:
         raise ConfigError(
             f"this is no invitation, which begins with {_HEAD} and has 4 parts", fix=fix

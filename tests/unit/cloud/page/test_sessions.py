@@ -65,3 +65,11 @@ def test_a_broken_key_is_told(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(os.urandom(5))
     with pytest.raises(ConfigError, match="shorter than 16"):
         page_key(tmp_path)
+
+
+def test_what_a_kill_left_of_a_key_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch(0o600)
+    key = page_key(tmp_path)
+    assert len(key) >= 32 and page_key(tmp_path) == key
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]

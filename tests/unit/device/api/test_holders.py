@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi import Request
 from starlette.exceptions import HTTPException
+from structlog.testing import capture_logs
 
 from driftline_device.api.access import Access
 from driftline_device.api.errors import ApiError
@@ -110,6 +111,8 @@ TOKEN = "t" * 16
         ("", "has 0 keys"),
         ("[a", "cannot be read"),
         ("a = 1", "alone"),
+        (f"a = {'[' * 5_000}", "nested too deep"),
+        (f'[a]\ntoken = " {TOKEN}"\nscopes = ["ask"]', "begins or ends with a space"),
         (f'[a]\ntoken = "{TOKEN}"', "scopes: a list"),
         ('[a]\ntoken = "short"\nscopes = ["ask"]', "16 or more"),
         ('[a]\nscopes = ["ask"]', "16 or more"),
@@ -145,3 +148,29 @@ def test_off_loopback_a_file_of_keys_is_enough(tmp_path: Path) -> None:
     file.write_text(FILE)
     given = {"api.port": 8000, "api.host": "0.0.0.0", "api.keys_file": str(file)}
     assert Key(load_config(None, given, {}).api).is_needed
+
+
+def test_the_token_that_opens_everything_is_nobody_elses(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(FILE)
+    given = {"api.port": 8000, "api.keys_file": str(file), "api.token": LOOKING}
+    with pytest.raises(ConfigError, match=r"the token of \[grafana\]") as caught:
+        Key(load_config(None, given, {}).api)
+    assert LOOKING not in f"{caught.value} {caught.value.fix}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(0o600, ""), (0o640, ""), (0o644, "everybody"), (0o666, "write"), (0o660, "write")],
+)
+def test_files_of_keys_that_others_may_use_are_told(tmp_path: Path, mode: int, said: str) -> None:
+    keys, token = tmp_path / "keys.toml", tmp_path / "token"
+    keys.write_text(FILE)
+    token.write_text(ALL)
+    token.chmod(0o600)
+    keys.chmod(mode)
+    given = {"api.port": 8000, "api.keys_file": str(keys), "api.token_file": str(token)}
+    with capture_logs() as logs:
+        Key(load_config(None, given, {}).api)
+    assert [line["setting"] for line in logs] == (["api.keys_file"] if said else [])
+    assert not logs or (said in logs[0]["cause"] and "chmod 600" in logs[0]["fix"])

@@ -136,6 +136,7 @@ def test_an_invitation_reads_as_it_was_written(
     text = token_text(token) if isinstance(token, bytes) else token
     made = Invitation(address=f"{host}:{port}", root=root.hex(), token=text)
     assert read_invitation(f"  {made.text()}\n") == made
+    assert read_invitation(f"\ufeff{made.text()}{' ' * 900}\r\n") == made
 
 
 @given(st.text(max_size=120))

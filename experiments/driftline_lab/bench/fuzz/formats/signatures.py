@@ -111,7 +111,7 @@ def _as_thief(data: bytes) -> None:
         signed = json.loads(data)
         kind = signed["_type"]
         role = "line" if kind == "targets" and "delegations" not in signed else kind
-        text = encode_canonical(signed).encode()
+        text = str(encode_canonical(signed)).encode()
         signers = _signers(role)
     except Exception as error:
         raise _NotSignedError from error
