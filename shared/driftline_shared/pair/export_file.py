@@ -41,7 +41,9 @@ MAX_EXPORT_FILE_BYTES = 64 << 20
 """Most bytes of an export.json (64 MiB): a picture of 65,536 tokens has as many places."""
 
 EMBEDDINGS = "embeddings"
-"""The tensor of embeddings.safetensors: (vocabulary, D) float16 or float32."""
+"""The tensor of embeddings.safetensors: (vocabulary, D) float16 or float32. More rows may follow:
+padding, and a separator that the family has learned, which the layout names by its row.
+"""
 
 VERSION_0 = "version0.safetensors"
 """The adapter at version 0: every tensor of `adapter_shapes`, float32. Listed in `files`."""

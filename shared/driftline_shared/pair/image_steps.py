@@ -20,6 +20,7 @@ from driftline_shared.pair.image_table import (
     Resize,
     ResizeShortest,
     Split,
+    Tiles,
 )
 
 
@@ -67,14 +68,28 @@ def _cropped(image: NDArray[np.uint8], step: CenterCrop) -> NDArray[np.uint8]:
 
 
 def _split(image: NDArray[np.uint8], step: Split) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    rows, cols = height // step.side, width // step.side
-    tiles = image.reshape(rows, step.side, cols, step.side, 3).swapaxes(1, 2)
-    views = tiles.reshape(-1, step.side, step.side, 3)
+    views = _cut(image, step.side)
     if len(views) == 1:
         return views
     whole = _resize(image, step.side, step.side, step.resample)
     return np.concatenate([views, whole[None]])
+
+
+def _tiled(image: NDArray[np.uint8], step: Tiles) -> NDArray[np.uint8]:
+    padded = np.zeros((step.rows * step.side, step.cols * step.side, 3), dtype=np.uint8)
+    # Of an odd rest the larger half lies behind.
+    above, left = (padded.shape[0] - step.height) // 2, (padded.shape[1] - step.width) // 2
+    padded[above : above + step.height, left : left + step.width] = _resize(
+        image, step.height, step.width, step.resample
+    )
+    whole = _resize(image, step.side, step.side, step.resample)
+    return np.concatenate([whole[None], _cut(padded, step.side)])
+
+
+def _cut(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(rows * side, cols * side, 3) -> (rows * cols, side, side, 3)."""
+    tiles = image.reshape(image.shape[0] // side, side, image.shape[1] // side, side, 3)
+    return tiles.swapaxes(1, 2).reshape(-1, side, side, 3)
 
 
 def _rescaled(image: NDArray[Any], step: Rescale) -> NDArray[np.float32]:
@@ -92,6 +107,7 @@ _STEPS: dict[str, Callable[[NDArray[Any], Any], NDArray[Any]]] = {
     "resize_shortest": _resized_shortest,
     "center_crop": _cropped,
     "split": _split,
+    "tiles": _tiled,
     "rescale": _rescaled,
     "normalize": _normalized,
 }

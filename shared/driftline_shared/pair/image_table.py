@@ -52,6 +52,22 @@ class Split(Table):
     resample: Annotated[int, Field(ge=0, le=5)]
 
 
+class Tiles(Table):
+    """Into views of `side` x `side`: the whole first, then tiles row by row.
+
+    Tiles are of the picture in `height` x `width`, in the middle of `rows` x `cols` tiles of zeros.
+    Both by PIL's `resample` filter.
+    """
+
+    step: Literal["tiles"]
+    height: _Side
+    width: _Side
+    rows: Annotated[int, Field(ge=1, le=64)]
+    cols: Annotated[int, Field(ge=1, le=64)]
+    side: _Side
+    resample: Annotated[int, Field(ge=0, le=5)]
+
+
 class Rescale(Table):
     """Times `factor`, in float64, rounded to float32."""
 
@@ -68,7 +84,8 @@ class Normalize(Table):
 
 
 Step = Annotated[
-    Resize | ResizeShortest | CenterCrop | Split | Rescale | Normalize, Field(discriminator="step")
+    Resize | ResizeShortest | CenterCrop | Split | Tiles | Rescale | Normalize,
+    Field(discriminator="step"),
 ]
 
 

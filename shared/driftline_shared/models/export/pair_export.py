@@ -25,6 +25,7 @@ from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
+    input_rows,
     layout_table,
     prompt_table,
 )
@@ -172,7 +173,7 @@ class _Work:
         """Write every file; export.json comes last."""
         pair, model, folder = self.pair, self.model, self.folder
         folders.copy_pair(pair, folder)
-        folders.write_embeddings(model.net.get_input_embeddings().weight, folder)
+        folders.write_embeddings(input_rows(model), folder)
         tokenizer = device_tokenizer(model, folder / "tokenizer.json")
         self._write_language()
         table = AdapterTable(
@@ -249,7 +250,7 @@ class _Work:
         shape = pixels_of(np.zeros((32, 32, 3), dtype=np.uint8), self.image).shape
         trace_tower(
             self.model.net,
-            self.own.tower,
+            self.own.tower(self.model),
             rng.standard_normal((2, *shape)).astype(np.float32),
             fp32,
         )

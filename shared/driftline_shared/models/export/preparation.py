@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.families.base import TEXT, FamilyModel
+from driftline_shared.models.families.base import LEARNED, TEXT, FamilyModel
 from driftline_shared.pair.export_file import (
     LayoutTable,
     PromptTable,
@@ -107,19 +108,31 @@ def device_tokenizer(model: FamilyModel, file: Path) -> Any:
 
 
 def layout_table(model: FamilyModel) -> LayoutTable:
-    """How the image lies in the sequence. Raises PairError for axes or separators of its own."""
+    """How the image lies in the sequence; a learned separator is the row of embeddings behind the
+    vocabulary's. Raises PairError for several position axes.
+    """
     layout = model.layout()
-    if len(layout.positions) != 1 or int(layout.visual.min()) < TEXT:
+    if len(layout.positions) != 1:
         raise PairError(
-            "the family lays images out with several position axes or learned separators, which "
-            'graphs do not do: use runtime = "torch" for this pair'
+            "the family lays images out with several position axes, which graphs do not do: use "
+            'runtime = "torch" for this pair'
         )
+    is_learned = layout.visual == LEARNED
+    behind = int(model.net.get_input_embeddings().weight.shape[0])
     return LayoutTable(
-        ids=tuple(layout.ids.tolist()),
-        visual=tuple(layout.visual.tolist()),
+        ids=tuple(layout.ids.masked_fill(is_learned, behind).tolist()),
+        visual=tuple(layout.visual.clamp(min=TEXT).tolist()),
         positions=tuple(layout.positions[0].tolist()),
         span=layout.span,
     )
+
+
+def input_rows(model: FamilyModel) -> torch.Tensor:
+    """(vocabulary, D) embeddings, and one row more where the family has a learned separator."""
+    rows: torch.Tensor = model.net.get_input_embeddings().weight.detach()
+    if not bool((model.layout().visual == LEARNED).any()):
+        return rows
+    return torch.cat([rows, model.learned().detach().to(rows)[None]])
 
 
 def canvas_step(canvas: Canvas) -> Step:

@@ -59,8 +59,8 @@ class LlavaOnevisionModel(FamilyModel):
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
         vision = self.net.config.vision_config
-        self._canvas = canvas or Canvas(height=vision.image_size, width=vision.image_size)
-        self._is_clip = self._canvas.frames > 1
+        self.canvas = canvas or Canvas(height=vision.image_size, width=vision.image_size)
+        self._is_clip = self.canvas.frames > 1
         self._side = vision.image_size // vision.patch_size
         check_strategy(self.net, model_dir)
         self.processor = image_processor(model_dir)
@@ -68,13 +68,13 @@ class LlavaOnevisionModel(FamilyModel):
             self.processor = frame_processor(model_dir, self.processor)
             self._taps, self._weights = _pooling(self.net, self._side)
             cells = -(-self._side // 2)
-            self.grid = Grid(frames=self._canvas.frames, rows=cells, cols=cells)
+            self.grid = Grid(frames=self.canvas.frames, rows=cells, cols=cells)
         else:
-            _check_size(self.net, self._canvas)
-            order = _packed(self.net, self._canvas)
+            _check_size(self.net, self.canvas)
+            order = _packed(self.net, self.canvas)
             self._learned = order == LEARNED
-            self._order = order[~self._learned]
-            self.grid = Grid(rows=1, cols=len(self._order))
+            self.order = order[~self._learned]
+            self.grid = Grid(rows=1, cols=len(self.order))
         self._check_processor(model_dir)
 
     def layout(self) -> ImageLayout:
@@ -109,7 +109,7 @@ class LlavaOnevisionModel(FamilyModel):
         )
         if not self._is_clip:
             whole = views.reshape(len(images), -1, views.shape[-1])
-            return whole[:, self._order.to(whole.device)]
+            return whole[:, self.order.to(whole.device)]
         taps = views[:, self._taps.to(views.device)].flatten(2)  # (B * F, T * T, 4 D_v)
         centres = _centres(self.grid.rows).to(taps.device).expand(len(taps), -1, -1)
         return torch.cat([taps, centres], dim=-1).reshape(len(images), self.num_tokens, -1)
@@ -131,18 +131,18 @@ class LlavaOnevisionModel(FamilyModel):
     def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B * views, 3, H, W): the views of each picture, or the frames of each clip."""
         return self._pixels(
-            [picture for image in images for picture in on_canvas(image, self._canvas)]
+            [picture for image in images for picture in on_canvas(image, self.canvas)]
         )
 
     def frame_views(self, frames: NDArray[np.uint8]) -> Tensor:
         """(F, 3, H, W) of any number of frames (F, H, W, 3) uint8; for a model of clips."""
-        one = replace(self._canvas, frames=1)
+        one = replace(self.canvas, frames=1)
         return self._pixels([picture for frame in frames for picture in on_canvas(frame, one)])
 
     def patch_map(self) -> PatchMap:
         """Pictures: a patch is a token. Clips: a cell's patches, as pooling weighs them."""
         if not self._is_clip:
-            order = self._order[:, None]
+            order = self.order[:, None]
             return PatchMap(
                 patches=order, weights=torch.ones(order.shape), place=torch.empty(len(order), 0)
             )
@@ -158,10 +158,10 @@ class LlavaOnevisionModel(FamilyModel):
         return pixels if self._is_clip else pixels.flatten(0, 1)
 
     def _check_processor(self, model_dir: Path) -> None:
-        shape = (self._canvas.height, self._canvas.width, 3)
-        blank = np.zeros((self._canvas.frames, *shape), dtype=np.uint8)
+        shape = (self.canvas.height, self.canvas.width, 3)
+        blank = np.zeros((self.canvas.frames, *shape), dtype=np.uint8)
         got, side = self.views([blank]).shape, self.net.config.vision_config.image_size
-        views = self._canvas.frames if self._is_clip else _num_views(self.net, self._canvas)
+        views = self.canvas.frames if self._is_clip else _num_views(self.net, self.canvas)
         if tuple(got) != (views, 3, side, side):
             raise PairError(
                 f"{model_dir}: preprocessor_config.json makes {got[0]} views of {got[2]} x {got[3]}"

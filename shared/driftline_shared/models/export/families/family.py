@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,9 @@ from driftline_shared.pair.image_table import (
     ImageTable,
 )
 
+Tower = Callable[[Any, torch.Tensor], torch.Tensor]
+"""A net, and pixels (B, 3, H, W), of several views (B, F, 3, H, W) -> (B, V, D_v)."""
+
 
 class FamilyGraphs(Protocol):
     """A family's own part of an export."""
@@ -24,8 +28,8 @@ class FamilyGraphs(Protocol):
     def image(self, model: Any) -> ImageTable:
         """How a picture becomes pixels. Raises PairError where a table cannot say it."""
 
-    def tower(self, net: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W), of several views (B, F, 3, H, W) -> (B, V, D_v); it can be traced."""
+    def tower(self, model: Any) -> Tower:
+        """How its net makes tokens of pixels; it can be traced."""
 
     def tower_width(self, net: Any) -> int:
         """D_v."""

@@ -7,7 +7,12 @@ from typing import Any
 import torch
 
 from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
-from driftline_shared.models.export.families.family import adapted_rows, dropped_rows, rows_of
+from driftline_shared.models.export.families.family import (
+    Tower,
+    adapted_rows,
+    dropped_rows,
+    rows_of,
+)
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.preparation import canvas_step, image_table, value_steps
 from driftline_shared.models.families.idefics3 import Idefics3Model
@@ -26,12 +31,9 @@ class Idefics3Graphs:
         """The canvas in the sizes that the processor brings it to, then its tiles and the whole."""
         return image_table(_steps(model), lambda image: model.views([image])[0])
 
-    def tower(self, net: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, F, 3, S, S) -> (B, F * t, s * s * D): views one behind the other."""
-        tower, connector = net.model.vision_model, net.model.connector
-        states = tower(pixels.flatten(0, 1)).last_hidden_state
-        tokens = connector.pixel_shuffle(states, connector.scale_factor)
-        return tokens.unflatten(0, (-1, pixels.shape[1])).flatten(1, 2)
+    def tower(self, model: Idefics3Model) -> Tower:
+        """Patches shuffled into tokens, views one behind the other."""
+        return _tokens
 
     def tower_width(self, net: Any) -> int:
         """Of all patches of a token side by side."""
@@ -47,6 +49,14 @@ class Idefics3Graphs:
         graph.node("Reshape", [x, shape], name="projected")
         graph.output("projected", ["B", "K", layer.outputs])
         return graph, inputs
+
+
+def _tokens(net: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, F, 3, S, S) -> (B, F * t, s * s * D)."""
+    tower, connector = net.model.vision_model, net.model.connector
+    states = tower(pixels.flatten(0, 1)).last_hidden_state
+    tokens: torch.Tensor = connector.pixel_shuffle(states, connector.scale_factor)
+    return tokens.unflatten(0, (-1, pixels.shape[1])).flatten(1, 2)
 
 
 def _steps(model: Idefics3Model) -> list[Step]:

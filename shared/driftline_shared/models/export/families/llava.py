@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from driftline_shared.errors import PairError
 from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
-from driftline_shared.models.export.families.family import adapted_rows, dropped_rows, rows_of
+from driftline_shared.models.export.families.family import (
+    Tower,
+    adapted_rows,
+    dropped_rows,
+    rows_of,
+)
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.preparation import image_table, one_view_steps
 from driftline_shared.models.families.llava import LlavaModel, tower_states
@@ -29,9 +32,9 @@ class LlavaGraphs:
             one_view_steps(model.processor, model.canvas), lambda image: model.views([image])[0]
         )
 
-    def tower(self, net: Any, pixels: torch.Tensor) -> torch.Tensor:
+    def tower(self, model: LlavaModel) -> Tower:
         """The states that the checkpoint's configuration chooses."""
-        return tower_states(net, pixels)
+        return tower_states
 
     def tower_width(self, net: Any) -> int:
         """Of all chosen layers side by side."""

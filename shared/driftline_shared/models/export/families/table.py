@@ -5,9 +5,11 @@ from __future__ import annotations
 from driftline_shared.models.export.families.family import FamilyGraphs
 from driftline_shared.models.export.families.idefics3 import Idefics3Graphs
 from driftline_shared.models.export.families.llava import LlavaGraphs
+from driftline_shared.models.export.families.llava_onevision import OnevisionGraphs
 
 FAMILIES: dict[str, FamilyGraphs] = {
     "llava": LlavaGraphs(),
+    "llava_onevision": OnevisionGraphs(),
     "idefics3": Idefics3Graphs(),
     "smolvlm": Idefics3Graphs(),
 }

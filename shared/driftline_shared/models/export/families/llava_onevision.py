@@ -1,0 +1,78 @@
+"""LLaVA-OneVision's pictures: the whole and tiles of it, of which padding is taken out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from driftline_shared.errors import PairError
+from driftline_shared.models.export.decoder import Adapted, Inputs
+from driftline_shared.models.export.families.family import Tower
+from driftline_shared.models.export.families.llava import LlavaGraphs
+from driftline_shared.models.export.graph import Graph
+from driftline_shared.models.export.preparation import canvas_step, image_table, value_steps
+from driftline_shared.models.families.llava import tower_states
+from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
+from driftline_shared.pair.image_table import ImageTable, Step, Tiles
+
+
+class OnevisionGraphs:
+    """See `FamilyGraphs`; the projector is LLaVA's."""
+
+    def image(self, model: LlavaOnevisionModel) -> ImageTable:
+        """The canvas as a whole and as tiles. Raises PairError for pairs of clips."""
+        if model.canvas.frames > 1:
+            raise PairError(
+                "the pair reads clips, which graphs do not do yet: use "
+                'runtime = "torch" for this pair'
+            )
+        return image_table(_steps(model), lambda image: model.views([image]))
+
+    def tower(self, model: LlavaOnevisionModel) -> Tower:
+        """Patches of all views in the order in which the language model reads them."""
+        order = model.order.clone()
+
+        def tokens(net: Any, pixels: torch.Tensor) -> torch.Tensor:
+            states = tower_states(net, pixels.flatten(0, 1))
+            whole = states.unflatten(0, (-1, pixels.shape[1])).flatten(1, 2)
+            return whole[:, order]
+
+        return tokens
+
+    def tower_width(self, net: Any) -> int:
+        """As LLaVA's."""
+        return LlavaGraphs().tower_width(net)
+
+    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+        """As LLaVA's."""
+        return LlavaGraphs().projector(net, adapted)
+
+
+def _steps(model: LlavaOnevisionModel) -> list[Step]:
+    """What the processor does to a picture of the canvas's size, by the library's arithmetic."""
+    from transformers.image_processing_utils import select_best_resolution
+    from transformers.models.llava_onevision import image_processing_pil_llava_onevision as library
+
+    processor, canvas = model.processor, model.canvas
+    side, filter_ = int(model.net.config.vision_config.image_size), int(processor.resample)
+    shape = (canvas.height, canvas.width)
+    tall, wide = select_best_resolution(shape, processor.image_grid_pinpoints)
+    height, width = library.get_patch_output_size(
+        torch.empty(3, *shape).numpy(),
+        (tall, wide),
+        input_data_format=library.ChannelDimension.FIRST,
+    )
+    return [
+        canvas_step(canvas),
+        Tiles(
+            step="tiles",
+            height=int(height),
+            width=int(width),
+            rows=tall // side,
+            cols=wide // side,
+            side=side,
+            resample=filter_,
+        ),
+        *value_steps(processor),
+    ]
