@@ -31,13 +31,13 @@ from driftline_cloud.commands.group_cli import app as group_app
 from driftline_cloud.commands.keys_cli import app as keys_app
 from driftline_cloud.commands.line_cli import app as line_app
 from driftline_cloud.commands.line_cli import dropped_text, unknown_text
+from driftline_cloud.commands.member_cli import app as member_app
 from driftline_cloud.commands.page_cli import app as page_app
 from driftline_cloud.commands.release_cli import app as release_app
 from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_cloud.commands.top_cli import app as top_app
 from driftline_cloud.commands.trust_cli import app as trust_app
-from driftline_cloud.commands.trust_cli import member_app
 from driftline_cloud.doctor.cli import app as doctor_app
 from driftline_shared.plain_text import moment, visible
 from driftline_shared.program.address import without_password
@@ -312,7 +312,8 @@ def _show_line(console: object, line: LineStatus) -> None:
     if line.round is not None:
         now = line.round
         table.add_row("last round", f"{now.round_id}, {now.num_samples} samples")
-        table.add_row("state", f"{now.state} {now.progress:.0%}")
+        # A round of a paused line stands, also while its worker has yet to see that.
+        table.add_row("state", now.state if paused else f"{now.state} {now.progress:.0%}")
         table.add_row("reason", shown(now.reason) or "-")
     for worker in line.workers:
         said = f"{worker.state}: {worker.reason}" if worker.reason else worker.state

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from driftline_cloud.page.program import show_pages
 from driftline_cloud.page.settings import PageSettings
+from driftline_cloud.trust.issuer import Role
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,16 @@ class Shown:
     port: int
 
     def get(
-        self, path: str, *, method: str = "GET", host: str | None = None, cookie: str = ""
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        host: str | None = None,
+        cookie: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, str], str]:
         """Status, headers in lower case, body."""
-        given = {"Host": host, "Cookie": cookie}
+        given = {"Host": host, "Cookie": cookie, **(headers or {})}
         return self._ask(method, path, {name: value for name, value in given.items() if value})
 
     def send(
@@ -49,7 +56,9 @@ class Shown:
 
 
 @contextmanager
-def shown_pages(database_url: str, *, key: str = "", **settings: object) -> Iterator[Shown]:
+def shown_pages(
+    database_url: str, *, keys: Mapping[Role, str] | None = None, **settings: object
+) -> Iterator[Shown]:
     """Pages for the block."""
     halt, found = threading.Event(), threading.Event()
     addresses: list[str] = []
@@ -60,7 +69,7 @@ def shown_pages(database_url: str, *, key: str = "", **settings: object) -> Iter
 
     wanted = PageSettings.model_validate({"listen": "127.0.0.1:0", **settings})
     thread = threading.Thread(
-        target=show_pages, args=(database_url, wanted, halt), kwargs={"ready": ready, "key": key}
+        target=show_pages, args=(database_url, wanted, halt), kwargs={"ready": ready, "keys": keys}
     )
     thread.start()
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag
+from driftline_cloud.commands.logged import log_order
 from driftline_shared.errors import ConfigError
 from driftline_shared.plain_text import moment
 
@@ -131,6 +132,7 @@ def init(
         )
     files = make_signing(settings.state, now_s=time.time(), timestamp_days=_days(settings))
     here = [str(path) for path in files.root_keys_here()]
+    log_order(settings, "make keys of updates")
     _tell({"offline": here, "online": [str(files.folder)]}, as_json)
 
 
@@ -154,6 +156,7 @@ def rotate(
     number = ceremony.rotate(
         settings.state, root_keys, now_s=time.time(), timestamp_days=_days(settings)
     )
+    log_order(settings, "rotate keys", f"root {number}")
     _tell({"root": number}, as_json)
 
 
@@ -171,7 +174,9 @@ def renew(
     """Let the root hold for two more years."""
     from driftline_cloud.signing import ceremony
 
-    number = ceremony.renew(_settings(config, state).state, root_keys, now_s=time.time())
+    settings = _settings(config, state)
+    number = ceremony.renew(settings.state, root_keys, now_s=time.time())
+    log_order(settings, "renew root of updates", f"root {number}")
     _tell({"root": number}, as_json)
 
 
@@ -187,9 +192,11 @@ def replace(
     """Replace one of the root's keys that was lost or stolen."""
     from driftline_cloud.signing import ceremony
 
+    settings = _settings(config, state)
     number, fresh = ceremony.replace_root_key(
-        _settings(config, state).state, root_keys, key, out, now_s=time.time()
+        settings.state, root_keys, key, out, now_s=time.time()
     )
+    log_order(settings, "replace root key", f"root {number}: {fresh} for {key}")
     _tell({"root": number, "key": fresh, "offline": [str(out)]}, as_json)
 
 

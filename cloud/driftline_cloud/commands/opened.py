@@ -22,14 +22,23 @@ def settings_of(
 
     given: Mapping[str, object] = {"state": state, "database_url": database_url}
     settings = load_config(config, {key: one for key, one in given.items() if one is not None})
-    file = settings.state / "cloud.sqlite"
-    if not settings.database_url and not file.is_file():
+    if not has_database(settings):
+        file = _own_file(settings)
         raise DataError(
             f"{file} is not there: no cloud was served from {settings.state}",
             fix="Name the folder that the cloud was started with, or its --database-url; the first "
             "`driftline cloud serve` makes it.",
         )
     return settings
+
+
+def has_database(settings: CloudConfig) -> bool:
+    """Whether a cloud was served with these settings, as far as their state folder says."""
+    return bool(settings.database_url) or _own_file(settings).is_file()
+
+
+def _own_file(settings: CloudConfig) -> Path:
+    return settings.state / "cloud.sqlite"
 
 
 @contextmanager

@@ -67,6 +67,17 @@ version, or it was stopped itself; 2: a flag is wrong.
 """
 
 
+_LOG_EXAMPLES = """
+**Examples**
+
+    driftline cloud release log
+
+    driftline cloud release log --state /var/lib/driftline --line smol-1f0c --json
+
+What was done to members and keys is of no line: it is shown without --line.
+"""
+
+
 @app.command("list", epilog=_EXAMPLES.format(word="list"))
 def list_(
     line: LineFlag = "",
@@ -222,9 +233,11 @@ def rollback(
     _order(change, line, why, by, (config, state, database_url), as_json)
 
 
-@app.command(epilog=_EXAMPLES.format(word="log"))
+@app.command(epilog=_LOG_EXAMPLES)
 def log(
-    line: LineFlag = "",
+    line: Annotated[
+        str, typer.Option("--line", help="A line, or the pair of one; default: all, and no line.")
+    ] = "",
     limit: LimitFlag = 100,
     offset: Annotated[int, typer.Option("--offset", help="Leave out the first.", min=0)] = 0,
     state: StateFlag = None,
@@ -232,7 +245,7 @@ def log(
     database_url: UrlFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List who did what to which version, and why, newest first; of every line without --line."""
+    """List who did what, and why, newest first: to versions, lines, groups, members and keys."""
     from dataclasses import asdict
 
     with _store(config, state, database_url) as store:

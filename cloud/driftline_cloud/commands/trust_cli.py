@@ -1,4 +1,4 @@
-"""`driftline cloud init`, `enrol-token` and `member`: who may speak to a cloud, who no more.
+"""`driftline cloud init`, `renew-issuing` and `enrol-token`: the authority, and who is invited.
 
 They read and write the cloud's own folder and database; who serves follows within a second.
 """
@@ -8,11 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,24 +21,17 @@ from driftline_cloud.commands.addresses import (
     UrlFlag,
     address_of,
 )
+from driftline_cloud.commands.authority import OPERATOR_DAYS, check_authority, make_credentials
+from driftline_cloud.commands.logged import log_order
 from driftline_cloud.commands.opened import opened_database, settings_of
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import error_text
 from driftline_shared.plain_text import visible
 
 if TYPE_CHECKING:
-    from driftline_cloud.config import CloudConfig
-    from driftline_cloud.intake.database import Database
-    from driftline_cloud.trust.issuer import Issuer, Role
-    from driftline_cloud.trust.members import Member
+    pass
 
 app = typer.Typer(rich_markup_mode="markdown")
-member_app = typer.Typer(
-    help="Who may speak to this cloud: list, accept, revoke, add.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
-
 _INIT_EXAMPLES = """
 **Examples**
 
@@ -88,43 +76,7 @@ Give the string to `driftline device enrol`. Without a token in it the device wa
 `driftline cloud member accept`. Exit codes: 1 there is no authority; 2 a setting is wrong.
 """
 
-_LIST_EXAMPLES = """
-**Examples**
-
-    driftline cloud member list
-
-    driftline cloud member list --pending --json
-
-Those who wait to be accepted come first.
-"""
-
-_CHANGE_EXAMPLES = """
-**Examples**
-
-    driftline cloud member {word} 0123456789ab
-
-    driftline cloud member {word} 0123456789ab --state /var/lib/driftline --json
-
-The first 8 digits or more of an identity. Exit code 2: there is no such one.
-"""
-
-_ADD_EXAMPLES = """
-**Examples**
-
-    driftline cloud member add anna --role operator --out anna/
-
-    DRIFTLINE_IDENTITY=anna/ driftline cloud status --address cloud.example:7443
-
-The folder holds a private key: hand it over as you would a password. An operator may do all that
-commands do over the network; a reader may look.
-"""
-
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400}
-
-
-class _MemberRole(StrEnum):
-    OPERATOR = "operator"
-    READER = "reader"
 
 
 @app.command(epilog=_INIT_EXAMPLES)
@@ -163,9 +115,9 @@ def init(
     signing = make_signing(
         settings.state, now_s=time.time(), timestamp_days=settings.trust.timestamp_hours / 24
     )
-    issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
+    issuer = LocalIssuer(authority, days=OPERATOR_DAYS)
     folder = settings.state / FOLDER
-    _make_credentials(folder / OPERATOR, issuer, Role.OPERATOR)
+    make_credentials(folder / OPERATOR, issuer, Role.OPERATOR)
     root_keys = [str(path) for path in signing.root_keys_here()]
     told = {
         "fingerprint": authority.fingerprint,
@@ -186,9 +138,6 @@ def init(
     typer.echo("Start the cloud anew, then invite devices: driftline cloud enrol-token")
 
 
-_OPERATOR_DAYS = 365.0
-
-
 @app.command("renew-issuing", epilog=_ISSUING_EXAMPLES)
 def renew_issuing_(
     root_key: Annotated[
@@ -206,12 +155,13 @@ def renew_issuing_(
     from driftline_cloud.trust.issuer import LocalIssuer, Role
 
     settings = settings_of(config, state)
-    _check_authority(settings)
+    check_authority(settings)
     authority = renew_issuing(settings.state, root_key, distrust=distrust)
     if distrust:  # else those that are there hold, also before the cloud starts anew
-        issuer = LocalIssuer(authority, days=_OPERATOR_DAYS)
-        _make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
+        issuer = LocalIssuer(authority, days=OPERATOR_DAYS)
+        make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
     ends = authority.issuing.not_valid_after_utc
+    log_order(settings, "renew issuing key", "distrust the one before" if distrust else "")
     if as_json:
         told = {
             "ends": f"{ends:%Y-%m-%d}",
@@ -256,7 +206,7 @@ def enrol_token(
 
     ttl_s = _seconds(ttl)
     settings = settings_of(config, state, database_url)
-    _check_authority(settings)
+    check_authority(settings)
     authority = read_authority(settings.state)
     where = address_of(address, settings.state)
     token, now_s = "", int(time.time())
@@ -290,149 +240,8 @@ def _write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-@member_app.command("list", epilog=_LIST_EXAMPLES)
-def list_(
-    pending: Annotated[
-        bool, typer.Option("--pending", help="Only those who wait to be accepted.")
-    ] = False,
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    database_url: UrlFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """List who may speak to this cloud, who waits to, and who may no more."""
-    from driftline_cloud.trust.members import Members, State
-
-    with _members_database(config, state, database_url) as database:
-        states = [State.PENDING] if pending else list(State)
-        rows = Members(database).listed(states)
-    if as_json:
-        typer.echo(json.dumps({"members": [asdict(row) for row in rows]}, indent=2))
-        return
-    for row in rows:
-        typer.echo(_text(row))
-    if not rows:
-        typer.echo("nobody waits" if pending else "nobody yet: `driftline cloud enrol-token`")
-
-
-@member_app.command(epilog=_CHANGE_EXAMPLES.format(word="accept"))
-def accept(
-    identity: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="IDENTITY")],
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    database_url: UrlFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Let in who waits, or was revoked."""
-    from driftline_cloud.trust.members import Members
-
-    with _members_database(config, state, database_url) as database:
-        _show(Members(database).accept(identity, now_unix_s=int(time.time())), as_json)
-
-
-@member_app.command(epilog=_CHANGE_EXAMPLES.format(word="revoke"))
-def revoke(
-    identity: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="IDENTITY")],
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    database_url: UrlFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Shut somebody out, open streams included, within a second."""
-    from driftline_cloud.trust.members import Members
-
-    with _members_database(config, state, database_url) as database:
-        _show(Members(database).revoke(identity, now_unix_s=int(time.time())), as_json)
-
-
-@member_app.command(epilog=_ADD_EXAMPLES)
-def add(
-    name: Annotated[str, typer.Argument(help="What people call them.", metavar="NAME")],
-    out: Annotated[
-        Path, typer.Option("--out", help="A new folder for key and certificate.", metavar="FOLDER")
-    ],
-    role: Annotated[_MemberRole, typer.Option("--role", help="What they may do.")] = (
-        _MemberRole.READER
-    ),
-    state: StateFlag = None,
-    config: ConfigFlag = None,
-    database_url: UrlFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Make a key and a certificate, for a year, for a person who looks or operates."""
-    from driftline_cloud.trust.authority import read_authority
-    from driftline_cloud.trust.issuer import LocalIssuer, Role
-    from driftline_cloud.trust.members import Members
-
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is there and not empty", fix="Name a new folder.")
-    settings = settings_of(config, state, database_url)
-    _check_authority(settings)
-    with opened_database(settings) as database:
-        issuer = LocalIssuer(read_authority(settings.state), days=_OPERATOR_DAYS)
-        identity = _make_credentials(out, issuer, Role(role))
-        members = Members(database)
-        members.add(
-            identity, label=visible(name)[:64], role=Role(role), now_unix_s=int(time.time())
-        )
-        found = next(one for one in members.listed() if one.identity == identity)
-    _show(found, as_json)
-
-
-def _make_credentials(folder: Path, issuer: Issuer, role: Role) -> str:
-    from driftline_shared.trust.credentials import KEY, keep_credentials
-    from driftline_shared.trust.keys import own_key
-
-    try:
-        key = own_key(folder / KEY)
-        keep_credentials(
-            folder,
-            chain=issuer.issue(key.key.public_key(), role),
-            roots=issuer.roots_pem,
-            address="",
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be written: {error.strerror or error}", fix="Name another folder."
-        ) from error
-    return key.identity
-
-
-@contextmanager
-def _members_database(
-    config: Path | None, state: Path | None, database_url: str | None
-) -> Iterator[Database]:
-    settings = settings_of(config, state, database_url)
-    _check_authority(settings)
-    with opened_database(settings) as database:
-        yield database
-
-
-def _check_authority(settings: CloudConfig) -> None:
-    from driftline_cloud.trust.authority import has_authority
-
-    if not has_authority(settings.state):
-        raise DataError(
-            f"the cloud in {settings.state} has no authority, so it knows nobody",
-            fix="`driftline cloud init` makes one; then start the cloud anew.",
-        )
-
-
 def _seconds(text: str) -> int:
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isdigit() or not 0 < int(number[:9]) * _UNITS[unit] <= 3e7:
         raise ConfigError(f"--ttl {text!r}: write 30m, 1h or 7d, a year at most")
     return int(number) * _UNITS[unit]
-
-
-def _show(member: Member, as_json: bool) -> None:
-    typer.echo(json.dumps(asdict(member), indent=2) if as_json else _text(member))
-
-
-def _text(member: Member) -> str:
-    until = (
-        f", certificate until {datetime.fromtimestamp(member.not_after_unix_s, tz=UTC):%Y-%m-%d}"
-        if member.not_after_unix_s
-        else ""
-    )
-    return f"{member.identity}  {member.state} {member.role}  {visible(member.label)}{until}"

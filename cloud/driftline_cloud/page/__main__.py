@@ -1,7 +1,7 @@
 """`python -m driftline_cloud.page`: started by a cloud that serves, and ends with it.
 
-Its standard input has one line of JSON (`database`, `page`, `key`, `log`) and stays open as long as
-whoever started it lives.
+Its standard input has one line of JSON (`database`, `page`, `keys` by role, `log`) and stays open
+as long as whoever started it lives.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def main() -> int:
 
     from driftline_cloud.page.program import halt_on_signals, show_pages
     from driftline_cloud.page.settings import PageSettings
+    from driftline_cloud.trust.issuer import Role
     from driftline_shared.errors import DriftlineError
     from driftline_shared.program.config import LogConfig
     from driftline_shared.program.logs import setup_logs
@@ -39,7 +40,8 @@ def main() -> int:
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     try:
         settings = PageSettings.model_validate(orders["page"])
-        show_pages(orders["database"], settings, halt, key=orders["key"])
+        keys = {Role(role): key for role, key in orders["keys"].items()}
+        show_pages(orders["database"], settings, halt, keys=keys)
     except DriftlineError as error:
         structlog.get_logger(__name__).error("page.failed", error=str(error), fix=error.fix)
         return 1

@@ -20,6 +20,7 @@ TITLES = {
     "/quarantine": "Quarantine",
     "/corrections": "Corrections",
     "/members": "Members",
+    "/log": "Log",
 }
 
 Cell = str | Markup | tuple[str | Markup, str]
@@ -31,8 +32,8 @@ class Frame:
     """One page: its path, what is asked of it (`query`), the moment it was read (`now_s`).
 
     `refresh_s`: it loads itself again; None: it stays. `live_s`: what that is when it does.
-    `orders`: whether orders may be given here; `who` is signed in and its forms say `word`, or
-    nobody is and both are empty.
+    `orders`: whether orders may be given here at all; `signs`: whether one may sign in. `who` is
+    signed in and its forms say `word`, or nobody is and both are empty; `may_order`: they may.
     """
 
     path: str
@@ -42,8 +43,10 @@ class Frame:
     refresh_s: int | None = None
     live_s: int = 10
     orders: bool = False
+    signs: bool = False
     who: str = ""
     word: str = ""
+    may_order: bool = False
 
     def address(self, **changes: object) -> str:
         """The page's own address with `changes` of its query."""
@@ -86,13 +89,13 @@ class Frame:
 
     def _signed(self) -> list[Markup]:
         """Who is signed in, and the way out; or the way in."""
-        if not self.orders:
+        if not self.signs:
             return []
         if not self.word:
             return [tag("a", "sign in", href="/enter")]
         word = tag("input", type="hidden", name="word", value=self.word)
         button = tag("button", "sign out", type="submit")
-        who = tag("span", said(self.who or "operator"), class_="note")
+        who = tag("span", said(self.who), class_="note")
         return [who, tag("form", word, button, method="post", action="/leave")]
 
 

@@ -183,7 +183,7 @@ class LineReader:
         )
 
     def done(self, asked: Asked) -> tuple[AuditEntry, ...]:
-        """Who did what to versions, newest first."""
+        """Who did what, newest first: to one line and its versions, or everything."""
         return tuple(self._rollouts.log(line=asked.line, limit=asked.limit, offset=asked.offset))
 
 

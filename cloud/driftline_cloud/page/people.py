@@ -8,8 +8,9 @@ from driftline_cloud.page.frame import Cell, Frame, paged, said, table
 from driftline_cloud.page.orders.forms import orders
 from driftline_cloud.page.text import when
 from driftline_cloud.page.values import Asked
+from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.members import Member, State
-from driftline_shared.pages.markup import Markup, tag
+from driftline_shared.pages.markup import Markup, join, tag
 
 _CLASS = {State.PENDING: "bad", State.ACCEPTED: "good", State.REVOKED: ""}
 
@@ -44,6 +45,10 @@ def members_page(frame: Frame, total: int, members: Sequence[Member], asked: Ask
 
 
 def _orders(frame: Frame, one: Member) -> Markup:
-    names = ["accept"] if one.state is not State.ACCEPTED else []
-    names += ["revoke"] if one.state is not State.REVOKED else []
-    return orders(frame, names, one.identity)
+    accept = ["accept"] if one.state is not State.ACCEPTED else []
+    revoke = ["revoke"] if one.state is not State.REVOKED else []
+    # In forms of their own: a tick that warns of one is not asked for the other.
+    warns = "whose commands the cloud will refuse" if one.role is Role.OPERATOR else ""
+    return join(
+        orders(frame, accept, one.identity), orders(frame, revoke, one.identity, warns=warns)
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,6 +16,9 @@ from driftline_shared.callbacks import ignore
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.program.extras import needs_extra
 
+if TYPE_CHECKING:
+    from driftline_cloud.trust.issuer import Role
+
 _log = structlog.get_logger(__name__)
 
 
@@ -23,11 +27,11 @@ def show_pages(
     settings: PageSettings,
     halt: threading.Event,
     *,
-    key: str = "",
+    keys: Mapping[Role, str] | None = None,
     ready: Callable[[str], None] = ignore,
 ) -> None:
-    """Show the pages of a database until `halt` is set; `ready` is told their address. `key`: for
-    who gives orders, where the settings let them.
+    """Show the pages of a database until `halt` is set; `ready` is told their address. `keys`: of
+    who signs in, where the settings let them.
 
     Raises ConfigError for a database or an address that cannot be used.
     """
@@ -42,7 +46,7 @@ def show_pages(
             changed = Database(database_url)
             stack.callback(changed.close)
             orders = Orders(changed, clock)
-        with page_server(database, settings, clock, orders=orders, key=key) as (port, run):
+        with page_server(database, settings, clock, orders=orders, keys=keys) as (port, run):
             address = f"http://{settings.listen.rpartition(':')[0]}:{port}/"
             _log.info("page.serving", address=address)
             ready(address)

@@ -25,6 +25,11 @@ class PageSettings(Section):
         "orders may be given on the pages, by who signs in with the key in `page.key` of the state "
         "folder; without it they change nothing",
     )
+    private: bool = setting(
+        False,
+        "looking asks to sign in, too: with that key, or with the one in `page-reader.key`, which "
+        "looks and gives no orders",
+    )
     refresh_s: int = setting(10, "between two loads of a page that is live", ge=1, le=3_600)
 
     @field_validator("listen")
@@ -42,3 +47,8 @@ class PageSettings(Section):
                 "in front of them answers for"
             )
         return self
+
+    @property
+    def signs(self) -> bool:
+        """Whether somebody may sign in: else there is nothing that it would let them do."""
+        return self.orders or self.private

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from driftline_cloud.lines.book import ACTIVE
 from driftline_cloud.page.charts import accuracy_chart, bytes_chart
 from driftline_cloud.page.frame import (
     Cell,
@@ -17,6 +18,7 @@ from driftline_cloud.page.frame import (
     table,
     to,
 )
+from driftline_cloud.page.log import log_table
 from driftline_cloud.page.orders.forms import orders
 from driftline_cloud.page.orders.given import LINE, RELEASE
 from driftline_cloud.page.text import ago, count, lasted, percent, size, when
@@ -61,17 +63,7 @@ def _line(frame: Frame, line: LineFacts, name: str) -> Markup:
         *held(line.held),
     ]
     if running is not None:
-        parts.append(
-            tag(
-                "p",
-                "Round ",
-                tag("a", str(running.number), href=to(f"/rounds/{running.id}")),
-                f" is {running.state}, {percent(line.progress)} of it done, for "
-                f"{lasted(frame.now_s - running.created_unix_s)}, with "
-                f"{count(running.num_samples, 'sample')}.",
-                class_="well",
-            )
-        )
+        parts.append(_running(frame, line, running))
     driver = "Nobody holds its lease."
     if line.driver:
         driver = f"Lease of {said(line.driver)} until {when(line.lease_unix_s)} UTC."
@@ -110,6 +102,24 @@ def _line(frame: Frame, line: LineFacts, name: str) -> Markup:
         )
     )
     return tag("section", *parts, class_="card")
+
+
+def _running(frame: Frame, line: LineFacts, one: RoundFacts) -> Markup:
+    """Where the open round is. Of a line that is not active it stands, also in the seconds in which
+    its worker has yet to see that.
+    """
+    number = tag("a", str(one.number), href=to(f"/rounds/{one.id}"))
+    if line.state not in ("", ACTIVE):
+        stands = f" stands at {one.state}, with {count(one.num_samples, 'sample')}."
+        return tag("p", "Round ", number, stands, class_="note")
+    return tag(
+        "p",
+        "Round ",
+        number,
+        f" is {one.state}, {percent(line.progress)} of it done, for "
+        f"{lasted(frame.now_s - one.created_unix_s)}, with {count(one.num_samples, 'sample')}.",
+        class_="well",
+    )
 
 
 def rounds_page(
@@ -223,16 +233,6 @@ def versions_page(
         "round",
         "why",
     )
-    log: list[list[Cell]] = [
-        [
-            (when(one.at_unix_s), "time"),
-            said(one.who),
-            said(one.action),
-            "" if one.version is None else str(one.version),
-            (said(one.detail), "text"),
-        ]
-        for one in done
-    ]
     return frame.page(
         f"Versions of {said(asked.line)}" if asked.line else "Versions",
         lines_choice(frame, lines, asked.line, every=False),
@@ -240,9 +240,7 @@ def versions_page(
         table(heads, rows, nothing="No version was released yet: devices have version 0."),
         paged(frame, asked.offset, asked.limit, len(versions), None),
         tag("h2", "Who did what"),
-        table(
-            ("when (UTC)", "who", "what", "version #", "why"), log, nothing="Nobody did a thing."
-        ),
+        log_table(done, with_line=False),
         tag(
             "p",
             "More orders are given on the command line: ",

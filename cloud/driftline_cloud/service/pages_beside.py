@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.page.orders.key import page_key
+from driftline_cloud.page.orders.key import page_keys
 from driftline_cloud.service.supervisor import Supervisor
 from driftline_shared.callbacks import ignore
 
@@ -32,7 +32,7 @@ def pages_beside(config: CloudConfig, command: Sequence[str] = PAGE) -> Iterator
     orders = {
         "database": config.database,
         "page": config.page.model_dump(mode="json"),
-        "key": page_key(config.state) if config.page.orders else "",
+        "keys": page_keys(config.state) if config.page.signs else {},
         "log": config.log.model_dump(mode="json"),
     }
     supervisor = Supervisor(

@@ -90,11 +90,24 @@ class Members:
         assert member is not None
         return member
 
-    def add(self, identity: str, *, label: str, role: Role, now_unix_s: int) -> None:
-        """Let in whom an operator made a certificate for."""
+    def add(self, identity: str, *, label: str, role: Role, now_unix_s: int, who: str = "") -> None:
+        """Let in whom an operator made a certificate for; `who` did, for the log, empty: the cloud
+        did for itself.
+        """
         with self._database.write() as connection:
-            if _find(connection, identity) is None:
-                _add(connection, identity, label, role, State.ACCEPTED, now_unix_s)
+            if _find(connection, identity) is not None:
+                return
+            _add(connection, identity, label, role, State.ACCEPTED, now_unix_s)
+            if who:
+                write_entry(
+                    connection,
+                    now_unix_s=now_unix_s,
+                    who=who,
+                    action=f"add {role}",
+                    line="",
+                    version=None,
+                    detail=f"{identity} {label}",
+                )
 
     def certified(self, identity: str, *, not_after_unix_s: int) -> None:
         """Keep until when its newest certificate holds."""

@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 
 from driftline_cloud.intake import tables
 from driftline_cloud.intake.database import Database
+from driftline_cloud.rollout.audit import operator, write_entry
 from driftline_shared.errors import ConfigError
+from driftline_shared.plain_text import moment
 from driftline_shared.trust.invitation import TOKEN_BYTES, token_text
 
 MOST_TOKENS = 10_000
@@ -33,8 +35,12 @@ class EnrolTokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def make(self, *, uses: int, ttl_s: int, label: str = "", now_unix_s: int) -> str:
-        """A new token for `uses` devices within `ttl_s` seconds; ConfigError beside too many."""
+    def make(
+        self, *, uses: int, ttl_s: int, label: str = "", now_unix_s: int, who: str = ""
+    ) -> str:
+        """A new token for `uses` devices within `ttl_s` seconds; ConfigError beside too many. `who`
+        made it, for the log.
+        """
         token, table = token_text(os.urandom(TOKEN_BYTES)), tables.enrol_tokens
         with self._database.write() as connection:
             connection.execute(delete(table).where(table.c.expires_unix_s < now_unix_s))
@@ -51,6 +57,15 @@ class EnrolTokens:
                     made_unix_s=now_unix_s,
                     expires_unix_s=now_unix_s + ttl_s,
                 )
+            )
+            write_entry(
+                connection,
+                now_unix_s=now_unix_s,
+                who=who or operator(),
+                action="invite",
+                line="",
+                version=None,
+                detail=f"{uses} devices, until {moment(now_unix_s + ttl_s)}Z  {label}".rstrip(),
             )
         return token
 

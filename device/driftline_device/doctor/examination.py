@@ -8,6 +8,7 @@ from pathlib import Path
 from driftline_device.config import DeviceConfig
 from driftline_device.doctor.feeds import check_feeds
 from driftline_device.doctor.files import check_files
+from driftline_device.doctor.identity import check_identity
 from driftline_device.doctor.machine import (
     check_camera,
     check_clock,
@@ -52,7 +53,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     sinks = (("sinks", lambda: check_sinks(config)),)
     feeds = (("feeds", lambda: check_feeds(config, status, running=is_running)),)
-    checks: tuple[tuple[str, Callable[[], Check]], ...] = (
+    checks: tuple[tuple[str, Callable[[], Check | None]], ...] = (
         ("runtime", lambda: check_runtime(runtime)),
         *(compressor if config.compressor else ()),
         ("memory", lambda: check_memory(pair, is_running=is_running)),
@@ -62,6 +63,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ("versions", lambda: check_versions(config.state)),
         ("update", lambda: check_update(config.state)),
         ("signatures", lambda: check_signatures(config.state, pair, status)),
+        ("identity", lambda: check_identity(config.state)),
         ("cloud", lambda: check_cloud(config.cloud, config.state)),
         *(feeds if config.feeds else ()),
         *(sinks if config.sinks else ()),
@@ -72,7 +74,7 @@ def examine(config: DeviceConfig) -> list[Check]:
         ok("configuration", f"reads; state in {config.state}"),
         found,
         *(each for each in sampling if each is not None),
-        *(_guarded(name, check) for name, check in checks),
+        *(each for name, check in checks if (each := _guarded(name, check)) is not None),
         *check_files(config.state),
     ]
 
@@ -106,7 +108,7 @@ def check_cloud(address: str, state: Path) -> Check:
     return ok("cloud", f"{address} serves{as_whom}")
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
+def _guarded(name: str, check: Callable[[], Check | None]) -> Check | None:
     """What makes one check stumble (rights, say) must not keep the others from being made."""
     try:
         return check()

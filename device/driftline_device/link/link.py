@@ -163,7 +163,7 @@ class Link:
         counters = self._counters
         return LinkStats(
             connected=self._is_connected(),
-            last_error=counters.last_error,
+            last_error=counters.last_error(but=["uplink"] if self._uplink.is_working else []),
             bytes_up=counters["bytes_up"],
             bytes_down=counters["bytes_down"],
             update_bytes=counters["update_bytes"],
@@ -195,6 +195,8 @@ class Link:
             )
         if manifest is not None:
             self._newest_version = max(self._newest_version, manifest.target_version)
+        else:
+            self._counters.works("fetch")  # nothing is to be fetched any more
         return manifest
 
     def fetch(self, manifest: Manifest) -> bytes:
@@ -225,6 +227,7 @@ class Link:
         except LinkError as error:
             self._note(call, error)
             raise
+        self._counters.works(call)
 
     # -- threads ----------------------------------------------------------------------------------
 
@@ -285,6 +288,7 @@ class Link:
                 timeout_s=self._settings.call_timeout_s,
             ):
                 self._channel.renew()
+                self._counters.works("identity")
         except LinkError as error:
             if not identity.is_good:
                 raise
@@ -308,6 +312,7 @@ class Link:
             try:
                 if not self._can_send():
                     self._failing.discard("uplink")
+                    self._counters.works("uplink")
                     self._clock.wait(self._wake_uplink, self._settings.poll_s)
                     self._wake_uplink.clear()
                     continue
@@ -342,6 +347,7 @@ class Link:
         return True
 
     def _works(self, who: str) -> None:
+        self._counters.works(who)
         if who in self._failing:
             self._failing.discard(who)
             _log.info("link.works_again", who=who)
@@ -352,7 +358,7 @@ class Link:
             # Said to a call that was quicker than the enrolment which is under way: no failure.
             _log.debug("link.not_enrolled_yet", who=who)
             return
-        self._counters.note(error)
+        self._counters.note(who, error)
         if who in ("control", "uplink"):
             self._failing.add(who)
         if error.reason is Reason.UNKNOWN_DEVICE and not self._stop.is_set():

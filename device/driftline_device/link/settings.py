@@ -43,10 +43,10 @@ class LinkStats:
     """The link now, and its counts since it was made. Bytes are those of the serialized messages.
 
     `connected`: enrolled, and the last call went well. `last_error`: the code and text of the last
-    failure, kept after recovery. `bytes_up`: of samples; `bytes_asked`: of questions to the cloud,
-    about updates and policies. `ask_after_s`: how long the cloud, which serves a large fleet, wants
-    not to be asked for an update after a question. `update_bytes`: the part of `bytes_down` that
-    manifests and their chunks took; the rest are acks and small replies.
+    failure that is not over; empty where all goes well. `bytes_up`: of samples; `bytes_asked`: of
+    questions to the cloud, about updates and policies. `ask_after_s`: how long the cloud, which
+    serves a large fleet, wants not to be asked for an update after a question. `update_bytes`: the
+    part of `bytes_down` that manifests and their chunks took; the rest are acks and small replies.
     """
 
     connected: bool

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from driftline_cloud.intake.database import Database
-from driftline_cloud.page.http import ordering, server
+from driftline_cloud.page.http import doors, server
+from driftline_cloud.trust.issuer import Role
 from driftline_shared.http.server import HttpLimits
 from tests.fakes.cloud_pages import shown_pages
 
@@ -60,7 +61,7 @@ def test_hundreds_that_never_ask_keep_nobody_out(
     monkeypatch.setattr(
         server, "LIMITS", HttpLimits(max_connections=most, header_timeout_s=600, end_timeout_s=1)
     )
-    with shown_pages(url, key=KEY, orders=True) as shown:
+    with shown_pages(url, keys={Role.OPERATOR: KEY}, orders=True) as shown:
         for number in range(200):
             opens(shown.port, (b"", HALF, BODY)[number % 3])
             if number % 50 == 49:
@@ -72,8 +73,8 @@ def test_half_a_header_and_half_a_form_are_not_waited_for(
     url: str, opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "LIMITS", HttpLimits(header_timeout_s=2, end_timeout_s=1))
-    monkeypatch.setattr(ordering, "FORM_S", 0.2)
-    with shown_pages(url, key=KEY, orders=True) as shown:
+    monkeypatch.setattr(doors, "FORM_S", 0.2)
+    with shown_pages(url, keys={Role.OPERATOR: KEY}, orders=True) as shown:
         begun = [opens(shown.port, some) for some in (BODY, b"", HALF)]
         told = [said(each) for each in begun]
         assert all(each.startswith(b"HTTP/1.1 408 ") for each in told)

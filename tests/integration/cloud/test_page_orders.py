@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +15,18 @@ from driftline_cloud.rollout.audit import entries
 from driftline_cloud.rollout.orders import RolloutOrders
 from driftline_cloud.rollout.plan import RolloutSettings
 from driftline_cloud.rollout.store import RolloutStore
+from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.members import Members, State
+from driftline_cloud.trust.tokens import EnrolTokens
 from driftline_shared.host.clock import SystemClock
 from tests.fakes.cloud_pages import Shown, shown_pages
+from tests.fakes.html import Reader
 
 pytestmark = pytest.mark.integration
 
 KEY = "the key of this cloud, long enough"
+READER = "the key of who may look, long enough"
+KEYS = {Role.OPERATOR: KEY, Role.READER: READER}
 DEVICE = "0123456789abcdef0123456789abcdef"
 
 
@@ -31,9 +37,9 @@ class Bench:
     shown: Shown
     database: Database
 
-    def sign_in(self, name: str = "anna") -> str:
+    def sign_in(self, name: str = "anna", key: str = KEY) -> str:
         """The cookie of a session."""
-        status, headers, _ = self.shown.send("/enter", {"key": KEY, "name": name})
+        status, headers, _ = self.shown.send("/enter", {"key": key, "name": name})
         assert status == 303 and headers["location"] == "/"
         cookie = headers["set-cookie"]
         assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
@@ -61,7 +67,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     RolloutOrders(database, SystemClock()).begin(
         "line-1", 1, round_id="r1", base_version=0, settings=RolloutSettings(approval=True)
     )
-    with shown_pages(url, key=KEY, orders=True) as shown:
+    with shown_pages(url, keys=KEYS, orders=True) as shown:
         yield Bench(shown, database)
     database.close()
 
@@ -134,6 +140,63 @@ def test_a_form_leads_nowhere_else_and_signing_out_ends_the_session(bench: Bench
     assert bench.shown.send("/leave", {"word": "x"}, Cookie=cookie)[0] == 403
     status, headers, _ = bench.shown.send("/leave", {"word": form["word"]}, Cookie=cookie)
     assert status == 303 and '=""' in headers["set-cookie"]
+
+
+def test_who_may_look_sees_no_form_and_is_refused_orders(bench: Bench) -> None:
+    cookie = bench.sign_in("ben", READER)
+    for path in ("/", "/members", "/versions?line=line-1"):
+        page = bench.shown.get(path, cookie=cookie)[2]
+        assert 'action="/orders"' not in page and "ben (may look)" in page
+    form = {"word": bench.word(cookie), "order": "accept", "about": DEVICE}
+    status, _, page = bench.shown.send("/orders", form, Cookie=cookie)
+    assert status == 403 and "you may look and give no orders" in page
+    assert bench.state() is State.PENDING
+    operator = bench.sign_in()
+    assert bench.shown.send("/orders", form, Cookie=operator)[0] == 403  # a reader's word
+    assert bench.shown.send("/leave", {"word": form["word"]}, Cookie=cookie)[0] == 303
+
+
+def test_an_operators_revocation_takes_a_tick(bench: Bench) -> None:
+    members, name = Members(bench.database), "f" * 32
+    members.add(name, label="this machine", role=Role.OPERATOR, now_unix_s=1)
+    cookie = bench.sign_in()
+    assert "whose commands the cloud will refuse" in bench.shown.get("/members", cookie=cookie)[2]
+    form = {"word": bench.word(cookie), "order": "revoke", "about": name}
+    status, _, page = bench.shown.send("/orders", form, Cookie=cookie)
+    assert status == 409 and "is an operator&#x27;s" in page and not members.revoked()
+    assert bench.shown.send("/orders", {**form, "sure": "yes"}, Cookie=cookie)[0] == 303
+    assert members.revoked() == {name}
+
+
+def test_what_was_done_to_whom_is_a_page(bench: Bench) -> None:
+    cookie = bench.sign_in()
+    EnrolTokens(bench.database).make(uses=3, ttl_s=60, label="<hall>", now_unix_s=1, who="carl")
+    form = {"word": bench.word(cookie), "about": DEVICE, "order": "accept"}
+    assert bench.shown.send("/orders", form, Cookie=cookie)[0] == 303
+    text = Reader(bench.shown.get("/log")[2]).text
+    for word in ("anna (page)", "accept", DEVICE, "carl", "invite", "3 devices", "<hall>"):
+        assert word in text, word
+    found = json.loads(bench.shown.get("/log?format=json&limit=1")[2])["entries"]
+    assert [(one["who"], one["action"]) for one in found] == [("anna (page)", "accept")]
+
+
+def test_private_pages_are_shown_to_who_signed_in(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cloud.sqlite'}"
+    database = Database(url)
+    Members(database).ask(DEVICE, label="porch", token="", now_unix_s=1)
+    database.close()
+    with shown_pages(url, keys=KEYS, private=True) as shown:
+        for path in ("/", "/members", "/devices/one?id=x", "/log"):
+            status, headers, page = shown.get(path)
+            assert (status, headers["location"]) == (303, "/enter") and DEVICE not in page
+        assert shown.get("/members?format=json")[0] == 401
+        for key, status in ((READER, 200), (KEY, 200), ("guessed", 401)):
+            told = {"Authorization": f"Bearer {key}"}
+            assert shown.get("/members?format=json", headers=told)[0] == status
+        _, headers, _ = shown.send("/enter", {"key": READER, "name": "ben"})
+        cookie = headers["set-cookie"].partition(";")[0]
+        assert DEVICE in shown.get("/members", cookie=cookie)[2]
+        assert shown.send("/orders", {}, Cookie=cookie)[0] in (404, 405)
 
 
 def test_who_is_not_signed_in_sees_no_button(bench: Bench) -> None:

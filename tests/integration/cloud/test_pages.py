@@ -27,7 +27,7 @@ from tests.fakes.waiting import until
 pytestmark = pytest.mark.integration
 
 HOSTILE = "<img src=x onerror=alert(1)>/?&#"
-PATHS = ("/", "/rounds", "/versions", "/devices", "/quarantine", "/corrections", "/members")
+PATHS = ("/", "/rounds", "/versions", "/devices", "/quarantine", "/corrections", "/members", "/log")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 from driftline_cloud.trust.authority import renew_issuing
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_device.doctor.examination import check_cloud
+from driftline_device.doctor.identity import check_identity
 from driftline_device.link.channel import open_channel
 from driftline_device.link.identity import Identity, enrol_by, identity_in
 from driftline_device.link.link import Link
@@ -200,8 +201,12 @@ def _is_refused(link: Link) -> bool:
 def test_doctor_says_why_a_cloud_is_not_reached(guarded: Guarded, tmp_path: Path) -> None:
     state = tmp_path / "device"
     assert "enrol" in check_cloud(guarded.address, state).fix  # no certificate yet
-    _enrolled(guarded, state)
+    name = _enrolled(guarded, state)
     assert check_cloud(guarded.address, state).verdict == "ok"
+    who = check_identity(state)
+    assert who is not None and who.verdict == "ok" and who.found.startswith(name)
     _age(guarded, state, -1 / 1440)
+    ended = check_identity(state)
+    assert ended is not None and ended.verdict == "warn" and "ended on" in ended.found
     told = check_cloud(guarded.address, state)
     assert "ended on" in told.found

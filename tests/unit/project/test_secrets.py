@@ -37,6 +37,23 @@ database_url = "postgresql://driftline:{CANARY}@127.0.0.1:1/d"
 """
 
 
+def test_keys_of_the_local_api_are_in_no_settings_that_are_shown(tmp_path: Path) -> None:
+    keys, file = tmp_path / "keys.toml", tmp_path / "device.toml"
+    keys.write_text(f'[dashboard]\ntoken = "{CANARY}"\nscopes = ["look"]\n')
+    file.write_text(f'[api]\nport = 8000\nkeys_file = "{keys}"\n')
+    assert load_device(file, {}, {}).api.holders().find(CANARY) is not None, "it is read"
+    done = CliRunner().invoke(device_app, ["run", "--print-config", "--config", str(file)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["api"]["keys_file"] == str(keys)
+    assert CANARY not in done.output
+    wrong_scope = f'[dashboard]\ntoken = "{CANARY}"\nscopes = ["fly"]\n'
+    for broken in (wrong_scope, f"[dashboard]\ntoken = {CANARY}"):
+        keys.write_text(broken)
+        with pytest.raises(ConfigError) as caught:
+            load_device(file, {}, {}).api.holders()
+        assert CANARY not in f"{caught.value} {caught.value.fix}"
+
+
 @pytest.mark.parametrize("text", [DEVICE, FEEDS])
 def test_a_device_shows_its_settings_without_secrets(tmp_path: Path, text: str) -> None:
     file = tmp_path / "device.toml"

@@ -9,6 +9,7 @@ GET /devices/one?id=    one device
 GET /quarantine         samples set apart; ?line, ?offset
 GET /corrections        who waits for the teacher
 GET /members            who may speak to the cloud, and who asks to
+GET /log                who did what; ?line, ?offset
 GET /health             the program lives
 
 Nothing can be changed here: no other method is known, unless orders are let (`ordering`). A route
@@ -32,14 +33,17 @@ from driftline_cloud.intake.faults import cause_of, say
 from driftline_cloud.page import views
 from driftline_cloud.page.fleet import FleetReader
 from driftline_cloud.page.frame import Frame
+from driftline_cloud.page.http.doors import Doors
 from driftline_cloud.page.http.hosts import check_host
 from driftline_cloud.page.http.ordering import Ordering
 from driftline_cloud.page.lines import LineReader
+from driftline_cloud.page.log import log_page
 from driftline_cloud.page.orders.given import Orders
-from driftline_cloud.page.orders.session import Sessions
+from driftline_cloud.page.orders.session import Sessions, may_order, said_name
 from driftline_cloud.page.people import members_page
 from driftline_cloud.page.settings import PageSettings
 from driftline_cloud.page.values import Asked
+from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.members import Members
 from driftline_shared.host.clock import Clock
 from driftline_shared.pages.document import HEADERS
@@ -70,22 +74,25 @@ class Pages:
         clock: Clock,
         *,
         orders: Orders | None = None,
-        key: str = "",
+        keys: Mapping[Role, str] | None = None,
     ) -> None:
-        """`orders`: what who has the `key` may do; None: nothing."""
+        """`orders`: what an operator may do; None: nothing. `keys`: of who signs in, by role."""
         self._database = database
         self._settings = settings
         self._clock = clock
         self._outage = Outage("page.not_read", "page.reads_again")
         self._lines = LineReader(database, clock)
         self._fleet, self._members = FleetReader(database, clock), Members(database)
-        self._ordering: Ordering | None = None
+        self._orders = orders
+        self._doors: Doors | None = None
         self.app = self._routes()
-        if orders is not None:
-            self._ordering = Ordering(
-                orders, Sessions(key), settings, clock, self._plain_frame, database.cloud_id
+        if settings.signs:
+            self._doors = Doors(
+                Sessions(keys or {}), settings, clock, self._plain_frame, database.cloud_id
             )
-            self._ordering.add_to(self.app)
+            self._doors.add_to(self.app)
+            if orders is not None:
+                Ordering(orders, self._doors).add_to(self.app)
 
     def _routes(self) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -99,6 +106,7 @@ class Pages:
             ("/quarantine", self._show_quarantine),
             ("/corrections", self._show_corrections),
             ("/members", self._show_members),
+            ("/log", self._show_log),
         ):
             app.add_api_route(path, self._route(show), methods=["GET", "HEAD"], response_model=None)
         app.add_api_route("/health", lambda: {"status": "ok"}, methods=["GET", "HEAD"])
@@ -109,6 +117,8 @@ class Pages:
         def route(request: Request) -> Response:
             check_host(request, self._settings)
             given = _query(request.url.query)
+            if self._doors is not None and (refused := self._doors.refuse(request)):
+                return refused
             try:
                 value, page = show(given, request.path_params.get("round_id", ""))
                 self._outage.is_over()
@@ -134,15 +144,16 @@ class Pages:
         )
 
     def _plain_frame(self, request: Request) -> Frame:
-        ordering = self._ordering
-        session = None if ordering is None else ordering.session(request)
+        session = None if self._doors is None else self._doors.session(request)
         return Frame(
             path="/",
             cloud_id=self._database.cloud_id,
             now_s=self._clock.now_s(),
-            orders=ordering is not None,
-            who="" if session is None else session.name,
+            orders=self._orders is not None,
+            signs=self._doors is not None,
+            who="" if session is None else said_name(session),
             word="" if session is None else session.word,
+            may_order=self._orders is not None and may_order(session),
         )
 
     async def _refused(self, request: Request, error: Exception) -> Response:
@@ -218,6 +229,12 @@ class Pages:
         some = found[asked.offset : asked.offset + asked.limit]
         value = {"num_members": len(found), "members": [asdict(one) for one in some]}
         return value, lambda frame: members_page(frame, len(found), some, asked)
+
+    def _show_log(self, given: Mapping[str, str], _id: str) -> Shown:
+        asked, lines = _asked(given), self._lines.names()
+        found = self._lines.done(asked)
+        value = {"entries": [asdict(one) for one in found]}
+        return value, lambda frame: log_page(frame, found, asked, lines)
 
 
 def _query(query: str) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from driftline_cloud.intake.database import Database
 from driftline_cloud.page.http.app import Pages
 from driftline_cloud.page.orders.given import Orders
 from driftline_cloud.page.settings import PageSettings
+from driftline_cloud.trust.issuer import Role
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.clock import Clock
 from driftline_shared.http.server import HttpLimits, forwarded_log, listen, make_server
@@ -25,10 +26,10 @@ def page_server(
     clock: Clock,
     *,
     orders: Orders | None = None,
-    key: str = "",
+    keys: Mapping[Role, str] | None = None,
 ) -> Iterator[tuple[int, Callable[[threading.Event], None]]]:
     """The port, and what serves the pages until an event is set; ConfigError for an address that
-    cannot be had. `orders`, `key`: see `Pages`.
+    cannot be had. `orders`, `keys`: see `Pages`.
     """
     host, _, port = settings.listen.rpartition(":")
     try:
@@ -38,7 +39,7 @@ def page_server(
             f"the pages cannot listen on {settings.listen}: {error.strerror or error}",
             fix="Name another with --listen.",
         ) from error
-    pages = Pages(database, settings, clock, orders=orders, key=key)
+    pages = Pages(database, settings, clock, orders=orders, keys=keys)
     server = make_server(pages.app, listener, LIMITS, name="page")
 
     def run(halt: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The key of the pages: whoever can read its file may give orders in a browser."""
+"""The keys of the pages: whoever can read a file of them may do in a browser what its role may."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ import os
 import secrets
 from pathlib import Path
 
+from driftline_cloud.trust.issuer import Role
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import error_text, sync_folder
 
-NAME = "page.key"
+NAMES = {Role.OPERATOR: "page.key", Role.READER: "page-reader.key"}
+"""The file of each role's key: an operator looks and gives orders, a reader looks."""
+
 _MOST_BYTES = 256
 
 
-def page_key(state: Path) -> str:
-    """The key in `<state>/page.key`, which is made (mode 600) where there is none; ConfigError."""
-    path = state / NAME
+def page_keys(state: Path) -> dict[Role, str]:
+    """The keys in the state folder; one that is not there is made (mode 600). ConfigError for one
+    that cannot be had, or that is two roles' at once.
+    """
+    keys = {role: _page_key(state / name) for role, name in NAMES.items()}
+    if len({*keys.values()}) < len(keys):
+        raise ConfigError(
+            f"the pages' keys in {state} are one and the same: whoever may look could give orders",
+            fix=f"Remove {NAMES[Role.READER]} there: the next start makes another.",
+        )
+    return keys
+
+
+def _page_key(path: Path) -> str:
     try:
         key = _read(path)
         if not key:  # none, or what a kill left of one
@@ -24,7 +38,7 @@ def page_key(state: Path) -> str:
     except OSError as error:
         raise ConfigError(
             f"the pages' key {path} cannot be read or made: {error_text(error)}",
-            fix="Run this as the cloud's user, or set page.orders = false.",
+            fix="Run this as the cloud's user, or set page.orders and page.private to false.",
         ) from error
     if len(key) < 16:
         raise ConfigError(

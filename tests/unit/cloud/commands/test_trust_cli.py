@@ -87,6 +87,40 @@ def test_an_operator_sees_who_waits_accepts_and_revokes(state: Path) -> None:
     database.close()
 
 
+def test_who_revokes_what_they_show_themselves_is_asked(state: Path) -> None:
+    """Nobody can be asked here: it takes --yes. Others are revoked as before."""
+    own = operator_credentials(state, environment={})
+    assert own is not None
+    database = Database(f"sqlite:///{state / 'cloud.sqlite'}")
+    members = Members(database)
+    members.add(own.identity, label="this machine", role=Role.OPERATOR, now_unix_s=1)
+    words = ["member", "revoke", own.identity[:12], "--state", str(state)]
+    with pytest.raises(ConfigError, match="commands on this machine") as caught:
+        _say(*words)
+    assert "--yes" in caught.value.fix and not members.revoked()
+    assert _read(*words, "--yes")["state"] == "revoked"
+    database.close()
+
+
+def test_what_was_done_is_in_the_log(state: Path, tmp_path: Path) -> None:
+    given = ["--state", str(state)]
+    _say("enrol-token", "--uses", "20", "--label", "hall", "--address", "c.example:1", *given)
+    _say("member", "add", "anna", "--out", str(tmp_path / "anna"), *given)
+    root_key = str(state / "trust" / "root.key")
+    _say("renew-issuing", "--root-key", root_key, "--distrust", *given)
+    _say("keys", "renew", "--root-keys", str(state / "trust" / "offline"), *given)
+    found = _read("release", "log", *given)
+    assert [one["action"] for one in found] == [
+        "renew root of updates",
+        "renew issuing key",
+        "add reader",
+        "invite",
+    ]
+    assert "distrust" in found[1]["detail"] and "anna" in found[2]["detail"]
+    assert found[3]["detail"].startswith("20 devices") and "hall" in found[3]["detail"]
+    assert all(one["who"] for one in found)
+
+
 def test_a_reader_and_an_operator_get_a_folder_of_their_own(state: Path, tmp_path: Path) -> None:
     for role in ("reader", "operator"):
         out = tmp_path / role

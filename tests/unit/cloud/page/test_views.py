@@ -12,6 +12,7 @@ from driftline_cloud.page import views
 from driftline_cloud.page.charts import accuracy_chart, bytes_chart
 from driftline_cloud.page.fleet import Offer, held_by
 from driftline_cloud.page.frame import Frame
+from driftline_cloud.page.log import log_page
 from driftline_cloud.page.text import lasted, percent, size, when
 from driftline_cloud.page.values import (
     ApartFacts,
@@ -129,6 +130,7 @@ PAGES = {
             no_answer={HOSTILE: 1},
         ),
     ),
+    "log": log_page(FRAME, [DONE], ASKED, LINES),
     "fault": views.fault_page(FRAME, "Not shown", HOSTILE),
 }
 
@@ -169,6 +171,17 @@ def test_a_live_page_loads_itself_again_and_another_does_not() -> None:
     live = views.lines_page(replace(FRAME, refresh_s=7), [])
     assert '<meta http-equiv="refresh" content="7">' in live
     assert "http-equiv" not in views.lines_page(FRAME, [])
+
+
+def test_a_round_of_a_paused_line_stands() -> None:
+    """Also in the seconds in which its worker, which has yet to see that, still drives it."""
+    line = replace(LINE, line="l", progress=0.4)
+    for state, said in (
+        ("active", "Round 1 is gating, 40 % of it done"),
+        ("paused", "Round 1 stands at gating, with 3 samples."),
+        ("dropped", "Round 1 stands at gating"),
+    ):
+        assert said in Reader(views.lines_page(FRAME, [replace(line, state=state)])).text
 
 
 def test_charts_have_a_point_a_round_and_say_when_there_is_none() -> None:

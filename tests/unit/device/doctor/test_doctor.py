@@ -23,6 +23,7 @@ from driftline_device.config import load_config
 from driftline_device.daemon.state_files import StateFiles
 from driftline_device.doctor import machine
 from driftline_device.doctor.examination import check_cloud, check_pair, examine
+from driftline_device.doctor.identity import check_identity
 from driftline_device.doctor.machine import (
     check_clock,
     check_disk,
@@ -47,6 +48,8 @@ from driftline_shared.host.lock import lock_holder, state_lock
 from driftline_shared.pair.pair import load_pair
 from driftline_shared.program.checks import Check
 from driftline_shared.tokens import SamplingPolicy
+from driftline_shared.trust.credentials import IDENTITY, KEY
+from driftline_shared.trust.keys import own_key
 from tests.fakes.runtime import BASE_MODEL, FakeRuntime, adapter, write_dataset, write_pair
 from tests.fakes.runtime import stream as questions
 from tests.fakes.samples import encoded
@@ -148,6 +151,18 @@ def test_a_new_device_without_state_passes_and_makes_none(
     checks = examine(load_config(None, {"state": str(state), "pair": str(pair_dir)}, {}))
     assert [check for check in checks if check.verdict == "fail"] == []
     assert not (tmp_path / "none").exists()
+
+
+def test_a_device_that_waits_to_be_let_in_says_its_fingerprint_and_how(tmp_path: Path) -> None:
+    assert check_identity(tmp_path) is None
+    folder = tmp_path / IDENTITY
+    identity = own_key(folder / KEY).identity
+    waits = check_identity(tmp_path)
+    assert waits is not None and waits.verdict == "warn"
+    assert identity in waits.found and f"driftline cloud member accept {identity[:12]}" in waits.fix
+    (folder / KEY).write_bytes(b"no key")
+    broken = check_identity(tmp_path)
+    assert broken is not None and broken.verdict == "fail"
 
 
 def test_a_configuration_that_does_not_read_is_a_failed_check(tmp_path: Path) -> None:
