@@ -34,6 +34,7 @@ from driftline_cloud.commands.line_cli import dropped_text, unknown_text
 from driftline_cloud.commands.member_cli import app as member_app
 from driftline_cloud.commands.page_cli import app as page_app
 from driftline_cloud.commands.release_cli import app as release_app
+from driftline_cloud.commands.root_cli import app as root_app
 from driftline_cloud.commands.round_cli import app as round_app
 from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_cloud.commands.top_cli import app as top_app
@@ -65,6 +66,7 @@ app.add_typer(group_app, name="group")
 app.add_typer(page_app)
 app.add_typer(top_app)
 app.add_typer(trust_app)
+app.add_typer(root_app)
 app.add_typer(member_app, name="member")
 app.add_typer(keys_app, name="keys")
 

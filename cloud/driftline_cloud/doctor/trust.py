@@ -42,6 +42,9 @@ def check_authority(config: CloudConfig, now: datetime | None = None) -> Check:
     known = f"{authority.fingerprint[:16]}, issues until {ends:%Y-%m-%d}"
     if ends - now < SOON:
         return warn(name, known, "Plan a new issuing key: every certificate ends with it.")
+    if authority.next_root is not None:
+        fix = "`driftline cloud renew-root` says who has yet to come, `--finish` ends the old one."
+        return warn(name, f"{known}; its root is being rolled over", fix)
     if root_is_here(config.state):
         path = config.state / FOLDER / "root.key"
         return warn(name, f"{known}; the root's key is still here", f"Move {path} offline.")

@@ -36,6 +36,7 @@ from driftline_shared.trust.keys import FileKey, named, new_key, read_key, write
 
 FOLDER = "trust"
 ROOT, ISSUING, OPERATOR = "root", "issuing", "operator"
+NEXT_ROOT = "root-next.pem"
 ROOT_DAYS, ISSUING_DAYS = 3650, 730
 MOST_BEFORE = 4
 """Earlier issuing keys whose leaves still hold."""
@@ -46,13 +47,16 @@ _FIX = "Bring the files of the folder back from where they are kept."
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Authority:
     """`root` and `issuing`: certificates; `key`: of the issuing one. `before`: certificates of
-    issuing keys that sign no more, and whose leaves still hold.
+    issuing keys that sign no more, and whose leaves still hold. `next_root`, and `next_issuing` by
+    it of the same key: while the root is rolled over (`rollover`).
     """
 
     root: x509.Certificate
     issuing: x509.Certificate
     key: FileKey
     before: tuple[x509.Certificate, ...] = ()
+    next_root: x509.Certificate | None = None
+    next_issuing: x509.Certificate | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -62,7 +66,7 @@ class Authority:
     @property
     def roots_pem(self) -> bytes:
         """Whom others trust."""
-        return to_pem([self.root])
+        return to_pem([self.root] if self.next_root is None else [self.root, self.next_root])
 
 
 def make_authority(state: Path, *, name: str) -> Authority:
@@ -75,8 +79,8 @@ def make_authority(state: Path, *, name: str) -> Authority:
             "enrol every device again, move the folder away.",
         )
     root_key, issuing_key = new_key(), new_key()
-    root = _certificate(f"{name} root", root_key, None, root_key, days=ROOT_DAYS, path_length=1)
-    issuing = _certificate(
+    root = make_certificate(f"{name} root", root_key, None, root_key, days=ROOT_DAYS, path_length=1)
+    issuing = make_certificate(
         f"{name} issuing", issuing_key, root, root_key, days=ISSUING_DAYS, path_length=0
     )
     try:
@@ -105,13 +109,26 @@ def read_authority(state: Path) -> Authority:
         (root,) = _read(folder / f"{ROOT}.pem")[:1]
         issuing, *before = _read(folder / f"{ISSUING}.pem")
         key = _issuing_key(folder, issuing)
+        next_root, next_issuing = _next(folder)
+        if next_root is not None and issuing == next_issuing:  # the old root has ended
+            root, next_root, next_issuing = next_root, None, None
+            write_atomic(folder / f"{ROOT}.pem", to_pem([root]))
+            (folder / NEXT_ROOT).unlink(missing_ok=True)
+            sync_folder(folder)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the authority in {folder} is not whole: {error}", fix=_FIX) from error
     if not is_issued_by(issuing, root):
         raise ConfigError(f"the issuing certificate in {folder} is not of its root", fix=_FIX)
     if key.key.public_key() != issuing.public_key():
         raise ConfigError(f"the issuing key in {folder} is not of its certificate", fix=_FIX)
-    return Authority(root=root, issuing=issuing, key=key, before=tuple(before))
+    return Authority(
+        root=root,
+        issuing=issuing,
+        key=key,
+        before=tuple(before),
+        next_root=next_root,
+        next_issuing=next_issuing,
+    )
 
 
 def renew_issuing(state: Path, root_key: Path, *, distrust: bool) -> Authority:
@@ -122,6 +139,12 @@ def renew_issuing(state: Path, root_key: Path, *, distrust: bool) -> Authority:
     root key that is not this authority's, or no room.
     """
     folder, now = state / FOLDER, read_authority(state)
+    if now.next_root is not None:
+        raise ConfigError(
+            "the root is being rolled over, and both roots vouch for the issuing key",
+            fix="End that first: `driftline cloud renew-root --finish`; then use the new root's "
+            "key.",
+        )
     try:
         key = read_key(root_key)
     except (OSError, ValueError, ConfigError) as error:
@@ -133,7 +156,7 @@ def renew_issuing(state: Path, root_key: Path, *, distrust: bool) -> Authority:
         raise ConfigError(f"{root_key} is not the key of this cloud's root", fix=_FIX)
     issuing_key = new_key()
     label = str(now.issuing.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-    issuing = _certificate(label, issuing_key, now.root, key, days=ISSUING_DAYS, path_length=0)
+    issuing = make_certificate(label, issuing_key, now.root, key, days=ISSUING_DAYS, path_length=0)
     still = [] if distrust else [one for one in (now.issuing, *now.before) if not trouble_with(one)]
     draft = folder / f"{ISSUING}.next"
     try:
@@ -163,6 +186,16 @@ def _issuing_key(folder: Path, issuing: x509.Certificate) -> FileKey:
     return read_key(path)
 
 
+def _next(folder: Path) -> tuple[x509.Certificate | None, x509.Certificate | None]:
+    """The root that is to come and the issuing certificate by it, where there is one."""
+    if not (folder / NEXT_ROOT).exists():
+        return None, None
+    root, issuing = _read(folder / NEXT_ROOT)
+    if not is_issued_by(issuing, root):
+        raise ValueError(f"{NEXT_ROOT} holds no root with its issuing certificate")
+    return root, issuing
+
+
 def _read(path: Path) -> list[x509.Certificate]:
     data = read_bytes(path, MAX_CHAIN_BYTES)
     if data is None:
@@ -170,7 +203,7 @@ def _read(path: Path) -> list[x509.Certificate]:
     return read_chain(data)
 
 
-def _certificate(
+def make_certificate(
     label: str,
     key: FileKey,
     issuer: x509.Certificate | None,
@@ -179,6 +212,7 @@ def _certificate(
     days: int,
     path_length: int,
 ) -> x509.Certificate:
+    """Of an authority, for `key`, by `issuer` and its key; None: by itself."""
     now = datetime.now(UTC)
     public: ec.EllipticCurvePublicKey = key.key.public_key()
     builder = (

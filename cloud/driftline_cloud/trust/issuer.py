@@ -70,6 +70,8 @@ class LocalIssuer:
         )
         usage = ExtendedKeyUsageOID.SERVER_AUTH if is_server else ExtendedKeyUsageOID.CLIENT_AUTH
         issuing = self._authority.issuing
+        if not is_server and self._authority.next_issuing is not None:
+            issuing = self._authority.next_issuing  # by the root that is to come: it knows both
         end = min(now + timedelta(days=self._days), issuing.not_valid_after_utc)
         builder = (
             x509.CertificateBuilder()

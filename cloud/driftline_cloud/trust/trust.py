@@ -6,13 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from driftline_cloud.intake.database import Database
 from driftline_cloud.trust.authority import FOLDER, OPERATOR, read_authority
 from driftline_cloud.trust.issuer import Issuer, LocalIssuer, Role
 from driftline_cloud.trust.members import Members
 from driftline_cloud.trust.peers import Peers
+from driftline_cloud.trust.rollover import note_served
 from driftline_cloud.trust.server_identity import ServerIdentity
+from driftline_shared.host.durable import error_text
 from driftline_shared.trust.credentials import has_credentials, read_credentials
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +36,13 @@ def open_trust(
     state: Path, database: Database, *, now_s: Callable[[], float], days: float
 ) -> CloudTrust:
     """The trust of the authority in `state`, whose certificates hold for `days`; ConfigError."""
-    issuer, members = LocalIssuer(read_authority(state), days=days), Members(database)
+    authority = read_authority(state)
+    issuer, members = LocalIssuer(authority, days=days), Members(database)
+    try:
+        note_served(state, authority, now_unix_s=now_s())
+    except OSError as error:
+        # Nobody counts as having come before it can be written: the cloud serves all the same.
+        _log.error("trust.rollover_not_noted", error=error_text(error))
     folder = state / FOLDER / OPERATOR
     if has_credentials(folder):  # of whom `init` made: to be revoked like everybody
         found = read_credentials(folder)

@@ -131,9 +131,10 @@ class Identity:
     def _ask(self, channel: grpc.Channel, signer: Signer, timeout_s: float) -> trust.Certified:
         if self.is_good:
             return trust.certify(channel, signer, timeout_s=timeout_s)
-        root = fingerprint(read_chain(self.credentials.roots)[0])
-        known = Invitation(address=self._address, root=root)
-        return trust.enrol(known, signer, label="", timeout_s=timeout_s)
+        # Two while a root is rolled over, one of which the cloud trusts no more some day.
+        roots = [fingerprint(root) for root in read_chain(self.credentials.roots)]
+        invitation = Invitation(address=self._address, root=roots[0])
+        return trust.enrol(invitation, signer, label="", timeout_s=timeout_s, known=roots)
 
 
 def identity_in(state: Path, address: str) -> Identity | None:

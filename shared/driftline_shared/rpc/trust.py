@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import grpc
@@ -39,17 +40,23 @@ class Certified:
 
 
 def enrol(
-    invitation: Invitation, signer: Signer, *, label: str, timeout_s: float = 10.0
+    invitation: Invitation,
+    signer: Signer,
+    *,
+    label: str,
+    timeout_s: float = 10.0,
+    known: Collection[str] = (),
 ) -> Certified:
     """A certificate for `signer` from the cloud that `invitation` names.
 
     What listens there is believed nothing but its root, which must have the invitation's
-    fingerprint; the token is sent only to who holds a key that this root vouches for. LinkError:
-    `authority_unknown`, `token_invalid`, `revoked`, `unreachable`.
+    fingerprint, or one of those that are `known`; the token is sent only to who holds a key that
+    this root vouches for. LinkError: `authority_unknown`, `token_invalid`, `revoked`,
+    `unreachable`.
     """
     try:
         found = roots_at(invitation.address, timeout_s=timeout_s)
-        roots = to_pem([root for root in found if fingerprint(root) == invitation.root])
+        roots = to_pem([root for root in found if fingerprint(root) in {invitation.root, *known}])
         if not roots:
             raise LinkError(
                 f"its root is none with fingerprint {invitation.root[:16]}...",
