@@ -113,12 +113,15 @@ def case(request: pytest.FixtureRequest, readers: dict[str, Reader]) -> Case:
 
 
 VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("dart", "picture", {"exact": False}),
     ("dycoke", "clip", {"threshold": -1.0, "prune": 0.5}),
     ("fastv", "picture", {"criterion": "all"}),
+    ("holitom", "clip", {"merged": 0.0, "centre": 0.0}),
     ("longvu", "clip", {"cut": "tail"}),
     ("mod", "clip", {"gate": "identity"}),
     ("prumerge", "picture", {"update": "paper", "plus": True}),
     ("prumerge", "clip", {"adaptive": True, "plus": True}),
+    ("pyramiddrop", "clip", {"renumber": False, "stages": 3}),
     ("quecc", "picture", {"residual": True}),
     ("sparsevlm", "picture", {"recycle": "sum", "renumber": True}),
     ("sparsevlm", "clip", {"recycle": "off", "average": "inputs"}),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from driftline_lab.bench.compression.downsampled import DownsampledModel
 from driftline_lab.bench.compression.subjects import Asked
 from driftline_shared.callbacks import OnToken
 from driftline_shared.models.compression.compressed_model import CompressedModel
@@ -72,6 +73,10 @@ def read(model: FamilyModel | CompressedModel, asked: Asked, max_new_tokens: int
 
 def _batch(model: FamilyModel | CompressedModel, asked: Asked) -> tuple[LmBatch, float | None]:
     """The row of embeddings, and when the tower's tokens were there."""
+    if isinstance(model, DownsampledModel):
+        small = model.read(asked.image)
+        encoded = time.perf_counter()
+        return model.rows([small], [asked.question]), encoded
     if isinstance(model, CompressedModel) and model.looks:
         return model.look([asked.image], [asked.question]).batch, None
     tokens = model.encode([asked.image])

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from driftline_lab.bench.compression.answering import Reading, read
 from driftline_lab.bench.compression.control import DRIVER, RANDOM, do_nothing, drop_at_random
+from driftline_lab.bench.compression.downsampled import DOWNSAMPLED, downsampled
 from driftline_lab.bench.compression.plan import Cell, cells
 from driftline_lab.bench.compression.rows import BASELINE, Row, Turn, make_row
 from driftline_lab.bench.compression.subjects import Asked, Side, Subject, load_subject, questions
@@ -70,10 +71,7 @@ def run_table(
     subject = load_subject(model, side)
     planned = cells(methods, budgets, videos=subject.reads_clips)
     entries, skipped = _entries(subject, planned, explicit=bool(methods))
-    entries[2:2] = [
-        _Entry(label=RANDOM, model=drop_at_random(subject.model, keep, seed), keep=keep)
-        for keep in budgets
-    ]
+    entries[2:2] = _controls(subject.model, budgets, seed)
     asked = questions(subject, num_questions, seed)
     _answer_all(subject, entries, asked, seed)
     return Table(
@@ -114,6 +112,17 @@ def _entries(
             )
         )
     return entries, skipped
+
+
+def _controls(model: FamilyModel, budgets: Sequence[float], seed: int) -> list[_Entry]:
+    """What a budget costs without any method."""
+    controls = [
+        _Entry(label=RANDOM, model=drop_at_random(model, keep, seed), keep=keep) for keep in budgets
+    ]
+    for keep in budgets:
+        if (small := downsampled(model, keep)) is not None:
+            controls.append(_Entry(label=DOWNSAMPLED, model=small, keep=keep))
+    return controls
 
 
 def _answer_all(

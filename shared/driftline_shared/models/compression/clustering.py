@@ -28,17 +28,17 @@ class Clusters:
         return self.sums(points) / sizes[:, None].to(points.dtype)
 
 
-def density_peaks(points: Tensor, num: int) -> Clusters:
+def density_peaks(points: Tensor, num: int, near: int | None = None) -> Clusters:
     """`num` clusters (1 to n) of `points` (n, D), any floating dtype; computed in float32.
 
-    d_ij = |x_i - x_j| / sqrt(D); density rho_i = exp(-mean of d_ij^2 over the `num` points nearest
-    to i, itself among them); delta_i = distance to the nearest denser point, for the densest the
-    largest distance of all; centres are the `num` greatest rho_i delta_i; every other point joins
-    its nearest centre.
+    d_ij = |x_i - x_j| / sqrt(D); density rho_i = exp(-mean of d_ij^2 over the `near` points (`num`
+    where None; 1 to n) nearest to i, itself among them); delta_i = distance to the nearest denser
+    point, for the densest the largest distance of all; centres are the `num` greatest
+    rho_i delta_i; every other point joins its nearest centre.
 
     The DPC-KNN of SparseVLM (arXiv 2410.04417, section 3.4) as its public code has it, with two
     changes: where that adds noise to part equal densities, here the earlier point counts as denser;
-    and at `num` = 1 the nearest *other* point is taken, since of the point itself alone all
+    and at `near` = 1 the nearest *other* point is taken, since of the point itself alone all
     densities were equal, and chance chose the centre. The paper assigns by cosine, the code by d.
     """
     count = len(points)
@@ -49,8 +49,9 @@ def density_peaks(points: Tensor, num: int) -> Clusters:
     if count == 1:
         whole = torch.zeros(count, dtype=torch.int64, device=points.device)
         return Clusters(centres=whole.clone(), member=whole)
-    among = distance if num > 1 else distance.clone().fill_diagonal_(torch.inf)
-    nearest = among.topk(num, dim=1, largest=False).values
+    near = num if near is None else near
+    among = distance if near > 1 else distance.clone().fill_diagonal_(torch.inf)
+    nearest = among.topk(near, dim=1, largest=False).values
     # rho underflows for far points, its logarithm does not; the order of rho delta is the same.
     log_density = -nearest.square().mean(dim=1)
     place = torch.arange(count, device=points.device)

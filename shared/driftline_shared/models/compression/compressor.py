@@ -1,4 +1,4 @@
-"""The interface of all methods: `TokenCompressor`, seven places to get in, each a no-op by default.
+"""The interface of all methods: `TokenCompressor`, eight places to get in, each a no-op by default.
 
 A compressor maps rows to rows. One object serves **one row of one request**: what a method learns
 at one hook it may keep for the next. The driver owns everything else: caches of a length per layer,
@@ -6,9 +6,10 @@ rotary positions, masks, rows of attention beside the fused kernel.
 
     on_frames   frames of a clip, before the tower           TS-LLaVA
     on_block    tokens of a view within the tower's blocks   ToMe
-    on_vision   tower tokens, before the projector           PruMerge, ToMe, QueCC, LongVU
-    on_embeds   the row of embeddings, before the layers     VidCom2, DyCoke, LongVU, TS-LLaVA, VoCo
-    on_layer    the row at the input of a layer (prefill)    FastV, SparseVLM, VTW
+    on_vision   tower tokens, before the projector           PruMerge, ToMe, QueCC, VisionZip, ...
+    on_embeds   the row of embeddings, before the layers     VidCom2, EVS, DivPrune, DyCoke, ...
+    on_layer    the row at the input of a layer (prefill)    FastV, SparseVLM, VTW, HoliTom
+    on_input    the same, with more to read of it            DART, PyramidDrop
     route       which places a layer computes (prefill)      VideoLLM-MoD
     on_decode   which cached places a layer reads            DyCoke
 """
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from driftline_shared.models.compression.rows.layer_look import LayerLook
 from driftline_shared.models.compression.rows.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
@@ -92,7 +94,7 @@ class Route:
 class Prefix:
     """A first pass over places 0..`end` (that one, too), after which only the keys and values of
     `kept` (m,) int64 rising places, all text among them, are held in every layer. What follows
-    reads those. A method with a prefix is not asked for `on_layer` nor for `route`.
+    reads those. A method with a prefix is asked for `on_layer`, `on_input` and `route` no more.
     """
 
     end: int
@@ -200,6 +202,12 @@ class TokenCompressor:
 
         `attention` (R, n) float32: of the places asked for in `rows_before`, to all n places, mean
         over heads.
+        """
+        return row
+
+    def on_input(self, layer: int, row: TokenRow, look: LayerLook) -> TokenRow:
+        """As `on_layer`, which a method with this hook is not asked for: drop or merge places at
+        the input of `layer`, from 1 on, by what it looks up of the row.
         """
         return row
 

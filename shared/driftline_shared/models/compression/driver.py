@@ -28,6 +28,7 @@ from driftline_shared.models.compression.compressor import (
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.rows.attention import Rotary, attention_rows
 from driftline_shared.models.compression.rows.key_values import RowCache
+from driftline_shared.models.compression.rows.layer_look import LayerLook
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 
 
@@ -114,10 +115,10 @@ class Driver:
         held, rotary = [], self.decoder.rotary(row.states, row.positions[0])
         before = _Input(row.states, rotary, routed=False)
         for layer in range(self.decoder.num_layers):
-            seen = self._rows(compressor, layer, row, before, cache)
-            narrowed = compressor.on_layer(layer, row, seen)
+            narrowed = self._narrowed(compressor, layer, row, rotary, before, cache)
             if narrowed is not row:
-                self._check_subset(row, narrowed, f"on_layer of layer {layer}")
+                hook = "on_input" if compressor.has("on_input") else "on_layer"
+                self._check_subset(row, narrowed, f"{hook} of layer {layer}")
                 rotary = self._rotary_of(row, narrowed, rotary)
                 row = narrowed
             route = compressor.route(layer, row)
@@ -155,6 +156,30 @@ class Driver:
         for layer in range(self.decoder.num_layers):
             states = self.decoder.run(layer, states, positions, rotary, cache, held)
         return self.decoder.norm(states)
+
+    def _narrowed(
+        self,
+        compressor: TokenCompressor,
+        layer: int,
+        row: TokenRow,
+        rotary: Rotary,
+        before: _Input,
+        cache: RowCache,
+    ) -> TokenRow:
+        """The places that enter a layer."""
+        if not compressor.has("on_input"):
+            seen = self._rows(compressor, layer, row, before, cache)
+            return compressor.on_layer(layer, row, seen)
+        if not layer:
+            return row
+        look = LayerLook(
+            layer=self.decoder.layers[layer],
+            norm=self.decoder.norm,
+            states=row.states,
+            rotary=rotary,
+            keys_before=cache.last_keys,
+        )
+        return compressor.on_input(layer, row, look)
 
     def _rows(
         self,

@@ -16,13 +16,19 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
+from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
 from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
 from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
 from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
+from driftline_shared.models.compression.methods.pyramiddrop import (
+    PyramidDropCompressor,
+    PyramidDropOptions,
+)
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.methods.sparsevlm import (
     SparseVlmCompressor,
@@ -54,15 +60,18 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
     "divprune": Method(
         DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
     ),
     "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
     "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
+    "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
     "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
     "prumerge": Method(PrumergeCompressor, PrumergeOptions, images=True, videos=True),
+    "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "quecc": Method(QueccCompressor, QueccOptions, images=True, trained=True),
     "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
     "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),

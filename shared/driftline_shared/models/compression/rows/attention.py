@@ -39,6 +39,14 @@ def attention_rows(
     return scores.masked_fill(behind, float("-inf")).softmax(-1).mean(dim=(0, 1))
 
 
+def keys_of(layer: Any, states: Tensor, rotary: Rotary) -> Tensor:
+    """(key heads, n, head width) keys, with rotary, that `layer` makes of its input (n, D)."""
+    attention = layer.self_attn
+    keys = attention.k_proj(layer.input_layernorm(states))
+    keys = keys.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
+    return keys * rotary[0] + _turned(keys) * rotary[1]
+
+
 def _turned(heads: Tensor) -> Tensor:
     """The rotary embedding's quarter turn: halves (a, b) become (-b, a)."""
     first, second = heads.chunk(2, dim=-1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftline_lab.bench.compression.control import DRIVER, RANDOM, drop_at_random
+from driftline_lab.bench.compression.downsampled import DOWNSAMPLED
 from driftline_lab.bench.compression.rows import BASELINE
 from driftline_lab.bench.compression.smollm2_models import Layout
 from driftline_lab.bench.compression.speed import as_text, run_speed
@@ -43,14 +44,21 @@ def table() -> Table:
 
 
 def test_the_table_begins_with_the_model_as_it_is(table: Table) -> None:
-    assert [row.label for row in table.rows] == [BASELINE, DRIVER, RANDOM, "fastv:layer=2", "vtw"]
+    assert [row.label for row in table.rows] == [
+        BASELINE,
+        DRIVER,
+        RANDOM,
+        DOWNSAMPLED,
+        "fastv:layer=2",
+        "vtw",
+    ]
     first = table.rows[0]
     assert (first.share, first.prefill_share, first.first_ratio) == (1, 1, 1)
     assert first.visual_tokens == NUM_VISUAL
 
 
 def test_what_drops_nothing_costs_and_answers_the_same(table: Table) -> None:
-    for row in (table.rows[1], table.rows[4]):
+    for row in (table.rows[1], table.rows[5]):
         assert row.accuracy == table.rows[0].accuracy
         assert row.share_error == 0
         assert (row.prefill_share, row.kv_share) == (1, 1)
@@ -58,11 +66,11 @@ def test_what_drops_nothing_costs_and_answers_the_same(table: Table) -> None:
 
 def test_counts_are_those_of_the_method(table: Table) -> None:
     """FastV from layer 2 of 4: 64 tokens twice, then 16."""
-    row, whole = table.rows[3], table.rows[0]
+    row, whole = table.rows[4], table.rows[0]
     assert row.visual_tokens == (64 + 64 + 16 + 16) / 4
     # 2 x key width 256 x 4 bytes a place and layer; 2 layers lose 48 places.
     assert whole.kv_bytes - row.kv_bytes == pytest.approx(2 * 256 * 4 * 2 * 48)
-    assert table.rows[2].visual_tokens == 16
+    assert table.rows[2].visual_tokens == table.rows[3].visual_tokens == 16
     assert row.overhead_flops == pytest.approx(2 * 256 * (whole.kv_bytes / (2 * 256 * 4 * 4)))
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 import math
 
 
-def density_peaks_by_loops(points: list[list[float]], num: int) -> tuple[list[int], list[int]]:
-    """Centres, best first, and the cluster of each point."""
+def density_peaks_by_loops(
+    points: list[list[float]], num: int, near: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Centres, best first, and the cluster of each point; densities of the `near` nearest."""
+    near = num if near is None else near
     count, width = len(points), len(points[0])
     distance = [
         [math.dist(points[i], points[j]) / math.sqrt(width) for j in range(count)]
@@ -17,7 +20,7 @@ def density_peaks_by_loops(points: list[list[float]], num: int) -> tuple[list[in
     density = []
     for i in range(count):
         # A point is its own nearest neighbour; a single cluster would then know no densities.
-        nearest = sorted(distance[i][j] for j in range(count) if j != i or num > 1)[:num]
+        nearest = sorted(distance[i][j] for j in range(count) if j != i or near > 1)[:near]
         density.append(math.exp(-sum(d * d for d in nearest) / max(1, len(nearest))))
     farthest = max(max(row) for row in distance)
     score = []

@@ -11,12 +11,14 @@ from driftline_shared.models.compression.clustering import density_peaks
 from tests.unit.shared.models.compression.density_peaks_by_loops import density_peaks_by_loops
 
 
+@pytest.mark.parametrize("near", [None, 1, 3])
 @pytest.mark.parametrize(("count", "num"), [(1, 1), (2, 1), (2, 2), (7, 1), (9, 3), (31, 4)])
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_the_steps_written_out(count: int, num: int, seed: int) -> None:
+def test_equals_the_steps_written_out(count: int, num: int, seed: int, near: int | None) -> None:
     points = torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)) + 5.0
-    clusters = density_peaks(points, num)
-    centres, member = density_peaks_by_loops(points.double().tolist(), num)
+    near = near and min(near, count)
+    clusters = density_peaks(points, num, near)
+    centres, member = density_peaks_by_loops(points.double().tolist(), num, near)
     assert clusters.centres.tolist() == centres
     assert clusters.member.tolist() == member
     for cluster in range(num):

@@ -20,6 +20,7 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
+from driftline_shared.models.compression.rows.layer_look import LayerLook
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, random_llama, sizes_of, some_facts, some_row
@@ -257,6 +258,45 @@ def test_a_layer_may_read_less_at_one_step_and_all_at_the_next(language: Any) ->
     whole = driver.extend(plain, driver.prefill(plain, row), words)
     torch.testing.assert_close(parts[0], whole[:1], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(parts[1], whole[1:2], atol=1e-3)
+
+
+class _Looking(TokenCompressor):
+    """Remembers what it may look up before each layer, and spoils the row before the third."""
+
+    def __init__(self, spoil: Callable[[TokenRow], TokenRow] = lambda row: row) -> None:
+        super().__init__(Options(), FACTS)
+        self.seen: dict[int, tuple[Tensor, ...]] = {}
+        self.spoil = spoil
+
+    def on_input(self, layer: int, row: TokenRow, look: LayerLook) -> TokenRow:
+        """All of it."""
+        asked = torch.tensor([2, len(row) - 1])
+        self.seen[layer] = (look.keys_before, look.normed(), look.attention(asked))
+        return self.spoil(row) if layer == 2 else row
+
+    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+        """Not asked for."""
+        raise AssertionError("on_input stands for it")
+
+
+@torch.no_grad()
+def test_what_enters_a_layer_can_be_looked_up(language: Any) -> None:
+    row, method = _row(gaps=False), _Looking()
+    done = _driver(language).prefill(method, row)
+    attentions = _eager(language, row.states, row.positions[0]).attentions
+    assert sorted(method.seen) == [1, 2, 3]
+    whole = language(inputs_embeds=row.states[None], use_cache=True, output_hidden_states=True)
+    cache = whole.past_key_values
+    for layer, (keys, normed, rows) in method.seen.items():
+        torch.testing.assert_close(keys, cache.layers[layer - 1].keys[0], atol=1e-5, rtol=1e-5)
+        states = whole.hidden_states[layer][0]
+        torch.testing.assert_close(normed, language.norm(states), atol=1e-5, rtol=1e-5)
+        own = attentions[layer][0].mean(dim=0)[[2, -1]]
+        torch.testing.assert_close(rows, own, atol=1e-5, rtol=1e-5)
+    assert len(done.survivors) == CELLS
+    late = _Looking(lambda row: row.take(torch.arange(1, len(row))))
+    with pytest.raises(PairError, match=r"compressor mine: on_input of layer 2 .*dropped"):
+        _driver(language).prefill(late, row)
 
 
 def _repeat(row: TokenRow) -> TokenRow:

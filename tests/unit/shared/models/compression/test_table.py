@@ -9,14 +9,17 @@ import pytest
 from driftline_shared.models.compression.table import checked
 
 PUBLISHED: list[tuple[str, dict[str, Any], float]] = [
+    ("dart", {}, 128 / 576),
     ("divprune", {}, 0.098),
     ("dycoke", {}, 0.475),  # K = 0.7: (1 + 3 * 0.3) / 4
     ("evs", {}, 0.25),  # q = 75 %
     ("fastv", {}, 0.5),  # R = 50 %
+    ("holitom", {}, 0.1),
     ("mod", {}, 0.2),
     ("prumerge", {}, 0.055),
     ("prumerge", {"plus": True}, 0.25),
     ("prumerge", {"plus": True, "keep": 0.5}, 0.5),
+    ("pyramiddrop", {}, 0.125),  # 0.5 behind each of three stages
     ("quecc", {}, 36 / 576),
     ("sparsevlm", {}, 192 / 576),
     ("ts_llava", {}, (576 + 2880) / (50 * 576)),

@@ -14,7 +14,7 @@ from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, some_facts, some_row
 
 GRID = Grid(frames=4, rows=3, cols=5)
-IN_ROW = ["divprune", "dycoke", "evs", "longvu", "mod", "sparsevlm", "vidcom2", "voco"]
+IN_ROW = ["divprune", "dycoke", "evs", "holitom", "longvu", "mod", "sparsevlm", "vidcom2", "voco"]
 
 
 def made(name: str, **options: Any) -> TokenCompressor:
@@ -44,7 +44,10 @@ def test_a_row_without_an_image_stays_whole(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *[(name, {}) for name in (*IN_ROW, "fastv", "ts_llava", "vtw")],
+        *[
+            (name, {})
+            for name in (*IN_ROW, "dart", "fastv", "holitom", "pyramiddrop", "ts_llava", "vtw")
+        ],
         ("dycoke", {"merge": 0.9, "prune": 0.9}),
         ("sparsevlm", {"counts": "rank"}),
         ("sparsevlm", {"shares": (0.5, 0.2, 0.1)}),

@@ -1,0 +1,225 @@
+"""HoliTom: what stays still in a clip is kept once, of the rest what the tower looks at.
+
+Shao et al. (arXiv 2505.21334), in the form of the public code. T frames of M tokens x, projected,
+before the language model, with V = T M; a, the attention paid to each by all tokens of its frame in
+the tower, mean over heads.
+
+    still(t, m)  cos(x_(t,m), x_(t+1,m)) > `still`
+    windows      of consecutive frames s..e, all frames in one each, so that the sum over windows of
+                 (e - s) |{m: still(t, m) for all t of s..e-1}| is largest: c tokens less. By
+                 dynamic programming over e; of equal sums the shorter last window
+    r            = min(1, keep V / (V - c))
+    still cells  of a window, n of them, become one token each, the mean over its frames; they fall
+                 into round(n r) clusters by density peaks (`neighbours` nearest, see
+                 `clustering.py`), and of each `centre` of its middle and 1 - `centre` of the mean
+                 of its others stays, in the middle's cell of frame s
+    other cells  of every frame, n of them: the ceil(n r) of largest a stay
+    within       before layer k, of L tokens left the round((1 - merged) L) stay that the last token
+                 attends to most in layer k - 1; each other one, by place, is averaged into the one
+                 of largest cosine: h <- (h + h_j) / 2
+
+What makes a difference: the code writes still cells first where a newline ends a clip, but in
+reading order where it ends rows, as is done here. It pools attention as it does tokens; here it is
+the patches' mean. It adds noise to densities, here the earlier point counts as denser; and may
+leave no token at all, here the one of largest a. Its D, which clusters some of the other cells,
+is 0 in all its scripts and is not built.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+
+from driftline_shared.errors import DataError
+from driftline_shared.models.compression import flops
+from driftline_shared.models.compression.clustering import density_peaks
+from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
+
+PUBLISHED_LAYER, PUBLISHED_DEPTH = 18, 28
+
+ROUNDING = 1e-9
+"""Keeps 0.3 * 10 = 3.0..04 at 3 when it is rounded up."""
+
+
+class HoliTomOptions(Options):
+    """`keep`: by default the code's 10 %, before layer k. `still`: the cosine above which a cell
+    stays the same. `neighbours`, `centre`: of clusters. `merged`: the share of what is left that
+    goes before `layer`, k; 0 is the published "w/o M". k is 18 of 28 layers by default.
+    """
+
+    keep: float = Field(default=0.1, gt=0.0, le=1.0)
+    still: float = Field(default=0.8, ge=-1.0, le=1.0)
+    neighbours: int = Field(default=7, ge=1)
+    centre: float = Field(default=0.6, ge=0.0, le=1.0)
+    merged: float = Field(default=0.5, ge=0.0, lt=1.0)
+    layer: int | None = Field(default=None, ge=1)
+
+    def merge_layer(self, depth: int) -> int:
+        """k for a model of this depth, never past its last layer."""
+        layer = round(PUBLISHED_LAYER / PUBLISHED_DEPTH * depth)
+        return max(1, min(layer if self.layer is None else self.layer, depth - 1))
+
+
+class HoliTomCompressor(TokenCompressor):
+    """Merges and drops a clip's tokens before the language model, and once more within it."""
+
+    needs = frozenset({"head_attention"})
+    tolerance: ClassVar[float] = 0.5
+    options: HoliTomOptions
+
+    def __init__(self, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._attention: Tensor | None = None
+
+    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+        """All tokens as they are; their attention is remembered."""
+        assert tokens.head_attention is not None, "`needs` says so"
+        self._attention = tokens.head_attention.detach().float().mean(dim=1)
+        return tokens
+
+    def on_embeds(self, row: TokenRow) -> TokenRow:
+        """Still cells once a window, and of all others those of most attention."""
+        visual, grid = row.visual, row.grid
+        if self.options.keep >= 1.0 or not len(visual):
+            return row
+        seen = self._attention
+        if seen is None or len(visual) != grid.num_tokens:
+            raise DataError(
+                f"compressor holitom reads whole clips and their tower: of {grid.num_tokens} "
+                f"tokens the row has {len(visual)}"
+            )
+        states = row.states[visual].unflatten(0, (grid.frames, -1))
+        seen = seen.unflatten(0, (grid.frames, -1))
+        alike = cosine_similarity(states[:-1].detach().float(), states[1:].detach().float(), dim=-1)
+        still = alike > self.options.still
+        windows, fewer = _windows(still)
+        num = len(visual)
+        ratio = min(1.0, self.options.keep * num / (num - fewer))
+        parts = [self._window(states, seen, still, window, ratio) for window in windows]
+        kept, values = (torch.cat(part) for part in zip(*parts, strict=True))
+        if not len(kept):
+            kept = seen.flatten().argmax()[None]
+            values = states.flatten(0, 1)[kept]
+        return row.replaced(visual[kept], values).keep_visual(kept)
+
+    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+        """The last place, before layer k."""
+        if self.options.keep >= 1.0 or not self.options.merged or not len(row.visual):
+            return None
+        if layer != self.options.merge_layer(self.facts.num_layers):
+            return None
+        return torch.tensor([len(row) - 1], device=row.kind.device)
+
+    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+        """At k: the tokens of most attention, with the others in those they are most like."""
+        if attention is None:
+            return row
+        visual = row.visual
+        num = self._left(len(visual))
+        order = attention[0, visual].detach().argsort(descending=True, stable=True)
+        kept, others = order[:num].sort().values, order[num:].sort().values
+        states = row.states[visual]
+        unit = normalize(states.detach().float(), dim=-1)
+        into = (unit[others] @ unit[kept].T).argmax(dim=1)
+        values = _halved(states[kept], states[others], into)
+        return row.replaced(visual[kept], values).keep_visual(kept)
+
+    def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
+        """Of a clip in which nothing is still: ceil(keep M) of each frame, and what is left of them
+        from k on. Still cells make it a few more or less, and fewer where all that moves stays.
+        """
+        depth, frames = self.facts.num_layers, self.facts.grid.frames
+        if self.options.keep >= 1.0 or not num_visual:
+            return [num_visual] * depth
+        cells = num_visual / frames
+        num = min(num_visual, frames * math.ceil(self.options.keep * cells - ROUNDING))
+        first = self.options.merge_layer(depth) if self.options.merged else depth
+        return [num] * first + [self._left(num)] * (depth - first)
+
+    def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
+        """Cosines of frames, 6 V d, and before k one row of attention and cosines of what goes
+        with what stays, 2 d each. Of clusters, which depend on the clip, none are counted.
+        """
+        width = self.facts.width
+        total = 6 * num_visual * width
+        for before, after in flops.cuts(layers):
+            gone = before.queries - after.queries
+            stays = max(0, after.queries - num_text)
+            total += flops.row_flops(self.facts, 1, before.keys) + 2 * gone * stays * width
+        return total
+
+    def _left(self, num: int) -> int:
+        return max(1, round(num * (1 - self.options.merged)))
+
+    def _window(
+        self, states: Tensor, seen: Tensor, still: Tensor, window: tuple[int, int], ratio: float
+    ) -> tuple[Tensor, Tensor]:
+        """Flat indices (k,) that a window of frames keeps, and their values (k, D)."""
+        start, end = window
+        cells = states.shape[1]
+        fixed = still[start:end].all(dim=0) & (end > start)
+        moving = (~fixed).nonzero()[:, 0]
+        num = math.ceil(len(moving) * ratio - ROUNDING)
+        order = seen[start : end + 1, moving].argsort(dim=1, descending=True, stable=True)
+        frames = torch.arange(start, end + 1, device=seen.device)[:, None]
+        kept = (frames * cells + moving[order[:, :num]]).flatten()
+        values = states.flatten(0, 1)[kept]
+        held, merged = self._still(states[start : end + 1], fixed.nonzero()[:, 0], ratio)
+        return torch.cat([start * cells + held, kept]), torch.cat([merged, values])
+
+    def _still(self, states: Tensor, cells: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+        """Of `cells` (n,) that stay the same over the frames `states`: those in which a cluster
+        stands, and what stands there.
+        """
+        means = states[:, cells].mean(dim=0)
+        num = round(len(cells) * ratio)
+        if not num:
+            return cells[:0], means[:0]
+        clusters = density_peaks(means, num, min(self.options.neighbours, num))
+        centres = clusters.centres
+        sizes = clusters.member.bincount(minlength=num)[:, None].to(means)
+        own = means[centres]
+        others = (clusters.sums(means) - own) / (sizes - 1).clamp_min(1)
+        mixed = self.options.centre * own + (1 - self.options.centre) * others
+        return cells[centres], torch.where(sizes > 1, mixed, own)
+
+
+def _windows(still: Tensor) -> tuple[list[tuple[int, int]], int]:
+    """The windows of T frames, (first, last) each, and how many tokens fewer they are; `still`
+    (T - 1, M) bool.
+    """
+    frames = len(still) + 1
+    fewer = [[0] * frames for _ in range(frames)]
+    for start in range(frames - 1):
+        alive = still[start:].long().cumprod(dim=0).sum(dim=1).tolist()
+        for length, cells in enumerate(alive, start=1):
+            fewer[start][start + length] = length * int(cells)
+    best, first = [0] * (frames + 1), [0] * frames
+    for end in range(frames):
+        best[end + 1], first[end] = best[end], end
+        for start in range(end - 1, -1, -1):
+            gain = best[start] + fewer[start][end]
+            if gain > best[end + 1]:
+                best[end + 1], first[end] = gain, start
+    windows, end = [], frames - 1
+    while end >= 0:
+        windows.append((first[end], end))
+        end = first[end] - 1
+    return windows[::-1], best[frames]
+
+
+def _halved(kept: Tensor, others: Tensor, into: Tensor) -> Tensor:
+    """`kept` (k, D) after each of `others` (m, D), in order, was averaged into `into` (m,) its one:
+    of c in one the i-th counts 2^-(c - i), from 0 on, and the first itself 2^-c.
+    """
+    member = torch.nn.functional.one_hot(into, len(kept))
+    counts = member.sum(dim=0)
+    later = (counts - member.cumsum(dim=0)).gather(1, into[:, None])
+    weighted = kept * 0.5 ** counts[:, None].to(kept)
+    return weighted.index_add(0, into, others * 0.5 ** (later + 1).to(others))
