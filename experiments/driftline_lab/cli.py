@@ -13,6 +13,8 @@ from driftline_lab.chaos.cli import EXAMPLES as CHAOS_EXAMPLES
 from driftline_lab.chaos.cli import chaos
 from driftline_lab.data.emoji.cli import app as fetch_app
 from driftline_lab.experiments.cli import TABLES_EXAMPLES, tables
+from driftline_lab.lmms.cli import EXAMPLES as LMMS_EXAMPLES
+from driftline_lab.lmms.cli import lmms_eval
 from driftline_lab.recipes.cli import app as build_app
 from driftline_lab.recipes.compressors.cli import train_compressor
 from driftline_lab.recording.cli import EXAMPLES as MAKE_EXAMPLES
@@ -35,6 +37,7 @@ make_trace = trace_app.command("make", epilog=MAKE_EXAMPLES)(make)
 rerun = app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
 compare = app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 break_all = app.command("chaos", epilog=CHAOS_EXAMPLES)(chaos)
+public_tasks = app.command("lmms-eval", epilog=LMMS_EXAMPLES)(lmms_eval)
 draw = app.command("report", epilog=REPORT_EXAMPLES)(report)
 
 

@@ -41,7 +41,7 @@ def cells(methods: str, budgets: Sequence[float], *, videos: bool) -> list[Cell]
     found: list[Cell] = []
     names = methods.split(",") if methods else suitable(videos)
     for entry in names:
-        name, options = _parsed(entry.strip())
+        name, options = parsed(entry.strip())
         if name not in METHODS:
             raise ConfigError(f"methods: {name!r}; known are {', '.join(sorted(METHODS))}")
         if METHODS[name].trained or "keep" in options:
@@ -68,7 +68,8 @@ def suitable(videos: bool) -> list[str]:
     return [name for name, each in METHODS.items() if (each.videos if videos else each.images)]
 
 
-def _parsed(entry: str) -> tuple[str, dict[str, Any]]:
+def parsed(entry: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of "fastv:layer=3". Raises ConfigError for an option of another form."""
     name, *given = entry.split(":")
     options: dict[str, Any] = {}
     for each in given:

@@ -1,0 +1,1 @@
+"""Models behind compressors, evaluated on public tasks by lmms-eval."""
