@@ -272,6 +272,8 @@ def _show(found: CloudStatus) -> None:
 
     console = Console()
     console.print(f"cloud [bold]{found.cloud_id[:12]}[/]  driftline {found.version}")
+    for trouble in found.troubles:
+        console.print(f"[bold red]{escape(visible(trouble))}[/]")
     for line in found.lines:
         if line.state == DROPPED_LINE:
             console.print(escape(dropped_text(line)))

@@ -239,3 +239,4 @@ class CloudStatus:
     version: str
     lines: tuple[LineStatus, ...] = ()
     unknown_bases: tuple[UnknownBase, ...] = ()
+    troubles: tuple[str, ...] = ()

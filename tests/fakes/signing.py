@@ -53,12 +53,13 @@ class SigningCloud:
     def now_s(self) -> float:
         return time.time() + self.ahead_s
 
-    def start(self) -> None:
+    def start(self, *, sign: bool = True) -> None:
         """As a process that serves does."""
         self.signing = Signing(
             self.state, self.registry, now_s=self.now_s, timestamp_days=self.timestamp_days
         )
-        self.sign()
+        if sign:
+            self.sign()
 
     def sign(self, line: str = LINE.id) -> None:
         newest = self.registry.newest_version(line)
@@ -103,19 +104,20 @@ class SigningCloud:
         keys = SigningFiles(self.state).offline
         rotate(self.state, keys, now_s=self.now_s(), timestamp_days=self.timestamp_days)
         self.signing.step()
+        self.sign()
 
     def bundle(self, held: SignedState = FRESH, line: str = LINE.id) -> SignedBundle:
         """All that who holds `held` lacks."""
         return self.signing.bundle(line, held) or SignedBundle(line=line)
 
-    def copy(self, folder: Path) -> SigningCloud:
+    def copy(self, folder: Path, *, sign: bool = True) -> SigningCloud:
         """What an attacker with the keys has, or a backup."""
         shutil.copytree(self.state, folder)
         other = copy.copy(self)
         other.state = folder
         other.registry = ReleaseRegistry(folder / "releases")
         other.registry.know_line(LINE)
-        other.start()
+        other.start(sign=sign)
         return other
 
     def signer(self, role: str) -> CryptoSigner:

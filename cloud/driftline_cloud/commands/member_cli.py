@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
-from driftline_cloud.commands.authority import OPERATOR_DAYS, check_authority, make_credentials
+from driftline_cloud.commands.authority import check_authority
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError
 from driftline_shared.plain_text import visible
@@ -162,6 +162,7 @@ def add(
     from driftline_cloud.trust.authority import read_authority
     from driftline_cloud.trust.issuer import LocalIssuer, Role
     from driftline_cloud.trust.members import Members
+    from driftline_cloud.trust.operator import OPERATOR_DAYS, make_credentials
 
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is there and not empty", fix="Name a new folder.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline_cloud.commands.addresses import ConfigFlag, JsonFlag, StateFlag, UrlFlag
-from driftline_cloud.commands.authority import OPERATOR_DAYS, check_authority, make_credentials
+from driftline_cloud.commands.authority import check_authority
 from driftline_cloud.commands.logged import log_order
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError, DataError
@@ -109,6 +109,7 @@ def _begin(settings: CloudConfig, out: Path, as_json: bool) -> None:
 def _finish(settings: CloudConfig, left: list[Member], *, force: bool, as_json: bool) -> None:
     from driftline_cloud.trust.authority import FOLDER, OPERATOR
     from driftline_cloud.trust.issuer import LocalIssuer, Role
+    from driftline_cloud.trust.operator import OPERATOR_DAYS, make_credentials
     from driftline_cloud.trust.rollover import finish
 
     if left and not force:

@@ -21,7 +21,7 @@ from driftline_cloud.commands.addresses import (
     UrlFlag,
     address_of,
 )
-from driftline_cloud.commands.authority import OPERATOR_DAYS, check_authority, make_credentials
+from driftline_cloud.commands.authority import check_authority
 from driftline_cloud.commands.logged import log_order
 from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError
@@ -94,6 +94,8 @@ def init(
     """Make this cloud's authority: from its next start on it knows who calls."""
     from driftline_cloud.config import load_config
     from driftline_cloud.signing.ceremony import make_signing
+    from driftline_cloud.signing.files import SigningFiles
+    from driftline_cloud.signing.whole import trouble
     from driftline_cloud.trust.authority import (
         FOLDER,
         OPERATOR,
@@ -102,6 +104,7 @@ def init(
         read_authority,
     )
     from driftline_cloud.trust.issuer import LocalIssuer, Role
+    from driftline_cloud.trust.operator import OPERATOR_DAYS, make_credentials
 
     if not 1 <= len(name) <= 40 or name != visible(name):
         raise ConfigError("--name has 1 to 40 signs, all of them visible")
@@ -111,10 +114,18 @@ def init(
         kept = {"fingerprint": fingerprint, "offline": [], "online": []}
         typer.echo(json.dumps(kept) if as_json else f"authority {fingerprint}, kept as it is")
         return
+    if has_authority(settings.state):
+        make_authority(settings.state, name=name)  # says that it is there
+    # The authority is last, and makes the rest whole: after a kill this is done again. Its folder
+    # for the operator is there before it, so that a start fills that.
+    (settings.state / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.state / FOLDER / OPERATOR).mkdir(exist_ok=True)
+    signing = SigningFiles(settings.state)
+    if not signing.newest_root() or trouble(signing):  # else a kill came before the authority
+        signing = make_signing(
+            settings.state, now_s=time.time(), timestamp_days=settings.trust.timestamp_hours / 24
+        )
     authority = make_authority(settings.state, name=name)
-    signing = make_signing(
-        settings.state, now_s=time.time(), timestamp_days=settings.trust.timestamp_hours / 24
-    )
     issuer = LocalIssuer(authority, days=OPERATOR_DAYS)
     folder = settings.state / FOLDER
     make_credentials(folder / OPERATOR, issuer, Role.OPERATOR)
@@ -151,15 +162,15 @@ def renew_issuing_(
     as_json: JsonFlag = False,
 ) -> None:
     """Make another issuing key for this cloud's authority; the root stays."""
-    from driftline_cloud.trust.authority import FOLDER, OPERATOR, renew_issuing
-    from driftline_cloud.trust.issuer import LocalIssuer, Role
+    from driftline_cloud.trust.authority import renew_issuing
+    from driftline_cloud.trust.operator import mend_operator
 
     settings = settings_of(config, state)
     check_authority(settings)
     authority = renew_issuing(settings.state, root_key, distrust=distrust)
-    if distrust:  # else those that are there hold, also before the cloud starts anew
-        issuer = LocalIssuer(authority, days=OPERATOR_DAYS)
-        make_credentials(settings.state / FOLDER / OPERATOR, issuer, Role.OPERATOR)
+    # Without --distrust those that are there hold, also before the cloud starts anew. After a kill
+    # here the next start of the cloud makes them.
+    mend_operator(settings.state, authority)
     ends = authority.issuing.not_valid_after_utc
     log_order(settings, "renew issuing key", "distrust the one before" if distrust else "")
     if as_json:

@@ -39,8 +39,8 @@ def doctor(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check configuration, state folder, disk, artifact store, pair, port, workers, database,
-    leases, rounds and devices; what to do about each.
+    """Check configuration, state folder, disk, artifact store, pair, authority, signing, port,
+    workers, database, leases, rounds and devices; what to do about each.
     """
     from driftline_cloud.config import load_config
     from driftline_cloud.doctor.examination import examine

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from driftline_cloud.config import CloudConfig
-from driftline_cloud.signing.files import has_signing
+from driftline_cloud.signing.files import SigningFiles, has_signing
 from driftline_cloud.signing.shown import shown
+from driftline_cloud.signing.whole import trouble
 from driftline_cloud.trust.authority import FOLDER, has_authority, read_authority, root_is_here
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.loopback import is_loopback
@@ -59,6 +60,13 @@ def check_signing(config: CloudConfig, now: datetime | None = None) -> Check:
             return ok(name, "updates are not signed: there is no authority")
         fix = "`driftline cloud keys init` makes keys; devices ask for signatures from then on."
         return warn(name, "updates are not signed, though there is an authority", fix)
+    files = SigningFiles(config.state)
+    if cause := trouble(files):
+        fix = (
+            "The cloud mends what needs no root key within a second of its start; else bring "
+            "`trust/updates` back from a backup, or `driftline cloud keys rotate`."
+        )
+        return fail(name, f"no update is signed: {cause}", fix)
     try:
         found = shown(config.state)
     except ConfigError as error:
@@ -72,6 +80,9 @@ def check_signing(config: CloudConfig, now: datetime | None = None) -> Check:
         fix = "Start `driftline cloud serve`, which signs: devices install nothing until then."
         return warn(name, until, fix)
     known = f"updates are signed, by a root until {moment(ends['root'])}Z"
+    if strays := files.strays():
+        named = ", ".join(str(path) for path in strays[:3])
+        return warn(name, f"{known}; {named} is no metadata of this cloud", "Remove it.")
     if here := found["root_keys_here"]:
         fix = f"Move {here[0]} and its like offline, to three places."
         return warn(name, f"{known}; {len(here)} of its keys are still here", fix)

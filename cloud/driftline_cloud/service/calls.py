@@ -89,10 +89,14 @@ def has_nothing_new(cloud: Cloud, device: Device, query: UpdateQuery, view: Line
 
 
 def sign_what_is_new(cloud: Cloud) -> None:
-    """Sign versions that a worker has published, and again what is about to end."""
+    """Sign versions that a worker has published, and again what is about to end; lines that were
+    dropped are signed no more.
+    """
     if cloud.signing is None:
         return
     cloud.signing.step()
+    for row in cloud.lines.dropped():
+        cloud.signing.withdraw(row.id)
     for line in cloud.lines.all():
         _sign(cloud, cloud.signing, line.id, cloud.registry.newest_version(line.id))
 

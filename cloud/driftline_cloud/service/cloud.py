@@ -85,6 +85,7 @@ class Cloud:
             version=self.version,
             lines=served + dropped,
             unknown_bases=self.unknown.listed(),
+            troubles=tuple(filter(None, [self.signing.trouble if self.signing else ""])),
         )
 
     def status_of(self, device_id: str) -> CloudStatus:

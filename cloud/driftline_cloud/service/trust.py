@@ -14,6 +14,7 @@ from driftline_cloud.trust.admitting import admit
 from driftline_cloud.trust.server_identity import ServerIdentity
 from driftline_cloud.trust.trust import CloudTrust
 from driftline_proto.v1 import trust_pb2, trust_pb2_grpc
+from driftline_shared.errors import LinkError, Reason
 from driftline_shared.host.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +44,12 @@ class TrustServicer(trust_pb2_grpc.TrustServicer):
         """A certificate for the key of the request, or a place to wait."""
         address = address_of(context.peer())
         self._rates.certify.take(address)
+        if self._signing is not None and not self._signing.root:
+            # A device without it would take what nobody signed.
+            raise LinkError(
+                "the root that vouches for this cloud's updates cannot be read",
+                reason=Reason.STORE_BUSY,
+            )
         found = await self._run(address, self._admit, request)
         _log.info("member.asked", identity=found.identity, accepted=bool(found.chain))
         return trust_pb2.CertifyReply(

@@ -1,7 +1,9 @@
 """What only the root's keys can do: begin, give the online roles new keys, replace a root key.
 
 Every change is a new root, signed by 2 of 3 keys of the root before it and 2 of 3 of its own, so
-that devices which hold any earlier one follow.
+that devices which hold any earlier one follow. It is signed before anything is written; new keys
+are written before it, beside the old ones, and taken into force after it. So a kill leaves what was
+before, or what the next start of the cloud, or the same command, brings to its end by itself.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from driftline_cloud.signing.files import (
     read_metadata,
     write_metadata,
 )
-from driftline_cloud.signing.keys import make_signer, read_any
+from driftline_cloud.signing.keys import keep_signer, make_signer, new_signer, read_any
 from driftline_cloud.signing.publish import Publisher
+from driftline_cloud.signing.whole import take_up, trouble
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.lock import take_turn
 
@@ -31,9 +34,15 @@ _FIX = "Bring two of its three keys together in one folder, and name that with -
 
 
 def make_signing(state: Path, *, now_s: float, timestamp_days: float) -> SigningFiles:
-    """Make the keys and the first root of a cloud; ConfigError where there are some, OSError."""
+    """Make the keys and the first root of a cloud, or bring to its end what a kill cut short of
+    that; ConfigError where there are some, OSError.
+    """
     files = SigningFiles(state)
     with take_turn(files.lock):
+        if files.newest_root() and trouble(files):
+            take_up(files)
+            _publisher(files, now_s, timestamp_days).mend()
+            return files
         if files.newest_root():
             raise ConfigError(
                 f"{files.folder} has keys for updates already",
@@ -63,14 +72,18 @@ def rotate(state: Path, root_keys: Path, *, now_s: float, timestamp_days: float)
     files = _files(state)
     with take_turn(files.lock):
         root, signers = _root_and_signers(files, root_keys)
-        for role in ONLINE_ROLES:
+        fresh = {role: new_signer() for role in ONLINE_ROLES}
+        for role, signer in fresh.items():
             for keyid in list(root.roles[role].keyids):
                 root.revoke_key(keyid, role)
-            root.add_key(make_signer(files.key(role)).public_key, role)
-        for line in files.lines():
-            make_signer(files.line_key(line))
-        number = _sign_root(files, root, signers, now_s)
+            root.add_key(signer.public_key, role)
+        metadata = _signed(files, root, signers, now_s)
+        for role, signer in fresh.items():
+            keep_signer(files.next_key(role), signer)
+        write_metadata(files.root(root.version), metadata)
+        take_up(files)
         _publisher(files, now_s, timestamp_days).publish({}, anew=True)
+        number = root.version
     return number
 
 
@@ -79,31 +92,57 @@ def renew(state: Path, root_keys: Path, *, now_s: float) -> int:
     files = _files(state)
     with take_turn(files.lock):
         root, signers = _root_and_signers(files, root_keys)
-        return _sign_root(files, root, signers, now_s)
+        metadata = _signed(files, root, signers, now_s)
+        write_metadata(files.root(root.version), metadata)
+        return root.version
 
 
 def replace_root_key(
     state: Path, root_keys: Path, lost: str, out: Path, *, now_s: float
 ) -> tuple[int, str]:
     """(number of the new root, id of its new key): a new key, kept in the file `out`, in place of
-    the root key whose id begins with `lost`. ConfigError, OSError.
+    the root key whose id begins with `lost`. A key in `out` that a kill left there is taken.
+    ConfigError, OSError.
     """
     files = _files(state)
-    if out.exists():
-        raise ConfigError(f"{out} is there already", fix="Name a file that is new.")
     with take_turn(files.lock):
         root, signers = _root_and_signers(files, root_keys)
         found = [one for one in root.roles[Root.type].keyids if lost and one.startswith(lost)]
+        fresh = _left_in(files, out)
+        if fresh is not None and not found and fresh.public_key.keyid in root.roles["root"].keyids:
+            return root.version, fresh.public_key.keyid  # a kill came after the root was there
         if len(found) != 1:
             raise ConfigError(
                 f"{len(found)} root keys have an id that begins with {lost!r}",
                 fix="`driftline cloud keys show` lists their ids.",
             )
-        fresh = make_signer(out)
+        is_new = fresh is None
+        fresh = fresh or new_signer()
         root.revoke_key(found[0], Root.type)
         root.add_key(fresh.public_key, Root.type)
-        number = _sign_root(files, root, [*signers, fresh], now_s)
-    return number, fresh.public_key.keyid
+        metadata = _signed(files, root, [*signers, fresh], now_s)
+        if is_new:
+            keep_signer(out, fresh)
+        write_metadata(files.root(root.version), metadata)
+    return root.version, fresh.public_key.keyid
+
+
+def _left_in(files: SigningFiles, out: Path) -> CryptoSigner | None:
+    """The key in `out`, if a kill left it there; None: there is no such file. ConfigError for what
+    is another file, and for a key that an earlier root named.
+    """
+    if not out.exists():
+        return None
+    taken = ConfigError(f"{out} is there already", fix="Name a file that is new.")
+    try:
+        signer = read_any(out)
+    except ConfigError as error:
+        raise taken from error
+    newest = files.newest_root()
+    earlier = [read_metadata(files.root(n))[0].signed for n in range(1, newest)]
+    if signer is None or any(signer.public_key.keyid in root.keys for root in earlier):
+        raise taken
+    return signer
 
 
 def newest_root(state: Path) -> tuple[int, bytes]:
@@ -150,13 +189,12 @@ def _root_and_signers(files: SigningFiles, root_keys: Path) -> tuple[Root, list[
     return root, signers
 
 
-def _sign_root(
+def _signed(
     files: SigningFiles, root: Root, signers: Sequence[CryptoSigner], now_s: float
-) -> int:
-    """Keep the next root, checked as a device checks it; its number."""
-    number = files.newest_root()
-    before = read_metadata(files.root(number))[0].signed
-    root.version = number + 1
+) -> Metadata[Root]:
+    """`root` as the next one, signed, and checked as a device checks it; nothing is written."""
+    before = read_metadata(files.root(files.newest_root()))[0].signed
+    root.version = before.version + 1
     root.expires = expiry(now_s, days=ROOT_DAYS)
     metadata = Metadata(root)
     for signer in signers:
@@ -164,5 +202,4 @@ def _sign_root(
     result = root.get_root_verification_result(before, metadata.signed_bytes, metadata.signatures)
     if not result:
         raise ConfigError("too few root keys signed the new root", fix=_FIX)
-    write_metadata(files.root(root.version), metadata)
-    return root.version
+    return metadata

@@ -4,7 +4,8 @@
                           targets.json       delegates to one role a line
                           lines/<line>.json  the last three versions of a line
                           snapshot.json, timestamp.json
-                          keys/              of targets, snapshot, timestamp and keys/lines/<line>
+                          keys/              of targets, snapshot, timestamp and keys/lines/<line>;
+                                             *.key.next until a root names them (`whole.py`)
     <state>/trust/offline/root-<n>.key       2 of 3 sign a root; they go offline, to three places
 
 A file is replaced atomically; timestamp.json is written last and makes what was written before it
@@ -13,6 +14,7 @@ public, so a kill leaves what was public before.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +36,8 @@ ROOT_DAYS = 730
 ROLE_DAYS = {Targets.type: 180, Snapshot.type: 180, Root.type: ROOT_DAYS}
 """Of what is signed by itself in time; a timestamp's is a setting, in hours."""
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_LINE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _FIX = "Bring `trust/updates` back from a backup; `driftline cloud keys show` says what is there."
 
 
@@ -70,6 +74,10 @@ class SigningFiles:
     def key(self, role: str) -> Path:
         return self.folder / "keys" / f"{role}.key"
 
+    def next_key(self, role: str) -> Path:
+        """Of a key that the root to come names."""
+        return self.folder / "keys" / f"{role}.key.next"
+
     def line_key(self, line: str) -> Path:
         return self.folder / "keys" / "lines" / f"{line}.key"
 
@@ -77,13 +85,38 @@ class SigningFiles:
         return self.offline / f"root-{number}.key"
 
     def newest_root(self) -> int:
-        """The number of the root in force; 0: there is none."""
-        found = [int(path.stem) for path in (self.folder / "root").glob("*.json")]
-        return max(found, default=0)
+        """The number of the root in force; 0: there is none. ConfigError where one before it is
+        missing. What is not numbered in one row from 1 on, and is no such root, is none.
+        """
+        numbers = {
+            int(path.stem)
+            for path in (self.folder / "root").glob("*.json")
+            if _NUMBER.fullmatch(path.stem)
+        }
+        newest = 0
+        while newest + 1 in numbers:
+            newest += 1
+        for number in sorted(numbers):
+            if number > newest and version_in(self.root(number), Root.type) == number:
+                raise ConfigError(
+                    f"{self.root(newest + 1)} is missing, and {number}.json is there", fix=_FIX
+                )
+        return newest
 
     def lines(self) -> list[str]:
         """Lines that have metadata."""
-        return sorted(path.stem for path in (self.folder / "lines").glob("*.json"))
+        paths = (self.folder / "lines").glob("*.json")
+        return sorted(path.stem for path in paths if _is_line(path))
+
+    def strays(self) -> list[Path]:
+        """What lies among roots and lines and is neither, but for drafts. ConfigError as of
+        `newest_root`.
+        """
+        ours = {self.root(number) for number in range(1, self.newest_root() + 1)}
+        ours |= {self.line(line) for line in self.lines()}
+        folders = [one for one in (self.folder / "root", self.folder / "lines") if one.is_dir()]
+        found = {path for folder in folders for path in folder.iterdir()} - ours
+        return sorted(path for path in found if not path.name.startswith("."))
 
     def root_keys_here(self) -> list[Path]:
         """Root keys that have not gone offline yet."""
@@ -91,8 +124,10 @@ class SigningFiles:
 
 
 def has_signing(state: Path) -> bool:
-    """Whether the cloud in `state` signs its updates."""
-    return SigningFiles(state).newest_root() > 0
+    """Whether the cloud in `state` signs its updates, also where its files are not whole."""
+    files = SigningFiles(state)
+    numbered = [path for path in (files.folder / "root").glob("*.json") if path.stem.isdecimal()]
+    return bool(numbered) or any(files.role(name).exists() for name in ONLINE_ROLES)
 
 
 def read_metadata(path: Path) -> tuple[Metadata[Any], bytes]:
@@ -104,6 +139,15 @@ def read_metadata(path: Path) -> tuple[Metadata[Any], bytes]:
         return Metadata.from_bytes(data), data
     except (OSError, ValueError, RepositoryError) as error:
         raise ConfigError(f"the metadata {path} cannot be read: {error}", fix=_FIX) from error
+
+
+def version_in(path: Path, kind: str = "") -> int:
+    """The version of the metadata in `path`; 0: there is none (`kind`: of that kind)."""
+    try:
+        signed = read_metadata(path)[0].signed
+    except ConfigError:
+        return 0
+    return int(signed.version) if kind in ("", signed.type) else 0
 
 
 def write_metadata(path: Path, metadata: Metadata[Any]) -> bytes:
@@ -121,3 +165,7 @@ def write_metadata(path: Path, metadata: Metadata[Any]) -> bytes:
 def expiry(now_s: float, *, days: float) -> datetime:
     """So many days from now, in whole seconds."""
     return datetime.fromtimestamp(int(now_s), UTC) + timedelta(seconds=int(days * 86_400))
+
+
+def _is_line(path: Path) -> bool:
+    return bool(_LINE.fullmatch(path.stem)) and version_in(path, Targets.type) > 0

@@ -19,7 +19,18 @@ _FIX = "Bring the file back from where it is kept, or see docs/trust.md for lost
 
 def make_signer(path: Path) -> CryptoSigner:
     """A new key, kept in `path` durably, in place of what was there; OSError."""
-    signer = CryptoSigner.generate_ed25519()
+    signer = new_signer()
+    keep_signer(path, signer)
+    return signer
+
+
+def new_signer() -> CryptoSigner:
+    """A new key that lies nowhere yet."""
+    return CryptoSigner.generate_ed25519()
+
+
+def keep_signer(path: Path, signer: CryptoSigner) -> None:
+    """Keep a key in `path` durably, in place of what was there; OSError."""
     make_folder(path.parent)
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -30,7 +41,6 @@ def make_signer(path: Path) -> CryptoSigner:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_folder(path.parent)
-    return signer
 
 
 def read_signer(path: Path) -> CryptoSigner:

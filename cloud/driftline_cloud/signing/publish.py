@@ -8,13 +8,12 @@ from typing import Any
 
 import structlog
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
     Metadata,
     MetaFile,
-    Root,
     Snapshot,
     TargetFile,
     Targets,
@@ -27,11 +26,19 @@ from driftline_cloud.signing.files import (
     SigningFiles,
     expiry,
     read_metadata,
+    version_in,
     write_metadata,
 )
 from driftline_cloud.signing.keys import make_signer, read_signer
+from driftline_cloud.signing.whole import believed, trouble
 from driftline_shared.errors import ConfigError
 from driftline_shared.signing.versions import role_of
+
+_MOST = 1 << 62
+_REACH_S = 30 * 86_400
+_FIX = (
+    "Bring `trust/updates` back from a backup, or `driftline cloud keys rotate` by the root's keys."
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +56,7 @@ class Publisher:
 
     def publish(self, lines: LineTargets, *, renew: bool = False, anew: bool = False) -> None:
         """Make `lines` public, beside what is. `renew`: sign all of it with a new end, too. `anew`:
-        forget what was signed with other keys, and all of their versions with it. OSError,
+        the same, with new keys for the lines, whatever of the rest is not whole. OSError,
         ConfigError.
         """
         version = self._next_version()
@@ -58,14 +65,32 @@ class Publisher:
             known = {name: self._targets_of(name) for name in self.files.lines()}
             changed = {**known, **changed}
         for name in sorted(changed):
+            if anew:
+                make_signer(self.files.line_key(name))
             self._sign_line(name, changed[name], version)
             version += 1
         targets = self._targets(version, anew=anew)
         delegated = self._delegate(targets, changed)
         if delegated or renew or anew:
             self._sign(Targets.type, targets, version)
-        self._snapshot(version, changed, anew=anew)
+        self._snapshot(version, changed)
         self.stamp(version)
+
+    def withdraw(self, line: str) -> None:
+        """Take the key and the metadata of `line` away. Its name stays in the snapshot until the
+        online keys are new: devices take no snapshot that forgets a file. OSError, ConfigError.
+        """
+        targets, role = self._targets(self._next_version(), anew=False), role_of(line)
+        roles = targets.delegations.roles if targets.delegations is not None else None
+        if roles and role in roles:
+            for key in list(roles[role].keyids):
+                targets.revoke_key(key, role)
+            del roles[role]
+            self._sign(Targets.type, targets, targets.version)
+            self._snapshot(targets.version, {})
+            self.stamp(targets.version)
+        self.files.line(line).unlink(missing_ok=True)
+        self.files.line_key(line).unlink(missing_ok=True)
 
     def stamp(self, version: int | None = None) -> None:
         """Sign a new timestamp over the snapshot that is there."""
@@ -78,50 +103,47 @@ class Publisher:
         self._sign(Timestamp.type, signed, signed.version)
 
     def mend(self) -> None:
-        """Sign all again where a kill between two files left some that do not go together."""
-        trouble = self._trouble()
-        if trouble:
-            _log.warning("signing.mended", cause=trouble)
+        """Sign all again where a kill, or a damaged disk, left files that do not go together;
+        ConfigError where that takes more than the keys that are here. OSError.
+        """
+        cause = trouble(self.files)
+        if cause:
             self.publish({}, anew=True)
-
-    def _trouble(self) -> str:
-        """What of the online roles does not go together, in words; empty: nothing."""
-        root: Root = read_metadata(self.files.root(self.files.newest_root()))[0].signed
-        found = {}
-        for name in ONLINE_ROLES:
-            if not self.files.role(name).exists():
-                return f"{name} is missing"
-            found[name] = read_metadata(self.files.role(name))[0]
-            try:
-                root.verify_delegate(name, found[name].signed_bytes, found[name].signatures)
-            except UnsignedMetadataError:
-                return f"{name} is not signed by the root's key"
-        snapshot, targets = found[Snapshot.type].signed, found[Targets.type].signed
-        if found[Timestamp.type].signed.snapshot_meta.version != snapshot.version:
-            return "the timestamp is of another snapshot"
-        versions = {Targets.type: targets.version}
-        for line in self.files.lines():
-            metadata = read_metadata(self.files.line(line))[0]
-            versions[role_of(line)] = metadata.signed.version
-            try:
-                targets.verify_delegate(role_of(line), metadata.signed_bytes, metadata.signatures)
-            except (UnsignedMetadataError, ValueError):
-                return f"line {line} is not signed by its key"
-        if {f"{name}.json": MetaFile(version=v) for name, v in versions.items()} != snapshot.meta:
-            return "the snapshot is of other files"
-        return ""
+            if still := trouble(self.files):
+                raise ConfigError(still, fix=_FIX)
+            _log.warning("signing.mended", cause=cause)
 
     def _next_version(self) -> int:
-        """Beyond all that was signed here, and, by the clock, what a cloud signed before it was set
-        back to a backup.
+        """Beyond all that the keys in force signed here, and, by the clock, what a cloud signed
+        before it was set back to a backup. A number that other keys signed, and that the clock
+        would not have reached, counts for nothing: devices forget it with those keys.
         """
+        roles = {name: believed(self.files, name) for name in ONLINE_ROLES}
+        ours = [signed.version for signed in roles.values() if signed is not None]
+        snapshot = roles[Snapshot.type]
+        ours += [file.version for file in snapshot.meta.values()] if snapshot is not None else []
+        if max(ours, default=0) >= _MOST:
+            raise ConfigError(
+                f"metadata of number {max(ours)} was signed with this cloud's keys: none is left",
+                fix="Somebody else has them: `driftline cloud keys rotate` makes new ones.",
+            )
         paths = [self.files.role(name) for name in ONLINE_ROLES]
         paths += [self.files.line(name) for name in self.files.lines()]
-        held = [read_metadata(path)[0].signed.version for path in paths if path.exists()]
-        return max(int(self.now_s), max(held, default=0) + 1)
+        others = [found for path in paths if (found := version_in(path)) < self.now_s + _REACH_S]
+        return max(int(self.now_s), max([*ours, *others], default=0) + 1)
 
     def _targets_of(self, line: str) -> Mapping[str, TargetFile]:
-        found: Mapping[str, TargetFile] = read_metadata(self.files.line(line))[0].signed.targets
+        """What the line names, as far as the keys in force signed that: nothing right after they
+        were made. Who serves signs anew what the cloud has released; what a thief of the keys
+        before put here is never signed again.
+        """
+        targets = believed(self.files, Targets.type)
+        try:
+            metadata = read_metadata(self.files.line(line))[0]
+            targets.verify_delegate(role_of(line), metadata.signed_bytes, metadata.signatures)
+        except (AttributeError, ConfigError, RepositoryError, ValueError):
+            return {}
+        found: Mapping[str, TargetFile] = metadata.signed.targets
         return found
 
     def _sign_line(self, line: str, targets: Mapping[str, TargetFile], version: int) -> None:
@@ -135,8 +157,13 @@ class Publisher:
         write_metadata(self.files.line(line), metadata)
 
     def _line_signer(self, line: str) -> CryptoSigner:
+        """Of a line, whose key the one of targets can replace at any time."""
         path = self.files.line_key(line)
-        return read_signer(path) if path.exists() else make_signer(path)
+        try:
+            return read_signer(path) if path.exists() else make_signer(path)
+        except ConfigError as error:
+            _log.warning("signing.line_key_replaced", line=line, cause=str(error))
+            return make_signer(path)
 
     def _targets(self, version: int, *, anew: bool) -> Targets:
         path = self.files.role(Targets.type)
@@ -166,9 +193,9 @@ class Publisher:
             is_new = True
         return is_new
 
-    def _snapshot(self, version: int, lines: LineTargets, *, anew: bool) -> None:
-        path = self.files.role(Snapshot.type)
-        known = read_metadata(path)[0].signed.meta if path.exists() and not anew else {}
+    def _snapshot(self, version: int, lines: LineTargets) -> None:
+        before = believed(self.files, Snapshot.type)
+        known = before.meta if before is not None else {}
         current = {
             f"{role_of(line)}.json": MetaFile(
                 version=read_metadata(self.files.line(line))[0].signed.version

@@ -32,7 +32,7 @@ from driftline_shared.trust.certificates import (
     to_pem,
     trouble_with,
 )
-from driftline_shared.trust.keys import FileKey, named, new_key, read_key, write_key
+from driftline_shared.trust.keys import FileKey, named, new_key, own_key, read_key, write_key
 
 FOLDER = "trust"
 ROOT, ISSUING, OPERATOR = "root", "issuing", "operator"
@@ -78,15 +78,15 @@ def make_authority(state: Path, *, name: str) -> Authority:
             fix="Go on with it: devices that trust it would not trust another. To begin anew, and "
             "enrol every device again, move the folder away.",
         )
-    root_key, issuing_key = new_key(), new_key()
-    root = make_certificate(f"{name} root", root_key, None, root_key, days=ROOT_DAYS, path_length=1)
-    issuing = make_certificate(
-        f"{name} issuing", issuing_key, root, root_key, days=ISSUING_DAYS, path_length=0
-    )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_key(folder / f"{ROOT}.key", root_key)
-        write_key(folder / f"{ISSUING}.key", issuing_key)
+        # Those that a kill left before there was an authority are as good as new ones.
+        root_key, issuing_key = own_key(folder / f"{ROOT}.key"), own_key(folder / f"{ISSUING}.key")
+        label = f"{name} root"
+        root = make_certificate(label, root_key, None, root_key, days=ROOT_DAYS, path_length=1)
+        issuing = make_certificate(
+            f"{name} issuing", issuing_key, root, root_key, days=ISSUING_DAYS, path_length=0
+        )
         write_atomic(folder / f"{ISSUING}.pem", to_pem([issuing]))
         write_atomic(folder / f"{ROOT}.pem", to_pem([root]))  # last: it makes the authority whole
     except OSError as error:

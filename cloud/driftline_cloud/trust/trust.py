@@ -12,9 +12,11 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.trust.authority import FOLDER, OPERATOR, read_authority
 from driftline_cloud.trust.issuer import Issuer, LocalIssuer, Role
 from driftline_cloud.trust.members import Members
+from driftline_cloud.trust.operator import mend_operator
 from driftline_cloud.trust.peers import Peers
 from driftline_cloud.trust.rollover import note_served
 from driftline_cloud.trust.server_identity import ServerIdentity
+from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import error_text
 from driftline_shared.trust.credentials import has_credentials, read_credentials
 
@@ -43,9 +45,14 @@ def open_trust(
     except OSError as error:
         # Nobody counts as having come before it can be written: the cloud serves all the same.
         _log.error("trust.rollover_not_noted", error=error_text(error))
-    folder = state / FOLDER / OPERATOR
-    if has_credentials(folder):  # of whom `init` made: to be revoked like everybody
-        found = read_credentials(folder)
+    try:
+        mend_operator(state, authority)
+        folder = state / FOLDER / OPERATOR
+        found = read_credentials(folder) if has_credentials(folder) else None
+    except ConfigError as error:  # this machine's commands are turned away, nobody else
+        _log.warning("operator.not_whole", cause=str(error), fix=error.fix)
+        found = None
+    if found is not None:  # of whom `init` made: to be revoked like everybody
         members.add(
             found.identity, label="this machine", role=Role.OPERATOR, now_unix_s=int(now_s())
         )

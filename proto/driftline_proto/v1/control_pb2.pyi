@@ -239,12 +239,17 @@ class StatusReply(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     UNKNOWN_BASES_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
     cloud_id: _builtins.str
     version: _builtins.str
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineStatus]: ...
     @_builtins.property
     def unknown_bases(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownBase]: ...
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the cloud as a whole, in words, each with its fix"""
+
     def __init__(
         self,
         *,
@@ -252,10 +257,11 @@ class StatusReply(_message.Message):
         lines: _abc.Iterable[Global___LineStatus] | None = ...,
         version: _builtins.str = ...,
         unknown_bases: _abc.Iterable[Global___UnknownBase] | None = ...,
+        troubles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_id", b"cloud_id", "lines", b"lines", "unknown_bases", b"unknown_bases", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_id", b"cloud_id", "lines", b"lines", "troubles", b"troubles", "unknown_bases", b"unknown_bases", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,8 @@ def from_cloud_status(message: control_pb2.StatusReply) -> CloudStatus:
     """What an operator sees of a cloud."""
     lines = tuple(_from_line_status(line) for line in message.lines)
     unknown = tuple(to_value(UnknownBase, base) for base in message.unknown_bases)
-    return to_value(CloudStatus, message, lines=lines, unknown_bases=unknown)
+    troubles = tuple(message.troubles)
+    return to_value(CloudStatus, message, lines=lines, unknown_bases=unknown, troubles=troubles)
 
 
 def _to_line_status(line: LineStatus) -> control_pb2.LineStatus:

@@ -202,6 +202,7 @@ def test_roots_come_one_after_the_other(cloud: SigningCloud, device: TrustedUpda
             cloud.state, SigningFiles(cloud.state).offline, now_s=cloud.now_s(), timestamp_days=1
         )
     cloud.signing.step()
+    cloud.sign()
     skipped = cloud.bundle(SignedState(root=2))
     bring(device, skipped)
     assert device.status.root == 1 and device.status.reason

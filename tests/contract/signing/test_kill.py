@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import Metadata
 
-from driftline_cloud.signing import ceremony, publish
+from driftline_cloud.signing import ceremony
+from driftline_cloud.signing.files import SigningFiles
+from driftline_cloud.signing.whole import trouble
 from driftline_shared.errors import UpdateError
 from tests.fakes.adapters import LINE
+from tests.fakes.killing import KILL, Killed, killed_at
 from tests.fakes.signing import SigningCloud, ask, new_device
 
-
-class Killed(BaseException):
-    """Nothing catches it, so the disk is as a kill leaves it."""
+OTHER = replace(LINE, group="g")
 
 
 def _after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, num_calls: int) -> None:
@@ -30,28 +37,81 @@ def _after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, num_calls: in
     monkeypatch.setattr(owner, name, call)
 
 
-@pytest.mark.parametrize(
-    ("what", "num_writes"),
-    [*(("a version", n) for n in range(3)), *(("new keys", n) for n in range(5))],
-)
-def test_a_cloud_killed_while_it_signs_goes_on_and_devices_follow(
-    tmp_path: Path, what: str, num_writes: int
+def _rotate(cloud: SigningCloud, root_keys: Path) -> None:
+    ceremony.rotate(cloud.state, root_keys, now_s=cloud.now_s(), timestamp_days=1)
+
+
+def _renew(cloud: SigningCloud, root_keys: Path) -> None:
+    ceremony.renew(cloud.state, root_keys, now_s=cloud.now_s())
+
+
+def _replace(cloud: SigningCloud, root_keys: Path) -> None:
+    ids = [one.public_key.keyid for one in ceremony.signers_in(root_keys)]
+    root = Metadata.from_bytes(SigningFiles(cloud.state).root(1).read_bytes()).signed
+    (lost,) = set(root.roles["root"].keyids) - set(ids[:2])
+    out = root_keys.parent / "new.key"
+    ceremony.replace_root_key(cloud.state, root_keys, lost, out, now_s=cloud.now_s())
+
+
+def _withdraw(cloud: SigningCloud, root_keys: Path) -> None:
+    cloud.signing.withdraw(OTHER.id)
+    assert not cloud.signing.trouble
+
+
+def _sign(cloud: SigningCloud, root_keys: Path) -> None:
+    cloud.sign()
+
+
+@pytest.mark.parametrize("work", [_rotate, _renew, _replace, _withdraw, _sign])
+def test_a_kill_at_any_write_needs_no_root_keys_and_devices_follow(
+    tmp_path: Path, work: Callable[[SigningCloud, Path], None]
 ) -> None:
-    cloud = SigningCloud(state=tmp_path / "cloud")
-    cloud.publish()
-    device = new_device(cloud, tmp_path / "device")
-    ask(cloud, device)
-    manifest = cloud.publish(sign=False)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        owner = publish if what == "a version" or num_writes else ceremony
-        _after(patch, owner, "write_metadata", num_writes - (what == "new keys" and num_writes > 0))
-        cloud.sign() if what == "a version" else cloud.rotate()
-    if what == "new keys" and num_writes == 0:
-        cloud.rotate()  # keys were made and no root names them: the command is given again
-    cloud.start()
-    ask(cloud, device)
-    assert not device.status.reason
-    device.check(manifest)
+    before = SigningCloud(state=tmp_path / "cloud")
+    before.publish()
+    before.registry.ensure_fork(OTHER, LINE.id, 1)
+    before.signing.ensure(OTHER.id, newest=1, settled=1)
+    kept, first = tmp_path / "safe", new_device(before, tmp_path / "device")
+    ask(before, first)
+    manifest = before.publish(sign=False)
+    SigningFiles(before.state).offline.rename(kept)
+    (kept / "root-3.key").unlink()
+    for num_writes in itertools.count():
+        here = tmp_path / str(num_writes)
+        cloud = before.copy(here / "cloud", sign=False)
+        root_keys = Path(shutil.copytree(kept, here / "safe"))
+        with killed_at(num_writes) as writes:
+            work(cloud, root_keys)
+        root_keys.rename(here / "away")
+        if num_writes % 2:
+            cloud.signing.step()  # who serves goes on
+            cloud.sign()
+        else:
+            cloud.start()
+            assert not list((cloud.state / "trust").rglob("*.next")), writes
+        assert not cloud.signing.trouble, writes
+        shutil.copytree(tmp_path / "device", here / "device")
+        device = new_device(before, here / "device")
+        ask(cloud, device)
+        assert not device.status.reason, writes
+        device.check(manifest)
+        work(cloud, (here / "away").rename(root_keys))  # the command again
+        cloud.start()
+        assert not cloud.signing.trouble
+        ask(cloud, device)
+        device.check(manifest)
+        if KILL not in writes:
+            return
+
+
+def test_a_kill_at_any_write_of_the_first_keys_is_gone_on_from(tmp_path: Path) -> None:
+    for num_writes in itertools.count():
+        state = tmp_path / str(num_writes)
+        with killed_at(num_writes) as writes:
+            ceremony.make_signing(state, now_s=time.time(), timestamp_days=1)
+        if KILL not in writes:
+            return
+        files = ceremony.make_signing(state, now_s=time.time(), timestamp_days=1)
+        assert trouble(files) == "" and len(files.root_keys_here()) == 3, writes
 
 
 @pytest.mark.parametrize("num_writes", range(8))

@@ -7,12 +7,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from driftline_cloud.intake.database import Database
+from driftline_cloud.lines.book import ACTIVE, DROPPED, LineBook
 from driftline_cloud.release.manifests import Lineage
 from driftline_cloud.release.packer import pack_exact
 from driftline_cloud.release.registry import ReleaseRegistry
@@ -22,6 +24,7 @@ from driftline_cloud.service.assembly import line_of
 from driftline_cloud.signing.ceremony import make_signing, rotate
 from driftline_cloud.signing.files import SigningFiles
 from driftline_cloud.trust.authority import make_authority, read_authority
+from driftline_cloud.trust.issuer import Role
 from driftline_cloud.trust.tokens import EnrolTokens
 from driftline_device.link.channel import open_channel
 from driftline_device.link.identity import enrol_by, identity_in
@@ -30,14 +33,17 @@ from driftline_device.link.settings import LinkSettings
 from driftline_device.signatures.opened import open_signatures
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
+from driftline_shared.errors import LinkError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.retry import Backoff
-from driftline_shared.status import UpdateReport
+from driftline_shared.rpc.status import fetch_status
+from driftline_shared.status import CloudStatus, UpdateReport
 from driftline_shared.trust.credentials import IDENTITY, UPDATE_ROOT
 from driftline_shared.trust.invitation import Invitation
 from driftline_shared.update import Adapter, Manifest
 from tests.fakes.runtime import FakeRuntime, adapter, base_adapter, probe_set, write_pair
+from tests.fakes.trust import credentials
 from tests.fakes.waiting import until
 
 from .conftest import TIMEOUT_S, RunningCloud
@@ -122,6 +128,12 @@ class Site:
             token=token,
         )
         assert enrol_by(invitation, device_state, label="", timeout_s=TIMEOUT_S).chain
+
+    def status(self) -> CloudStatus:
+        """As an operator sees it."""
+        shown = credentials(read_authority(self.state), Role.OPERATOR)
+        address = f"127.0.0.1:{self.running.port}"
+        return fetch_status(address, timeout_s=TIMEOUT_S, credentials=shown)
 
     @property
     def registry(self) -> ReleaseRegistry:
@@ -251,3 +263,67 @@ def test_a_renewal_never_replaces_the_root(site: Site, tmp_path: Path) -> None:
             channel, now_s=due_s + 30 * 86_400, monotonic_s=1e6, timeout_s=TIMEOUT_S
         )
     assert b'"root"' in root.read_bytes()
+
+
+def test_a_cloud_that_cannot_sign_serves_and_says_so(
+    site: Site, open_device: Callable[[Path], Device], tmp_path: Path
+) -> None:
+    site.enrol(tmp_path / "device")
+    device = open_device(tmp_path / "device")
+    site.release(adapter(skill=1.0))
+    device.poll()
+    device.close()
+    site.stop()
+    key = SigningFiles(site.state).key("targets")
+    kept = key.read_bytes()
+    key.unlink()
+    site.start_again()
+    assert "targets.key is missing" in " ".join(site.status().troubles)
+    device = open_device(tmp_path / "device")
+    site.release(adapter(skill=2.0))
+    device.poll()
+    assert device.runtime.version == 1 and not device.signatures.status.reason  # type: ignore[union-attr]
+    site.enrol(tmp_path / "other")
+    assert b'"root"' in (tmp_path / "other" / IDENTITY / UPDATE_ROOT).read_bytes()
+    key.write_bytes(kept)
+    until(lambda: not site.status().troubles, TIMEOUT_S)
+    until(lambda: device.poll() or device.runtime.version == 2, TIMEOUT_S)
+
+
+def test_nobody_is_let_in_while_no_root_can_be_given(site: Site, tmp_path: Path) -> None:
+    site.stop()
+    root = SigningFiles(site.state).root(1)
+    kept = root.read_bytes()
+    root.write_bytes(b"{")
+    site.start_again()
+    with pytest.raises(LinkError, match="root that vouches"):
+        site.enrol(tmp_path / "device")
+    root.write_bytes(kept)
+    until(lambda: not site.status().troubles, TIMEOUT_S)
+    site.enrol(tmp_path / "device")
+
+
+def test_a_line_that_is_dropped_loses_its_key_and_its_devices_are_told(
+    site: Site, open_device: Callable[[Path], Device], tmp_path: Path
+) -> None:
+    site.enrol(tmp_path / "device")
+    device = open_device(tmp_path / "device")
+    site.release(adapter(skill=1.0))
+    device.poll()
+    files, line = SigningFiles(site.state), line_of(site.pair).id
+    assert files.line(line).exists()
+    database = Database(site.running.config.database)
+    book = LineBook(database)
+    book.set_state(line, DROPPED, now_unix_s=int(time.time()))
+    until(lambda: not files.line(line).exists() and not files.line_key(line).exists(), TIMEOUT_S)
+
+    def is_told() -> bool:
+        with suppress(LinkError):
+            device.poll()
+        return "was dropped" in device.link.stats().last_error
+
+    until(is_told, TIMEOUT_S)
+    assert device.runtime.version == 1  # it answers on
+    book.set_state(line, ACTIVE, now_unix_s=int(time.time()))
+    until(lambda: files.line(line).exists(), TIMEOUT_S)
+    database.close()

@@ -45,7 +45,7 @@ def test_every_field_of_the_message_is_set(name: str) -> None:
 
 def _later(name: str) -> set[str]:
     choice = {"token_spread", "token_mass", "token_floor"}
-    lines = {"state", "pair", "unknown_bases"}
+    lines = {"state", "pair", "unknown_bases", "troubles"}
     return {
         "sample": {"regions", "owner_answer", "wants_answer"},
         "sample_batch": {"regions", "owner_answer", "wants_answer", "corrections_seen"},
@@ -59,7 +59,15 @@ def _later(name: str) -> set[str]:
         "cloud_status": lines | {"workers", "num_devices", "num_quarantined", "rollout"},
         "cloud_status_workers": lines | {"num_devices", "num_quarantined", "rollout"},
         "cloud_status_of_fleet": lines | {"workers", "rollout"},
-        "cloud_status_of_lines": {"workers", "num_devices", "num_quarantined", "rollout"},
+        "cloud_status_of_lines": {
+            "workers",
+            "num_devices",
+            "num_quarantined",
+            "rollout",
+            "troubles",
+        },
+        "cloud_status_of_troubles": lines - {"troubles"}
+        | {"workers", "num_devices", "num_quarantined", "rollout"},
         "cloud_status_of_rollout": lines | {"workers", "num_devices", "num_quarantined"},
         "manifest_delta": {"ik_head"},
         "manifest_full": {"ik_head"},

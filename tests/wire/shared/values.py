@@ -177,6 +177,7 @@ STATUS_OF_LINES = replace(
         ),
     ),
 )
+STATUS_OF_TROUBLES = replace(STATUS, troubles=("updates are not signed: no room. Free some.",))
 ENROLMENT = Enrolment(
     device_id="device-1",
     pair="tiny",
@@ -287,6 +288,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "cloud_status_of_lines": _golden(
         STATUS_OF_LINES, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
+    ),
+    "cloud_status_of_troubles": _golden(
+        STATUS_OF_TROUBLES, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status
     ),
     "cloud_status_of_rollout": _golden(
         STATUS_OF_ROLLOUT, control_pb2.StatusReply, wire.to_cloud_status, wire.from_cloud_status

@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_cloud.cli import app
+from driftline_cloud.intake.database import Database
 from driftline_cloud.release.registry import ReleaseRegistry
+from driftline_cloud.rollout.audit import entries
 from driftline_cloud.signing.ceremony import signers_in
 from driftline_cloud.signing.signing import Signing
 from driftline_shared.errors import ConfigError, DataError
@@ -93,9 +95,44 @@ def test_replace_takes_a_lost_root_key_out(state: Path, safe: Path, tmp_path: Pa
     )  # fmt: skip
     assert told["root"] == 2 and new.stat().st_mode & 0o777 == 0o600
     assert _keys(state, "root") == held | {told["key"]}
-    with pytest.raises(ConfigError, match="there already"):
-        _read("keys", "replace", lost[:10], "--root-keys", str(safe), "--out", str(new),
-              "--state", str(state))  # fmt: skip
+    again = _read(
+        "keys", "replace", lost[:10], "--root-keys", str(safe), "--out", str(new),
+        "--state", str(state),
+    )  # fmt: skip
+    assert again == told  # a kill may have cut the answer off
+    (tmp_path / "notes.txt").write_text("mine")
+    other = sorted(held)[0]
+    for out in (tmp_path / "notes.txt", tmp_path / "third.key"):
+        with pytest.raises(ConfigError, match="there already"):
+            _read("keys", "replace", other[:10], "--root-keys", str(safe), "--out", str(out),
+                  "--state", str(state))  # fmt: skip
+
+
+def test_what_root_keys_did_is_in_the_log(state: Path, safe: Path, tmp_path: Path) -> None:
+    held = {signer.public_key.keyid for signer in signers_in(safe)}
+    (lost,) = _keys(state, "root") - held
+    database = Database(f"sqlite:///{state / 'cloud.sqlite'}")
+    given = ["--root-keys", str(safe), "--state", str(state)]
+    _read("keys", "rotate", *given)
+    _read("keys", "renew", *given)
+    _read("keys", "replace", lost[:10], *given, "--out", str(tmp_path / "new.key"))
+    found = [(entry.action, entry.detail) for entry in entries(database)]
+    database.close()
+    assert [action for action, _ in found] == [
+        "replace root key",
+        "renew root of updates",
+        "rotate keys",
+    ]
+    assert found[0][1].startswith("root 4: ") and found[2][1] == "root 2"
+
+
+def test_a_log_that_is_away_stops_no_new_keys(state: Path, safe: Path) -> None:
+    (state / "cloud.sqlite").write_bytes(b"no database at all" * 100)
+    result = CliRunner().invoke(
+        app, ["keys", "rotate", "--root-keys", str(safe), "--state", str(state)]
+    )
+    assert result.exit_code == 0 and "not in the log" in result.output
+    assert "root 2 is in force" in result.output
 
 
 def test_renew_prolongs_the_root(state: Path, safe: Path) -> None:

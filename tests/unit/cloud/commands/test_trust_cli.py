@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,21 @@ from typer.testing import CliRunner
 
 from driftline_cloud.cli import app
 from driftline_cloud.intake.database import Database
-from driftline_cloud.trust.authority import read_authority
+from driftline_cloud.rollout.audit import entries
+from driftline_cloud.signing.files import SigningFiles
+from driftline_cloud.signing.whole import trouble
+from driftline_cloud.trust import operator
+from driftline_cloud.trust.authority import has_authority, read_authority
 from driftline_cloud.trust.issuer import LocalIssuer, Role
 from driftline_cloud.trust.members import Members
-from driftline_cloud.trust.operator import VARIABLE, operator_credentials
+from driftline_cloud.trust.operator import VARIABLE, mend_operator, operator_credentials
+from driftline_cloud.trust.trust import open_trust
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.trust.certificates import is_issued_by, read_chain
 from driftline_shared.trust.credentials import read_credentials
 from driftline_shared.trust.invitation import read_invitation
+from driftline_shared.trust.keys import read_key
+from tests.fakes.killing import KILL, Killed, killed_at
 
 ONE = "1" * 32
 
@@ -53,6 +64,47 @@ def test_init_says_what_goes_offline_and_nobody_else_reads_the_keys(tmp_path: Pa
     assert told["fingerprint"] == read_authority(folder).fingerprint
     with pytest.raises(ConfigError, match="already"):
         _say("init", "--state", str(folder))
+
+
+def test_a_kill_at_any_write_of_init_is_gone_on_from_by_giving_it_again(tmp_path: Path) -> None:
+    for num_writes in itertools.count():
+        folder = tmp_path / str(num_writes)
+        with killed_at(num_writes) as writes:
+            _say("init", "--state", str(folder))
+        if KILL not in writes:
+            return
+        if not has_authority(folder):
+            _say("init", "--state", str(folder))
+        authority = read_authority(folder)
+        mend_operator(folder, authority)  # as a start does
+        key = read_key(folder / "trust" / "root.key")
+        assert key.key.public_key() == authority.root.public_key(), writes
+        assert read_credentials(folder / "trust" / "operator"), writes
+        assert trouble(SigningFiles(folder)) == "", writes
+
+
+def test_distrust_is_made_whole_by_a_start_and_is_in_the_log(state: Path) -> None:
+    folder, root_key = state / "trust" / "operator", state / "trust" / "root.key"
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(operator, "mend_operator", _killed)
+        _say("renew-issuing", "--root-key", str(root_key), "--distrust", "--state", str(state))
+    authority = read_authority(state)
+    before = read_credentials(folder)
+    database = Database(f"sqlite:///{state / 'cloud.sqlite'}")
+    open_trust(state, database, now_s=time.time, days=30)
+    now = read_credentials(folder)
+    assert now.chain != before.chain and now.identity == before.identity
+    assert is_issued_by(read_chain(now.chain)[0], authority.issuing)
+    assert not mend_operator(state, authority)
+    _say("renew-issuing", "--root-key", str(root_key), "--distrust", "--state", str(state))
+    assert [(entry.action, entry.detail) for entry in entries(database)] == [
+        ("renew issuing key", "distrust the one before")
+    ]
+    database.close()
+
+
+def _killed(*_: object) -> bool:
+    raise Killed
 
 
 def test_a_cloud_without_an_authority_invites_nobody(tmp_path: Path) -> None:

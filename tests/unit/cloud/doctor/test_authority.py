@@ -51,6 +51,10 @@ def test_the_ends_of_what_signs_updates_are_told_in_time(tmp_path: Path) -> None
     for path in files.root_keys_here():
         path.unlink()
     assert check_signing(config).verdict == "ok"
+    stray = files.root(1).with_name("notes.json")
+    stray.write_text("{}")
+    assert "notes.json is no metadata" in check_signing(config).found
+    stray.unlink()
     for days, verdict, found, fix in (
         (2, "warn", "the last timestamp ended on", "cloud serve"),
         (170, "warn", "the metadata of targets ends on", "cloud serves"),
