@@ -20,7 +20,6 @@ from urllib.parse import quote
 import structlog
 from tuf.api.exceptions import (
     BadVersionNumberError,
-    DownloadError,
     DownloadHTTPError,
     ExpiredMetadataError,
     RepositoryError,
@@ -349,9 +348,8 @@ class _as_ours:  # noqa: N801 (used like a function)
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None and isinstance(error.__cause__, UpdateError):
             raise error.__cause__  # ours, out of a fetcher
-        if isinstance(error, UpdateError) or not isinstance(
-            error, RepositoryError | DownloadError | ValueError
-        ):
+        # Whoever has a key may sign what the library does not expect: TypeError, KeyError ...
+        if not isinstance(error, Exception) or isinstance(error, UpdateError | OSError):
             return
         reason = next(
             (reason for one, reason in _REASONS if isinstance(error, one)), Reason.METADATA_INVALID

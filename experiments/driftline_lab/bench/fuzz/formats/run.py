@@ -24,6 +24,7 @@ import structlog
 
 from driftline_lab.bench.fuzz.formats.target import Target
 from driftline_lab.bench.fuzz.formats.targets import NAMES, targets
+from driftline_lab.bench.fuzz.formats.trees import changed_tree
 from driftline_lab.bench.fuzz.mutations import mutated
 from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError, DriftlineError
@@ -117,7 +118,10 @@ def _mutated(target: Target, name: str, num: int, seed: int, keep: Path | None) 
         if what := tried(target, good):
             findings[f"a good one: {what}"] += 1
     for _ in range(num):
-        data = mutated(dice.choice(corpus), corpus, dice)[:MAX_BYTES]
+        good = dice.choice(corpus)
+        # Half of what is JSON is broken behind the parser.
+        tree = changed_tree(good, dice) if good[:1] in b"{[" and dice.random() < 0.5 else None
+        data = (tree or mutated(good, corpus, dice))[:MAX_BYTES]
         if what := tried(target, data):
             findings[what] += 1
             _keep(keep, name, data)
