@@ -6,28 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
+from driftline_shared.errors import DataError
 
 KEEP = 0.25
-_UNCOMPRESSED, _DRIVER, _RANDOM = "uncompressed", "driver alone", "random"
+_DRIVER = "driver alone"
+_CONTROLS = {"random": "random tokens", "smaller picture": "smaller pictures"}
 _SUMMARY = {
     "fastv": "FastV",
     "sparsevlm": "SparseVLM",
     "tome": "ToMe",
     "vidcom2": "VidCom2",
     "dycoke": "DyCoke",
-    "random": "random tokens",
+    "evs": "EVS, as in vLLM",
+    "visionzip": "VisionZip",
+    "divprune": "DivPrune",
+    **_CONTROLS,
 }
 
 Measured = dict[str, dict[str, Any]]
 
 
 def measured(page: Page) -> Rows:
-    """Every method at `keep` = 0.25, random tokens, and the driver that drops nothing."""
-    kept = [_rows(page.result(name)["result"], KEEP) for name in _KEPT]
+    """Every method at `keep` = 0.25, what is no method, and the driver that drops nothing."""
+    kept = [_both(page, names, KEEP) for names in _KEPT]
     layouts = page.result("compress_speed")["result"]["layouts"]
     times = [_rows(layout, KEEP) for layout in layouts]
     alone = [_rows(layout, 1.0)[_DRIVER] for layout in layouts]
-    methods = sorted(set().union(*kept, *times) - {_RANDOM})
+    methods = sorted(set().union(*kept, *times) - set(_CONTROLS))
     body = [
         [f"`{name}`", *(_kept(part, name) for part in kept), *(_time(part, name) for part in times)]
         for name in methods
@@ -36,13 +41,13 @@ def measured(page: Page) -> Rows:
     return [
         ["", "kept, `tiny`", "kept, `tiny-video`", *(f"first token, {head}" for head in heads)],
         *body,
-        ["random tokens", *(_kept(part, _RANDOM) for part in kept), "", ""],
+        *(
+            [title, *(_kept(part, name) for part in kept), "", ""]
+            for name, title in _CONTROLS.items()
+        ),
         [
             "no tokens dropped, the driver alone",
-            *(
-                f"{100 * _rows(page.result(name)['result'], 1.0)[_DRIVER]['share']:.0f}"
-                for name in _KEPT
-            ),
+            *(f"{100 * _both(page, names, 1.0)[_DRIVER]['share']:.0f}" for names in _KEPT),
             *(f"{100 * row['first_ratio']:.0f}" for row in alone),
         ],
     ]
@@ -50,8 +55,8 @@ def measured(page: Page) -> Rows:
 
 def summary(page: Page) -> Rows:
     """A few of them, with both times in one column."""
-    results = [page.result(name)["result"] for name in _KEPT]
-    kept = [_rows(result, KEEP) for result in results]
+    results = [page.result(names[0])["result"] for names in _KEPT]
+    kept = [_both(page, names, KEEP) for names in _KEPT]
     times = [_rows(part, KEEP) for part in page.result("compress_speed")["result"]["layouts"]]
     head = [
         f"kept on `tiny`, {results[0]['num_questions']} questions",
@@ -76,7 +81,12 @@ def trained(page: Page) -> Rows:
     return [["", *head], *(_training(one) for one in sorted(trainings, key=_by_retention))]
 
 
-_KEPT = ("compress_tiny", "compress_tiny_video")
+_KEPT = (
+    ("compress_tiny_quarter", "compress_tiny_later"),
+    ("compress_tiny_video", "compress_tiny_video_later"),
+)
+"""Two runs of the same questions each: of the first twelve methods, and of those that came later.
+"""
 
 
 def _by_retention(training: dict[str, Any]) -> float:
@@ -98,6 +108,19 @@ def _training(one: dict[str, Any]) -> Sequence[str]:
         f"{size} bytes" if size < 10_000 else f"{size / 1e6:.1f} MB",
         f"{one['num_steps']:,} steps, {one['seconds']:.0f} s",
     ]
+
+
+def _both(page: Page, names: tuple[str, str], keep: float) -> Measured:
+    """Label -> row of one budget, of both runs. Raises DataError where they cannot be compared."""
+    first, later = (page.result(name)["result"] for name in names)
+    if not first["num_questions"] == later["num_questions"] or _plain(first) != _plain(later):
+        raise DataError(f"{' and '.join(names)} are not of the same model and questions")
+    return _rows(later, keep) | _rows(first, keep)
+
+
+def _plain(result: dict[str, Any]) -> tuple[int, float]:
+    """Seed and accuracy of the uncompressed model."""
+    return result["seed"], result["rows"][0]["accuracy"]
 
 
 def _rows(result: dict[str, Any], keep: float) -> Measured:

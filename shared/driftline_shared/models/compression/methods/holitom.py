@@ -20,9 +20,9 @@ the tower, mean over heads.
 
 What makes a difference: the code writes still cells first where a newline ends a clip, but in
 reading order where it ends rows, as is done here. It pools attention as it does tokens; here it is
-the patches' mean. It adds noise to densities, here the earlier point counts as denser; and may
-leave no token at all, here the one of largest a. Its D, which clusters some of the other cells,
-is 0 in all its scripts and is not built.
+the patches' mean. It adds noise to densities, here the earlier point counts as denser, so that the
+middle of a single cluster is no chance; and may leave no token at all, here the one of largest a.
+Its D, which clusters some of the other cells, is 0 by default and not built.
 """
 
 from __future__ import annotations
