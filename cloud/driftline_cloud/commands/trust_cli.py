@@ -9,7 +9,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,9 +27,6 @@ from driftline_cloud.commands.opened import opened_database, settings_of
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import error_text
 from driftline_shared.plain_text import visible
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(rich_markup_mode="markdown")
 _INIT_EXAMPLES = """

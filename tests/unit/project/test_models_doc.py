@@ -51,7 +51,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_runs_in_the_order_of_the_document(workplace: Path) -> None:
     program = build()
     for command in commands():
-        name, *words = shlex.split(command)
+        name, *words = shlex.split(command, comments=True)
         assert name == "driftline"
         result = CliRunner().invoke(program, words)
         assert result.exit_code == 0, f"{command}\n{result.output}\n{result.exception!r}"
