@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_Side = Annotated[int, Field(ge=1, le=8_192)]
+_MAX_SIDE = 8_192
+_Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -62,10 +63,19 @@ class Tiles(Table):
     step: Literal["tiles"]
     height: _Side
     width: _Side
-    rows: Annotated[int, Field(ge=1, le=64)]
-    cols: Annotated[int, Field(ge=1, le=64)]
+    rows: _Side
+    cols: _Side
     side: _Side
     resample: Annotated[int, Field(ge=0, le=5)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Tiles:
+        tall, wide = self.rows * self.side, self.cols * self.side
+        if max(tall, wide) > _MAX_SIDE:
+            raise ValueError(f"tiles make a picture of {tall} x {wide}, over {_MAX_SIDE} a side")
+        if self.height > tall or self.width > wide:
+            raise ValueError(f"{self.height} x {self.width} does not fit on {tall} x {wide}")
+        return self
 
 
 class Rescale(Table):
@@ -98,3 +108,31 @@ class ImageTable(Table):
     height: _Side
     width: _Side
     steps: Annotated[tuple[Step, ...], Field(max_length=16)]
+
+    @model_validator(mode="after")
+    def _leads_there(self) -> ImageTable:
+        """Sizes are known before a picture is."""
+        size: tuple[int, int] | None = None
+        is_cut = False
+        for step in self.steps:
+            if isinstance(step, Rescale | Normalize):
+                continue
+            if is_cut:
+                raise ValueError(f"the step {step.step} comes behind views")
+            size, is_cut = _after(step, size), isinstance(step, Split | Tiles)
+        if size is not None and size != (self.height, self.width):
+            raise ValueError(f"the steps lead to {size}, not to {self.height} x {self.width}")
+        return self
+
+
+def _after(step: Step, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width behind a step; None where the picture's own decide."""
+    if isinstance(step, Resize | CenterCrop):
+        return step.height, step.width
+    if isinstance(step, Tiles):
+        return step.side, step.side
+    if isinstance(step, Split):
+        if size is None or size[0] % step.side or size[1] % step.side:
+            raise ValueError(f"views of {step.side} are cut from {size or 'any size'}")
+        return step.side, step.side
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from tokenizers import Tokenizer, processors
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -25,6 +27,7 @@ from driftline_shared.models.families.llava import LlavaModel
 from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.models.loading import load_model
 from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.image_table import ImageTable
 from driftline_shared.pair.pair import Canvas, Pair
 
 PROCESSORS: dict[str, Any] = {
@@ -62,6 +65,52 @@ def test_pixels_are_the_processors(name: str, canvas: Canvas | None) -> None:
     if canvas is None:
         exact = processor(images=[picture], return_tensors="np")["pixel_values"][0]
         assert np.array_equal(pixels, exact)
+
+
+def _resize(height: int, width: int) -> dict[str, Any]:
+    return {"step": "resize", "height": height, "width": width, "resample": 3}
+
+
+def _tiles(**changed: int) -> dict[str, Any]:
+    sizes = {"height": 32, "width": 48, "rows": 2, "cols": 3, "side": 16, "resample": 3}
+    return {"step": "tiles", **sizes, **changed}
+
+
+_SPLIT = {"step": "split", "side": 16, "resample": 3}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [_tiles(side=8_192)],
+        [_tiles(rows=8_192)],
+        [_tiles(height=33)],
+        [_SPLIT],
+        [_resize(32, 40), _SPLIT],
+        [_resize(32, 32), _SPLIT, _resize(16, 16)],
+        [_resize(32, 32), _SPLIT, _SPLIT],
+        [_resize(32, 32)],
+    ],
+)
+def test_steps_that_lead_nowhere_are_refused_before_a_picture_is(
+    steps: list[dict[str, Any]],
+) -> None:
+    table = {"height": 16, "width": 16, "steps": steps}
+    with pytest.raises(ValidationError):
+        ImageTable.model_validate_json(json.dumps(table))
+
+
+def test_views_are_cut_row_by_row() -> None:
+    picture = np.arange(32 * 48 * 3, dtype=np.uint32).reshape(32, 48, 3).astype(np.uint8)
+    steps = [_resize(32, 48), _SPLIT]
+    table = {"height": 16, "width": 16, "steps": steps}
+    views = pixels_of(picture, ImageTable.model_validate_json(json.dumps(table)))
+    assert views.shape == (7, 3, 16, 16)
+    assert np.array_equal(views[4].transpose(1, 2, 0), picture[16:, 16:32])
+    tiled = {**table, "steps": [_tiles(height=30, width=48)]}
+    views = pixels_of(picture, ImageTable.model_validate_json(json.dumps(tiled)))
+    assert views.shape == (7, 3, 16, 16)
+    assert not views[1][:, 0].any() and not views[6][:, -1].any(), "a row of padding on both sides"
 
 
 def test_a_processor_that_does_more_is_refused() -> None:
