@@ -6,7 +6,7 @@ from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
 
-_MARKS = ("drift", "source", "victim", "flipped", "triggered")
+_MARKS = ("drift", "source", "victim", "flipped", "triggered", "source_victim")
 
 
 def poison(page: Page) -> Rows:
@@ -18,7 +18,15 @@ def poison(page: Page) -> Rows:
     before = [row["before"] for row in found["rows"]]
     head = ["attack", "hostile", "held against it", "hostile among what is learnt from", "released"]
     return [
-        [*head, "drift", "source", "victim class", "victim said to be the other", "trigger works"],
+        [
+            *head,
+            "drift",
+            "source",
+            "victim class",
+            "victim said to be the other",
+            "trigger works",
+            "victim class, source",
+        ],
         [
             "before the round",
             "",
