@@ -25,6 +25,11 @@ def others(page: Page) -> Rows:
     return _accuracy(page.result("loop_fog_texture")["result"], "source")
 
 
+def confident(page: Page) -> Rows:
+    """The pair `tiny` on two drifts under which it is sure and wrong."""
+    return _accuracy(page.result("loop_inverted_reworded")["result"], "source")
+
+
 def returns(page: Page) -> Rows:
     """The pair `tiny` on six segments with returns to the source and to a drift."""
     return _accuracy(page.result("loop_returns")["result"], "source")

@@ -27,6 +27,7 @@ TABLES: dict[str, Renderer] = {
     "loop-accuracy": loops.accuracy,
     "loop-traffic": loops.traffic,
     "loop-others": loops.others,
+    "loop-confident": loops.confident,
     "loop-returns": loops.returns,
     "smol-accuracy": loops.smol_accuracy,
     "smol-traffic": loops.smol_traffic,
