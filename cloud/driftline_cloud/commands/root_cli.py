@@ -25,7 +25,7 @@ app = typer.Typer(rich_markup_mode="markdown")
 _EXAMPLES = """
 **Examples**
 
-    driftline cloud renew-root --out /media/safe/root-2.key
+    driftline cloud renew-root --out /media/safe/authority-root-2.key
 
     driftline cloud renew-root --json
 
@@ -77,7 +77,8 @@ def renew_root(
         return
     for one in left:
         typer.echo(f"{one.identity}  {one.label}")
-    typer.echo(f"{len(left)} devices have yet to come" if left else "all have both roots: --finish")
+    told = f"have yet to come: {len(left)}" if left else "all have both roots: --finish"
+    typer.echo(told)
 
 
 def _begin(settings: CloudConfig, out: Path, as_json: bool) -> None:

@@ -62,7 +62,7 @@ def make_runtime(
 def no_compressor_on_onnx(name: str) -> str:
     """What is wrong with the compressor `name` beside the onnx runtime, and what to do."""
     return (
-        f"compressor is {name!r}, but an export's graphs cannot drop tokens between layers: use "
+        f"compressor is {name!r}, but an export's graphs take no compressor yet: use "
         'runtime = "torch" with the pair itself, or leave `compressor` empty'
     )
 
@@ -107,7 +107,7 @@ def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[s
     from driftline_device.runtime.onnx.runtime import OnnxRuntime
 
     if pair.exported is not None and (not precision or threads is None):
-        chosen = read_prepared(pair.dir)
+        chosen = read_prepared(pair.dir, pair.exported.precisions)
         precision = precision or _precision(pair.exported, chosen)
         if threads is None:
             threads = chosen.threads if chosen else DEFAULT_THREADS
@@ -119,7 +119,7 @@ def precision_of(pair: Pair) -> str:
     """What the weights of `pair` are run in where no setting says it."""
     if pair.exported is None:
         return pair.quantization
-    return _precision(pair.exported, read_prepared(pair.dir))
+    return _precision(pair.exported, read_prepared(pair.dir, pair.exported.precisions))
 
 
 def _precision(export: Export, chosen: Prepared | None) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 from driftline_lab.lmms.answering import Answerer
 from driftline_lab.lmms.visuals import shown
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import ConfigError, DataError, MissingPackageError
 
-INSTALL = "lmms-eval cannot be imported; in an environment of its own: pip install lmms-eval"
+INSTALL = (
+    "In an environment of its own: pip install lmms-eval==0.7.3, and Driftline's [cloud] beside it."
+)
 
 
 def adapted(answerer: Answerer) -> Any:
@@ -20,7 +22,7 @@ def adapted(answerer: Answerer) -> Any:
     try:
         from lmms_eval.api.model import lmms
     except ImportError as error:
-        raise ConfigError(f"{INSTALL} ({error})") from error
+        raise MissingPackageError(f"lmms-eval cannot be imported: {error}", INSTALL) from error
 
     class Driftline(lmms):
         """A Driftline model behind a compressor, one document at a time."""

@@ -9,7 +9,7 @@ from typing import Any
 from driftline_lab.bench.compression.rows import markdown
 from driftline_lab.lmms.adapter import INSTALL, adapted
 from driftline_lab.lmms.answering import ModelChoice, load_answerer, share_of
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, MissingPackageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def evaluated(
         from lmms_eval.evaluator import simple_evaluate
         from lmms_eval.tasks import TaskManager
     except ImportError as error:
-        raise ConfigError(f"{INSTALL} ({error})") from error
+        raise MissingPackageError(f"lmms-eval cannot be imported: {error}", INSTALL) from error
     if tokens and not compressor:
         raise ConfigError("tokens: budgets need a compressor, such as --compressor visionzip")
     manager = TaskManager(include_path=include)

@@ -56,13 +56,14 @@ def sign(
 ) -> None:
     """Sign a pair's folder, so that devices and clouds can tell that it is whole, and whose."""
     from rich.console import Console
+    from rich.markup import escape
 
     from driftline_shared.pair.signed import sign_pair
     from driftline_shared.signing.folders import keys
 
     signer = keys.make_key(key) if make_key else keys.read_key(key)
     with Console(stderr=True).status("reading the pair") as status:
-        signed = sign_pair(pair, signer, status.update)
+        signed = sign_pair(pair, signer, lambda text: status.update(escape(text)))
     _show(signed, "signed by", as_json)
 
 
@@ -77,13 +78,14 @@ def verify(
 ) -> None:
     """Whether a pair is what the owner of a key signed: nothing added, removed or changed."""
     from rich.console import Console
+    from rich.markup import escape
 
     from driftline_shared.pair.signed import verify_pair
     from driftline_shared.signing.folders.keys import trusted
 
     key = trusted(trust)
     with Console(stderr=True).status("reading the pair") as status:
-        signed = verify_pair(pair, key, status.update)
+        signed = verify_pair(pair, key, lambda text: status.update(escape(text)))
     _show(signed, "is what was signed by", as_json)
 
 

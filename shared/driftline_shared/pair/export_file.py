@@ -172,6 +172,17 @@ class LoraInput(Table):
     outputs: _Count
     parts: Annotated[tuple[LoraPart, ...], Field(min_length=1, max_length=16)]
 
+    @model_validator(mode="after")
+    def _side_by_side(self) -> LoraInput:
+        end = 0
+        for part in sorted(self.parts, key=lambda part: part.offset):
+            if part.offset < end:
+                raise ValueError(f"{part.tensor} lies over another part of {self.b}")
+            end = part.offset + part.outputs
+        if end > self.outputs:
+            raise ValueError(f"the parts of {self.b} end at {end} of {self.outputs}")
+        return self
+
 
 class NormInput(Table):
     """One input of a graph: the norm weight `tensor` (width,)."""

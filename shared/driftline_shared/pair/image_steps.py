@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_shared.errors import DataError
 from driftline_shared.pair.image_table import (
     CenterCrop,
     ImageTable,
@@ -22,6 +23,20 @@ from driftline_shared.pair.image_table import (
     Split,
     Tiles,
 )
+
+MAX_RATIO = 100
+"""Times that a picture without a canvas may be longer than wide: its short side is brought to a
+size, and the long one, which nothing else bounds, in proportion.
+"""
+
+
+def check_not_slim(height: int, width: int) -> None:
+    """DataError for a picture that would grow without bound."""
+    if max(height, width) > MAX_RATIO * max(min(height, width), 1):
+        raise DataError(
+            f"the picture has {width} x {height} pixels: no side may be over {MAX_RATIO} times the "
+            "other, for this pair resizes the shorter one"
+        )
 
 
 def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32]:
@@ -40,6 +55,7 @@ def _resized(image: NDArray[np.uint8], step: Resize) -> NDArray[np.uint8]:
 
 def _resized_shortest(image: NDArray[np.uint8], step: ResizeShortest) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
+    check_not_slim(height, width)
     short, long = min(height, width), max(height, width)
     longest = int(step.edge * long / short)
     wanted = (step.edge, longest) if height <= width else (longest, step.edge)

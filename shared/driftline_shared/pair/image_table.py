@@ -10,6 +10,8 @@ _MAX_SIDE = 8_192
 _Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+_Std = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
 
 class Table(BaseModel):
     """Base of every table: unknown keys are errors, a text is no number."""
@@ -82,7 +84,7 @@ class Rescale(Table):
     """Times `factor`, in float64, rounded to float32."""
 
     step: Literal["rescale"]
-    factor: _Finite
+    factor: Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class Normalize(Table):
@@ -90,7 +92,7 @@ class Normalize(Table):
 
     step: Literal["normalize"]
     mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Std, _Std, _Std]
 
 
 Step = Annotated[

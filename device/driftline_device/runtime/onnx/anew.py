@@ -22,6 +22,7 @@ from driftline_device.runtime.onnx.prepared import is_outdated, read_prepared
 from driftline_device.runtime.turns import Turns
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.processors import busy_share
+from driftline_shared.pair.export_file import load_export
 
 IDLE_S = 30.0
 """Nobody asks for so long before a try."""
@@ -140,7 +141,7 @@ class PreparingAnew:
         if is_outdated(self._folder):
             self._put_off("other work disturbed it")
             return False
-        chosen = read_prepared(self._folder)
+        chosen = read_prepared(self._folder, load_export(self._folder).precisions)
         if chosen is not None:
             _log.info(
                 "prepare.done",

@@ -158,6 +158,33 @@ class Graphs:
             for part, session in self._sessions.items()
         }
 
+    def check(self, export: Export) -> None:
+        """PairError unless the graphs have the shapes that export.json names: what is allocated
+        goes by those.
+        """
+        model, image = export.model, export.image
+        cache = (model.num_key_heads, model.head_width)
+        wanted = {
+            ("tower", "pixels"): {-2: image.height, -1: image.width},
+            ("projector", "tokens"): {-1: model.tower_width},
+            ("lm", "inputs_embeds"): {-1: model.width},
+            ("lm", f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
+            ("head", "hidden"): {-1: model.width},
+        }
+        for (part, name), sides in wanted.items():
+            shapes = {one.name: one.shape for one in self._sessions[part].get_inputs()}
+            shape = shapes.get(name, [])
+            found = [shape[axis] if len(shape) >= 2 else None for axis in sides]
+            if found != list(sides.values()):
+                raise PairError(
+                    f"the graph {part} reads {name} {shape}, export.json says "
+                    f"{list(sides.values())}; export the pair again"
+                )
+        if f"past_key.{model.num_layers}" in {
+            one.name for one in self._sessions["lm"].get_inputs()
+        }:
+            raise PairError("export.json leaves out layers of the graph; export the pair again")
+
     def outputs(self, part: str) -> list[str]:
         """Names of what the graph gives."""
         return self._outputs[part]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,9 +97,9 @@ def _read(file: Path) -> Prepared:
     return Prepared.model_validate_json(file.read_bytes())
 
 
-def read_prepared(folder: Path) -> Prepared | None:
-    """The choice for the export in `folder`; None, with the reason logged, where there is none that
-    counts here.
+def read_prepared(folder: Path, precisions: Collection[str]) -> Prepared | None:
+    """The choice for the export in `folder`, which has these precisions; None, with the reason
+    logged, where there is none that counts here.
     """
     file = folder / PREPARED_FILE
     fix = f"Run `driftline device prepare {folder}`."
@@ -117,5 +118,10 @@ def read_prepared(folder: Path) -> Prepared | None:
         return None
     if found.export != export_digest(folder):
         _log.warning("runtime.prepared_for_another_export", fix=fix)
+        return None
+    if found.precision not in precisions or found.threads > num_processors():
+        # Nobody signs this file.
+        chosen = f"{found.precision} on {found.threads} threads"
+        _log.warning("runtime.prepared_cannot_be", chosen=chosen, fix=fix)
         return None
     return found

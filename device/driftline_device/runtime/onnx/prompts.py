@@ -63,6 +63,12 @@ class Prompts:
         self._embeddings = _embeddings(folder / "embeddings.safetensors", export)
         layout = export.layout
         self._layout_ids = np.asarray(layout.ids, dtype=np.int64)
+        named = (*layout.ids, export.prompt.pad_id, *export.prompt.end_ids)
+        if max(named) >= len(self._embeddings):
+            raise PairError(
+                f"{folder} names token {max(named)} of {len(self._embeddings)}; export the pair "
+                "again"
+            )
         self._layout_positions = np.asarray(layout.positions, dtype=np.int64)
         self._span = layout.span
         visual = np.asarray(layout.visual, dtype=np.int64)

@@ -74,6 +74,7 @@ class Student:
         feature_bytes: int,
         prefix_bytes: int,
     ) -> None:
+        graphs.check(export)
         self.export, self.graphs = export, graphs
         self.prompts = Prompts(pair.dir, export)
         self.language = LanguageModel(export, graphs, self.prompts)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_shared.errors import DataError
+from driftline_shared.pair.image_steps import check_not_slim
 from driftline_shared.pair.pair import Canvas
 
 
@@ -23,7 +24,7 @@ def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
     """PIL images of the canvas's size: one of (H, W, 3), F of (F, H, W, 3). Bicubic.
 
     Without a canvas one image as it is, for processors that give one size for any. Raises DataError
-    for another number of frames than the canvas has.
+    for another number of frames than the canvas has, and without a canvas for slim ones.
     """
     from PIL import Image
 
@@ -33,6 +34,8 @@ def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
         raise DataError(f"the image has {len(frames)} frames, this pair reads {wanted}")
     pictures = [Image.fromarray(frame) for frame in frames]
     if canvas is None:
+        for picture in pictures:
+            check_not_slim(picture.height, picture.width)
         return pictures
     size = (canvas.width, canvas.height)
     return [p if p.size == size else p.resize(size, Image.Resampling.BICUBIC) for p in pictures]

@@ -97,7 +97,7 @@ def test_it_is_made_while_nobody_asks_and_said(export: Path, moved: Path) -> Non
     bench = Bench(moved, made)
     assert bench.run() == ["prepare.begun", "prepare.done"]
     assert bench.began_s[0] >= IDLE_S
-    assert read_prepared(moved) is not None
+    assert read_prepared(moved, ("fp32", "int8", "int4")) is not None
 
 
 def test_a_question_ends_it_and_it_is_put_off_longer_each_time(moved: Path) -> None:

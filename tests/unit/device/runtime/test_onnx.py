@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,10 @@ from driftline_device.runtime.scores import SCORERS, missing_scorers
 from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
+from driftline_shared.models.families.pictures import on_canvas
 from driftline_shared.pair.export_file import load_version_0
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.image_table import ImageTable
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.update import Adapter
 from tests.fakes.tiny_export import make_tiny_export
@@ -356,8 +360,6 @@ def test_wrong_arguments_are_named(pairs: tuple[Pair, Pair], fp32: OnnxRuntime) 
 
 
 def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "changed"
     shutil.copytree(pairs[1].dir, folder)
     (folder / "pair.toml").write_text(
@@ -374,6 +376,42 @@ def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_pat
     (folder / "export.json").write_text(json.dumps(told))
     with pytest.raises(PairError, match="image token"):
         OnnxRuntime(load_pair(folder), precision="fp32").answer(ASKED[:1])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("model", "num_key_heads"), 1 << 20, "past_key"),
+        (("model", "num_layers"), 1, "leaves out layers"),
+        (("model", "num_layers"), 1_000, "past_key.999"),
+        (("model", "width"), 7, "inputs_embeds|query_layers|embeddings"),
+        (("prompt", "pad_id"), 1 << 20, "names token"),
+        (("layout", "ids"), None, "names token"),
+    ],
+)
+def test_numbers_that_the_graphs_do_not_have_are_refused_at_the_start(
+    path: tuple[str, str], value: int | None, named: str, pairs: tuple[Pair, Pair], tmp_path: Path
+) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(pairs[1].dir, folder)
+    told = json.loads((folder / "export.json").read_text())
+    table, key = path
+    told[table][key] = [1 << 20 for _ in told[table][key]] if value is None else value
+    told["model"]["query_layers"] = [0]
+    (folder / "export.json").write_text(json.dumps(told))
+    with pytest.raises(PairError, match=named):
+        OnnxRuntime(load_pair(folder), precision="fp32")
+
+
+def test_a_slim_picture_is_refused_before_it_grows() -> None:
+    steps = [{"step": "resize_shortest", "edge": 336, "resample": 3}]
+    table = ImageTable.model_validate_json(
+        json.dumps({"height": 336, "width": 336, "steps": steps})
+    )
+    with pytest.raises(DataError, match="100 times the other"):
+        pixels_of(np.zeros((1, 60_000, 3), np.uint8), table)
+    with pytest.raises(DataError, match="100 times the other"):
+        on_canvas(np.zeros((60_000, 1, 3), np.uint8), None)
 
 
 def test_the_bounded_cache_forgets_what_was_unused_longest() -> None:

@@ -29,6 +29,8 @@ from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.pair.pair import Pair, load_pair
 from tests.fakes.tiny_export import make_tiny_export
 
+PRECISIONS = ("fp32", "int8", "int4")
+
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
@@ -65,7 +67,7 @@ def test_the_choice_is_written_and_run(folder: Path) -> None:
     assert candidates["fp32"].agreement == 1.0
     assert report.prepared.num_questions == 9
     assert (shares[8], shares[-1]) == pytest.approx((1 / 3, 1.0))
-    assert read_prepared(folder) == report.prepared
+    assert read_prepared(folder, PRECISIONS) == report.prepared
     assert runs(folder) == report.prepared.precision
 
 
@@ -86,8 +88,10 @@ def test_a_choice_decides_precision_and_threads_unless_settings_do(folder: Path)
         lambda found: {**found, "machine": "another"},
         lambda found: {**found, "export": "0" * 64},
         lambda found: {**found, "unknown": 1},
+        lambda found: {**found, "precision": "nope"},
+        lambda found: {**found, "threads": 1_024},
     ],
-    ids=["another machine", "another export", "not ours"],
+    ids=["another machine", "another export", "not ours", "no such graphs", "too many threads"],
 )
 def test_a_choice_that_does_not_count_here_is_left_out(
     folder: Path, change: Callable[[dict[str, object]], dict[str, object]]
@@ -95,7 +99,7 @@ def test_a_choice_that_does_not_count_here_is_left_out(
     prepare(folder, threads=[1], num_questions=2, progress=quiet)
     file = folder / PREPARED_FILE
     file.write_text(json.dumps(change({**json.loads(file.read_text()), "precision": "int4"})))
-    assert read_prepared(folder) is None
+    assert read_prepared(folder, PRECISIONS) is None
     assert runs(folder) == "int8"
 
 

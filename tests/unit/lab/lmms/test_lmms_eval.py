@@ -111,8 +111,9 @@ def test_a_wrong_model_is_named(choice: ModelChoice, why: str) -> None:
 def test_what_cannot_run_is_said_before_a_model_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = ModelChoice(name="no such pair")
     monkeypatch.setitem(sys.modules, "lmms_eval", None)
-    with pytest.raises(ConfigError, match="pip install lmms-eval"):
+    with pytest.raises(ConfigError, match="cannot be imported") as caught:
         evaluated(choice, compressor="", options={}, tokens=[], tasks=["shapes"])
+    assert "pip install lmms-eval" in caught.value.fix
     installed(monkeypatch, {"shapes": pictures()})
     with pytest.raises(ConfigError, match="knows no gqa"):
         evaluated(choice, compressor="", options={}, tokens=[], tasks=["shapes", "gqa"])
