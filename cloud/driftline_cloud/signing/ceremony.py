@@ -8,6 +8,7 @@ before, or what the next start of the cloud, or the same command, brings to its 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from driftline_cloud.signing.keys import keep_signer, make_signer, new_signer, r
 from driftline_cloud.signing.publish import Publisher
 from driftline_cloud.signing.whole import take_up, trouble
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.host.durable import read_bytes, write_atomic
 from driftline_shared.host.lock import take_turn
+from driftline_shared.trust.keys import MAX_KEY_BYTES
 
 _FIX = "Bring two of its three keys together in one folder, and name that with --root-keys."
 
@@ -71,6 +74,7 @@ def rotate(state: Path, root_keys: Path, *, now_s: float, timestamp_days: float)
     """
     files = _files(state)
     with take_turn(files.lock):
+        take_up(files)  # a kill may have left the only keys of the newest root as drafts
         root, signers = _root_and_signers(files, root_keys)
         fresh = {role: new_signer() for role in ONLINE_ROLES}
         for role, signer in fresh.items():
@@ -91,6 +95,7 @@ def renew(state: Path, root_keys: Path, *, now_s: float) -> int:
     """The same root with a later end; its number. ConfigError, OSError."""
     files = _files(state)
     with take_turn(files.lock):
+        take_up(files)
         root, signers = _root_and_signers(files, root_keys)
         metadata = _signed(files, root, signers, now_s)
         write_metadata(files.root(root.version), metadata)
@@ -101,16 +106,19 @@ def replace_root_key(
     state: Path, root_keys: Path, lost: str, out: Path, *, now_s: float
 ) -> tuple[int, str]:
     """(number of the new root, id of its new key): a new key, kept in the file `out`, in place of
-    the root key whose id begins with `lost`. A key in `out` that a kill left there is taken.
-    ConfigError, OSError.
+    the root key whose id begins with `lost`. A key in `out` that a kill of this command left
+    there is taken, and no other. ConfigError, OSError.
     """
     files = _files(state)
     with take_turn(files.lock):
+        take_up(files)
         root, signers = _root_and_signers(files, root_keys)
-        found = [one for one in root.roles[Root.type].keyids if lost and one.startswith(lost)]
-        fresh = _left_in(files, out)
-        if fresh is not None and not found and fresh.public_key.keyid in root.roles["root"].keyids:
+        found = _of_root(root, lost)
+        fresh = _left_in(out)
+        if fresh is not None and _has_replaced(files, lost, fresh.public_key.keyid):
             return root.version, fresh.public_key.keyid  # a kill came after the root was there
+        if fresh is not None and not _is_coming(files, fresh.public_key.keyid):
+            raise _taken(out)
         if len(found) != 1:
             raise ConfigError(
                 f"{len(found)} root keys have an id that begins with {lost!r}",
@@ -122,27 +130,59 @@ def replace_root_key(
         root.add_key(fresh.public_key, Root.type)
         metadata = _signed(files, root, [*signers, fresh], now_s)
         if is_new:
+            write_atomic(files.coming, fresh.public_key.keyid.encode())
             keep_signer(out, fresh)
         write_metadata(files.root(root.version), metadata)
+        files.coming.unlink(missing_ok=True)
     return root.version, fresh.public_key.keyid
 
 
-def _left_in(files: SigningFiles, out: Path) -> CryptoSigner | None:
-    """The key in `out`, if a kill left it there; None: there is no such file. ConfigError for what
-    is another file, and for a key that an earlier root named.
-    """
+def _of_root(root: Root, begin: str) -> list[str]:
+    """Ids of root keys that begin so."""
+    return [one for one in root.roles[Root.type].keyids if begin and one.startswith(begin)]
+
+
+def _taken(out: Path) -> ConfigError:
+    return ConfigError(f"{out} is there already", fix="Name a file that is new.")
+
+
+def _left_in(out: Path) -> CryptoSigner | None:
+    """The key in `out`; None: there is no such file. ConfigError for what is another file."""
     if not out.exists():
         return None
-    taken = ConfigError(f"{out} is there already", fix="Name a file that is new.")
     try:
         signer = read_any(out)
     except ConfigError as error:
-        raise taken from error
-    newest = files.newest_root()
-    earlier = [read_metadata(files.root(n))[0].signed for n in range(1, newest)]
-    if signer is None or any(signer.public_key.keyid in root.keys for root in earlier):
-        raise taken
+        raise _taken(out) from error
+    if signer is None:
+        raise _taken(out)
     return signer
+
+
+def _roots(files: SigningFiles) -> list[Root]:
+    return [read_metadata(files.root(n))[0].signed for n in range(1, files.newest_root() + 1)]
+
+
+def _has_replaced(files: SigningFiles, lost: str, keyid: str) -> bool:
+    """Whether the root that no longer had the key `lost` was the first with `keyid`, and it is
+    still in force.
+    """
+    roots = _roots(files)
+    for before, after in itertools.pairwise(roots):
+        if _of_root(before, lost) and not _of_root(after, lost):
+            came = set(after.roles[Root.type].keyids) - set(before.roles[Root.type].keyids)
+            if keyid in came:
+                return not _of_root(roots[-1], lost) and bool(_of_root(roots[-1], keyid))
+    return False
+
+
+def _is_coming(files: SigningFiles, keyid: str) -> bool:
+    """Whether this command made the key, was killed, and no root has named it since."""
+    try:
+        noted = read_bytes(files.coming, MAX_KEY_BYTES)
+    except (OSError, ValueError):
+        return False
+    return noted == keyid.encode() and not any(keyid in root.keys for root in _roots(files))
 
 
 def newest_root(state: Path) -> tuple[int, bytes]:

@@ -5,7 +5,8 @@
                           lines/<line>.json  the last three versions of a line
                           snapshot.json, timestamp.json
                           keys/              of targets, snapshot, timestamp and keys/lines/<line>;
-                                             *.key.next until a root names them (`whole.py`)
+                                             *.key.next until a root names them (`whole.py`);
+                                             root.coming: id of a root key while it is replaced
     <state>/trust/offline/root-<n>.key       2 of 3 sign a root; they go offline, to three places
 
 A file is replaced atomically; timestamp.json is written last and makes what was written before it
@@ -77,6 +78,11 @@ class SigningFiles:
     def next_key(self, role: str) -> Path:
         """Of a key that the root to come names."""
         return self.folder / "keys" / f"{role}.key.next"
+
+    @property
+    def coming(self) -> Path:
+        """The id of the root key that is being written outside, while it is."""
+        return self.folder / "keys" / "root.coming"
 
     def line_key(self, line: str) -> Path:
         return self.folder / "keys" / "lines" / f"{line}.key"

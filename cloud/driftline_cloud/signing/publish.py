@@ -32,7 +32,7 @@ from driftline_cloud.signing.files import (
 from driftline_cloud.signing.keys import make_signer, read_signer
 from driftline_cloud.signing.whole import believed, trouble
 from driftline_shared.errors import ConfigError
-from driftline_shared.signing.versions import role_of
+from driftline_shared.signing.versions import role_of, version_at
 
 _MOST = 1 << 62
 _REACH_S = 30 * 86_400
@@ -144,7 +144,7 @@ class Publisher:
         except (AttributeError, ConfigError, RepositoryError, ValueError):
             return {}
         found: Mapping[str, TargetFile] = metadata.signed.targets
-        return found
+        return {path: target for path, target in found.items() if version_at(line, path)}
 
     def _sign_line(self, line: str, targets: Mapping[str, TargetFile], version: int) -> None:
         signed = Targets(

@@ -9,7 +9,7 @@ from tuf.api.metadata import Root, Targets
 
 from driftline_cloud.signing.files import ONLINE_ROLES, SigningFiles, read_metadata
 from driftline_shared.errors import DataError
-from driftline_shared.signing.versions import role_of
+from driftline_shared.signing.versions import role_of, version_at
 
 
 def shown(state: Path) -> dict[str, Any]:
@@ -34,7 +34,9 @@ def shown(state: Path) -> dict[str, Any]:
         role = (roles or {}).get(role_of(line))
         signed = read_metadata(files.line(line))[0].signed
         row = _row(role_of(line), signed, role.keyids if role is not None else [])
-        rows.append({**row, "versions": sorted(_version(path) for path in signed.targets)})
+        rows.append(
+            {**row, "versions": sorted({version_at(line, path) for path in signed.targets} - {0})}
+        )
     return {
         "roles": rows,
         "threshold": root.roles[Root.type].threshold,
@@ -45,7 +47,3 @@ def shown(state: Path) -> dict[str, Any]:
 def _row(name: str, signed: Any, keys: list[str]) -> dict[str, Any]:
     ends = int(signed.expires.timestamp())
     return {"role": name, "version": signed.version, "ends_unix_s": ends, "keys": list(keys)}
-
-
-def _version(path: str) -> int:
-    return int(path.rpartition("/")[2])

@@ -24,7 +24,7 @@ from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.lock import take_turn
 from driftline_shared.program.outage import Outage
 from driftline_shared.signing.bundle import MAX_ROOTS, SignedBundle, SignedState
-from driftline_shared.signing.versions import custom_of, target_of
+from driftline_shared.signing.versions import custom_of, target_of, version_at
 from driftline_shared.update import adapter_form_bytes
 from driftline_shared.wire import pack_signed
 
@@ -254,8 +254,10 @@ class Signing:
         )
 
     def _as_it_lies(self) -> _Public:
-        """What is whole although nothing can be changed now, for the disk is read-only."""
-        with suppress(DriftlineError, OSError):
+        """What is whole although nothing can be changed now, for the disk is read-only. Whatever
+        somebody else signed here, the cloud starts: `step` has said what is wrong.
+        """
+        with suppress(Exception):
             if not trouble(self._files):
                 return self._read()
         return self._roots_alone()
@@ -292,7 +294,8 @@ class Signing:
 
     def _versions(self, line: str) -> dict[int, TargetFile]:
         targets = read_metadata(self._files.line(line))[0].signed.targets
-        return {int(path.rpartition("/")[2]): target for path, target in targets.items()}
+        named = {version_at(line, path): target for path, target in targets.items()}
+        return {version: target for version, target in named.items() if version}
 
     def _failed(self, error: Exception) -> None:
         fix = error.fix if isinstance(error, DriftlineError) else "Look at the disk."

@@ -7,6 +7,7 @@ comes after, and nobody has to bring the root's keys again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tuf.api.exceptions import RepositoryError
@@ -16,8 +17,9 @@ from driftline_cloud.signing.files import ONLINE_ROLES, SigningFiles, read_metad
 from driftline_cloud.signing.keys import read_signer
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import sync_folder
-from driftline_shared.signing.versions import role_of
+from driftline_shared.signing.versions import role_of, version_at
 
+_MOST_SHOWN = 80
 _UNREADABLE = (ConfigError, RepositoryError, OSError, ValueError)
 
 
@@ -31,9 +33,9 @@ def take_up(files: SigningFiles) -> None:
         return
     root: Root = read_metadata(files.root(files.newest_root()))[0].signed
     for role, draft in drafts.items():
-        if read_signer(draft).public_key.keyid in root.roles[role].keyids:
+        if _is_named(draft, role, root):
             draft.replace(files.key(role))
-        elif read_signer(files.key(role)).public_key.keyid in root.roles[role].keyids:
+        elif _is_named(files.key(role), role, root):
             draft.unlink()
     sync_folder(files.key(Root.type).parent)
 
@@ -46,7 +48,7 @@ def believed(files: SigningFiles, role: str) -> Any:
         root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except _UNREADABLE:
         return None
-    return metadata.signed
+    return metadata.signed if metadata.signed.type == role else None
 
 
 def trouble(files: SigningFiles) -> str:
@@ -55,8 +57,8 @@ def trouble(files: SigningFiles) -> str:
     """
     try:
         return _trouble(files)
-    except _UNREADABLE as error:
-        return str(error)
+    except Exception as error:  # who has a key may sign what `tuf` does not expect
+        return str(error) or repr(error)
 
 
 def _trouble(files: SigningFiles) -> str:
@@ -84,8 +86,19 @@ def _trouble(files: SigningFiles) -> str:
             targets.verify_delegate(role_of(line), metadata.signed_bytes, metadata.signatures)
         except _UNREADABLE:
             return f"line {line} is not signed by its key"
+        odd = [path for path in metadata.signed.targets if not version_at(line, path)]
+        if odd:
+            return f"line {line} names {odd[0][:_MOST_SHOWN]!r}, which is no version of it"
     # Beyond these it names lines that were dropped: devices take no snapshot that forgets a file.
     named = {name: file.version for name, file in snapshot.meta.items()}
     if any(named.get(f"{name}.json") != version for name, version in versions.items()):
         return "the snapshot is of other files"
     return ""
+
+
+def _is_named(path: Path, role: str, root: Root) -> bool:
+    """Whether `path` holds a key that `root` names; what cannot be read is none."""
+    try:
+        return read_signer(path).public_key.keyid in root.roles[role].keyids
+    except ConfigError:
+        return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -52,14 +51,12 @@ from driftline_shared.signing.bundle import (
     SignedBundle,
     SignedState,
 )
-from driftline_shared.signing.versions import check_signed, role_of, target_of
+from driftline_shared.signing.versions import check_signed, role_of, target_of, version_at
 from driftline_shared.update import Manifest
 
 _PLACE = "updates:///"
 _MOST_ROOTS = 1_000
 """Since the one that the device began with; each is looked at whenever metadata comes."""
-
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (ExpiredMetadataError, Reason.METADATA_EXPIRED),
@@ -243,10 +240,9 @@ class TrustedUpdates:
         try:
             data = read_bytes(path, MAX_METADATA_BYTES) or b""
             role: Any = Metadata.from_bytes(data).signed
-            ends = [target.rpartition("/")[2] for target in role.targets]
+            named = {version_at(line, target) for target in role.targets} - {0}
         except (OSError, ValueError, RepositoryError, AttributeError):
             return 0
-        named = [int(end) for end in ends if _NUMBER.fullmatch(end)]
         signed = (n for n in sorted(named, reverse=True) if self._target(updater, line, n))
         return next(signed, 0)
 

@@ -18,6 +18,7 @@ adapter, is made when a device asks for it; it is bound by what it gives.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.update import Manifest, UpdateKind
 
 _MODEL_CHARS = 32
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
 def role_of(line: str) -> str:
@@ -35,6 +37,12 @@ def role_of(line: str) -> str:
 def target_of(line: str, version: int) -> str:
     """The path of a version among the targets."""
     return f"{line}/{version}"
+
+
+def version_at(line: str, target: str) -> int:
+    """The version that the path `target` names among those of `line`; 0: it names none."""
+    number = target.removeprefix(f"{line}/")
+    return int(number) if number != target and _NUMBER.fullmatch(number) else 0
 
 
 def line_digest(manifest: Manifest) -> str:

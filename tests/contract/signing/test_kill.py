@@ -103,6 +103,47 @@ def test_a_kill_at_any_write_needs_no_root_keys_and_devices_follow(
             return
 
 
+@pytest.mark.parametrize("again", [_rotate, _renew, _replace])
+def test_a_second_kill_loses_no_key_that_the_root_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: Callable[[SigningCloud, Path], None]
+) -> None:
+    before = SigningCloud(state=tmp_path / "cloud")
+    before.publish()
+    root_keys = SigningFiles(before.state).offline.rename(tmp_path / "safe")
+    (root_keys / "root-3.key").unlink()
+    files, num_writes = SigningFiles(before.state), 0
+    while not files.root(2).exists():
+        shutil.rmtree(tmp_path / "killed", ignore_errors=True)
+        killed = before.copy(tmp_path / "killed")
+        files, num_writes = SigningFiles(killed.state), num_writes + 1
+        with killed_at(num_writes):
+            _rotate(killed, root_keys)
+    assert files.next_key("targets").exists()  # of root 2, and nowhere else
+    for num_writes in itertools.count():
+        here = tmp_path / str(num_writes)
+        cloud = before.copy(here / "cloud", sign=False)
+        shutil.rmtree(cloud.state)
+        shutil.copytree(killed.state, cloud.state)
+        keys = Path(shutil.copytree(root_keys, here / "safe"))
+        with killed_at(num_writes) as writes:
+            again(cloud, keys)
+        shutil.rmtree(keys)
+        cloud.start()
+        assert not cloud.signing.trouble, writes
+        assert trouble(SigningFiles(cloud.state)) == "", writes
+        if KILL not in writes:
+            return
+
+
+def test_new_keys_are_made_although_an_old_one_and_a_draft_are_damaged(tmp_path: Path) -> None:
+    cloud = SigningCloud(state=tmp_path / "cloud")
+    files = SigningFiles(cloud.state)
+    files.key("targets").write_bytes(b"junk")
+    files.next_key("targets").write_bytes(b"junk")
+    _rotate(cloud, files.offline)
+    assert trouble(files) == ""
+
+
 def test_a_kill_at_any_write_of_the_first_keys_is_gone_on_from(tmp_path: Path) -> None:
     for num_writes in itertools.count():
         state = tmp_path / str(num_writes)

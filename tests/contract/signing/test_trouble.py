@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, TargetFile
 
 from driftline_cloud.signing import signing
 from driftline_cloud.signing.ceremony import rotate
 from driftline_cloud.signing.files import SigningFiles, has_signing
+from driftline_cloud.signing.publish import Publisher
+from driftline_cloud.signing.shown import shown
 from driftline_cloud.signing.whole import trouble
 from driftline_shared.errors import ConfigError
 from driftline_shared.signing.bundle import SignedState
@@ -195,6 +197,55 @@ def test_on_a_disk_that_is_read_only_what_was_signed_is_served(
     device.check(cloud.registry.manifest(LINE.id, 1))
     cloud.signing.step()
     assert cloud.signing.trouble == ""
+
+
+ODD = ("abc", "", "-3", "٣", "03", "1.0", "9" * 5000)
+
+
+@pytest.mark.parametrize("end", ODD, ids=[end[:4] for end in ODD])
+def test_what_a_thief_named_that_is_no_version_stops_nothing_and_is_named_no_more(
+    cloud: SigningCloud, tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, odd = _files(cloud), f"{LINE.id}/{end}"
+    target = TargetFile(length=1, hashes={"sha256": "00"}, path=odd)
+    publisher = Publisher(files=files, now_s=cloud.now_s(), timestamp_days=1)
+    publisher.publish({LINE.id: {odd: target}})
+    assert repr(odd[:20])[:-1] in trouble(files)
+    assert shown(cloud.state)["roles"][-1]["versions"] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "mend", lambda _: None)
+        cloud.start(sign=False)  # the disk would not let it
+        assert cloud.signing.trouble == "" and not cloud.signing.is_signed(LINE.id, 3)
+    cloud.start()
+    assert odd not in Metadata.from_bytes(files.line(LINE.id).read_bytes()).signed.targets
+    device = new_device(cloud, tmp_path / "device")
+    ask(cloud, device)
+    device.check(cloud.registry.manifest(LINE.id, 1))
+    assert cloud.signing.trouble == "" and trouble(files) == ""
+
+
+def test_a_cloud_starts_whatever_reading_its_metadata_raises(
+    cloud: SigningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(signing: signing.Signing, line: str) -> dict[int, TargetFile]:
+        raise KeyError(line)
+
+    monkeypatch.setattr(signing.Signing, "_versions", fail)
+    cloud.start()
+    assert LINE.id in cloud.signing.trouble and cloud.signing.root
+
+
+@pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
+def test_a_file_of_another_kind_that_the_role_s_key_signed_is_mended(
+    cloud: SigningCloud, role: str
+) -> None:
+    files = _files(cloud)
+    other = "snapshot" if role != "snapshot" else "targets"
+    data = files.role(other).read_bytes()
+    files.role(role).write_bytes(changed(data, cloud.signer(role)))
+    assert role in trouble(files)
+    cloud.start()
+    assert cloud.signing.trouble == "" and trouble(files) == ""
 
 
 def test_who_has_no_root_is_given_the_last_that_is_whole(cloud: SigningCloud) -> None:

@@ -16,6 +16,7 @@ from driftline_cloud.intake.database import Database
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.rollout.audit import entries
 from driftline_cloud.signing.ceremony import signers_in
+from driftline_cloud.signing.keys import make_signer
 from driftline_cloud.signing.signing import Signing
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.update_root import read_root
@@ -106,6 +107,29 @@ def test_replace_takes_a_lost_root_key_out(state: Path, safe: Path, tmp_path: Pa
         with pytest.raises(ConfigError, match="there already"):
             _read("keys", "replace", other[:10], "--root-keys", str(safe), "--out", str(out),
                   "--state", str(state))  # fmt: skip
+
+
+def test_replace_takes_no_key_that_it_did_not_make(state: Path, safe: Path, tmp_path: Path) -> None:
+    held = sorted(signer.public_key.keyid for signer in signers_in(safe))
+    (lost,) = _keys(state, "root") - set(held)
+    keys = state / "trust" / "updates" / "keys"
+    foreign, line_key = tmp_path / "foreign.key", keys / "lines" / "x.key"
+    for path in (foreign, line_key):
+        make_signer(path)
+    ours = [safe / "root-1.key", safe / "root-2.key", tmp_path / "third.key", foreign, line_key]
+    words = ["--root-keys", str(safe), "--state", str(state)]
+    for key in (lost, "0" * 64):  # that it has, and that it never had
+        for out in [*ours, *keys.glob("*.key")]:
+            with pytest.raises(ConfigError, match="there already"):
+                _read("keys", "replace", key[:20], *words, "--out", str(out))
+    assert _keys(state, "root") == {lost, *held}
+    told = _read("keys", "replace", lost[:20], *words, "--out", str(tmp_path / "new.key"))
+    for out in ours:  # the key is gone now, and another took its place
+        with pytest.raises(ConfigError, match="there already"):
+            _read("keys", "replace", lost[:20], *words, "--out", str(out))
+    with pytest.raises(ConfigError, match="there already"):
+        _read("keys", "replace", held[0][:20], *words, "--out", str(tmp_path / "new.key"))
+    assert _keys(state, "root") == {told["key"], *held}
 
 
 def test_what_root_keys_did_is_in_the_log(state: Path, safe: Path, tmp_path: Path) -> None:
