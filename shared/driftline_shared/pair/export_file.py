@@ -5,7 +5,9 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
 
     tower      pixels (B, 3, H, W), of pictures in F views (B, F, 3, H, W) -> tokens (B, V, D_v)
     projector  tokens (B, K, D_v) -> projected (B, K, D)
-    lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64,
+    lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64
+               or, on A > 1 axes, (A, B, T), deep.{i} (B, T, D) of families whose projected
+               tokens are (1 + n) * D wide: what is added behind the first n layers,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
                norm, present_key.{i}, present_value.{i} (B, H_kv, P + T, d), and query.{i}
                (B, H, T, d) after rotary embedding of each layer in `query_layers`: all, in
@@ -55,6 +57,7 @@ _Count = Annotated[int, Field(ge=1, le=1 << 24)]
 _Index = Annotated[int, Field(ge=0, le=1 << 24)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=512)]
+_Axes = Annotated[tuple[tuple[_Index, ...], ...], Field(min_length=2, max_length=4)]
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
 
 
@@ -129,21 +132,28 @@ class PromptTable(Table):
 
 
 class LayoutTable(Table):
-    """The image's stretch of the sequence with all V tokens kept; L places, one position axis.
+    """The image's stretch of the sequence with all V tokens kept; L places, A position axes.
 
     `visual`: flat grid index of the visual token at a place, or -1 for text; `ids`: token ids, read
-    at text places only; `positions`: counted from the first place; `span`: where text goes on.
+    at text places only; `positions`: counted from the first place, a list for each axis where there
+    are several; `span`: where text goes on, on every axis.
     Places of tokens that are not kept are left out, the others keep their positions.
     """
 
     ids: Annotated[tuple[_Index, ...], Field(min_length=1, max_length=4 * MAX_TOKENS)]
     visual: tuple[Annotated[int, Field(ge=-1, le=MAX_TOKENS)], ...]
-    positions: tuple[_Index, ...]
+    positions: tuple[_Index, ...] | _Axes
     span: _Index
+
+    @property
+    def axes(self) -> tuple[tuple[int, ...], ...]:
+        """Positions (A, L)."""
+        several = tuple(axis for axis in self.positions if isinstance(axis, tuple))
+        return several or (tuple(at for at in self.positions if isinstance(at, int)),)
 
     @model_validator(mode="after")
     def _same_length(self) -> LayoutTable:
-        if not len(self.ids) == len(self.visual) == len(self.positions):
+        if {len(self.ids)} != {len(self.visual), *map(len, self.axes)}:
             raise ValueError("ids, visual and positions of the layout are not equally long")
         return self
 

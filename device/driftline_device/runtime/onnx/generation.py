@@ -17,6 +17,9 @@ from driftline_device.runtime.scores import log_softmax
 from driftline_shared.callbacks import OnToken, finished_text
 from driftline_shared.pair.export_file import Export
 
+_NOTHING = np.zeros((1, 1, 1), dtype=np.float32)
+"""Added behind a layer where a pass has no visual tokens."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generated:
@@ -37,7 +40,7 @@ class Generated:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRead:
     """Prompts that were read, B rows: `states` (B, D) at their last places, the `cache` with all of
-    theirs and what else the pass gave; `mask` (B, P) of the cache, last `positions` (B, 1).
+    theirs and what else the pass gave; `mask` (B, P) of the cache, last `positions` (A, B, 1).
     """
 
     states: NDArray[np.float32]
@@ -55,6 +58,7 @@ class LanguageModel:
         layers = range(export.model.num_layers)
         self._ends = np.asarray(export.prompt.end_ids, dtype=np.int64)
         self.max_positions = export.model.max_positions
+        self._deep = [name for name in graphs.overridable("lm") if name.startswith("deep.")]
         self.queries = [f"query.{i}" for i in layers]
         """Outputs of all layers' queries, where `gives_queries`."""
 
@@ -75,21 +79,23 @@ class LanguageModel:
         cache: KeyValues,
         adapter: ActiveAdapter,
         *,
-        masks: Mapping[str, NDArray[np.float32]] | None = None,
+        more: Mapping[str, NDArray[np.float32]] | None = None,
         also: Sequence[str] = (),
     ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
         """One pass, whose places `cache` holds afterwards: hidden (B, T, D), and the outputs named
-        in `also`. A cache is stepped under one adapter.
+        in `also`. `positions` (A, B, T). A cache is stepped under one adapter.
 
-        `masks`: dropout masks by input name.
+        `more`: dropout masks, and what is added behind layers, by input name.
         """
         binding = self._binding(self._part(embeds.shape[1]), cache, adapter, also)
         given = binding.run(
             {
                 "inputs_embeds": embeds,
                 "attention_mask": mask,
-                "position_ids": positions,
-                **(masks or {}),
+                "position_ids": positions if len(positions) > 1 else positions[0],
+                # What an earlier pass on this cache was given stays bound.
+                **dict.fromkeys(self._deep, _NOTHING),
+                **(more or {}),
             }
         )
         cache.filled = mask.shape[1]
@@ -139,7 +145,7 @@ class LanguageModel:
             for row in range(rows):
                 cache.put(row, 0, prefix)
         hidden, given = self.step(
-            batch.embeds, batch.mask, batch.positions, cache, adapter, also=also
+            batch.embeds, batch.mask, batch.positions, cache, adapter, more=batch.deep, also=also
         )
         # Copied: the last places alone, not the whole prompt's.
         return PromptRead(
@@ -147,7 +153,7 @@ class LanguageModel:
             cache=cache,
             given=given,
             mask=batch.mask,
-            positions=batch.positions[:, -1:],
+            positions=batch.positions[..., -1:],
         )
 
     def write(
@@ -203,7 +209,7 @@ class LanguageModel:
             cache=cache,
             given={},
             mask=np.concatenate(masks),
-            positions=np.concatenate([read.positions for read in reads]),
+            positions=np.concatenate([read.positions for read in reads], axis=1),
         )
 
 

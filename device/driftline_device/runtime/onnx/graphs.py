@@ -164,10 +164,12 @@ class Graphs:
         """
         model, image = export.model, export.image
         cache = (model.num_key_heads, model.head_width)
-        wanted = {
+        axes = len(export.layout.axes)
+        wanted: dict[tuple[str, str], dict[int, int | str]] = {
             ("tower", "pixels"): {-2: image.height, -1: image.width},
             ("projector", "tokens"): {-1: model.tower_width},
             ("lm", "inputs_embeds"): {-1: model.width},
+            ("lm", "position_ids"): {0: axes if axes > 1 else "B"},
             ("lm", f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
             ("head", "hidden"): {-1: model.width},
         }
@@ -188,6 +190,10 @@ class Graphs:
     def outputs(self, part: str) -> list[str]:
         """Names of what the graph gives."""
         return self._outputs[part]
+
+    def overridable(self, part: str) -> list[str]:
+        """Names of the inputs that have a value of their own."""
+        return [one.name for one in self._sessions[part].get_overridable_initializers()]
 
     def has(self, part: str) -> bool:
         """Whether there is such a graph: `prefill` is not always there."""

@@ -63,8 +63,10 @@ class OnnxPasses:
 
     def token_logits(self, projected: Floats) -> Floats:
         """See `Passes`; the head's graph begins with the final norm."""
-        flat = projected.reshape(-1, projected.shape[-1])
-        return self.language.logits(flat, self.adapter).reshape(*projected.shape[:-1], -1)
+        # What is read in a token's place; what deeper layers are given has no logits.
+        read = projected[..., : self.language.width]
+        flat = read.reshape(-1, read.shape[-1])
+        return self.language.logits(flat, self.adapter).reshape(*read.shape[:-1], -1)
 
     def answer_logits(self) -> Floats:
         """See `Passes`."""
@@ -124,7 +126,7 @@ class OnnxPasses:
             batch.positions,
             cache,
             self.adapter,
-            masks=self._masks("lm", batch.positions.shape) if dropped else None,
+            more=batch.deep | (self._masks("lm", batch.embeds.shape[:2]) if dropped else {}),
             also=also,
         )
         return hidden, cache, given

@@ -22,9 +22,10 @@ _DTYPES = {"F16": "<f2", "F32": "<f4"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One sequence of T places: `ids` and `positions` (T,) int64; `visual` (K,) places of the kept
-    tokens in the order given; `text_from`: the first place behind the image; `words`: the places of
-    the question's own words; `num_answer` answer tokens at the end.
+    """One sequence of T places: `ids` (T,) int64; `positions` (A, T) int64 on each of A axes;
+    `visual` (K,) places of the kept tokens in the order given; `text_from`: the first place behind
+    the image; `words`: the places of the question's own words; `num_answer` answer tokens at the
+    end.
     """
 
     ids: NDArray[np.int64]
@@ -43,7 +44,8 @@ class Row:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """What the language model reads: `embeds` (B, T, D) float32; `mask` (B, P + T), `positions`
-    (B, T) and `visual` (B, K) int64; `starts` (B,): the first place of each row that is no padding.
+    (A, B, T) and `visual` (B, K) int64; `starts` (B,): the first place of each row that is no
+    padding; `deep`: inputs `deep.{i}` (B, T, D), what is added behind layer i.
     """
 
     embeds: NDArray[np.float32]
@@ -51,6 +53,7 @@ class Batch:
     positions: NDArray[np.int64]
     visual: NDArray[np.int64]
     starts: NDArray[np.int64]
+    deep: dict[str, NDArray[np.float32]]
 
 
 class Prompts:
@@ -69,7 +72,7 @@ class Prompts:
                 f"{folder} names token {max(named)} of {len(self._embeddings)}; export the pair "
                 "again"
             )
-        self._layout_positions = np.asarray(layout.positions, dtype=np.int64)
+        self._layout_positions = np.asarray(layout.axes, dtype=np.int64)
         self._span = layout.span
         visual = np.asarray(layout.visual, dtype=np.int64)
         self._is_text = visual < 0
@@ -102,12 +105,14 @@ class Prompts:
         stays = self._is_text.copy()
         stays[places] = True
         new_place = np.cumsum(stays) - 1
-        behind = start + self._span + np.arange(len(after))
+        axes = len(self._layout_positions)
+        first = np.broadcast_to(np.arange(start), (axes, start))
+        last = np.broadcast_to(start + self._span + np.arange(len(after)), (axes, len(after)))
         text_from = start + int(stays.sum())
-        image_positions = start + self._layout_positions[stays]
+        image_positions = start + self._layout_positions[:, stays]
         return Row(
             ids=np.concatenate([before, self._layout_ids[stays], after]).astype(np.int64),
-            positions=np.concatenate([np.arange(start), image_positions, behind]),
+            positions=np.concatenate([first, image_positions, last], axis=1),
             visual=start + new_place[places],
             text_from=text_from,
             words=self._text.words.places(text_from, text_from + len(after) - len(answer)),
@@ -115,7 +120,8 @@ class Prompts:
         )
 
     def batch(self, rows: Sequence[Row], projected: NDArray[np.float32], *, skip: int = 0) -> Batch:
-        """Rows padded on the left, (B, K, D) `projected` tokens in their places.
+        """Rows padded on the left, (B, K, D) `projected` tokens in their places; where tokens are
+        (1 + n) * D wide, the further D are what is added there behind each of the first n layers.
 
         `skip`: places at the start of every row that a cache holds already; all visual tokens are
         among them, or none.
@@ -123,17 +129,22 @@ class Prompts:
         width = max(len(row.ids) for row in rows) - skip
         ids = np.full((len(rows), width), self._table.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
-        positions = np.zeros((len(rows), width), dtype=np.int64)
+        positions = np.zeros((len(self._layout_positions), len(rows), width), dtype=np.int64)
         starts = np.asarray([width + skip - len(row.ids) for row in rows], dtype=np.int64)
         for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
             ids[number, start:] = row.ids[skip:]
             mask[number, start:] = 1
-            positions[number, start:] = row.positions[skip:]
+            positions[:, number, start:] = row.positions[:, skip:]
         embeds = self.embed(ids)
         visual = np.stack([row.visual for row in rows])
+        deep = dict[str, NDArray[np.float32]]()
         if not skip:
             visual = visual + starts[:, None]
-            embeds[np.arange(len(rows))[:, None], visual] = projected
+            places, width = (np.arange(len(rows))[:, None], visual), embeds.shape[-1]
+            embeds[places] = projected[..., :width]
+            for layer in range(projected.shape[-1] // width - 1):
+                deep[f"deep.{layer}"] = added = np.zeros_like(embeds)
+                added[places] = projected[..., (1 + layer) * width : (2 + layer) * width]
         held = np.ones((len(rows), skip), dtype=np.int64)
         return Batch(
             embeds=embeds,
@@ -141,6 +152,7 @@ class Prompts:
             positions=positions,
             visual=visual,
             starts=starts,
+            deep=deep,
         )
 
     def answer_ids(self, text: str) -> list[int]:

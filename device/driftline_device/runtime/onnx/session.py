@@ -179,7 +179,7 @@ class OnnxSession(ScoringSession):
         student = self._student
         row = student.prompts.row(question, kept)
         check_length(
-            int(row.positions[-1]) + 1,
+            int(row.positions.max()) + 1,
             num_own=len(row.words),
             longest=student.language.max_positions - student.export.model.max_new_tokens,
         )

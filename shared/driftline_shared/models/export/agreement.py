@@ -80,8 +80,7 @@ class ExportedLm:
         """Whether it answers the one row of `batch` (padded on the left) with `ids`, as decoded
         greedily.
         """
-        embeds, mask, positions = _arrays(batch)
-        logits, cache = self.logits(embeds, mask, positions)
+        logits, cache = self.logits(*_arrays(batch), given=_deep(batch))
         if int(logits[0, -1].argmax()) != ids[0]:
             return False
         if len(ids) == 1:
@@ -90,8 +89,9 @@ class ExportedLm:
         count = generated.shape[1]
         with torch.no_grad():
             embeds = model.net.get_input_embeddings()(generated).float().cpu().numpy()
+        _, mask, positions = _arrays(batch)
         mask = np.concatenate([mask, np.ones((1, count), dtype=np.int64)], axis=1)
-        positions = positions[:, -1:] + 1 + np.arange(count)[None]
+        positions = positions[..., -1:] + 1 + np.arange(count)[None]
         logits, _ = self.logits(embeds, mask, positions, cache)
         return bool((logits[0].argmax(axis=-1) == np.asarray(ids[1:])).all())
 
@@ -100,7 +100,7 @@ def logit_error(exported: ExportedLm, model: FamilyModel, batch: LmBatch) -> flo
     """Largest difference of logits from the twin's, over the largest logit; padding left out."""
     with torch.no_grad():
         wanted = model.forward(batch).logits.cpu().numpy()
-    found, _ = exported.logits(*_arrays(batch))
+    found, _ = exported.logits(*_arrays(batch), given=_deep(batch))
     read = batch.attention_mask.cpu().numpy().astype(bool)
     return float(np.abs(found - wanted)[read].max() / max(1.0, np.abs(wanted[read]).max()))
 
@@ -111,6 +111,16 @@ def _arrays(batch: LmBatch) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64
         batch.attention_mask.cpu().numpy(),
         batch.position_ids.cpu().numpy(),
     )
+
+
+def _deep(batch: LmBatch) -> dict[str, Floats]:
+    """What is added behind the first layers: `deep.{i}` (B, T, D), zero but where tokens stand."""
+    found = {}
+    for number, states in enumerate(batch.extra.get("deepstack_visual_embeds", ())):
+        whole = torch.zeros_like(batch.inputs_embeds)
+        whole[batch.extra["visual_pos_masks"]] = states.to(whole)
+        found[f"deep.{number}"] = whole.detach().float().cpu().numpy()
+    return found
 
 
 def _known(graph: Any, given: dict[str, Floats] | None) -> dict[str, Floats]:

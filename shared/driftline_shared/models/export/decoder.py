@@ -1,4 +1,5 @@
-"""A LLaMA, Qwen2 or Qwen3 decoder as two graphs: the layers with their cache, and the head.
+"""A LLaMA, Qwen2 or Qwen3 decoder, or that of a Qwen-VL, as two graphs: the layers with their
+cache, and the head.
 
 Every operator is ONNX Runtime's own fused one where there is one. Attention is GroupQueryAttention,
 at the positions as given (they have gaps); padding on the left is an additive bias. It rotates
@@ -20,9 +21,10 @@ from onnx_ir import DataType
 from driftline_shared.errors import PairError
 from driftline_shared.models.export.graph import MICROSOFT, Graph, Shape
 from driftline_shared.models.export.linear import Kind, Linear, add_linear, add_lora, stacked
+from driftline_shared.models.export.rotary import add_pass_table, channel_axes, rotary_table
 from driftline_shared.pair.export_file import DropoutInput, LoraInput, LoraPart, NormInput
 
-SUPPORTED = ("llama", "qwen2", "qwen3")
+SUPPORTED = ("llama", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text")
 """`model_type` of language models that this file builds."""
 
 MAX_POSITIONS = 32_768
@@ -78,15 +80,18 @@ class Precisions:
 
 class Decoder:
     """A transformers decoder without its head, read layer by layer; `net` is neither wrapped by
-    peft nor quantized.
+    peft nor quantized. `num_deep`: layers that features of the picture are added behind (DeepStack,
+    arXiv 2406.04334), the first of all.
 
     Raises PairError for what the graphs do not do.
     """
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, *, num_deep: int = 0) -> None:
         config = net.config
         _check(config)
         self.net = net
+        self.num_deep = num_deep
+        self.axes = channel_axes(net)
         self.width = int(config.hidden_size)
         self.num_layers = len(net.layers)
         self.num_heads = int(config.num_attention_heads)
@@ -143,7 +148,8 @@ class _LayersBuilder:
         graph, decoder = self.graph, self.decoder
         embeds = graph.input("inputs_embeds", ["B", "T", decoder.width])
         mask = graph.input("attention_mask", ["B", "P+T"], DataType.INT64)
-        self.places = graph.input("position_ids", ["B", "T"], DataType.INT64)
+        axes = [3] if decoder.axes is not None else []
+        self.places = graph.input("position_ids", [*axes, "B", "T"], DataType.INT64)
         self._prepare(embeds, mask)
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
@@ -153,6 +159,9 @@ class _LayersBuilder:
             branch = self._attention(index, layer.self_attn, normed, index in query_layers)
             normed, hidden = self._norm(behind, layer.post_attention_layernorm, branch, hidden)
             branch = self._mlp(index, layer.mlp, normed)
+            if index < decoder.num_deep:
+                deep = graph.node("Flatten", [add_deep(graph, f"deep.{index}")], axis=2)
+                branch = graph.node("Add", [branch, deep])
         last = graph.node("Add", [hidden, branch])
         graph.node("Reshape", [last, graph.node("Shape", [embeds])], name="hidden")
         graph.output("hidden", ["B", "T", decoder.width])
@@ -180,6 +189,10 @@ class _LayersBuilder:
         self.total = graph.node("Cast", [scalar], to=DataType.INT32)
         # Rows of the flat (B * T) matrices back to (B, T).
         self.batched = graph.node("Concat", [rows, new, graph.ints(-1)], axis=0)
+        if self.decoder.axes is not None:
+            self.cos, self.sin, self.places = add_pass_table(
+                graph, self.cos, self.sin, self.places, self.decoder.axes
+            )
 
     def _norm(self, path: str, norm: Any, branch: str, hidden: str) -> tuple[str, str]:
         """Norm of hidden + branch, and that sum; without a branch, of hidden."""
@@ -211,7 +224,9 @@ class _LayersBuilder:
         shape: Shape = ["B", key_heads, "P", decoder.head_width]
         past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
         held = [*past, self.lengths, self.total]
-        if self.decode_only and getattr(block, "q_norm", None) is None:
+        # Its own table would have to reach over the whole cache.
+        turns_alone = self.decoder.axes is None and getattr(block, "q_norm", None) is None
+        if self.decode_only and turns_alone:
             q = ""
             read = [packed, "", "", *held, self.cos, self.sin, self.places, self.bias]
         else:
@@ -315,6 +330,12 @@ def add_mask(graph: Graph, name: str) -> str:
     return graph.overridable(name, axes, np.ones((1, 1, 1), dtype=np.float32))
 
 
+def add_deep(graph: Graph, name: str) -> str:
+    """What is added behind a layer: nothing unless (B, T, D) is given."""
+    axes = [f"{name}.{axis}" for axis in range(3)]
+    return graph.overridable(name, axes, np.zeros((1, 1, 1), dtype=np.float32))
+
+
 def add_adapted(
     graph: Graph, inputs: Inputs, x: str, layer: Linear, kind: Kind, table: LoraInput | None
 ) -> str:
@@ -362,15 +383,6 @@ def as_array(tensor: Any) -> Array:
     """A float32 view or copy of a parameter."""
     array: Array = tensor.detach().to("cpu", torch.float32).numpy()
     return array
-
-
-def rotary_table(net: Any, rows: int) -> tuple[Array, Array]:
-    """Cosine and sine (rows, d / 2) of positions 0..rows-1, as `net` itself computes them."""
-    places = torch.arange(rows)[None]
-    with torch.no_grad():
-        cos, sin = net.rotary_emb(torch.zeros(1, dtype=torch.float32), places)
-    half = cos.shape[-1] // 2
-    return as_array(cos[0, :, :half]), as_array(sin[0, :, :half])
 
 
 def _norm_weight(

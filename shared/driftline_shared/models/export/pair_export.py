@@ -165,7 +165,7 @@ class _Work:
         self.folder = folder
         self.report = report
         self.inputs = Inputs()
-        self.decoder = Decoder(model.language)
+        self.decoder = Decoder(model.language, num_deep=_num_deep(model, own))
         self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
 
@@ -374,6 +374,14 @@ class _Work:
         positions = torch.from_numpy(kept)[None].expand(2, -1)
         questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
         return model.batch(model.project(tokens), positions, questions)
+
+
+def _num_deep(model: FamilyModel, own: FamilyGraphs) -> int:
+    """Layers that projected tokens have features for, beside what is read in their place."""
+    with torch.no_grad():
+        projected = model.project(torch.zeros(1, 1, own.tower_width(model.net)))
+    width = int(model.net.get_input_embeddings().weight.shape[1])
+    return projected.shape[-1] // width - 1
 
 
 def _random_pictures() -> list[np.ndarray]:

@@ -109,20 +109,16 @@ def device_tokenizer(model: FamilyModel, file: Path) -> Any:
 
 def layout_table(model: FamilyModel) -> LayoutTable:
     """How the image lies in the sequence; a learned separator is the row of embeddings behind the
-    vocabulary's. Raises PairError for several position axes.
+    vocabulary's.
     """
     layout = model.layout()
-    if len(layout.positions) != 1:
-        raise PairError(
-            "the family lays images out with several position axes, which graphs do not do: use "
-            'runtime = "torch" for this pair'
-        )
     is_learned = layout.visual == LEARNED
     behind = int(model.net.get_input_embeddings().weight.shape[0])
+    axes = tuple(tuple(axis) for axis in layout.positions.tolist())
     return LayoutTable(
         ids=tuple(layout.ids.masked_fill(is_learned, behind).tolist()),
         visual=tuple(layout.visual.clamp(min=TEXT).tolist()),
-        positions=tuple(layout.positions[0].tolist()),
+        positions=axes if len(axes) > 1 else axes[0],
         span=layout.span,
     )
 

@@ -25,7 +25,7 @@ class Qwen3VlModel(QwenVlModel):
 
     def project(self, tokens: Tensor) -> Tensor:
         """(B, K, D_v) -> (B, K, (1 + n) * D), query adapter included."""
-        mergers = [self.net.model.visual.merger, *self._inner().values()]
+        mergers = [self.net.model.visual.merger, *inner_layers(self.net).values()]
         parts = tokens.chunk(len(mergers), dim=-1)
         merged = [self.merged(m, part) for m, part in zip(mergers, parts, strict=True)]
         return torch.cat(merged, dim=-1)
@@ -44,14 +44,15 @@ class Qwen3VlModel(QwenVlModel):
 
     def _groups(self, tower: Any, pixels: Tensor, patches: Tensor) -> Tensor:
         # Of hidden states the first is what enters the first layer.
-        after = [index + 1 for index in self._inner()]
+        after = [index + 1 for index in inner_layers(self.net)]
         given = tower(pixels, grid_thw=patches, output_hidden_states=after, return_dict=True)
         states = [given.last_hidden_state, *(given.hidden_states[index] for index in after)]
         unit = tower.spatial_merge_unit
         return torch.cat([state.reshape(len(state) // unit, -1) for state in states], dim=-1)
 
-    def _inner(self) -> dict[int, Any]:
-        """Inner tower layers whose features are read, in their order, with their mergers."""
-        visual = self.net.model.visual
-        layers = zip(visual.deepstack_visual_indexes, visual.deepstack_merger_list, strict=True)
-        return dict(sorted(layers, key=lambda layer: layer[0]))
+
+def inner_layers(net: Any) -> dict[int, Any]:
+    """Inner tower layers whose features are read, in their order, with their mergers."""
+    visual = net.model.visual
+    layers = zip(visual.deepstack_visual_indexes, visual.deepstack_merger_list, strict=True)
+    return dict(sorted(layers, key=lambda layer: layer[0]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class QwenVlModel(FamilyModel):
                 f" checkpoint's own image processor; the nearest size it keeps is image ="
                 f" {{ height = {nearest.height}, width = {nearest.width} }} in [token_space]"
             )
-        self._canvas = canvas
+        self.canvas = canvas
         side = self._patch * self._merge
         self.grid = Grid(rows=canvas.height // side, cols=canvas.width // side)
 
@@ -60,7 +61,7 @@ class QwenVlModel(FamilyModel):
         rope, _ = self.net.model.get_rope_index(
             torch.full((1, count + 1), self.image_id),
             mm_token_type_ids=kinds,
-            image_grid_thw=self._patches(self._canvas),
+            image_grid_thw=self.grid_of_patches,
         )
         return ImageLayout(
             ids=torch.zeros(count, dtype=torch.long),
@@ -72,12 +73,18 @@ class QwenVlModel(FamilyModel):
     @torch.no_grad()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, V, D_v) float32 merge groups of tower states before the merger, row by row."""
-        pictures = [picture for image in images for picture in on_canvas(image, self._canvas)]
-        given = self.processor(images=pictures, return_tensors="pt")
+        pixels, patches = self.patches(images)
         tower = self.net.model.visual
-        pixels = given["pixel_values"].to(self.device, tower.dtype)
-        groups = self._groups(tower, pixels, given["image_grid_thw"].to(self.device))
+        groups = self._groups(tower, pixels.to(self.device, tower.dtype), patches.to(self.device))
         return groups.reshape(len(images), self.num_tokens, -1).float()
+
+    def patches(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+        """(B * N, C * t * p * p) pixels of patches as the tower reads them, merge group by merge
+        group, and (B, 3) frames, rows and columns of patches.
+        """
+        pictures = [picture for image in images for picture in on_canvas(image, self.canvas)]
+        given = self.processor(images=pictures, return_tensors="pt")
+        return given["pixel_values"], given["image_grid_thw"]
 
     @abstractmethod
     def _groups(self, tower: Any, pixels: Tensor, patches: Tensor) -> Tensor:
@@ -90,6 +97,11 @@ class QwenVlModel(FamilyModel):
         patches = patches.to(self.device, next(merger.parameters()).dtype)
         projected: Tensor = merger(patches)
         return projected.reshape(rows, kept, -1)
+
+    @cached_property
+    def grid_of_patches(self) -> Tensor:
+        """(1, 3) frames, rows and columns of patches of every picture."""
+        return self._patches(self.canvas)
 
     @property
     def _merge(self) -> int:

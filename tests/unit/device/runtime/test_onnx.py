@@ -104,7 +104,7 @@ def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pai
     )
     wanted = family.batch(torch.from_numpy(projected), torch.from_numpy(kept), asked)
     np.testing.assert_array_equal(ours.mask, wanted.attention_mask.numpy())
-    np.testing.assert_array_equal(ours.positions, wanted.position_ids.numpy())
+    np.testing.assert_array_equal(ours.positions[0], wanted.position_ids.numpy())
     np.testing.assert_array_equal(ours.visual, wanted.visual.numpy())
     for number, question in enumerate(asked):
         row = prompts.row(question, kept[number])
@@ -115,7 +115,7 @@ def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pai
     alone = family.batch(
         torch.from_numpy(projected[:1]), torch.from_numpy(kept[:1]), asked[:1], answers[:1]
     )
-    np.testing.assert_array_equal(forced.positions, alone.position_ids.numpy()[0])
+    np.testing.assert_array_equal(forced.positions, alone.position_ids.numpy())
     assert prompts.decode(answers[1]) == family.decode(answers[1])
 
 
@@ -387,10 +387,11 @@ def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_pat
         (("model", "width"), 7, "inputs_embeds|query_layers|embeddings"),
         (("prompt", "pad_id"), 1 << 20, "names token"),
         (("layout", "ids"), None, "names token"),
+        (("layout", "positions"), [list(range(16))] * 3, "position_ids"),
     ],
 )
 def test_numbers_that_the_graphs_do_not_have_are_refused_at_the_start(
-    path: tuple[str, str], value: int | None, named: str, pairs: tuple[Pair, Pair], tmp_path: Path
+    path: tuple[str, str], value: object, named: str, pairs: tuple[Pair, Pair], tmp_path: Path
 ) -> None:
     folder = tmp_path / "changed"
     shutil.copytree(pairs[1].dir, folder)
@@ -494,12 +495,12 @@ def test_caches_of_calls_that_take_turns_step_by_step_never_mix(
         language, rng = student.language, np.random.default_rng(length)
         embeds = rng.standard_normal((1, length + 6, language.width)).astype(np.float32)
         # Positions have gaps, as those of a prompt that kept some tokens only.
-        positions = np.cumsum(rng.integers(1, 4, (1, length + 6)), axis=1)
+        positions = np.cumsum(rng.integers(1, 4, (1, 1, length + 6)), axis=2)
         cache = language.cache(1, length + 6)
         for start, end in [(0, length), *((n, n + 1) for n in range(length, length + 6))]:
             mask = np.ones((1, end), dtype=np.int64)
             hidden, _ = language.step(
-                embeds[:, start:end], mask, positions[:, start:end], cache, adapter
+                embeds[:, start:end], mask, positions[..., start:end], cache, adapter
             )
             yield hidden
 
@@ -516,14 +517,14 @@ def test_a_decode_step_is_the_last_place_of_a_whole_pass(pairs: tuple[Pair, Pair
     student, adapter = runtime._student, runtime._open()
     language, rng = student.language, np.random.default_rng(4)
     embeds = rng.standard_normal((2, 8, language.width)).astype(np.float32)
-    positions = np.cumsum(rng.integers(1, 4, (2, 8)), axis=1)
+    positions = np.cumsum(rng.integers(1, 4, (1, 2, 8)), axis=2)
     mask = np.ones((2, 8), dtype=np.int64)
     mask[0, :3] = 0
     cache = language.cache(2, 8)
     for place in range(8):
         at = slice(place, place + 1)
         stepped, _ = language.step(
-            embeds[:, at], mask[:, : place + 1], positions[:, at], cache, adapter
+            embeds[:, at], mask[:, : place + 1], positions[..., at], cache, adapter
         )
     exact = OnnxRuntime(pairs[1], precision="fp32")
     wanted, _ = exact._student.language.step(

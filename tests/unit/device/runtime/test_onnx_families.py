@@ -20,7 +20,7 @@ from tests.fakes.families import noise
 from tests.fakes.family_pair import make_family_pair
 from tests.fakes.tiny_pair import QUESTIONS
 
-FAMILIES = ("idefics3", "smolvlm", "llava_onevision")
+FAMILIES = ("idefics3", "smolvlm", "llava_onevision", "qwen2_5_vl", "qwen3_vl")
 ASKED = [
     Question(image=noise(40 + 9 * i, 64, seed=i), text=QUESTIONS[i % len(QUESTIONS)])
     for i in range(6)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from driftline_shared.errors import UpdateError
 from driftline_shared.pair.export_file import (
     AdapterTable,
+    LayoutTable,
     LoraInput,
     LoraPart,
     NormInput,
@@ -79,3 +81,24 @@ def test_an_adapter_of_another_model_is_refused() -> None:
 )
 def test_the_middle_third(layers: int, middle: list[int]) -> None:
     assert list(middle_third(layers)) == middle
+
+
+@pytest.mark.parametrize(
+    ("written", "axes"),
+    [("[0,1,2]", ((0, 1, 2),)), ("[[0,0,0],[0,0,1],[0,1,0]]", ((0, 0, 0), (0, 0, 1), (0, 1, 0)))],
+)
+def test_positions_of_one_axis_or_several_are_read(
+    written: str, axes: tuple[tuple[int, ...], ...]
+) -> None:
+    file = f'{{"ids":[0,0,0],"visual":[0,1,2],"positions":{written},"span":3}}'
+    table = LayoutTable.model_validate_json(file)
+    assert table.axes == axes
+    assert table.model_dump_json() == file
+
+
+@pytest.mark.parametrize("written", ["[]", "[0,1]", "[[0,1,2],[0,1]]", "[[0,1,2]]", "[0,[1],2]"])
+def test_positions_that_are_not_of_every_place_are_refused(written: str) -> None:
+    with pytest.raises(ValidationError, match="positions"):
+        LayoutTable.model_validate_json(
+            f'{{"ids":[0,0,0],"visual":[0,1,2],"positions":{written},"span":3}}'
+        )

@@ -102,7 +102,7 @@ class OnnxDecoder(Decoder):
     def read(self, ids: list[int]) -> int:
         """See `Decoder`."""
         row = np.asarray([ids], dtype=np.int64)
-        places = self._cache.filled + np.arange(len(ids), dtype=np.int64)[None]
+        places = self._cache.filled + np.arange(len(ids), dtype=np.int64)[None, None]
         mask = np.ones((1, self._cache.filled + len(ids)), dtype=np.int64)
         hidden, _ = self._language.step(self.embed(row), mask, places, self._cache, self._adapter)
         return int(self._language.logits(hidden[:, -1], self._adapter)[0].argmax())

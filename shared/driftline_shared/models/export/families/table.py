@@ -6,10 +6,14 @@ from driftline_shared.models.export.families.family import FamilyGraphs
 from driftline_shared.models.export.families.idefics3 import Idefics3Graphs
 from driftline_shared.models.export.families.llava import LlavaGraphs
 from driftline_shared.models.export.families.llava_onevision import OnevisionGraphs
+from driftline_shared.models.export.families.qwen2_5_vl import Qwen25VlGraphs
+from driftline_shared.models.export.families.qwen3_vl import Qwen3VlGraphs
 
 FAMILIES: dict[str, FamilyGraphs] = {
     "llava": LlavaGraphs(),
     "llava_onevision": OnevisionGraphs(),
     "idefics3": Idefics3Graphs(),
     "smolvlm": Idefics3Graphs(),
+    "qwen2_5_vl": Qwen25VlGraphs(),
+    "qwen3_vl": Qwen3VlGraphs(),
 }

@@ -18,6 +18,10 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.export import graph as graphs
@@ -47,6 +51,17 @@ MODELS: dict[str, Any] = {
     "biased": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=32)),
+}
+SECTIONS: dict[str, Any] = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [4, 2, 2]}
+THREE_AXES: dict[str, Any] = {
+    "qwen2_5_vl": lambda: Qwen2_5_VLTextModel(
+        Qwen2_5_VLTextConfig(**SIZES, rope_parameters=SECTIONS)
+    ),
+    "qwen3_vl": lambda: Qwen3VLTextModel(
+        Qwen3VLTextConfig(
+            **SIZES, head_dim=16, rope_parameters=SECTIONS | {"mrope_interleaved": True}
+        )
+    ),
 }
 TOLERANCE = 1e-4
 ROWS, WIDTH = 2, 9
@@ -116,6 +131,52 @@ def test_fp32_is_the_model(name: str, tmp_path: Path) -> None:
     found, wanted = compared(made(name), "fp32", tmp_path)
     assert np.abs(wanted).max() > 0.5
     assert np.abs(found - wanted).max() <= TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", THREE_AXES)
+def test_positions_on_three_axes_turn_as_in_the_model(name: str, tmp_path: Path) -> None:
+    """A graph that only decodes steps place by place, the other one reads all at once."""
+    torch.manual_seed(0)
+    net = THREE_AXES[name]().eval()
+    for parameter in net.parameters():
+        parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2)
+    decoder, rng = Decoder(net), np.random.default_rng(1)
+    given = inputs(decoder) | {"position_ids": rng.integers(0, 20, (3, ROWS, WIDTH))}
+    wanted = net(
+        **{key: torch.from_numpy(value) for key, value in given.items()}, use_cache=False
+    ).last_hidden_state
+    read = torch.from_numpy(given["attention_mask"].astype(bool))
+    for decode_only, size in ((False, WIDTH), (True, 1)):
+        graph, _ = decoder.build(
+            Precisions(usual="fp32"), adapted=Adapted(), decode_only=decode_only
+        )
+        graph.save(tmp_path / "lm.onnx")
+        found = net.norm(torch.from_numpy(stepped(tmp_path / "lm.onnx", decoder, given, size)))
+        assert (found - wanted)[read].abs().max() <= TOLERANCE
+    given["position_ids"] = np.broadcast_to(given["position_ids"][:1], (3, ROWS, WIDTH))
+    other = net.norm(torch.from_numpy(stepped(tmp_path / "lm.onnx", decoder, given, 1)))
+    assert (other - wanted)[read].abs().max() > 100 * TOLERANCE, "all axes matter"
+
+
+def stepped(file: Path, decoder: Decoder, given: dict[str, Any], size: int) -> Any:
+    """(B, T, D) hidden states, `size` places a pass."""
+    lm = session(file)
+    names = [f"{kind}.{layer}" for layer in range(decoder.num_layers) for kind in ("key", "value")]
+    cache = [
+        np.zeros((ROWS, decoder.num_key_heads, 0, decoder.head_width), dtype=np.float32)
+    ] * len(names)
+    found = []
+    for end in range(size, WIDTH + 1, size):
+        fed = {
+            "inputs_embeds": given["inputs_embeds"][:, end - size : end],
+            "attention_mask": given["attention_mask"][:, :end],
+            "position_ids": given["position_ids"][:, :, end - size : end],
+        }
+        past = {f"past_{name}": held for name, held in zip(names, cache, strict=True)}
+        hidden, *cache = lm.run(["hidden", *(f"present_{name}" for name in names)], fed | past)
+        found.append(hidden)
+    return np.concatenate(found, axis=1)
 
 
 @pytest.mark.parametrize(
