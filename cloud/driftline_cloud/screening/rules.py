@@ -1,8 +1,9 @@
 """The rules of the screen: pure, each gives what it finds with why, in words.
 
 What one device of three or more sends, whatever it is, has no sample of the others set apart where
-these are within `ratio` of one another and `lone_answers` finds nothing among them: a rule either
-looks at one device's samples alone, or at a median over devices, or leaves the largest other out.
+these are within `ratio` of one another and none of their answers is lone with one device less left
+out (`lone_answers`): a rule either looks at one device's samples alone, or at a median over
+devices, or leaves the two largest others out.
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ def lone_answers(seen: Sequence[Seen], *, error_rate: float) -> Found:
     of different answers, an answer is suspect where a p^(m - 1) <= error_rate (Bonferroni over
     answers): what remains is the chance that m - 1 further ones fall to the device of the first.
 
-    The part is of the samples without those of the *other* device that sent most: one device that
-    floods makes nobody else's part smaller than it was without it, so it has no answer of theirs
-    taken for a lone one.
+    The part is of the samples without those of the *two* other devices that sent most, so of three
+    devices nothing is set apart. With p' the part where only the one other that sent most is left
+    out, and a' the answers, both among all devices but any one other: a >= a' and p >= p', so what
+    is suspect was, with a' p'^(m - 1) <= error_rate, lone without that device, too. It holds with
+    this p' and not with p: a rule that no further device ever makes find more finds nothing.
     """
     by_answer: dict[str, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -65,7 +68,7 @@ def lone_answers(seen: Sequence[Seen], *, error_rate: float) -> Found:
     found: Found = {}
     for answer, those in by_answer.items():
         (device, *others) = {one.device for one in those}
-        most = max((num for other, num in of_device.items() if other != device), default=0)
+        most = sum(sorted(num for other, num in of_device.items() if other != device)[-2:])
         chance = (of_device[device] / (len(seen) - most)) ** (len(those) - 1)
         if not others and len(by_answer) * chance <= error_rate:
             why = f"{answer!r} is the answer to {len(those)} samples, all of one device"

@@ -29,6 +29,7 @@ from driftline_cloud.trust.authority import FOLDER
 from driftline_shared.errors import ConfigError
 from driftline_shared.host.durable import read_bytes, write_atomic
 from driftline_shared.signing.bundle import MAX_METADATA_BYTES
+from driftline_shared.signing.versions import role_of
 
 UPDATES, OFFLINE = "updates", "offline"
 ONLINE_ROLES = (Targets.type, Snapshot.type, Timestamp.type)
@@ -110,9 +111,24 @@ class SigningFiles:
         return newest
 
     def lines(self) -> list[str]:
-        """Lines that have metadata."""
-        paths = (self.folder / "lines").glob("*.json")
-        return sorted(path.stem for path in paths if _is_line(path))
+        """Lines that have metadata, and that targets delegates to, signatures unchecked. Who serves
+        signs any other that the cloud has as a new one.
+        """
+        delegated = self._delegated()
+        paths = self.line_files() if delegated else []
+        return [path.stem for path in paths if role_of(path.stem) in delegated]
+
+    def line_files(self) -> list[Path]:
+        """What reads as the metadata of a line, whoever put it here."""
+        return sorted(path for path in (self.folder / "lines").glob("*.json") if _is_line(path))
+
+    def _delegated(self) -> frozenset[str]:
+        try:
+            signed = read_metadata(self.role(Targets.type))[0].signed
+        except ConfigError:
+            return frozenset()
+        found = signed.delegations if signed.type == Targets.type else None
+        return frozenset(found.roles or ()) if found is not None else frozenset()
 
     def strays(self) -> list[Path]:
         """What lies among roots and lines and is neither, but for drafts. ConfigError as of

@@ -128,7 +128,7 @@ class Publisher:
                 fix="Somebody else has them: `driftline cloud keys rotate` makes new ones.",
             )
         paths = [self.files.role(name) for name in ONLINE_ROLES]
-        paths += [self.files.line(name) for name in self.files.lines()]
+        paths += self.files.line_files()
         others = [found for path in paths if (found := version_in(path)) < self.now_s + _REACH_S]
         return max(int(self.now_s), max([*ours, *others], default=0) + 1)
 

@@ -39,6 +39,7 @@ from driftline_device.signatures.folder import (
 from driftline_device.signatures.highest import Highest, highest_of, with_highest
 from driftline_shared.errors import Reason, UpdateError
 from driftline_shared.host.durable import (
+    clear_way,
     make_folder,
     read_bytes,
     read_json,
@@ -176,6 +177,7 @@ class TrustedUpdates:
     # -- steps ------------------------------------------------------------------------------------
 
     def _refresh(self, bundle: SignedBundle) -> Updater:
+        self._clear()
         make_folder(self._folder)
         if bundle.line and bundle.line != self._held.line:
             self._write_held(line=bundle.line)
@@ -211,6 +213,7 @@ class TrustedUpdates:
         """Set aside what is damaged. Roots are followed again from the last that is whole; until
         the one that was believed is back, nothing else is (`_Brought`).
         """
+        self._clear()
         try:
             read_json(self._folder / HELD)
         except ValueError as error:
@@ -219,6 +222,15 @@ class TrustedUpdates:
             pass
         for path in broken(self._root, self._folder / ROOTS):
             set_aside(path, "is not the root that follows the one before it")
+
+    def _clear(self) -> None:
+        """Set aside what is in a file's place and is none: `tuf` would not write over a folder, and
+        would wait for a pipe.
+        """
+        for folder in (self._folder / ROOTS, self._folder):
+            clear_way(folder, folder=True)
+            for path in folder.glob("*.json"):
+                clear_way(path)
 
     def _root_floor(self) -> int:
         """The highest root that was believed since the device began with this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -274,6 +275,39 @@ def test_other_damaged_metadata_comes_again(
         ask(cloud, device)
         device.check(first)
     assert not device.status.reason
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("when", ["before its start", "while it runs"])
+def test_what_is_no_file_in_a_file_s_place_is_set_aside(
+    cloud: SigningCloud,
+    device: TrustedUpdates,
+    tmp_path: Path,
+    make: Callable[[Path], None],
+    when: str,
+) -> None:
+    folder = tmp_path / "device" / "trusted"
+    names = ["root_history/1.root.json", "root.json", "timestamp.json", "snapshot.json"]
+    for name in [*names, "targets.json", f"line.{LINE.id}.json", "notes.json"]:
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+    if when == "before its start":
+        device = started(cloud, tmp_path / "device")
+    second = cloud.publish()
+    ask_twice(cloud, device)
+    device.check(second)
+    assert not device.status.reason and (folder / "timestamp.json.broken").exists()
+
+
+def test_a_file_in_the_place_of_a_folder_is_set_aside(
+    cloud: SigningCloud, device: TrustedUpdates, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "device/trusted/root_history", tmp_path / "device/trusted"):
+        shutil.rmtree(folder)
+        folder.write_text("")
+        device = started(cloud, tmp_path / "device")
+        ask_twice(cloud, device)
+        device.check(cloud.registry.manifest(LINE.id, 1))
 
 
 def test_strays_among_the_roots_are_no_roots(

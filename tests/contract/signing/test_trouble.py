@@ -106,6 +106,28 @@ def test_strays_are_told_once_and_count_for_nothing(cloud: SigningCloud, tmp_pat
     device.check(cloud.registry.manifest(LINE.id, 1))
 
 
+def test_metadata_that_nobody_signed_is_no_line(cloud: SigningCloud, tmp_path: Path) -> None:
+    files, device = _files(cloud), new_device(cloud, tmp_path / "device")
+    metadata = Metadata.from_bytes(files.line(LINE.id).read_bytes())
+    metadata.signatures.clear()
+    for number in range(3):
+        files.line(f"evil{number}").write_bytes(metadata.to_bytes())
+    with capture_logs() as logs:
+        cloud.start()
+        cloud.rotate()
+    files.role("targets").unlink()
+    cloud.start()
+    cloud.publish()
+    assert cloud.signing.trouble == "" and trouble(files) == ""
+    assert [row["role"] for row in shown(cloud.state)["roles"][4:]] == [f"line.{LINE.id}"]
+    assert "evil" not in files.role("targets").read_text() + files.role("snapshot").read_text()
+    assert not files.line_key("evil0").exists()
+    (told,) = [entry for entry in logs if entry["event"] == "signing.strays"]
+    assert len(told["paths"]) == 3
+    ask(cloud, device)
+    device.check(cloud.registry.manifest(LINE.id, 2))
+
+
 def test_a_root_that_is_missing_in_the_row_is_no_stray(cloud: SigningCloud) -> None:
     cloud.rotate()
     cloud.rotate()

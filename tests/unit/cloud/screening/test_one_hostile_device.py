@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline_cloud.screening.rules import lone_answers
 from driftline_cloud.screening.screen import screen
 from driftline_cloud.screening.seen import CLIP, Seen
 from driftline_cloud.screening.settings import ScreenSettings
@@ -115,6 +118,55 @@ def test_one_that_floods_is_not_the_median(num_honest: int) -> None:
     assert _displaced([*far, *honest]) == []
     assert len(screen([*far, *honest], ScreenSettings(copy_distance=0.0))) == len(far)
     assert _displaced([*near, *honest]) == []
+
+
+@pytest.mark.parametrize("num_own", [9, 10, 12])
+@pytest.mark.parametrize("num_sent", [1, 60, 100, 110, 900])
+@pytest.mark.parametrize("num_answers", [1, 3, 9])
+def test_a_device_more_makes_no_answer_of_others_a_lone_one(
+    num_own: int, num_sent: int, num_answers: int
+) -> None:
+    """Where only the largest other was left out, it was an honest one before, and then this one."""
+    rng = np.random.default_rng(0)
+    honest = [
+        _seen(
+            n,
+            f"d{n % 3}",
+            rng.standard_normal((KEPT, WIDTH)),
+            "what?",
+            "own" if n % 3 == 0 and n < 3 * num_own else ANSWERS[n // 3 % 3],
+        )
+        for n in range(300)
+    ]
+    sent = [
+        replace(one, answer=ANSWERS[n % num_answers] if num_answers <= 3 else f"odd{n % 9}")
+        for n, one in enumerate(_flood(num_sent, 1.0))
+    ]
+    assert lone_answers(honest, error_rate=1e-3) == {}
+    assert not {one.id for one in honest} & set(lone_answers([*honest, *sent], error_rate=1e-3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=6),
+    st.integers(1, 40),
+    st.lists(st.sampled_from([*ANSWERS, "odd"]), min_size=1, max_size=90),
+)
+def test_what_is_lone_with_a_device_more_is_lone_by_the_weaker_test_without_it(
+    sizes: list[int], num_own: int, sent: list[str]
+) -> None:
+    def many(device: str, first: int, answers: list[str]) -> list[Seen]:
+        tokens = np.zeros((KEPT, WIDTH))
+        return [_seen(first + n, device, tokens, "what?", one) for n, one in enumerate(answers)]
+
+    own = min(num_own, sizes[0])
+    honest = many("d0", 0, ["own"] * own + ["a0"] * (sizes[0] - own))
+    for number, size in enumerate(sizes[1:], start=1):
+        honest += many(f"d{number}", 1_000 * number, ["a0", *["a1"] * (size - 1)])
+    found = lone_answers([*honest, *many(HOSTILE, 10_000, sent)], error_rate=1e-3)
+    if honest[0].id in found:
+        part = sizes[0] / (sum(sizes) - max(sizes[1:]))
+        assert len({one.answer for one in honest}) * part ** (own - 1) <= 1e-3
 
 
 def test_one_that_spreads_wide_makes_no_copies_of_others() -> None:
