@@ -13,7 +13,8 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
                (B, H, T, d) after rotary embedding of each layer in `query_layers`: all, in
                older exports the middle third. Several places at once on a cache that is not empty
                (T > 1, P > 0) take one row only: B = 1
-    head       hidden (N, D) -> logits (N, vocabulary), final norm included
+    head       hidden (N, D) -> logits (N, vocabulary), final norm included; an `lm` beside a
+               `prefill` gives `logits` (B * T, vocabulary) by itself, in older exports it does not
 
 All float32 where nothing else is said. Letters: B batch, T places, P places in the cache, K kept
 tokens, V visual tokens, D width, D_v tower width, H heads, d width of a head, R rank, N rows.

@@ -104,17 +104,35 @@ class LanguageModel:
     def _binding(
         self, part: str, cache: KeyValues, adapter: ActiveAdapter, also: Sequence[str]
     ) -> Binding:
-        key = (part, *also)
+        key, head = (part, *also), adapter.of("head")
         if key not in cache.bindings:
             present = {
                 name.replace("past", "present", 1): value for name, value in cache.buffers.items()
             }
             cache.bindings[key] = self._graphs.bind(
                 part,
-                {**cache.buffers, **adapter.of("lm")},
+                {**cache.buffers, **adapter.of("lm"), **(head if self._gives_logits(part) else {})},
                 {**dict.fromkeys(("hidden", *also)), **present},
             )
         return cache.bindings[key]
+
+    def next_logits(
+        self,
+        embeds: NDArray[np.float32],
+        mask: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        cache: KeyValues,
+        adapter: ActiveAdapter,
+    ) -> NDArray[np.float32]:
+        """(B, vocabulary) logits of what comes behind one more place; see `step`."""
+        if self._gives_logits(self._part(1)):
+            _, given = self.step(embeds, mask, positions, cache, adapter, also=("logits",))
+            return given["logits"]
+        hidden, _ = self.step(embeds, mask, positions, cache, adapter)
+        return self.logits(hidden[:, -1], adapter)
+
+    def _gives_logits(self, part: str) -> bool:
+        return "logits" in self._graphs.outputs(part)
 
     def gives_queries(self, num_places: int) -> bool:
         """Whether a pass over so many places gives the queries of all layers."""
@@ -178,8 +196,8 @@ class LanguageModel:
             embeds = self._prompts.embed(chosen)[:, None]
             mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
             positions = positions + 1
-            hidden, _ = self.step(embeds, mask, positions, held, adapter)
-            chosen = growing.add(self.logits(hidden[:, -1], adapter))
+            logits = self.next_logits(embeds, mask, positions, held, adapter)
+            chosen = growing.add(logits)
         self._tell(growing, on_token)
         return growing.generated(read.states)
 

@@ -108,18 +108,25 @@ class Decoder:
         *,
         adapted: Adapted,
         query_layers: Collection[int] = (),
-        decode_only: bool = False,
+        decodes: tuple[Any, Kind] | None = None,
     ) -> tuple[Graph, Inputs]:
         """The graph `lm`: all layers, without the final norm (see `pair.export_file`).
 
-        `decode_only`: it draws no dropout and shows no queries, and attention rotates by itself.
+        `decodes`: the linear layer of logits and its kind, for a graph that only decodes. It draws
+        no dropout and shows no queries, attention rotates by itself, and it gives logits, too.
         """
-        return _LayersBuilder(self, precisions, adapted, decode_only).build(query_layers)
+        return _LayersBuilder(self, precisions, adapted, decodes).build(query_layers)
 
     def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The graph `head`: final norm and vocabulary; `head` is the linear layer of logits."""
         graph, inputs = Graph("head"), Inputs()
-        x = graph.input("hidden", ["N", self.width])
+        self.add_head(graph, inputs, graph.input("hidden", ["N", self.width]), head, kind, adapted)
+        return graph, inputs
+
+    def add_head(
+        self, graph: Graph, inputs: Inputs, x: str, head: Any, kind: Kind, adapted: Adapted
+    ) -> None:
+        """Add the output `logits` (N, vocabulary) of hidden states `x` (N, D)."""
         weight = _norm_weight(graph, inputs, adapted, "norm", self.net.norm, "head")
         normed = graph.node(
             "SimplifiedLayerNormalization", [x, weight], axis=-1, epsilon=self.epsilon
@@ -128,19 +135,23 @@ class Decoder:
         logits = add_linear(graph, normed, layer, kind)
         graph.node("Identity", [logits], name="logits")
         graph.output("logits", ["N", layer.outputs])
-        return graph, inputs
 
 
 class _LayersBuilder:
     """State of one `Decoder.build`: the graph and what all layers read."""
 
     def __init__(
-        self, decoder: Decoder, precisions: Precisions, adapted: Adapted, decode_only: bool
+        self,
+        decoder: Decoder,
+        precisions: Precisions,
+        adapted: Adapted,
+        decodes: tuple[Any, Kind] | None,
     ) -> None:
         self.decoder = decoder
         self.precisions = precisions
         self.adapted = adapted
-        self.decode_only = decode_only
+        self.decodes = decodes
+        self.decode_only = decodes is not None
         self.graph = Graph("lm")
         self.inputs = Inputs()
 
@@ -165,6 +176,8 @@ class _LayersBuilder:
         last = graph.node("Add", [hidden, branch])
         graph.node("Reshape", [last, graph.node("Shape", [embeds])], name="hidden")
         graph.output("hidden", ["B", "T", decoder.width])
+        if self.decodes is not None:
+            decoder.add_head(graph, self.inputs, last, *self.decodes, self.adapted)
         return graph, self.inputs
 
     def _prepare(self, embeds: str, mask: str) -> None:

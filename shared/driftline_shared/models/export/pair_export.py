@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,15 +142,20 @@ def export_pair(
 
 
 def language_graph(
-    decoder: Decoder, name: str, *, adapted: Adapted, query_layers: Collection[int] = ()
+    decoder: Decoder,
+    name: str,
+    *,
+    head: Any,
+    adapted: Adapted,
+    query_layers: Collection[int] = (),
 ) -> tuple[Graph, Inputs]:
-    """The graph lm.NAME.onnx, and its inputs."""
+    """The graph lm.NAME.onnx, and its inputs; `head` is the linear layer of logits."""
     decode_only = name in _DECODE_ONLY
     return decoder.build(
         LANGUAGE_KINDS[name],
         adapted=adapted,
         query_layers=() if decode_only else query_layers,
-        decode_only=decode_only,
+        decodes=(head, HEAD_KINDS["int8"]) if decode_only else None,
     )
 
 
@@ -230,7 +236,11 @@ class _Work:
         for name in LANGUAGE_KINDS:
             self.report(f"writing the language model in {name}")
             graph, inputs = language_graph(
-                self.decoder, name, adapted=language, query_layers=layers
+                self.decoder,
+                name,
+                head=net.get_output_embeddings(),
+                adapted=language,
+                query_layers=layers,
             )
             graph.save(self.folder / f"lm.{name}.onnx")
             if name == "fp32":

@@ -511,6 +511,28 @@ def test_caches_of_calls_that_take_turns_step_by_step_never_mix(
         np.testing.assert_array_equal(got[1], wanted[1])
 
 
+def test_a_graph_that_decodes_gives_the_logits_of_its_states(pairs: tuple[Pair, Pair]) -> None:
+    """Under an adapter that moves the final norm, too."""
+    student = OnnxRuntime(pairs[1], precision="int4")._student
+    plain = student.activate(load_version_0(pairs[1].dir, student.export), 0)
+    adapter = student.activate(moved(plain.copy(), 0.3), 1)
+    language, rng = student.language, np.random.default_rng(5)
+    embeds = rng.standard_normal((3, 2, language.width)).astype(np.float32)
+    positions = np.broadcast_to(np.arange(2), (1, 3, 2)).astype(np.int64)
+    for under in (plain, adapter):
+        cache = language.cache(3, 2)
+        for place in range(2):
+            at = slice(place, place + 1)
+            fed = (embeds[:, at], np.ones((3, place + 1), np.int64), positions[:, :, at])
+            hidden, given = language.step(*fed, cache, under, also=["logits"])
+            wanted = language.logits(hidden[:, -1], under)
+            np.testing.assert_allclose(given["logits"], wanted, rtol=1e-5, atol=1e-5)
+        again = language.cache(3, 1)
+        first = (embeds[:, :1], np.ones((3, 1), np.int64), positions[:, :, :1])
+        logits = language.next_logits(*first, again, under)
+        assert logits.shape == (3, student.export.model.vocabulary)
+
+
 def test_a_decode_step_is_the_last_place_of_a_whole_pass(pairs: tuple[Pair, Pair]) -> None:
     """Where the graph that decodes rotates by itself: at positions with gaps, behind padding."""
     runtime = OnnxRuntime(pairs[1], precision="int4")

@@ -49,7 +49,7 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
     ).eval()
     decoder, adapted = Decoder(net.model), Adapted(targets=_TARGETS, norms=True)
     for name in LANGUAGE_KINDS:
-        graph, inputs = language_graph(decoder, name, adapted=adapted)
+        graph, inputs = language_graph(decoder, name, head=net.lm_head, adapted=adapted)
         graph.save(folder / f"lm.{name}.onnx")
     for name, kind in HEAD_KINDS.items():
         graph, of_head = decoder.build_head(net.lm_head, kind, adapted=adapted)
@@ -104,7 +104,10 @@ class OnnxDecoder(Decoder):
         row = np.asarray([ids], dtype=np.int64)
         places = self._cache.filled + np.arange(len(ids), dtype=np.int64)[None, None]
         mask = np.ones((1, self._cache.filled + len(ids)), dtype=np.int64)
-        hidden, _ = self._language.step(self.embed(row), mask, places, self._cache, self._adapter)
+        fed = (self.embed(row), mask, places, self._cache, self._adapter)
+        if len(ids) == 1:
+            return int(self._language.next_logits(*fed)[0].argmax())
+        hidden, _ = self._language.step(*fed)
         return int(self._language.logits(hidden[:, -1], self._adapter)[0].argmax())
 
 
@@ -115,7 +118,9 @@ def token_bytes(folder: Path, name: str) -> int:
     precision, _, adapted = name.partition("-")
     export = _export(folder)
     chosen = export.precisions[precision]
-    weights = sum((folder / f"{file}.data").stat().st_size for file in (chosen.lm, chosen.head))
+    # A graph that only decodes has the head inside.
+    files = [chosen.lm] if chosen.prefill else [chosen.lm, chosen.head]
+    weights = sum((folder / f"{file}.data").stat().st_size for file in files)
     if not adapted:
         return weights
     given = graph_parameters(export.adapter, _adapter(export).tensors)

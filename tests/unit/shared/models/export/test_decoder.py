@@ -147,9 +147,12 @@ def test_positions_on_three_axes_turn_as_in_the_model(name: str, tmp_path: Path)
         **{key: torch.from_numpy(value) for key, value in given.items()}, use_cache=False
     ).last_hidden_state
     read = torch.from_numpy(given["attention_mask"].astype(bool))
+    head = torch.nn.Linear(decoder.width, 5, bias=False)
     for decode_only, size in ((False, WIDTH), (True, 1)):
         graph, _ = decoder.build(
-            Precisions(usual="fp32"), adapted=Adapted(), decode_only=decode_only
+            Precisions(usual="fp32"),
+            adapted=Adapted(),
+            decodes=(head, "fp32") if decode_only else None,
         )
         graph.save(tmp_path / "lm.onnx")
         found = net.norm(torch.from_numpy(stepped(tmp_path / "lm.onnx", decoder, given, size)))
