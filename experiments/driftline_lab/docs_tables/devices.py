@@ -32,6 +32,7 @@ def runtimes(page: Page) -> Rows:
             f"{found[name]['peak_bytes'] / 2**20:.0f} MiB",
         ]
         for name, title in _RUNTIMES.items()
+        if name in found
     ]
     return [["", "prefill, tokens/s", "decode, tokens/s", "peak memory"], *body]
 
