@@ -106,8 +106,7 @@ class Binding:
     ) -> None:
         self._session, self._binding = session, session.io_binding()
         # A binding points to values without owning them.
-        self._kept = dict(inputs), dict(outputs)
-        self._fed: dict[str, Value] = {}
+        self._kept: dict[str, Value] = {**inputs, **outputs}
         for name, value in inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for name, place in outputs.items():
@@ -115,19 +114,19 @@ class Binding:
                 self._binding.bind_output(name)
             else:
                 self._binding.bind_ortvalue_output(name, place)
-        self._own = [name for name, place in outputs.items() if place is None]
+        self._own = {name: at for at, (name, place) in enumerate(outputs.items()) if place is None}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """One pass with the further inputs `feeds`; the outputs that have no place of their own."""
         for name, array in feeds.items():
-            self._fed[name] = value = to_value(array)
+            self._kept[name] = value = to_value(array)
             self._binding.bind_ortvalue_input(name, value)
         for name in self._own:
             # What a pass made stays bound, and has that pass's shape.
             self._binding.bind_output(name)
         self._session.run_with_iobinding(self._binding)
-        given = zip(self._kept[1].items(), self._binding.get_outputs(), strict=True)
-        return {name: value.numpy() for (name, place), value in given if place is None}
+        given = self._binding.get_outputs_as_ortvaluevector()
+        return {name: given[at].numpy() for name, at in self._own.items()}
 
 
 class Graphs:
@@ -173,18 +172,20 @@ class Graphs:
             ("lm", f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
             ("head", "hidden"): {-1: model.width},
         }
+        shapes = {
+            (part, one.name): one.shape
+            for part in ("tower", "projector", "lm", "head")
+            for one in self._sessions[part].get_inputs()
+        }
         for (part, name), sides in wanted.items():
-            shapes = {one.name: one.shape for one in self._sessions[part].get_inputs()}
-            shape = shapes.get(name, [])
+            shape = shapes.get((part, name), [])
             found = [shape[axis] if len(shape) >= 2 else None for axis in sides]
             if found != list(sides.values()):
                 raise PairError(
                     f"the graph {part} reads {name} {shape}, export.json says "
                     f"{list(sides.values())}; export the pair again"
                 )
-        if f"past_key.{model.num_layers}" in {
-            one.name for one in self._sessions["lm"].get_inputs()
-        }:
+        if ("lm", f"past_key.{model.num_layers}") in shapes:
             raise PairError("export.json leaves out layers of the graph; export the pair again")
 
     def outputs(self, part: str) -> list[str]:

@@ -32,7 +32,7 @@ class KeyValues:
             for layer in range(model.num_layers)
             for kind in ("key", "value")
         }
-        self.rows, self.room, self.filled = rows, room, 0
+        self.filled = 0
         self.buffers: dict[str, Value] = {
             name: to_value(array) for name, array in self._arrays.items()
         }

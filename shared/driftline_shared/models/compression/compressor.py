@@ -16,7 +16,7 @@ rotary positions, masks, rows of attention beside the fused kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -251,6 +251,16 @@ class TokenCompressor:
     def num_kept(self, num: int) -> int:
         """`kept_count` of `num` tokens at the option `keep`."""
         return kept_count(self.options.keep, num)
+
+    def frame_budgets(self, tokens: TowerTokens) -> Iterator[tuple[TowerTokens, int]]:
+        """Each frame's tokens, and how many of them are kept: rounded so that all frames' together
+        are the share of all.
+        """
+        done = 0
+        for part in tokens.by_frame():
+            num = len(part.token)
+            yield part, self.num_kept(done + num) - self.num_kept(done)
+            done += num
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """What the method computes for a row beside its `layers`, multiply and add counted apart;

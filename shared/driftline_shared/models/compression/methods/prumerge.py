@@ -89,19 +89,17 @@ class PrumergeCompressor(TokenCompressor):
 
     def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
         """Prune and merge each frame."""
-        given, done = len(tokens.token), 0
+        given = len(tokens.token)
         adaptive = self.options.adaptive and self.options.keep < 1.0
         if not adaptive and self.num_kept(given) == given:
             return tokens
-        parts = []
-        for part in tokens.by_frame():
-            num = len(part.token)
-            # Rounded so that all frames' together are the share of all.
-            budget = self.num_kept(done + num) - self.num_kept(done)
-            done += num
-            if adaptive or budget:
-                parts.append(self._frame(part, budget))
-        return TowerTokens.joined(parts)
+        return TowerTokens.joined(
+            [
+                self._frame(part, budget)
+                for part, budget in self.frame_budgets(tokens)
+                if adaptive or budget
+            ]
+        )
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """round(keep V) tokens in every layer; for `adaptive`, the paper's average share."""

@@ -48,18 +48,12 @@ class VisionZipCompressor(TokenCompressor):
 
     def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
         """Prune and merge each frame."""
-        given, done = len(tokens.token), 0
+        given = len(tokens.token)
         if self.num_kept(given) == given:
             return tokens
-        parts = []
-        for part in tokens.by_frame():
-            num = len(part.token)
-            # Rounded so that all frames' together are the share of all.
-            budget = self.num_kept(done + num) - self.num_kept(done)
-            done += num
-            if budget:
-                parts.append(self._frame(part, budget))
-        return TowerTokens.joined(parts)
+        return TowerTokens.joined(
+            [self._frame(part, budget) for part, budget in self.frame_budgets(tokens) if budget]
+        )
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """round(keep V) tokens in every layer."""

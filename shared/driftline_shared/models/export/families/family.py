@@ -55,6 +55,30 @@ def dropped_rows(graph: Graph, inputs: Inputs, x: str, shape: str, layer: Linear
     return graph.node("Reshape", [x, graph.ints(-1, layer.inputs)])
 
 
+def two_layers(
+    graph: Graph,
+    inputs: Inputs,
+    x: str,
+    shape: str,
+    layers: tuple[Linear, Linear],
+    adapted: Adapted,
+    *,
+    approximate: str = "none",
+) -> str:
+    """Rows through a layer, GELU, a mask of `shape` and another layer; LoRA where they have it."""
+    first, second = layers
+    x = adapted_rows(graph, inputs, x, first, adapted)
+    x = graph.node("Gelu", [x], approximate=approximate)
+    x = dropped_rows(graph, inputs, x, shape, second)
+    return adapted_rows(graph, inputs, x, second, adapted)
+
+
+def give_projected(graph: Graph, rows: str, shape: str, width: int) -> None:
+    """The graph's output: rows (B * K, width) as (B, K, width)."""
+    graph.node("Reshape", [rows, shape], name="projected")
+    graph.output("projected", ["B", "K", width])
+
+
 def adapted_rows(graph: Graph, inputs: Inputs, x: str, layer: Linear, adapted: Adapted) -> str:
     """The layer in float32, with its LoRA where it has one."""
     table = decoder.lora_input("projector", layer, {layer.name: layer}, adapted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
@@ -11,6 +12,7 @@ from driftline_shared.models.export.families.family import (
     Tower,
     adapted_rows,
     dropped_rows,
+    give_projected,
     rows_of,
 )
 from driftline_shared.models.export.graph import Graph
@@ -46,8 +48,7 @@ class Idefics3Graphs:
         x, shape = rows_of(graph, graph.input("tokens", ["B", "K", layer.inputs]), layer.inputs)
         x = dropped_rows(graph, inputs, x, shape, layer)
         x = adapted_rows(graph, inputs, x, layer, adapted)
-        graph.node("Reshape", [x, shape], name="projected")
-        graph.output("projected", ["B", "K", layer.outputs])
+        give_projected(graph, x, shape, layer.outputs)
         return graph, inputs
 
 
@@ -72,27 +73,13 @@ def _steps(model: Idefics3Model) -> list[Step]:
         if size.longest_edge:
             # By the library's own arithmetic: it rounds to even numbers on one side only.
             height, width = library.get_resize_output_image_size(
-                _Shaped(height, width), resolution_max_side=int(size.longest_edge)
+                np.empty((3, height, width), np.uint8), resolution_max_side=int(size.longest_edge)
             )
         else:
             height, width = int(size.height), int(size.width)
         steps.append(Resize(step="resize", height=height, width=width, resample=filter_))
-    if processor.do_image_splitting:
-        rows, cols = model.tiles
-        if rows and cols:
-            height, width = rows * side, cols * side
-        else:
-            height = width = side
-        steps.append(Resize(step="resize", height=height, width=width, resample=filter_))
-        steps.append(Split(step="split", side=side, resample=filter_))
-    else:
-        steps.append(Resize(step="resize", height=side, width=side, resample=filter_))
-        steps.append(Split(step="split", side=side, resample=filter_))
+    # A picture that is not split is one tile.
+    height, width = (max(tiles, 1) * side for tiles in model.tiles)
+    steps.append(Resize(step="resize", height=height, width=width, resample=filter_))
+    steps.append(Split(step="split", side=side, resample=filter_))
     return [*steps, *value_steps(processor)]
-
-
-class _Shaped:
-    """As much of a picture as the library's arithmetic reads."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.shape = (3, height, width)

@@ -8,9 +8,9 @@ from driftline_shared.errors import PairError
 from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
 from driftline_shared.models.export.families.family import (
     Tower,
-    adapted_rows,
-    dropped_rows,
+    give_projected,
     rows_of,
+    two_layers,
 )
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.preparation import image_table, one_view_steps
@@ -23,7 +23,21 @@ _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
 """`projector_hidden_act` -> ONNX's `approximate`."""
 
 
-class LlavaGraphs:
+class LlavaProjector:
+    """The part of `FamilyGraphs` behind the tower."""
+
+    def tower_width(self, net: Any) -> int:
+        """Of all chosen layers side by side."""
+        return int(net.model.multi_modal_projector.linear_1.in_features)
+
+    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+        """linear_1, activation, mask, linear_2."""
+        return build_projector(
+            net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=adapted
+        )
+
+
+class LlavaGraphs(LlavaProjector):
     """See `FamilyGraphs`."""
 
     def image(self, model: LlavaModel) -> ImageTable:
@@ -35,16 +49,6 @@ class LlavaGraphs:
     def tower(self, model: LlavaModel) -> Tower:
         """The states that the checkpoint's configuration chooses."""
         return tower_states
-
-    def tower_width(self, net: Any) -> int:
-        """Of all chosen layers side by side."""
-        return int(net.model.multi_modal_projector.linear_1.in_features)
-
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
-        """linear_1, activation, mask, linear_2."""
-        return build_projector(
-            net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=adapted
-        )
 
 
 def build_projector(
@@ -63,10 +67,7 @@ def build_projector(
     first = linear_of(f"{name}.linear_1", projector.linear_1)
     second = linear_of(f"{name}.linear_2", projector.linear_2)
     x, shape = rows_of(graph, graph.input("tokens", ["B", "K", first.inputs]), first.inputs)
-    x = adapted_rows(graph, inputs, x, first, adapted)
-    x = graph.node("Gelu", [x], approximate=_GELU[activation])
-    x = dropped_rows(graph, inputs, x, shape, second)
-    x = adapted_rows(graph, inputs, x, second, adapted)
-    graph.node("Reshape", [x, shape], name="projected")
-    graph.output("projected", ["B", "K", second.outputs])
+    gelu = _GELU[activation]
+    x = two_layers(graph, inputs, x, shape, (first, second), adapted, approximate=gelu)
+    give_projected(graph, x, shape, second.outputs)
     return graph, inputs

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from driftline_shared.errors import PairError
-from driftline_shared.models.export.decoder import Adapted, Inputs
 from driftline_shared.models.export.families.family import Tower
-from driftline_shared.models.export.families.llava import LlavaGraphs
-from driftline_shared.models.export.graph import Graph
+from driftline_shared.models.export.families.llava import LlavaProjector
 from driftline_shared.models.export.preparation import canvas_step, image_table, value_steps
 from driftline_shared.models.families.llava import tower_states
 from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
 from driftline_shared.pair.image_table import ImageTable, Step, Tiles
 
 
-class OnevisionGraphs:
+class OnevisionGraphs(LlavaProjector):
     """See `FamilyGraphs`; the projector is LLaVA's."""
 
     def image(self, model: LlavaOnevisionModel) -> ImageTable:
@@ -40,14 +39,6 @@ class OnevisionGraphs:
 
         return tokens
 
-    def tower_width(self, net: Any) -> int:
-        """As LLaVA's."""
-        return LlavaGraphs().tower_width(net)
-
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
-        """As LLaVA's."""
-        return LlavaGraphs().projector(net, adapted)
-
 
 def _steps(model: LlavaOnevisionModel) -> list[Step]:
     """What the processor does to a picture of the canvas's size, by the library's arithmetic."""
@@ -59,7 +50,7 @@ def _steps(model: LlavaOnevisionModel) -> list[Step]:
     shape = (canvas.height, canvas.width)
     tall, wide = select_best_resolution(shape, processor.image_grid_pinpoints)
     height, width = library.get_patch_output_size(
-        torch.empty(3, *shape).numpy(),
+        np.empty((3, *shape), np.uint8),
         (tall, wide),
         input_data_format=library.ChannelDimension.FIRST,
     )

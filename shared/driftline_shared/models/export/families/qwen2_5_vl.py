@@ -9,9 +9,9 @@ import torch
 from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
 from driftline_shared.models.export.families.family import (
     Tower,
-    adapted_rows,
-    dropped_rows,
+    give_projected,
     rows_of,
+    two_layers,
 )
 from driftline_shared.models.export.families.qwen_vl import Sight, add_norm, picture_table
 from driftline_shared.models.export.graph import Graph
@@ -53,12 +53,8 @@ class Qwen25VlGraphs:
         patches, shape = rows_of(graph, tokens, len(merger.ln_q.weight))
         normed = add_norm(graph, patches, merger.ln_q, "ln_q")
         x = graph.node("Reshape", [normed, graph.ints(-1, before.inputs)])
-        x = adapted_rows(graph, inputs, x, before, adapted)
-        x = graph.node("Gelu", [x], approximate="none")
-        x = dropped_rows(graph, inputs, x, shape, behind)
-        x = adapted_rows(graph, inputs, x, behind, adapted)
-        graph.node("Reshape", [x, shape], name="projected")
-        graph.output("projected", ["B", "K", behind.outputs])
+        x = two_layers(graph, inputs, x, shape, (before, behind), adapted)
+        give_projected(graph, x, shape, behind.outputs)
         return graph, inputs
 
 

@@ -10,8 +10,9 @@ from driftline_shared.models.export.decoder import Adapted, Inputs, linear_of
 from driftline_shared.models.export.families.family import (
     Tower,
     adapted_rows,
-    dropped_rows,
+    give_projected,
     rows_of,
+    two_layers,
 )
 from driftline_shared.models.export.families.qwen_vl import Sight, add_norm, picture_table
 from driftline_shared.models.export.graph import Graph
@@ -61,17 +62,13 @@ class Qwen3VlGraphs:
         patches, shape = rows_of(graph, own, len(merger.norm.weight))
         normed = add_norm(graph, patches, merger.norm, "norm")
         x = graph.node("Reshape", [normed, graph.ints(-1, before.inputs)])
-        x = adapted_rows(graph, inputs, x, before, adapted)
-        x = graph.node("Gelu", [x], approximate="none")
-        x = dropped_rows(graph, inputs, x, shape, behind)
-        x = adapted_rows(graph, inputs, x, behind, adapted)
+        x = two_layers(graph, inputs, x, shape, (before, behind), adapted)
         deep = [
             _inner_rows(graph, inputs, part, other, number)
             for number, (part, other) in enumerate(zip(inner, others, strict=True))
         ]
         x = _beside(graph, x, behind.outputs, deep) if deep else x
-        graph.node("Reshape", [x, shape], name="projected")
-        graph.output("projected", ["B", "K", behind.outputs * len(sizes)])
+        give_projected(graph, x, shape, behind.outputs * len(sizes))
         return graph, inputs
 
 
