@@ -20,6 +20,7 @@ import structlog
 
 from driftline_device.runtime.onnx.prepared import is_outdated, read_prepared
 from driftline_device.runtime.turns import Turns
+from driftline_shared.errors import PairError
 from driftline_shared.host.clock import Clock
 from driftline_shared.host.processors import busy_share
 from driftline_shared.pair.export_file import load_export
@@ -138,10 +139,15 @@ class PreparingAnew:
         if code != 0:
             _log.warning("prepare.failed", error=f"it ended with {code}", fix=self._by_hand)
             return True
-        if is_outdated(self._folder):
-            self._put_off("other work disturbed it")
-            return False
-        chosen = read_prepared(self._folder, load_export(self._folder).precisions)
+        try:
+            if is_outdated(self._folder):
+                self._put_off("other work disturbed it")
+                return False
+            chosen = read_prepared(self._folder, load_export(self._folder).precisions)
+        except (OSError, PairError) as error:
+            # The device runs on what it has in memory; its next start will say the same.
+            _log.warning("prepare.failed", error=str(error), fix=self._by_hand)
+            return True
         if chosen is not None:
             _log.info(
                 "prepare.done",

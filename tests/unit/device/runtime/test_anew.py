@@ -16,6 +16,7 @@ from driftline_device.runtime.onnx.prepare import prepare
 from driftline_device.runtime.onnx.prepared import PREPARED_FILE, is_outdated, read_prepared
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import ignore
+from driftline_shared.pair.export_file import EXPORT_FILE
 from tests.fakes.clock import FakeClock
 from tests.fakes.tiny_export import make_tiny_export
 
@@ -141,6 +142,18 @@ def test_what_takes_too_long_or_fails_is_not_tried_again(moved: Path) -> None:
     failing = Bench(moved, lambda: 1)
     assert failing.run() == ["prepare.begun", "prepare.failed"]
     assert failing.num_started == 1
+
+
+@pytest.mark.parametrize("name", [EXPORT_FILE, "tokenizer.json"])
+def test_an_export_that_loses_a_file_meanwhile_is_a_failed_try(
+    export: Path, moved: Path, name: str
+) -> None:
+    def made() -> int:
+        shutil.copy(export / PREPARED_FILE, moved / PREPARED_FILE)
+        (moved / name).unlink(missing_ok=True)
+        return 0
+
+    assert Bench(moved, made).run() == ["prepare.begun", "prepare.failed"]
 
 
 def test_the_end_of_the_device_ends_it(moved: Path) -> None:
