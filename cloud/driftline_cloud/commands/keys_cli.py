@@ -198,6 +198,8 @@ def replace(
     )
     log_order(settings, "replace root key", f"root {number}: {fresh} for {key}")
     _tell({"root": number, "key": fresh, "offline": [str(out)]}, as_json)
+    if not as_json:
+        typer.echo(f"the key {key}… signs nothing any more: a file of it can be deleted")
 
 
 def _settings(config: Path | None, state: Path | None) -> CloudConfig:

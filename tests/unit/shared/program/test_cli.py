@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -14,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.pair.pair import find_pair
 from driftline_shared.program import cli, extras
 
 
@@ -147,8 +150,8 @@ def test_a_command_that_this_install_cannot_run_is_not_listed(
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name in lacking else found(name))
     listed = CliRunner().invoke(cli.build(), ["--help"]).output
     names = {line.strip("│ ").partition(" ")[0] for line in listed.splitlines()}
-    assert names & {"version", *cli.EXTRAS} == {"version", "device"}
-    for name, extra in (("demo", "lab"), ("cloud", "cloud"), ("models", "export")):
+    assert names & {"version", *cli.EXTRAS} == {"version", "device", "models"}
+    for name, extra in (("demo", "lab"), ("cloud", "cloud")):
         monkeypatch.setattr(sys, "argv", ["driftline", name, "--help"])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -188,6 +191,27 @@ def test_a_package_that_this_install_lacks_is_named_with_its_extra(
     assert ended.value.code == 2
     told = capsys.readouterr().err
     assert "torch" in told and "driftline[lab]" in told
+
+
+def test_pairs_are_signed_and_verified_without_torch(tmp_path: Path) -> None:
+    """And what does need it names the package and the extra."""
+    pair = tmp_path / "pair"
+    shutil.copytree(find_pair("tiny").parent, pair)
+    without = "import sys; sys.modules.update(torch=None, transformers=None); "
+    run = f"{without}from driftline_shared.program.cli import main; main()"
+
+    def models(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", run, "models", *words]
+        return subprocess.run(command, text=True, capture_output=True, check=False)
+
+    key = str(tmp_path / "pairs.key")
+    assert models("sign", str(pair), "--key", key, "--make-key").returncode == 0
+    assert models("verify", str(pair), "--trust", f"{key}.pub").returncode == 0
+    (pair / "pair.toml").write_text("changed")
+    told = models("verify", str(pair), "--trust", f"{key}.pub")
+    assert told.returncode == 1 and "pair.toml" in told.stderr
+    told = models("export", "tiny", "--out", str(tmp_path / "export"))
+    assert told.returncode == 2 and "driftline[export]" in told.stderr
 
 
 def test_every_command_names_an_extra_of_the_project() -> None:
