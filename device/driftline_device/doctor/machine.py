@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from driftline_device.config import DeviceConfig
-from driftline_device.runtime.factory import no_compressor_on_onnx
 from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.gate import Gate
 from driftline_device.sampling.scorers import STAND_IN
-from driftline_shared.errors import DriftlineError
+from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.memory import available_bytes
+from driftline_shared.models.compression.portable import checked_portable
 from driftline_shared.p_ik.head import P_IK
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.weights import weight_files
@@ -73,11 +73,21 @@ def check_compressor(config: DeviceConfig, runtime: str) -> Check:
     """
     name, fix = config.compressor, "Correct `compressor` and `compressor_options`."
     if runtime == "onnx":
-        return fail("compressor", no_compressor_on_onnx(name), fix)
+        return _check_portable(config, fix)
     code, wrong = _python(_CHECK_COMPRESSOR, name, json.dumps(config.compressor_options))
     if code:
         return fail("compressor", wrong, fix)
     return ok("compressor", f"{name}; {config.upload_from} may be sent")
+
+
+def _check_portable(config: DeviceConfig, fix: str) -> Check:
+    choice = config.compressor_choice
+    try:
+        if choice is not None:
+            checked_portable(choice)
+    except ConfigError as error:
+        return fail("compressor", str(error), fix)
+    return ok("compressor", f"{config.compressor}; {config.upload_from} may be sent")
 
 
 _CHECK_COMPRESSOR = """

@@ -9,7 +9,6 @@ import structlog
 
 from driftline_device.runtime.onnx.prepared import Prepared, read_prepared
 from driftline_device.runtime.runtime import Runtime, UploadFrom
-from driftline_shared.errors import ConfigError
 from driftline_shared.host.processors import num_processors
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.program.extras import needs_extra
@@ -46,25 +45,15 @@ def make_runtime(
 
     `device`: cpu or cuda, for torch. `threads`: of the CPU; None: what was prepared, else 1; 0: the
     library's choice. `precision`: of an export's graphs; empty: what was prepared, else int8.
-    `providers`: of onnxruntime, in order of preference. `compressor`, `upload_from`: for
-    torch; ConfigError for a name or option that is wrong.
+    `providers`: of onnxruntime, in order of preference. `compressor`, `upload_from`: what
+    images are read through; ConfigError for a name or option that is wrong.
     """
     if name == "auto":
         name = "torch" if pair.exported is None else "onnx"
-    if name == "onnx" and compressor is not None:
-        raise ConfigError(no_compressor_on_onnx(compressor.name))
     with needs_extra(f"runtime {name!r}", _EXTRAS[name], instead=_WITHOUT_TORCH):
         if name == "torch":
             return _torch(pair, device, threads, compressor, upload_from)
-        return _onnx(pair, threads, precision, providers)
-
-
-def no_compressor_on_onnx(name: str) -> str:
-    """What is wrong with the compressor `name` beside the onnx runtime, and what to do."""
-    return (
-        f"compressor is {name!r}, but an export's graphs take no compressor yet: use "
-        'runtime = "torch" with the pair itself, or leave `compressor` empty'
-    )
+        return _onnx(pair, threads, precision, providers, compressor, upload_from)
 
 
 def _torch(
@@ -103,7 +92,14 @@ def _tell_if_not_made_for(name: str, pair: Pair) -> None:
         )
 
 
-def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[str]) -> Runtime:
+def _onnx(
+    pair: Pair,
+    threads: int | None,
+    precision: str,
+    providers: Sequence[str],
+    compressor: CompressorChoice | None,
+    upload_from: UploadFrom,
+) -> Runtime:
     from driftline_device.runtime.onnx.runtime import OnnxRuntime
 
     if pair.exported is not None and (not precision or threads is None):
@@ -112,7 +108,14 @@ def _onnx(pair: Pair, threads: int | None, precision: str, providers: Sequence[s
         if threads is None:
             threads = chosen.threads if chosen else DEFAULT_THREADS
     threads = threads or num_processors()
-    return OnnxRuntime(pair, precision=precision, threads=threads, providers=providers)
+    return OnnxRuntime(
+        pair,
+        precision=precision,
+        threads=threads,
+        providers=providers,
+        compressor=compressor,
+        upload_from=upload_from,
+    )
 
 
 def precision_of(pair: Pair) -> str:

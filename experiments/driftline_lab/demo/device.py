@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from driftline_device.config import DeviceConfig, load_config
 from driftline_device.program.assembly import runtime_for
-from driftline_device.runtime.factory import no_compressor_on_onnx, precision_of
+from driftline_device.runtime.factory import precision_of
 from driftline_device.runtime.runtime import Runtime
 from driftline_device.updates.slots import Loaded, Slots
 from driftline_lab.demo.options import DemoOptions
 from driftline_lab.demo.settings import assigned, write_device_config
 from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.portable import checked_portable
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.config import parse_assignment
 from driftline_shared.program.extras import needs_extra
@@ -68,8 +69,8 @@ def prepare_device(
     arguments = ["--config", str(file), *assigned(options.device_settings)]
     overrides = dict(parse_assignment(text) for text in options.device_settings)
     config = load_config(file, overrides)
-    if config.runtime == "onnx" and config.compressor:
-        raise ConfigError(no_compressor_on_onnx(config.compressor))
+    if config.runtime == "onnx" and config.compressor_choice is not None:
+        checked_portable(config.compressor_choice)
     runs = load_pair(config.pair)
     if runs.base_model != pair.base_model:
         raise ConfigError(

@@ -23,7 +23,7 @@ class CompressorSettings(Section):
     compressor: str = setting(
         "",
         "a method that drops or merges visual tokens, see [compression](compression.md); empty: "
-        "none. A device needs `runtime` torch for it; the cloud's student learns under it",
+        "none. An export runs some of them; the cloud's student learns under it",
     )
     compressor_options: dict[str, Any] = setting(
         {}, "a table of the method's options, for example `compressor_options.keep`"

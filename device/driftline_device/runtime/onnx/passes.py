@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline_device.runtime.onnx.compression import Compressing
 from driftline_device.runtime.onnx.generation import LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
 from driftline_device.runtime.onnx.key_values import KeyValues
@@ -26,8 +27,8 @@ def _nothing() -> None:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxPasses:
     """`Passes` of one answer: `tokens` (V, D_v) float32 at `positions` (V,) int64, answer `ids`
-    (n,), under `adapter`. `kept_look`: what is kept of the pass that
-    answered.
+    (n,), under `adapter`. `kept_look`: what is kept of the pass that answered. `compressing`: what
+    the passes of `answer_logits` are read through, as the answer was.
     """
 
     export: Export
@@ -42,6 +43,7 @@ class OnnxPasses:
     num_passes: int
     seed: int
     kept_look: Callable[[], Look | None] = _nothing
+    compressing: Compressing | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -71,6 +73,8 @@ class OnnxPasses:
     def answer_logits(self) -> Floats:
         """See `Passes`."""
         row = self._row()
+        if self.compressing is not None:
+            return self._compressed_logits(self.compressing, row)
         hidden, _, _ = self._forced([row] * self.num_passes, self.projected(), dropped=True)
         return self.token_logits(hidden[:, _steps(row)])
 
@@ -104,6 +108,25 @@ class OnnxPasses:
             look = look_of(row, 0, 0, 0, queries, cache)
         return look.attention()
 
+    def _compressed_logits(self, compressing: Compressing, row: Row) -> Floats:
+        """`answer_logits` of passes that are compressed one by one."""
+        masks, hidden = self._dropout(), []
+        for projected in self.projected():
+            batch = self.prompts.batch([row], projected[None])
+            compressor = compressing.compression.row()
+            narrowed = compressing.before(compressor, row, batch, self.positions).batch
+            shape = narrowed.embeds.shape[:2]
+            states, _ = self.language.step(
+                narrowed.embeds,
+                narrowed.mask,
+                narrowed.positions,
+                self.language.cache(*shape),
+                self.adapter,
+                more=self._masks("lm", shape, masks),
+            )
+            hidden.append(states[0, -row.num_answer - 1 : -1])
+        return self.token_logits(np.stack(hidden))
+
     def _row(self) -> Row:
         return self.prompts.row(self.question, self.positions, self.ids)
 
@@ -131,8 +154,13 @@ class OnnxPasses:
         )
         return hidden, cache, given
 
-    def _masks(self, part: str, shape: tuple[int, ...]) -> dict[str, Floats]:
-        masks = DropoutMasks(rate=self.export.dropout_rate, seed=self.seed)
+    def _dropout(self) -> DropoutMasks:
+        return DropoutMasks(rate=self.export.dropout_rate, seed=self.seed)
+
+    def _masks(
+        self, part: str, shape: tuple[int, ...], masks: DropoutMasks | None = None
+    ) -> dict[str, Floats]:
+        masks = masks or self._dropout()
         return {
             one.input: masks.draw(one.place, (*shape, one.width))
             for one in self.export.dropout

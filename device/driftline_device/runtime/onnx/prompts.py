@@ -23,14 +23,15 @@ _DTYPES = {"F16": "<f2", "F32": "<f4"}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One sequence of T places: `ids` (T,) int64; `positions` (A, T) int64 on each of A axes;
-    `visual` (K,) places of the kept tokens in the order given; `text_from`: the first place behind
-    the image; `words`: the places of the question's own words; `num_answer` answer tokens at the
-    end.
+    `visual` (K,) places of the kept tokens in the order given; `image_from`: the image's first
+    place, `text_from`: the first behind it; `words`: the places of the question's own words;
+    `num_answer` answer tokens at the end.
     """
 
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
     visual: NDArray[np.int64]
+    image_from: int
     text_from: int
     words: range
     num_answer: int
@@ -114,6 +115,7 @@ class Prompts:
             ids=np.concatenate([before, self._layout_ids[stays], after]).astype(np.int64),
             positions=np.concatenate([first, image_positions, last], axis=1),
             visual=start + new_place[places],
+            image_from=start,
             text_from=text_from,
             words=self._text.words.places(text_from, text_from + len(after) - len(answer)),
             num_answer=len(answer),

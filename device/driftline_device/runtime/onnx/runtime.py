@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from driftline_device.runtime.onnx.compression import compressing
 from driftline_device.runtime.onnx.graphs import CPU, Graphs
 from driftline_device.runtime.onnx.session import OnnxSession, Student
-from driftline_device.runtime.runtime import Session
+from driftline_device.runtime.runtime import Session, UploadFrom
 from driftline_device.runtime.seen import FEATURE_BYTES
 from driftline_device.runtime.session import TRIAL_VERSION
 from driftline_device.runtime.turns import Turns
@@ -18,6 +19,7 @@ from driftline_shared.host.processors import num_processors
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import load_version_0
 from driftline_shared.pair.pair import Pair
+from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
 
 MAX_BATCH = 16
@@ -42,11 +44,14 @@ class OnnxRuntime(OnnxSession):
         max_batch: int = MAX_BATCH,
         feature_bytes: int = FEATURE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
+        compressor: CompressorChoice | None = None,
+        upload_from: UploadFrom = "all",
     ) -> None:
         """Load the graphs of `precision`; `adapter` None is version 0.
 
-        `threads`: of the CPU, None leaves it to onnxruntime. Raises PairError, ConfigError,
-        UpdateError (adapter of another shape).
+        `threads`: of the CPU, None leaves it to onnxruntime. `compressor`: the method that images
+        are read through, see docs/compression.md, and `upload_from` what may be sent then. Raises
+        PairError, ConfigError, UpdateError (adapter of another shape).
         """
         if max_batch < 1 or (threads is not None and threads < 1):
             raise ConfigError("threads and max_batch are 1 or more")
@@ -64,6 +69,7 @@ class OnnxRuntime(OnnxSession):
             max_batch=max_batch,
             feature_bytes=feature_bytes,
             prefix_bytes=prefix_bytes,
+            compressing=compressing(export, compressor, upload_from) if compressor else None,
         )
         first = adapter if adapter is not None else load_version_0(pair.dir, export)
         super().__init__(student, student.activate(first, version, pair.ik_head))

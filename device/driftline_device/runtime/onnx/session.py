@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import LikelyStep, likely_steps
+from driftline_device.runtime.onnx.compression import Compressing
 from driftline_device.runtime.onnx.generation import Generated, LanguageModel, PromptRead
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
 from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
@@ -46,6 +47,7 @@ class _Asked:
     """One question on its way: its tokens, and the picture's digest where they are all of it.
 
     `again`: whether the picture came before, or will come again. `num_likely`: see `Question`.
+    `read`, `num_read`: what a compressor left to read, and places of the prompt with it.
     """
 
     tokens: VisualTokens
@@ -53,6 +55,8 @@ class _Asked:
     digest: bytes | None = None
     again: bool = False
     num_likely: int | None = None
+    read: VisualTokens | None = None
+    num_read: int | None = None
 
 
 class Student:
@@ -60,7 +64,8 @@ class Student:
 
     `turns`: calls at a time. `features`: tower tokens of pictures seen. `prefixes`: caches of
     prompts up to their question, by adapter. `looks`: of the passes that answered, kept from the
-    first time on that somebody asks for one.
+    first time on that somebody asks for one. `compressing`: what rows are read through; with it
+    neither prefixes nor looks are kept.
     """
 
     def __init__(
@@ -73,8 +78,10 @@ class Student:
         max_batch: int,
         feature_bytes: int,
         prefix_bytes: int,
+        compressing: Compressing | None = None,
     ) -> None:
         graphs.check(export)
+        self.compressing = compressing
         self.export, self.graphs = export, graphs
         self.prompts = Prompts(pair.dir, export)
         self.language = LanguageModel(export, graphs, self.prompts)
@@ -139,18 +146,20 @@ class OnnxSession(ScoringSession):
         self, look: Callable[[], Sequence[_Asked]], on_token: OnToken | None
     ) -> list[Answer]:
         """Answer in one turn what `look` gives, block by block."""
-        size, made = self._student.max_batch, []
+        size, compressing = self._student.max_batch, self._student.compressing
+        made: list[tuple[_Asked, Generated]] = []
         with self._student.turns:
             adapter, start_s = self._open(), time.perf_counter()
             asked = look()
             for start in range(0, len(asked), size):
                 block = asked[start : start + size]
-                made += self._generate(adapter, block, rows_from(start, on_token))
+                further = rows_from(start, on_token)
+                if compressing is None:
+                    made += zip(block, self._generate(adapter, block, further), strict=True)
+                else:
+                    made += self._generate_compressed(adapter, block, further, compressing)
             model_s = time.perf_counter() - start_s
-        return [
-            self._to_answer(one, row, adapter, model_s)
-            for one, row in zip(asked, made, strict=True)
-        ]
+        return [self._to_answer(one, row, adapter, model_s) for one, row in made]
 
     def check_question(self, text: str) -> None:
         """DataError for a question that cannot be asked about any picture."""
@@ -252,6 +261,35 @@ class OnnxSession(ScoringSession):
         )
         return [each for _, each in sorted(zip(order, made, strict=True), key=_first)]
 
+    def _generate_compressed(
+        self,
+        adapter: ActiveAdapter,
+        block: Sequence[_Asked],
+        on_token: OnToken | None,
+        compressing: Compressing,
+    ) -> list[tuple[_Asked, Generated]]:
+        """Answers of one block, whose rows are read one by one, each through a compressor of its
+        own, and written together; and what was asked with the tokens that may be sent.
+        """
+        student = self._student
+        asked, reads = [], []
+        for one in block:
+            given = {"tokens": one.tokens.values[None].astype(np.float32, copy=False)}
+            projected = student.graphs.run("projector", given, adapter)
+            batch = student.prompts.batch([one.row], projected)
+            compressor = compressing.compression.row()
+            narrowed = compressing.before(compressor, one.row, batch, one.tokens.positions)
+            reads.append(student.language.read(narrowed.batch, adapter))
+            tokens, read = compressing.sent(one.tokens, narrowed)
+            asked.append(replace(one, tokens=tokens, read=read, num_read=len(narrowed.row)))
+        made = student.language.write(
+            student.language.joined(reads),
+            adapter,
+            on_token,
+            num_likely=[one.num_likely for one in block],
+        )
+        return list(zip(asked, made, strict=True))
+
     def _read_whole(
         self,
         adapter: ActiveAdapter,
@@ -324,7 +362,8 @@ class OnnxSession(ScoringSession):
             num_steps=len(made.ids),
             version=adapter.version,
             step_ids=made.ids,
-            num_prompt_tokens=len(asked.row.ids),
+            num_prompt_tokens=asked.num_read or len(asked.row.ids),
+            read=None if asked.read is asked.tokens else asked.read,
             ended=made.ended,
             model_s=model_s,
             likely=self._likely(asked, made),
@@ -358,6 +397,7 @@ class OnnxSession(ScoringSession):
         self, question: str, answer: Answer, *, passes: int, seed: int, as_read: bool
     ) -> Iterator[OnnxPasses]:
         student = self._student
+        tokens = (answer.read or answer.tokens) if as_read else answer.tokens
         with student.turns:
             adapter = self._open()
             yield OnnxPasses(
@@ -366,8 +406,9 @@ class OnnxSession(ScoringSession):
                 prompts=student.prompts,
                 language=student.language,
                 adapter=adapter,
-                tokens=answer.tokens.values.astype(np.float32),
-                positions=answer.tokens.positions.astype(np.int64),
+                tokens=tokens.values.astype(np.float32),
+                positions=tokens.positions.astype(np.int64),
+                compressing=student.compressing if as_read else None,
                 question=question,
                 ids=answer.step_ids or tuple(student.prompts.answer_ids(answer.text)),
                 num_passes=passes,

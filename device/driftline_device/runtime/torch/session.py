@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline_device.runtime.left import Reading, sendable
 from driftline_device.runtime.likely import LikelyStep, likely_ids, likely_steps
 from driftline_device.runtime.runtime import Answer, Question, UploadFrom
 from driftline_device.runtime.seen import FEATURE_BYTES, BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
-from driftline_device.runtime.torch.compression import Reading, counted, given, sendable
+from driftline_device.runtime.torch.compression import counted, given
 from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from

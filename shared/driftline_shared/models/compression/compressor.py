@@ -18,16 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
-from driftline_shared.models.compression.rows.layer_look import LayerLook
+from driftline_shared.models.compression.rows.arrays import Array
 from driftline_shared.models.compression.rows.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
+
+if TYPE_CHECKING:
+    from driftline_shared.models.compression.rows.layer_look import LayerLook
 
 Need = Literal["attention", "keys", "head_attention", "head_keys", "layers", "question", "weights"]
 """What a method reads beyond tokens: fields of `TowerTokens`; `question`: the language model's
@@ -86,8 +88,8 @@ class Route:
     `places` (m,) int64 rising. `gate` (m,): the layer's change of each place is scaled by it.
     """
 
-    places: Tensor
-    gate: Tensor
+    places: Array
+    gate: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class Prefix:
     """
 
     end: int
-    kept: Tensor
+    kept: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,7 @@ class TokenCompressor:
     """
 
     def __init__(
-        self, options: Any, facts: ModelFacts, weights: Mapping[str, Tensor] | None = None
+        self, options: Any, facts: ModelFacts, weights: Mapping[str, Array] | None = None
     ) -> None:
         self.options = options
         self.facts = facts
@@ -148,7 +150,7 @@ class TokenCompressor:
         return any(getattr(cls, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
 
     @classmethod
-    def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Tensor]:
+    def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Array]:
         """Freshly drawn weights of a trained method, from which training starts; {} where a method
         has none. They need not be any good, but `keep` = 1.0 must change nothing with them, too.
         """
@@ -169,7 +171,7 @@ class TokenCompressor:
         """
         return "unused"
 
-    def block_bias(self, tokens: BlockTokens) -> Tensor | None:
+    def block_bias(self, tokens: BlockTokens) -> Array | None:
         """(n,) what a block's attention logits to each of its tokens are raised by."""
         return None
 
@@ -179,7 +181,7 @@ class TokenCompressor:
         """
         return tokens
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Choose or merge tower tokens. `question`: (D,) where `needs` has it."""
         return tokens
 
@@ -193,11 +195,11 @@ class TokenCompressor:
 
     # -- within it --------------------------------------------------------------------------------
 
-    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+    def rows_before(self, layer: int, row: TokenRow) -> Array | None:
         """(R,) places whose attention in layer `layer` - 1 `on_layer` wants to see, else None."""
         return None
 
-    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+    def on_layer(self, layer: int, row: TokenRow, attention: Array | None) -> TokenRow:
         """Drop or merge places at the input of `layer`; the result holds places of `row` only.
 
         `attention` (R, n) float32: of the places asked for in `rows_before`, to all n places, mean
@@ -222,8 +224,8 @@ class TokenCompressor:
         return False
 
     def on_decode(
-        self, step: int, layer: int, cached: TokenRow, attention: Tensor | None
-    ) -> Tensor | None:
+        self, step: int, layer: int, cached: TokenRow, attention: Array | None
+    ) -> Array | None:
         """Cached places (m,) int64 rising that `layer` reads at this step; None: all.
 
         `cached`: the prompt's places in this layer (states are keys' inputs no more: (n, 0)).
@@ -282,7 +284,7 @@ class Compression:
     kind: type[TokenCompressor]
     options: Options
     facts: ModelFacts
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Array] = field(default_factory=dict)
 
     def row(self) -> TokenCompressor:
         """A fresh compressor for one row."""

@@ -1,12 +1,12 @@
-"""The table of methods: name -> file. Adding a method is one file, its import and its line here."""
+"""The table of all methods, name -> file: those that run on any arrays (`portable.py`), and those
+that torch alone runs. Adding one is one file, its import and its line in one of the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from driftline_shared.errors import ConfigError
@@ -14,13 +14,9 @@ from driftline_shared.models.compression.compressor import (
     Compression,
     ModelFacts,
     Options,
-    TokenCompressor,
 )
 from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
-from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
-from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
-from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
 from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
 from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
@@ -43,30 +39,11 @@ from driftline_shared.models.compression.methods.visionzip import (
 )
 from driftline_shared.models.compression.methods.voco import VocoCompressor, VocoOptions
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
+from driftline_shared.models.compression.portable import PORTABLE, Method
 
-
-@dataclass(frozen=True)
-class Method:
-    """`images`, `videos`: what it is made for. `trained`: it has weights of its own. `drop_only`:
-    it drops tokens and neither merges nor adds any, and keeps position ids.
-    """
-
-    compressor: type[TokenCompressor]
-    options: type[Options]
-    images: bool = field(default=False, kw_only=True)
-    videos: bool = field(default=False, kw_only=True)
-    trained: bool = field(default=False, kw_only=True)
-    drop_only: bool = field(default=False, kw_only=True)
-
-
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Method] = PORTABLE | {
     "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
-    "divprune": Method(
-        DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
-    ),
     "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
-    "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
-    "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
     "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
     "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
@@ -87,16 +64,7 @@ def checked(name: str, options: Mapping[str, Any]) -> Options:
     """`options` of the method `name`; needs no model. Raises ConfigError for what is wrong."""
     if name not in METHODS:
         raise ConfigError(f"compressor is {name!r}; known are {', '.join(sorted(METHODS))}")
-    schema = METHODS[name].options
-    try:
-        return schema.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "options"
-        known = ", ".join(sorted(schema.model_fields))
-        raise ConfigError(
-            f"compressor {name}: {key}: {first['msg']}; its options are {known}"
-        ) from error
+    return METHODS[name].checked(name, options)
 
 
 def configured(

@@ -254,11 +254,6 @@ def test_a_wrong_compressor_ends_the_start(
         runtime_for(load_config(None, values, {}), load_pair(folder))
 
 
-def test_an_export_takes_no_compressor(pair: Pair) -> None:
-    with pytest.raises(ConfigError, match='runtime = "torch"'):
-        make_runtime(pair, name="onnx", compressor=CompressorChoice(name="fastv"))
-
-
 def test_settings_of_a_file_and_of_the_environment_reach_the_method(
     pair: Pair, tmp_path: Path
 ) -> None:
@@ -290,7 +285,9 @@ def test_a_method_for_clips_says_so_on_images(pair: Pair) -> None:
     ("values", "runtime", "verdict", "word"),
     [
         ({"compressor": "fastv"}, "torch", "ok", "fastv"),
-        ({"compressor": "fastv"}, "onnx", "fail", 'runtime = "torch"'),
+        ({"compressor": "divprune"}, "onnx", "ok", "divprune"),
+        ({"compressor": "voco"}, "onnx", "fail", 'runtime = "torch"'),
+        ({"compressor": "divprune", "compressor_options": {"kep": 1}}, "onnx", "fail", "kep"),
         ({"compressor": "sieve"}, "torch", "fail", "known are"),
         ({"compressor": "vtw", "compressor_options": {"lair": 1}}, "torch", "fail", "lair"),
     ],

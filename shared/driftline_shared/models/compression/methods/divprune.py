@@ -16,15 +16,24 @@ keep their places. A clip's frames are one set of tokens, as a picture's views a
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    device,
+    found,
+    plain,
+    unit,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 _ROWS_AT_ONCE = 1024
+
+_ROUNDING = 1e-6
+"""Two tokens that are each other's nearest are equally far, and the last bits must not decide."""
 
 
 class DivPruneOptions(Options):
@@ -45,7 +54,7 @@ class DivPruneCompressor(TokenCompressor):
         num = len(row.visual)
         if self.num_kept(num) == num:
             return row
-        return row.keep_visual(_furthest(row.states[row.visual].detach(), self.num_kept(num)))
+        return row.keep_visual(_furthest(row.states[row.visual], self.num_kept(num)))
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """round(keep V) in every layer."""
@@ -58,27 +67,28 @@ class DivPruneCompressor(TokenCompressor):
         return 2 * num_visual * self.facts.width * (num_visual + self.num_kept(num_visual))
 
 
-def _furthest(tokens: Tensor, num: int) -> Tensor:
+def _furthest(tokens: Array, num: int) -> Array:
     """(num,) indices of `tokens` (V, D) in the order in which they were chosen."""
-    unit = normalize(tokens.float(), dim=-1)
+    rays, xp = unit(plain(tokens)), array_namespace(tokens)
     # By rows, and one row at a time after that: a clip's whole matrix may not fit.
-    nearest = torch.cat([_to_others(unit, at) for at in range(0, len(unit), _ROWS_AT_ONCE)])
+    nearest = xp.concat([_to_others(rays, at) for at in range(0, len(rays), _ROWS_AT_ONCE)])
     chosen = [_first_largest(nearest)]
-    distance = 1 - unit @ unit[chosen[0]]
+    distance = 1 - rays @ rays[chosen[0]]
     while len(chosen) < num:
-        distance[chosen[-1]] = -torch.inf
+        distance[chosen[-1]] = -xp.inf
         chosen.append(_first_largest(distance))
-        distance = torch.minimum(distance, 1 - unit @ unit[chosen[-1]])
-    return torch.tensor(chosen, device=tokens.device)
+        distance = xp.minimum(distance, 1 - rays @ rays[chosen[-1]])
+    return xp.asarray(chosen, device=device(tokens))
 
 
-def _to_others(unit: Tensor, start: int) -> Tensor:
+def _to_others(rays: Array, start: int) -> Array:
     """(r,) the distance of each token of a block to the nearest other one."""
-    block = 1 - unit[start : start + _ROWS_AT_ONCE] @ unit.T
-    own = torch.arange(len(block), device=unit.device)
-    block[own, own + start] = torch.inf
-    return block.amin(dim=1)
+    xp = array_namespace(rays)
+    block = 1 - rays[start : start + _ROWS_AT_ONCE] @ rays.T
+    own = counted(len(block), rays)
+    block[own, own + start] = xp.inf
+    return xp.min(block, axis=1)
 
 
-def _first_largest(values: Tensor) -> int:
-    return int((values == values.max()).nonzero()[0, 0])
+def _first_largest(values: Array) -> int:
+    return int(found(values >= array_namespace(values).max(values) - _ROUNDING)[0])

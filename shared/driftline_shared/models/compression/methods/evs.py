@@ -16,13 +16,20 @@ is like nothing and stays next after the first frame's. A picture is a clip of o
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
-from driftline_shared.models.compression.rows.rows import TokenRow
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    filled,
+    found,
+    largest_first,
+    plain,
+    unit,
+)
+from driftline_shared.models.compression.rows.rows import NONE, TokenRow
 
 FIRST, NEW = 255.0, 254.0
 """Differences of the first frame's tokens, and of those with nothing to compare with; 2 is the
@@ -52,9 +59,8 @@ class EvsCompressor(TokenCompressor):
         if self.options.keep >= 1.0 or not num:
             return row
         changed = _changes(row)
-        first = int((row.frame == row.frame.min()).sum())
-        order = changed.argsort(descending=True, stable=True)
-        return row.keep_visual(order[: self._count(first, num)])
+        first = len(found(row.frame == row.frame[0]))
+        return row.keep_visual(largest_first(changed)[: self._count(first, num)])
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """max(M, floor(keep T M)) in every layer."""
@@ -71,15 +77,15 @@ class EvsCompressor(TokenCompressor):
         return max(first, int(self.options.keep * num + ROUNDING))
 
 
-def _changes(row: TokenRow) -> Tensor:
+def _changes(row: TokenRow) -> Array:
     """(k,) d of every visual token."""
-    states = row.states[row.visual].detach().float()
+    rays, xp = unit(plain(row.states[row.visual])), array_namespace(row.states)
     frame, grid = row.frame, row.grid
     cells = grid.rows * grid.cols
     token = row.token[row.visual]
-    at = torch.full((grid.frames * cells,), -1, device=token.device)
-    at[token] = torch.arange(len(token), device=token.device)
-    before = torch.where(frame > 0, at[(token - cells).clamp_min(0)], -1)
-    changed = 1 - cosine_similarity(states, states[before.clamp_min(0)], dim=-1)
-    changed = torch.where(before < 0, changed.new_tensor(NEW), changed)
-    return torch.where(frame == frame.min(), changed.new_tensor(FIRST), changed)
+    at = filled(grid.frames * cells, NONE, token)
+    at[token] = counted(len(token), token)
+    before = xp.where(frame > 0, at[xp.clip(token - cells, 0, None)], NONE)
+    changed = 1 - xp.sum(rays * rays[xp.clip(before, 0, None)], axis=-1)
+    changed = xp.where(before < 0, NEW, changed)
+    return xp.where(frame == frame[0], FIRST, changed)

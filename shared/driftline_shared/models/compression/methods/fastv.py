@@ -17,12 +17,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    largest_first,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 ROUNDING = 1e-9
@@ -51,19 +55,19 @@ class FastvCompressor(TokenCompressor):
 
     options: FastvOptions
 
-    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+    def rows_before(self, layer: int, row: TokenRow) -> Array | None:
         """The last place, or all, before layer K."""
         if not self._cuts(layer):
             return None
         first = 0 if self.options.criterion == "all" else len(row) - 1
-        return torch.arange(first, len(row), device=row.kind.device)
+        return counted(len(row), row.kind)[first:]
 
-    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+    def on_layer(self, layer: int, row: TokenRow, attention: Array | None) -> TokenRow:
         """The visual tokens of most attention, and all else."""
         if attention is None:
             return row
-        scores = attention.mean(dim=0)[row.visual]
-        return row.keep_visual(scores.topk(self.options.num_kept(len(scores))).indices)
+        scores = array_namespace(attention).mean(attention, axis=0)[row.visual]
+        return row.keep_visual(largest_first(scores)[: self.options.num_kept(len(scores))])
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """V below K, floor(keep V) from there on."""

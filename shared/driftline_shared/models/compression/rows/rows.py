@@ -10,9 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-import torch
-from torch import Tensor
-
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    device,
+    filled,
+    found,
+    to_device,
+    with_rows,
+)
 from driftline_shared.tokens import Grid
 
 NONE = -1
@@ -39,50 +46,50 @@ class TokenRow:
     `NONE`. `positions` (A, n) int64, strictly rising on the first axis. `origin` (n,) int64: a
     number for each place by which it is known, rising, and `NONE` for those inserted since; the
     driver sets it, and every method below keeps it: make rows by them or by `dataclasses.replace`.
-    All on one device.
+    All on one device, torch tensors or numpy arrays.
 
     Places are never moved: a merged token *takes the place* of one of its members, so that reading
     order, grid order and positions stay one order.
     """
 
-    states: Tensor
-    kind: Tensor
-    token: Tensor
-    positions: Tensor
+    states: Array
+    kind: Array
+    token: Array
+    positions: Array
     grid: Grid
-    origin: Tensor | None = None
+    origin: Array | None = None
 
     def __len__(self) -> int:
         return int(self.kind.shape[0])
 
     @property
-    def visual(self) -> Tensor:
+    def visual(self) -> Array:
         """(k,) places of visual tokens, rising."""
-        return (self.kind == Kind.VISUAL).nonzero()[:, 0]
+        return found(self.kind == Kind.VISUAL)
 
     @property
-    def text(self) -> Tensor:
+    def text(self) -> Array:
         """(t,) places of text, rising."""
-        return (self.kind == Kind.TEXT).nonzero()[:, 0]
+        return found(self.kind == Kind.TEXT)
 
     @property
-    def question(self) -> Tensor:
+    def question(self) -> Array:
         """(t',) places of text behind the image, rising; all text where there is no image."""
-        image = (self.kind != Kind.TEXT).nonzero()[:, 0]
+        image = found(self.kind != Kind.TEXT)
         text = self.text
-        return text[text > image.max()] if len(image) else text
+        return text[text > image[-1]] if len(image) else text
 
     @property
-    def frame(self) -> Tensor:
+    def frame(self) -> Array:
         """(k,) frame of each visual token."""
         return self.token[self.visual] // (self.grid.rows * self.grid.cols)
 
     @property
-    def cell(self) -> Tensor:
+    def cell(self) -> Array:
         """(k,) flat row-and-column index of each visual token within its frame."""
         return self.token[self.visual] % (self.grid.rows * self.grid.cols)
 
-    def take(self, places: Tensor) -> TokenRow:
+    def take(self, places: Array) -> TokenRow:
         """Only these places; `places` (m,) int64 strictly rising."""
         return replace(
             self,
@@ -93,53 +100,58 @@ class TokenRow:
             origin=None if self.origin is None else self.origin[places],
         )
 
-    def places_with(self, chosen: Tensor) -> Tensor:
+    def places_with(self, chosen: Array) -> Array:
         """Places, rising, of all that is no visual token, and of those the `chosen` (m,): indices
         into `visual`.
         """
         stays = self.kind != Kind.VISUAL
         stays[self.visual[chosen]] = True
-        return stays.nonzero()[:, 0]
+        return found(stays)
 
-    def keep_visual(self, chosen: Tensor) -> TokenRow:
+    def keep_visual(self, chosen: Array) -> TokenRow:
         """Only the places `places_with` the `chosen`."""
         return self.take(self.places_with(chosen))
 
-    def with_states(self, states: Tensor) -> TokenRow:
+    def with_states(self, states: Array) -> TokenRow:
         """The same places with other states (n, D)."""
         return replace(self, states=states)
 
-    def replaced(self, places: Tensor, states: Tensor) -> TokenRow:
+    def replaced(self, places: Array, states: Array) -> TokenRow:
         """States (m, D) at `places` (m,), for merged tokens."""
-        return self.with_states(self.states.index_copy(0, places, states.to(self.states.dtype)))
+        xp = array_namespace(self.states)
+        return self.with_states(
+            with_rows(self.states, places, xp.astype(states, self.states.dtype, copy=False))
+        )
 
-    def inserted(self, at: int, states: Tensor, kind: Kind = Kind.EXTRA) -> TokenRow:
+    def inserted(self, at: int, states: Array, kind: Kind = Kind.EXTRA) -> TokenRow:
         """`states` (m, D) before place `at`; what stands behind is moved on by m positions."""
-        num = len(states)
-        kinds, absent = self.kind.new_full((num,), int(kind)), self.token.new_full((num,), NONE)
-        before, behind = torch.arange(at), torch.arange(at, len(self))
-        device = self.kind.device
-        last = self.positions[:, :at].amax(dim=1, keepdim=True) if at else self.positions[:, :1] - 1
-        steps = torch.arange(1, num + 1, device=device)
-        origin = self.origin
-        if origin is not None:
-            origin = torch.cat([origin[before], absent, origin[behind]])
+        num, xp = len(states), array_namespace(self.states)
+        kinds, absent = filled(num, int(kind), self.kind), filled(num, NONE, self.token)
+        last = (
+            xp.max(self.positions[:, :at], axis=1, keepdims=True)
+            if at
+            else self.positions[:, :1] - 1
+        )
+        steps = counted(num, self.kind) + 1
+        states = xp.astype(states, self.states.dtype, copy=False)
+
+        def around(whole: Array, new: Array) -> Array:
+            return xp.concat([whole[:at], new, whole[at:]])
+
         return replace(
             self,
-            states=torch.cat([self.states[before], states.to(self.states), self.states[behind]]),
-            kind=torch.cat([self.kind[before], kinds, self.kind[behind]]),
-            token=torch.cat([self.token[before], absent, self.token[behind]]),
-            positions=torch.cat(
-                [self.positions[:, before], last + steps, self.positions[:, behind] + num], dim=1
+            states=around(self.states, states),
+            kind=around(self.kind, kinds),
+            token=around(self.token, absent),
+            positions=xp.concat(
+                [self.positions[:, :at], last + steps, self.positions[:, at:] + num], axis=1
             ),
-            origin=origin,
+            origin=None if self.origin is None else around(self.origin, absent),
         )
 
     def renumbered(self) -> TokenRow:
         """Positions without gaps, from the first one on, on every axis alike."""
-        first = self.positions[:, :1]
-        steps = torch.arange(len(self), device=self.positions.device)
-        return replace(self, positions=first + steps)
+        return replace(self, positions=self.positions[:, :1] + counted(len(self), self.kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,45 +176,47 @@ class TowerTokens:
     are made of several patches all are the patches' means, as pooling weighs them.
     """
 
-    values: Tensor
-    token: Tensor
-    size: Tensor
+    values: Array
+    token: Array
+    size: Array
     grid: Grid
-    attention: Tensor | None = None
-    keys: Tensor | None = None
-    head_attention: Tensor | None = None
-    head_keys: Tensor | None = None
-    layers: Tensor | None = None
+    attention: Array | None = None
+    keys: Array | None = None
+    head_attention: Array | None = None
+    head_keys: Array | None = None
+    layers: Array | None = None
 
     @property
-    def frame(self) -> Tensor:
+    def frame(self) -> Array:
         """(k,) frame of each token."""
         return self.token // (self.grid.rows * self.grid.cols)
 
     @classmethod
     def bare(
-        cls, values: Tensor, token: Tensor, grid: Grid, size: Tensor | None = None
+        cls, values: Array, token: Array, grid: Grid, size: Array | None = None
     ) -> TowerTokens:
         """Without what a method may need besides, in the order of `token`; `size`: ones if None."""
-        token = token.to(values.device)
-        size = torch.ones(len(values), device=values.device) if size is None else size
-        order = token.argsort()
+        xp = array_namespace(values)
+        token = to_device(token, device(values))
+        size = filled(len(values), 1.0, values, xp.float32) if size is None else size
+        order = xp.argsort(token)
         return cls(values=values[order], token=token[order], size=size[order], grid=grid)
 
     @classmethod
     def joined(cls, parts: Sequence[TowerTokens]) -> TowerTokens:
         """Tokens of several frames, one behind the other, without what a method may need."""
         values, token, size = (
-            torch.cat([getattr(part, name) for part in parts])
+            array_namespace(parts[0].values).concat([getattr(part, name) for part in parts])
             for name in ("values", "token", "size")
         )
         return cls.bare(values, token, parts[0].grid, size)
 
     def by_frame(self) -> list[TowerTokens]:
         """The tokens of each frame that has any."""
-        return [self.take((self.frame == f).nonzero()[:, 0]) for f in self.frame.unique()]
+        frames = array_namespace(self.token).unique_values(self.frame)
+        return [self.take(found(self.frame == frame)) for frame in frames]
 
-    def take(self, chosen: Tensor, values: Tensor | None = None) -> TowerTokens:
+    def take(self, chosen: Array, values: Array | None = None) -> TowerTokens:
         """Only the `chosen` (m,) rising indices, with other `values` (m, D_v) where given."""
         read = {name: getattr(self, name) for name in READ_OF_TOWER}
         return TowerTokens(
@@ -227,7 +241,7 @@ class BlockTokens:
     members, `NONE` for what is no visual token: the class token, and patches of padding.
     """
 
-    states: Tensor
-    keys: Tensor
-    size: Tensor
-    token: Tensor
+    states: Array
+    keys: Array
+    size: Array
+    token: Array

@@ -1,0 +1,68 @@
+"""The table of methods that run on any arrays: beside a checkpoint, and beside an export's graphs,
+where there is no torch. Adding one is one file, its import and its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressor import (
+    Options,
+    TokenCompressor,
+)
+from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
+from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
+from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.program.compressor import CompressorChoice
+
+
+@dataclass(frozen=True)
+class Method:
+    """`images`, `videos`: what it is made for. `trained`: it has weights of its own. `drop_only`:
+    it drops tokens and neither merges nor adds any, and keeps position ids.
+    """
+
+    compressor: type[TokenCompressor]
+    options: type[Options]
+    images: bool = field(default=False, kw_only=True)
+    videos: bool = field(default=False, kw_only=True)
+    trained: bool = field(default=False, kw_only=True)
+    drop_only: bool = field(default=False, kw_only=True)
+
+    def checked(self, name: str, options: Mapping[str, Any]) -> Options:
+        """`options` of this method, called `name`. Raises ConfigError for what is wrong."""
+        try:
+            return self.options.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "options"
+            known = ", ".join(sorted(self.options.model_fields))
+            raise ConfigError(
+                f"compressor {name}: {key}: {first['msg']}; its options are {known}"
+            ) from error
+
+
+PORTABLE: dict[str, Method] = {
+    "divprune": Method(
+        DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
+    ),
+    "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
+    "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
+}
+
+
+def checked_portable(choice: CompressorChoice) -> Options:
+    """The options of a method that exports run, too; needs no model. Raises ConfigError for another
+    method, and for an option that is wrong.
+    """
+    if choice.name not in PORTABLE:
+        raise ConfigError(
+            f"compressor is {choice.name!r}; exports run {', '.join(sorted(PORTABLE))}: take one "
+            'of them, or runtime = "torch" with the pair itself, which runs others, too'
+        )
+    return PORTABLE[choice.name].checked(choice.name, choice.options)

@@ -1,0 +1,96 @@
+"""Arrays that methods compute with: torch tensors beside a checkpoint, numpy beside an export.
+
+A method written with these and the array API standard (array_api_compat) runs on both as it is,
+differentiable where the tensors are. `xp` is the namespace of a method's arrays:
+
+    xp = array_namespace(row.states);   xp.argsort(scores, descending=True, stable=True)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, to_device
+
+Array = Any
+"""A torch tensor or a numpy array."""
+
+
+def plain(x: Array) -> Array:
+    """In float32, and without gradient."""
+    x = x.detach() if hasattr(x, "detach") else x
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32, copy=False)
+
+
+def counted(num: int, like: Array) -> Array:
+    """(num,) int64 0, 1, 2, .., where `like` is."""
+    xp = array_namespace(like)
+    return xp.arange(num, dtype=xp.int64, device=device(like))
+
+
+def filled(shape: int | tuple[int, ...], value: Any, like: Array, dtype: Any = None) -> Array:
+    """Of one value, by default in the type of `like`, where that is."""
+    xp = array_namespace(like)
+    return xp.full(shape, value, dtype=dtype or like.dtype, device=device(like))
+
+
+def with_rows(x: Array, places: Array, values: Array) -> Array:
+    """A copy of `x` (n, ...) with `values` (m, ...) at `places` (m,)."""
+    copied = array_namespace(x).asarray(x, copy=True)
+    copied[places] = values
+    return copied
+
+
+def added(x: Array, places: Array, values: Array) -> Array:
+    """A copy of `x` (n, ...) to which `values` (m, ...) are added at `places` (m,), some of them
+    perhaps equal.
+    """
+    if hasattr(x, "index_add"):
+        return x.index_add(0, places, values)
+    copied = x.copy()
+    np.add.at(copied, places, values)
+    return copied
+
+
+def found(mask: Array) -> Array:
+    """(m,) int64 rising: where `mask` (n,) is true."""
+    return array_namespace(mask).nonzero(mask)[0]
+
+
+def mask_of(places: Array, num: int) -> Array:
+    """(num,) bool: true at `places`."""
+    xp = array_namespace(places)
+    mask = xp.zeros(num, dtype=xp.bool, device=device(places))
+    mask[places] = True
+    return mask
+
+
+def largest_first(values: Array) -> Array:
+    """(n,) indices by falling value, of equal ones the first first."""
+    return array_namespace(values).argsort(values, descending=True, stable=True)
+
+
+def unit(x: Array) -> Array:
+    """`x` (..., d) of length 1, as torch's `normalize` does it."""
+    xp = array_namespace(x)
+    length = xp.sqrt(xp.sum(x * x, axis=-1, keepdims=True))
+    return x / xp.clip(length, 1e-12, None)
+
+
+__all__ = [
+    "Array",
+    "added",
+    "array_namespace",
+    "counted",
+    "device",
+    "filled",
+    "found",
+    "largest_first",
+    "mask_of",
+    "plain",
+    "to_device",
+    "unit",
+    "with_rows",
+]

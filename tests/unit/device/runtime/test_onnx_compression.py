@@ -1,0 +1,99 @@
+"""An export behind a compressor beside the torch runtime behind the same: kept tokens, positions,
+answers, scores, what may be sent.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftline_device.runtime.factory import make_runtime
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.runtime import Question, UploadFrom
+from driftline_device.runtime.scores import SCORERS
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.portable import PORTABLE
+from driftline_shared.models.compression.table import METHODS
+from driftline_shared.pair.pair import Pair
+from driftline_shared.program.compressor import CompressorChoice
+from tests.fakes.adapters import trained
+from tests.fakes.tiny_export import make_tiny_export
+from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, random_image
+
+ASKED = [Question(image=random_image(seed), text=QUESTIONS[seed % 3]) for seed in range(5)]
+
+CASES: dict[str, dict[str, Any]] = {
+    "divprune": {"keep": 0.25},
+    "evs": {"keep": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
+    return make_tiny_export(tmp_path_factory.mktemp("both"))
+
+
+def both(
+    pairs: tuple[Pair, Pair], name: str, upload_from: UploadFrom
+) -> tuple[TorchRuntime, OnnxRuntime]:
+    choice = CompressorChoice(name=name, options=CASES[name])
+    twin = TorchRuntime(pairs[0], compressor=choice, upload_from=upload_from)
+    ours = OnnxRuntime(pairs[1], precision="fp32", compressor=choice, upload_from=upload_from)
+    adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
+    twin.swap(adapter, 1)
+    ours.swap(adapter, 1)
+    return twin, ours
+
+
+@pytest.mark.parametrize("upload_from", ["survivors", "all"])
+@pytest.mark.parametrize("name", CASES)
+def test_answers_and_kept_tokens_are_the_twins(
+    pairs: tuple[Pair, Pair], name: str, upload_from: UploadFrom
+) -> None:
+    twin, ours = both(pairs, name, upload_from)
+    for got, wanted in zip(ours.answer(ASKED), twin.answer(ASKED), strict=True):
+        np.testing.assert_array_equal(got.tokens.positions, wanted.tokens.positions)
+        np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=2e-4)
+        assert (got.read is None) == (wanted.read is None)
+        assert got.step_ids == wanted.step_ids
+        assert got.num_prompt_tokens == wanted.num_prompt_tokens
+        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        if name != "evs":  # of a clip of one frame all stays
+            assert (upload_from == "all") == (got.tokens.num_tokens == NUM_TOKENS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_doubt_and_token_scores_are_the_twins(pairs: tuple[Pair, Pair], name: str) -> None:
+    twin, ours = both(pairs, name, "survivors")
+    (answer,) = twin.answer(ASKED[:1])
+    got, wanted = (
+        each.mutual_information(ASKED[0].text, answer, passes=3, seed=2) for each in (ours, twin)
+    )
+    assert got == pytest.approx(wanted, rel=1e-2, abs=1e-6)
+    for scorer in SCORERS:
+        found, expected = (
+            each.score_tokens(scorer, ASKED[0].text, answer, passes=3, seed=2)
+            for each in (ours, twin)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+
+
+def test_a_method_that_exports_do_not_run_is_named_with_those_that_they_do(
+    pairs: tuple[Pair, Pair],
+) -> None:
+    other = min(METHODS.keys() - PORTABLE.keys())
+    with pytest.raises(ConfigError, match=r'divprune.* runtime = "torch"'):
+        make_runtime(pairs[1], compressor=CompressorChoice(name=other))
+    with pytest.raises(ConfigError, match="its options are"):
+        make_runtime(pairs[1], compressor=CompressorChoice(name="divprune", options={"kep": 1}))
+
+
+def test_no_method_of_exports_needs_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None\n"
+    code += "import driftline_shared.models.compression.portable"
+    subprocess.run([sys.executable, "-c", code], check=True)
