@@ -6,7 +6,7 @@ compares both on random pictures, bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from driftline_shared.pair.image_table import (
     Resize,
     ResizeShortest,
     Split,
+    Step,
     Tiles,
 )
 
@@ -41,10 +42,27 @@ def check_not_slim(height: int, width: int) -> None:
 
 def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32]:
     """(H, W, 3) uint8 -> (3, `table.height`, `table.width`) float32; where a step splits it into F
-    views, (F, 3, `table.height`, `table.width`).
+    views, and of a clip of F frames (F, H, W, 3), (F, 3, `table.height`, `table.width`).
+
+    Raises DataError for another number of frames than the table has.
     """
+    frames = image[None] if image.ndim == 3 else image
+    if len(frames) != table.num_frames:
+        raise wrong_frames(len(frames), table.num_frames)
+    if table.num_frames == 1:
+        return _pixels(frames[0], table.steps)
+    return np.stack([_pixels(frame, table.steps[1:]) for frame in frames])
+
+
+def wrong_frames(found: int, wanted: int) -> DataError:
+    """A picture where clips are read, or a clip of another length."""
+    fix = "show it single pictures" if wanted == 1 else "set clip.frames to that"
+    return DataError(f"the image has {found} frames, this pair reads {wanted}", fix=f"{fix}.")
+
+
+def _pixels(image: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
     array: NDArray[Any] = image
-    for step in table.steps:
+    for step in steps:
         array = _STEPS[step.step](array, step)
     return np.ascontiguousarray(np.moveaxis(array, -1, -3), dtype=np.float32)
 

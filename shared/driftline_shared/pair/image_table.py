@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MAX_FRAMES = 1_024
+"""Most pictures of a clip."""
+
 _MAX_SIDE = 8_192
 _Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -17,6 +20,13 @@ class Table(BaseModel):
     """Base of every table: unknown keys are errors, a text is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Frames(Table):
+    """A clip of `num` pictures, each of which the steps behind this one are done to."""
+
+    step: Literal["frames"]
+    num: Annotated[int, Field(ge=2, le=MAX_FRAMES)]
 
 
 class Resize(Table):
@@ -96,7 +106,7 @@ class Normalize(Table):
 
 
 Step = Annotated[
-    Resize | ResizeShortest | CenterCrop | Split | Tiles | Rescale | Normalize,
+    Frames | Resize | ResizeShortest | CenterCrop | Split | Tiles | Rescale | Normalize,
     Field(discriminator="step"),
 ]
 
@@ -111,16 +121,27 @@ class ImageTable(Table):
     width: _Side
     steps: Annotated[tuple[Step, ...], Field(max_length=16)]
 
+    @property
+    def num_frames(self) -> int:
+        """Pictures of a clip; 1 where single pictures are read."""
+        return next((step.num for step in self.steps if isinstance(step, Frames)), 1)
+
     @model_validator(mode="after")
     def _leads_there(self) -> ImageTable:
         """Sizes are known before a picture is."""
         size: tuple[int, int] | None = None
         is_cut = False
-        for step in self.steps:
+        if any(isinstance(step, Frames) for step in self.steps[1:]):
+            raise ValueError("the step frames is the first of all")
+        if self.num_frames * self.height * self.width > _MAX_SIDE**2:
+            raise ValueError(f"a clip has more than {_MAX_SIDE**2} pixels")
+        for step in self.steps[self.num_frames > 1 :]:
             if isinstance(step, Rescale | Normalize):
                 continue
             if is_cut:
                 raise ValueError(f"the step {step.step} comes behind views")
+            if self.num_frames > 1 and isinstance(step, Split | Tiles):
+                raise ValueError(f"the step {step.step} is of single pictures")
             size, is_cut = _after(step, size), isinstance(step, Split | Tiles)
         if size is not None and size != (self.height, self.width):
             raise ValueError(f"the steps lead to {size}, not to {self.height} x {self.width}")

@@ -84,7 +84,7 @@ class SourceSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeItem:
-    """One row of the self-check set: `image` (H, W, 3) uint8."""
+    """One row of the self-check set: `image` (H, W, 3) uint8, of a pair of clips (F, H, W, 3)."""
 
     image: NDArray[np.uint8]
     question: str
@@ -250,7 +250,10 @@ class Pair:
         return SourceSet(tokens=tokens, rows=rows)
 
     def probe_set(self) -> list[ProbeItem]:
-        """The self-check set of the device. Raises PairError for a picture that cannot be read."""
+        """The self-check set of the device; of a pair of clips, pictures that stand still.
+
+        Raises PairError for a picture that cannot be read.
+        """
         folder = self.dir / "probe"
         items = []
         for row in _rows(folder / "probe.jsonl"):
@@ -259,6 +262,8 @@ class Pair:
                 pixels = read_image(path, place=str(folder))
             except DataError as error:
                 raise PairError(str(error)) from error
+            if self.canvas is not None and self.canvas.frames > 1:  # a view: no frame is copied
+                pixels = np.broadcast_to(pixels, (self.canvas.frames, *pixels.shape))
             items.append(ProbeItem(image=pixels, question=row["question"], answer=row["answer"]))
         return items
 

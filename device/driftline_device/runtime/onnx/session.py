@@ -29,7 +29,6 @@ from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from
-from driftline_shared.errors import DataError
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
 from driftline_shared.pair.image_steps import pixels_of
@@ -222,8 +221,6 @@ class OnnxSession(ScoringSession):
             yield values, digest, digest not in missing
 
     def _pixels(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if image.ndim != 3:
-            raise DataError(f"the image has {image.ndim - 1} axes, this pair reads single pictures")
         return pixels_of(image, self._student.export.image)
 
     def _generate(

@@ -21,13 +21,14 @@ from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
 from driftline_shared.models.export.families.family import FamilyGraphs
-from driftline_shared.models.export.families.table import FAMILIES
+from driftline_shared.models.export.families.table import FAMILIES, graphs_of
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
     input_rows,
     layout_table,
+    picture_shape,
     prompt_table,
 )
 from driftline_shared.models.export.tower import quantize_tower, trace_tower
@@ -133,7 +134,7 @@ def export_pair(
     )
     assert isinstance(model, FamilyModel)
     with folders.replacing(out) as made:
-        exported = _Work(pair, model, FAMILIES[family], made, report).run(family)
+        exported = _Work(pair, model, graphs_of(family, model), made, report).run(family)
         # Not among the files of export.json: it may be replaced.
         if (root := update_root or pair_root(pair.dir)) is not None:
             (made / UPDATE_ROOT).write_bytes(root)
@@ -229,7 +230,7 @@ class _Work:
         net, spec = self.model.net, self.pair.adapter
         query = Adapted(targets=[f"projector.{name}" for name in spec.query_targets])
         language = Adapted(targets=spec.language_targets, norms=spec.norms)
-        graph, inputs = self.own.projector(net, query)
+        graph, inputs = self.own.projector(self.model, query)
         graph.save(self.folder / "projector.onnx")
         self.inputs.join(inputs)
         layers = range(self.decoder.num_layers)
@@ -257,14 +258,15 @@ class _Work:
         self.report("writing the vision tower")
         fp32, int8 = self.folder / "tower.fp32.onnx", self.folder / "tower.int8.onnx"
         rng = np.random.default_rng(0)
-        shape = pixels_of(np.zeros((32, 32, 3), dtype=np.uint8), self.image).shape
+        blank = np.zeros(picture_shape(self.image.num_frames, 32, 32), dtype=np.uint8)
+        shape = pixels_of(blank, self.image).shape
         trace_tower(
             self.model.net,
             self.own.tower(self.model),
             rng.standard_normal((2, *shape)).astype(np.float32),
             fp32,
         )
-        pictures = [item.image for item in self.probe] or _random_pictures()
+        pictures = [item.image for item in self.probe] or _random_pictures(self.image.num_frames)
         pixels = np.stack([pixels_of(picture, self.image) for picture in pictures])
         exact = self.model.encode(pictures).cpu().numpy()
         off = _relative_error(_tokens(fp32, pixels), exact)
@@ -313,7 +315,7 @@ class _Work:
         decoder, model = self.decoder, self.model
         return ModelTable(
             num_visual_tokens=model.num_tokens,
-            tower_width=self.own.tower_width(model.net),
+            tower_width=self.own.tower_width(model),
             width=decoder.width,
             vocabulary=model.vocab_size,
             num_layers=decoder.num_layers,
@@ -380,7 +382,7 @@ class _Work:
         """Two rows of unlike length, with half of the visual tokens: padding and gaps."""
         rng, model = np.random.default_rng(0), self.model
         kept = np.sort(rng.permutation(model.num_tokens)[: max(1, model.num_tokens // 2)])
-        tokens = model.encode(_random_pictures())[:, torch.from_numpy(kept)]
+        tokens = model.encode(_random_pictures(self.image.num_frames))[:, torch.from_numpy(kept)]
         positions = torch.from_numpy(kept)[None].expand(2, -1)
         questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
         return model.batch(model.project(tokens), positions, questions)
@@ -389,14 +391,14 @@ class _Work:
 def _num_deep(model: FamilyModel, own: FamilyGraphs) -> int:
     """Layers that projected tokens have features for, beside what is read in their place."""
     with torch.no_grad():
-        projected = model.project(torch.zeros(1, 1, own.tower_width(model.net)))
+        projected = model.project(torch.zeros(1, 1, own.tower_width(model)))
     width = int(model.net.get_input_embeddings().weight.shape[1])
     return projected.shape[-1] // width - 1
 
 
-def _random_pictures() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(2)]
+def _random_pictures(frames: int) -> list[np.ndarray]:
+    rng, shape = np.random.default_rng(0), picture_shape(frames, 64, 64)
+    return [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(2)]
 
 
 def _tokens(tower: Path, pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from driftline_shared.pair.export_file import (
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.image_table import (
     CenterCrop,
+    Frames,
     ImageTable,
     Normalize,
     Rescale,
@@ -30,7 +31,8 @@ from driftline_shared.pair.pair import Canvas
 from driftline_shared.pair.prompt_text import read_by
 
 Processed = Callable[[NDArray[np.uint8]], Any]
-"""(H, W, 3) -> (3, H, W) or (F, 3, H, W) float32, as the family reads it."""
+"""(H, W, 3) -> (3, H, W) or (F, 3, H, W) float32, as the family reads it; of a clip
+(F, H, W, 3) -> (F, 3, H, W)."""
 
 _BICUBIC = 3
 
@@ -43,16 +45,18 @@ _TOKENS = 64
 """Random token ids that are compared in their text."""
 
 
-def image_table(steps: Sequence[Step], processed: Processed) -> ImageTable:
+def image_table(steps: Sequence[Step], processed: Processed, *, frames: int = 1) -> ImageTable:
     """A table of these steps, proved on random pictures against what the family itself does.
+    `frames`: of each picture, as `blank` has them; `steps` are done to each.
 
     Raises PairError where the steps do not give exactly that.
     """
-    sample = processed(np.zeros((32, 32, 3), dtype=np.uint8))
+    steps = steps if frames == 1 else [Frames(step="frames", num=frames), *steps]
+    sample = processed(np.zeros(picture_shape(frames, 32, 32), dtype=np.uint8))
     table = ImageTable(height=sample.shape[-2], width=sample.shape[-1], steps=tuple(steps))
     rng = np.random.default_rng(0)
     for height, width in _SIZES:
-        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        picture = rng.integers(0, 256, picture_shape(frames, height, width), dtype=np.uint8)
         wanted, got = np.asarray(processed(picture)), pixels_of(picture, table)
         if wanted.shape != got.shape or not np.array_equal(wanted, got):
             raise PairError(
@@ -60,6 +64,11 @@ def image_table(steps: Sequence[Step], processed: Processed) -> ImageTable:
                 'cannot say: use runtime = "torch" for this pair'
             )
     return table
+
+
+def picture_shape(frames: int, height: int, width: int) -> tuple[int, ...]:
+    """(H, W, 3); of a clip (F, H, W, 3)."""
+    return (height, width, 3) if frames == 1 else (frames, height, width, 3)
 
 
 def prompt_table(model: FamilyModel, prompt: str, tokenizer: Any) -> PromptTable:

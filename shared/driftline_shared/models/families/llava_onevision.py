@@ -38,8 +38,10 @@ _VIEWS_AT_ONCE = 32
 _POOLED_ABOVE = 1.1
 """The library pools tiles that are longer by this than those it may keep, in patches a side."""
 
-_TAPS = 4
-_PLACE = 2
+TAPS = 4
+"""Patches of a cell of a clip."""
+
+PLACE = 2
 """Channels at the end of a clip's token: row and column of its cell's centre, in 0..1."""
 
 
@@ -53,8 +55,9 @@ class LlavaOnevisionModel(FamilyModel):
     tile, so no rows and columns hold all tokens. Patches that only show padding are no tokens.
 
     Grid of clips: F x T x T cells. A token has 4 D_v + 2 channels: the cell's patches, top left
-    first, then its centre (`_PLACE`). The centre says which weights pool it; a codec may round it,
-    for the nearest cell is meant.
+    first, then its centre (`PLACE`). The centre says which weights pool it; a codec may round it,
+    for the nearest cell is meant. Of clips, `taps` (T * T, 4) int64 are the patches of each cell of
+    a frame, `pooling_weights` (T * T, 4) what they weigh, `centres` (T * T, 2) where the cell is.
     """
 
     def _prepare(self, model_dir: Path, canvas: Canvas | None) -> None:
@@ -66,8 +69,9 @@ class LlavaOnevisionModel(FamilyModel):
         self.processor = image_processor(model_dir)
         if self._is_clip:
             self.processor = frame_processor(model_dir, self.processor)
-            self._taps, self._weights = _pooling(self.net, self._side)
+            self.taps, self.pooling_weights = _pooling(self.net, self._side)
             cells = -(-self._side // 2)
+            self.centres = _centres(cells)
             self.grid = Grid(frames=self.canvas.frames, rows=cells, cols=cells)
         else:
             _check_size(self.net, self.canvas)
@@ -110,8 +114,8 @@ class LlavaOnevisionModel(FamilyModel):
         if not self._is_clip:
             whole = views.reshape(len(images), -1, views.shape[-1])
             return whole[:, self.order.to(whole.device)]
-        taps = views[:, self._taps.to(views.device)].flatten(2)  # (B * F, T * T, 4 D_v)
-        centres = _centres(self.grid.rows).to(taps.device).expand(len(taps), -1, -1)
+        taps = views[:, self.taps.to(views.device)].flatten(2)  # (B * F, T * T, 4 D_v)
+        centres = self.centres.to(taps.device).expand(len(taps), -1, -1)
         return torch.cat([taps, centres], dim=-1).reshape(len(images), self.num_tokens, -1)
 
     def project(self, tokens: Tensor) -> Tensor:
@@ -121,11 +125,11 @@ class LlavaOnevisionModel(FamilyModel):
         kind = next(projector.parameters()).dtype
         if not self._is_clip:
             return projector(tokens.to(kind))
-        taps, centres = tokens[..., :-_PLACE], tokens[..., -_PLACE:]
+        taps, centres = tokens[..., :-PLACE], tokens[..., -PLACE:]
         cells = self.grid.rows
         row, col = (centres.float() * cells).long().clamp(0, cells - 1).unbind(-1)
-        weights = self._weights.to(self.device)[row * cells + col]  # (B, K, 4)
-        projected = projector(taps.to(kind).unflatten(-1, (_TAPS, -1)))  # (B, K, 4, D)
+        weights = self.pooling_weights.to(self.device)[row * cells + col]  # (B, K, 4)
+        projected = projector(taps.to(kind).unflatten(-1, (TAPS, -1)))  # (B, K, 4, D)
         return (projected * weights[..., None].to(projected.dtype)).sum(dim=-2)
 
     def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -148,9 +152,9 @@ class LlavaOnevisionModel(FamilyModel):
             )
         first = torch.arange(self.grid.frames)[:, None, None] * self._side**2
         return PatchMap(
-            patches=(first + self._taps).flatten(0, 1),
-            weights=self._weights.repeat(self.grid.frames, 1),
-            place=_centres(self.grid.rows).repeat(self.grid.frames, 1),
+            patches=(first + self.taps).flatten(0, 1),
+            weights=self.pooling_weights.repeat(self.grid.frames, 1),
+            place=self.centres.repeat(self.grid.frames, 1),
         )
 
     def _pixels(self, pictures: Sequence[Any]) -> Tensor:
@@ -252,7 +256,7 @@ def _pooling(net: Any, side: int) -> tuple[Tensor, Tensor]:
     """
     weights = net.model.apply_pooling(torch.eye(side * side)[None])[0]  # (T * T, S * S)
     # A stable sort: which patches fill up a cell is part of the token space.
-    taps = weights.sort(dim=-1, descending=True, stable=True).indices[:, :_TAPS].sort().values
+    taps = weights.sort(dim=-1, descending=True, stable=True).indices[:, :TAPS].sort().values
     return taps, weights.gather(1, taps)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_shared.errors import DataError
-from driftline_shared.pair.image_steps import check_not_slim
+from driftline_shared.pair.image_steps import check_not_slim, wrong_frames
 from driftline_shared.pair.pair import Canvas
 
 
@@ -31,7 +30,7 @@ def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
     frames = image[None] if image.ndim == 3 else image
     wanted = canvas.frames if canvas is not None else 1
     if len(frames) != wanted:
-        raise DataError(f"the image has {len(frames)} frames, this pair reads {wanted}")
+        raise wrong_frames(len(frames), wanted)
     pictures = [Image.fromarray(frame) for frame in frames]
     if canvas is None:
         for picture in pictures:

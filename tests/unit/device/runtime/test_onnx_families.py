@@ -1,5 +1,5 @@
-"""Exports of other families beside their torch runtime, from random checkpoints: pictures, tokens,
-answers, every score, a swap, and what is sampled.
+"""Exports of other families beside their torch runtime, from random checkpoints: pictures, clips,
+tokens, answers, every score, a swap, and what is sampled.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from tests.fakes.families import noise
 from tests.fakes.family_pair import make_family_pair
 from tests.fakes.tiny_pair import QUESTIONS
 
-FAMILIES = ("idefics3", "smolvlm", "llava_onevision", "qwen2_5_vl", "qwen3_vl")
-ASKED = [
-    Question(image=noise(40 + 9 * i, 64, seed=i), text=QUESTIONS[i % len(QUESTIONS)])
-    for i in range(6)
-]
+FAMILIES = (
+    "idefics3",
+    "smolvlm",
+    "llava_onevision",
+    "llava_onevision_video",
+    "qwen2_5_vl",
+    "qwen3_vl",
+)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -36,6 +39,17 @@ def pairs(
     pair = load_pair(make_family_pair(folder / "pair", request.param))
     export_pair(pair, folder / "export", report=lambda _: None)
     return pair, load_pair(folder / "export")
+
+
+@pytest.fixture(scope="module")
+def asked(pairs: tuple[Pair, Pair]) -> list[Question]:
+    """Pictures, or clips of the pair's length, of other sizes than its canvas."""
+    canvas = pairs[0].canvas
+    frames = [canvas.frames] if canvas is not None and canvas.frames > 1 else []
+    return [
+        Question(image=noise(*frames, 40 + 9 * i, 64, seed=i), text=QUESTIONS[i % len(QUESTIONS)])
+        for i in range(6)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +73,10 @@ def both(
     return twin, fp32
 
 
-def test_answers_tokens_and_scores_are_the_twins(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
-    torch_answers, ours = (runtime.answer(ASKED) for runtime in both)
+def test_answers_tokens_and_scores_are_the_twins(
+    both: tuple[TorchRuntime, OnnxRuntime], asked: list[Question]
+) -> None:
+    torch_answers, ours = (runtime.answer(asked) for runtime in both)
     for wanted, got in zip(torch_answers, ours, strict=True):
         np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=2e-4)
         np.testing.assert_array_equal(got.tokens.positions, wanted.tokens.positions)
@@ -71,40 +87,44 @@ def test_answers_tokens_and_scores_are_the_twins(both: tuple[TorchRuntime, OnnxR
 
 
 def test_stochastic_scores_are_the_twins_mask_by_mask(
-    both: tuple[TorchRuntime, OnnxRuntime],
+    both: tuple[TorchRuntime, OnnxRuntime], asked: list[Question]
 ) -> None:
     twin, fp32 = both
-    (answer,) = twin.answer(ASKED[:1])
+    (answer,) = twin.answer(asked[:1])
     ours, wanted = (
-        runtime.mutual_information(ASKED[0].text, answer, passes=4, seed=2)
+        runtime.mutual_information(asked[0].text, answer, passes=4, seed=2)
         for runtime in (fp32, twin)
     )
     assert ours == pytest.approx(wanted, rel=1e-2, abs=1e-6)
     for scorer in SCORERS:
         got, expected = (
-            runtime.score_tokens(scorer, ASKED[0].text, answer, passes=4, seed=2)
+            runtime.score_tokens(scorer, asked[0].text, answer, passes=4, seed=2)
             for runtime in (fp32, twin)
         )
         np.testing.assert_allclose(got, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
 
 
-def test_some_tokens_answer_as_under_torch(both: tuple[TorchRuntime, OnnxRuntime]) -> None:
-    (whole,) = both[0].answer(ASKED[:1])
+def test_some_tokens_answer_as_under_torch(
+    both: tuple[TorchRuntime, OnnxRuntime], asked: list[Question]
+) -> None:
+    (whole,) = both[0].answer(asked[:1])
     kept = np.arange(1, len(whole.tokens.values), 3)
     some = replace(
         whole.tokens,
         values=whole.tokens.values[kept],
         positions=whole.tokens.positions[kept],
     )
-    wanted, got = (runtime.answer_tokens([some], [ASKED[0].text])[0] for runtime in both)
+    wanted, got = (runtime.answer_tokens([some], [asked[0].text])[0] for runtime in both)
     assert got.step_ids == wanted.step_ids
     assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_rounded_graphs_answer_under_an_adapter(precision: str, pairs: tuple[Pair, Pair]) -> None:
+def test_rounded_graphs_answer_under_an_adapter(
+    precision: str, pairs: tuple[Pair, Pair], asked: list[Question]
+) -> None:
     runtime = OnnxRuntime(pairs[1], precision=precision)
     runtime.swap(trained(runtime.adapter(), seed=3, step=0.1), 1)
-    answers = runtime.answer(ASKED)
+    answers = runtime.answer(asked)
     assert {answer.version for answer in answers} == {1}
     assert all(answer.step_ids and np.isfinite(answer.scores["entropy"]) for answer in answers)

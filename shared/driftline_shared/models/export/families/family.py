@@ -19,7 +19,7 @@ from driftline_shared.pair.image_table import (
 )
 
 Tower = Callable[[Any, torch.Tensor], torch.Tensor]
-"""A net, and pixels (B, 3, H, W), of several views (B, F, 3, H, W) -> (B, V, D_v)."""
+"""A net, and pixels (B, 3, H, W), of several views or frames (B, F, 3, H, W) -> (B, V, D_v)."""
 
 
 class FamilyGraphs(Protocol):
@@ -31,10 +31,10 @@ class FamilyGraphs(Protocol):
     def tower(self, model: Any) -> Tower:
         """How its net makes tokens of pixels; it can be traced."""
 
-    def tower_width(self, net: Any) -> int:
+    def tower_width(self, model: Any) -> int:
         """D_v."""
 
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+    def projector(self, model: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The graph `projector`. Raises PairError for what graphs do not do."""
 
 
@@ -45,11 +45,15 @@ def rows_of(graph: Graph, tokens: str, width: int) -> tuple[str, str]:
     return graph.node("Reshape", [tokens, graph.ints(-1, width)]), shape
 
 
-def dropped_rows(graph: Graph, inputs: Inputs, x: str, shape: str, layer: Linear) -> str:
-    """Rows (B * K, inputs) that `layer` reads, times a mask of `shape`."""
+def dropped_rows(
+    graph: Graph, inputs: Inputs, x: str, shape: str, layer: Linear, *, rows: int = 1
+) -> str:
+    """`rows` rows of each token, (B * K * rows, inputs), that `layer` reads, times a mask of
+    `shape` (B, K, rows * inputs).
+    """
     mask = f"{layer.name}.mask"
     inputs.dropout.append(
-        DropoutInput(part="projector", input=mask, place=layer.name, width=layer.inputs)
+        DropoutInput(part="projector", input=mask, place=layer.name, width=rows * layer.inputs)
     )
     x = graph.node("Mul", [graph.node("Reshape", [x, shape]), add_mask(graph, mask)])
     return graph.node("Reshape", [x, graph.ints(-1, layer.inputs)])
@@ -64,12 +68,15 @@ def two_layers(
     adapted: Adapted,
     *,
     approximate: str = "none",
+    rows: int = 1,
 ) -> str:
-    """Rows through a layer, GELU, a mask of `shape` and another layer; LoRA where they have it."""
+    """Rows through a layer, GELU, a mask of `shape` and another layer; LoRA where they have it.
+    `rows`: of each token.
+    """
     first, second = layers
     x = adapted_rows(graph, inputs, x, first, adapted)
     x = graph.node("Gelu", [x], approximate=approximate)
-    x = dropped_rows(graph, inputs, x, shape, second)
+    x = dropped_rows(graph, inputs, x, shape, second, rows=rows)
     return adapted_rows(graph, inputs, x, second, adapted)
 
 

@@ -37,14 +37,14 @@ class Idefics3Graphs:
         """Patches shuffled into tokens, views one behind the other."""
         return _tokens
 
-    def tower_width(self, net: Any) -> int:
+    def tower_width(self, model: Any) -> int:
         """Of all patches of a token side by side."""
-        return int(net.model.connector.modality_projection.proj.in_features)
+        return int(model.net.model.connector.modality_projection.proj.in_features)
 
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+    def projector(self, model: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
         """A mask, and the one layer."""
         graph, inputs = Graph("projector"), Inputs()
-        layer = linear_of("projector.proj", net.model.connector.modality_projection.proj)
+        layer = linear_of("projector.proj", model.net.model.connector.modality_projection.proj)
         x, shape = rows_of(graph, graph.input("tokens", ["B", "K", layer.inputs]), layer.inputs)
         x = dropped_rows(graph, inputs, x, shape, layer)
         x = adapted_rows(graph, inputs, x, layer, adapted)

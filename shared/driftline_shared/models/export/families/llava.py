@@ -26,12 +26,13 @@ _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
 class LlavaProjector:
     """The part of `FamilyGraphs` behind the tower."""
 
-    def tower_width(self, net: Any) -> int:
+    def tower_width(self, model: Any) -> int:
         """Of all chosen layers side by side."""
-        return int(net.model.multi_modal_projector.linear_1.in_features)
+        return int(model.net.model.multi_modal_projector.linear_1.in_features)
 
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+    def projector(self, model: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
         """linear_1, activation, mask, linear_2."""
+        net = model.net
         return build_projector(
             net.model.multi_modal_projector, net.config.projector_hidden_act, adapted=adapted
         )
@@ -51,6 +52,16 @@ class LlavaGraphs(LlavaProjector):
         return tower_states
 
 
+def gelu_of(activation: str) -> str:
+    """ONNX's `approximate` of a projector's activation. Raises PairError for one it lacks."""
+    if activation not in _GELU:
+        raise PairError(
+            f"the projector's activation is {activation!r}, graphs have {sorted(_GELU)}: use "
+            'runtime = "torch" for this pair'
+        )
+    return _GELU[activation]
+
+
 def build_projector(
     projector: Any, activation: str, *, adapted: Adapted, name: str = "projector"
 ) -> tuple[Graph, Inputs]:
@@ -58,16 +69,11 @@ def build_projector(
 
     Raises PairError for an activation it does not know.
     """
-    if activation not in _GELU:
-        raise PairError(
-            f"the projector's activation is {activation!r}, graphs have {sorted(_GELU)}: use "
-            'runtime = "torch" for this pair'
-        )
+    gelu = gelu_of(activation)
     graph, inputs = Graph("projector"), Inputs()
     first = linear_of(f"{name}.linear_1", projector.linear_1)
     second = linear_of(f"{name}.linear_2", projector.linear_2)
     x, shape = rows_of(graph, graph.input("tokens", ["B", "K", first.inputs]), first.inputs)
-    gelu = _GELU[activation]
     x = two_layers(graph, inputs, x, shape, (first, second), adapted, approximate=gelu)
     give_projected(graph, x, shape, second.outputs)
     return graph, inputs

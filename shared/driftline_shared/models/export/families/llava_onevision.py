@@ -1,4 +1,6 @@
-"""LLaVA-OneVision's pictures: the whole and tiles of it, of which padding is taken out again."""
+"""LLaVA-OneVision's pictures: the whole and tiles of it, of which padding is taken out again.
+Clips: `onevision_clips`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from driftline_shared.errors import PairError
 from driftline_shared.models.export.families.family import Tower
 from driftline_shared.models.export.families.llava import LlavaProjector
 from driftline_shared.models.export.preparation import canvas_step, image_table, value_steps
@@ -20,12 +21,7 @@ class OnevisionGraphs(LlavaProjector):
     """See `FamilyGraphs`; the projector is LLaVA's."""
 
     def image(self, model: LlavaOnevisionModel) -> ImageTable:
-        """The canvas as a whole and as tiles. Raises PairError for pairs of clips."""
-        if model.canvas.frames > 1:
-            raise PairError(
-                "the pair reads clips, which graphs do not do yet: use "
-                'runtime = "torch" for this pair'
-            )
+        """The canvas as a whole and as tiles."""
         return image_table(_steps(model), lambda image: model.views([image]))
 
     def tower(self, model: LlavaOnevisionModel) -> Tower:

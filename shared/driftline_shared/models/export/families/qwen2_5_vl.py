@@ -40,13 +40,14 @@ class Qwen25VlGraphs:
 
         return tokens
 
-    def tower_width(self, net: Any) -> int:
+    def tower_width(self, model: Any) -> int:
         """Of all patches of a group side by side."""
-        return int(net.model.visual.merger.hidden_size)
+        return int(model.net.model.visual.merger.hidden_size)
 
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+    def projector(self, model: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
         """A norm of each patch; then of each group mlp.0, GELU, a mask, mlp.2."""
-        merger, (first, _, second) = net.model.visual.merger, net.model.visual.merger.mlp
+        merger = model.net.model.visual.merger
+        first, _, second = merger.mlp
         graph, inputs = Graph("projector"), Inputs()
         before, behind = linear_of("projector.mlp.0", first), linear_of("projector.mlp.2", second)
         tokens = graph.input("tokens", ["B", "K", before.inputs])

@@ -45,17 +45,19 @@ class Qwen3VlGraphs:
 
         return tokens
 
-    def tower_width(self, net: Any) -> int:
+    def tower_width(self, model: Any) -> int:
         """Of all patches of a group side by side, once for each merger."""
+        net = model.net
         return int(net.model.visual.merger.hidden_size) * (1 + len(inner_layers(net)))
 
-    def projector(self, net: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
+    def projector(self, model: Any, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The merger, and beside what it gives the n others', which no mask and no LoRA changes."""
+        net = model.net
         merger, others = net.model.visual.merger, list(inner_layers(net).values())
         graph, inputs = Graph("projector"), Inputs()
         before = linear_of("projector.linear_fc1", merger.linear_fc1)
         behind = linear_of("projector.linear_fc2", merger.linear_fc2)
-        tokens = graph.input("tokens", ["B", "K", self.tower_width(net)])
+        tokens = graph.input("tokens", ["B", "K", self.tower_width(model)])
         sizes = [before.inputs] * (1 + len(others))
         names = [f"part.{number}" for number in range(len(sizes))]
         own, *inner = graph.nodes("Split", [tokens, graph.ints(*sizes)], names, axis=-1)

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, processors
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from driftline_shared.errors import PairError
+from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
     image_table,
@@ -51,6 +51,33 @@ def read_by(processor: Any, canvas: Canvas | None) -> Callable[[NDArray[np.uint8
         return found["pixel_values"][0]
 
     return processed
+
+
+def test_a_clip_is_prepared_frame_by_frame_and_has_its_length() -> None:
+    steps = [
+        {"step": "frames", "num": 3},
+        {"step": "resize", "height": 8, "width": 8, "resample": 3},
+    ]
+    clip = np.random.default_rng(0).integers(0, 256, (3, 20, 12, 3), dtype=np.uint8)
+    each, clips = (
+        ImageTable.model_validate_json(json.dumps({"height": 8, "width": 8, "steps": some}))
+        for some in (steps[1:], steps)
+    )
+    wanted = np.stack([pixels_of(frame, each) for frame in clip])
+    np.testing.assert_array_equal(pixels_of(clip, clips), wanted)
+    with pytest.raises(DataError, match="has 1 frames, this pair reads 3"):
+        pixels_of(clip[0], clips)
+    with pytest.raises(DataError, match="has 3 frames, this pair reads 1"):
+        pixels_of(clip, each)
+
+
+def test_the_frames_of_a_clip_come_first_and_are_bounded() -> None:
+    size = {"step": "resize", "height": 8_192, "width": 8_192, "resample": 3}
+    frames = {"step": "frames", "num": 2}
+    for steps, wrong in (([size, frames], "first of all"), ([frames, size], "more than")):
+        table = {"height": 8_192, "width": 8_192, "steps": steps}
+        with pytest.raises(ValueError, match=wrong):
+            ImageTable.model_validate_json(json.dumps(table))
 
 
 @pytest.mark.parametrize("canvas", [None, Canvas(height=50, width=60)])
