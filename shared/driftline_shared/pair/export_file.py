@@ -5,8 +5,10 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
 
     tower      pixels (B, 3, H, W), of pictures in F views (B, F, 3, H, W) -> tokens (B, V, D_v)
     projector  tokens (B, K, D_v) -> projected (B, K, D)
-    lm         inputs_embeds (B, T, D), attention_mask (B, P + T) int64, position_ids (B, T) int64
-               or, on A > 1 axes, (A, B, T), deep.{i} (B, T, D) of families whose projected
+    lm         inputs_embeds (B, T, D), position_ids (B, T) int64 or, on A > 1 axes, (A, B, T),
+               lengths (B,) int32, places of each row with those of this pass (a prompt's padding,
+               which stands behind it, counts in the pass that reads it), total (1,) int32, the
+               largest of them, deep.{i} (B, T, D) of families whose projected
                tokens are (1 + n) * D wide: what is added behind the first n layers,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
                norm, present_key.{i}, present_value.{i} (B, H_kv, P + T, d), and query.{i}
@@ -234,7 +236,7 @@ class Export(Table):
     always there.
     """
 
-    format: Literal[1]
+    format: Literal[2]
     pair: _Name
     base_model: _Digest
     token_space: _Digest

@@ -71,9 +71,8 @@ class Compressing:
             batch=replace(
                 batch,
                 embeds=embeds[None],
-                mask=np.ones((1, len(embeds)), dtype=np.int64),
                 positions=positions[:, None],
-                visual=left.visual[None],
+                lengths=np.asarray([len(embeds)]),
             ),
         )
 

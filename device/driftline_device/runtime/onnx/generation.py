@@ -39,14 +39,13 @@ class Generated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRead:
-    """Prompts that were read, B rows: `states` (B, D) at their last places, the `cache` with all of
-    theirs and what else the pass gave; `mask` (B, P) of the cache, last `positions` (A, B, 1).
+    """Prompts that were read, B rows: `states` (B, D) and `positions` (A, B, 1) at their last
+    places, the `cache` with all of theirs and what else the pass gave.
     """
 
     states: NDArray[np.float32]
     cache: KeyValues
     given: dict[str, Floats]
-    mask: NDArray[np.int64]
     positions: NDArray[np.int64]
 
 
@@ -74,7 +73,6 @@ class LanguageModel:
     def step(
         self,
         embeds: NDArray[np.float32],
-        mask: NDArray[np.int64],
         positions: NDArray[np.int64],
         cache: KeyValues,
         adapter: ActiveAdapter,
@@ -83,22 +81,25 @@ class LanguageModel:
         also: Sequence[str] = (),
     ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
         """One pass, whose places `cache` holds afterwards: hidden (B, T, D), and the outputs named
-        in `also`. `positions` (A, B, T). A cache is stepped under one adapter.
+        in `also`. `positions` (A, B, T). A cache is stepped under one adapter. Rows of unequal
+        lengths go on one place a pass; several places behind others take one row.
 
         `more`: dropout masks, and what is added behind layers, by input name.
         """
         binding = self._binding(self._part(embeds.shape[1]), cache, adapter, also)
+        lengths = cache.lengths + np.int32(embeds.shape[1])
         given = binding.run(
             {
                 "inputs_embeds": embeds,
-                "attention_mask": mask,
                 "position_ids": positions if len(positions) > 1 else positions[0],
+                "lengths": lengths,
+                "total": lengths.max(keepdims=True),
                 # What an earlier pass on this cache was given stays bound.
                 **dict.fromkeys(self._deep, _NOTHING),
                 **(more or {}),
             }
         )
-        cache.filled = mask.shape[1]
+        cache.lengths = lengths
         return given.pop("hidden"), given
 
     def _binding(
@@ -119,16 +120,15 @@ class LanguageModel:
     def next_logits(
         self,
         embeds: NDArray[np.float32],
-        mask: NDArray[np.int64],
         positions: NDArray[np.int64],
         cache: KeyValues,
         adapter: ActiveAdapter,
     ) -> NDArray[np.float32]:
         """(B, vocabulary) logits of what comes behind one more place; see `step`."""
         if self._gives_logits(self._part(1)):
-            _, given = self.step(embeds, mask, positions, cache, adapter, also=("logits",))
+            _, given = self.step(embeds, positions, cache, adapter, also=("logits",))
             return given["logits"]
-        hidden, _ = self.step(embeds, mask, positions, cache, adapter)
+        hidden, _ = self.step(embeds, positions, cache, adapter)
         return self.logits(hidden[:, -1], adapter)
 
     def _gives_logits(self, part: str) -> bool:
@@ -157,21 +157,24 @@ class LanguageModel:
         """One pass over prompts; `prefix` is of the places that `batch` leaves out, `also` names
         further outputs of the pass.
         """
-        rows, width = batch.mask.shape
-        cache = self.cache(rows, width + self._export.model.max_new_tokens)
+        rows, width = batch.embeds.shape[:2]
+        skip = 0 if prefix is None else next(iter(prefix.values())).shape[2]
+        cache = self.cache(rows, skip + width + self._export.model.max_new_tokens)
         if prefix is not None:
             for row in range(rows):
-                cache.put(row, 0, prefix)
+                cache.put(row, prefix)
         hidden, given = self.step(
-            batch.embeds, batch.mask, batch.positions, cache, adapter, more=batch.deep, also=also
+            batch.embeds, batch.positions, cache, adapter, more=batch.deep, also=also
         )
-        # Copied: the last places alone, not the whole prompt's.
+        # The next place of a row takes that of its padding.
+        cache.lengths = (skip + batch.lengths).astype(np.int32)
+        last = np.arange(rows), batch.lengths - 1
+        # Indexing copies: the last places alone, not the whole prompt's.
         return PromptRead(
-            states=hidden[:, -1].copy(),
+            states=hidden[last],
             cache=cache,
             given=given,
-            mask=batch.mask,
-            positions=batch.positions[..., -1:],
+            positions=batch.positions[:, *last, None],
         )
 
     def write(
@@ -187,16 +190,15 @@ class LanguageModel:
         `num_likely`: how many of the most likely tokens are kept of each row's steps; None: none.
         """
         growing = _Growing(len(read.states), self._ends, num_likely)
-        held, mask, positions = read.cache, read.mask, read.positions
+        held, positions = read.cache, read.positions
         chosen = growing.add(self.logits(read.states, adapter))
         for _ in range(self._export.model.max_new_tokens - 1):
             self._tell(growing, on_token)
             if not growing.running.any():
                 return growing.generated(read.states)
             embeds = self._prompts.embed(chosen)[:, None]
-            mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
             positions = positions + 1
-            logits = self.next_logits(embeds, mask, positions, held, adapter)
+            logits = self.next_logits(embeds, positions, held, adapter)
             chosen = growing.add(logits)
         self._tell(growing, on_token)
         return growing.generated(read.states)
@@ -207,26 +209,18 @@ class LanguageModel:
                 on_token(row, finished_text(self._prompts.decode(growing.ids[row])))
 
     def joined(self, reads: Sequence[PromptRead]) -> PromptRead:
-        """Prompts that were read one after the other, as if in one pass: padded on the left."""
+        """Prompts that were read one after the other, as if in one pass."""
         if len(reads) == 1:
             return reads[0]
-        width = max(read.mask.shape[1] for read in reads)
-        num_rows = sum(len(read.states) for read in reads)
-        cache = self.cache(num_rows, width + self._export.model.max_new_tokens)
-        cache.clear()
-        row = 0
-        for read in reads:
-            places, start = read.cache.places(), width - read.mask.shape[1]
-            for source in range(len(read.states)):
-                cache.put(row, start, places, source)
-                row += 1
-        cache.filled = width
-        masks = [np.pad(read.mask, ((0, 0), (width - read.mask.shape[1], 0))) for read in reads]
+        width = max(int(read.cache.lengths.max()) for read in reads)
+        rows = [(read.cache, number) for read in reads for number in range(len(read.states))]
+        cache = self.cache(len(rows), width + self._export.model.max_new_tokens)
+        for row, (held, number) in enumerate(rows):
+            cache.put(row, held.row(number))
         return PromptRead(
             states=np.concatenate([read.states for read in reads]),
             cache=cache,
             given={},
-            mask=np.concatenate(masks),
             positions=np.concatenate([read.positions for read in reads], axis=1),
         )
 

@@ -20,9 +20,10 @@ Places = Mapping[str, Floats]
 
 
 class KeyValues:
-    """Of `rows` sequences: `filled` of `room` places hold something. One call's own.
+    """Of `rows` sequences, each from the first of `room` places on. One call's own.
 
-    `bindings`: of passes on these buffers, by what they are for.
+    `lengths` (B,): places that each row holds. `bindings`: of passes on these buffers, by what they
+    are for.
     """
 
     def __init__(self, model: ModelTable, *, rows: int, room: int) -> None:
@@ -32,26 +33,23 @@ class KeyValues:
             for layer in range(model.num_layers)
             for kind in ("key", "value")
         }
-        self.filled = 0
+        self.lengths = np.zeros(rows, dtype=np.int32)
         self.buffers: dict[str, Value] = {
             name: to_value(array) for name, array in self._arrays.items()
         }
         self.bindings: dict[tuple[str, ...], Binding] = {}
 
-    def clear(self) -> None:
-        """Put zeros in all places: what is masked is multiplied all the same."""
-        for array in self._arrays.values():
-            array.fill(0.0)
-
-    def put(self, row: int, start: int, places: Places, source: int = 0) -> None:
-        """Copy row `source` of `places` into a row, from the place `start` on."""
+    def put(self, row: int, places: Places) -> None:
+        """Copy the one row of `places` into a row, which holds those and no others then."""
         for name, array in places.items():
-            self._arrays[name][row, :, start : start + array.shape[2]] = array[source]
+            self._arrays[name][row, :, : array.shape[2]] = array[0]
+            self.lengths[row] = array.shape[2]
 
-    def places(self) -> dict[str, Floats]:
-        """(B, H_kv, filled, d) of each buffer, as views."""
-        return {name: array[:, :, : self.filled] for name, array in self._arrays.items()}
+    def row(self, number: int) -> dict[str, Floats]:
+        """(1, H_kv, n, d) of each buffer, the n places of one row, as views."""
+        row, length = slice(number, number + 1), self.lengths[number]
+        return {name: array[row, :, :length] for name, array in self._arrays.items()}
 
-    def key(self, layer: int) -> Floats:
-        """(B, H_kv, filled, d) keys of a layer, as a view."""
-        return self._arrays[f"past_key.{layer}"][:, :, : self.filled]
+    def key(self, layer: int, number: int) -> Floats:
+        """(H_kv, n, d) keys of a layer, the n places of one row, as a view."""
+        return self._arrays[f"past_key.{layer}"][number, :, : self.lengths[number]]

@@ -45,24 +45,22 @@ class Look:
 def look_of(
     row: Row,
     number: int,
-    start: int,
     skip: int,
     queries: Mapping[str, Floats],
     cache: KeyValues,
     *,
     tokens: VisualTokens | None = None,
 ) -> Look:
-    """Of row `number` of a pass whose places begin at `start`, behind padding; `skip` places of it
-    were in the cache. `queries`: `query.{i}` of the pass, of all layers; `cache`: as it left it.
+    """Of row `number` of a pass; `skip` places of it were in the cache. `queries`: `query.{i}` of
+    the pass, of all layers; `cache`: as it left it.
     """
     layers = range(len(queries))
-    end = start + row.num_prompt
-    words = np.asarray(row.words, dtype=np.int64) + start - skip
+    words = np.asarray(row.words, dtype=np.int64) - skip
     return Look(
         tokens=tokens,
         row=row,
         queries=[queries[f"query.{i}"][number][:, words] for i in layers],
-        keys=[cache.key(i)[number, :, start:end].copy() for i in layers],
+        keys=[cache.key(i, number)[:, : row.num_prompt].copy() for i in layers],
     )
 
 

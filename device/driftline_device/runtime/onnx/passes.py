@@ -87,7 +87,7 @@ class OnnxPasses:
         weights = [
             attention(
                 queries[f"query.{i}"][0][:, steps],
-                cache.key(i)[0],
+                cache.key(i, 0),
                 steps,
                 row.visual,
             )
@@ -105,7 +105,7 @@ class OnnxPasses:
             row = self.prompts.row(self.question, self.positions)
             layers = range(self.export.model.num_layers)
             _, cache, queries = self._forced([row], projected, also=_queries(layers))
-            look = look_of(row, 0, 0, 0, queries, cache)
+            look = look_of(row, 0, 0, queries, cache)
         return look.attention()
 
     def _compressed_logits(self, compressing: Compressing, row: Row) -> Floats:
@@ -118,7 +118,6 @@ class OnnxPasses:
             shape = narrowed.embeds.shape[:2]
             states, _ = self.language.step(
                 narrowed.embeds,
-                narrowed.mask,
                 narrowed.positions,
                 self.language.cache(*shape),
                 self.adapter,
@@ -142,10 +141,9 @@ class OnnxPasses:
         pass, and the outputs named in `also`.
         """
         batch = self.prompts.batch(rows, projected)
-        cache = self.language.cache(*batch.mask.shape)
+        cache = self.language.cache(*batch.embeds.shape[:2])
         hidden, given = self.language.step(
             batch.embeds,
-            batch.mask,
             batch.positions,
             cache,
             self.adapter,

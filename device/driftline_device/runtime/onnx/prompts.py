@@ -44,16 +44,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What the language model reads: `embeds` (B, T, D) float32; `mask` (B, P + T), `positions`
-    (A, B, T) and `visual` (B, K) int64; `starts` (B,): the first place of each row that is no
-    padding; `deep`: inputs `deep.{i}` (B, T, D), what is added behind layer i.
+    """What the language model reads: `embeds` (B, T, D) float32; `positions` (A, B, T) int64;
+    `lengths` (B,) int64: how many of the T places are each row's, behind which is padding; `deep`:
+    inputs `deep.{i}` (B, T, D), what is added behind layer i.
     """
 
     embeds: NDArray[np.float32]
-    mask: NDArray[np.int64]
     positions: NDArray[np.int64]
-    visual: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     deep: dict[str, NDArray[np.float32]]
 
 
@@ -122,40 +120,29 @@ class Prompts:
         )
 
     def batch(self, rows: Sequence[Row], projected: NDArray[np.float32], *, skip: int = 0) -> Batch:
-        """Rows padded on the left, (B, K, D) `projected` tokens in their places; where tokens are
+        """Rows padded behind, (B, K, D) `projected` tokens in their places; where tokens are
         (1 + n) * D wide, the further D are what is added there behind each of the first n layers.
 
         `skip`: places at the start of every row that a cache holds already; all visual tokens are
         among them, or none.
         """
-        width = max(len(row.ids) for row in rows) - skip
+        lengths = np.asarray([len(row.ids) - skip for row in rows], dtype=np.int64)
+        width = int(lengths.max())
         ids = np.full((len(rows), width), self._table.pad_id, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
         positions = np.zeros((len(self._layout_positions), len(rows), width), dtype=np.int64)
-        starts = np.asarray([width + skip - len(row.ids) for row in rows], dtype=np.int64)
-        for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
-            ids[number, start:] = row.ids[skip:]
-            mask[number, start:] = 1
-            positions[:, number, start:] = row.positions[:, skip:]
+        for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            ids[number, :length] = row.ids[skip:]
+            positions[:, number, :length] = row.positions[:, skip:]
         embeds = self.embed(ids)
-        visual = np.stack([row.visual for row in rows])
         deep = dict[str, NDArray[np.float32]]()
         if not skip:
-            visual = visual + starts[:, None]
+            visual = np.stack([row.visual for row in rows])
             places, width = (np.arange(len(rows))[:, None], visual), embeds.shape[-1]
             embeds[places] = projected[..., :width]
             for layer in range(projected.shape[-1] // width - 1):
                 deep[f"deep.{layer}"] = added = np.zeros_like(embeds)
                 added[places] = projected[..., (1 + layer) * width : (2 + layer) * width]
-        held = np.ones((len(rows), skip), dtype=np.int64)
-        return Batch(
-            embeds=embeds,
-            mask=np.concatenate([held, mask], axis=1),
-            positions=positions,
-            visual=visual,
-            starts=starts,
-            deep=deep,
-        )
+        return Batch(embeds=embeds, positions=positions, lengths=lengths, deep=deep)
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer, end token included."""

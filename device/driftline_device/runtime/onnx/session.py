@@ -301,14 +301,14 @@ class OnnxSession(ScoringSession):
         also = self._looked_for(batch)
         read = student.language.read(batch, adapter, also=also)
         for number, one in enumerate(block):
-            start, key = int(batch.starts[number]), _prefix_key(adapter, one)
+            key = _prefix_key(adapter, one)
             # A picture that comes a second time may come a third; of a stream, none does.
             if key is not None and one.again:
-                prefix, num_bytes = _cut(read.cache, number, start, start + one.row.text_from)
+                prefix, num_bytes = _cut(read.cache, number, one.row.text_from)
                 prefixes[key] = prefix
                 student.prefixes.put(key, prefix, num_bytes)
             if also:
-                self._keep_look(adapter, one, number, start, 0, read)
+                self._keep_look(adapter, one, number, 0, read)
         return read
 
     def _read_further(self, adapter: ActiveAdapter, one: _Asked, prefix: Places) -> PromptRead:
@@ -319,7 +319,7 @@ class OnnxSession(ScoringSession):
         also = self._looked_for(batch)
         read = student.language.read(batch, adapter, prefix=prefix, also=also)
         if also:
-            self._keep_look(adapter, one, 0, 0, skip, read)
+            self._keep_look(adapter, one, 0, skip, read)
         return read
 
     def _looked_for(self, batch: Batch) -> Sequence[str]:
@@ -333,11 +333,10 @@ class OnnxSession(ScoringSession):
         adapter: ActiveAdapter,
         one: _Asked,
         number: int,
-        start: int,
         skip: int,
         read: PromptRead,
     ) -> None:
-        look = look_of(one.row, number, start, skip, read.given, read.cache, tokens=one.tokens)
+        look = look_of(one.row, number, skip, read.given, read.cache, tokens=one.tokens)
         key = _look_key(adapter, one.tokens, one.row)
         self._student.looks.put(key, look, look.num_bytes)
 
@@ -438,10 +437,10 @@ def _look_key(adapter: ActiveAdapter, tokens: VisualTokens, row: Row) -> tuple[i
 _NO_TOKENS = np.empty((0, 0, 0), dtype=np.float32)
 
 
-def _cut(cache: KeyValues, row: int, start: int, end: int) -> tuple[dict[str, Floats], int]:
-    """The places `start` to `end` of one row, copied, and their bytes."""
+def _cut(cache: KeyValues, row: int, num_places: int) -> tuple[dict[str, Floats], int]:
+    """The first places of one row, copied, and their bytes."""
     arrays = {
-        name: np.ascontiguousarray(array[row : row + 1, :, start:end])
-        for name, array in cache.places().items()
+        name: np.ascontiguousarray(array[:, :, :num_places])
+        for name, array in cache.row(row).items()
     }
     return arrays, sum(array.nbytes for array in arrays.values())

@@ -55,12 +55,12 @@ class ExportedLm:
     def logits(
         self,
         embeds: Floats,
-        mask: NDArray[np.int64],
         positions: NDArray[np.int64],
         cache: Sequence[Floats] | None = None,
         given: dict[str, Floats] | None = None,
     ) -> tuple[Floats, list[Floats]]:
-        """(B, T, vocabulary) logits of (B, T, D) `embeds`, and the cache after them.
+        """(B, T, vocabulary) logits of (B, T, D) `embeds`, and the cache after them; what pads a
+        row stands behind it.
 
         `given`: overridable inputs of both graphs.
         """
@@ -69,7 +69,9 @@ class ExportedLm:
         empty = np.zeros((rows, model.num_key_heads, 0, model.head_width), dtype=np.float32)
         past = cache if cache is not None else [empty] * len(self._present)
         names = [name.replace("present", "past", 1) for name in self._present]
-        fed = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
+        total = past[0].shape[2] + embeds.shape[1]
+        fed = {"inputs_embeds": embeds, "position_ids": positions}
+        fed |= {"lengths": np.full(rows, total, np.int32), "total": np.full(1, total, np.int32)}
         fed |= dict(zip(names, past, strict=True)) | _known(graph, given)
         hidden, *present = graph.run(["hidden", *self._present], fed)
         flat = hidden.reshape(-1, model.width)
@@ -77,10 +79,9 @@ class ExportedLm:
         return found.reshape(rows, -1, model.vocabulary), present
 
     def answers(self, model: FamilyModel, batch: LmBatch, ids: Sequence[int]) -> bool:
-        """Whether it answers the one row of `batch` (padded on the left) with `ids`, as decoded
-        greedily.
-        """
-        logits, cache = self.logits(*_arrays(batch), given=_deep(batch))
+        """Whether it answers the one row of `batch` with `ids`, as decoded greedily."""
+        embeds, positions, given = from_front(batch)
+        logits, cache = self.logits(embeds, positions, given=given)
         if int(logits[0, -1].argmax()) != ids[0]:
             return False
         if len(ids) == 1:
@@ -89,10 +90,8 @@ class ExportedLm:
         count = generated.shape[1]
         with torch.no_grad():
             embeds = model.net.get_input_embeddings()(generated).float().cpu().numpy()
-        _, mask, positions = _arrays(batch)
-        mask = np.concatenate([mask, np.ones((1, count), dtype=np.int64)], axis=1)
         positions = positions[..., -1:] + 1 + np.arange(count)[None]
-        logits, _ = self.logits(embeds, mask, positions, cache)
+        logits, _ = self.logits(embeds, positions, cache)
         return bool((logits[0].argmax(axis=-1) == np.asarray(ids[1:])).all())
 
 
@@ -100,26 +99,37 @@ def logit_error(exported: ExportedLm, model: FamilyModel, batch: LmBatch) -> flo
     """Largest difference of logits from the twin's, over the largest logit; padding left out."""
     with torch.no_grad():
         wanted = model.forward(batch).logits.cpu().numpy()
-    found, _ = exported.logits(*_arrays(batch), given=_deep(batch))
+    embeds, positions, given = from_front(batch)
+    found, _ = exported.logits(embeds, positions, given=given)
     read = batch.attention_mask.cpu().numpy().astype(bool)
-    return float(np.abs(found - wanted)[read].max() / max(1.0, np.abs(wanted[read]).max()))
+    wanted, found = wanted[read], found[read_first(batch)]
+    return float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
-def _arrays(batch: LmBatch) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    return (
-        batch.inputs_embeds.detach().float().cpu().numpy(),
-        batch.attention_mask.cpu().numpy(),
-        batch.position_ids.cpu().numpy(),
-    )
+def from_front(batch: LmBatch) -> tuple[Floats, NDArray[np.int64], dict[str, Floats]]:
+    """Embeddings (B, T, D), positions, and what is added behind the first layers (`deep.{i}`
+    (B, T, D), zero but where tokens stand); the padding, on the left of `batch`, behind each row.
+    """
+    order = (1 - batch.attention_mask).argsort(dim=1, stable=True)
+    row = torch.arange(len(order), device=order.device)[:, None]
 
+    def turned(states: torch.Tensor) -> Floats:
+        array: Floats = states[row, order].detach().float().cpu().numpy()
+        return array
 
-def _deep(batch: LmBatch) -> dict[str, Floats]:
-    """What is added behind the first layers: `deep.{i}` (B, T, D), zero but where tokens stand."""
-    found = {}
+    deep = {}
     for number, states in enumerate(batch.extra.get("deepstack_visual_embeds", ())):
         whole = torch.zeros_like(batch.inputs_embeds)
         whole[batch.extra["visual_pos_masks"]] = states.to(whole)
-        found[f"deep.{number}"] = whole.detach().float().cpu().numpy()
+        deep[f"deep.{number}"] = turned(whole)
+    positions = batch.position_ids[..., row, order].cpu().numpy()
+    return turned(batch.inputs_embeds), positions, deep
+
+
+def read_first(batch: LmBatch) -> NDArray[np.bool_]:
+    """(B, T) the places of each row, where its padding stands behind them."""
+    mask = batch.attention_mask.cpu().numpy()
+    found: NDArray[np.bool_] = np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
     return found
 
 

@@ -2,9 +2,10 @@
 cache, and the head.
 
 Every operator is ONNX Runtime's own fused one where there is one. Attention is GroupQueryAttention,
-at the positions as given (they have gaps); padding on the left is an additive bias. It rotates
-queries and keys by itself in a graph that only decodes; elsewhere that is done before it, so that
-rotated queries can be given out.
+at the positions as given (they have gaps). Rows of a batch begin at place 0, each with a length:
+what pads a prompt stands behind it, where nothing looks back, and the next place of the row takes
+its own. It rotates queries and keys by itself in a graph that only decodes; elsewhere that is done
+before it, so that rotated queries can be given out.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ SUPPORTED = ("llama", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text")
 
 MAX_POSITIONS = 32_768
 """Most rows of the rotary table (4 MiB at 64 channels a head in float32, twice)."""
-
-_MASKED = -1e9
-"""Bias of a place that is padding: finite, for a row of padding attends to nothing else."""
 
 _NORMS = ("input_layernorm", "post_attention_layernorm")
 
@@ -158,10 +156,11 @@ class _LayersBuilder:
     def build(self, query_layers: Collection[int]) -> tuple[Graph, Inputs]:
         graph, decoder = self.graph, self.decoder
         embeds = graph.input("inputs_embeds", ["B", "T", decoder.width])
-        mask = graph.input("attention_mask", ["B", "P+T"], DataType.INT64)
+        lengths = graph.input("lengths", ["B"], DataType.INT32)
+        self.total = graph.input("total", [1], DataType.INT32)
         axes = [3] if decoder.axes is not None else []
         self.places = graph.input("position_ids", [*axes, "B", "T"], DataType.INT64)
-        self._prepare(embeds, mask)
+        self._prepare(embeds, lengths)
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
         for index, layer in enumerate(decoder.net.layers):
@@ -180,26 +179,15 @@ class _LayersBuilder:
             decoder.add_head(graph, self.inputs, last, *self.decodes, self.adapted)
         return graph, self.inputs
 
-    def _prepare(self, embeds: str, mask: str) -> None:
-        """What every layer reads: rotary table, additive mask (B, 1, T, P + T), lengths."""
+    def _prepare(self, embeds: str, lengths: str) -> None:
+        """What every layer reads: the rotary table, and where the last place of each row is."""
         graph = self.graph
         cos, sin = rotary_table(self.decoder.net, self.decoder.max_positions)
         self.cos, self.sin = graph.constant(cos, "rotary.cos"), graph.constant(sin, "rotary.sin")
         rows = graph.node("Shape", [embeds], start=0, end=1)
         new = graph.node("Shape", [embeds], start=1, end=2)
-        total = graph.node("Shape", [mask], start=1, end=2)
-        padding = graph.node("Equal", [mask, graph.ints(0)])
-        zero = graph.shared_constant("zero", np.asarray(0.0, dtype=np.float32))
-        masked = graph.shared_constant("masked", np.asarray(_MASKED, dtype=np.float32))
-        bias = graph.node("Where", [padding, masked, zero])
-        bias = graph.node("Unsqueeze", [bias, graph.ints(1, 2)])
-        one = graph.ints(1)
-        wanted = graph.node("Concat", [rows, one, new, total], axis=0)
-        self.bias = graph.node("Expand", [bias, wanted])
-        last = graph.node("Cast", [graph.node("Sub", [total, one])], to=DataType.INT32)
-        self.lengths = graph.node("Expand", [last, rows])
-        scalar = graph.node("Squeeze", [total])
-        self.total = graph.node("Cast", [scalar], to=DataType.INT32)
+        one = graph.constant(np.asarray(1, dtype=np.int32))
+        self.last = graph.node("Sub", [lengths, one])
         # Rows of the flat (B * T) matrices back to (B, T).
         self.batched = graph.node("Concat", [rows, new, graph.ints(-1)], axis=0)
         if self.decoder.axes is not None:
@@ -236,15 +224,15 @@ class _LayersBuilder:
         inner = heads * decoder.head_width
         shape: Shape = ["B", key_heads, "P", decoder.head_width]
         past = [graph.input(f"{kind}.{index}", shape) for kind in ("past_key", "past_value")]
-        held = [*past, self.lengths, self.total]
+        held = [*past, self.last, self.total]
         # Its own table would have to reach over the whole cache.
         turns_alone = self.decoder.axes is None and getattr(block, "q_norm", None) is None
         if self.decode_only and turns_alone:
             q = ""
-            read = [packed, "", "", *held, self.cos, self.sin, self.places, self.bias]
+            read = [packed, "", "", *held, self.cos, self.sin, self.places]
         else:
             q, k, v = self._apart(path, block, packed)
-            read = [q, k, v, *held, "", "", "", self.bias]
+            read = [q, k, v, *held]
         attended, *present = graph.nodes(
             "GroupQueryAttention",
             read,

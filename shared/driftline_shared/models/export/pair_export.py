@@ -195,7 +195,7 @@ class _Work:
         shapes = self._shapes()
         error, agreement = self._check(precisions, shapes)
         export = Export(
-            format=1,
+            format=2,
             pair=pair.name,
             base_model=pair.base_model,
             token_space=pair.token_space.digest,

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from driftline_device.runtime.factory import make_runtime
-from driftline_device.runtime.onnx.generation import step_scores
+from driftline_device.runtime.onnx.generation import PromptRead, step_scores
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, choose_providers
-from driftline_device.runtime.onnx.prompts import Prompts
+from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.scores import SCORERS, missing_scorers
@@ -103,14 +103,19 @@ def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pai
         projected,
     )
     wanted = family.batch(torch.from_numpy(projected), torch.from_numpy(kept), asked)
-    np.testing.assert_array_equal(ours.mask, wanted.attention_mask.numpy())
-    np.testing.assert_array_equal(ours.positions[0], wanted.position_ids.numpy())
-    np.testing.assert_array_equal(ours.visual, wanted.visual.numpy())
+    # The family pads on the left, the graphs behind.
+    read = wanted.attention_mask.numpy().astype(bool)
+    np.testing.assert_array_equal(ours.lengths, read.sum(axis=1))
     for number, question in enumerate(asked):
-        row = prompts.row(question, kept[number])
-        theirs = wanted.words[number].nonzero()[:, 0].numpy() - ours.starts[number]
+        row, length = prompts.row(question, kept[number]), ours.lengths[number]
+        padding, here = read.shape[1] - length, read[number]
+        positions = wanted.position_ids.numpy()[number, here]
+        np.testing.assert_array_equal(ours.positions[0, number, :length], positions)
+        np.testing.assert_array_equal(row.visual, wanted.visual.numpy()[number] - padding)
+        theirs = wanted.words[number].nonzero()[:, 0].numpy() - padding
         assert list(row.words) == theirs.tolist()
-    np.testing.assert_allclose(ours.embeds, wanted.inputs_embeds.numpy(), atol=1e-6)
+        embeds = wanted.inputs_embeds.numpy()[number, here]
+        np.testing.assert_allclose(ours.embeds[number, :length], embeds, atol=1e-6)
     forced = prompts.row(asked[0], kept[0], answers[0])
     alone = family.batch(
         torch.from_numpy(projected[:1]), torch.from_numpy(kept[:1]), asked[:1], answers[:1]
@@ -498,10 +503,8 @@ def test_caches_of_calls_that_take_turns_step_by_step_never_mix(
         positions = np.cumsum(rng.integers(1, 4, (1, 1, length + 6)), axis=2)
         cache = language.cache(1, length + 6)
         for start, end in [(0, length), *((n, n + 1) for n in range(length, length + 6))]:
-            mask = np.ones((1, end), dtype=np.int64)
-            hidden, _ = language.step(
-                embeds[:, start:end], mask, positions[..., start:end], cache, adapter
-            )
+            at = slice(start, end)
+            hidden, _ = language.step(embeds[:, at], positions[..., at], cache, adapter)
             yield hidden
 
     alone = [list(steps(plain, 9)), list(steps(other, 14))]
@@ -523,35 +526,89 @@ def test_a_graph_that_decodes_gives_the_logits_of_its_states(pairs: tuple[Pair, 
         cache = language.cache(3, 2)
         for place in range(2):
             at = slice(place, place + 1)
-            fed = (embeds[:, at], np.ones((3, place + 1), np.int64), positions[:, :, at])
-            hidden, given = language.step(*fed, cache, under, also=["logits"])
+            fed = (embeds[:, at], positions[:, :, at], cache, under)
+            hidden, given = language.step(*fed, also=["logits"])
             wanted = language.logits(hidden[:, -1], under)
             np.testing.assert_allclose(given["logits"], wanted, rtol=1e-5, atol=1e-5)
         again = language.cache(3, 1)
-        first = (embeds[:, :1], np.ones((3, 1), np.int64), positions[:, :, :1])
-        logits = language.next_logits(*first, again, under)
+        logits = language.next_logits(embeds[:, :1], positions[:, :, :1], again, under)
         assert logits.shape == (3, student.export.model.vocabulary)
 
 
 def test_a_decode_step_is_the_last_place_of_a_whole_pass(pairs: tuple[Pair, Pair]) -> None:
-    """Where the graph that decodes rotates by itself: at positions with gaps, behind padding."""
+    """Where the graph that decodes rotates by itself: at positions with gaps."""
     runtime = OnnxRuntime(pairs[1], precision="int4")
     student, adapter = runtime._student, runtime._open()
     language, rng = student.language, np.random.default_rng(4)
     embeds = rng.standard_normal((2, 8, language.width)).astype(np.float32)
     positions = np.cumsum(rng.integers(1, 4, (1, 2, 8)), axis=2)
-    mask = np.ones((2, 8), dtype=np.int64)
-    mask[0, :3] = 0
     cache = language.cache(2, 8)
     for place in range(8):
         at = slice(place, place + 1)
-        stepped, _ = language.step(
-            embeds[:, at], mask[:, : place + 1], positions[..., at], cache, adapter
-        )
+        stepped, _ = language.step(embeds[:, at], positions[..., at], cache, adapter)
     exact = OnnxRuntime(pairs[1], precision="fp32")
     wanted, _ = exact._student.language.step(
-        embeds, mask, positions, exact._student.language.cache(2, 8), exact._open()
+        embeds, positions, exact._student.language.cache(2, 8), exact._open()
     )
     for got, whole in zip(stepped[:, 0], wanted[:, -1], strict=True):
         likeness = float(got @ whole / (np.linalg.norm(got) * np.linalg.norm(whole)))
         assert likeness > 0.98
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+@pytest.mark.parametrize("amount", [0.0, 0.5], ids=["version-0", "adapter"])
+def test_rows_of_unequal_lengths_give_what_each_gives_alone(
+    precision: str, amount: float, pairs: tuple[Pair, Pair]
+) -> None:
+    """Prompts read in one pass or one by one, steps behind them; positions have gaps."""
+    student = OnnxRuntime(pairs[1], precision=precision)._student
+    language, rng = student.language, np.random.default_rng(7)
+    base = load_version_0(pairs[1].dir, student.export)
+    adapter = student.activate(moved(base, amount), 1)
+    lengths, num_steps = (13, 4, 9), student.export.model.max_new_tokens
+    rows = [
+        Batch(
+            embeds=rng.standard_normal((1, length, language.width)).astype(np.float32),
+            positions=np.cumsum(rng.integers(1, 4, (1, 1, length)), axis=2),
+            lengths=np.asarray([length]),
+            deep={},
+        )
+        for length in lengths
+    ]
+    steps = rng.standard_normal((num_steps, 3, 1, language.width)).astype(np.float32)
+    longest = max(lengths)
+    # What pads a row is loud, so that one look at it would be seen.
+    whole = Batch(
+        embeds=np.concatenate(
+            [_padded(row.embeds, longest, axis=1, value=1e3) for row in rows], axis=0
+        ),
+        positions=np.concatenate(
+            [_padded(row.positions, longest, axis=2, value=99) for row in rows], axis=1
+        ),
+        lengths=np.asarray(lengths),
+        deep={},
+    )
+
+    def written(read: PromptRead, chosen: slice) -> list[NDArray[np.float32]]:
+        found, positions = [language.logits(read.states, adapter)], read.positions
+        for step in steps[:, chosen]:
+            positions = positions + 1
+            found.append(language.next_logits(step, positions, read.cache, adapter))
+        return found
+
+    alone = [
+        np.stack(written(language.read(row, adapter), slice(number, number + 1)))
+        for number, row in enumerate(rows)
+    ]
+    wanted = np.concatenate(alone, axis=1)
+    one_pass = written(language.read(whole, adapter), slice(None))
+    joined = written(language.joined([language.read(row, adapter) for row in rows]), slice(None))
+    # Sums in another order can round an activation to its neighbour.
+    most = np.abs(wanted).max() * (1e-5 if precision == "fp32" else 0.02)
+    for got in (one_pass, joined):
+        np.testing.assert_allclose(np.stack(got), wanted, rtol=0.0, atol=most)
+
+
+def _padded(array: NDArray[Any], length: int, *, axis: int, value: float) -> NDArray[Any]:
+    wide = [(0, length - array.shape[axis] if each == axis else 0) for each in range(array.ndim)]
+    return np.pad(array, wide, constant_values=value)

@@ -102,9 +102,8 @@ class OnnxDecoder(Decoder):
     def read(self, ids: list[int]) -> int:
         """See `Decoder`."""
         row = np.asarray([ids], dtype=np.int64)
-        places = self._cache.filled + np.arange(len(ids), dtype=np.int64)[None, None]
-        mask = np.ones((1, self._cache.filled + len(ids)), dtype=np.int64)
-        fed = (self.embed(row), mask, places, self._cache, self._adapter)
+        places = self._cache.lengths[0] + np.arange(len(ids), dtype=np.int64)[None, None]
+        fed = (self.embed(row), places, self._cache, self._adapter)
         if len(ids) == 1:
             return int(self._language.next_logits(*fed)[0].argmax())
         hidden, _ = self._language.step(*fed)

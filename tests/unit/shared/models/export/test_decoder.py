@@ -93,15 +93,21 @@ def built(net: Any, kind: Any, folder: Path) -> tuple[Any, Any, Decoder]:
 
 
 def inputs(decoder: Decoder) -> dict[str, Any]:
-    """Two rows, one padded on the left, positions with gaps."""
+    """Two rows, one padded behind, positions with gaps."""
     rng = np.random.default_rng(0)
     mask = np.ones((ROWS, WIDTH), dtype=np.int64)
-    mask[0, :3] = 0
+    mask[0, -3:] = 0
     return {
         "inputs_embeds": rng.standard_normal((ROWS, WIDTH, decoder.width)).astype(np.float32),
         "attention_mask": mask,
         "position_ids": np.cumsum(rng.integers(1, 4, (ROWS, WIDTH)), axis=1),
     }
+
+
+def read_by_graph(given: dict[str, Any], end: int) -> dict[str, Any]:
+    """A pass whose last place is `end` - 1; what pads a row is behind it, where nothing looks."""
+    fed = {name: given[name] for name in ("inputs_embeds", "position_ids")}
+    return fed | {"lengths": np.full(ROWS, end, np.int32), "total": np.full(1, end, np.int32)}
 
 
 def logits(lm: Any, head: Any, decoder: Decoder, given: dict[str, Any]) -> Any:
@@ -111,7 +117,7 @@ def logits(lm: Any, head: Any, decoder: Decoder, given: dict[str, Any]) -> Any:
         for layer in range(decoder.num_layers)
         for kind in ("key", "value")
     }
-    hidden = lm.run(["hidden"], given | past)[0]
+    hidden = lm.run(["hidden"], read_by_graph(given, WIDTH) | past)[0]
     found = head.run(None, {"hidden": hidden.reshape(-1, decoder.width)})[0]
     return found.reshape(ROWS, WIDTH, -1)[given["attention_mask"].astype(bool)]
 
@@ -171,11 +177,11 @@ def stepped(file: Path, decoder: Decoder, given: dict[str, Any], size: int) -> A
     ] * len(names)
     found = []
     for end in range(size, WIDTH + 1, size):
-        fed = {
+        part = {
             "inputs_embeds": given["inputs_embeds"][:, end - size : end],
-            "attention_mask": given["attention_mask"][:, :end],
             "position_ids": given["position_ids"][:, :, end - size : end],
         }
+        fed = read_by_graph(part, end)
         past = {f"past_{name}": held for name, held in zip(names, cache, strict=True)}
         hidden, *cache = lm.run(["hidden", *(f"present_{name}" for name in names)], fed | past)
         found.append(hidden)

@@ -113,7 +113,7 @@ def test_a_broken_copy_is_named(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 1}, "format"),
         ({"more": 1}, "more"),
         ({"precisions": {}}, "precisions"),
         ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "num_bytes": 1}}}, "files"),

@@ -11,7 +11,12 @@ import torch
 
 from driftline_shared.dropout import DropoutMasks
 from driftline_shared.models.adapters import slots
-from driftline_shared.models.export.agreement import ExportedLm, session
+from driftline_shared.models.export.agreement import (
+    ExportedLm,
+    from_front,
+    read_first,
+    session,
+)
 from driftline_shared.models.export.pair_export import Exported
 from driftline_shared.models.families.llava import LlavaModel
 from driftline_shared.models.loading import load_student
@@ -75,12 +80,9 @@ def batch_of(twin: LlavaModel) -> LmBatch:
     return twin.batch(twin.project(tokens_of(twin)), positions, ASKED)
 
 
-def arrays(batch: LmBatch) -> tuple[Any, Any, Any]:
-    return (
-        batch.inputs_embeds.detach().numpy(),
-        batch.attention_mask.numpy(),
-        batch.position_ids.numpy(),
-    )
+def arrays(batch: LmBatch) -> tuple[Any, Any]:
+    """Embeddings and positions as a graph reads them: what pads a row stands behind it."""
+    return from_front(batch)[:2]
 
 
 def read_places(batch: LmBatch) -> Any:
@@ -103,20 +105,20 @@ def test_logits_are_the_twins_with_padding_and_gaps(
     batch = batch_of(twin)
     assert not read_places(batch).all()
     found, _ = lm_of(folder, export).logits(*arrays(batch))
-    off = np.abs(found - wanted(twin, batch))[read_places(batch)].max()
+    off = np.abs(found[read_first(batch)] - wanted(twin, batch)[read_places(batch)]).max()
     assert off <= TOLERANCE
 
 
 def test_steps_on_the_cache_are_one_pass(folder: Path, export: Export, twin: LlavaModel) -> None:
     batch = batch_of(twin)
-    embeds, mask, positions = arrays(batch)
+    embeds, positions = arrays(batch)
     lm, width = lm_of(folder, export), embeds.shape[1]
-    whole, _ = lm.logits(embeds, mask, positions)
+    whole, _ = lm.logits(embeds, positions)
     for begin in (width - 1, width - 4):
-        logits, cache = lm.logits(embeds[:, :begin], mask[:, :begin], positions[:, :begin])
+        logits, cache = lm.logits(embeds[:, :begin], positions[:, :begin])
         for at in range(begin, width):
             step = slice(at, at + 1)
-            logits, cache = lm.logits(embeds[:, step], mask[:, : at + 1], positions[:, step], cache)
+            logits, cache = lm.logits(embeds[:, step], positions[:, step], cache)
             assert np.abs(logits[:, 0] - whole[:, at]).max() <= TOLERANCE
 
 
@@ -132,9 +134,9 @@ def test_a_trained_adapter_gives_the_twins_logits(
     every = given["lm"] | given["head"]
     found, _ = lm_of(folder, export).logits(*arrays(batch), given=every)
     plain, _ = lm_of(folder, export).logits(*arrays(batch))
-    exact = wanted(twin, batch)
-    assert np.abs(found - exact)[read_places(batch)].max() <= TOLERANCE
-    assert np.abs(plain - exact)[read_places(batch)].max() > 100 * TOLERANCE
+    exact, read = wanted(twin, batch)[read_places(batch)], read_first(batch)
+    assert np.abs(found[read] - exact).max() <= TOLERANCE
+    assert np.abs(plain[read] - exact).max() > 100 * TOLERANCE
 
 
 def test_version_0_overrides_norms_only(export: Export, twin: LlavaModel) -> None:
@@ -163,26 +165,46 @@ def test_masks_drop_what_the_twin_drops(folder: Path, export: Export, twin: Llav
     found = projected(folder, tokens, given["projector"])
     assert np.abs(found - exact.numpy()).max() <= TOLERANCE
     assert np.abs(found - projected(folder, tokens, {})).max() > 100 * TOLERANCE
+    # The places of the masks are the twin's, which pads on the left.
+    given["lm"] = {
+        name: front(mask, read_places(batch), read_first(batch))
+        for name, mask in given["lm"].items()
+    }
     logits_found, _ = lm_of(folder, export).logits(*arrays(batch), given=given["lm"])
-    assert np.abs(logits_found - logits)[read_places(batch)].max() <= TOLERANCE
+    off = np.abs(logits_found[read_first(batch)] - logits[read_places(batch)]).max()
+    assert off <= TOLERANCE
+
+
+def front(mask: Any, read: Any, first: Any) -> Any:
+    """A dropout mask (B, T, width) whose padding is moved behind each row."""
+    moved = np.ones_like(mask)
+    moved[first] = mask[read]
+    return moved
 
 
 def test_queries_and_keys_give_the_twins_attention(
     folder: Path, export: Export, twin: LlavaModel
 ) -> None:
     batch = batch_of(twin)
-    embeds, mask, positions = arrays(batch)
-    shapes = export.model
+    embeds, positions = arrays(batch)
+    shapes, width = export.model, embeds.shape[1]
     empty = np.zeros((2, shapes.num_key_heads, 0, shapes.head_width), dtype=np.float32)
-    fed = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
+    fed = {"inputs_embeds": embeds, "position_ids": positions}
+    fed |= {"lengths": np.full(2, width, np.int32), "total": np.full(1, width, np.int32)}
     for layer in range(shapes.num_layers):
         fed |= {f"past_key.{layer}": empty, f"past_value.{layer}": empty}
     layer = shapes.query_layers[0]
     query, key = session(folder / "lm.fp32.onnx").run(
         [f"query.{layer}", f"present_key.{layer}"], fed
     )
-    scores = query[:, :, -1:] @ key.swapaxes(2, 3) / np.sqrt(shapes.head_width)
-    scores = np.where(mask[:, None, None] == 0, -np.inf, scores)
+    read, first = read_places(batch), read_first(batch)
+    last = np.arange(2), first.sum(axis=1) - 1
+    scores = np.einsum(
+        "bhd,bhtd->bht",
+        query[last[0], :, last[1]],
+        key.repeat(shapes.num_heads // shapes.num_key_heads, axis=1),
+    ) / np.sqrt(shapes.head_width)
+    scores = np.where(first[:, None], scores, -np.inf)
     found = np.exp(scores - scores.max(axis=-1, keepdims=True))
     found /= found.sum(axis=-1, keepdims=True)
     kept = []
@@ -197,8 +219,10 @@ def test_queries_and_keys_give_the_twins_attention(
     finally:
         hook.remove()
         decoder.set_attn_implementation(usual)
-    exact = kept[0][:, :, -1:].numpy()
-    assert np.abs(found - exact).max() <= TOLERANCE
+    exact = kept[0][:, :, -1].numpy()
+    for row in range(2):
+        off = found[row][:, first[row]] - exact[row][:, read[row]]
+        assert np.abs(off).max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
@@ -210,9 +234,9 @@ def test_rounded_graphs_stay_near(
     found, cache = lm_of(folder, export, precision).logits(
         *arrays(batch), given=given["lm"] | given["head"]
     )
-    exact = wanted(twin, batch)
-    read = read_places(batch)
-    assert 0.0 < np.square(found - exact)[read].mean() < 0.02 * exact[read].var()
+    exact = wanted(twin, batch)[read_places(batch)]
+    off = np.square(found[read_first(batch)] - exact).mean()
+    assert 0.0 < off < 0.02 * exact.var()
     assert len(cache) == 2 * export.model.num_layers
 
 
