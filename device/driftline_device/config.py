@@ -28,6 +28,7 @@ from driftline_device.runtime.runtime import UploadFrom
 from driftline_device.sinks.settings import SinkConfig, check_names, name_of
 from driftline_device.sources.address import without_secrets
 from driftline_device.sources.arrivals import FolderSettings
+from driftline_device.sources.clips import ClipSettings
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.source import MAX_PIXELS
 from driftline_device.watches.settings import WatchConfig
@@ -170,6 +171,7 @@ class DeviceConfig(ProgramSettings, DaemonSettings, CompressorSettings):
     trace: DeviceTraceSettings = DeviceTraceSettings()
     spans: SpanSettings = SpanSettings()
     frames: FrameSettings = FrameSettings()
+    clip: ClipSettings = ClipSettings()
     folder: FolderSettings = FolderSettings()
 
     @property

@@ -38,7 +38,7 @@ DEVICE = (
 IMAGES = [
     name
     for name, fake in FAMILIES.items()
-    if fake.CANVAS is None or fake.CANVAS.frames == 1  # no source streams clips yet
+    if fake.CANVAS is None or fake.CANVAS.frames == 1  # the demo's worlds are pictures
 ]
 
 

@@ -52,16 +52,19 @@ _RUN_EXAMPLES = """
 too), `camera:NUMBER` or `camera:/dev/...`, `rtsp://...`, `http://...` (an MJPEG stream). The last
 three kinds never end. Without --source, those of the setting `sources` are read.
 
+**Clips**: a pair that reads them gets as many pictures at a time as it reads, `frames.every_s`
+apart; --set clip.every_s=2 begins one every 2 seconds.
+
 **Answers** are printed, a line each, and appended to --events. With --json every line of standard
 output is one JSON document: {"kind": "answer", "time", "source", "place", "question", "answer",
 "uncertainty", "version", ...}, and {"kind": "summary", ...} at the end. The log is on standard
 error.
 
-A row of a .jsonl source is {"image": path relative to the file, "question", "answer" (optional, for
-scoring only: it never leaves the device), "domain" (optional)}. Every setting is also an
-environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over the environment, the
-environment over the file. SIGTERM stops reading and gives waiting samples --drain seconds to leave;
-SIGHUP takes up changed settings, as far as that goes without a restart.
+A row of a .jsonl source is {"image": path relative to the file, of a clip a list of them,
+"question", "answer" (optional, for scoring only: it never leaves the device), "domain" (optional)}.
+Every setting is also an environment variable: DRIFTLINE_DEVICE_PROBE__NUM_TIMED=4. Flags win over
+the environment, the environment over the file. SIGTERM stops reading and gives waiting samples
+--drain seconds to leave; SIGHUP takes up changed settings, as far as that goes without a restart.
 
 Exit codes: 0 well; 1 data or pair is wrong; 2 a setting is wrong or the state folder is in use.
 """
@@ -228,7 +231,9 @@ def try_it(api: ApiConfig) -> str:
 
 @app.command(epilog=_ASK_EXAMPLES)
 def ask(
-    image: Annotated[Path, typer.Argument(help="Image file.")],
+    image: Annotated[
+        Path, typer.Argument(help="Image file; of a pair of clips a video or folder.")
+    ],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     state: StateFlag = None,
     pair: PairFlag = None,

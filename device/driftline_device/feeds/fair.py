@@ -18,15 +18,15 @@ class FairFeeds:
     one has had its turn. Ends when all feeds have.
     """
 
-    name = "feeds"
-
     def __init__(
         self,
         plans: Sequence[FeedPlan],
         *,
+        name: str = "feeds",
         clock: Clock | None = None,
         backoff: Backoff = BACKOFF,
     ) -> None:
+        self.name = name
         self._arrived = threading.Condition()
         clock = clock or SystemClock()
         self._readers = [

@@ -24,13 +24,13 @@ Region = Annotated[tuple[float, float, float, float], AfterValidator(_inside)]
 
 
 def cut(image: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
-    """That part of (H, W, 3) `image`, widened to whole pixels; one pixel at least. A copy: the
-    picture can go.
+    """That part of (H, W, 3) or (F, H, W, 3) `image`, widened to whole pixels; one pixel at least.
+    A copy: the picture can go.
     """
     x, y, width, height = region
-    top, bottom = _span(y, height, image.shape[0])
-    left, right = _span(x, width, image.shape[1])
-    return image[top:bottom, left:right].copy()
+    top, bottom = _span(y, height, image.shape[-3])
+    left, right = _span(x, width, image.shape[-2])
+    return image[..., top:bottom, left:right, :].copy()
 
 
 def _span(begin: float, length: float, size: int) -> tuple[int, int]:

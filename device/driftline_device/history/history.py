@@ -83,7 +83,9 @@ class History:
     # -- the daemon's -----------------------------------------------------------------------------
 
     def add(self, answer: PastAnswer, picture: Picture | None) -> None:
-        """Remember an answer; cheap. `picture`: (H, W, 3) uint8 RGB, the one asked about."""
+        """Remember an answer; cheap. `picture`: (H, W, 3) uint8 RGB, the one asked about, or
+        (F, H, W, 3) of a clip.
+        """
         if self._settings.max_answers == 0:
             return
         small = None if picture is None else shrink(picture, self._canvas)

@@ -22,7 +22,6 @@ from driftline_device.daemon.supervision import Supervisor
 from driftline_device.escalation.book import Book
 from driftline_device.escalation.desk import EscalationDesk
 from driftline_device.escalation.telling import tell
-from driftline_device.feeds.table import open_feeds
 from driftline_device.history.feedback import taker
 from driftline_device.history.history import History
 from driftline_device.link.identity import identity_in
@@ -45,14 +44,11 @@ from driftline_device.sinks.publisher import EventsFile, Publisher
 from driftline_device.sinks.settings import name_of
 from driftline_device.sinks.sink import Sink
 from driftline_device.sinks.table import open_sinks
-from driftline_device.sources.source import Source
-from driftline_device.sources.table import SourceSettings, open_all, open_source
 from driftline_device.spool.sqlite import SqliteSpool
 from driftline_device.updates.applier import Applier
 from driftline_device.watches.watching import Watching
-from driftline_shared.bounds import check_question
 from driftline_shared.callbacks import ignore
-from driftline_shared.errors import ConfigError, DataError, DriftlineError
+from driftline_shared.errors import DriftlineError
 from driftline_shared.host.clock import Clock, SystemClock
 from driftline_shared.host.durable import clear_way
 from driftline_shared.host.lock import state_lock
@@ -78,42 +74,6 @@ def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
         providers=config.providers,
         compressor=config.compressor_choice,
         upload_from=config.upload_from,
-    )
-
-
-def open_sources(texts: Sequence[str], config: DeviceConfig) -> list[Source]:
-    """All sources, before anything heavy is loaded; DataError or ConfigError for a wrong one.
-
-    None are named: the feeds of the configuration, as one; both are an error.
-    """
-    if config.question.strip():
-        try:
-            check_question(config.question)
-        except DataError as error:
-            raise ConfigError(f"question: {error}") from error
-    if texts and config.feeds:
-        names = ", ".join(feed.name for feed in config.feeds)
-        raise ConfigError(
-            f"--source and [[feeds]] ({names}) are both given",
-            fix="Leave --source out, and the feeds are read; or make it a feed, or run it with a "
-            "configuration without feeds.",
-        )
-    if config.feeds:
-        return [open_feeds(config.feeds, config.question, partial(_open_source, config))]
-    return open_all(texts, _source_settings(config, config.question, None))
-
-
-def _open_source(config: DeviceConfig, text: str, question: str, every_s: float | None) -> Source:
-    return open_source(text, _source_settings(config, question, every_s))
-
-
-def _source_settings(config: DeviceConfig, question: str, every_s: float | None) -> SourceSettings:
-    frames = config.frames
-    return SourceSettings(
-        question=question,
-        frames=frames if every_s is None else frames.model_copy(update={"every_s": every_s}),
-        folder=config.folder,
-        max_pixels=config.max_pixels,
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from driftline_device.api.key import Key
 from driftline_device.config import DeviceConfig
@@ -20,8 +22,9 @@ from driftline_device.daemon.daemon import ASKS_END_S, Daemon
 from driftline_device.daemon.supervision import ServiceSupervisor
 from driftline_device.daemon.systemd import Notifier
 from driftline_device.feeds.table import standing
-from driftline_device.program.assembly import open_daemon, open_sources, runtime_for
+from driftline_device.program.assembly import open_daemon, runtime_for
 from driftline_device.program.reload import Reloader
+from driftline_device.program.sources import open_sources, reads_clips
 from driftline_device.runtime.onnx.anew import PreparingAnew
 from driftline_device.runtime.onnx.prepared import is_outdated
 from driftline_device.runtime.runtime import Answer, ChecksQuestions, Question, Runtime
@@ -35,6 +38,7 @@ from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.host.clock import SystemClock
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.pair.signed import load_trusted
+from driftline_shared.pictures import shown
 
 STOP_MARGIN_S = ASKS_END_S + 30.0
 """What ending takes beyond draining: questions under way, the link, the threads."""
@@ -57,8 +61,8 @@ def run_device(
     SIGHUP takes up what `reread` gives; `notifier` tells the service manager how it goes;
     `console` gets every answer; `on_ready` is called once questions are taken.
     """
-    sources = open_sources(texts, config)
     pair = load_trusted(config.pair, config.pair_key)
+    sources = open_sources(texts, config, pair.canvas)
     runtime = runtime_for(config, pair)
     standing = standing_questions(texts, sources, config)
     check_standing(runtime, standing)
@@ -209,17 +213,30 @@ def _handled(
 
 
 def ask_once(config: DeviceConfig, image: Path, question: str) -> Answer:
-    """One answer under the version in force; the state is read, never changed. Raises DataError
-    for a picture or a question that cannot be asked about.
+    """One answer under the version in force; the state is read, never changed. `image`: a picture;
+    for a pair of clips a video or a folder, whose first clip is asked about. Raises DataError for
+    a picture or a question that cannot be asked about.
     """
     check_question(question)
-    pixels = read_image(image, place=str(image), max_pixels=config.max_pixels)
     pair = load_trusted(config.pair, config.pair_key)
+    pixels = _shown_to(pair, config, image, question)
     runtime = runtime_for(config, pair)
     loaded = look(config.state / "slots", base_model=runtime.base_model)
     if loaded is not None:
         runtime.swap(loaded.adapter, loaded.version, loaded.ik_head)
     return runtime.answer([Question(image=pixels, text=question)])[0]
+
+
+def _shown_to(pair: Pair, config: DeviceConfig, image: Path, question: str) -> NDArray[np.uint8]:
+    if not reads_clips(pair.canvas):
+        return read_image(image, place=str(image), max_pixels=config.max_pixels)
+    asked = config.model_copy(update={"question": question, "feeds": ()})
+    (source,) = open_sources([str(image)], asked, pair.canvas)
+    with closing(iter(source)) as clips:
+        clip = next((each for each in clips if each is not None), None)
+    if clip is None:
+        raise DataError(f"{shown(image)} is too short for a clip of this pair")
+    return clip.image
 
 
 def calibrate_pair(config: DeviceConfig, progress: Progress) -> Calibrated:

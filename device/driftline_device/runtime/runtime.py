@@ -20,11 +20,12 @@ from driftline_shared.update import Adapter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One question about one image: `image` is (H, W, 3) uint8 RGB.
+    """One question about one image: `image` is (H, W, 3) uint8 RGB; of a clip (F, H, W, 3).
 
     A source also says the following. `truth`: the true answer if it knows it: used for scoring
     only, it never leaves the process. `domain`: where the image comes from. `place`: "file:line",
-    for people. `feed`: which stream of the owner's it belongs to; `source`: what
+    for people. `at_s`: when the picture was taken, in seconds of the source's own clock; None where
+    nobody knows. `feed`: which stream of the owner's it belongs to; `source`: what
     that one reads. `shared`: other questions are asked about this picture, too. `num_likely`: how
     many of the most likely tokens the asker wants to see at each step; None: not even the
     probability of those that are written.
@@ -35,6 +36,7 @@ class Question:
     truth: str | None = None
     domain: str | None = None
     place: str = ""
+    at_s: float | None = None
     feed: str = ""
     source: str = ""
     shared: bool = False

@@ -71,6 +71,7 @@ class CameraSource:
                         text=self._question,
                         domain=self.name,
                         place=f"{self.name}#{frame.number}",
+                        at_s=frame.at_s,
                     )
                 yield None
         finally:

@@ -13,9 +13,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from driftline_device.runtime.runtime import Question
+from driftline_device.sources.clips import ClipPlan
 from driftline_device.sources.source import BROKEN_FIX, MAX_PIXELS, read_image
 from driftline_shared.bounds import check_question
 from driftline_shared.errors import DataError
@@ -31,11 +34,15 @@ _log = structlog.get_logger(__name__)
 class DatasetSource:
     """The rows of `path` in order."""
 
-    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, path: Path, *, max_pixels: int = MAX_PIXELS, clips: ClipPlan | None = None
+    ) -> None:
+        """`clips`: what a row may name instead of a picture, as a list of its pictures."""
         check_file(path)
         self._path = path
         self._folder = path.parent.resolve()
         self._max_pixels = max_pixels
+        self._clips = clips
         self.num_broken = 0
 
     @property
@@ -88,14 +95,27 @@ class DatasetSource:
             raise DataError(f"{place}: {error}") from error
         truth = _text(row, "answer", place) if row.get("answer") is not None else None
         domain = _text(row, "domain", place) if row.get("domain") is not None else None
-        path = self._inside(_text(row, "image", place), place)
+        named = row.get("image")
         return Question(
-            image=read_image(path, place=place, max_pixels=self._max_pixels),
+            image=self._clip(named, place)
+            if isinstance(named, list)
+            else self._picture(_text(row, "image", place), place),
             text=text,
             truth=truth,
             domain=domain,
             place=place,
         )
+
+    def _picture(self, name: str, place: str) -> NDArray[np.uint8]:
+        return read_image(self._inside(name, place), place=place, max_pixels=self._max_pixels)
+
+    def _clip(self, names: list[object], place: str) -> NDArray[np.uint8]:
+        """(F, H, W, 3) on the pair's canvas; each picture is let go before the next is read."""
+        wanted = 1 if self._clips is None else self._clips.num
+        if len(names) != wanted or self._clips is None:
+            raise DataError(f"{place}: {len(names)} pictures are named, this pair reads {wanted}")
+        paths = [_text({"image": name}, "image", place) for name in names]
+        return np.stack([self._clips.fitted(self._picture(path, place)) for path in paths])
 
     def _inside(self, name: str, place: str) -> Path:
         """The image's path; DataError if it leaves the folder, be it by a link."""

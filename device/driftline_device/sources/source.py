@@ -44,6 +44,13 @@ class FolderLike(Protocol):
 
 
 @runtime_checkable
+class Around(Protocol):
+    """A source that hands on what another one gives."""
+
+    inner: Source
+
+
+@runtime_checkable
 class OfFeeds(Protocol):
     """A source that is several feeds."""
 
@@ -58,4 +65,6 @@ def feed_states(source: Source) -> dict[str, dict[str, Any]]:
 
 def num_left_out(source: Source) -> int:
     """Files of unknown kind that `source` passed over so far."""
+    if isinstance(source, Around):
+        source = source.inner
     return source.left_out.num if isinstance(source, FolderLike) else 0

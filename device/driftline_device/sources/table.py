@@ -18,6 +18,7 @@ from pathlib import Path
 from driftline_device.sources.address import SourceAddress, without_secrets
 from driftline_device.sources.arrivals import FolderSettings
 from driftline_device.sources.camera import CameraSource
+from driftline_device.sources.clips import ClipPlan, ClipSource, View
 from driftline_device.sources.dataset import DatasetSource
 from driftline_device.sources.folder import FolderSource
 from driftline_device.sources.frames import FrameSettings
@@ -36,13 +37,14 @@ STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSettings:
     """What a source may need beside its address. `frames`: of videos and cameras; `folder`: of
-    watched folders.
+    watched folders. `clips`: what the pair reads instead of single pictures.
     """
 
     question: str = ""
     frames: FrameSettings = field(default_factory=FrameSettings)
     folder: FolderSettings = field(default_factory=FolderSettings)
     max_pixels: int = MAX_PIXELS
+    clips: ClipPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +88,7 @@ SOURCES: dict[str, SourceType] = {
     "dataset": SourceType(
         names=lambda text: text.lower().endswith(DATASET_SUFFIXES),
         open=lambda address, given: DatasetSource(
-            Path(address.target), max_pixels=given.max_pixels
+            Path(address.target), max_pixels=given.max_pixels, clips=given.clips
         ),
     ),
     "video": SourceType(
@@ -136,9 +138,14 @@ def open_all(texts: Sequence[str | Path], settings: SourceSettings | None = None
     return [open_source(text, settings) for text in texts]
 
 
-def open_source(text: str | Path, settings: SourceSettings | None = None) -> Source:
+def open_source(
+    text: str | Path, settings: SourceSettings | None = None, *, view: View | None = None
+) -> Source:
     """The source that `text` names; DataError if it names none, ConfigError if a part is
-    missing.
+    missing. `view`: the part of each picture that clips are made of.
     """
-    address = parse_address(str(text))
-    return SOURCES[address.kind].open(address, settings or SourceSettings())
+    address, given = parse_address(str(text)), settings or SourceSettings()
+    source = SOURCES[address.kind].open(address, given)
+    if given.clips is None or address.kind == "dataset":  # whose rows name their clips
+        return source
+    return ClipSource(source, given.clips, view=view)

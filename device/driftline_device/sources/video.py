@@ -113,7 +113,7 @@ class VideoSource:
             return None
         if not sampler.keep(image, at_s):
             return None
-        return Question(image=image, text=self._question, domain=self.name, place=place)
+        return Question(image=image, text=self._question, domain=self.name, place=place, at_s=at_s)
 
     def _shown(self) -> str:
         return "unknown" if self.progress is None else f"{100 * self.progress:.0f} %"

@@ -56,8 +56,13 @@ def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32
 
 def wrong_frames(found: int, wanted: int) -> DataError:
     """A picture where clips are read, or a clip of another length."""
-    fix = "show it single pictures" if wanted == 1 else "set clip.frames to that"
-    return DataError(f"the image has {found} frames, this pair reads {wanted}", fix=f"{fix}.")
+    fix = (
+        "Show it single pictures."
+        if wanted == 1
+        else "Give it a video, a camera or a folder as a source: clips are made of their pictures. "
+        "A row of a data set lists the pictures of its clip (docs/operations.md#clips)."
+    )
+    return DataError(f"the image has {found} frames, this pair reads {wanted}", fix=fix)
 
 
 def _pixels(image: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from driftline_device.feeds.table import read_ahead
 from driftline_device.runtime.runtime import Question
 from driftline_device.sources.camera import CameraSource
+from driftline_device.sources.clips import ClipPlan, ClipSource
 from driftline_device.sources.frames import FrameSettings
 from driftline_device.sources.table import parse_address
 from driftline_shared.retry import Backoff
@@ -86,6 +88,23 @@ def test_what_comes_after_a_long_answer_is_new(server: MjpegServer) -> None:
 
     # A backlog would have given the frame right behind the first.
     assert number(after) > number(before) + 30
+    rows.close()
+
+
+def test_a_clip_goes_on_while_an_answer_is_made(server: MjpegServer) -> None:
+    plan = ClipPlan(num=3, height=12, width=16)
+    clips = read_ahead(ClipSource(camera(server.url), plan))
+    rows = iter(clips)
+    first = pull(rows, 1)[0]
+    assert first.image.shape == (3, 12, 16, 3)
+    asked = server.num_pictures
+    until(lambda: server.num_pictures > asked + 200)
+    after = pull(rows, 1)[0]
+    begin, end = (int(part) for part in after.place.rpartition("#")[2].split(".."))
+    # One made of frames from before and after the answer would span 200 of them.
+    assert end - begin < 150
+    assert begin > int(first.place.rpartition("..")[2]) + 30, "of those that waited the newest"
+    assert clips.name == first.feed == f"http://127.0.0.1:{server.port}/stream"
     rows.close()
 
 

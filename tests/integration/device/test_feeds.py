@@ -15,7 +15,8 @@ from PIL import Image
 
 from driftline_device.config import load_config
 from driftline_device.daemon.daemon import Daemon
-from driftline_device.program.assembly import open_daemon, open_sources
+from driftline_device.program.assembly import open_daemon
+from driftline_device.program.sources import open_sources
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.mjpeg import MjpegServer, jpeg
 from tests.fakes.runtime import FakeRuntime, picture, write_pair

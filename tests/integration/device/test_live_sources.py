@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.config import load_config
-from driftline_device.program.assembly import open_daemon, open_sources
+from driftline_device.program.assembly import open_daemon
 from driftline_device.program.service import stream
+from driftline_device.program.sources import open_sources
 from driftline_device.sources.source import Source
 from driftline_shared.pair.pair import load_pair
 from tests.fakes.answers import answers_followed

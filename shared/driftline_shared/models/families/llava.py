@@ -53,6 +53,11 @@ class LlavaModel(FamilyModel):
         vision = self.net.config.vision_config
         side = vision.image_size // vision.patch_size
         check_strategy(self.net, model_dir)
+        if canvas is not None and canvas.frames != 1:
+            raise PairError(
+                f"{model_dir}: this family reads single images, not clips of {canvas.frames} "
+                "frames; write frames = 1 in the pair's [token_space] image"
+            )
         self.grid = Grid(rows=side, cols=side)
         self.canvas = canvas
 

@@ -21,8 +21,8 @@ from driftline_device.feeds.fair import FairFeeds
 from driftline_device.feeds.reader import FeedPlan
 from driftline_device.feeds.region import cut
 from driftline_device.feeds.settings import FeedConfig
-from driftline_device.program.assembly import open_sources
 from driftline_device.program.service import check_standing
+from driftline_device.program.sources import open_sources
 from driftline_device.runtime.runtime import Question
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.retry import Backoff

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from structlog.testing import capture_logs
 
 from driftline_device.history.history import History
 from driftline_device.history.marks import MarksVerdict
-from driftline_device.history.pictures import RecentPictures, shrink
+from driftline_device.history.pictures import RecentPictures, from_png, shrink, to_png
 from driftline_device.history.records import PastAnswer, UpdateCard
 from driftline_device.history.settings import HistorySettings
 from driftline_shared.errors import DataError
@@ -322,3 +325,24 @@ def test_past_answers_are_read_where_nothing_can_be_opened_for_writing(
     with pytest.raises(sqlite3.OperationalError):
         other.mark("abcde", right=False, answer=None, now_s=6.0)
     other.close()
+
+
+def test_a_clip_is_kept_as_it_was_and_within_bounds() -> None:
+    clip = np.random.default_rng(1).integers(0, 256, (3, 20, 12, 3), dtype=np.uint8)
+    assert shrink(clip, (20, 12)) is clip
+    back = from_png(to_png(clip))
+    assert back is not None
+    np.testing.assert_array_equal(back, clip)
+    small = shrink(np.zeros((16, 700, 900, 3), dtype=np.uint8), (640, 640))
+    assert small.shape[0] == 16 and small.size // 3 <= 3_000_000
+    back = from_png(to_png(small))
+    assert back is not None and back.shape == small.shape
+
+
+@pytest.mark.parametrize("frames", ["0", "5", "-1", "1000000000", "x", ""])
+def test_a_clip_with_a_wrong_number_of_pictures_is_none(frames: str) -> None:
+    info = PngInfo()
+    info.add_text("frames", frames)
+    data = io.BytesIO()
+    Image.fromarray(np.zeros((20, 36, 3), dtype=np.uint8)).save(data, format="PNG", pnginfo=info)
+    assert from_png(data.getvalue()) is None

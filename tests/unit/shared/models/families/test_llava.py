@@ -18,6 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.loading import load_model
+from driftline_shared.pair.pair import Canvas
 from tests.fakes.families import llava, whole_logits
 from tests.fakes.tiny_pair import (
     PATCH,
@@ -97,3 +98,9 @@ def test_a_given_answer_begins_as_the_model_would_begin_it(
     assert model.answer_ids(" teal") == ids
     assert (model.tokenizer.decode(ids[:-1]) == " teal") == spaced
     assert model.decode(ids) == "teal"
+
+
+def test_clips_are_refused(tmp_path: Path) -> None:
+    folder = llava.make_checkpoint(tmp_path / "model", width=32, layers=1)
+    with pytest.raises(PairError, match="not clips of 2 frames; write frames = 1"):
+        load_model(folder, prompt=PROMPT, canvas=Canvas(height=SIZE, width=SIZE, frames=2))
