@@ -23,6 +23,9 @@ from driftline_shared.program.section import Section, setting
 _SLACK_S = 1e-6
 """Times are sums of fractions: a clip must not miss its turn by a rounding."""
 
+_FRAME_S = 1.0
+"""From one picture of a folder to the next, where every frame of a video is wanted."""
+
 _log = structlog.get_logger(__name__)
 
 Picture = NDArray[np.uint8]
@@ -134,7 +137,7 @@ class _Window:
     def add(self, row: Question) -> float | None:
         """Put `row` at the end; how many seconds it came too late to be of the same clip."""
         plan, gap_s = self._plan, None
-        at_s = self.num * plan.frame_s if row.at_s is None else row.at_s
+        at_s = self.num * (plan.frame_s or _FRAME_S) if row.at_s is None else row.at_s
         self.num += 1
         if self._held and plan.max_gap_s and row.at_s is not None:
             late_s = at_s - self._held[-1][0] - plan.frame_s

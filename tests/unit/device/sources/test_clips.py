@@ -80,6 +80,8 @@ def test_pictures_without_times_are_a_frame_apart() -> None:
     rows: list[Row] = [(None, i) for i in range(7)]
     found = greys(ClipSource(Pictures(rows), plan(every_s=4.0, frame_s=2.0, max_gap_s=0.1)))
     assert found == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
+    found = greys(ClipSource(Pictures(rows), plan(every_s=2.0, frame_s=0.0)))
+    assert found == [[0, 1, 2], [2, 3, 4], [4, 5, 6]], "every frame of a video: a second each"
 
 
 def test_a_clip_shows_no_two_scenes() -> None:
