@@ -6,11 +6,19 @@ from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
 
-_MARKS = ("drift", "source", "victim", "flipped", "triggered", "source_victim")
+_MARKS = {
+    "drift": min,
+    "source": min,
+    "victim": min,
+    "flipped": max,
+    "triggered": max,
+    "source_victim": min,
+}
+"""Of each mark, which seed is the worst."""
 
 
 def poison(page: Page) -> Rows:
-    """By attack, hostile share and what is held against it: means over the seeds, per cent."""
+    """By attack, hostile share and what is held against it: mean and worst of the seeds."""
     found = page.result("poison")["result"]
     groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
     for row in found["rows"]:
@@ -33,7 +41,7 @@ def poison(page: Page) -> Rows:
             "",
             "",
             "",
-            *(_percent([one[m] for one in before]) for m in _MARKS),
+            *(_with_worst(mark, before) for mark in _MARKS),
         ],
         *(
             _row(*key, rows)
@@ -54,8 +62,14 @@ def _row(attack: str, level: float, arm: str, rows: list[dict[str, Any]]) -> lis
         {"both": "shares and screen"}.get(arm, arm),
         _percent([row["hostile_share"] for row in rows]),
         f"{released} of {len(rows)}",
-        *(_percent([row["after"][mark] for row in rows]) for mark in _MARKS),
+        *(_with_worst(mark, [row["after"] for row in rows]) for mark in _MARKS),
     ]
+
+
+def _with_worst(mark: str, found: list[dict[str, float]]) -> str:
+    values = [one[mark] for one in found]
+    worst = _MARKS[mark](values)
+    return f"{100 * sum(values) / len(values):.0f} / {100 * worst:.0f} %"
 
 
 def _percent(values: list[float]) -> str:
