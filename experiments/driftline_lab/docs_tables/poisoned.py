@@ -58,7 +58,7 @@ def _row(attack: str, level: float, arm: str, rows: list[dict[str, Any]]) -> lis
     released = sum(row["step"] > 0 for row in rows)
     return [
         attack,
-        f"{level:.0%}" if level else "",
+        f"{100 * level:.0f} %" if level else "",
         {"both": "shares and screen"}.get(arm, arm),
         _percent([row["hostile_share"] for row in rows]),
         f"{released} of {len(rows)}",
