@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +58,32 @@ class Batch:
     deep: dict[str, NDArray[np.float32]]
 
 
+class TableFile:
+    """A table (rows, width) in a file, of which rows are read when they are asked for.
+
+    Mapped, each row would bring half a megabyte around it into the process. Safe from any thread.
+    """
+
+    def __init__(self, file: Path, shape: Sequence[int], dtype: Any, *, begin: int) -> None:
+        """`begin`: bytes of the file before the first row."""
+        self._rows, self._width = shape
+        self._dtype, self._begin = np.dtype(dtype), begin
+        self._open = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._open)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self._rows
+
+    def read(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """(...,) numbers of rows -> (..., width)."""
+        different, places = np.unique(ids, return_inverse=True)
+        found = np.empty((len(different), self._width), dtype=self._dtype)
+        for row, number in zip(found, different.tolist(), strict=True):
+            os.preadv(self._open, [row], self._begin + number * row.nbytes)
+        return found[places.reshape(ids.shape)]
+
+
 class Prompts:
     """Tokenizer, image layout and input embeddings of an export; safe from any thread."""
 
@@ -90,7 +119,7 @@ class Prompts:
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(...,) token ids -> (..., D)."""
-        return np.asarray(self._embeddings[ids], dtype=np.float32)
+        return self._embeddings.read(ids).astype(np.float32, copy=False)
 
     def ids_around(self, question: str) -> tuple[list[int], list[int]]:
         """Token ids before and after the image; the question is text, whatever it spells."""
@@ -167,8 +196,8 @@ def _tokenizer(file: Path) -> Tokenizer:
         raise PairError(f"{file} cannot be read: {error}; export the pair again") from error
 
 
-def _embeddings(file: Path, export: Export) -> NDArray[np.floating]:
-    """(vocabulary, D), mapped: rows are read when they are used."""
+def _embeddings(file: Path, export: Export) -> TableFile:
+    """(vocabulary, D): rows are read when they are used."""
     header = file_headers(file).get(EMBEDDINGS)
     # Some vocabularies are padded in the head only: rows are read by id, so more of them is fine.
     if (
@@ -181,6 +210,4 @@ def _embeddings(file: Path, export: Export) -> NDArray[np.floating]:
     with file.open("rb") as opened:
         length = struct.unpack("<Q", opened.read(8))[0]
         begin, _ = json.loads(opened.read(length))[EMBEDDINGS]["data_offsets"]
-    return np.memmap(
-        file, dtype=_DTYPES[header.dtype], mode="r", offset=8 + length + begin, shape=header.shape
-    )
+    return TableFile(file, header.shape, _DTYPES[header.dtype], begin=8 + length + begin)

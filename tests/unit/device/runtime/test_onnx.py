@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.onnx.generation import PromptRead, step_scores
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, choose_providers
-from driftline_device.runtime.onnx.prompts import Batch, Prompts
+from driftline_device.runtime.onnx.prompts import Batch, Prompts, TableFile
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.scores import SCORERS, missing_scorers
@@ -122,6 +122,17 @@ def test_rows_are_those_of_the_family(twin: TorchRuntime, pairs: tuple[Pair, Pai
     )
     np.testing.assert_array_equal(forced.positions, alone.position_ids.numpy())
     assert prompts.decode(answers[1]) == family.decode(answers[1])
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4"])
+def test_rows_of_a_table_are_read_where_they_lie(dtype: str, tmp_path: Path) -> None:
+    table = np.arange(35, dtype=dtype).reshape(7, 5)
+    file = tmp_path / "table"
+    file.write_bytes(b"head" + table.tobytes() + b"tail")
+    rows = TableFile(file, table.shape, dtype, begin=4)
+    assert len(rows) == 7
+    for ids in (np.array([[6, 0, 6], [3, 3, 1]]), np.array([5]), np.empty((2, 0), np.int64)):
+        np.testing.assert_array_equal(rows.read(ids), table[ids])
 
 
 def test_answers_tokens_and_scores_are_the_twins(

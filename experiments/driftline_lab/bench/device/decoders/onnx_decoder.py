@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftline_device.runtime.onnx.generation import LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
+from driftline_device.runtime.onnx.prompts import TableFile
 from driftline_lab.bench.device.decoders.decoder import Decoder
 from driftline_shared.pair.export_file import (
     AdapterTable,
@@ -83,8 +84,11 @@ class OnnxDecoder(Decoder):
     def __init__(self, folder: Path, precision: str, threads: int, *, adapted: bool) -> None:
         export = _export(folder)
         sessions = Graphs(folder, export, precision, threads=threads)
-        # Mapped, as the device maps those of an export.
-        self._embeddings = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        # Read row by row, as the device reads those of an export.
+        mapped = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        self._embeddings = TableFile(
+            folder / _EMBEDDINGS, mapped.shape, mapped.dtype, begin=mapped.offset
+        )
         # Only the embeddings of `Prompts` are asked for by a step.
         self._language = LanguageModel(export, sessions, prompts=self)  # type: ignore[arg-type]
         plain = ActiveAdapter(version=0, serial=0, tensors={})
@@ -93,7 +97,7 @@ class OnnxDecoder(Decoder):
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """As `Prompts.embed`."""
-        return np.asarray(self._embeddings[ids], dtype=np.float32)
+        return self._embeddings.read(ids).astype(np.float32, copy=False)
 
     def reset(self) -> None:
         """See `Decoder`."""
