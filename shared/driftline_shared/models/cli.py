@@ -95,6 +95,8 @@ _EXPORT_EXAMPLES = """
 
     driftline models export ./my-pair --out ./my-export --update-root update_root.json
 
+    driftline models export ./my-pair --out ./my-export --cut 2
+
 Needs torch and ONNX; what it writes needs neither torch nor transformers.
 """
 
@@ -296,6 +298,15 @@ def export(
             metavar="FILE",
         ),
     ] = None,
+    cut: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--cut",
+            help="A layer before which a compressor of the device drops visual tokens, as fastv "
+            "before 2; may be repeated. Default: none, for those that drop them earlier.",
+            metavar="LAYER",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the export that --out holds.")
     ] = False,
@@ -314,7 +325,12 @@ def export(
         from driftline_shared.models.export.report import report_dict, report_lines
     with Console(stderr=True).status("reading the pair") as status:
         made = export_pair(
-            load_pair(pair), out, update_root=root, force=force, report=status.update
+            load_pair(pair),
+            out,
+            update_root=root,
+            force=force,
+            cuts=cut or (),
+            report=status.update,
         )
     _show(as_json, report_dict(made, out), report_lines(made, out))
 

@@ -15,6 +15,7 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
                (B, H, T, d) after rotary embedding of each layer in `query_layers`: all, in
                older exports the middle third. Several places at once on a cache that is not empty
                (T > 1, P > 0) take one row only: B = 1
+    lm.{n}     the layers behind cut n, as `lm`, whose `hidden` before is its `inputs_embeds`
     head       hidden (N, D) -> logits (N, vocabulary), final norm included; an `lm` beside a
                `prefill` gives `logits` (B * T, vocabulary) by itself, in older exports it does not
 
@@ -28,6 +29,7 @@ LoRA of rank 0, norm weights of the base, masks of 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -44,6 +46,9 @@ EXPORT_FILE = "export.json"
 
 MAX_EXPORT_FILE_BYTES = 64 << 20
 """Most bytes of an export.json (64 MiB): a picture of 65,536 tokens has as many places."""
+
+MAX_CUTS = 16
+"""Most places at which a language model is cut."""
 
 EMBEDDINGS = "embeddings"
 """The tensor of embeddings.safetensors: (vocabulary, D) float16 or float32. More rows may follow:
@@ -83,7 +88,8 @@ class Precision(Table):
     """The graphs of one precision, by file name, and the bytes of all of them together.
 
     `prefill`: another graph of the language model for passes over many places, and for dropout
-    masks and queries, which `lm` then knows nothing of; None: `lm` serves those, too.
+    masks and queries, which `lm` then knows nothing of; None: `lm` serves those, too. `behind`,
+    `prefill_behind`: the layers behind each of `ModelTable.cuts`, which those two then lack.
     """
 
     tower: _FileName
@@ -92,14 +98,22 @@ class Precision(Table):
     prefill: _FileName | None = None
     head: _FileName
     num_bytes: Annotated[int, Field(ge=1)]
+    behind: Annotated[tuple[_FileName, ...], Field(max_length=MAX_CUTS)] = ()
+    prefill_behind: Annotated[tuple[_FileName, ...], Field(max_length=MAX_CUTS)] = ()
 
     def files(self) -> dict[str, str]:
-        """Role -> file name, `prefill` only where there is one."""
-        return {k: v for k, v in self.model_dump().items() if isinstance(v, str)}
+        """Role -> file name, `prefill` only where there is one; `lm.1` is behind the first cut."""
+        files = {k: v for k, v in self.model_dump().items() if isinstance(v, str)}
+        for role, names in (("lm", self.behind), ("prefill", self.prefill_behind)):
+            files |= {f"{role}.{number}": name for number, name in enumerate(names, 1)}
+        return files
 
 
 class ModelTable(Table):
-    """Shapes of the student. `query_layers`: layers whose queries the language model gives out."""
+    """Shapes of the student. `query_layers`: layers whose queries the language model gives out.
+    `cuts`: layers, rising, before which it is cut into graphs, so that what one gives can be
+    narrowed before the next reads it.
+    """
 
     num_visual_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)]
     tower_width: _Count
@@ -112,6 +126,13 @@ class ModelTable(Table):
     max_positions: _Count
     query_layers: tuple[_Index, ...]
     max_new_tokens: Annotated[int, Field(ge=1, le=4_096)]
+    cuts: Annotated[tuple[_Index, ...], Field(max_length=MAX_CUTS)] = ()
+
+    @property
+    def pieces(self) -> tuple[range, ...]:
+        """The layers of each graph of the language model."""
+        edges = (0, *self.cuts, self.num_layers)
+        return tuple(range(a, b) for a, b in pairwise(edges))
 
 
 class PromptTable(Table):
@@ -266,6 +287,12 @@ class Export(Table):
             lost = sorted(set(precision.files().values()) - self.files.keys())
             if lost:
                 raise ValueError(f"precision {name} names files that are not listed: {lost}")
+            behind = [precision.behind] + [precision.prefill_behind] * bool(precision.prefill)
+            if any(len(files) != len(self.model.cuts) for files in behind):
+                raise ValueError(f"precision {name} has not one graph behind each cut")
+        edges = (0, *self.model.cuts, self.model.num_layers)
+        if any(a >= b for a, b in pairwise(edges)):
+            raise ValueError("cuts are not rising layers of the model")
         if "fp32" not in self.precisions:
             raise ValueError("there is no precision fp32, with which the others are compared")
         tokens = self.model.num_visual_tokens

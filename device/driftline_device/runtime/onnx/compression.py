@@ -1,16 +1,22 @@
-"""A compressor beside an export's graphs: what it makes of rows before they are read, in numpy.
+"""A compressor beside an export's graphs: what it makes of rows before they are read, and between
+two graphs of a language model that is cut.
 
 The methods are those that torch runs, file for file; here they are given numpy arrays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.left import Reading, sendable
+from driftline_device.runtime.onnx.generation import LanguageModel, Masks, PromptRead
+from driftline_device.runtime.onnx.graphs import ActiveAdapter
+from driftline_device.runtime.onnx.key_values import Floats, KeyValues
+from driftline_device.runtime.onnx.looks import attention
 from driftline_device.runtime.onnx.prompts import Batch, Row
 from driftline_device.runtime.runtime import UploadFrom
 from driftline_shared.errors import ConfigError
@@ -25,71 +31,110 @@ from driftline_shared.pair.export_file import Export
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.tokens import VisualTokens
 
-Floats = NDArray[np.float32]
 
+@dataclass(kw_only=True)
+class Narrowing:
+    """One row on its way through the graphs, by a compressor of its own. `rows`: its places as they
+    entered each graph.
+    """
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Narrowed:
-    """One row on its way through the graphs: what is left of its prompt, and what is read of it."""
+    compressor: TokenCompressor
+    rows: list[TokenRow] = field(default_factory=list)
 
-    row: TokenRow
-    batch: Batch
+    @property
+    def num_read(self) -> int:
+        """Places that the first layer read."""
+        return len(self.rows[0])
 
     @property
     def survivors(self) -> NDArray[np.int64]:
-        """(k,) flat grid indices of the visual tokens that are left, rising."""
-        return np.sort(self.row.token[self.row.visual])
+        """(k,) flat grid indices, rising: visual tokens of the deepest layers that held any."""
+        for row in reversed(self.rows):
+            if len(row.visual):
+                return np.sort(row.token[row.visual])
+        return self.rows[0].token[self.rows[0].visual]
+
+    def before(self, row: TokenRow) -> TokenRow:
+        """What is left of a row before the first layer."""
+        left = self.compressor.on_embeds(row)
+        self.rows.append(replace(left, origin=np.arange(len(left))))
+        return self.rows[-1]
+
+    def between(
+        self, layer: int, states: Floats, given: Mapping[str, Floats], cache: KeyValues
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """See `Narrow`."""
+        row = self.rows[-1].with_states(states[0])
+        seen = None
+        asked = self.compressor.rows_before(layer, row)
+        if asked is not None:
+            keys = cache.first_keys(layer - 1, len(row))
+            queries = given[f"query.{layer - 1}"][0][:, asked]
+            seen = attention(queries, keys, asked, np.arange(len(row))).mean(axis=0)
+        left = self.compressor.on_layer(layer, row, seen)
+        self.rows.append(left)
+        return left.states[None], left.positions[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compressing:
-    """The method that pictures are read through, and which tokens may be sent then."""
+    """The method that pictures are read through, which tokens may be sent then, and the `layers`
+    before which it may drop some.
+    """
 
     compression: Compression
     upload_from: UploadFrom
+    layers: tuple[int, ...] = ()
 
-    def sent(self, tower: VisualTokens, narrowed: Narrowed) -> tuple[VisualTokens, VisualTokens]:
+    def sent(self, tower: VisualTokens, narrowing: Narrowing) -> tuple[VisualTokens, VisualTokens]:
         """The tokens that may be sent, and those that the language model was given."""
         reading = Reading(tower=tower)
-        tokens = sendable(reading, narrowed.survivors, self.upload_from)
+        tokens = sendable(reading, narrowing.survivors, self.upload_from)
         return tokens, reading.other_than(tokens) or tokens
 
-    def before(
-        self, compressor: TokenCompressor, row: Row, batch: Batch, kept: NDArray[np.integer]
-    ) -> Narrowed:
-        """What `compressor` leaves of a row before the first layer; `batch` holds this row alone,
-        `kept` says which visual tokens it has.
+    def read(
+        self,
+        language: LanguageModel,
+        row: Row,
+        batch: Batch,
+        kept: NDArray[np.integer],
+        adapter: ActiveAdapter,
+        *,
+        masks: Masks | None = None,
+    ) -> tuple[PromptRead, Narrowing]:
+        """Read a prompt through a compressor of its own; `batch` holds this row alone, `kept` says
+        which visual tokens it has.
         """
-        num = row.num_prompt
-        whole = self._tokens(row, batch, kept)
-        left = compressor.on_embeds(whole)
-        answer = batch.positions[:, 0, num:]
-        positions = np.concatenate([left.positions, answer], axis=1)
-        embeds = np.concatenate([left.states, batch.embeds[0, num:]])
-        return Narrowed(
-            row=left,
-            batch=replace(
-                batch,
-                embeds=embeds[None],
-                positions=positions[:, None],
-                lengths=np.asarray([len(embeds)]),
-            ),
+        narrowing = Narrowing(compressor=self.compression.row())
+        left = narrowing.before(self._tokens(row, batch, kept))
+        narrowed = replace(
+            batch,
+            embeds=left.states[None],
+            positions=left.positions[:, None],
+            lengths=np.asarray([len(left)]),
         )
+        read = language.read(
+            narrowed,
+            adapter,
+            also=[f"query.{layer - 1}" for layer in self.layers],
+            masks=masks,
+            narrow=narrowing.between if self.layers else None,
+        )
+        return read, narrowing
 
     def _tokens(self, row: Row, batch: Batch, kept: NDArray[np.integer]) -> TokenRow:
-        num = row.num_prompt
-        kind = np.full(num, int(Kind.TEXT), dtype=np.int64)
+        kind = np.full(len(row.ids), int(Kind.TEXT), dtype=np.int64)
         kind[row.image_from : row.text_from] = int(Kind.SEPARATOR)
         kind[row.visual] = int(Kind.VISUAL)
-        token = np.full(num, NONE, dtype=np.int64)
+        token = np.full(len(row.ids), NONE, dtype=np.int64)
         token[row.visual] = kept
         return TokenRow(
-            states=batch.embeds[0, :num],
+            states=batch.embeds[0],
             kind=kind,
             token=token,
-            positions=batch.positions[:, 0, :num],
+            positions=batch.positions[:, 0],
             grid=self.compression.facts.grid,
-            origin=np.arange(num),
+            origin=np.arange(len(row.ids)),
         )
 
 
@@ -99,20 +144,23 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
     """
     options = checked_portable(choice)
     kind = PORTABLE[choice.name].compressor
+    compression = Compression(name=choice.name, kind=kind, options=options, facts=facts_of(export))
+    layers = compression.cuts(export.model.num_visual_tokens)
     reason = ""
     if len(export.layout.axes) > 1:
         reason = f"counts positions on {len(export.layout.axes)} axes, and compressors know one"
-    elif kind.has("rows_before", "on_layer", "on_input", "route", "on_decode"):
-        reason = "is not cut at the layers where it drops tokens"
-    elif kind.has("on_frames", "on_block", "on_vision"):
-        reason = "has a tower that does not show what it reads"
+    elif not set(layers) <= set(export.model.cuts):
+        at = " ".join(f"--cut {layer}" for layer in layers)
+        reason = (
+            f"is not cut where it drops tokens (export the pair again with {at}, or correct the "
+            "method's options)"
+        )
     if reason:
         raise ConfigError(
             f"compressor is {choice.name!r}, but this export {reason}: leave `compressor` empty, "
             'take another method, or use runtime = "torch" with the pair itself'
         )
-    compression = Compression(name=choice.name, kind=kind, options=options, facts=facts_of(export))
-    return Compressing(compression=compression, upload_from=upload_from)
+    return Compressing(compression=compression, upload_from=upload_from, layers=layers)
 
 
 def facts_of(export: Export) -> ModelFacts:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,20 @@ from driftline_device.runtime.onnx.graphs import ActiveAdapter, Binding, Graphs
 from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.scores import log_softmax
-from driftline_shared.callbacks import OnToken, finished_text
+from driftline_shared.callbacks import OnToken, finished_text, rows_from
 from driftline_shared.pair.export_file import Export
 
 _NOTHING = np.zeros((1, 1, 1), dtype=np.float32)
 """Added behind a layer where a pass has no visual tokens."""
+
+
+Masks = Callable[[range, tuple[int, ...]], Mapping[str, Floats]]
+"""Layers and (B, T) of their pass -> dropout masks by input name."""
+
+Narrow = Callable[[int, Floats, Mapping[str, Floats], KeyValues], tuple[Floats, NDArray[np.int64]]]
+"""The layer to come, the states (1, T, D) that enter it, what earlier graphs of the pass gave, and
+its cache -> states (1, T', D) and positions (1, 1, T') that are left.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,37 +89,73 @@ class LanguageModel:
         *,
         more: Mapping[str, NDArray[np.float32]] | None = None,
         also: Sequence[str] = (),
+        masks: Masks | None = None,
+        narrow: Narrow | None = None,
     ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
         """One pass, whose places `cache` holds afterwards: hidden (B, T, D), and the outputs named
         in `also`. `positions` (A, B, T). A cache is stepped under one adapter. Rows of unequal
         lengths go on one place a pass; several places behind others take one row.
 
-        `more`: dropout masks, and what is added behind layers, by input name.
+        `more`: dropout masks, and what is added behind layers, by input name. `masks`: dropout
+        masks of some layers. `narrow`: of the one row of a first pass, what is left between two
+        graphs.
         """
-        binding = self._binding(self._part(embeds.shape[1]), cache, adapter, also)
+        found: dict[str, Floats] = {}
         lengths = cache.lengths + np.int32(embeds.shape[1])
-        given = binding.run(
-            {
-                "inputs_embeds": embeds,
-                "position_ids": positions if len(positions) > 1 else positions[0],
-                "lengths": lengths,
-                "total": lengths.max(keepdims=True),
-                # What an earlier pass on this cache was given stays bound.
-                **dict.fromkeys(self._deep, _NOTHING),
-                **(more or {}),
-            }
-        )
+        part, hidden, places = self._part(embeds.shape[1]), embeds, positions
+        for number, layers in enumerate(self._export.model.pieces):
+            if number and narrow is not None:
+                hidden, places = narrow(layers.start, hidden, found, cache)
+                cache.dropped[number] = embeds.shape[1] - hidden.shape[1]
+                cache.moved[number] = int(positions[0, 0, -1] - places[0, 0, -1])
+            elif number:
+                places = positions - cache.moved[number]
+            held = lengths - np.int32(cache.dropped[number])
+            given = self._run(
+                f"{part}.{number}" if number else part,
+                cache,
+                adapter,
+                also,
+                {
+                    "inputs_embeds": hidden,
+                    "position_ids": places if len(places) > 1 else places[0],
+                    "lengths": held,
+                    "total": held.max(keepdims=True),
+                    # What an earlier pass on this cache was given stays bound.
+                    **dict.fromkeys(self._deep, _NOTHING),
+                    **(more or {}),
+                    **(masks(layers, hidden.shape[:2]) if masks is not None else {}),
+                },
+            )
+            hidden = given.pop("hidden")
+            found |= given
         cache.lengths = lengths
-        return given.pop("hidden"), given
+        return hidden, found
+
+    def _run(
+        self,
+        part: str,
+        cache: KeyValues,
+        adapter: ActiveAdapter,
+        also: Sequence[str],
+        feeds: Mapping[str, NDArray[Any]],
+    ) -> dict[str, Floats]:
+        """One graph of a pass, with what it knows of `feeds` and `also`."""
+        known, given = self._graphs.inputs(part), self._graphs.outputs(part)
+        asked = [name for name in also if name in given]
+        binding = self._binding(part, cache, adapter, asked)
+        return binding.run({name: array for name, array in feeds.items() if name in known})
 
     def _binding(
         self, part: str, cache: KeyValues, adapter: ActiveAdapter, also: Sequence[str]
     ) -> Binding:
         key, head = (part, *also), adapter.of("head")
         if key not in cache.bindings:
-            present = {
+            given = self._graphs.outputs(part)
+            buffers = {
                 name.replace("past", "present", 1): value for name, value in cache.buffers.items()
             }
+            present = {name: value for name, value in buffers.items() if name in given}
             cache.bindings[key] = self._graphs.bind(
                 part,
                 {**cache.buffers, **adapter.of("lm"), **(head if self._gives_logits(part) else {})},
@@ -125,7 +171,7 @@ class LanguageModel:
         adapter: ActiveAdapter,
     ) -> NDArray[np.float32]:
         """(B, vocabulary) logits of what comes behind one more place; see `step`."""
-        if self._gives_logits(self._part(1)):
+        if self._gives_logits(self._last(1)):
             _, given = self.step(embeds, positions, cache, adapter, also=("logits",))
             return given["logits"]
         hidden, _ = self.step(embeds, positions, cache, adapter)
@@ -136,8 +182,14 @@ class LanguageModel:
 
     def gives_queries(self, num_places: int) -> bool:
         """Whether a pass over so many places gives the queries of all layers."""
-        given = self._graphs.outputs(self._part(num_places))
-        return all(name in given for name in self.queries)
+        first = self._part(num_places)
+        parts = [first, *(f"{first}.{n}" for n in range(1, len(self._export.model.pieces)))]
+        given = {name for part in parts for name in self._graphs.outputs(part)}
+        return given.issuperset(self.queries)
+
+    def _last(self, num_places: int) -> str:
+        part, cuts = self._part(num_places), len(self._export.model.cuts)
+        return f"{part}.{cuts}" if cuts else part
 
     def _part(self, num_places: int) -> str:
         return "prefill" if num_places > 1 and self._graphs.has("prefill") else "lm"
@@ -153,9 +205,11 @@ class LanguageModel:
         *,
         prefix: Places | None = None,
         also: Sequence[str] = (),
+        masks: Masks | None = None,
+        narrow: Narrow | None = None,
     ) -> PromptRead:
         """One pass over prompts; `prefix` is of the places that `batch` leaves out, `also` names
-        further outputs of the pass.
+        further outputs of the pass. `masks`, `narrow`: see `step`.
         """
         rows, width = batch.embeds.shape[:2]
         skip = 0 if prefix is None else next(iter(prefix.values())).shape[2]
@@ -164,17 +218,24 @@ class LanguageModel:
             for row in range(rows):
                 cache.put(row, prefix)
         hidden, given = self.step(
-            batch.embeds, batch.positions, cache, adapter, more=batch.deep, also=also
+            batch.embeds,
+            batch.positions,
+            cache,
+            adapter,
+            more=batch.deep,
+            also=also,
+            masks=masks,
+            narrow=narrow,
         )
         # The next place of a row takes that of its padding.
         cache.lengths = (skip + batch.lengths).astype(np.int32)
-        last = np.arange(rows), batch.lengths - 1
+        every, last = np.arange(rows), batch.lengths - 1
         # Indexing copies: the last places alone, not the whole prompt's.
         return PromptRead(
-            states=hidden[last],
+            states=hidden[every, last - cache.dropped[-1]],
             cache=cache,
             given=given,
-            positions=batch.positions[:, *last, None],
+            positions=batch.positions[:, every, last, None],
         )
 
     def write(
@@ -202,6 +263,24 @@ class LanguageModel:
             chosen = growing.add(logits)
         self._tell(growing, on_token)
         return growing.generated(read.states)
+
+    def write_apart(
+        self,
+        reads: Sequence[PromptRead],
+        adapter: ActiveAdapter,
+        on_token: OnToken | None,
+        *,
+        num_likely: Sequence[int | None],
+    ) -> list[Generated]:
+        """As `write`, of prompts that were read one by one: together, but where layers hold
+        different numbers of places.
+        """
+        if not any(any(read.cache.dropped) for read in reads):
+            return self.write(self.joined(reads), adapter, on_token, num_likely=num_likely)
+        made = []
+        for row, (read, num) in enumerate(zip(reads, num_likely, strict=True)):
+            made += self.write(read, adapter, rows_from(row, on_token), num_likely=[num])
+        return made
 
     def _tell(self, growing: _Growing, on_token: OnToken | None) -> None:
         if on_token is not None:

@@ -152,6 +152,12 @@ class Graphs:
         self._sessions = {
             part: self._open(folder / name, threads) for part, name in sorted(files.items())
         }
+        self._inputs = {
+            part: frozenset(
+                one.name for one in (*session.get_inputs(), *session.get_overridable_initializers())
+            )
+            for part, session in self._sessions.items()
+        }
         self._outputs = {
             part: [one.name for one in session.get_outputs()]
             for part, session in self._sessions.items()
@@ -164,17 +170,18 @@ class Graphs:
         model, image = export.model, export.image
         cache = (model.num_key_heads, model.head_width)
         axes = len(export.layout.axes)
+        last = f"lm.{len(model.cuts)}" if model.cuts else "lm"
         wanted: dict[tuple[str, str], dict[int, int | str]] = {
             ("tower", "pixels"): {-2: image.height, -1: image.width},
             ("projector", "tokens"): {-1: model.tower_width},
             ("lm", "inputs_embeds"): {-1: model.width},
             ("lm", "position_ids"): {0: axes if axes > 1 else "B"},
-            ("lm", f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
+            (last, f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
             ("head", "hidden"): {-1: model.width},
         }
         shapes = {
             (part, one.name): one.shape
-            for part in ("tower", "projector", "lm", "head")
+            for part in ("tower", "projector", "lm", last, "head")
             for one in self._sessions[part].get_inputs()
         }
         for (part, name), sides in wanted.items():
@@ -185,8 +192,12 @@ class Graphs:
                     f"the graph {part} reads {name} {shape}, export.json says "
                     f"{list(sides.values())}; export the pair again"
                 )
-        if ("lm", f"past_key.{model.num_layers}") in shapes:
+        if (last, f"past_key.{model.num_layers}") in shapes:
             raise PairError("export.json leaves out layers of the graph; export the pair again")
+
+    def inputs(self, part: str) -> frozenset[str]:
+        """Names of what the graph reads, overridable ones included."""
+        return self._inputs[part]
 
     def outputs(self, part: str) -> list[str]:
         """Names of what the graph gives."""
@@ -213,10 +224,12 @@ class Graphs:
     def bind(
         self, part: str, inputs: Mapping[str, Value], outputs: Mapping[str, Value | None]
     ) -> Binding:
-        """Passes of a graph of the language model that keep these inputs, and write these outputs
-        where they are; None: into an array of each pass's own.
+        """Passes of a graph of the language model that keep these inputs, as far as it reads them,
+        and write these outputs where they are; None: into an array of each pass's own.
         """
-        return Binding(self._sessions[part], inputs, outputs)
+        known = self._inputs[part]
+        read = {name: value for name, value in inputs.items() if name in known}
+        return Binding(self._sessions[part], read, outputs)
 
     def _open(self, file: Path, threads: int | None) -> Any:
         options = onnxruntime.SessionOptions()

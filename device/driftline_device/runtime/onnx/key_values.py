@@ -23,7 +23,8 @@ class KeyValues:
     """Of `rows` sequences, each from the first of `room` places on. One call's own.
 
     `lengths` (B,): places that each row holds. `bindings`: of passes on these buffers, by what they
-    are for.
+    are for. `dropped`: of each graph of the language model, how many places fewer its layers hold;
+    `moved`: how far back its positions are.
     """
 
     def __init__(self, model: ModelTable, *, rows: int, room: int) -> None:
@@ -34,6 +35,8 @@ class KeyValues:
             for kind in ("key", "value")
         }
         self.lengths = np.zeros(rows, dtype=np.int32)
+        self.dropped = [0] * len(model.pieces)
+        self.moved = [0] * len(model.pieces)
         self.buffers: dict[str, Value] = {
             name: to_value(array) for name, array in self._arrays.items()
         }
@@ -53,3 +56,7 @@ class KeyValues:
     def key(self, layer: int, number: int) -> Floats:
         """(H_kv, n, d) keys of a layer, the n places of one row, as a view."""
         return self._arrays[f"past_key.{layer}"][number, :, : self.lengths[number]]
+
+    def first_keys(self, layer: int, num: int) -> Floats:
+        """(H_kv, num, d) keys of a layer's first places, of the one row, as a view."""
+        return self._arrays[f"past_key.{layer}"][0, :, :num]

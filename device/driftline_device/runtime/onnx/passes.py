@@ -72,9 +72,9 @@ class OnnxPasses:
 
     def answer_logits(self) -> Floats:
         """See `Passes`."""
-        row = self._row()
         if self.compressing is not None:
-            return self._compressed_logits(self.compressing, row)
+            return self._compressed_logits(self.compressing)
+        row = self._row()
         hidden, _, _ = self._forced([row] * self.num_passes, self.projected(), dropped=True)
         return self.token_logits(hidden[:, _steps(row)])
 
@@ -108,23 +108,36 @@ class OnnxPasses:
             look = look_of(row, 0, 0, queries, cache)
         return look.attention()
 
-    def _compressed_logits(self, compressing: Compressing, row: Row) -> Floats:
-        """`answer_logits` of passes that are compressed one by one."""
-        masks, hidden = self._dropout(), []
+    def _compressed_logits(self, compressing: Compressing) -> Floats:
+        """`answer_logits` of passes that are compressed one by one, the answer read behind what is
+        left of the prompt.
+        """
+        drawn, states = DropoutMasks(rate=self.export.dropout_rate, seed=self.seed), []
+
+        def masks(layers: range, shape: tuple[int, ...]) -> dict[str, Floats]:
+            return {
+                one.input: drawn.draw(one.place, (*shape, one.width))
+                for one in self.export.dropout
+                if one.part == "lm" and int(one.place.split(".")[1]) in layers
+            }
+
+        row = self.prompts.row(self.question, self.positions)
+        answer = self.prompts.embed(np.asarray(self.ids, dtype=np.int64))[None]
         for projected in self.projected():
             batch = self.prompts.batch([row], projected[None])
-            compressor = compressing.compression.row()
-            narrowed = compressing.before(compressor, row, batch, self.positions).batch
-            shape = narrowed.embeds.shape[:2]
-            states, _ = self.language.step(
-                narrowed.embeds,
-                narrowed.positions,
-                self.language.cache(*shape),
-                self.adapter,
-                more=self._masks("lm", shape, masks),
+            read, _ = compressing.read(
+                self.language, row, batch, self.positions, self.adapter, masks=masks
             )
-            hidden.append(states[0, -row.num_answer - 1 : -1])
-        return self.token_logits(np.stack(hidden))
+            count = len(self.ids)
+            hidden, _ = self.language.step(
+                answer,
+                read.positions + 1 + np.arange(count),
+                read.cache,
+                self.adapter,
+                masks=masks,
+            )
+            states.append(np.concatenate([read.states, hidden[0, :-1]]))
+        return self.token_logits(np.stack(states))
 
     def _row(self) -> Row:
         return self.prompts.row(self.question, self.positions, self.ids)
@@ -152,13 +165,8 @@ class OnnxPasses:
         )
         return hidden, cache, given
 
-    def _dropout(self) -> DropoutMasks:
-        return DropoutMasks(rate=self.export.dropout_rate, seed=self.seed)
-
-    def _masks(
-        self, part: str, shape: tuple[int, ...], masks: DropoutMasks | None = None
-    ) -> dict[str, Floats]:
-        masks = masks or self._dropout()
+    def _masks(self, part: str, shape: tuple[int, ...]) -> dict[str, Floats]:
+        masks = DropoutMasks(rate=self.export.dropout_rate, seed=self.seed)
         return {
             one.input: masks.draw(one.place, (*shape, one.width))
             for one in self.export.dropout

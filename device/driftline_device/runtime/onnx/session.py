@@ -274,16 +274,13 @@ class OnnxSession(ScoringSession):
             given = {"tokens": one.tokens.values[None].astype(np.float32, copy=False)}
             projected = student.graphs.run("projector", given, adapter)
             batch = student.prompts.batch([one.row], projected)
-            compressor = compressing.compression.row()
-            narrowed = compressing.before(compressor, one.row, batch, one.tokens.positions)
-            reads.append(student.language.read(narrowed.batch, adapter))
-            tokens, read = compressing.sent(one.tokens, narrowed)
-            asked.append(replace(one, tokens=tokens, read=read, num_read=len(narrowed.row)))
-        made = student.language.write(
-            student.language.joined(reads),
-            adapter,
-            on_token,
-            num_likely=[one.num_likely for one in block],
+            positions = one.tokens.positions
+            read, row = compressing.read(student.language, one.row, batch, positions, adapter)
+            reads.append(read)
+            tokens, given_tokens = compressing.sent(one.tokens, row)
+            asked.append(replace(one, tokens=tokens, read=given_tokens, num_read=row.num_read))
+        made = student.language.write_apart(
+            reads, adapter, on_token, num_likely=[one.num_likely for one in block]
         )
         return list(zip(asked, made, strict=True))
 

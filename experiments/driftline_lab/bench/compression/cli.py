@@ -111,3 +111,38 @@ def speed(
     for layout in done["layouts"]:
         typer.echo(as_text(layout))
     finish(done, json_file)
+
+
+@app.command()
+def exported(
+    methods: Methods = "",
+    keep: Annotated[float, typer.Option(help="Share of visual tokens kept.")] = 0.25,
+    precision: Annotated[
+        Literal["fp32", "int8", "int4"], typer.Option(help="Which graphs run.")
+    ] = "int8",
+    rounds: Annotated[int, typer.Option(help="Timed turns of each, interleaved.", min=1)] = 7,
+    same: Annotated[
+        int, typer.Option(help="Pictures whose kept tokens are compared with torch's.", min=1)
+    ] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random tower, projector, pictures.")] = 0,
+    threads: Threads = 2,
+    json_file: Json = None,
+) -> None:
+    """Time to the first token of an export behind 576 visual tokens, as a share of the same export
+    without a compressor, and whether the tokens that stay are torch's.
+
+    Example: driftline lab compress-bench exported --keep 0.25 --json exported.json
+    """
+    from driftline_lab.bench.compression.exported import as_text, run_exported
+
+    done = run_exported(
+        methods=methods,
+        keep=keep,
+        precision=precision,
+        rounds=rounds,
+        same=same,
+        seed=seed,
+        threads=threads,
+    )
+    typer.echo(as_text(done))
+    finish(done, json_file)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    counted,
+    filled,
+    largest_first,
+    plain,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,21 +21,21 @@ class Clusters:
     the cluster of each point, an index into `centres`.
     """
 
-    centres: Tensor
-    member: Tensor
+    centres: Array
+    member: Array
 
-    def sums(self, points: Tensor) -> Tensor:
+    def sums(self, points: Array) -> Array:
         """(C, D) sum of each cluster's `points` (n, D)."""
-        empty = points.new_zeros(len(self.centres), points.shape[1])
-        return empty.index_add(0, self.member, points)
+        empty = filled((len(self.centres), points.shape[1]), 0.0, points)
+        return added(empty, self.member, points)
 
-    def means(self, points: Tensor) -> Tensor:
+    def means(self, points: Array) -> Array:
         """(C, D) mean of each cluster's `points` (n, D)."""
-        sizes = torch.bincount(self.member, minlength=len(self.centres))
-        return self.sums(points) / sizes[:, None].to(points.dtype)
+        ones = filled((len(points), 1), 1.0, points)
+        return self.sums(points) / self.sums(ones)
 
 
-def density_peaks(points: Tensor, num: int, near: int | None = None) -> Clusters:
+def density_peaks(points: Array, num: int, near: int | None = None) -> Clusters:
     """`num` clusters (1 to n) of `points` (n, D), any floating dtype; computed in float32.
 
     d_ij = |x_i - x_j| / sqrt(D); density rho_i = exp(-mean of d_ij^2 over the `near` points (`num`
@@ -43,24 +50,35 @@ def density_peaks(points: Tensor, num: int, near: int | None = None) -> Clusters
     """
     count = len(points)
     # Hidden states share a large offset; without it the matrix form of cdist keeps its digits.
-    x = points.detach().float()
-    x = x - x.mean(dim=0)
-    distance = torch.cdist(x, x).fill_diagonal_(0.0) / points.shape[1] ** 0.5
+    x, xp = plain(points), array_namespace(points)
+    x = x - xp.mean(x, axis=0)
+    place = counted(count, points)
     if count == 1:
-        whole = torch.zeros(count, dtype=torch.int64, device=points.device)
-        return Clusters(centres=whole.clone(), member=whole)
+        return Clusters(centres=place, member=place)
+    square = xp.sum(x * x, axis=1)
+    distance = xp.sqrt(xp.clip(square[:, None] + square - 2 * (x @ x.T), 0.0, None))
+    # Two points are equally far from each other, to the last bit.
+    distance = xp.maximum(distance, distance.T)
+    distance[place, place] = 0.0
+    distance = distance / points.shape[1] ** 0.5
     near = num if near is None else near
-    among = distance if near > 1 else distance.clone().fill_diagonal_(torch.inf)
-    nearest = among.topk(near, dim=1, largest=False).values
+    itself = place[:, None] == place
+    among = xp.where(itself, xp.inf, distance) if near == 1 else distance
+    nearest = xp.sort(among, axis=1)[:, :near]
     # rho underflows for far points, its logarithm does not; the order of rho delta is the same.
-    log_density = -nearest.square().mean(dim=1)
-    place = torch.arange(count, device=points.device)
+    log_density = -xp.mean(nearest * nearest, axis=1)
     denser = (log_density[None] > log_density[:, None]) | (
         (log_density[None] == log_density[:, None]) & (place[None] < place[:, None])
     )
-    delta = distance.where(denser, distance.max()).amin(dim=1)
-    centres = (log_density + delta.log()).argsort(descending=True, stable=True)[:num]
-    member = distance[:, centres].argmin(dim=1)
+    delta = xp.min(xp.where(denser, distance, xp.max(distance)), axis=1)
+    centres = largest_first(log_density + _log(delta))[:num]
+    member = xp.argmin(distance[:, centres], axis=1)
     # Equal points share a distance of 0: each centre stays in its own cluster, so none is empty.
-    member[centres] = torch.arange(num, device=points.device)
+    member[centres] = counted(num, points)
     return Clusters(centres=centres, member=member)
+
+
+def _log(x: Array) -> Array:
+    """Of 0 it is -inf, which numpy says with a warning and torch without one."""
+    xp = array_namespace(x)
+    return xp.where(x > 0, xp.log(xp.where(x > 0, x, 1.0)), -xp.inf)

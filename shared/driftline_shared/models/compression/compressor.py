@@ -289,3 +289,8 @@ class Compression:
     def row(self) -> TokenCompressor:
         """A fresh compressor for one row."""
         return self.kind(self.options, self.facts, self.weights)
+
+    def cuts(self, num_visual: int) -> tuple[int, ...]:
+        """Layers before which the method drops some of `num_visual` tokens, as it counts itself."""
+        entering = [each.queries for each in self.row().schedule(1, num_visual)]
+        return tuple(n for n in range(1, len(entering)) if entering[n] != entering[n - 1])

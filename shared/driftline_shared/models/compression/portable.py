@@ -18,6 +18,12 @@ from driftline_shared.models.compression.compressor import (
 from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
 from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.models.compression.methods.sparsevlm import (
+    SparseVlmCompressor,
+    SparseVlmOptions,
+)
+from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
+from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 from driftline_shared.program.compressor import CompressorChoice
 
 
@@ -53,6 +59,9 @@ PORTABLE: dict[str, Method] = {
     ),
     "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
+    "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
+    "vidcom2": Method(VidCom2Compressor, VidCom2Options, videos=True, drop_only=True),
+    "vtw": Method(VtwCompressor, VtwOptions, images=True, videos=True, drop_only=True),
 }
 
 

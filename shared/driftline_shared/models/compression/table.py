@@ -26,19 +26,13 @@ from driftline_shared.models.compression.methods.pyramiddrop import (
     PyramidDropOptions,
 )
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
-from driftline_shared.models.compression.methods.sparsevlm import (
-    SparseVlmCompressor,
-    SparseVlmOptions,
-)
 from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
 from driftline_shared.models.compression.methods.ts_llava import TsLlavaCompressor, TsLlavaOptions
-from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
 from driftline_shared.models.compression.methods.visionzip import (
     VisionZipCompressor,
     VisionZipOptions,
 )
 from driftline_shared.models.compression.methods.voco import VocoCompressor, VocoOptions
-from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 from driftline_shared.models.compression.portable import PORTABLE, Method
 
 METHODS: dict[str, Method] = PORTABLE | {
@@ -50,13 +44,10 @@ METHODS: dict[str, Method] = PORTABLE | {
     "prumerge": Method(PrumergeCompressor, PrumergeOptions, images=True, videos=True),
     "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "quecc": Method(QueccCompressor, QueccOptions, images=True, trained=True),
-    "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
     "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
     "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
-    "vidcom2": Method(VidCom2Compressor, VidCom2Options, videos=True, drop_only=True),
     "visionzip": Method(VisionZipCompressor, VisionZipOptions, images=True, videos=True),
     "voco": Method(VocoCompressor, VocoOptions, images=True, videos=True, trained=True),
-    "vtw": Method(VtwCompressor, VtwOptions, images=True, videos=True, drop_only=True),
 }
 
 

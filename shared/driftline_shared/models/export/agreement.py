@@ -42,8 +42,9 @@ class ExportedLm:
     """
 
     def __init__(self, folder: Path, precision: Precision, model: ModelTable) -> None:
-        self._lm = session(folder / precision.lm)
-        self._prefill = session(folder / precision.prefill) if precision.prefill else self._lm
+        self._lm = [session(folder / name) for name in (precision.lm, *precision.behind)]
+        read = (precision.prefill, *precision.prefill_behind) if precision.prefill else ()
+        self._prefill = [session(folder / name) for name in read] or self._lm
         self._head = session(folder / precision.head)
         self._model = model
         self._present = [
@@ -65,16 +66,17 @@ class ExportedLm:
         `given`: overridable inputs of both graphs.
         """
         model, rows = self._model, len(embeds)
-        graph = self._prefill if cache is None else self._lm
+        graphs = self._prefill if cache is None else self._lm
         empty = np.zeros((rows, model.num_key_heads, 0, model.head_width), dtype=np.float32)
         past = cache if cache is not None else [empty] * len(self._present)
         names = [name.replace("present", "past", 1) for name in self._present]
         total = past[0].shape[2] + embeds.shape[1]
-        fed = {"inputs_embeds": embeds, "position_ids": positions}
+        fed: dict[str, Any] = {"inputs_embeds": embeds, "position_ids": positions}
         fed |= {"lengths": np.full(rows, total, np.int32), "total": np.full(1, total, np.int32)}
-        fed |= dict(zip(names, past, strict=True)) | _known(graph, given)
-        hidden, *present = graph.run(["hidden", *self._present], fed)
-        flat = hidden.reshape(-1, model.width)
+        fed |= dict(zip(names, past, strict=True)) | (given or {})
+        made = _through(graphs, fed)
+        present = [made[name] for name in self._present]
+        flat = made["hidden"].reshape(-1, model.width)
         found = self._head.run(["logits"], {"hidden": flat} | _known(self._head, given))[0]
         return found.reshape(rows, -1, model.vocabulary), present
 
@@ -130,6 +132,20 @@ def read_first(batch: LmBatch) -> NDArray[np.bool_]:
     """(B, T) the places of each row, where its padding stands behind them."""
     mask = batch.attention_mask.cpu().numpy()
     found: NDArray[np.bool_] = np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
+    return found
+
+
+def _through(graphs: Sequence[Any], fed: dict[str, Any]) -> dict[str, Floats]:
+    """What the graphs of a language model give, each reading what the one before gave."""
+    found: dict[str, Floats] = {}
+    for graph in graphs:
+        given = [one.name for one in graph.get_outputs()]
+        wanted = [name for name in given if name == "hidden" or name.startswith("present")]
+        read = [*graph.get_inputs(), *graph.get_overridable_initializers()]
+        names = {one.name for one in read}
+        values = graph.run(wanted, {name: fed[name] for name in fed if name in names})
+        found |= dict(zip(wanted, values, strict=True))
+        fed = {**fed, "inputs_embeds": found["hidden"]}
     return found
 
 

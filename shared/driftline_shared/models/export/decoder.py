@@ -107,13 +107,16 @@ class Decoder:
         adapted: Adapted,
         query_layers: Collection[int] = (),
         decodes: tuple[Any, Kind] | None = None,
+        layers: range | None = None,
     ) -> tuple[Graph, Inputs]:
-        """The graph `lm`: all layers, without the final norm (see `pair.export_file`).
+        """The graph `lm`: `layers`, all if None, without the final norm (see `pair.export_file`).
 
         `decodes`: the linear layer of logits and its kind, for a graph that only decodes. It draws
-        no dropout and shows no queries, attention rotates by itself, and it gives logits, too.
+        no dropout and shows no queries, attention rotates by itself, and behind the last layer it
+        gives logits, too.
         """
-        return _LayersBuilder(self, precisions, adapted, decodes).build(query_layers)
+        chosen = range(self.num_layers) if layers is None else layers
+        return _LayersBuilder(self, precisions, adapted, decodes, chosen).build(query_layers)
 
     def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The graph `head`: final norm and vocabulary; `head` is the linear layer of logits."""
@@ -144,8 +147,10 @@ class _LayersBuilder:
         precisions: Precisions,
         adapted: Adapted,
         decodes: tuple[Any, Kind] | None,
+        layers: range,
     ) -> None:
         self.decoder = decoder
+        self.layers = layers
         self.precisions = precisions
         self.adapted = adapted
         self.decodes = decodes
@@ -163,7 +168,8 @@ class _LayersBuilder:
         self._prepare(embeds, lengths)
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
-        for index, layer in enumerate(decoder.net.layers):
+        for index in self.layers:
+            layer = decoder.net.layers[index]
             before, behind = (f"layers.{index}.{n}" for n in _NORMS)
             normed, hidden = self._norm(before, layer.input_layernorm, branch, hidden)
             branch = self._attention(index, layer.self_attn, normed, index in query_layers)
@@ -175,7 +181,7 @@ class _LayersBuilder:
         last = graph.node("Add", [hidden, branch])
         graph.node("Reshape", [last, graph.node("Shape", [embeds])], name="hidden")
         graph.output("hidden", ["B", "T", decoder.width])
-        if self.decodes is not None:
+        if self.decodes is not None and self.layers.stop == decoder.num_layers:
             decoder.add_head(graph, self.inputs, last, *self.decodes, self.adapted)
         return graph, self.inputs
 

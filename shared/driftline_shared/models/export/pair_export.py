@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from driftline_shared.errors import PairError
+from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
@@ -37,6 +38,7 @@ from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import LmBatch
 from driftline_shared.pair.export_file import (
     EXPORT_FILE,
+    MAX_CUTS,
     AdapterTable,
     Export,
     GridTable,
@@ -109,13 +111,15 @@ def export_pair(
     *,
     update_root: bytes | None = None,
     force: bool = False,
+    cuts: Sequence[int] = (),
     report: Report = print,
 ) -> Exported:
     """Write the student of `pair` to `out`; `report` gets what is being done. `update_root`: whose
-    updates are believed, in place of what the pair says of it.
+    updates are believed, in place of what the pair says of it. `cuts`: layers before which the
+    language model is cut, for compressors that drop tokens there.
 
     Raises PairError for a pair that cannot be exported or whose graphs differ from the twin,
-    ConfigError for a folder that may not be written.
+    ConfigError for a folder that may not be written, and layers that cannot be cut at.
     """
     folders.check_target(out, force=force)
     family = str(read_config(pair.student_dir).get("model_type"))
@@ -134,7 +138,7 @@ def export_pair(
     )
     assert isinstance(model, FamilyModel)
     with folders.replacing(out) as made:
-        exported = _Work(pair, model, graphs_of(family, model), made, report).run(family)
+        exported = _Work(pair, model, graphs_of(family, model), made, report, cuts).run(family)
         # Not among the files of export.json: it may be replaced.
         if (root := update_root or pair_root(pair.dir)) is not None:
             (made / UPDATE_ROOT).write_bytes(root)
@@ -149,14 +153,18 @@ def language_graph(
     head: Any,
     adapted: Adapted,
     query_layers: Collection[int] = (),
+    layers: range | None = None,
 ) -> tuple[Graph, Inputs]:
-    """The graph lm.NAME.onnx, and its inputs; `head` is the linear layer of logits."""
+    """The graph lm.NAME.onnx of `layers`, all if None, and its inputs; `head` is the linear layer
+    of logits.
+    """
     decode_only = name in _DECODE_ONLY
     return decoder.build(
         LANGUAGE_KINDS[name],
         adapted=adapted,
         query_layers=() if decode_only else query_layers,
         decodes=(head, HEAD_KINDS["int8"]) if decode_only else None,
+        layers=layers,
     )
 
 
@@ -164,7 +172,13 @@ class _Work:
     """One export while it is made in `folder`."""
 
     def __init__(
-        self, pair: Pair, model: FamilyModel, own: FamilyGraphs, folder: Path, report: Report
+        self,
+        pair: Pair,
+        model: FamilyModel,
+        own: FamilyGraphs,
+        folder: Path,
+        report: Report,
+        cuts: Sequence[int],
     ) -> None:
         self.pair = pair
         self.own = own
@@ -173,6 +187,7 @@ class _Work:
         self.report = report
         self.inputs = Inputs()
         self.decoder = Decoder(model.language, num_deep=_num_deep(model, own))
+        self.cuts = _checked_cuts(cuts, self.decoder.num_layers)
         self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
 
@@ -233,8 +248,8 @@ class _Work:
         graph, inputs = self.own.projector(self.model, query)
         graph.save(self.folder / "projector.onnx")
         self.inputs.join(inputs)
-        layers = range(self.decoder.num_layers)
-        for name in LANGUAGE_KINDS:
+        pieces = self._shapes().pieces
+        for name, (number, layers) in product(LANGUAGE_KINDS, enumerate(pieces)):
             self.report(f"writing the language model in {name}")
             graph, inputs = language_graph(
                 self.decoder,
@@ -242,8 +257,9 @@ class _Work:
                 head=net.get_output_embeddings(),
                 adapted=language,
                 query_layers=layers,
+                layers=layers,
             )
-            graph.save(self.folder / f"lm.{name}.onnx")
+            graph.save(self.folder / _piece(f"lm.{name}.onnx", number))
             if name == "fp32":
                 self.inputs.join(inputs)
         for name, kind in HEAD_KINDS.items():
@@ -293,7 +309,11 @@ class _Work:
         """int4 reads the prompt with the int8 graph: it is faster there, and rounds less."""
 
         def made(tower: str, lm: str, head: str, prefill: str | None = None) -> Precision:
-            files = {tower, "projector.onnx", lm, head} | ({prefill} if prefill else set())
+            cuts = range(1, len(self.cuts) + 1)
+            behind = tuple(_piece(lm, number) for number in cuts)
+            read = tuple(_piece(prefill, number) for number in cuts) if prefill else ()
+            files = {tower, "projector.onnx", lm, head, *behind, *read}
+            files |= {prefill} if prefill else set()
             # Weights of large graphs lie beside them.
             beside = [path for name in files for path in self.folder.glob(f"{name}*")]
             return Precision(
@@ -303,6 +323,8 @@ class _Work:
                 prefill=prefill,
                 head=head,
                 num_bytes=sum(path.stat().st_size for path in beside),
+                behind=behind,
+                prefill_behind=read,
             )
 
         return {
@@ -325,6 +347,7 @@ class _Work:
             max_positions=decoder.max_positions,
             query_layers=tuple(range(decoder.num_layers)),
             max_new_tokens=self.pair.max_new_tokens,
+            cuts=self.cuts,
         )
 
     def _sources(self) -> list[Path]:
@@ -410,3 +433,17 @@ def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     """1 - R^2 of tokens (N, V, D_v), over all channels."""
     spread = np.square(wanted - wanted.mean(axis=(0, 1))).sum()
     return float(np.square(found - wanted).sum() / max(spread, 1e-12))
+
+
+def _piece(file: str, number: int) -> str:
+    """The file of the layers behind cut `number`, beside that of the layers before the first."""
+    return file.replace(".onnx", f".{number}.onnx") if number else file
+
+
+def _checked_cuts(cuts: Sequence[int], depth: int) -> tuple[int, ...]:
+    if len(cuts) > MAX_CUTS or any(a >= b for a, b in pairwise((0, *cuts, depth))):
+        raise ConfigError(
+            f"--cut {', '.join(map(str, cuts))}: this language model of {depth} layers is cut at "
+            f"up to {MAX_CUTS} rising layers from 1 to {depth - 1}"
+        )
+    return tuple(cuts)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.portable import PORTABLE
 from driftline_shared.models.compression.table import METHODS
+from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.pair import Pair
 from driftline_shared.program.compressor import CompressorChoice
 from tests.fakes.adapters import trained
@@ -30,12 +32,19 @@ ASKED = [Question(image=random_image(seed), text=QUESTIONS[seed % 3]) for seed i
 CASES: dict[str, dict[str, Any]] = {
     "divprune": {"keep": 0.25},
     "evs": {"keep": 0.5},
+    "fastv": {"keep": 0.25, "layer": 1},
+    "sparsevlm": {"keep": 0.5, "layers": (0,)},
+    "vidcom2": {"keep": 0.25},
+    "vtw": {"layer": 1, "renumber": True},
 }
+
+ALL_STAY = ("evs", "vtw")
+"""Of a clip of one frame all tokens stay; and all are read before a layer that has none."""
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
-    return make_tiny_export(tmp_path_factory.mktemp("both"))
+    return make_tiny_export(tmp_path_factory.mktemp("both"), cuts=[1])
 
 
 def both(
@@ -63,7 +72,7 @@ def test_answers_and_kept_tokens_are_the_twins(
         assert got.step_ids == wanted.step_ids
         assert got.num_prompt_tokens == wanted.num_prompt_tokens
         assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
-        if name != "evs":  # of a clip of one frame all stays
+        if name not in ALL_STAY:
             assert (upload_from == "all") == (got.tokens.num_tokens == NUM_TOKENS)
 
 
@@ -91,6 +100,43 @@ def test_a_method_that_exports_do_not_run_is_named_with_those_that_they_do(
         make_runtime(pairs[1], compressor=CompressorChoice(name=other))
     with pytest.raises(ConfigError, match="its options are"):
         make_runtime(pairs[1], compressor=CompressorChoice(name="divprune", options={"kep": 1}))
+
+
+def test_a_cut_is_named_where_a_method_needs_one(pairs: tuple[Pair, Pair], tmp_path: Path) -> None:
+    _, whole = make_tiny_export(tmp_path)
+    with pytest.raises(ConfigError, match=r"export the pair again with --cut 1"):
+        make_runtime(whole, compressor=CompressorChoice(name="fastv", options={"layer": 1}))
+    with pytest.raises(ConfigError, match=r"rising layers from 1 to 1"):
+        export_pair(pairs[0], tmp_path / "other", cuts=[2])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+def test_a_cut_alone_changes_nothing(pairs: tuple[Pair, Pair], precision: str) -> None:
+    runtime = OnnxRuntime(pairs[1], precision=precision)
+    runtime.swap(trained(runtime.adapter(), seed=3, step=0.1), 1)
+    answers = runtime.answer(ASKED)
+    assert all(answer.step_ids and np.isfinite(answer.scores["entropy"]) for answer in answers)
+    if precision == "fp32":
+        twin = TorchRuntime(pairs[0])
+        twin.swap(runtime.adapter(), 1)
+        for got, wanted in zip(answers, twin.answer(ASKED), strict=True):
+            assert got.step_ids == wanted.step_ids
+            assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        for name in SCORERS:
+            found, expected = (
+                each.score_tokens(name, ASKED[0].text, answers[0], passes=2, seed=1)
+                for each in (runtime, twin)
+            )
+            np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rounded_graphs_answer_from_what_is_left(pairs: tuple[Pair, Pair], precision: str) -> None:
+    choice = CompressorChoice(name="fastv", options=CASES["fastv"])
+    runtime = OnnxRuntime(pairs[1], precision=precision, compressor=choice, upload_from="survivors")
+    for answer in runtime.answer(ASKED):
+        assert answer.tokens.num_tokens == NUM_TOKENS // 4
+        assert answer.step_ids and np.isfinite(answer.scores["entropy"])
 
 
 def test_no_method_of_exports_needs_torch() -> None:

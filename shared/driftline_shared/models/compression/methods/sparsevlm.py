@@ -18,14 +18,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.clustering import density_peaks
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    found,
+    largest_first,
+    plain,
+    softmax,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 PUBLISHED_TOKENS = 576
@@ -74,7 +81,7 @@ class SparseVlmCompressor(TokenCompressor):
         super().__init__(*rest)
         self._layers = _checked_layers(self.options, self.facts.num_layers)
         self._kept: tuple[int, ...] = ()
-        self._raters: Tensor | None = None
+        self._raters: Array | None = None
 
     def on_embeds(self, row: TokenRow) -> TokenRow:
         """Choose the raters; the row stays whole.
@@ -85,45 +92,45 @@ class SparseVlmCompressor(TokenCompressor):
         visual, question = row.visual, row.question
         self._kept = self._budget(len(visual))
         if len(visual) and len(question):
-            states = row.states.detach().float()
-            rating = (states[visual] @ states[question].T).softmax(dim=1).mean(dim=0)
-            chosen = (rating >= rating.mean()).nonzero()[:, 0]
+            states, xp = plain(row.states), array_namespace(row.states)
+            rating = xp.mean(softmax(states[visual] @ states[question].T), axis=0)
+            chosen = found(rating >= xp.mean(rating))
             # Of equal ratings, rounding may leave none at the mean or above.
             if not len(chosen):
-                chosen = torch.arange(len(question), device=question.device)
+                chosen = counted(len(question), question)
             self._raters = len(row.text) - len(question) + chosen
         return row
 
-    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+    def rows_before(self, layer: int, row: TokenRow) -> Array | None:
         """The raters' places; behind an image without text, the row's last place."""
         if layer - 1 not in self._layers or self.options.keep >= 1.0 or not len(row.visual):
             return None
         if self.options.counts == "schedule" and len(row.visual) <= self._target(layer):
             return None
         if self._raters is None:
-            return torch.tensor([len(row) - 1], device=row.kind.device)
+            return counted(len(row), row.kind)[-1:]
         return row.text[self._raters]
 
-    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+    def on_layer(self, layer: int, row: TokenRow, attention: Array | None) -> TokenRow:
         """Keep the visual tokens of highest mean attention of the raters; recycle of the others."""
         if attention is None:
             return row
-        visual = row.visual
-        seen = attention.detach()[:, visual]
+        visual, xp = row.visual, array_namespace(row.states)
+        seen = plain(attention)[:, visual]
         num = self._target(layer) if self.options.counts == "schedule" else self._by_rank(seen)
-        order = seen.mean(dim=0).argsort(descending=True, stable=True)
+        order = largest_first(xp.mean(seen, axis=0))
         kept, deleted = order[:num], order[num:]
         if not len(deleted):
             return row
         if self.options.recycle != "off":
             again, groups = recycled_counts(len(deleted), self.options.recycled)
-            members = deleted[:again].sort().values
+            members = xp.sort(deleted[:again])
             states = row.states[visual[members]]
             clusters = density_peaks(states, groups)
             merge = clusters.means if self.options.recycle == "mean" else clusters.sums
             centres = members[clusters.centres]
             row = row.replaced(visual[centres], merge(states))
-            kept = torch.cat([kept, centres])
+            kept = xp.concat([kept, centres])
         row = row.keep_visual(kept)
         return row.renumbered() if self.options.renumber else row
 
@@ -166,8 +173,8 @@ class SparseVlmCompressor(TokenCompressor):
             return _rounded(options.shares, num)
         return kept_by_schedule(options, self._layers, self.facts.num_layers, num)
 
-    def _by_rank(self, seen: Tensor) -> int:
-        return self._left(seen.shape[1], int(torch.linalg.matrix_rank(seen)))
+    def _by_rank(self, seen: Array) -> int:
+        return self._left(seen.shape[1], int(array_namespace(seen).linalg.matrix_rank(seen)))
 
     def _left(self, num: int, rank: int) -> int:
         scale = self.options.rank_scale

@@ -19,17 +19,26 @@ what stays are the tokens least like the picture's mean. The paper says nothing 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from driftline_shared.models.compression.compressor import (
     Layers,
     Options,
     TokenCompressor,
     kept_count,
+)
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    counted,
+    device,
+    filled,
+    plain,
+    softmax,
+    unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow
 
@@ -67,10 +76,13 @@ class VidCom2Compressor(TokenCompressor):
         places = row.visual
         if self.options.keep >= 1.0 or not len(places):
             return row
-        _, frame, sizes = row.frame.unique(return_inverse=True, return_counts=True)
-        shared, own = _similarities(row.states[places].detach().float(), frame, self.options)
+        xp = array_namespace(row.states)
+        frame = xp.unique_inverse(row.frame).inverse_indices
+        sizes = xp.unique_counts(row.frame).counts
+        shared, own = _similarities(plain(row.states[places]), frame, self.options)
         counts = _counts(shared, frame, sizes.tolist(), self.options)
-        return row.keep_visual(_lowest(shared + own, frame, sizes, torch.tensor(counts)))
+        wanted = xp.asarray(counts, device=device(frame))
+        return row.keep_visual(_lowest(shared + own, frame, sizes, wanted))
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """keep T M visual tokens in every layer, T at least: exact with `exact`, else within the
@@ -86,38 +98,43 @@ class VidCom2Compressor(TokenCompressor):
         return 5 * num_visual * self.facts.width
 
 
-def _similarities(x: Tensor, frame: Tensor, options: VidCom2Options) -> tuple[Tensor, Tensor]:
+def _similarities(x: Array, frame: Array, options: VidCom2Options) -> tuple[Array, Array]:
     """(k,) each: of tokens x (k, D) to the clip's mean and to the mean of their `frame` (k,)."""
     num = max(1, int(options.channels * x.shape[1]))
-    quiet = x.var(dim=0, correction=0).topk(num, largest=False).indices
-    z = torch.nn.functional.normalize(x[:, quiet], dim=-1)
-    frames = int(frame.max()) + 1
-    sums = z.new_zeros(frames, num).index_add(0, frame, z)
-    sizes = frame.bincount(minlength=frames).to(z)
-    means = sums / sizes[:, None]
-    centre = z.mean(dim=0)
+    xp = array_namespace(x)
+    quiet = xp.argsort(xp.var(x, axis=0), stable=True)[:num]
+    z = unit(x[:, quiet])
+    frames = int(xp.max(frame)) + 1
+    sums = added(filled((frames, num), 0.0, z), frame, z)
+    means = sums / added(filled((frames, 1), 0.0, z), frame, filled((len(z), 1), 1.0, z))
+    centre = xp.mean(z, axis=0)
+
+    def square(v: Array) -> Array:
+        return xp.sum(v * v, axis=-1)
+
     # Dot products in place of differences: no (k, D) array of them is ever held.
-    to_clip = _alike(z @ centre, z.square().sum(-1), centre.square().sum(), options)
-    to_frame = _alike(
-        (z * means[frame]).sum(-1), z.square().sum(-1), means.square().sum(-1)[frame], options
-    )
+    to_clip = _alike(z @ centre, square(z), square(centre), options)
+    dots = xp.sum(z * means[frame], axis=-1)
+    to_frame = _alike(dots, square(z), square(means)[frame], options)
     return to_clip, to_frame
 
 
-def _alike(dots: Tensor, own: Tensor, centre: Tensor, options: VidCom2Options) -> Tensor:
+def _alike(dots: Array, own: Array, centre: Array, options: VidCom2Options) -> Array:
     """Similarity from z.c (k,), |z|^2 (k,) and |c|^2: (k,) or one."""
+    xp = array_namespace(dots)
     if options.similarity == "cosine":
-        return dots / (own * centre).sqrt().clamp_min(1e-12)
-    squared = (own + centre - 2 * dots).clamp_min(0)
-    return torch.stack([(-squared / (2 * scale)).exp() for scale in _SCALES]).sum(dim=0)
+        return dots / xp.clip(xp.sqrt(own * centre), 1e-12, None)
+    squared = xp.clip(own + centre - 2 * dots, 0.0, None)
+    return sum(xp.exp(-squared / (2 * scale)) for scale in _SCALES)
 
 
-def _counts(shared: Tensor, frame: Tensor, sizes: list[int], options: VidCom2Options) -> list[int]:
+def _counts(shared: Array, frame: Array, sizes: list[int], options: VidCom2Options) -> list[int]:
     """How many tokens each frame keeps, by the frames' likeness to the clip."""
-    given = torch.tensor(sizes, device=shared.device)
-    unlike = -shared.new_zeros(len(sizes)).index_add(0, frame, shared) / given
-    weight = ((unlike - unlike.max()) / options.temperature).softmax(dim=0)
-    share = (options.keep * (1 + weight - weight.mean())).clamp_max(1.0)
+    xp = array_namespace(shared)
+    given = xp.asarray(sizes, dtype=shared.dtype, device=device(shared))
+    unlike = -added(filled(len(sizes), 0.0, shared), frame, shared) / given
+    weight = softmax((unlike - xp.max(unlike)) / options.temperature)
+    share = xp.clip(options.keep * (1 + weight - xp.mean(weight)), None, 1.0)
     # Where one frame has all the weight the others want the same, often n and a half: the last
     # bits, which differ from machine to machine, are not to decide.
     wanted = [round(count, 4) for count in (share * given).tolist()]
@@ -141,11 +158,11 @@ def _repaired(counts: list[int], wanted: list[float], sizes: list[int], keep: fl
     return counts
 
 
-def _lowest(scores: Tensor, frame: Tensor, sizes: Tensor, counts: Tensor) -> Tensor:
+def _lowest(scores: Array, frame: Array, sizes: Array, counts: Array) -> Array:
     """Rising indices of the `counts` (T,) lowest `scores` (k,) of each frame."""
-    order = scores.argsort(stable=True)
-    order = order[frame[order].argsort(stable=True)]
+    xp = array_namespace(scores)
+    order = xp.argsort(scores, stable=True)
+    order = order[xp.argsort(frame[order], stable=True)]
     ranked = frame[order]
-    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[ranked]
-    chosen: Any = order[rank < counts.to(order.device)[ranked]].sort().values
-    return chosen
+    rank = counted(len(order), order) - (xp.cumulative_sum(sizes) - sizes)[ranked]
+    return xp.sort(order[rank < counts[ranked]])

@@ -38,7 +38,9 @@ def filled(shape: int | tuple[int, ...], value: Any, like: Array, dtype: Any = N
 
 def with_rows(x: Array, places: Array, values: Array) -> Array:
     """A copy of `x` (n, ...) with `values` (m, ...) at `places` (m,)."""
-    copied = array_namespace(x).asarray(x, copy=True)
+    if hasattr(x, "index_copy"):
+        return x.index_copy(0, places, values)
+    copied = x.copy()
     copied[places] = values
     return copied
 
@@ -72,6 +74,13 @@ def largest_first(values: Array) -> Array:
     return array_namespace(values).argsort(values, descending=True, stable=True)
 
 
+def softmax(x: Array) -> Array:
+    """Over the last axis."""
+    xp = array_namespace(x)
+    raised = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return raised / xp.sum(raised, axis=-1, keepdims=True)
+
+
 def unit(x: Array) -> Array:
     """`x` (..., d) of length 1, as torch's `normalize` does it."""
     xp = array_namespace(x)
@@ -90,6 +99,7 @@ __all__ = [
     "largest_first",
     "mask_of",
     "plain",
+    "softmax",
     "to_device",
     "unit",
     "with_rows",

@@ -12,7 +12,8 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
-from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions, calibrated
+from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
+from driftline_shared.models.compression.methods.withdrawal import calibrated
 from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, random_llama, some_facts, some_row
