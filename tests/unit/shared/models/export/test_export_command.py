@@ -15,11 +15,9 @@ from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.cli import app
 from driftline_shared.models.export.families.table import FAMILIES
 from driftline_shared.models.export.pair_export import export_pair
-from driftline_shared.models.loading import load_model
 from driftline_shared.pair.export_file import check_files, load_export
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.pair.update_root import pair_root
-from tests.fakes import families as fakes
 
 
 def test_it_exports_and_tells_sizes_and_agreement(pair_dir: Path, tmp_path: Path) -> None:
@@ -86,14 +84,6 @@ def test_a_family_without_graphs_is_refused(
     with pytest.raises(PairError, match=r"'llava'.*runtime = \"torch\""):
         export_pair(load_pair(pair_dir), tmp_path / "out", report=lambda _: None)
     assert not (tmp_path / "out").exists()
-
-
-def test_clips_are_refused(tmp_path: Path) -> None:
-    fake = fakes.FAMILIES["llava_onevision_video"]
-    student = fake.make_checkpoint(tmp_path / "student", width=32, layers=2)
-    model = load_model(student, prompt=fake.PROMPT, canvas=fake.CANVAS)
-    with pytest.raises(PairError, match=r"clips.*runtime = \"torch\""):
-        FAMILIES["llava_onevision"].image(model)
 
 
 def test_a_broken_copy_is_named(folder: Path, tmp_path: Path) -> None:
