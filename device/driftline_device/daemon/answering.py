@@ -77,7 +77,6 @@ class Answering:
         # At most one waits; a deque, since it comes from another thread.
         self._policies: deque[SamplingPolicy] = deque(maxlen=1)
         self._logged_refused_images = False
-        self._logged_refused_scorer = False
         self.paused = False
 
     # -- a source's questions ---------------------------------------------------------------------
@@ -219,9 +218,7 @@ class Answering:
                 self._obey(self._policies.popleft())
 
     def log_refusals(self) -> None:
-        """Say once what of the policy this device does not do: images that the owner does not let
-        leave, a token scorer that the model has nothing for.
-        """
+        """Say once what of the policy this device does not do: send images that its owner keeps."""
         sampler = self._parts.sampler
         if sampler.images_refused and not self._logged_refused_images:
             self._logged_refused_images = True
@@ -229,14 +226,6 @@ class Answering:
                 "policy.images_stay",
                 revision=sampler.policy.revision,
                 fix="Nothing to do, or set images_may_leave = true to let parts of images leave.",
-            )
-        if sampler.scorer_refused and not self._logged_refused_scorer:
-            self._logged_refused_scorer = True
-            _log.error(
-                "policy.scorer_missing",
-                revision=sampler.policy.revision,
-                error=sampler.scorer_refused,
-                used=sampler.scorer,
             )
 
     def keep(self) -> None:

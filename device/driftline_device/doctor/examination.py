@@ -17,7 +17,6 @@ from driftline_device.doctor.machine import (
     check_gate,
     check_memory,
     check_runtime,
-    check_scorer,
     runtime_name,
 )
 from driftline_device.doctor.signatures import check_signatures
@@ -49,7 +48,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     newest_unix_s = float((status or {}).get("unix_s", 0.0))
     runtime = runtime_name(config, pair)
     policy = read_policy(config)
-    sampling = () if pair is None else (check_scorer(policy, pair), check_gate(policy, pair))
+    sampling = () if pair is None else (check_gate(policy, pair),)
     compressor = (("compressor", lambda: check_compressor(config, runtime)),)
     sinks = (("sinks", lambda: check_sinks(config)),)
     feeds = (("feeds", lambda: check_feeds(config, status, running=is_running)),)

@@ -11,9 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from driftline_device.config import DeviceConfig
-from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.gate import Gate
-from driftline_device.sampling.scorers import STAND_IN
 from driftline_shared.errors import ConfigError, DriftlineError
 from driftline_shared.host.memory import available_bytes
 from driftline_shared.models.compression.portable import checked_portable
@@ -137,15 +135,6 @@ def check_gate(policy: SamplingPolicy, pair: Pair) -> Check | None:
         )
         return fail("gate", str(error), fix)
     return None
-
-
-def check_scorer(policy: SamplingPolicy, pair: Pair) -> Check | None:
-    """What is wrong with the policy's token scorer for `pair`; None where it can be computed."""
-    why = missing_scorers(pair.exported).get(policy.token_scorer)
-    if why is None:
-        return None
-    found = f"{policy.token_scorer} is asked for, tokens are chosen by {STAND_IN}: {why}"
-    return warn("scorer", found, "Export the pair again and copy it here.")
 
 
 def check_camera() -> Check:

@@ -31,7 +31,6 @@ from driftline_device.recording.events import DeviceTrace
 from driftline_device.recording.spans import DeviceSpans
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Runtime
-from driftline_device.runtime.scores import missing_scorers
 from driftline_device.sampling.budget_facts import pair_facts
 from driftline_device.sampling.budget_ledger import Ledger
 from driftline_device.sampling.escalation import EscalationGate
@@ -327,7 +326,6 @@ def make_sampler(
         rng=np.random.default_rng(config.seed if config.seed >= 0 else None),
         new_id=lambda: new_sample_id(clock),
         clock=clock,
-        missing_scorers=missing_scorers(pair.exported),
         escalation=(
             EscalationGate(quantile=config.escalate_quantile, share=config.escalate_share)
             if config.cloud and config.escalate != "never"

@@ -14,8 +14,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_shared.pair.export_file import Export
-
 Floats = NDArray[np.float32]
 
 _CHUNK = 1 << 24
@@ -114,19 +112,6 @@ SCORERS: dict[str, Callable[[Passes], Floats]] = {
     "question_attention": question_attention,
 }
 """Token scorers that need the model, by the name a policy uses."""
-
-
-def missing_scorers(export: Export | None) -> dict[str, str]:
-    """Scorers that this export's graphs have nothing for, each with why and what to do; None: a
-    pair that is no export has all.
-    """
-    if export is None or len(export.model.query_layers) == export.model.num_layers:
-        return {}
-    return {
-        "question_attention": "this export was made before token_scorer question_attention: its "
-        "graphs give the queries of some layers only; export the pair again with "
-        "`driftline models export PAIR --out DIR`"
-    }
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -17,7 +17,7 @@ from driftline_device.sampling.escalation import EscalationGate
 from driftline_device.sampling.gate import Gate, Uncertainty, ood_score
 from driftline_device.sampling.noise import noisy
 from driftline_device.sampling.repeats import SentLately, Sketch
-from driftline_device.sampling.scorers import STAND_IN, check_scorer, score_tokens
+from driftline_device.sampling.scorers import check_scorer, score_tokens
 from driftline_device.sampling.selector import Coded, select
 from driftline_shared.bounds import check_policy
 from driftline_shared.codec.regions import RegionEncoder, RegionSettings
@@ -97,14 +97,12 @@ class Sampler:
         clock: Clock,
         passes: int = PASSES,
         images: ImagePermission | None = None,
-        missing_scorers: Mapping[str, str] | None = None,
         escalation: EscalationGate | None = None,
         token_noise: float = 0.0,
         state: Mapping[str, object] | None = None,
     ) -> None:
         """`calibration`: the pair's sorted source scores by kind. `images`: none may leave without.
-        `missing_scorers`: those that the runtime cannot compute, each with why: `STAND_IN` chooses
-        instead. `escalation`: which samples ask for the teacher's answer; None: none.
+        `escalation`: which samples ask for the teacher's answer; None: none.
         `token_noise`: see `noise`. `state`: as `state()` gave it.
 
         Raises ConfigError, LinkError or PairError for a policy that cannot be obeyed, DataError
@@ -117,7 +115,6 @@ class Sampler:
         self._clock = clock
         self._passes = passes
         self._images = images or ImagePermission()
-        self._missing_scorers = missing_scorers or {}
         self._escalation = escalation
         self._token_noise = token_noise
         self._noise_rng = rng.spawn(1)[0]  # so that noise shifts no other draw
@@ -137,17 +134,6 @@ class Sampler:
     def policy(self) -> SamplingPolicy:
         """The policy in force; `set_policy` changes it."""
         return self._policy
-
-    @property
-    def scorer(self) -> str:
-        """What scores tokens: the policy's scorer, or `STAND_IN` where the runtime lacks that."""
-        wanted = self._policy.token_scorer
-        return STAND_IN if wanted in self._missing_scorers else wanted
-
-    @property
-    def scorer_refused(self) -> str:
-        """Why the policy's scorer is not in use; empty where it is."""
-        return self._missing_scorers.get(self._policy.token_scorer, "")
 
     @property
     def images_allowed(self) -> bool:
@@ -370,7 +356,9 @@ class Sampler:
         tokens go alone, since the student learns from nothing else.
         """
         policy, tokens = self._policy, answer.tokens
-        scores = score_tokens(self.scorer, question, answer, runtime, passes=self._passes, rng=rng)
+        scores = score_tokens(
+            self._policy.token_scorer, question, answer, runtime, passes=self._passes, rng=rng
+        )
         choice = TokenChoice.of(policy)
         pick = partial(
             select,

@@ -35,10 +35,6 @@ TOKEN_SCORERS = (*MODEL_SCORERS, *LOCAL_SCORERS)
 """Every name a policy may use."""
 
 
-STAND_IN = "random"
-"""What a device scores by whose model has nothing for the policy's scorer."""
-
-
 def check_scorer(name: str) -> None:
     """Raises ConfigError for a name that is not in `TOKEN_SCORERS`."""
     if name not in TOKEN_SCORERS:

@@ -12,12 +12,11 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
                tokens are (1 + n) * D wide: what is added behind the first n layers,
                past_key.{i}, past_value.{i} (B, H_kv, P, d) -> hidden (B, T, D) before the final
                norm, present_key.{i}, present_value.{i} (B, H_kv, P + T, d), and query.{i}
-               (B, H, T, d) after rotary embedding of each layer in `query_layers`: all, in
-               older exports the middle third. Several places at once on a cache that is not empty
-               (T > 1, P > 0) take one row only: B = 1
+               (B, H, T, d) of every layer, after rotary embedding. Several places at once on a
+               cache that is not empty (T > 1, P > 0) take one row only: B = 1
     lm.{n}     the layers behind cut n, as `lm`, whose `hidden` before is its `inputs_embeds`
     head       hidden (N, D) -> logits (N, vocabulary), final norm included; an `lm` beside a
-               `prefill` gives `logits` (B * T, vocabulary) by itself, in older exports it does not
+               `prefill` gives `logits` (B * T, vocabulary) by itself
 
 All float32 where nothing else is said. Letters: B batch, T places, P places in the cache, K kept
 tokens, V visual tokens, D width, D_v tower width, H heads, d width of a head, R rank, N rows.
@@ -110,7 +109,7 @@ class Precision(Table):
 
 
 class ModelTable(Table):
-    """Shapes of the student. `query_layers`: layers whose queries the language model gives out.
+    """Shapes of the student. `query_layers`: layers whose queries the graphs give out, all of them.
     `cuts`: layers, rising, before which it is cut into graphs, so that what one gives can be
     narrowed before the next reads it.
     """
@@ -300,8 +299,8 @@ class Export(Table):
             raise ValueError(f"the grid does not hold {tokens} tokens")
         if sorted(index for index in self.layout.visual if index >= 0) != list(range(tokens)):
             raise ValueError("the layout does not hold every visual token once")
-        if any(layer >= self.model.num_layers for layer in self.model.query_layers):
-            raise ValueError("query_layers names a layer that the model does not have")
+        if self.model.query_layers != tuple(range(self.model.num_layers)):
+            raise ValueError("query_layers does not name every layer once")
         return self
 
 

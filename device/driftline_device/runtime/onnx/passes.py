@@ -14,9 +14,8 @@ from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
 from driftline_device.runtime.onnx.key_values import KeyValues
 from driftline_device.runtime.onnx.looks import Look, attention, look_of
 from driftline_device.runtime.onnx.prompts import Prompts, Row
-from driftline_device.runtime.scores import Floats, missing_scorers
+from driftline_device.runtime.scores import Floats
 from driftline_shared.dropout import DropoutMasks
-from driftline_shared.errors import ConfigError
 from driftline_shared.pair.export_file import Export, middle_third
 
 
@@ -96,9 +95,7 @@ class OnnxPasses:
         return self.token_logits(hidden[0, steps]), np.stack(weights)
 
     def question_attention(self) -> Floats:
-        """See `Passes`. Raises ConfigError for an export of before this score."""
-        if missing := missing_scorers(self.export):
-            raise ConfigError(missing["question_attention"])
+        """See `Passes`."""
         look = self.kept_look()
         if look is None:
             projected = self.graphs.run("projector", {"tokens": self.tokens[None]}, self.adapter)

@@ -30,7 +30,6 @@ from driftline_device.doctor.machine import (
     check_gate,
     check_memory,
     check_runtime,
-    check_scorer,
 )
 from driftline_device.doctor.state import (
     check_daemon,
@@ -234,18 +233,6 @@ def test_memory_that_does_not_suffice_fails_before_a_start_only(
     assert check_memory(pair, is_running=False).verdict == "fail"
     assert check_memory(pair, is_running=True).verdict == "ok"
     assert check_memory(None, is_running=False).verdict == "ok"
-
-
-def test_a_scorer_that_an_older_export_lacks_is_named_where_it_is_asked_for(
-    pair_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pair, policy = load_pair(pair_dir), SamplingPolicy(token_scorer="question_attention")
-    assert check_scorer(policy, pair) is None
-    monkeypatch.setattr(machine, "missing_scorers", lambda export: {"question_attention": "old"})
-    found = check_scorer(policy, pair)
-    assert found is not None
-    assert (found.verdict, "random" in found.found) == ("warn", True)
-    assert check_scorer(SamplingPolicy(token_scorer="mc_dropout"), pair) is None
 
 
 def test_a_pair_without_a_head_is_named_where_the_policy_asks_for_p_ik(pair_dir: Path) -> None:

@@ -22,7 +22,7 @@ from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, choose_p
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, TableFile
 from driftline_device.runtime.onnx.runtime import OnnxRuntime, num_places
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.runtime.scores import SCORERS, missing_scorers
+from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.seen import BoundedCache, image_digest
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError, PairError, UpdateError
@@ -166,23 +166,6 @@ def test_stochastic_scores_are_the_twins_mask_by_mask(
                 for runtime in (fp32, twin)
             )
             np.testing.assert_allclose(got, expected, rtol=5e-3, atol=2e-5, err_msg=scorer)
-
-
-def test_an_export_of_before_all_queries_answers_and_names_the_way_out(
-    pairs: tuple[Pair, Pair],
-) -> None:
-    exported = pairs[1]
-    assert exported.exported is not None
-    shapes = exported.exported.model
-    fewer = shapes.model_copy(update={"query_layers": shapes.query_layers[:-1]})
-    before = replace(exported, exported=exported.exported.model_copy(update={"model": fewer}))
-    runtime = OnnxRuntime(before, precision="fp32")
-    (answer,) = runtime.answer(ASKED[:1])
-    assert missing_scorers(pairs[0].exported) == missing_scorers(exported.exported) == {}
-    assert list(missing_scorers(before.exported)) == ["question_attention"]
-    with pytest.raises(ConfigError, match=r"driftline models export"):
-        runtime.score_tokens("question_attention", ASKED[0].text, answer, passes=1, seed=0)
-    assert runtime.score_tokens("mc_dropout", ASKED[0].text, answer, passes=2, seed=0).size
 
 
 def test_the_pass_that_answered_is_not_run_again_for_its_look(pairs: tuple[Pair, Pair]) -> None:
@@ -400,7 +383,7 @@ def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_pat
         (("model", "num_key_heads"), 1 << 20, "past_key"),
         (("model", "num_layers"), 1, "leaves out layers"),
         (("model", "num_layers"), 1_000, "past_key.999"),
-        (("model", "width"), 7, "inputs_embeds|query_layers|embeddings"),
+        (("model", "width"), 7, "inputs_embeds|embeddings"),
         (("prompt", "pad_id"), 1 << 20, "names token"),
         (("layout", "ids"), None, "names token"),
         (("layout", "positions"), [list(range(16))] * 3, "position_ids"),
@@ -414,7 +397,7 @@ def test_numbers_that_the_graphs_do_not_have_are_refused_at_the_start(
     told = json.loads((folder / "export.json").read_text())
     table, key = path
     told[table][key] = [1 << 20 for _ in told[table][key]] if value is None else value
-    told["model"]["query_layers"] = [0]
+    told["model"]["query_layers"] = list(range(told["model"]["num_layers"]))
     (folder / "export.json").write_text(json.dumps(told))
     with pytest.raises(PairError, match=named):
         OnnxRuntime(load_pair(folder), precision="fp32")

@@ -62,7 +62,6 @@ def sampler(
     state: dict[str, object] | None = None,
     seed: int = 0,
     images: ImagePermission | None = None,
-    missing: dict[str, str] | None = None,
     clock: FakeClock | None = None,
     noise: float = 0.0,
     **changes: object,
@@ -79,7 +78,6 @@ def sampler(
         new_id=lambda: next(made),
         clock=clock or FakeClock(),
         images=images,
-        missing_scorers=missing,
         token_noise=noise,
         state=state,
     )
@@ -149,17 +147,6 @@ def test_a_share_of_the_tokens_is_drawn_evenly_and_repeats() -> None:
     assert len(mixed) == 8
     assert mixed[-4:] == [12, 13, 14, 15]
     assert mixed[0] < 3 and all(b - a <= 5 for a, b in pairwise(mixed))
-
-
-def test_a_scorer_that_the_model_lacks_is_stood_in_for_and_named() -> None:
-    made = sampler(missing={"question_attention": "why"}, token_scorer="question_attention")
-    runtime = Scripted()
-    sent = consider(made, answer(2.0), runtime)
-    assert sent is not None
-    assert (made.scorer, made.scorer_refused, runtime.scored) == ("random", "why", [])
-    made.set_policy(replace(made.policy, token_scorer="mc_dropout"))
-    consider(made, answer(2.0), runtime)
-    assert (made.scorer, made.scorer_refused, runtime.scored) == ("mc_dropout", "", ["mc_dropout"])
 
 
 def test_a_confident_answer_stays_and_costs_no_pass() -> None:
