@@ -49,7 +49,7 @@ def examine(config: DeviceConfig) -> list[Check]:
     runtime = runtime_name(config, pair)
     policy = read_policy(config)
     sampling = () if pair is None else (check_gate(policy, pair),)
-    compressor = (("compressor", lambda: check_compressor(config, runtime)),)
+    compressor = (("compressor", lambda: check_compressor(config, runtime, pair)),)
     sinks = (("sinks", lambda: check_sinks(config)),)
     feeds = (("feeds", lambda: check_feeds(config, status, running=is_running)),)
     checks: tuple[tuple[str, Callable[[], Check | None]], ...] = (

@@ -65,24 +65,28 @@ def check_runtime(name: str) -> Check:
     return ok("runtime", f"{name}: {', '.join(map(_versioned, packages))}")
 
 
-def check_compressor(config: DeviceConfig, runtime: str) -> Check:
-    """Whether the compressor's name and options are right. They come with torch, which a process of
-    its own imports, see `check_runtime`.
+def check_compressor(config: DeviceConfig, runtime: str, pair: Pair | None) -> Check:
+    """Whether the compressor's name and options are right, and an export is cut for it. Under torch
+    a process of its own looks, see `check_runtime`.
     """
     name, fix = config.compressor, "Correct `compressor` and `compressor_options`."
     if runtime == "onnx":
-        return _check_portable(config, fix)
+        return _check_portable(config, pair, fix)
     code, wrong = _python(_CHECK_COMPRESSOR, name, json.dumps(config.compressor_options))
     if code:
         return fail("compressor", wrong, fix)
     return ok("compressor", f"{name}; {config.upload_from} may be sent")
 
 
-def _check_portable(config: DeviceConfig, fix: str) -> Check:
+def _check_portable(config: DeviceConfig, pair: Pair | None, fix: str) -> Check:
     choice = config.compressor_choice
     try:
         if choice is not None:
             checked_portable(choice)
+            if pair is not None and pair.exported is not None and find_spec("onnxruntime"):
+                from driftline_device.runtime.onnx.compression import compressing
+
+                compressing(pair.exported, choice, config.upload_from)
     except ConfigError as error:
         return fail("compressor", str(error), fix)
     return ok("compressor", f"{config.compressor}; {config.upload_from} may be sent")

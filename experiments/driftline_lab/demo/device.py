@@ -83,7 +83,9 @@ def prepare_device(
             from driftline_shared.models.export.pair_export import export_pair
 
             report(f"exporting {pair.name} for ONNX Runtime …")
-            export_pair(pair, folder, force=True, report=report)
+            choice = config.compressor_choice
+            compressors = () if choice is None else (choice,)
+            export_pair(pair, folder, force=True, compressors=compressors, report=report)
         arguments += ["--pair", str(folder)]
         config = load_config(file, {**overrides, "pair": str(folder)})
         runs = load_pair(folder)

@@ -27,9 +27,7 @@ from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_lab.bench.compression.plan import Cell, cells
 from driftline_lab.bench.compression.smollm2_models import PICTURE, PROMPT, QUESTION
 from driftline_shared.errors import ConfigError
-from driftline_shared.models.compression.compressed_model import facts_of
 from driftline_shared.models.compression.portable import PORTABLE
-from driftline_shared.models.compression.table import configured
 from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.pair import Pair, load_pair, token_space_digest
 from driftline_shared.program.compressor import CompressorChoice
@@ -120,12 +118,7 @@ def _written(folder: Path, planned: Sequence[Cell], seed: int) -> tuple[Pair, Pa
     """A pair around the timed model, and its export, cut where the methods need it."""
     model = PICTURE.load(folder / "pair" / "student", seed)
     tokens = model.encode([PICTURE.picture(np.random.default_rng(seed))]).cpu().numpy()
-    width, facts = tokens.shape[-1], facts_of(model)
-    cuts = {
-        layer
-        for cell in planned
-        for layer in configured(cell.method, cell.options, facts).cuts(model.num_tokens)
-    }
+    width = tokens.shape[-1]
     del model
     (folder / "pair" / "teacher").symlink_to("student")
     space = {
@@ -140,8 +133,9 @@ def _written(folder: Path, planned: Sequence[Cell], seed: int) -> tuple[Pair, Pa
     )
     (folder / "pair" / "pair.toml").write_text(spec, encoding="utf-8")
     pair = load_pair(folder / "pair")
+    wanted = [_choice(cell) for cell in planned]
     with Console(stderr=True).status("exporting") as status:
-        export_pair(pair, folder / "export", cuts=sorted(cuts), report=status.update)
+        export_pair(pair, folder / "export", compressors=wanted, report=status.update)
     return pair, load_pair(folder / "export")
 
 

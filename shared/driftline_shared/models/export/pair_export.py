@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.errors import PairError
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
+from driftline_shared.models.export.cuts import checked_cuts, needed_cuts
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
 from driftline_shared.models.export.families.family import FamilyGraphs
 from driftline_shared.models.export.families.table import FAMILIES, graphs_of
@@ -38,7 +39,6 @@ from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import LmBatch
 from driftline_shared.pair.export_file import (
     EXPORT_FILE,
-    MAX_CUTS,
     AdapterTable,
     Export,
     GridTable,
@@ -53,6 +53,7 @@ from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.update_root import FILE as UPDATE_ROOT
 from driftline_shared.pair.update_root import pair_root
 from driftline_shared.pair.weights import weight_files
+from driftline_shared.program.compressor import CompressorChoice
 
 """`model_type` of students that can be exported."""
 
@@ -112,11 +113,13 @@ def export_pair(
     update_root: bytes | None = None,
     force: bool = False,
     cuts: Sequence[int] = (),
+    compressors: Sequence[CompressorChoice] = (),
     report: Report = print,
 ) -> Exported:
     """Write the student of `pair` to `out`; `report` gets what is being done. `update_root`: whose
     updates are believed, in place of what the pair says of it. `cuts`: layers before which the
-    language model is cut, for compressors that drop tokens there.
+    language model is cut, for compressors that drop tokens there; where those of `compressors` do,
+    it is cut as well.
 
     Raises PairError for a pair that cannot be exported or whose graphs differ from the twin,
     ConfigError for a folder that may not be written, and layers that cannot be cut at.
@@ -137,6 +140,7 @@ def export_pair(
         canvas=pair.canvas,
     )
     assert isinstance(model, FamilyModel)
+    cuts = sorted({*cuts, *needed_cuts(compressors, model)})
     with folders.replacing(out) as made:
         exported = _Work(pair, model, graphs_of(family, model), made, report, cuts).run(family)
         # Not among the files of export.json: it may be replaced.
@@ -187,7 +191,7 @@ class _Work:
         self.report = report
         self.inputs = Inputs()
         self.decoder = Decoder(model.language, num_deep=_num_deep(model, own))
-        self.cuts = _checked_cuts(cuts, self.decoder.num_layers)
+        self.cuts = checked_cuts(cuts, self.decoder.num_layers)
         self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
 
@@ -438,12 +442,3 @@ def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
 def _piece(file: str, number: int) -> str:
     """The file of the layers behind cut `number`, beside that of the layers before the first."""
     return file.replace(".onnx", f".{number}.onnx") if number else file
-
-
-def _checked_cuts(cuts: Sequence[int], depth: int) -> tuple[int, ...]:
-    if len(cuts) > MAX_CUTS or any(a >= b for a, b in pairwise((0, *cuts, depth))):
-        raise ConfigError(
-            f"--cut {', '.join(map(str, cuts))}: this language model of {depth} layers is cut at "
-            f"up to {MAX_CUTS} rising layers from 1 to {depth - 1}"
-        )
-    return tuple(cuts)

@@ -295,6 +295,6 @@ def test_a_method_for_clips_says_so_on_images(pair: Pair) -> None:
 def test_the_doctor_finds_a_wrong_compressor(
     values: dict[str, object], runtime: str, verdict: str, word: str
 ) -> None:
-    check = check_compressor(load_config(None, values, {}), runtime)
+    check = check_compressor(load_config(None, values, {}), runtime, None)
     assert (check.name, check.verdict) == ("compressor", verdict)
     assert word in check.found

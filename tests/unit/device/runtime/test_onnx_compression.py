@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftline_device.config import load_config
+from driftline_device.doctor.machine import check_compressor
 from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Question, UploadFrom
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.callbacks import ignore
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.portable import PORTABLE
 from driftline_shared.models.compression.table import METHODS
 from driftline_shared.models.export.pair_export import export_pair
-from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.compressor import CompressorChoice
 from tests.fakes.adapters import trained
 from tests.fakes.tiny_export import make_tiny_export
@@ -92,6 +95,16 @@ def test_doubt_and_token_scores_are_the_twins(pairs: tuple[Pair, Pair], name: st
         np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
 
 
+def test_an_export_is_cut_for_the_compressor_that_it_is_made_for(
+    pairs: tuple[Pair, Pair], tmp_path: Path
+) -> None:
+    choice = CompressorChoice(name="fastv", options={"layer": 1})
+    export_pair(pairs[0], tmp_path / "cut", compressors=[choice], report=ignore)
+    made = load_pair(tmp_path / "cut")
+    assert made.exported is not None and made.exported.model.cuts == (1,)
+    assert make_runtime(made, compressor=choice).answer(ASKED[:1])
+
+
 def test_a_method_that_exports_do_not_run_is_named_with_those_that_they_do(
     pairs: tuple[Pair, Pair],
 ) -> None:
@@ -106,6 +119,11 @@ def test_a_cut_is_named_where_a_method_needs_one(pairs: tuple[Pair, Pair], tmp_p
     _, whole = make_tiny_export(tmp_path)
     with pytest.raises(ConfigError, match=r"export the pair again with --cut 1"):
         make_runtime(whole, compressor=CompressorChoice(name="fastv", options={"layer": 1}))
+    values = {"compressor": "fastv", "compressor_options": {"layer": 1}}
+    config = load_config(None, values, {})
+    found = check_compressor(config, "onnx", whole)
+    assert (found.verdict, "--cut 1" in found.found) == ("fail", True)
+    assert check_compressor(config, "onnx", pairs[1]).verdict == "ok"
     with pytest.raises(ConfigError, match=r"rising layers from 1 to 1"):
         export_pair(pairs[0], tmp_path / "other", cuts=[2])
 

@@ -81,9 +81,16 @@ def test_the_devices_process_reads_the_settings_that_are_scored(pair: Pair, tmp_
     assert (device.config.compressor, device.config.batch_size) == ("fastv", 3)
 
 
+def test_an_export_is_cut_for_the_devices_compressor(pair: Pair, tmp_path: Path) -> None:
+    asked = ("runtime=onnx", "compressor=fastv", "compressor_options.layer=1")
+    found = prepare_device(options(pair, tmp_path, *asked), pair)
+    assert found.pair.exported is not None and found.pair.exported.model.cuts == (1,)
+    assert found.runtime(None).adapter()
+
+
 def test_settings_that_no_device_runs_with_are_refused(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compressor"):
-        prepare_device(options(pair, tmp_path, "runtime=onnx", "compressor=fastv"), pair)
+        prepare_device(options(pair, tmp_path, "runtime=onnx", "compressor=prumerge"), pair)
     with pytest.raises(ConfigError, match="nor an export of it"):
         prepare_device(options(pair, tmp_path, "pair=tiny"), pair)
     with pytest.raises(ConfigError, match="no_such_setting"):

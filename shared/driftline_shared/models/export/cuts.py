@@ -1,0 +1,36 @@
+"""Layers at which an export's language model is cut, for compressors that drop tokens there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.compressed_model import facts_of
+from driftline_shared.models.compression.table import configured
+from driftline_shared.models.families.base import FamilyModel
+from driftline_shared.pair.export_file import MAX_CUTS
+from driftline_shared.program.compressor import CompressorChoice
+
+
+def needed_cuts(compressors: Iterable[CompressorChoice], model: FamilyModel) -> set[int]:
+    """Layers before which any of `compressors` drops tokens. Raises ConfigError for a name or an
+    option that is wrong.
+    """
+    return {
+        layer
+        for choice in compressors
+        for layer in configured(choice.name, choice.options, facts_of(model)).cuts(model.num_tokens)
+    }
+
+
+def checked_cuts(cuts: Sequence[int], depth: int) -> tuple[int, ...]:
+    """`cuts` of a language model of `depth` layers. Raises ConfigError for layers that it cannot be
+    cut at.
+    """
+    if len(cuts) > MAX_CUTS or any(a >= b for a, b in pairwise((0, *cuts, depth))):
+        raise ConfigError(
+            f"--cut {', '.join(map(str, cuts))}: this language model of {depth} layers is cut at "
+            f"up to {MAX_CUTS} rising layers from 1 to {depth - 1}"
+        )
+    return tuple(cuts)
