@@ -235,7 +235,11 @@ def _shown_to(pair: Pair, config: DeviceConfig, image: Path, question: str) -> N
     with closing(iter(source)) as clips:
         clip = next((each for each in clips if each is not None), None)
     if clip is None:
-        raise DataError(f"{shown(image)} is too short for a clip of this pair")
+        raise DataError(
+            f"{shown(image)} is too short for a clip of this pair",
+            fix="Take more frames of a video by a smaller `--set frames.every_s=SECONDS`, or a "
+            "longer one.",
+        )
     return clip.image
 
 

@@ -14,8 +14,9 @@ from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.program.extras import needs_extra
 
 if TYPE_CHECKING:
+    from driftline_shared.models.compression.portable import Method
     from driftline_shared.pair.export_file import Export
-    from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.pair import Pair
 
 _log = structlog.get_logger(__name__)
 
@@ -74,15 +75,15 @@ def _torch(
         upload_from=upload_from,
     )
     if compressor is not None:
-        _tell_if_not_made_for(compressor.name, pair)
+        from driftline_shared.models.compression.table import METHODS
+
+        _tell_if_not_made_for(compressor.name, METHODS[compressor.name], pair)
     return runtime
 
 
-def _tell_if_not_made_for(name: str, pair: Pair) -> None:
-    from driftline_shared.models.compression.loading import is_made_for
-
+def _tell_if_not_made_for(name: str, method: Method, pair: Pair) -> None:
     grid = pair.token_space.grid
-    if not is_made_for(name, grid):
+    if not method.is_made_for(grid):
         _log.warning(
             "compressor.not_made_for_this",
             compressor=name,
@@ -108,7 +109,7 @@ def _onnx(
         if threads is None:
             threads = chosen.threads if chosen else DEFAULT_THREADS
     threads = threads or num_processors()
-    return OnnxRuntime(
+    runtime = OnnxRuntime(
         pair,
         precision=precision,
         threads=threads,
@@ -116,6 +117,11 @@ def _onnx(
         compressor=compressor,
         upload_from=upload_from,
     )
+    if compressor is not None:
+        from driftline_shared.models.compression.portable import PORTABLE
+
+        _tell_if_not_made_for(compressor.name, PORTABLE[compressor.name], pair)
+    return runtime
 
 
 def precision_of(pair: Pair) -> str:

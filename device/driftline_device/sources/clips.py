@@ -135,15 +135,20 @@ class _Window:
         self.num = 0
 
     def add(self, row: Question) -> float | None:
-        """Put `row` at the end; how many seconds it came too late to be of the same clip."""
+        """Put `row` at the end; how many seconds it came too late, or too early, to be of the
+        same clip.
+        """
         plan, gap_s = self._plan, None
         at_s = self.num * (plan.frame_s or _FRAME_S) if row.at_s is None else row.at_s
         self.num += 1
         if self._held and plan.max_gap_s and row.at_s is not None:
             late_s = at_s - self._held[-1][0] - plan.frame_s
             gap_s = late_s if late_s > plan.max_gap_s else None
+        if self._held and at_s < self._held[-1][0]:
+            gap_s = at_s - self._held[-1][0]  # a source that begins again
         if gap_s is not None:
             self._held.clear()
+            self._due_s = None
         self._held.append((at_s, row))
         return gap_s
 
@@ -167,9 +172,11 @@ class _Window:
 
 
 def _span(first: str, last: str) -> str:
-    """From one place to another; what both begin with, up to a time or a number, stands once."""
-    for mark in "@#":
+    """From one place to another; what both begin with, up to a time, a number or the name of a file
+    in the same folder, stands once.
+    """
+    for mark in "@#/":
         head, found, tail = last.rpartition(mark)
-        if found and first.startswith(head + mark):
+        if found and first.rpartition(mark)[0] == head:
             return f"{first}..{tail}"
     return f"{first}..{last}"

@@ -111,9 +111,16 @@ class DatasetSource:
 
     def _clip(self, names: list[object], place: str) -> NDArray[np.uint8]:
         """(F, H, W, 3) on the pair's canvas; each picture is let go before the next is read."""
-        wanted = 1 if self._clips is None else self._clips.num
-        if len(names) != wanted or self._clips is None:
-            raise DataError(f"{place}: {len(names)} pictures are named, this pair reads {wanted}")
+        if self._clips is None:
+            raise DataError(
+                f"{place}: a list of pictures is a clip, and this pair reads single ones: name one "
+                'picture, "image": "FILE"'
+            )
+        if len(names) != self._clips.num:
+            raise DataError(
+                f"{place}: {len(names)} pictures are named, this pair reads clips of "
+                f"{self._clips.num}"
+            )
         paths = [_text({"image": name}, "image", place) for name in names]
         return np.stack([self._clips.fitted(self._picture(path, place)) for path in paths])
 

@@ -167,7 +167,8 @@ def throughput(
 @app.command()
 def runtimes(
     names: Annotated[
-        str, typer.Option("--runtimes", help="Which, comma-separated; by default all.")
+        str,
+        typer.Option("--runtimes", help="Some of torch, genai, llama.cpp, onnx-int8, onnx-int4, …"),
     ] = "",
     rounds: Annotated[int, typer.Option(help="Turns of each, in alternation.", min=1)] = 7,
     threads: Annotated[int, typer.Option(help="CPU threads of each.", min=1)] = 2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.p_ik.head import IkHead
-from driftline_shared.pair.export_file import Export, Part, graph_parameters
+from driftline_shared.pair.export_file import Export, ModelTable, Part, graph_parameters
 from driftline_shared.update import Adapter
 
 CPU = "CPUExecutionProvider"
@@ -168,20 +168,22 @@ class Graphs:
         goes by those.
         """
         model, image = export.model, export.image
-        cache = (model.num_key_heads, model.head_width)
         axes = len(export.layout.axes)
-        last = f"lm.{len(model.cuts)}" if model.cuts else "lm"
         wanted: dict[tuple[str, str], dict[int, int | str]] = {
             ("tower", "pixels"): {-2: image.height, -1: image.width},
             ("projector", "tokens"): {-1: model.tower_width},
             ("lm", "inputs_embeds"): {-1: model.width},
             ("lm", "position_ids"): {0: axes if axes > 1 else "B"},
-            (last, f"past_key.{model.num_layers - 1}"): {1: cache[0], 3: cache[1]},
+            **{
+                (part, f"past_key.{layer}"): {1: model.num_key_heads, 3: model.head_width}
+                for part, layers in self._pieces(model)
+                for layer in layers
+            },
             ("head", "hidden"): {-1: model.width},
         }
         shapes = {
             (part, one.name): one.shape
-            for part in ("tower", "projector", "lm", last, "head")
+            for part in ("tower", "projector", "head", *(part for part, _ in self._pieces(model)))
             for one in self._sessions[part].get_inputs()
         }
         for (part, name), sides in wanted.items():
@@ -192,8 +194,31 @@ class Graphs:
                     f"the graph {part} reads {name} {shape}, export.json says "
                     f"{list(sides.values())}; export the pair again"
                 )
-        if (last, f"past_key.{model.num_layers}") in shapes:
-            raise PairError("export.json leaves out layers of the graph; export the pair again")
+        others = [
+            (part, name)
+            for part, name in shapes
+            if name.startswith("past_key.") and (part, name) not in wanted
+        ]
+        if others:
+            raise PairError(
+                f"export.json leaves out layers of the graph {others[0][0]}, which reads "
+                f"{others[0][1]}; export the pair again"
+            )
+
+    def _pieces(self, model: ModelTable) -> Iterator[tuple[str, range]]:
+        """The graphs of the language model, those that read prompts, too, with their layers."""
+        for whole in ("lm", *(["prefill"] if self.has("prefill") else [])):
+            for number, layers in enumerate(model.pieces):
+                yield f"{whole}.{number}" if number else whole, layers
+
+    def tower_batch(self, export: Export, most: int) -> int:
+        """Pictures that the tower reads in one pass: `most` frames at most. A rounded tower reads
+        one at a time: it scales by all that it is given, and what is kept of a picture must not
+        depend on which others came with it.
+        """
+        tower = export.precisions[self.precision].tower
+        is_rounded = tower != export.precisions["fp32"].tower
+        return 1 if is_rounded else max(1, most // export.image.num_frames)
 
     def inputs(self, part: str) -> frozenset[str]:
         """Names of what the graph reads, overridable ones included."""

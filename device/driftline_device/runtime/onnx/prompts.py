@@ -66,7 +66,7 @@ class TableFile:
 
     def __init__(self, file: Path, shape: Sequence[int], dtype: Any, *, begin: int) -> None:
         """`begin`: bytes of the file before the first row."""
-        self._rows, self._width = shape
+        self._file, (self._rows, self._width) = file, shape
         self._dtype, self._begin = np.dtype(dtype), begin
         self._open = os.open(file, os.O_RDONLY)
         weakref.finalize(self, os.close, self._open)
@@ -76,12 +76,35 @@ class TableFile:
         return self._rows
 
     def read(self, ids: NDArray[np.int64]) -> NDArray[Any]:
-        """(...,) numbers of rows -> (..., width)."""
+        """(...,) numbers of rows -> (..., width). Raises PairError for a row that the file does not
+        hold: it was cut, or is another's.
+        """
         different, places = np.unique(ids, return_inverse=True)
+        if len(different) and not 0 <= different[0] <= different[-1] < self._rows:
+            raise PairError(
+                f"{self._file} has {self._rows} rows, one of {different[0]} to {different[-1]} is "
+                "asked for: the tokenizer is another pair's; export the pair again"
+            )
         found = np.empty((len(different), self._width), dtype=self._dtype)
         for row, number in zip(found, different.tolist(), strict=True):
-            os.preadv(self._open, [row], self._begin + number * row.nbytes)
+            self._fill(row, self._begin + number * row.nbytes)
         return found[places.reshape(ids.shape)]
+
+    def _fill(self, row: NDArray[Any], begin: int) -> None:
+        left = row.data.cast("B")
+        while left:
+            try:
+                num = os.preadv(self._open, [left], begin)
+            except OSError as error:
+                raise self._changed(str(error)) from error
+            if not num:
+                raise self._changed("it ends too early")
+            left, begin = left[num:], begin + num
+
+    def _changed(self, why: str) -> PairError:
+        return PairError(
+            f"{self._file} cannot be read any more ({why}); copy the export again, and start anew"
+        )
 
 
 class Prompts:

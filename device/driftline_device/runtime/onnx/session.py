@@ -86,6 +86,7 @@ class Student:
         self.language = LanguageModel(export, graphs, self.prompts)
         self.turns = turns
         self.max_batch = max_batch
+        self.tower_batch = graphs.tower_batch(export, max_batch)
         self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(feature_bytes)
         self.prefixes: BoundedCache[Places] = BoundedCache(prefix_bytes)
         self.looks: BoundedCache[Look] = BoundedCache(LOOK_BYTES)
@@ -207,8 +208,8 @@ class OnnxSession(ScoringSession):
             if found[digest] is None
         }
         new = list(missing)
-        for start in range(0, len(new), self._student.max_batch):
-            block = new[start : start + self._student.max_batch]
+        for start in range(0, len(new), self._student.tower_batch):
+            block = new[start : start + self._student.tower_batch]
             pixels = np.stack([self._pixels(missing[digest]) for digest in block])
             tokens = self._student.graphs.run("tower", {"pixels": pixels}, None)
             for digest, values in zip(block, tokens, strict=True):

@@ -250,6 +250,13 @@ class TokenCompressor:
         """
         return [num_visual] * self.facts.num_layers
 
+    def narrowing_layers(self, num_visual: int) -> tuple[int, ...]:
+        """Layers before which the method may drop or change some of `num_visual` tokens: by default
+        those before which fewer are left.
+        """
+        entering = [each.queries for each in self.schedule(1, num_visual)]
+        return tuple(n for n in range(1, len(entering)) if entering[n] != entering[n - 1])
+
     def num_kept(self, num: int) -> int:
         """`kept_count` of `num` tokens at the option `keep`."""
         return kept_count(self.options.keep, num)
@@ -291,6 +298,5 @@ class Compression:
         return self.kind(self.options, self.facts, self.weights)
 
     def cuts(self, num_visual: int) -> tuple[int, ...]:
-        """Layers before which the method drops some of `num_visual` tokens, as it counts itself."""
-        entering = [each.queries for each in self.row().schedule(1, num_visual)]
-        return tuple(n for n in range(1, len(entering)) if entering[n] != entering[n - 1])
+        """Layers at which a language model is cut for it: see `narrowing_layers`."""
+        return self.row().narrowing_layers(num_visual)

@@ -17,7 +17,6 @@ from driftline_shared.models.compression.table import METHODS, checked, configur
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import MultimodalModel
 from driftline_shared.program.compressor import CompressorChoice
-from driftline_shared.tokens import Grid
 
 
 def weights_file(model_dir: Path, name: str) -> Path:
@@ -41,12 +40,6 @@ def reads_tower(name: str) -> bool:
     stored tokens come too late for it.
     """
     return METHODS[name].compressor.has("on_frames", "on_block", "on_vision")
-
-
-def is_made_for(name: str, grid: Grid) -> bool:
-    """Whether the method `name` is for what has this grid, images or clips of several frames."""
-    method = METHODS[name]
-    return method.videos if grid.frames > 1 else method.images
 
 
 def compressed(

@@ -25,6 +25,7 @@ from driftline_shared.models.compression.methods.sparsevlm import (
 from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 from driftline_shared.program.compressor import CompressorChoice
+from driftline_shared.tokens import Grid
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Method:
     videos: bool = field(default=False, kw_only=True)
     trained: bool = field(default=False, kw_only=True)
     drop_only: bool = field(default=False, kw_only=True)
+
+    def is_made_for(self, grid: Grid) -> bool:
+        """Whether it is for what has this grid, images or clips of several frames."""
+        return self.videos if grid.frames > 1 else self.images
 
     def checked(self, name: str, options: Mapping[str, Any]) -> Options:
         """`options` of this method, called `name`. Raises ConfigError for what is wrong."""

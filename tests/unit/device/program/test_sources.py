@@ -45,7 +45,7 @@ def test_a_folder_of_pictures_gives_clips_to_a_pair_that_reads_them(photos: Path
         [40, 50, 60],
     ]
     assert clips[0].image.shape == (3, 8, 8, 3) and clips[0].text == "what moves?"
-    assert clips[0].place == f"{photos}/0.png..{photos}/2.png"
+    assert clips[0].place == f"{photos}/0.png..2.png"
 
 
 def test_pictures_stay_pictures_for_other_pairs(photos: Path) -> None:
@@ -82,8 +82,8 @@ def test_rows_of_a_data_set_name_the_pictures_of_their_clips(photos: Path) -> No
     assert [clip.image[:, 0, 7, 0].tolist() for clip in clips] == [[0, 30, 60], [50, 40, 50]]
     assert [clip.truth for clip in clips] == ["it", "it"]
     assert source.num_broken == 2
-    assert "stream.jsonl:2: 2 pictures are named, this pair reads 3" in told[0]["error"]
+    assert "stream.jsonl:2: 2 pictures are named, this pair reads clips of 3" in told[0]["error"]
     (plain,) = open_sources([str(file)], config(), None)
     with capture_logs() as told:
         assert list(plain) == []
-    assert "3 pictures are named, this pair reads 1" in told[0]["error"]
+    assert "this pair reads single ones" in told[0]["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -133,6 +134,29 @@ def test_rows_of_a_table_are_read_where_they_lie(dtype: str, tmp_path: Path) -> 
     assert len(rows) == 7
     for ids in (np.array([[6, 0, 6], [3, 3, 1]]), np.array([5]), np.empty((2, 0), np.int64)):
         np.testing.assert_array_equal(rows.read(ids), table[ids])
+
+
+def test_rows_that_a_table_does_not_hold_are_refused(tmp_path: Path) -> None:
+    table = np.arange(35, dtype="<f4").reshape(7, 5)
+    file = tmp_path / "table"
+    file.write_bytes(table.tobytes())
+    rows = TableFile(file, table.shape, table.dtype, begin=0)
+    for number in (-1, 7):
+        with pytest.raises(PairError, match="has 7 rows"):
+            rows.read(np.array([0, number]))
+    os.truncate(file, 6 * 20 + 3)
+    np.testing.assert_array_equal(rows.read(np.array([5])), table[[5]])
+    with pytest.raises(PairError, match="copy the export again"):
+        rows.read(np.array([6]))
+
+
+def test_an_int8_tower_reads_a_picture_alike_whatever_came_with_it(
+    pairs: tuple[Pair, Pair],
+) -> None:
+    together, alone = (OnnxRuntime(pairs[1], precision="int8") for _ in range(2))
+    for question, answer in zip(ASKED, together.answer(ASKED), strict=True):
+        (one,) = alone.answer([question])
+        np.testing.assert_array_equal(one.tokens.values, answer.tokens.values)
 
 
 def test_answers_tokens_and_scores_are_the_twins(
@@ -382,7 +406,7 @@ def test_an_export_that_was_changed_is_refused(pairs: tuple[Pair, Pair], tmp_pat
     [
         (("model", "num_key_heads"), 1 << 20, "past_key"),
         (("model", "num_layers"), 1, "leaves out layers"),
-        (("model", "num_layers"), 1_000, "past_key.999"),
+        (("model", "num_layers"), 1_000, "past_key.2"),
         (("model", "width"), 7, "inputs_embeds|embeddings"),
         (("prompt", "pad_id"), 1 << 20, "names token"),
         (("layout", "ids"), None, "names token"),

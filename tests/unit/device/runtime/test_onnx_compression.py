@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ from driftline_device.runtime.runtime import Question, UploadFrom
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.callbacks import ignore
-from driftline_shared.errors import ConfigError
+from driftline_shared.errors import ConfigError, PairError
+from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.portable import PORTABLE
+from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 from driftline_shared.models.compression.table import METHODS
 from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.pair import Pair, load_pair
 from driftline_shared.program.compressor import CompressorChoice
+from driftline_shared.tokens import Grid
 from tests.fakes.adapters import trained
+from tests.fakes.compression import some_facts
 from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, random_image
 
@@ -93,6 +98,32 @@ def test_doubt_and_token_scores_are_the_twins(pairs: tuple[Pair, Pair], name: st
             for each in (ours, twin)
         )
         np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+
+
+def test_graphs_of_other_layers_are_refused(pairs: tuple[Pair, Pair]) -> None:
+    exported = pairs[1].exported
+    assert exported is not None
+    fp32 = exported.precisions["fp32"]
+    swapped = fp32.model_copy(update={"behind": (fp32.lm,)})
+    changed = exported.model_copy(update={"precisions": {"fp32": swapped}})
+    with pytest.raises(PairError, match=r"lm\.1.*export the pair again"):
+        OnnxRuntime(replace(pairs[1], exported=changed), precision="fp32")
+
+
+def test_a_clip_that_stands_still_keeps_its_first_tokens() -> None:
+    """Rounding alone says what changed there, and must not choose."""
+    grid = Grid(frames=3, rows=2, cols=3)
+    values = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    row = TokenRow(
+        states=np.tile(values, (3, 1)),
+        kind=np.full(18, int(Kind.VISUAL), dtype=np.int64),
+        token=np.arange(18),
+        positions=np.arange(18)[None],
+        grid=grid,
+        origin=np.arange(18),
+    )
+    method = EvsCompressor(EvsOptions(keep=0.6), some_facts(grid), {})
+    assert method.on_embeds(row).token.tolist() == list(range(10))
 
 
 def test_an_export_is_cut_for_the_compressor_that_it_is_made_for(

@@ -84,6 +84,12 @@ def test_pictures_without_times_are_a_frame_apart() -> None:
     assert found == [[0, 1, 2], [2, 3, 4], [4, 5, 6]], "every frame of a video: a second each"
 
 
+def test_a_source_that_begins_again_begins_a_clip() -> None:
+    rows: list[Row] = [(float(i % 5), i) for i in range(10)]
+    found = greys(ClipSource(Pictures(rows), plan(every_s=2.0)))
+    assert found == [[0, 1, 2], [2, 3, 4], [5, 6, 7], [7, 8, 9]]
+
+
 def test_a_clip_shows_no_two_scenes() -> None:
     rows: list[Row] = [(0.0, 0), (1.0, 1), (13.0, 2), (14.0, 3), (24.9, 4), (25.9, 5)]
     source = ClipSource(Pictures(rows), plan(max_gap_s=10.0))

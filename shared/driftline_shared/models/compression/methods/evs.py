@@ -40,6 +40,10 @@ ROUNDING = 1e-9
 """Keeps 0.29 * 100 = 28.999.. at 29 when it is cut to an integer."""
 
 
+STILL = 1e-6
+"""What differs by less has not changed: of like tokens rounding alone would decide."""
+
+
 class EvsOptions(Options):
     """`keep`: 1 - q, the share of tokens that stays, by default the paper's q = 75 %; never less
     than the first frame.
@@ -87,5 +91,6 @@ def _changes(row: TokenRow) -> Array:
     at[token] = counted(len(token), token)
     before = xp.where(frame > 0, at[xp.clip(token - cells, 0, None)], NONE)
     changed = 1 - xp.sum(rays * rays[xp.clip(before, 0, None)], axis=-1)
+    changed = xp.where(changed < STILL, 0.0, changed)
     changed = xp.where(before < 0, NEW, changed)
     return xp.where(frame == frame[0], FIRST, changed)

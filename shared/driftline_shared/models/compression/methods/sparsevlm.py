@@ -141,6 +141,12 @@ class SparseVlmCompressor(TokenCompressor):
         kept = self._budget(num_visual)
         return entering(num_visual, kept, self._layers, self.facts.num_layers, self.options)
 
+    def narrowing_layers(self, num_visual: int) -> tuple[int, ...]:
+        """All of `layers`: where one token is deleted and one recycled, as many are left."""
+        if self.options.keep >= 1.0 or not num_visual:
+            return ()
+        return tuple(layer + 1 for layer in self._layers)
+
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """The appendix's formulas, in FLOPs as they stand there: 2 L_t N d for the raters, once; at
         each cut L_t N min(L_t, N) for the rank, where it decides, and L_r (3 L_r - 1) 2 d for the

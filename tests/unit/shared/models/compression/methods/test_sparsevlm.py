@@ -18,6 +18,7 @@ from driftline_shared.models.compression.methods.sparsevlm import (
     recycled_counts,
 )
 from driftline_shared.models.compression.rows.rows import Kind, TokenRow
+from driftline_shared.models.compression.table import configured
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, some_facts, some_row
 from tests.unit.shared.models.compression.density_peaks_by_loops import density_peaks_by_loops
@@ -264,3 +265,12 @@ def test_default_layers(depth: int, layers: tuple[int, ...]) -> None:
 def test_what_does_not_fit_the_model_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SparseVlmCompressor(SparseVlmOptions.model_validate(options), _facts(8), None)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.1, 0.5])
+def test_a_language_model_is_cut_at_all_its_layers_whatever_it_keeps(keep: float) -> None:
+    """Also where one token is deleted and one recycled, so that as many are left."""
+    facts = some_facts(Grid(rows=8, cols=8), num_layers=12)
+    made = configured("sparsevlm", {"keep": keep}, facts)
+    assert made.cuts(64) == tuple(layer + 1 for layer in default_layers(12))
+    assert configured("sparsevlm", {"keep": 1.0}, facts).cuts(64) == ()
