@@ -53,6 +53,32 @@ def measured(page: Page) -> Rows:
     ]
 
 
+def exported(page: Page) -> Rows:
+    """Methods on an export without torch: time to the first token, and whose tokens stay."""
+    rows = page.result("compress_exported")["result"]["rows"]
+    return [
+        [
+            "",
+            "first token",
+            "share",
+            "with the tower",
+            "share",
+            "the tokens of torch",
+        ],
+        *(
+            [
+                f"`{label}`" if "same_tokens" in row else "no compressor",
+                f"{1e3 * row['first_s']:.0f} ms",
+                f"{100 * row['first_share']:.0f} %",
+                f"{1e3 * row['pixels_s']:.0f} ms",
+                f"{100 * row['pixels_share']:.0f} %",
+                "{} of {} pictures".format(*row["same_tokens"]) if "same_tokens" in row else "",
+            ]
+            for label, row in rows.items()
+        ),
+    ]
+
+
 def summary(page: Page) -> Rows:
     """A few of them, with both times in one column."""
     results = [page.result(names[0])["result"] for names in _KEPT]

@@ -9,6 +9,8 @@ from driftline_lab.docs_tables.page import Page, Rows
 from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
 
+_BY_RUNTIME = {"PyTorch, nf4": "smol", "export, int8": "smol_onnx"}
+
 _DOMAINS = {
     "lineart-seen": "line art, seen concepts",
     "lineart-unseen": "line art, unseen concepts",
@@ -56,6 +58,35 @@ def traffic(page: Page) -> Rows:
 def smol_traffic(page: Page) -> Rows:
     """The pair `smol`: what went up and down."""
     return _traffic(page.result("smol")["result"])
+
+
+def smol_runtimes(page: Page) -> Rows:
+    """The pair `smol` on a device with PyTorch, and as an export: the same stream, one seed."""
+    found = {title: page.result(name)["result"] for title, name in _BY_RUNTIME.items()}
+    documents = {title: one["documents"][0] for title, one in found.items()}
+    return [
+        ["", *found],
+        *(
+            [
+                f"recovered, {title}",
+                *(
+                    f"{100 * one['recovered_by_domain'][name]['mean']:.0f} %"
+                    for one in found.values()
+                ),
+            ]
+            for name, title in _DOMAINS.items()
+        ),
+        ["source, before and after", *(_there_and_back(one) for one in documents.values())],
+        [
+            "bytes per update",
+            *(f"{one['downlink']['bytes_per_update']:,.0f}" for one in documents.values()),
+        ],
+    ]
+
+
+def _there_and_back(document: dict[str, Any]) -> str:
+    source = document["accuracy"]["source"]
+    return f"{100 * source['before']:.1f}, {100 * source['after']:.1f} %"
 
 
 def _accuracy(result: dict[str, Any], source: str) -> list[list[str]]:
