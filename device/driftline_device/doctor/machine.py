@@ -79,14 +79,14 @@ def check_compressor(config: DeviceConfig, runtime: str, pair: Pair | None) -> C
 
 
 def _check_portable(config: DeviceConfig, pair: Pair | None, fix: str) -> Check:
-    choice = config.compressor_choice
+    choice, export = config.compressor_choice, None if pair is None else pair.exported
     try:
-        if choice is not None:
-            checked_portable(choice)
-            if pair is not None and pair.exported is not None and find_spec("onnxruntime"):
-                from driftline_device.runtime.onnx.compression import compressing
+        if choice is not None and export is not None and find_spec("onnxruntime"):
+            from driftline_device.runtime.onnx.compression import compressing
 
-                compressing(pair.exported, choice, config.upload_from)
+            compressing(export, choice, config.upload_from)
+        elif choice is not None:
+            checked_portable(choice)
     except ConfigError as error:
         return fail("compressor", str(error), fix)
     return ok("compressor", f"{config.compressor}; {config.upload_from} may be sent")

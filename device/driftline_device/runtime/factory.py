@@ -16,7 +16,7 @@ from driftline_shared.program.extras import needs_extra
 if TYPE_CHECKING:
     from driftline_shared.models.compression.portable import Method
     from driftline_shared.pair.export_file import Export
-from driftline_shared.pair.pair import Pair
+    from driftline_shared.pair.pair import Pair
 
 _log = structlog.get_logger(__name__)
 

@@ -303,7 +303,8 @@ def export(
         typer.Option(
             "--cut",
             help="A layer before which a compressor of the device drops visual tokens, as fastv "
-            "before 2; may be repeated. Default: none, for those that drop them earlier.",
+            "by default before 2; above 0 and below the number of layers; may be repeated. "
+            "Default: none, for those that drop them earlier.",
             metavar="LAYER",
         ),
     ] = None,

@@ -149,13 +149,14 @@ class LanguageModel:
     def _binding(
         self, part: str, cache: KeyValues, adapter: ActiveAdapter, also: Sequence[str]
     ) -> Binding:
-        key, head = (part, *also), adapter.of("head")
+        key = (part, *also)
         if key not in cache.bindings:
-            given = self._graphs.outputs(part)
-            buffers = {
-                name.replace("past", "present", 1): value for name, value in cache.buffers.items()
+            given, head = self._graphs.outputs(part), adapter.of("head")
+            present = {
+                made: value
+                for name, value in cache.buffers.items()
+                if (made := name.replace("past", "present", 1)) in given
             }
-            present = {name: value for name, value in buffers.items() if name in given}
             cache.bindings[key] = self._graphs.bind(
                 part,
                 {**cache.buffers, **adapter.of("lm"), **(head if self._gives_logits(part) else {})},
