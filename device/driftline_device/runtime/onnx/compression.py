@@ -6,15 +6,15 @@ The methods are those that torch runs, file for file; here they are given numpy 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.left import Reading, sendable
-from driftline_device.runtime.onnx.generation import LanguageModel, Masks, PromptRead
-from driftline_device.runtime.onnx.graphs import ActiveAdapter
+from driftline_device.runtime.onnx.generation import LanguageModel, Masks, PromptRead, Recall
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, part_of
 from driftline_device.runtime.onnx.key_values import Floats, KeyValues
 from driftline_device.runtime.onnx.looks import attention
 from driftline_device.runtime.onnx.prompts import Batch, Row
@@ -22,12 +22,15 @@ from driftline_device.runtime.runtime import UploadFrom
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
     Compression,
+    Frames,
     ModelFacts,
     TokenCompressor,
 )
 from driftline_shared.models.compression.portable import PORTABLE, checked_portable
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.pair.export_file import Export
+from driftline_shared.pair.image_steps import pixels_of
+from driftline_shared.pair.image_table import ImageTable
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.tokens import VisualTokens
 
@@ -75,16 +78,97 @@ class Narrowing:
         self.rows.append(left)
         return left.states[None], left.positions[:, None]
 
+    def choose(
+        self, number: int, layers: range, given: Mapping[str, Floats], cache: KeyValues
+    ) -> None:
+        """See `Choose`."""
+        cached, layer = self.rows[number], layers.start
+        seen = None
+        if number and self.compressor.decode_row_before(layer):
+            seen = self._seen(number, layer - 1, given, cache)
+        step = int(cache.lengths[0]) - self.num_read
+        places = self.compressor.on_decode(step, layer, cached, seen)
+        cache.read_only(number, layers, len(cached), places)
+
+    def _seen(
+        self, number: int, layer: int, given: Mapping[str, Floats], cache: KeyValues
+    ) -> Floats:
+        """(n,) attention of the new place in `layer`, the last before graph `number`, to the places
+        of the prompt that this graph's layers hold; 0 to those that it did not read.
+        """
+        source, target = self.rows[number - 1], self.rows[number]
+        read = cache.places_read(number - 1)
+        source = source if read is None else source.take(read)
+        last = cache.held(number - 1)
+        query, keys = given[f"query.{layer}"][0], cache.first_keys(layer, last + 1)
+        here = attention(query, keys, np.asarray([last]), np.arange(len(source)))
+        assert source.origin is not None and target.origin is not None, "numbered before"
+        whole = np.zeros(self.num_read, dtype=np.float32)
+        whole[source.origin] = here.mean(axis=0)[0]
+        return whole[target.origin]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compressing:
     """The method that pictures are read through, which tokens may be sent then, and the `layers`
-    before which it may drop some.
+    before which it may drop some. `image`: how pictures become pixels.
     """
 
     compression: Compression
     upload_from: UploadFrom
+    image: ImageTable
     layers: tuple[int, ...] = ()
+
+    @property
+    def recalls(self) -> bool:
+        """Whether decoding reads a part of what the prompt has left."""
+        return bool(self.layers) and self.compression.kind.has("on_decode")
+
+    @property
+    def looks(self) -> bool:
+        """Whether the method wants to see pictures: stored tokens come too late for it."""
+        return self.compression.kind.has("on_frames")
+
+    def check_stored_tokens(self) -> None:
+        """ConfigError where pictures are wanted, and there are tokens only."""
+        if self.looks:
+            raise ConfigError(
+                f"compressor {self.compression.name} works on pictures and cannot answer from "
+                "stored tokens: leave `compressor` empty for this"
+            )
+
+    def added(self, graphs: Graphs, clip: NDArray[np.uint8]) -> Floats | None:
+        """(m, D_v) tower tokens of the pictures that the method adds to a clip, each read as one of
+        its frames; None without any.
+        """
+        frames = self.compression.row().on_frames(clip) if clip.ndim == 4 else Frames()
+        if frames.kept is not None:
+            raise ConfigError(
+                f"compressor {self.compression.name} chooses among frames, and an export's tower "
+                'reads all: take another method, or runtime = "torch" with the pair itself'
+            )
+        if frames.extra is None:
+            return None
+        grid = self.compression.facts.grid
+        tokens = []
+        for picture in frames.extra:
+            # The tower reads clips of one length: the picture in each frame, of which one is kept.
+            pixels = pixels_of(np.stack([picture] * grid.frames), self.image)
+            read = graphs.run("tower", {"pixels": pixels[None]}, None)
+            tokens.append(read[0, : grid.rows * grid.cols])
+        return np.concatenate(tokens)
+
+    def check(self, graphs: Graphs, cuts: Sequence[int]) -> None:
+        """ConfigError where decoding is to read a part, and the graphs do not show by what."""
+        if self.recalls and any(
+            f"query.{layer - 1}" not in graphs.outputs(part_of("lm", cuts.index(layer)))
+            for layer in self.layers
+        ):
+            raise ConfigError(
+                f"compressor {self.compression.name} chooses at each token what decoding reads, by "
+                f"queries that the graphs {graphs.precision} of this export do not give: export "
+                "the pair again, set another precision, or leave that stage out (prune = 0)"
+            )
 
     def sent(self, tower: VisualTokens, narrowing: Narrowing) -> tuple[VisualTokens, VisualTokens]:
         """The tokens that may be sent, and those that the language model was given."""
@@ -101,25 +185,33 @@ class Compressing:
         adapter: ActiveAdapter,
         *,
         masks: Masks | None = None,
+        added: Floats | None = None,
     ) -> tuple[PromptRead, Narrowing]:
         """Read a prompt through a compressor of its own; `batch` holds this row alone, `kept` says
-        which visual tokens it has.
+        which visual tokens it has. `added` (m, D): projected tokens of pictures that the method
+        added, before the first visual one.
         """
         narrowing = Narrowing(compressor=self.compression.row())
-        left = narrowing.before(self._tokens(row, batch, kept))
+        whole = self._tokens(row, batch, kept)
+        if added is not None:
+            whole = whole.inserted(int(whole.visual[0]), added)
+        left = narrowing.before(replace(whole, origin=np.arange(len(whole))))
         narrowed = replace(
             batch,
             embeds=left.states[None],
             positions=left.positions[:, None],
             lengths=np.asarray([len(left)]),
         )
+        queries = [f"query.{layer - 1}" for layer in self.layers]
         read = language.read(
             narrowed,
             adapter,
-            also=[f"query.{layer - 1}" for layer in self.layers],
+            also=queries,
             masks=masks,
             narrow=narrowing.between if self.layers else None,
         )
+        if self.recalls:
+            read = replace(read, recall=Recall(choose=narrowing.choose, outputs=queries))
         return read, narrowing
 
     def _tokens(self, row: Row, batch: Batch, kept: NDArray[np.integer]) -> TokenRow:
@@ -134,7 +226,6 @@ class Compressing:
             token=token,
             positions=batch.positions[:, 0],
             grid=self.compression.facts.grid,
-            origin=np.arange(len(row.ids)),
         )
 
 
@@ -160,7 +251,9 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
             f"compressor is {choice.name!r}, but this export {reason}: leave `compressor` empty, "
             'take another method, or use runtime = "torch" with the pair itself'
         )
-    return Compressing(compression=compression, upload_from=upload_from, layers=layers)
+    return Compressing(
+        compression=compression, upload_from=upload_from, image=export.image, layers=layers
+    )
 
 
 def facts_of(export: Export) -> ModelFacts:

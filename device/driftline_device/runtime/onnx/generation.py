@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import LikelyIds, likely_ids
-from driftline_device.runtime.onnx.graphs import ActiveAdapter, Binding, Graphs
+from driftline_device.runtime.onnx.graphs import ActiveAdapter, Binding, Graphs, part_of
 from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
 from driftline_device.runtime.onnx.prompts import Batch, Prompts
 from driftline_device.runtime.scores import log_softmax
@@ -29,6 +29,22 @@ Narrow = Callable[[int, Floats, Mapping[str, Floats], KeyValues], tuple[Floats, 
 """The layer to come, the states (1, T, D) that enter it, what earlier graphs of the pass gave, and
 its cache -> states (1, T', D) and positions (1, 1, T') that are left.
 """
+
+
+Choose = Callable[[int, range, Mapping[str, Floats], KeyValues], None]
+"""The number of the graph to come, its layers, what earlier graphs of the pass gave, and its cache,
+of which that graph is to read a part from now on.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recall:
+    """What a compressor does in each pass of one place behind its prompt: `choose`, of which
+    `outputs` are asked for.
+    """
+
+    choose: Choose
+    outputs: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +66,15 @@ class Generated:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRead:
     """Prompts that were read, B rows: `states` (B, D) and `positions` (A, B, 1) at their last
-    places, the `cache` with all of theirs and what else the pass gave.
+    places, the `cache` with all of theirs and what else the pass gave. `recall`: what is done in
+    each pass behind them, of one row.
     """
 
     states: NDArray[np.float32]
     cache: KeyValues
     given: dict[str, Floats]
     positions: NDArray[np.int64]
+    recall: Recall | None = None
 
 
 class LanguageModel:
@@ -91,6 +109,7 @@ class LanguageModel:
         also: Sequence[str] = (),
         masks: Masks | None = None,
         narrow: Narrow | None = None,
+        recall: Recall | None = None,
     ) -> tuple[NDArray[np.float32], dict[str, Floats]]:
         """One pass, whose places `cache` holds afterwards: hidden (B, T, D), and the outputs named
         in `also`. `positions` (A, B, T). A cache is stepped under one adapter. Rows of unequal
@@ -98,11 +117,12 @@ class LanguageModel:
 
         `more`: dropout masks, and what is added behind layers, by input name. `masks`: dropout
         masks of some layers. `narrow`: of the one row of a first pass, what is left between two
-        graphs.
+        graphs; `recall`: of one place behind it, what they read.
         """
         found: dict[str, Floats] = {}
         lengths = cache.lengths + np.int32(embeds.shape[1])
-        part, hidden, places = self._part(embeds.shape[1]), embeds, positions
+        part, hidden, places = self._part(embeds.shape[1], masks), embeds, positions
+        also = also if recall is None else (*also, *recall.outputs)
         for number, layers in enumerate(self._export.model.pieces):
             if number and narrow is not None:
                 hidden, places = narrow(layers.start, hidden, found, cache)
@@ -110,9 +130,11 @@ class LanguageModel:
                 cache.moved[number] = int(positions[0, 0, -1] - places[0, 0, -1])
             elif number:
                 places = positions - cache.moved[number]
+            if recall is not None:
+                recall.choose(number, layers, found, cache)
             held = lengths - np.int32(cache.dropped[number])
             given = self._run(
-                f"{part}.{number}" if number else part,
+                part_of(part, number),
                 cache,
                 adapter,
                 also,
@@ -170,12 +192,13 @@ class LanguageModel:
         positions: NDArray[np.int64],
         cache: KeyValues,
         adapter: ActiveAdapter,
+        recall: Recall | None = None,
     ) -> NDArray[np.float32]:
         """(B, vocabulary) logits of what comes behind one more place; see `step`."""
         if self._gives_logits(self._last(1)):
-            _, given = self.step(embeds, positions, cache, adapter, also=("logits",))
+            _, given = self.step(embeds, positions, cache, adapter, also=("logits",), recall=recall)
             return given["logits"]
-        hidden, _ = self.step(embeds, positions, cache, adapter)
+        hidden, _ = self.step(embeds, positions, cache, adapter, recall=recall)
         return self.logits(hidden[:, -1], adapter)
 
     def _gives_logits(self, part: str) -> bool:
@@ -184,16 +207,37 @@ class LanguageModel:
     def gives_queries(self, num_places: int) -> bool:
         """Whether a pass over so many places gives the queries of all layers."""
         first = self._part(num_places)
-        parts = [first, *(f"{first}.{n}" for n in range(1, len(self._export.model.pieces)))]
+        parts = [part_of(first, number) for number in range(len(self._export.model.pieces))]
         given = {name for part in parts for name in self._graphs.outputs(part)}
         return given.issuperset(self.queries)
 
     def _last(self, num_places: int) -> str:
-        part, cuts = self._part(num_places), len(self._export.model.cuts)
-        return f"{part}.{cuts}" if cuts else part
+        return part_of(self._part(num_places), len(self._export.model.cuts))
 
-    def _part(self, num_places: int) -> str:
-        return "prefill" if num_places > 1 and self._graphs.has("prefill") else "lm"
+    def _part(self, num_places: int, masks: Masks | None = None) -> str:
+        several = num_places > 1 or masks is not None
+        return "prefill" if several and self._graphs.has("prefill") else "lm"
+
+    def behind(
+        self, read: PromptRead, embeds: Floats, adapter: ActiveAdapter, masks: Masks | None = None
+    ) -> Floats:
+        """Read q further tokens, embeddings (q, D), behind one prompt: hidden states (q, D). One by
+        one where a compressor chooses what each reads.
+        """
+        size = len(embeds) if read.recall is None else 1
+        states = []
+        for start in range(0, len(embeds), size):
+            part = embeds[start : start + size]
+            hidden, _ = self.step(
+                part[None],
+                read.positions + 1 + start + np.arange(len(part)),
+                read.cache,
+                adapter,
+                masks=masks,
+                recall=read.recall,
+            )
+            states.append(hidden[0])
+        return np.concatenate(states)
 
     def logits(self, hidden: NDArray[np.float32], adapter: ActiveAdapter) -> NDArray[np.float32]:
         """(N, D) hidden states, before the final norm -> (N, vocabulary)."""
@@ -260,7 +304,7 @@ class LanguageModel:
                 return growing.generated(read.states)
             embeds = self._prompts.embed(chosen)[:, None]
             positions = positions + 1
-            logits = self.next_logits(embeds, positions, held, adapter)
+            logits = self.next_logits(embeds, positions, held, adapter, read.recall)
             chosen = growing.add(logits)
         self._tell(growing, on_token)
         return growing.generated(read.states)
@@ -274,9 +318,9 @@ class LanguageModel:
         num_likely: Sequence[int | None],
     ) -> list[Generated]:
         """As `write`, of prompts that were read one by one: together, but where layers hold
-        different numbers of places.
+        different numbers of places, or are to read a part of them.
         """
-        if not any(any(read.cache.dropped) for read in reads):
+        if not any(read.recall or any(read.cache.dropped) for read in reads):
             return self.write(self.joined(reads), adapter, on_token, num_likely=num_likely)
         made = []
         for row, (read, num) in enumerate(zip(reads, num_likely, strict=True)):

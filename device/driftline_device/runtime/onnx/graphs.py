@@ -30,6 +30,11 @@ def package_version() -> str:
     return str(onnxruntime.__version__)
 
 
+def part_of(whole: str, number: int) -> str:
+    """The graph of the layers behind cut `number`; 0: those before the first."""
+    return f"{whole}.{number}" if number else whole
+
+
 def to_value(array: NDArray[Any]) -> Value:
     """An array as ONNX Runtime holds it; the array must not change while it is in use."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
@@ -209,7 +214,7 @@ class Graphs:
         """The graphs of the language model, those that read prompts, too, with their layers."""
         for whole in ("lm", *(["prefill"] if self.has("prefill") else [])):
             for number, layers in enumerate(model.pieces):
-                yield f"{whole}.{number}" if number else whole, layers
+                yield part_of(whole, number), layers
 
     def tower_batch(self, export: Export, most: int) -> int:
         """Pictures that the tower reads in one pass: `most` frames at most. A rounded tower reads

@@ -37,6 +37,8 @@ class KeyValues:
         self.lengths = np.zeros(rows, dtype=np.int32)
         self.dropped = [0] * len(model.pieces)
         self.moved = [0] * len(model.pieces)
+        self._prompt: dict[int, dict[str, Floats]] = {}
+        self._places: dict[int, NDArray[np.int64] | None] = {}
         self.buffers: dict[str, Value] = {
             name: to_value(array) for name, array in self._arrays.items()
         }
@@ -53,9 +55,51 @@ class KeyValues:
         row, length = slice(number, number + 1), self.lengths[number]
         return {name: array[row, :, :length] for name, array in self._arrays.items()}
 
+    def copied(self, number: int, num_places: int) -> tuple[dict[str, Floats], int]:
+        """The first places of one row, and their bytes."""
+        arrays = {
+            name: np.ascontiguousarray(array[:, :, :num_places])
+            for name, array in self.row(number).items()
+        }
+        return arrays, sum(array.nbytes for array in arrays.values())
+
     def key(self, layer: int, number: int) -> Floats:
         """(H_kv, n, d) keys of a layer, the n places of one row, as a view."""
         return self._arrays[f"past_key.{layer}"][number, :, : self.lengths[number]]
+
+    def read_only(
+        self, number: int, layers: range, num_prompt: int, places: NDArray[np.int64] | None
+    ) -> None:
+        """From now on the `layers` of graph `number` read of the one row's `num_prompt` places
+        `places` (m,), rising (None: all), and what came behind them. All are kept beside the
+        buffers, and may be read again.
+        """
+        before = self._places.get(number)
+        if places is before:
+            return
+        if number not in self._prompt:
+            self._prompt[number] = {
+                name: self._arrays[name][0, :, :num_prompt].copy()
+                for layer in layers
+                for name in (f"past_key.{layer}", f"past_value.{layer}")
+            }
+        chosen = np.arange(num_prompt) if places is None else places
+        start, end = num_prompt if before is None else len(before), self.held(number)
+        for name, whole in self._prompt[number].items():
+            array = self._arrays[name][0]
+            behind = array[:, start:end].copy()
+            array[:, : len(chosen)] = whole[:, chosen]
+            array[:, len(chosen) : len(chosen) + end - start] = behind
+        self.dropped[number] += start - len(chosen)
+        self._places[number] = places
+
+    def places_read(self, number: int) -> NDArray[np.int64] | None:
+        """Places of the prompt that the layers of graph `number` read; None: all."""
+        return self._places.get(number)
+
+    def held(self, number: int) -> int:
+        """Places that the layers of graph `number` read of the one row."""
+        return int(self.lengths[0]) - self.dropped[number]
 
     def first_keys(self, layer: int, num: int) -> Floats:
         """(H_kv, num, d) keys of a layer's first places, of the one row, as a view."""

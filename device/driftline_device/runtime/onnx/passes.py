@@ -119,21 +119,14 @@ class OnnxPasses:
             }
 
         row = self.prompts.row(self.question, self.positions)
-        answer = self.prompts.embed(np.asarray(self.ids, dtype=np.int64))[None]
+        answer = self.prompts.embed(np.asarray(self.ids, dtype=np.int64))
         for projected in self.projected():
             batch = self.prompts.batch([row], projected[None])
             read, _ = compressing.read(
                 self.language, row, batch, self.positions, self.adapter, masks=masks
             )
-            count = len(self.ids)
-            hidden, _ = self.language.step(
-                answer,
-                read.positions + 1 + np.arange(count),
-                read.cache,
-                self.adapter,
-                masks=masks,
-            )
-            states.append(np.concatenate([read.states, hidden[0, :-1]]))
+            hidden = self.language.behind(read, answer, self.adapter, masks)
+            states.append(np.concatenate([read.states, hidden[:-1]]))
         return self.token_logits(np.stack(states))
 
     def _row(self) -> Row:

@@ -20,7 +20,7 @@ from driftline_device.runtime.likely import LikelyStep, likely_steps
 from driftline_device.runtime.onnx.compression import Compressing
 from driftline_device.runtime.onnx.generation import Generated, LanguageModel, PromptRead
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
-from driftline_device.runtime.onnx.key_values import Floats, KeyValues, Places
+from driftline_device.runtime.onnx.key_values import Floats, Places
 from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
@@ -46,7 +46,8 @@ class _Asked:
     """One question on its way: its tokens, and the picture's digest where they are all of it.
 
     `again`: whether the picture came before, or will come again. `num_likely`: see `Question`.
-    `read`, `num_read`: what a compressor left to read, and places of the prompt with it.
+    `added` (m, D_v): tower tokens of pictures that a compressor added. `read`, `num_read`: what it
+    left to read, and places of the prompt with it.
     """
 
     tokens: VisualTokens
@@ -54,6 +55,7 @@ class _Asked:
     digest: bytes | None = None
     again: bool = False
     num_likely: int | None = None
+    added: Floats | None = None
     read: VisualTokens | None = None
     num_read: int | None = None
 
@@ -80,6 +82,8 @@ class Student:
         compressing: Compressing | None = None,
     ) -> None:
         graphs.check(export)
+        if compressing is not None:
+            compressing.check(graphs, export.model.cuts)
         self.compressing = compressing
         self.export, self.graphs = export, graphs
         self.prompts = Prompts(pair.dir, export)
@@ -134,8 +138,11 @@ class OnnxSession(ScoringSession):
     ) -> list[Answer]:
         """Answer from tower tokens, all of an image or some at their positions; no tower pass.
 
-        All items have equally many tokens.
+        All items have equally many tokens. Raises ConfigError for a compressor that works on
+        pictures.
         """
+        if self._student.compressing is not None:
+            self._student.compressing.check_stored_tokens()
         asked = [
             _Asked(tokens=kept, row=self._row(text, kept.positions))
             for kept, text in zip(tokens, questions, strict=True)
@@ -166,7 +173,8 @@ class OnnxSession(ScoringSession):
         self._row(text, np.arange(self._student.export.token_grid.num_tokens, dtype=np.int32))
 
     def _seen(self, questions: Sequence[Question]) -> list[_Asked]:
-        grid = self._student.export.token_grid
+        student, compressing = self._student, self._student.compressing
+        grid = student.export.token_grid
         positions = np.arange(grid.num_tokens, dtype=np.int32)
         # Before any graph runs: what cannot be asked costs nothing.
         rows = [self._row(question.text, positions) for question in questions]
@@ -180,6 +188,7 @@ class OnnxSession(ScoringSession):
                 one,
                 again=one.again or question.shared or num[one.digest] > 1,
                 num_likely=question.num_likely,
+                added=compressing.added(student.graphs, question.image) if compressing else None,
             )
             for one, question in zip(asked, questions, strict=True)
         ]
@@ -276,7 +285,12 @@ class OnnxSession(ScoringSession):
             projected = student.graphs.run("projector", given, adapter)
             batch = student.prompts.batch([one.row], projected)
             positions = one.tokens.positions
-            read, row = compressing.read(student.language, one.row, batch, positions, adapter)
+            added = None
+            if one.added is not None:
+                added = student.graphs.run("projector", {"tokens": one.added[None]}, adapter)[0]
+            read, row = compressing.read(
+                student.language, one.row, batch, positions, adapter, added=added
+            )
             reads.append(read)
             tokens, given_tokens = compressing.sent(one.tokens, row)
             asked.append(replace(one, tokens=tokens, read=given_tokens, num_read=row.num_read))
@@ -302,7 +316,7 @@ class OnnxSession(ScoringSession):
             key = _prefix_key(adapter, one)
             # A picture that comes a second time may come a third; of a stream, none does.
             if key is not None and one.again:
-                prefix, num_bytes = _cut(read.cache, number, one.row.text_from)
+                prefix, num_bytes = read.cache.copied(number, one.row.text_from)
                 prefixes[key] = prefix
                 student.prefixes.put(key, prefix, num_bytes)
             if also:
@@ -433,12 +447,3 @@ def _look_key(adapter: ActiveAdapter, tokens: VisualTokens, row: Row) -> tuple[i
 
 
 _NO_TOKENS = np.empty((0, 0, 0), dtype=np.float32)
-
-
-def _cut(cache: KeyValues, row: int, num_places: int) -> tuple[dict[str, Floats], int]:
-    """The first places of one row, copied, and their bytes."""
-    arrays = {
-        name: np.ascontiguousarray(array[:, :, :num_places])
-        for name, array in cache.row(row).items()
-    }
-    return arrays, sum(array.nbytes for array in arrays.values())

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from driftline_shared.models.compression.rows.arrays import Array
 from driftline_shared.models.compression.rows.rows import BlockTokens, TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
-
-if TYPE_CHECKING:
-    from driftline_shared.models.compression.rows.layer_look import LayerLook
 
 Need = Literal["attention", "keys", "head_attention", "head_keys", "layers", "question", "weights"]
 """What a method reads beyond tokens: fields of `TowerTokens`; `question`: the language model's
@@ -121,6 +118,22 @@ class LayerCount:
 
 
 Layers = Sequence[LayerCount]
+
+
+class LayerLook(Protocol):
+    """What `on_input` may look up of n places as they enter a layer; computed where it is asked."""
+
+    @property
+    def keys_before(self) -> Array:
+        """(key heads, n, head width) keys of the layer before, with rotary, as cached."""
+
+    def normed(self) -> Array:
+        """(n, D) the states behind the model's final norm."""
+
+    def attention(self, places: Array) -> Array:
+        """(R, n) float32 attention of `places` (R,) to all places, mean over heads, that the layer
+        to come would pay: its projections of its own input.
+        """
 
 
 class TokenCompressor:

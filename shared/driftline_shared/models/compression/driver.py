@@ -28,7 +28,7 @@ from driftline_shared.models.compression.compressor import (
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.rows.attention import Rotary, attention_rows
 from driftline_shared.models.compression.rows.key_values import RowCache
-from driftline_shared.models.compression.rows.layer_look import LayerLook
+from driftline_shared.models.compression.rows.layer_look import TorchLook
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 
 
@@ -172,7 +172,7 @@ class Driver:
             return compressor.on_layer(layer, row, seen)
         if not layer:
             return row
-        look = LayerLook(
+        look = TorchLook(
             layer=self.decoder.layers[layer],
             norm=self.decoder.norm,
             states=row.states,

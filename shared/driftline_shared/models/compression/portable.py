@@ -16,12 +16,14 @@ from driftline_shared.models.compression.compressor import (
     TokenCompressor,
 )
 from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
+from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
 from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
 from driftline_shared.models.compression.methods.sparsevlm import (
     SparseVlmCompressor,
     SparseVlmOptions,
 )
+from driftline_shared.models.compression.methods.ts_llava import TsLlavaCompressor, TsLlavaOptions
 from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 from driftline_shared.program.compressor import CompressorChoice
@@ -62,9 +64,11 @@ PORTABLE: dict[str, Method] = {
     "divprune": Method(
         DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
     ),
+    "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
     "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
     "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
+    "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
     "vidcom2": Method(VidCom2Compressor, VidCom2Options, videos=True, drop_only=True),
     "vtw": Method(VtwCompressor, VtwOptions, images=True, videos=True, drop_only=True),
 }

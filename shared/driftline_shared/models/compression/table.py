@@ -16,7 +16,6 @@ from driftline_shared.models.compression.compressor import (
     Options,
 )
 from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
-from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
 from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
 from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
@@ -27,7 +26,6 @@ from driftline_shared.models.compression.methods.pyramiddrop import (
 )
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
-from driftline_shared.models.compression.methods.ts_llava import TsLlavaCompressor, TsLlavaOptions
 from driftline_shared.models.compression.methods.visionzip import (
     VisionZipCompressor,
     VisionZipOptions,
@@ -37,7 +35,6 @@ from driftline_shared.models.compression.portable import PORTABLE, Method
 
 METHODS: dict[str, Method] = PORTABLE | {
     "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
-    "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
     "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
     "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
@@ -45,7 +42,6 @@ METHODS: dict[str, Method] = PORTABLE | {
     "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "quecc": Method(QueccCompressor, QueccOptions, images=True, trained=True),
     "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
-    "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
     "visionzip": Method(VisionZipCompressor, VisionZipOptions, images=True, videos=True),
     "voco": Method(VocoCompressor, VocoOptions, images=True, videos=True, trained=True),
 }

@@ -233,7 +233,7 @@ class _LayersBuilder:
         held = [*past, self.last, self.total]
         # Its own table would have to reach over the whole cache.
         turns_alone = self.decoder.axes is None and getattr(block, "q_norm", None) is None
-        if self.decode_only and turns_alone:
+        if self.decode_only and turns_alone and not with_query:
             q = ""
             read = [packed, "", "", *held, self.cos, self.sin, self.places]
         else:

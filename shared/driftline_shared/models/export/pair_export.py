@@ -163,10 +163,14 @@ def language_graph(
     of logits.
     """
     decode_only = name in _DECODE_ONLY
+    if decode_only:
+        # By those of the layer before a cut a compressor chooses what layers behind it read.
+        ends = layers is not None and layers.stop < decoder.num_layers
+        query_layers = (layers.stop - 1,) if ends and layers is not None else ()
     return decoder.build(
         LANGUAGE_KINDS[name],
         adapted=adapted,
-        query_layers=() if decode_only else query_layers,
+        query_layers=query_layers,
         decodes=(head, HEAD_KINDS["int8"]) if decode_only else None,
         layers=layers,
     )

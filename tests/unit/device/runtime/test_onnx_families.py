@@ -35,6 +35,9 @@ def pairs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Pair, Pair]:
     """A pair of the family, and its export."""
+    if request.param == "llava_onevision_video":
+        clips: tuple[Pair, Pair] = request.getfixturevalue("clip_pairs")
+        return clips
     folder = tmp_path_factory.mktemp(request.param)
     pair = load_pair(make_family_pair(folder / "pair", request.param))
     export_pair(pair, folder / "export", report=lambda _: None)

@@ -19,14 +19,24 @@ which is that of hashed numbers; here in that of places. It fails for fewer toke
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression import flops
-from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
-from driftline_shared.models.compression.rows.layer_look import LayerLook
+from driftline_shared.models.compression.compressor import (
+    LayerLook,
+    Layers,
+    Options,
+    TokenCompressor,
+)
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    found,
+    largest_first,
+    mask_of,
+    plain,
+    unit,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 ROUNDING = 1e-9
@@ -76,17 +86,18 @@ class DartCompressor(TokenCompressor):
             return row
         visual, question = row.visual, row.question
         own, shares = self.options.shares(len(visual), len(question))
-        lengths = look.keys_before.detach().float().abs().sum(dim=(0, 2))
+        xp = array_namespace(row.states)
+        lengths = xp.sum(xp.abs(plain(look.keys_before)), axis=(0, 2))
         first = _largest(lengths[visual], own)
         asked = question[_largest(lengths[question], len(shares) - own)]
-        unit = normalize(look.normed().detach().float(), dim=-1)
-        free = torch.ones(len(visual), dtype=torch.bool, device=visual.device)
-        free[first] = False
-        for pivot, share in zip(torch.cat([visual[first], asked]).tolist(), shares, strict=True):
-            likeness = unit[visual] @ unit[pivot]
-            order = likeness.masked_fill(~free, torch.inf).argsort(stable=True)
-            free[order[: min(share, int(free.sum()))]] = False
-        return row.keep_visual((~free).nonzero()[:, 0])
+        rays = unit(plain(look.normed()))
+        taken = mask_of(first, len(visual))
+        pivots = xp.concat([visual[first], asked])
+        for likeness, share in zip(rays[pivots] @ rays[visual].T, shares, strict=True):
+            order = xp.argsort(xp.where(taken, xp.inf, likeness), stable=True)
+            num_free = len(taken) - int(xp.sum(taken))
+            taken[order[: min(share, num_free)]] = True
+        return row.keep_visual(found(taken))
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """V below K; n from there on, or what the pivots take, with all pivots of text there."""
@@ -107,6 +118,6 @@ class DartCompressor(TokenCompressor):
         return keys + 2 * pivots * num_visual * self.facts.width
 
 
-def _largest(values: Tensor, num: int) -> Tensor:
+def _largest(values: Array, num: int) -> Array:
     """(num,) rising indices of the largest values, of equal ones the first."""
-    return values.argsort(descending=True, stable=True)[:num].sort().values
+    return array_namespace(values).sort(largest_first(values)[:num])

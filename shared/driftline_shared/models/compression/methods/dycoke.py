@@ -17,10 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
@@ -28,6 +25,15 @@ from driftline_shared.models.compression.compressor import (
     Layers,
     Options,
     TokenCompressor,
+)
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    found,
+    largest_first,
+    plain,
+    sizes,
+    unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow
 
@@ -39,6 +45,9 @@ DEFAULT_LAYER = 3
 
 ROUNDING = 1e-9
 """Keeps (1 - 0.9) * 10 = 0.999.. at 1 when it is cut to an integer."""
+
+STILL = 1e-6
+"""What differs by less is the same: of like tokens rounding alone would decide."""
 
 
 class DyCokeOptions(Options):
@@ -74,8 +83,8 @@ class DyCokeCompressor(TokenCompressor):
             )
         self._layer = min(DEFAULT_LAYER, max(1, last)) if options.layer is None else options.layer
         self._prunes = options.keep < 1.0 and options.prune > 0.0
-        self._last_attention: Tensor | None = None
-        self._chosen: Tensor | None = None
+        self._last_attention: Array | None = None
+        self._chosen: Array | None = None
 
     def on_embeds(self, row: TokenRow) -> TokenRow:
         """Stage 1: in windows f0..f3 of the frames present, keep f0, of f1 the int((1 - K) M)
@@ -86,28 +95,29 @@ class DyCokeCompressor(TokenCompressor):
         """
         if self.options.keep >= 1.0 or not len(row.visual):
             return row
-        ids, frame, sizes = row.frame.unique(return_inverse=True, return_counts=True)
-        counts = self._kept_of_frames([int(size) for size in sizes])
-        states, cells = row.states[row.visual].detach().float(), row.cell
+        xp = array_namespace(row.states)
+        frames, frame = xp.unique_inverse(row.frame)
+        counts = self._kept_of_frames([int(size) for size in sizes(frame, len(frames))])
+        rays, cells = unit(plain(row.states[row.visual])), row.cell
         kept = []
-        for index in range(len(ids)):
-            members = (frame == index).nonzero()[:, 0]
+        for index in range(len(frames)):
+            members = found(frame == index)
             against = COMPARED_WITH[index % WINDOW]
             if against is not None:
-                earlier = (frame == index - index % WINDOW + against).nonzero()[:, 0]
-                likeness = _likeness(states, cells, members, earlier)
-                least = likeness.argsort(stable=True)[: counts[index]]
+                earlier = found(frame == index - index % WINDOW + against)
+                likeness = _likeness(rays, cells, members, earlier)
+                least = xp.argsort(likeness, stable=True)[: counts[index]]
                 members = members[least]
             kept.append(members)
-        return row.keep_visual(torch.cat(kept))
+        return row.keep_visual(xp.concat(kept))
 
     def decode_row_before(self, layer: int) -> bool:
         """At L, where the visual tokens to read are chosen."""
         return self._prunes and layer == self._layer
 
     def on_decode(
-        self, step: int, layer: int, cached: TokenRow, attention: Tensor | None
-    ) -> Tensor | None:
+        self, step: int, layer: int, cached: TokenRow, attention: Array | None
+    ) -> Array | None:
         """Stage 2: from L on, text and the int((1 - P) N) visual tokens of most attention.
 
         The choice of the last step stays while cos(a_t, a_(t-1)) >= `threshold`, a_t the new
@@ -117,7 +127,7 @@ class DyCokeCompressor(TokenCompressor):
             return None
         if layer == self._layer:
             assert attention is not None
-            self._choose(cached, attention.detach()[cached.visual])
+            self._choose(cached, plain(attention)[cached.visual])
         return self._chosen
 
     def schedule(self, num_text: int, num_visual: int, num_other: int = 0) -> list[LayerCount]:
@@ -133,6 +143,10 @@ class DyCokeCompressor(TokenCompressor):
         return [
             replace(whole, read=rest + read) if layer >= self._layer else whole for layer in layers
         ]
+
+    def narrowing_layers(self, num_visual: int) -> tuple[int, ...]:
+        """L, from which on decoding reads a part; in the prompt no layer narrows."""
+        return (self._layer,) if self._prunes and num_visual and self.facts.num_layers > 1 else ()
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """Stage 1: cosines, 3 d multiply-accumulates each, of three frames of four."""
@@ -160,19 +174,21 @@ class DyCokeCompressor(TokenCompressor):
     def _read_count(self, num: int) -> int:
         return max(1, int((1.0 - self.options.prune) * num + ROUNDING))
 
-    def _choose(self, cached: TokenRow, attention: Tensor) -> None:
+    def _choose(self, cached: TokenRow, attention: Array) -> None:
         before, self._last_attention = self._last_attention, attention
         if before is not None and self._chosen is not None:
-            likeness = cosine_similarity(attention, before, dim=0)
+            likeness = array_namespace(attention).sum(unit(attention) * unit(before))
             if float(likeness) >= self.options.threshold:
                 return
-        order = attention.argsort(descending=True, stable=True)
+        order = largest_first(attention)
         self._chosen = cached.places_with(order[: self._read_count(len(order))])
 
 
-def _likeness(states: Tensor, cells: Tensor, members: Tensor, earlier: Tensor) -> Tensor:
+def _likeness(rays: Array, cells: Array, members: Array, earlier: Array) -> Array:
     """(m,) cosine of each of `members` with the token of `earlier` in its cell, else -inf."""
-    at = torch.searchsorted(cells[earlier], cells[members]).clamp(max=len(earlier) - 1)
+    xp = array_namespace(rays)
+    at = xp.clip(xp.searchsorted(cells[earlier], cells[members]), 0, len(earlier) - 1)
     partner = earlier[at]
-    cosine = cosine_similarity(states[members], states[partner], dim=1)
-    return cosine.masked_fill(cells[partner] != cells[members], -torch.inf)
+    cosine = xp.sum(rays[members] * rays[partner], axis=-1)
+    cosine = xp.where(cosine > 1 - STILL, 1.0, cosine)
+    return xp.where(cells[partner] != cells[members], -xp.inf, cosine)

@@ -34,12 +34,24 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
+import numpy as np
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    beside,
+    counted,
+    filled,
+    found,
+    largest_first,
+    mask_of,
+    plain,
+    sizes,
+    unit,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
 from driftline_shared.tokens import Grid
 
@@ -65,13 +77,14 @@ class LongVuCompressor(TokenCompressor):
     options: LongVuOptions
     tolerance: ClassVar[float] = 1.0
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Drop frames that are like those round them."""
-        num_frames, low = len(tokens.frame.unique()), self._low(tokens.grid)
-        if self.options.keep >= 1.0 or num_frames < self._budget(tokens.grid) // low:
+        frames = array_namespace(tokens.frame).unique_values(tokens.frame)
+        few = self._budget(tokens.grid) // self._low(tokens.grid)
+        if self.options.keep >= 1.0 or len(frames) < few:
             return tokens
-        stays = torch.isin(tokens.frame, self._frames(tokens))
-        return tokens.take(stays.nonzero()[:, 0])
+        stays = mask_of(self._frames(tokens), tokens.grid.frames)
+        return tokens.take(found(stays[tokens.frame]))
 
     def on_embeds(self, row: TokenRow) -> TokenRow:
         """Pool frames and drop tokens until the budget holds."""
@@ -80,10 +93,10 @@ class LongVuCompressor(TokenCompressor):
             return row
         blocks = _Blocks(row, *_low_grid(row.grid, self.options.low_side))
         if blocks.num > budget:
-            pooled = blocks.pooled(row, torch.ones_like(blocks.frame, dtype=torch.bool))
+            pooled = blocks.pooled(row, blocks.frame >= 0)
             return pooled.keep_visual(self._spared(pooled, blocks, budget))
-        high = blocks.asked_for(row, budget)
-        return blocks.pooled(row, ~torch.isin(blocks.frame, high))
+        high = mask_of(blocks.asked_for(row, budget), row.grid.frames)
+        return blocks.pooled(row, ~high[blocks.frame])
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
         """Exact where frames need not be dropped, T < floor(N / L); else the upper bound N."""
@@ -104,56 +117,58 @@ class LongVuCompressor(TokenCompressor):
         rows, cols = _low_grid(grid, self.options.low_side)
         return rows * cols
 
-    def _frames(self, tokens: TowerTokens) -> Tensor:
+    def _frames(self, tokens: TowerTokens) -> Array:
         """(m,) rising frames that stay."""
-        per_frame = tokens.grid.rows * tokens.grid.cols
-        found, frame = tokens.frame.unique(return_inverse=True)
-        values = tokens.values.detach()
-        if len(values) < len(found) * per_frame:
+        xp, per_frame = array_namespace(tokens.values), tokens.grid.rows * tokens.grid.cols
+        frames, frame = xp.unique_inverse(tokens.frame)
+        values = plain(tokens.values)
+        if len(values) < len(frames) * per_frame:
             # Cells that are no longer there count as zeros, so that frames stay comparable.
-            whole = values.new_zeros(len(found), per_frame, values.shape[1])
-            whole[frame, tokens.token % per_frame] = values
+            whole = filled((len(frames) * per_frame, values.shape[1]), 0.0, values)
+            whole[frame * per_frame + tokens.token % per_frame] = values
             values = whole
+        clip = xp.reshape(values, (len(frames), -1))
         alike = []
-        for window in values.reshape(len(found), -1).split(self.options.frame_window):
+        for start in range(0, len(frames), self.options.frame_window):
+            window = clip[start : start + self.options.frame_window]
             # Dot products first: no second copy of the clip is held.
             dots = window @ window.T
-            length = dots.diagonal().sqrt().clamp_min(1e-12)
-            mean = (dots / length / length[:, None]).mean(dim=1)
+            length = xp.clip(xp.sqrt(xp.linalg.diagonal(dots)), 1e-12, None)
+            mean = xp.mean(dots / length / length[:, None], axis=1)
             mean[len(window) // 2] = 0.0
             alike.append(mean)
-        kept = found[torch.cat(alike) < self.options.frame_threshold]
+        kept = frames[xp.concat(alike) < self.options.frame_threshold]
         # A threshold of zero or less would drop the middle frames, too.
-        kept = kept if len(kept) else found[:1]
+        kept = kept if len(kept) else frames[:1]
         most = self.options.max_frames
         if len(kept) <= most:
             return kept
-        return kept[torch.arange(most, device=kept.device) * len(kept) // most]
+        return kept[counted(most, kept) * len(kept) // most]
 
-    def _spared(self, pooled: TokenRow, blocks: _Blocks, budget: int) -> Tensor:
+    def _spared(self, pooled: TokenRow, blocks: _Blocks, budget: int) -> Array:
         """Rising indices into the visual tokens of `pooled`, all blocks of it, that stay."""
-        order = blocks.first.argsort()
-        cell, values = blocks.cell[order], pooled.states[pooled.visual].detach().float()
-        rank = blocks.frame[order].unique(return_inverse=True)[1]
+        xp = array_namespace(pooled.states)
+        order = xp.argsort(blocks.first)
+        cell, rays = blocks.cell[order], unit(plain(pooled.states[pooled.visual]))
+        rank = xp.unique_inverse(blocks.frame[order])[1]
         chunk, leads = rank // self.options.chunk, rank % self.options.chunk == 0
-        num_chunks = int(chunk.max()) + 1
+        num_chunks = int(xp.max(chunk)) + 1
         absent = -1
-        table = cell.new_full((num_chunks, int(cell.max()) + 1), absent)
-        table[chunk[leads], cell[leads]] = leads.nonzero()[:, 0]
+        table = filled((num_chunks, int(xp.max(cell)) + 1), absent, cell)
+        table[chunk[leads], cell[leads]] = found(leads)
         leader = table[chunk, cell]
-        z = normalize(values, dim=-1)
-        same = (z * z[leader]).sum(dim=-1) >= self.options.token_threshold
-        left = (leads | (leader == absent) | ~same).nonzero()[:, 0]
+        likeness = xp.sum(rays * rays[xp.clip(leader, 0, None)], axis=-1)
+        same = likeness >= self.options.token_threshold
+        left = found(leads | (leader == absent) | ~same)
         over = len(left) - budget
         if over <= 0:
             return left
         if self.options.cut == "even":
-            return left[_spread(len(left), budget, left.device)]
-        sizes = chunk[left].bincount(minlength=num_chunks)
-        within = torch.arange(len(left), device=left.device)
-        within = within - (sizes.cumsum(0) - sizes)[chunk[left]]
+            return left[beside(_spread(len(left), budget), left)]
+        num = sizes(chunk[left], num_chunks)
+        within = counted(len(left), left) - (xp.cumulative_sum(num) - num)[chunk[left]]
         each = -(-over // num_chunks)
-        return left[within < (sizes - each)[chunk[left]]][:budget]
+        return left[within < (num - each)[chunk[left]]][:budget]
 
 
 class _Blocks:
@@ -167,48 +182,48 @@ class _Blocks:
         grid = row.grid
         down, right = row.cell // grid.cols, row.cell % grid.cols
         cell = down * rows // grid.rows * cols + right * cols // grid.cols
-        found, self.of, self.size = (row.frame * (rows * cols) + cell).unique(
-            return_inverse=True, return_counts=True
-        )
-        self.num = len(found)
-        self.frame, self.cell = found // (rows * cols), found % (rows * cols)
-        index = torch.arange(len(self.of), device=self.of.device)
-        self.first = torch.zeros_like(found).scatter_reduce(
-            0, self.of, index, "amin", include_self=False
-        )
+        xp = array_namespace(cell)
+        ids, self.of = xp.unique_inverse(row.frame * (rows * cols) + cell)
+        self.num = len(ids)
+        self.size = sizes(self.of, self.num)
+        self.frame, self.cell = ids // (rows * cols), ids % (rows * cols)
+        # Of each block the first in stable order.
+        self.first = xp.argsort(self.of, stable=True)[xp.cumulative_sum(self.size) - self.size]
 
-    def means(self, row: TokenRow) -> Tensor:
+    def means(self, row: TokenRow) -> Array:
         """(B, D) float32."""
-        states = row.states[row.visual].float()
-        sums = states.new_zeros(self.num, states.shape[1]).index_add(0, self.of, states)
-        return sums / self.size[:, None]
+        states, xp = row.states[row.visual], array_namespace(row.states)
+        states = xp.astype(states, xp.float32, copy=False)
+        sums = added(filled((self.num, states.shape[1]), 0.0, states), self.of, states)
+        return sums / xp.astype(self.size, states.dtype)[:, None]
 
-    def pooled(self, row: TokenRow, low: Tensor) -> TokenRow:
+    def pooled(self, row: TokenRow, low: Array) -> TokenRow:
         """`row` with the blocks `low` (B,) bool as one token each, in their first one's place."""
         stays = ~low[self.of]
         stays[self.first] = True
         merged = row.replaced(row.visual[self.first[low]], self.means(row)[low])
-        return merged.keep_visual(stays.nonzero()[:, 0])
+        return merged.keep_visual(found(stays))
 
-    def asked_for(self, row: TokenRow, budget: int) -> Tensor:
+    def asked_for(self, row: TokenRow, budget: int) -> Array:
         """Frames that the question asks for most, as many as may stay whole."""
-        means = self.means(row).detach()
-        found, frame, blocks = self.frame.unique(return_inverse=True, return_counts=True)
-        sums = means.new_zeros(len(found), means.shape[1]).index_add(0, frame, means)
+        means, xp = plain(self.means(row)), array_namespace(row.states)
+        frames, frame = xp.unique_inverse(self.frame)
+        blocks = sizes(frame, len(frames))
+        sums = added(filled((len(frames), means.shape[1]), 0.0, means), frame, means)
         # A mean of dot products is the dot product of means.
         text = row.question if len(row.question) else row.text
-        asked = row.states[text].detach().float().mean(dim=0)
-        order = (sums / blocks[:, None] @ asked).argsort(descending=True, stable=True)
-        costs = frame[self.of].bincount() - blocks
-        return found[order[costs[order].cumsum(0) <= budget - self.num]]
+        asked = xp.mean(plain(row.states[text]), axis=0)
+        order = largest_first(sums / xp.astype(blocks, means.dtype)[:, None] @ asked)
+        costs = sizes(frame[self.of], len(frames)) - blocks
+        return frames[order[xp.cumulative_sum(costs[order]) <= budget - self.num]]
 
 
 def _low_grid(grid: Grid, side: float) -> tuple[int, int]:
     return max(1, round(grid.rows * side)), max(1, round(grid.cols * side))
 
 
-def _spread(num: int, chosen: int, device: torch.device) -> Tensor:
+def _spread(num: int, chosen: int) -> Array:
     """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even."""
     # Multiplied first: halves stay halves, whatever the machine.
-    steps = torch.arange(chosen, dtype=torch.float64, device=device) * (num - 1)
-    return (steps / max(1, chosen - 1)).round().long()
+    steps = np.arange(chosen, dtype=np.float64) * (num - 1)
+    return np.rint(steps / max(1, chosen - 1)).astype(np.int64)

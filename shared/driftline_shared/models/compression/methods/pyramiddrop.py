@@ -17,13 +17,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pydantic import Field
 
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression import flops
-from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
-from driftline_shared.models.compression.rows.layer_look import LayerLook
+from driftline_shared.models.compression.compressor import (
+    LayerLook,
+    Layers,
+    Options,
+    TokenCompressor,
+)
+from driftline_shared.models.compression.rows.arrays import counted, largest_first, plain
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 ROUNDING = 1e-9
@@ -63,9 +67,8 @@ class PyramidDropCompressor(TokenCompressor):
         kept = self._kept(self._layers.index(layer) + 1, self._num)
         if kept >= len(visual):
             return row
-        last = torch.tensor([len(row) - 1], device=row.kind.device)
-        seen = look.attention(last).detach()[0, visual]
-        row = row.keep_visual(seen.argsort(descending=True, stable=True)[:kept])
+        seen = plain(look.attention(counted(len(row), row.kind)[-1:]))[0, visual]
+        row = row.keep_visual(largest_first(seen)[:kept])
         return row.renumbered() if self.options.renumber else row
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
@@ -75,6 +78,12 @@ class PyramidDropCompressor(TokenCompressor):
             stage += layer in self._layers
             counts.append(self._kept(stage, num_visual))
         return counts
+
+    def narrowing_layers(self, num_visual: int) -> tuple[int, ...]:
+        """The first layer of every stage but the first: another number may leave more stages
+        different.
+        """
+        return self._layers if self.options.keep < 1.0 and num_visual else ()
 
     def overhead_flops(self, layers: Layers, num_text: int, num_visual: int) -> int | None:
         """Before each cut keys of all n places, 2 n d k, and one row of attention."""

@@ -23,13 +23,12 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from driftline_shared.errors import DataError
 from driftline_shared.models.compression.compressor import Frames, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import array_namespace, beside, found
 from driftline_shared.models.compression.rows.rows import Kind, TokenRow
 
 
@@ -65,8 +64,8 @@ class TsLlavaCompressor(TokenCompressor):
         small = row.states[row.kind == Kind.EXTRA]
         budget = self.num_kept(num_visual)
         num_small = min(len(small), int(self.options.thumbnail_share * budget))
-        small = small[spread(len(small), num_small).to(small.device)]
-        chosen = spread(num_visual, budget - num_small).to(row.kind.device)
+        small = small[beside(spread(len(small), num_small), small)]
+        chosen = beside(spread(num_visual, budget - num_small), row.kind)
         sampled = _without_extra(row).keep_visual(chosen)
         first = self.options.order == "thumbnail_first"
         at = int(sampled.visual[0] if first else sampled.visual[-1] + 1)
@@ -110,15 +109,20 @@ def tiling(num: int) -> tuple[int, int]:
     return num // cols, cols
 
 
-def spread(num: int, chosen: int) -> Tensor:
-    """(chosen,) int64 rising: round(linspace(0, num - 1, chosen)), ties to even, in float32 as the
-    public code has it: of 28,800 tokens one or two are the neighbours of the exact ones.
+def spread(num: int, chosen: int) -> NDArray[np.int64]:
+    """(chosen,) rising: round(linspace(0, num - 1, chosen)), ties to even, in float32 as the public
+    code has it, from both ends: of 28,800 tokens one or two are the neighbours of the exact ones.
     """
-    return torch.linspace(0, num - 1, chosen).round().long()
+    last = np.float32(num - 1)
+    step = last / np.float32(max(1, chosen - 1))
+    up = np.arange(chosen, dtype=np.float32)
+    places = np.where(up < chosen // 2, step * up, last - step * up[::-1])
+    return np.rint(places if chosen > 1 else 0 * places).astype(np.int64)
 
 
 def _without_extra(row: TokenRow) -> TokenRow:
     """The row as it was before the thumbnail's tokens came, positions too."""
     extra = row.kind == Kind.EXTRA
-    bare = row.take((~extra).nonzero()[:, 0])
-    return replace(bare, positions=bare.positions - extra.cumsum(0)[~extra])
+    bare, xp = row.take(found(~extra)), array_namespace(row.kind)
+    before = xp.cumulative_sum(xp.astype(extra, xp.int64))
+    return replace(bare, positions=bare.positions - before[~extra])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, to_device
+from numpy.typing import NDArray
 
 Array = Any
 """A torch tensor or a numpy array."""
@@ -34,6 +35,16 @@ def filled(shape: int | tuple[int, ...], value: Any, like: Array, dtype: Any = N
     """Of one value, by default in the type of `like`, where that is."""
     xp = array_namespace(like)
     return xp.full(shape, value, dtype=dtype or like.dtype, device=device(like))
+
+
+def beside(values: NDArray[Any], like: Array) -> Array:
+    """The same values as an array where `like` is."""
+    return array_namespace(like).asarray(values, device=device(like))
+
+
+def sizes(member: Array, num: int) -> Array:
+    """(num,) int64: how often each of 0 .. num - 1 is in `member` (n,)."""
+    return added(filled(num, 0, member), member, filled(len(member), 1, member))
 
 
 def with_rows(x: Array, places: Array, values: Array) -> Array:
@@ -92,6 +103,7 @@ __all__ = [
     "Array",
     "added",
     "array_namespace",
+    "beside",
     "counted",
     "device",
     "filled",
@@ -99,6 +111,7 @@ __all__ = [
     "largest_first",
     "mask_of",
     "plain",
+    "sizes",
     "softmax",
     "to_device",
     "unit",

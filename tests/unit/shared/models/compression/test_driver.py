@@ -13,6 +13,7 @@ from transformers import MistralConfig, MistralModel, Qwen2Config, Qwen2Model
 
 from driftline_shared.errors import DataError, PairError
 from driftline_shared.models.compression.compressor import (
+    LayerLook,
     Options,
     Prefix,
     Route,
@@ -20,7 +21,6 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
-from driftline_shared.models.compression.rows.layer_look import LayerLook
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, random_llama, sizes_of, some_facts, some_row

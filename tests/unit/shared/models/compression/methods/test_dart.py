@@ -13,7 +13,7 @@ from driftline_shared.models.compression.compressor import ModelFacts
 from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver
 from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
-from driftline_shared.models.compression.rows.layer_look import LayerLook
+from driftline_shared.models.compression.rows.layer_look import TorchLook
 from driftline_shared.models.compression.rows.rows import NONE, TokenRow
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, random_llama, some_facts, some_row
@@ -124,7 +124,7 @@ def test_of_equals_the_earlier_stay() -> None:
     """All keys and states alike: pivots are the first ones, and so is what they take."""
     row = _row(0, 12)
     even = torch.ones(len(row), WIDTH)
-    look = LayerLook(
+    look = TorchLook(
         layer=None,
         norm=torch.nn.Identity(),
         states=even,

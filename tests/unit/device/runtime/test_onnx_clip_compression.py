@@ -1,0 +1,121 @@
+"""Exports of clips behind compressors beside the torch runtime behind the same: kept tokens,
+positions, answers, scores, what may be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftline_device.runtime.onnx.graphs import Graphs
+from driftline_device.runtime.onnx.runtime import OnnxRuntime
+from driftline_device.runtime.runtime import Question, UploadFrom
+from driftline_device.runtime.scores import SCORERS
+from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.errors import ConfigError
+from driftline_shared.pair.pair import Pair
+from driftline_shared.program.compressor import CompressorChoice
+from tests.fakes.adapters import trained
+from tests.fakes.families import noise
+from tests.fakes.tiny_pair import QUESTIONS
+
+FRAMES = 3
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dycoke": ("dycoke", {"keep": 0.6, "layer": 1, "prune": 0.5, "threshold": 0.999}),
+    "dycoke, stage 1": ("dycoke", {"merge": 0.5, "prune": 0.0}),
+    "evs": ("evs", {"keep": 0.5}),
+    "fastv": ("fastv", {"keep": 0.25, "layer": 1}),
+    "ts_llava": ("ts_llava", {"keep": 0.5, "thumbnail_frames": 2}),
+    "ts_llava, other order": ("ts_llava", {"keep": 0.5, "order": "thumbnail_first"}),
+    "vidcom2": ("vidcom2", {"keep": 0.4}),
+}
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[Question]:
+    return [
+        Question(image=noise(FRAMES, 40 + 9 * i, 64, seed=i), text=QUESTIONS[i % len(QUESTIONS)])
+        for i in range(4)
+    ]
+
+
+def both(
+    pairs: tuple[Pair, Pair], case: str, upload_from: UploadFrom
+) -> tuple[TorchRuntime, OnnxRuntime]:
+    name, options = CASES[case]
+    choice = CompressorChoice(name=name, options=options)
+    twin = TorchRuntime(pairs[0], compressor=choice, upload_from=upload_from)
+    ours = OnnxRuntime(pairs[1], precision="fp32", compressor=choice, upload_from=upload_from)
+    adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
+    twin.swap(adapter, 1)
+    ours.swap(adapter, 1)
+    return twin, ours
+
+
+@pytest.mark.parametrize("upload_from", ["survivors", "all"])
+@pytest.mark.parametrize("case", CASES)
+def test_answers_kept_tokens_and_scores_are_the_twins(
+    clip_pairs: tuple[Pair, Pair], asked: Sequence[Question], case: str, upload_from: UploadFrom
+) -> None:
+    twin, ours = both(clip_pairs, case, upload_from)
+    answers = twin.answer(asked)
+    for got, wanted in zip(ours.answer(asked), answers, strict=True):
+        for tokens, expected in ((got.tokens, wanted.tokens), (got.read, wanted.read)):
+            tokens, expected = tokens or got.tokens, expected or wanted.tokens
+            np.testing.assert_array_equal(tokens.positions, expected.positions)
+            np.testing.assert_allclose(tokens.values, expected.values, atol=2e-4)
+        assert got.step_ids == wanted.step_ids
+        assert got.num_prompt_tokens == wanted.num_prompt_tokens
+        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+    if upload_from == "all":
+        return
+    answer, question = answers[0], asked[0].text
+    got, wanted = (
+        each.mutual_information(question, answer, passes=3, seed=2) for each in (ours, twin)
+    )
+    assert got == pytest.approx(wanted, rel=1e-2, abs=1e-6)
+    for scorer in SCORERS:
+        found, expected = (
+            each.score_tokens(scorer, question, answer, passes=3, seed=2) for each in (ours, twin)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rounded_graphs_choose_what_decoding_reads(
+    clip_pairs: tuple[Pair, Pair], asked: Sequence[Question], precision: str
+) -> None:
+    name, options = CASES["dycoke"]
+    choice = CompressorChoice(name=name, options=options)
+    runtime = OnnxRuntime(clip_pairs[1], precision=precision, compressor=choice)
+    answers = runtime.answer(asked)
+    assert all(np.isfinite(answer.scores["entropy"]) for answer in answers)
+    assert max(answer.num_steps for answer in answers) > 2
+    doubt = runtime.mutual_information(asked[0].text, answers[0], passes=2, seed=1)
+    assert 0.0 <= doubt <= 1.0
+
+
+def test_graphs_that_do_not_show_by_what_to_choose_are_refused(
+    clip_pairs: tuple[Pair, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, options = CASES["dycoke"]
+    monkeypatch.setattr(Graphs, "outputs", lambda *_: ["hidden"])
+    with pytest.raises(ConfigError, match=r"graphs int4 .*prune = 0"):
+        OnnxRuntime(
+            clip_pairs[1],
+            precision="int4",
+            compressor=CompressorChoice(name=name, options=options),
+        )
+
+
+def test_stored_tokens_are_refused_where_pictures_are_wanted(
+    clip_pairs: tuple[Pair, Pair], asked: Sequence[Question]
+) -> None:
+    _, ours = both(clip_pairs, "ts_llava", "all")
+    (answer,) = ours.answer(asked[:1])
+    with pytest.raises(ConfigError, match="stored tokens"):
+        ours.answer_tokens([answer.tokens], [asked[0].text])
