@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from driftline_shared.models.compression.compressor import (
 )
 from driftline_shared.models.compression.driver import Prefilled
 from driftline_shared.models.compression.rows.batch import Taught, row_of
-from driftline_shared.models.compression.rows.rows import Kind
+from driftline_shared.models.compression.rows.rows import READ_OF_TOWER, Kind
 from driftline_shared.models.compression.table import METHODS, configured
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
@@ -37,7 +38,12 @@ from tests.fakes.tiny_pair import QUESTIONS
 
 STEPS, LAYERS, FRAMES, ROWS = 5, 6, 6, 3
 
-KINDS = {"picture": "llava", "clip": "llava_onevision_video"}
+KINDS = {
+    "picture": "llava",
+    "clip": "llava_onevision_video",
+    "axes": "qwen2_5_vl",
+    "deep": "qwen3_vl",
+}
 
 CASES = [
     (name, kind)
@@ -92,22 +98,30 @@ class Case:
         return model.batch(projected, places, questions[: len(images)], answers)
 
 
-@pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
-    made = {}
-    for kind, family in KINDS.items():
-        fake = FAMILIES[family]
-        folder = tmp_path_factory.mktemp("compression") / family
+class Readers(dict[str, Reader]):
+    """The tiny model of each kind, made when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, kind: str) -> Reader:
+        fake, folder = FAMILIES[KINDS[kind]], self._folder / kind
         fake.make_checkpoint(folder, width=64, layers=LAYERS)
-        canvas = fake.CANVAS and replace(fake.CANVAS, frames=FRAMES)
+        canvas = replace(fake.CANVAS, frames=FRAMES) if kind == "clip" else fake.CANVAS
         model = load_model(folder, prompt=fake.PROMPT, canvas=canvas)
         assert isinstance(model, FamilyModel)
-        made[kind] = Reader(model, canvas or Canvas(height=32, width=32))
-    return made
+        self[kind] = made = Reader(model, canvas or Canvas(height=32, width=32))
+        return made
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Readers:
+    return Readers(tmp_path_factory.mktemp("compression"))
 
 
 @pytest.fixture(params=CASES, ids="-".join)
-def case(request: pytest.FixtureRequest, readers: dict[str, Reader]) -> Case:
+def case(request: pytest.FixtureRequest, readers: Readers) -> Case:
     name, kind = request.param
     return Case(name, readers[kind], facts_of(readers[kind].model))
 
@@ -168,7 +182,7 @@ def check_row(case: Case, keep: float, seed: int) -> None:
     told = whole.prompt.text
     for held in [*done.held, done.row]:
         assert len(held.text) == len(told)
-        assert bool((held.positions[0].diff() > 0).all())
+        assert bool((held.positions[0].diff() >= (len(held.positions) == 1)).all())
         assert bool((held.token[held.visual].diff() > 0).all())
         assert int(held.kind[-1]) == Kind.TEXT
     survivors = done.survivors
@@ -260,7 +274,7 @@ def test_gradients_reach_the_image_the_question_and_the_weights(case: Case) -> N
 
 @pytest.mark.parametrize(("name", "kind", "options"), VARIANTS)
 def test_other_options_keep_the_contract(
-    name: str, kind: str, options: dict[str, Any], readers: dict[str, Reader]
+    name: str, kind: str, options: dict[str, Any], readers: Readers
 ) -> None:
     case = Case(name, readers[kind], facts_of(readers[kind].model), options)
     test_a_keep_of_1_changes_nothing(case)
@@ -268,6 +282,27 @@ def test_other_options_keep_the_contract(
     if "adaptive" not in options:
         check_counts(case, 0.3, 0)
     test_decoding_goes_on_from_the_compressed_prompt(case)
+
+
+QWEN = [
+    (name, kind)
+    for name, method in sorted(METHODS.items())
+    for kind in ("axes", "deep")
+    if method.images and not method.compressor.needs & set(READ_OF_TOWER)
+]
+
+
+@pytest.mark.parametrize("case", QWEN, ids="-".join, indirect=True)
+@torch.no_grad()
+def test_three_axes_and_features_behind_layers_keep_the_contract(case: Case) -> None:
+    test_a_keep_of_1_changes_nothing(case)
+    check_row(case, 0.4, 0)
+    check_counts(case, 0.4, 0)
+    test_decoding_goes_on_from_the_compressed_prompt(case)
+    if case.facts.deep:
+        test_rows_of_a_batch_answer_as_alone(case)
+    if METHODS[case.name].drop_only:
+        check_dropping(case, 0.4, 0)
 
 
 DROPPING = [case for case in CASES if METHODS[case[0]].drop_only]
@@ -278,6 +313,10 @@ DROPPING = [case for case in CASES if METHODS[case[0]].drop_only]
 @given(keep=keeps, seed=seeds)
 @torch.no_grad()
 def test_dropping_equals_a_whole_run_with_a_mask(case: Case, keep: float, seed: int) -> None:
+    check_dropping(case, keep, seed)
+
+
+def check_dropping(case: Case, keep: float, seed: int) -> None:
     images, model = case.reader.images(seed)[:1], case.compressed(keep)
     answer = torch.from_numpy(np.random.default_rng(seed).integers(3, 90, STEPS)).tolist()
     whole = row_of(case.whole(images, [answer]), 0, case.facts.grid)
@@ -305,7 +344,7 @@ class _Listening:
         def on_decode(step: int, layer: int, cached: Any, attention: Any) -> Tensor | None:
             places = asked(step, layer, cached, attention)
             if places is not None:
-                self.read[step, layer] = cached.positions[0, places]
+                self.read[step, layer] = cached.positions[:, places]
             return places
 
         self.row.on_decode = on_decode  # type: ignore[method-assign]
@@ -319,30 +358,37 @@ def _masked(
     A layer's keys are those its cache holds, told apart by their positions; of them a step of the
     answer sees those it has read. Dropped places see themselves alone, and nobody sees them.
     """
-    language, num = model.language, len(whole.prompt)
+    language, num, deep = model.language, len(whole.prompt), whole.prompt.deep
     states = torch.cat([whole.prompt.states, whole.answer])
-    old = whole.prompt.positions[0]
-    new = torch.arange(1, len(whole.answer) + 1)
-    positions = torch.cat([old, old[-1] + new])[None]
-    rotary = language.rotary_emb(states[None], position_ids=positions)
+    old = whole.prompt.positions
+    new = torch.arange(1, len(whole.answer) + 1).expand(len(old), -1)
+    positions = torch.cat([old, old[:, -1:] + new], dim=1)
+    by_axis = positions[:, None] if len(old) > 1 else positions
+    rotary = language.rotary_emb(states[None], position_ids=by_axis)
     causal = torch.ones(len(states), len(states), dtype=torch.bool).tril()
     hidden = states[None]
     for layer, held in enumerate(done.held):
         visible = causal.clone()
-        visible[:, :num] &= torch.isin(old, held.positions[0])
+        visible[:, :num] &= _among(old, held.positions)
         for step in range(len(whole.answer)):
             if (step, layer) in read:
-                visible[num + step, :num] &= torch.isin(old, read[step, layer])
+                visible[num + step, :num] &= _among(old, read[step, layer])
         visible |= torch.eye(len(states), dtype=torch.bool)
         mask = torch.zeros(visible.shape).masked_fill(~visible, float("-inf"))
         hidden = language.layers[layer](
             hidden,
             attention_mask=mask[None, None],
-            position_ids=positions,
             position_embeddings=rotary,
         )
+        if layer < (0 if deep is None else len(deep)):
+            hidden[:, :num] += deep[layer]
     result: Tensor = language.norm(hidden)[0]
     return result
+
+
+def _among(positions: Tensor, held: Tensor) -> Tensor:
+    """(n,) which of `positions` (A, n) are among `held` (A, m), on all axes."""
+    return (positions[:, :, None] == held[:, None]).all(dim=0).any(dim=1)
 
 
 def _read(case: Case, keep: float, seed: int) -> tuple[Taught, Prefilled]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from driftline_shared.models.compression.compressor import TokenCompressor
+from driftline_shared.models.compression.rows.deep import joined_extra
 from driftline_shared.models.multimodal import EXTRA_PLACE, IGNORED, TEXT_PLACE, LmBatch
 
 NO_PLACE = -1
@@ -79,7 +80,7 @@ def joined(
         position_ids=padded("position_ids", 0),
         labels=padded("labels", IGNORED),
         visual=torch.cat(visual),
-        extra=rows[0].extra,
+        extra=joined_extra(rows, missing, left=left),
         holds=padded("holds", TEXT_PLACE),
         compressors=tuple(compressors),
     )

@@ -15,7 +15,7 @@ from driftline_shared.errors import PairError
 from driftline_shared.models.compression.rows.attention import Rotary
 from driftline_shared.models.compression.rows.key_values import RowCache
 
-SUPPORTED = ("llama", "qwen2")
+SUPPORTED = ("llama", "qwen2", "qwen2_5_vl_text", "qwen3_vl_text")
 """Language models whose layers we know how to call, by `model_type`."""
 
 
@@ -29,9 +29,8 @@ class Decoder:
         kind = config.model_type
         if kind not in SUPPORTED:
             raise PairError(
-                f"visual-token compression runs the layers of {' and '.join(SUPPORTED)} language "
-                f"models (in LLaVA or LLaVA-OneVision), this pair's is {kind!r}: remove "
-                "`compressor` from the configuration"
+                f"visual-token compression runs the layers of {', '.join(SUPPORTED)} language "
+                f"models, this pair's is {kind!r}: remove `compressor` from the configuration"
             )
         windows = {
             each for each in getattr(config, "layer_types", None) or () if "full" not in each
@@ -55,16 +54,21 @@ class Decoder:
         """L, the number of layers."""
         return len(self.layers)
 
+    @property
+    def axes(self) -> int:
+        """A, of positions: time, height and width (M-RoPE), or one."""
+        return 3 if hasattr(self._language.rotary_emb, "mrope_section") else 1
+
     def rotary(self, states: Tensor, positions: Tensor) -> Rotary:
-        """Cosines and sines (n, head width) of `positions` (n,), in the type of `states`."""
-        cos, sin = self._language.rotary_emb(states[None], position_ids=positions[None])
+        """Cosines and sines (n, head width) of `positions` (A, n), in the type of `states`."""
+        by_axis = positions[:, None] if len(positions) > 1 else positions
+        cos, sin = self._language.rotary_emb(states[None], position_ids=by_axis)
         return cos[0], sin[0]
 
     def run(
         self,
         layer: int,
         states: Tensor,
-        positions: Tensor,
         rotary: Rotary,
         cache: RowCache,
         held: int = 0,
@@ -76,7 +80,6 @@ class Decoder:
         result = self.layers[layer](
             states[None],
             attention_mask=self._mask(states, held),
-            position_ids=positions[None],
             past_key_values=cache,
             use_cache=True,
             position_embeddings=(rotary[0][None], rotary[1][None]),

@@ -6,8 +6,9 @@ Prefill keeps explicit positions and a cache of a length per layer. What follows
 or an answer that is taught) reads that cache; `on_decode` may narrow what a layer reads of it. All
 of it is differentiable.
 
-Whatever a method does, text stays, places are only left out, and positions rise strictly; the
-driver checks it at every hook and names the method that breaks it.
+Whatever a method does, text stays, places are only left out, and positions rise strictly (of three
+axes, M-RoPE, the first does not fall); the driver checks it at every hook and names the method that
+breaks it. What is added behind the first layers (DeepStack) goes with the places that are left.
 """
 
 from __future__ import annotations
@@ -85,10 +86,10 @@ class Driver:
 
         Raises DataError for a row that does not end in text.
         """
-        if row.positions.shape[0] != 1:
+        if len(row.positions) != self.decoder.axes:
             raise PairError(
-                f"visual-token compression knows one axis of positions, this model has "
-                f"{row.positions.shape[0]}: remove `compressor` from the configuration"
+                f"positions have {len(row.positions)} axes, and this language model's have "
+                f"{self.decoder.axes}: make the batch with the model's own `batch`"
             )
         if not len(row) or int(row.kind[-1]) != Kind.TEXT:
             raise DataError("the prompt has no text behind the image to answer: ask a question")
@@ -112,7 +113,7 @@ class Driver:
         return done
 
     def _in_one(self, compressor: TokenCompressor, row: TokenRow, cache: RowCache) -> Prefilled:
-        held, rotary = [], self.decoder.rotary(row.states, row.positions[0])
+        held, rotary = [], self.decoder.rotary(row.states, row.positions)
         before = _Input(row.states, rotary, routed=False)
         for layer in range(self.decoder.num_layers):
             narrowed = self._narrowed(compressor, layer, row, rotary, before, cache)
@@ -151,11 +152,11 @@ class Driver:
 
     def _dense(self, row: TokenRow, cache: RowCache, held: int) -> Tensor:
         """(n, D) hidden states of all layers over a row, no hook asked."""
-        states, positions = row.states, row.positions[0]
-        rotary = self.decoder.rotary(states, positions)
+        rotary = self.decoder.rotary(row.states, row.positions)
         for layer in range(self.decoder.num_layers):
-            states = self.decoder.run(layer, states, positions, rotary, cache, held)
-        return self.decoder.norm(states)
+            states = self.decoder.run(layer, row.states, rotary, cache, held)
+            row = row.behind_layer(states)
+        return self.decoder.norm(row.states)
 
     def _narrowed(
         self,
@@ -206,27 +207,26 @@ class Driver:
         self, layer: int, row: TokenRow, rotary: Rotary, route: Route | None, cache: RowCache
     ) -> tuple[TokenRow, TokenRow]:
         """The row behind a layer, and the places that the layer has cached."""
-        positions = row.positions[0]
         if route is None:
-            states = self.decoder.run(layer, row.states, positions, rotary, cache)
-            return row.with_states(states), row
+            states = self.decoder.run(layer, row.states, rotary, cache)
+            return row.behind_layer(states), row
         chosen = row.take(route.places)
         self._check_subset(row, chosen, f"route of layer {layer}")
         part = (rotary[0][route.places], rotary[1][route.places])
-        done = self.decoder.run(layer, chosen.states, chosen.positions[0], part, cache)
+        done = self.decoder.run(layer, chosen.states, part, cache)
         # x + g (layer(x) - x), at the places that the layer computes.
         change = route.gate[:, None].to(done.dtype) * (done - chosen.states)
-        return row.with_states(row.states.index_add(0, route.places, change)), chosen
+        return row.behind_layer(row.states.index_add(0, route.places, change)), chosen
 
     def _rotary_of(self, row: TokenRow, narrowed: TokenRow, rotary: Rotary) -> Rotary:
         assert row.origin is not None and narrowed.origin is not None, (
             "the driver numbers every row"
         )
         places = torch.searchsorted(row.origin, narrowed.origin)
-        if torch.equal(row.positions[0][places], narrowed.positions[0]):
+        if torch.equal(row.positions[:, places], narrowed.positions):
             return rotary[0][places], rotary[1][places]
         # A method may number what is left anew.
-        return self.decoder.rotary(narrowed.states, narrowed.positions[0])
+        return self.decoder.rotary(narrowed.states, narrowed.positions)
 
     # -- what follows -----------------------------------------------------------------------------
 
@@ -243,17 +243,18 @@ class Driver:
         cache, num = prefilled.cache, len(states)
         new = torch.arange(1, num + 1, device=states.device) + prefilled.num_said
         before: _Input | None = None
-        place = prefilled.ends[0]
-        rotary = self.decoder.rotary(states, place + new)
+        place, axes = prefilled.ends[0], len(prefilled.row.positions)
+        rotary = self.decoder.rotary(states, (place + new).expand(axes, -1))
         for layer, end in enumerate(prefilled.ends):
             # Where a method has numbered anew, layers end at different positions.
             if end != place:
-                place, rotary = end, self.decoder.rotary(states, end + new)
+                place = end
+                rotary = self.decoder.rotary(states, (place + new).expand(axes, -1))
             if compressor.has("on_decode"):
                 self._narrow(compressor, prefilled, layer, before)
             before = _Input(states, rotary, routed=False)
             seen = cache.num_read(layer) + prefilled.num_said
-            states = self.decoder.run(layer, states, place + new, rotary, cache, seen)
+            states = self.decoder.run(layer, states, rotary, cache, seen)
         prefilled.num_said += num
         return self.decoder.norm(states)
 
@@ -321,14 +322,20 @@ class Driver:
             return
         if made.origin is None or len(made.origin) != len(made):
             raise self._broken(hook, "lost `origin`: make rows by the methods of TokenRow")
-        if not len(made.states) == len(made.kind) == len(made.token) == made.positions.shape[1]:
+        parts = {len(made.states), len(made.kind), len(made.token), made.positions.shape[1]}
+        if len(parts | ({made.deep.shape[1]} if made.deep is not None else set())) > 1:
             raise self._broken(hook, "made a row whose parts differ in length")
         assert row.origin is not None, "the driver numbers every row"
         if not torch.equal(row.origin[row.text], made.origin[made.text]):
             raise self._broken(hook, "dropped or moved text")
         known = made.origin[made.origin != NONE]
-        for numbers, what in ((made.positions[0], "positions"), (known, "places")):
-            if len(numbers) and bool((numbers.diff() <= 0).any()):
+        # Of several axes the first says the time, which stands still within a picture.
+        lowest = 1 if len(made.positions) == 1 else 0
+        for numbers, least, what in (
+            (made.positions[0], lowest, "positions"),
+            (known, 1, "places"),
+        ):
+            if len(numbers) and bool((numbers.diff() < least).any()):
                 raise self._broken(hook, f"broke the order: {what} do not rise strictly")
         if not bool(torch.isin(made.token[made.visual], row.token[row.visual]).all()):
             raise self._broken(hook, "made visual tokens that were not there")
@@ -351,4 +358,4 @@ def _numbered(row: TokenRow) -> TokenRow:
 
 
 def _stateless(row: TokenRow) -> TokenRow:
-    return row.with_states(row.states[:, :0])
+    return replace(row, states=row.states[:, :0], deep=None)

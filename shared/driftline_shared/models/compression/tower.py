@@ -84,7 +84,9 @@ def look(
         if frames.extra is not None:
             extra = _pictures(model, frames.extra, image.ndim == 4)
     else:
-        _check_plain(model, compressor, frames)
+        check_tower(model, compressor)
+        if frames.kept is not None or frames.extra is not None:
+            raise _needs_more(model, compressor, ["frames of its own choice"])
         values = model.encode([image])[0]
         tokens, is_whole = TowerTokens.bare(values, torch.arange(len(values)), model.grid), True
     asked = question_state(model, question) if "question" in compressor.needs else None
@@ -273,18 +275,23 @@ def _num_patches(model: Patched) -> int:
     return int((vision.image_size // vision.patch_size) ** 2)
 
 
-def _check_plain(model: FamilyModel, compressor: TokenCompressor, frames: Frames) -> None:
+def check_tower(model: FamilyModel, compressor: TokenCompressor) -> None:
+    """Raises ConfigError for a method that reads more of the tower than this family gives."""
+    if isinstance(model, Patched):
+        return
     wanted: list[str] = sorted(compressor.needs & set(READ_OF_TOWER))
     if compressor.blocks == "required":
         wanted.append("blocks")
-    if frames.kept is not None or frames.extra is not None:
-        wanted.append("frames of its own choice")
     if wanted:
-        raise ConfigError(
-            f"compressor {_name(compressor)} reads {', '.join(wanted)} of the tower, and models of "
-            f"family {model.net.config.model_type} give their tokens only; take another method, or "
-            "a LLaVA or LLaVA-OneVision model"
-        )
+        raise _needs_more(model, compressor, wanted)
+
+
+def _needs_more(model: FamilyModel, compressor: TokenCompressor, what: list[str]) -> ConfigError:
+    return ConfigError(
+        f"compressor {_name(compressor)} reads {', '.join(what)} of the tower, and models of "
+        f"family {model.net.config.model_type} give their tokens only; take another method, or "
+        "a LLaVA or LLaVA-OneVision model"
+    )
 
 
 def _lacks(compressor: TokenCompressor, tower: Any, what: str) -> NoReturn:

@@ -76,6 +76,7 @@ class LongVuCompressor(TokenCompressor):
 
     options: LongVuOptions
     tolerance: ClassVar[float] = 1.0
+    merges_deep: ClassVar[bool] = False
 
     def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Drop frames that are like those round them."""

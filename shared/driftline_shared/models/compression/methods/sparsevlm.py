@@ -125,11 +125,11 @@ class SparseVlmCompressor(TokenCompressor):
         if self.options.recycle != "off":
             again, groups = recycled_counts(len(deleted), self.options.recycled)
             members = xp.sort(deleted[:again])
-            states = row.states[visual[members]]
-            clusters = density_peaks(states, groups)
+            merged = visual[members]
+            clusters = density_peaks(row.states[merged], groups)
             merge = clusters.means if self.options.recycle == "mean" else clusters.sums
             centres = members[clusters.centres]
-            row = row.replaced(visual[centres], merge(states))
+            row = row.merged(visual[centres], lambda states: merge(states[merged]))
             kept = xp.concat([kept, centres])
         row = row.keep_visual(kept)
         return row.renumbered() if self.options.renumber else row

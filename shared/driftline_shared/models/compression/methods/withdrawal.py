@@ -88,22 +88,20 @@ def _divergences(
 ) -> Tensor:
     """(L - start,) float64 KL of withdrawal at start, start + 1, .. for one prompt."""
     text, num = row.text, decoder.num_layers
-    positions = row.positions[0]
-    rotary = decoder.rotary(row.states, positions)
-    states, inputs, cache = row.states, [], RowCache(num)
-    for layer in range(num):
-        inputs.append(states[text])
-        states = decoder.run(layer, states, positions, rotary, cache)
-    wanted = _log_p(decoder, head, states)
     short = row.take(text)
     short = short.renumbered() if renumber else short
-    positions = short.positions[0]
-    rotary = decoder.rotary(short.states, positions)
+    rotary = decoder.rotary(row.states, row.positions)
+    inputs, cache = [], RowCache(num)
+    for layer in range(num):
+        inputs.append(row.states[text])
+        row = row.behind_layer(decoder.run(layer, row.states, rotary, cache))
+    wanted = _log_p(decoder, head, row.states)
+    rotary = decoder.rotary(short.states, short.positions)
     found = []
     for first in range(start, num):
         states, cache = inputs[first], RowCache(num)
         for layer in range(first, num):
-            states = decoder.run(layer, states, positions, rotary, cache)
+            states = decoder.run(layer, states, rotary, cache)
         got = _log_p(decoder, head, states)
         found.append((got.exp() * (got - wanted)).sum())
     return torch.stack(found)

@@ -27,8 +27,7 @@ def attention_rows(
     """
     attention = layer.self_attn
     cos, sin = rotary[0][rows], rotary[1][rows]
-    queries = attention.q_proj(layer.input_layernorm(states[rows]))  # (R, H d_h)
-    queries = queries.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)  # (H, R, d_h)
+    queries = _heads(attention, "q", layer.input_layernorm(states[rows]))  # (H, R, d_h)
     queries = queries * cos + _turned(queries) * sin
     # Heads h share key head h // (H / key heads).
     shared = queries.unflatten(0, (keys.shape[0], -1))  # (key heads, H / key heads, R, d_h)
@@ -41,10 +40,18 @@ def attention_rows(
 
 def keys_of(layer: Any, states: Tensor, rotary: Rotary) -> Tensor:
     """(key heads, n, head width) keys, with rotary, that `layer` makes of its input (n, D)."""
-    attention = layer.self_attn
-    keys = attention.k_proj(layer.input_layernorm(states))
-    keys = keys.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
+    keys = _heads(layer.self_attn, "k", layer.input_layernorm(states))
     return keys * rotary[0] + _turned(keys) * rotary[1]
+
+
+def _heads(attention: Any, kind: str, normed: Tensor) -> Tensor:
+    """(heads, n, head width) queries ("q") or keys ("k") without rotary, behind a norm of each head
+    where the layer has one.
+    """
+    projected = getattr(attention, f"{kind}_proj")(normed)
+    heads = projected.unflatten(-1, (-1, attention.head_dim))
+    norm = getattr(attention, f"{kind}_norm", None)
+    return (heads if norm is None else norm(heads)).transpose(0, 1)
 
 
 def _turned(heads: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from driftline_shared.errors import PairError
+from driftline_shared.models.compression.rows.deep import deep_of
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.models.multimodal import (
     EXTRA_PLACE,
@@ -34,13 +35,6 @@ class Taught:
 
 def row_of(batch: LmBatch, number: int, grid: Grid) -> Taught:
     """Row `number` of a batch. Raises PairError for batches that no compressor can read."""
-    if batch.extra or batch.position_ids.dim() != 2:
-        raise PairError(
-            "visual-token compression knows one axis of positions and no features for deeper "
-            f"layers; this model's batch has positions of shape {tuple(batch.position_ids.shape)} "
-            f"and {sorted(batch.extra) or 'no features'}: remove `compressor` from the "
-            "configuration"
-        )
     if batch.holds is None:
         raise PairError("the batch does not say what its places hold: make it with `batch`")
     places = batch.attention_mask[number].nonzero()[:, 0]
@@ -51,11 +45,13 @@ def row_of(batch: LmBatch, number: int, grid: Grid) -> Taught:
     kind = torch.full_like(holds, int(Kind.VISUAL))
     for place, what in _KINDS:
         kind = kind.masked_fill(holds == place, int(what))
+    positions = batch.position_ids[..., number, prompt]
     row = TokenRow(
         states=batch.inputs_embeds[number, prompt],
         kind=kind,
         token=holds.clamp(min=NONE),
-        positions=batch.position_ids[number, prompt][None],
+        positions=positions if positions.dim() == 2 else positions[None],
         grid=grid,
+        deep=deep_of(batch, number, prompt),
     )
     return Taught(prompt=row, answer=batch.inputs_embeds[number, places[end:]], places=places)

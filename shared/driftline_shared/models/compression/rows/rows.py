@@ -6,7 +6,7 @@ of the tower, A position axes (1, or 3 of M-RoPE).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -43,10 +43,11 @@ class TokenRow:
 
     `states` (n, D): embeddings, or hidden states at the input of a layer. `kind` (n,) int64 of
     `Kind`. `token` (n,) int64: flat index into `grid` of the visual token a place stands for, else
-    `NONE`. `positions` (A, n) int64, strictly rising on the first axis. `origin` (n,) int64: a
+    `NONE`. `positions` (A, n) int64, with A = 1 strictly rising. `origin` (n,) int64: a
     number for each place by which it is known, rising, and `NONE` for those inserted since; the
     driver sets it, and every method below keeps it: make rows by them or by `dataclasses.replace`.
-    All on one device, torch tensors or numpy arrays.
+    `deep` (m, n, D): what is added to the states behind the next m layers (DeepStack), 0 at places
+    without a visual token; None: nothing. All on one device, torch tensors or numpy arrays.
 
     Places are never moved: a merged token *takes the place* of one of its members, so that reading
     order, grid order and positions stay one order.
@@ -58,6 +59,7 @@ class TokenRow:
     positions: Array
     grid: Grid
     origin: Array | None = None
+    deep: Array | None = None
 
     def __len__(self) -> int:
         return int(self.kind.shape[0])
@@ -98,6 +100,7 @@ class TokenRow:
             token=self.token[places],
             positions=self.positions[:, places],
             origin=None if self.origin is None else self.origin[places],
+            deep=None if self.deep is None else self.deep[:, places],
         )
 
     def places_with(self, chosen: Array) -> Array:
@@ -116,23 +119,39 @@ class TokenRow:
         """The same places with other states (n, D)."""
         return replace(self, states=states)
 
+    def behind_layer(self, states: Array) -> TokenRow:
+        """The same places behind a layer that gave `states` (n, D), and what is added there."""
+        if self.deep is None:
+            return self.with_states(states)
+        left = self.deep[1:] if len(self.deep) > 1 else None
+        return replace(self, states=states + self.deep[0], deep=left)
+
     def replaced(self, places: Array, states: Array) -> TokenRow:
-        """States (m, D) at `places` (m,), for merged tokens."""
+        """States (m, D) at `places` (m,), for merged tokens; see `merged` for what layers add."""
         xp = array_namespace(self.states)
         return self.with_states(
             with_rows(self.states, places, xp.astype(states, self.states.dtype, copy=False))
         )
 
+    def merged(self, places: Array, merge: Callable[[Array], Array]) -> TokenRow:
+        """Merged tokens at `places` (m,). `merge`: of all (n, D) states those of the merged (m, D);
+        what deeper layers add at these places is merged alike.
+        """
+        made = self.replaced(places, merge(self.states))
+        if self.deep is None:
+            return made
+        xp = array_namespace(self.deep)
+        layers = [self.deep[layer] for layer in range(len(self.deep))]
+        put = [with_rows(each, places, xp.astype(merge(each), each.dtype)) for each in layers]
+        return replace(made, deep=xp.stack(put))
+
     def inserted(self, at: int, states: Array, kind: Kind = Kind.EXTRA) -> TokenRow:
         """`states` (m, D) before place `at`; what stands behind is moved on by m positions."""
         num, xp = len(states), array_namespace(self.states)
         kinds, absent = filled(num, int(kind), self.kind), filled(num, NONE, self.token)
-        last = (
-            xp.max(self.positions[:, :at], axis=1, keepdims=True)
-            if at
-            else self.positions[:, :1] - 1
-        )
-        steps = counted(num, self.kind) + 1
+        # Of several axes as text behind a picture: past the furthest, on all alike.
+        last = xp.max(self.positions[:, :at]) if at else self.positions[:, :1] - 1
+        steps = filled((len(self.positions), num), 1, self.positions) + counted(num, self.kind)
         states = xp.astype(states, self.states.dtype, copy=False)
 
         def around(whole: Array, new: Array) -> Array:
@@ -147,11 +166,23 @@ class TokenRow:
                 [self.positions[:, :at], last + steps, self.positions[:, at:] + num], axis=1
             ),
             origin=None if self.origin is None else around(self.origin, absent),
+            deep=None if self.deep is None else _inserted_none(self.deep, at, num),
         )
 
     def renumbered(self) -> TokenRow:
-        """Positions without gaps, from the first one on, on every axis alike."""
+        """Positions without gaps, from the first one on; of several axes they stay as they are, for
+        they say where in the picture a token lies.
+        """
+        if len(self.positions) > 1:
+            return self
         return replace(self, positions=self.positions[:, :1] + counted(len(self), self.kind))
+
+
+def _inserted_none(deep: Array, at: int, num: int) -> Array:
+    """(m, n, D) with zeros at `num` more places before `at`."""
+    layers, _, width = deep.shape
+    nothing = filled((layers, num, width), 0.0, deep)
+    return array_namespace(deep).concat([deep[:, :at], nothing, deep[:, at:]], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

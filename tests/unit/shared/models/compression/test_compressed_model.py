@@ -127,19 +127,26 @@ def test_batches_that_do_not_say_what_they_hold_are_refused(base: FamilyModel) -
     batch = _batch(model)
     with pytest.raises(PairError, match="does not say what its places hold"):
         model.generate(replace(batch, holds=None), 1)
-    with pytest.raises(PairError, match=r"shape \(3, 3, \d+\) and no features"):
+    with pytest.raises(PairError, match="positions have 3 axes"):
         axes = batch.position_ids.expand(3, -1, -1)
         model.generate(replace(batch, position_ids=axes), 1)
-    with pytest.raises(PairError, match=r"\['deepstack'\]"):
+    with pytest.raises(PairError, match="does not know deepstack"):
         model.generate(replace(batch, extra={"deepstack": None}), 1)
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_language_models_with_more_axes_or_features_are_refused(
-    family: str, tmp_path: Path
+def test_what_three_axes_and_features_behind_layers_do_not_allow_is_refused(
+    tmp_path: Path,
 ) -> None:
-    with pytest.raises(PairError, match="language models"):
-        facts_of(_load(family, tmp_path / family))
+    base = _load("qwen3_vl", tmp_path / "it")
+    facts = facts_of(base)
+    assert (facts.axes, facts.deep) == (3, 2)
+    assert facts.tower_width == base.encode([random_image(0)]).shape[-1]
+    with pytest.raises(ConfigError, match=r"vtw: renumber .* 3 \(M-RoPE\)"):
+        configured("vtw", {"renumber": True}, facts)
+    with pytest.raises(ConfigError, match="longvu merges tokens and not what this model adds"):
+        configured("longvu", {}, facts)
+    with pytest.raises(ConfigError, match=r"Prumerge reads attention, keys of .* qwen3_vl"):
+        _with(base, 0.5, "prumerge")
 
 
 @torch.no_grad()

@@ -94,3 +94,50 @@ def test_tower_tokens_take_all_their_parts_along() -> None:
     assert taken.layers is not None and torch.equal(taken.layers, values[some] * 4)
     merged = tokens.take(some, torch.zeros(3, 3))
     assert torch.equal(merged.values, torch.zeros(3, 3)) and merged.token.tolist() == [1, 6, 11]
+
+
+def _with_axes_and_deep() -> TokenRow:
+    """A picture of 2 x 3 tokens behind two words, counted as M-RoPE does; two layers add to it."""
+    row = some_row([0, 0] + [1] * 6 + [0], Grid(rows=2, cols=3), width=4)
+    lies = torch.tensor(
+        [
+            [0, 1, 2, 2, 2, 2, 2, 2, 5],
+            [0, 1, 2, 2, 2, 3, 3, 3, 5],
+            [0, 1, 2, 3, 4, 2, 3, 4, 5],
+        ]
+    )
+    deep = torch.arange(2 * 9 * 4, dtype=torch.float32).reshape(2, 9, 4)
+    return replace(row, positions=lies, deep=deep)
+
+
+def test_what_layers_add_goes_with_its_places() -> None:
+    row = _with_axes_and_deep()
+    assert row.deep is not None
+    left = row.keep_visual(torch.tensor([1, 4]))
+    assert left.deep is not None
+    assert torch.equal(left.deep, row.deep[:, [0, 1, 3, 6, 8]])
+    assert left.positions.tolist() == row.positions[:, [0, 1, 3, 6, 8]].tolist()
+    once = left.behind_layer(left.states)
+    assert torch.equal(once.states, left.states + row.deep[0, [0, 1, 3, 6, 8]])
+    assert once.deep is not None and torch.equal(once.deep, left.deep[1:])
+    twice = once.behind_layer(once.states)
+    assert twice.deep is None and twice.behind_layer(left.states).states is left.states
+
+
+def test_what_layers_add_is_merged_as_the_states_are() -> None:
+    row = _with_axes_and_deep()
+    assert row.deep is not None
+    members = row.visual[torch.tensor([0, 2])]
+    made = row.merged(members[:1], lambda states: states[members].mean(0, keepdim=True))
+    assert made.deep is not None
+    assert torch.equal(made.states[2], row.states[[2, 4]].mean(0))
+    assert torch.equal(made.deep[:, 2], row.deep[:, [2, 4]].mean(1))
+    others = [0, 1, *range(3, 9)]
+    assert torch.equal(made.deep[:, others], row.deep[:, others])
+
+
+def test_text_behind_a_picture_goes_past_it_on_every_axis() -> None:
+    made = _with_axes_and_deep().inserted(8, torch.ones(2, 4))
+    assert made.positions[:, 8:].tolist() == [[5, 6, 7]] * 3
+    assert made.deep is not None and not made.deep[:, 8:10].any()
+    assert torch.equal(made.renumbered().positions, made.positions)
