@@ -13,6 +13,7 @@ from torch import Tensor
 from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, by_size
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.models.multimodal import MultimodalModel
 
 CALIBRATION_BINS = 15
@@ -43,7 +44,10 @@ class Agreement:
 
 @torch.no_grad()
 def agree(
-    model: MultimodalModel, examples: Sequence[Example], settings: DistilSettings
+    model: MultimodalModel,
+    examples: Sequence[Example],
+    settings: DistilSettings,
+    progress: Progress = ignore,
 ) -> Agreement:
     """How well the model answers as the examples do, in one pass and without generating.
 
@@ -53,7 +57,7 @@ def agree(
     right = np.zeros(len(examples), np.bool_)
     probability = np.zeros(len(examples), np.float64)
     confidence = np.zeros(len(examples), np.float64)
-    finite = True
+    finite, num_seen = True, 0
     for batch in by_size(examples, settings.label_batch_size):
         seen = passes.run(model, [examples[i] for i in batch])
         finite = finite and bool(torch.isfinite(seen.logits).all())
@@ -67,6 +71,8 @@ def agree(
             float(row[: own_steps(hit)].mean().exp())
             for row, hit in zip(largest, hits, strict=True)
         ]
+        num_seen += len(batch)
+        progress(num_seen / len(examples))
     return Agreement(right=right, probability=probability, confidence=confidence, finite=finite)
 
 

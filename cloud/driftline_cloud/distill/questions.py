@@ -17,7 +17,7 @@ from driftline_cloud.distill.examples import Example
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.distill.teacher import answer
-from driftline_shared.callbacks import ignore
+from driftline_shared.callbacks import Progress, ignore
 from driftline_shared.models.adapters import slots
 from driftline_shared.update import Adapter
 
@@ -28,6 +28,7 @@ def ask_more(
     count: int,
     settings: DistilSettings,
     rng: np.random.Generator,
+    progress: Progress = ignore,
 ) -> list[Example]:
     """The same tokens under `count` other questions each, answered by the teacher.
 
@@ -43,7 +44,7 @@ def ask_more(
             if (id(example.values), question) not in known:
                 known.add((id(example.values), question))
                 asked.append(replace(example, question=question))
-    answers = answer(models.teacher, models.pair, asked, settings, ignore)
+    answers = answer(models.teacher, models.pair, asked, settings, progress)
     return [
         replace(example, answer=one.tokens)
         for example, one in zip(asked, answers, strict=True)
@@ -57,6 +58,7 @@ def hardest(
     examples: Sequence[Example],
     count: int,
     settings: DistilSettings,
+    progress: Progress = ignore,
 ) -> list[Example]:
     """Of each sample's `examples` the `count` whose answer the student holds least likely.
 
@@ -64,7 +66,7 @@ def hardest(
     is left in the student. Samples are told apart by their tokens' array; the order is kept.
     """
     slots.write(models.student.model, start)
-    likely = agree(models.student, examples, settings).probability
+    likely = agree(models.student, examples, settings, progress).probability
     places: dict[int, list[int]] = {}
     for place, example in enumerate(examples):
         places.setdefault(id(example.values), []).append(place)

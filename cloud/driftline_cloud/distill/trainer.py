@@ -42,7 +42,7 @@ from driftline_cloud.distill.student import Models, as_on_devices, trained
 from driftline_cloud.distill.subset import Subset
 from driftline_cloud.distill.teacher import Observer, TeacherOutputs
 from driftline_cloud.jobs import Distilled, DistillJob
-from driftline_shared.callbacks import Progress
+from driftline_shared.callbacks import Progress, part_of
 from driftline_shared.errors import DataError
 from driftline_shared.models.adapters import slots
 
@@ -50,6 +50,10 @@ _log = structlog.get_logger(__name__)
 
 ALIGNMENT_EXAMPLES = 256
 """Examples the starting alignments are fitted on: source rows where there are any."""
+
+ASKING_SHARE = 0.3
+"""Of the progress that a training tells: further questions, before its first step. Of a large
+teacher they take minutes."""
 
 
 def distil(
@@ -69,21 +73,27 @@ def distil(
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         newest = Newest(job, checkpoints)
-        fresh, memory, numbers = _examples(job, models, settings, newest)
+        asking = part_of(progress, 0.0, ASKING_SHARE)
+        fresh, memory, numbers = _examples(job, models, settings, newest, asking)
         sizes = (int(numbers["num_rehearsal"]), int(numbers["num_source"]))
         with trained(models.student, job.start) as parameters:
             run = _Run(job, models, settings, fresh, memory, sizes, parameters)
-            return run.train(progress, numbers, newest)
+            rest = part_of(progress, ASKING_SHARE, 1.0 - ASKING_SHARE)
+            return run.train(rest, numbers, newest)
 
 
 def _examples(
-    job: DistillJob, models: Models, settings: DistilSettings, newest: Newest
+    job: DistillJob,
+    models: Models,
+    settings: DistilSettings,
+    newest: Newest,
+    progress: Progress,
 ) -> tuple[list[Example], list[Example], dict[str, float]]:
     """Samples to learn, memory to keep, and how many of each."""
     space = models.pair.token_space
     samples, labels = sure(job.samples, job.labels, settings.confidence_floor)
     asked = from_samples(samples, space, labels)
-    extra = newest.extra(asked, lambda: _further(asked, job, models, settings))
+    extra = newest.extra(asked, lambda: _further(asked, job, models, settings, progress))
     fresh = [*asked, *extra]
     older, older_labels = sure(job.rehearsal, job.rehearsal_labels, settings.confidence_floor)
     rehearsal = from_samples(older, space, older_labels, memory=True)
@@ -101,15 +111,22 @@ def _examples(
 
 
 def _further(
-    asked: Sequence[Example], job: DistillJob, models: Models, settings: DistilSettings
+    asked: Sequence[Example],
+    job: DistillJob,
+    models: Models,
+    settings: DistilSettings,
+    progress: Progress,
 ) -> list[Example]:
     """`asked` under further questions: of many, those that are hard for the student as it is."""
     wanted = settings.extra_questions
     if wanted == 0:
         return []
     count = max(wanted, settings.asked_questions)
-    found = ask_more(models, asked, count, settings, np.random.default_rng([job.seed, 4]))
-    return hardest(models, job.start, found, wanted, settings) if count > wanted else found
+    rng = np.random.default_rng([job.seed, 4])
+    found = ask_more(models, asked, count, settings, rng, part_of(progress, 0.0, 0.75))
+    if count <= wanted:
+        return found
+    return hardest(models, job.start, found, wanted, settings, part_of(progress, 0.75, 0.25))
 
 
 def _source_examples(

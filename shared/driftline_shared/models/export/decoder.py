@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from onnx_ir import DataType
 from driftline_shared.errors import PairError
 from driftline_shared.models.export.graph import MICROSOFT, Graph, Shape
 from driftline_shared.models.export.linear import Kind, Linear, add_linear, add_lora, stacked
+from driftline_shared.models.export.outliers import Outliers
 from driftline_shared.models.export.rotary import add_pass_table, channel_axes, rotary_table
 from driftline_shared.pair.export_file import DropoutInput, LoraInput, LoraPart, NormInput
 
@@ -79,16 +80,17 @@ class Precisions:
 class Decoder:
     """A transformers decoder without its head, read layer by layer; `net` is neither wrapped by
     peft nor quantized. `num_deep`: layers that features of the picture are added behind (DeepStack,
-    arXiv 2406.04334), the first of all.
+    arXiv 2406.04334), the first of all; `outliers`: inputs of linear layers that int8 leaves out.
 
     Raises PairError for what the graphs do not do.
     """
 
-    def __init__(self, net: Any, *, num_deep: int = 0) -> None:
+    def __init__(self, net: Any, *, num_deep: int = 0, outliers: Outliers | None = None) -> None:
         config = net.config
         _check(config)
         self.net = net
         self.num_deep = num_deep
+        self.outliers = outliers or {}
         self.axes = channel_axes(net)
         self.width = int(config.hidden_size)
         self.num_layers = len(net.layers)
@@ -325,7 +327,11 @@ class _LayersBuilder:
 
     def _linear(self, name: str, modules: Mapping[str, Any], x: str) -> str:
         """The layers at these paths as one, with LoRA where any of them has it."""
-        parts = {path: linear_of(path, module) for path, module in modules.items()}
+        outliers = self.decoder.outliers
+        parts = {
+            path: replace(linear_of(path, module), outliers=outliers.get(path, ()))
+            for path, module in modules.items()
+        }
         whole, kind = stacked(name, list(parts.values())), self.precisions.of(name)
         table = lora_input("lm", whole, parts, self.adapted)
         return add_adapted(self.graph, self.inputs, x, whole, kind, table)

@@ -3,7 +3,8 @@
     fp32   MatMul
     int8   weights by output column, activations by row, both symmetric; u8 x s8 products in int32
            (MatMulIntegerToFloat). A row has a scale of its own: one token with large activations
-           must not coarsen the others, as it would with ONNX Runtime's DynamicQuantizeMatMul.
+           must not coarsen the others, as it would with ONNX Runtime's DynamicQuantizeMatMul. Nor
+           must a few large channels of it: outlier inputs (`outliers`) are multiplied in float32.
     int8_blocks  MatMulNBits, 8 bits, blocks of 32 inputs
     int4   MatMulNBits, 4 bits, blocks of 32 inputs
 
@@ -40,13 +41,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """y = x W^T + b; `weight` gives (outputs, inputs) float32, and is asked when it is written."""
+    """y = x W^T + b; `weight` gives (outputs, inputs) float32, and is asked when it is written.
+    `outliers`: inputs, rising, that int8 leaves in float32.
+    """
 
     name: str
     inputs: int
     outputs: int
     weight: Callable[[], Floats]
     bias: Floats | None = None
+    outliers: tuple[int, ...] = ()
 
 
 def stacked(name: str, layers: Sequence[Linear]) -> Linear:
@@ -62,6 +66,7 @@ def stacked(name: str, layers: Sequence[Linear]) -> Linear:
         outputs=sum(layer.outputs for layer in layers),
         weight=lambda: np.concatenate([layer.weight() for layer in layers]),
         bias=np.concatenate(biases) if has_bias else None,
+        outliers=layers[0].outliers,
     )
 
 
@@ -95,11 +100,19 @@ def _fp32(graph: Graph, x: str, layer: Linear) -> str:
 
 
 def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
-    codes_of, scales_of = _halves(lambda: column_codes(layer.weight()))
+    outliers = list(layer.outliers)
+    quiet = np.ones(layer.inputs, dtype=np.float32)
+    quiet[outliers] = 0.0
+    codes_of, scales_of = _halves(lambda: column_codes(layer.weight() * quiet))
     codes = graph.weight(
         f"{layer.name}.codes", (layer.inputs, layer.outputs), np.int8, lambda: codes_of().T
     )
     scales = graph.weight(f"{layer.name}.scales", (layer.outputs,), np.float32, scales_of)
+    loud = ""
+    if outliers:
+        places = graph.constant(np.asarray(outliers, dtype=np.int64), f"{layer.name}.outliers")
+        loud = graph.node("Gather", [x, places], axis=1)
+        x = graph.node("Mul", [x, graph.constant(quiet, f"{layer.name}.quiet")])
     largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.ints(-1)], keepdims=1)
     # A row of zeros stays one.
     largest = graph.node("Max", [largest, _shared(graph, "least", 1e-20)])
@@ -110,7 +123,16 @@ def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
     y = graph.node(
         "MatMulIntegerToFloat", [rounded, codes, step, scales, zero, ""], domain=MICROSOFT
     )
-    return graph.node("Mul", [y, largest])
+    y = graph.node("Mul", [y, largest])
+    if not outliers:
+        return y
+    exact = graph.weight(
+        f"{layer.name}.exact",
+        (len(outliers), layer.outputs),
+        np.float32,
+        lambda: layer.weight()[:, outliers].T,
+    )
+    return graph.node("Gemm", [loud, exact, y])
 
 
 def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:

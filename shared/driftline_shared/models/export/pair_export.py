@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,7 @@ from driftline_shared.models.export.families.family import FamilyGraphs
 from driftline_shared.models.export.families.table import FAMILIES, graphs_of
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
+from driftline_shared.models.export.outliers import find_outliers
 from driftline_shared.models.export.preparation import (
     device_tokenizer,
     input_rows,
@@ -49,18 +51,16 @@ from driftline_shared.pair.export_file import (
 )
 from driftline_shared.pair.families import read_config
 from driftline_shared.pair.image_steps import pixels_of
-from driftline_shared.pair.pair import Pair
+from driftline_shared.pair.pair import Pair, ProbeItem
 from driftline_shared.pair.update_root import FILE as UPDATE_ROOT
 from driftline_shared.pair.update_root import pair_root
 from driftline_shared.pair.weights import weight_files
 from driftline_shared.program.compressor import CompressorChoice
 
-"""`model_type` of students that can be exported."""
-
 MAX_LOGIT_ERROR = 1e-4
 """Largest difference of the fp32 graphs from the twin, as a share of the largest logit."""
 
-MAX_TOKEN_ERROR = 0.01
+MAX_TOKEN_ERROR = 0.001
 """Largest relative squared error of the int8 tower's tokens."""
 
 LANGUAGE_KINDS: dict[str, Precisions] = {
@@ -194,10 +194,14 @@ class _Work:
         self.folder = folder
         self.report = report
         self.inputs = Inputs()
-        self.decoder = Decoder(model.language, num_deep=_num_deep(model, own))
-        self.cuts = checked_cuts(cuts, self.decoder.num_layers)
         self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
+        self.decoder = Decoder(
+            model.language,
+            num_deep=_num_deep(model, own),
+            outliers=find_outliers(model.language, [partial(self._answer, i) for i in self.probe]),
+        )
+        self.cuts = checked_cuts(cuts, self.decoder.num_layers)
 
     def run(self, family: str) -> Exported:
         """Write every file; export.json comes last."""
@@ -311,7 +315,7 @@ class _Work:
                 rest = f", its first {kept} layers in fp32" if kept else ""
                 return int8.name, f"int8{rest}: tokens change by {error:.2%}"
         int8.unlink()
-        return fp32.name, f"fp32: int8 changes tokens by {error:.2%}, over {MAX_TOKEN_ERROR:.0%}"
+        return fp32.name, f"fp32: int8 changes tokens by {error:.2%}, over {MAX_TOKEN_ERROR:.1%}"
 
     def _precisions(self, tower: str) -> dict[str, Precision]:
         """int4 reads the prompt with the int8 graph: it is faster there, and rounds less."""
@@ -404,6 +408,10 @@ class _Work:
             self._row(one[None], item.question)
             for one, item in zip(tokens, self.probe, strict=True)
         ]
+
+    def _answer(self, item: ProbeItem) -> None:
+        batch = self._row(self.model.encode([item.image]), item.question)
+        self.model.generate(batch, self.pair.max_new_tokens)
 
     def _row(self, tokens: torch.Tensor, question: str) -> LmBatch:
         positions = torch.arange(self.model.num_tokens)[None]

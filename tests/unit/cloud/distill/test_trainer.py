@@ -13,7 +13,7 @@ from driftline_cloud.distill.gate.scoring import score
 from driftline_cloud.distill.losses.alignment import ridge_fit
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
-from driftline_cloud.distill.trainer import distil, rate_share
+from driftline_cloud.distill.trainer import ASKING_SHARE, distil, rate_share
 from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_shared.callbacks import ignore
 from driftline_shared.models.adapters import slots
@@ -57,7 +57,11 @@ def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: Dist
 def test_numbers_say_what_was_used(models: Models, job: DistillJob) -> None:
     shares: list[float] = []
     numbers = distil(job, models, shares.append).numbers
-    assert shares == [0.25, 0.5, 0.75, 1.0]
+    asking = [share for share in shares if share < ASKING_SHARE]
+    assert asking, "further questions of a large teacher take minutes: they are told, too"
+    assert shares == sorted(shares)
+    steps = [ASKING_SHARE + (1 - ASKING_SHARE) * step / 4 for step in (1, 2, 3, 4)]
+    assert shares[-4:] == pytest.approx(steps)
     assert numbers["num_samples"] == 24 and numbers["num_dropped"] == 0
     assert numbers["num_rehearsal"] == 6 and numbers["num_source"] == 16
     assert numbers["num_steps"] == 4 and numbers["finite"] == 1

@@ -10,6 +10,9 @@ from typing import Any
 from driftline_shared.assembly import smollm2
 from driftline_shared.errors import DriftlineError
 
+_READ = 256
+"""Tokens of the prompt that outlier inputs are found on."""
+
 
 def checkpoint(work: Path) -> Path:
     """A transformers folder with the weights of the GGUF file, computed in float32; made once."""
@@ -50,7 +53,7 @@ def our_folder(work: Path) -> Path:
     folder = work / "ours"
     if not (folder / "adapter.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_graphs(checkpoint(work), folder)
+        write_graphs(checkpoint(work), folder, prompt_ids(work, _READ))
     return folder
 
 

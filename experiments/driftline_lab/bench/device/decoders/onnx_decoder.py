@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ _TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 _EMBEDDINGS = "embeddings.npy"
 
 
-def write_graphs(checkpoint: Path, folder: Path) -> None:
-    """Language model and head of a transformers checkpoint in fp32, int8 and int4, adaptable."""
+def write_graphs(checkpoint: Path, folder: Path, read: Sequence[int]) -> None:
+    """Language model and head of a transformers checkpoint in fp32, int8 and int4, adaptable;
+    outlier inputs are found on the token ids `read`.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     from driftline_shared.models.export.decoder import Adapted, Decoder
+    from driftline_shared.models.export.outliers import find_outliers
     from driftline_shared.models.export.pair_export import (
         HEAD_KINDS,
         LANGUAGE_KINDS,
@@ -48,7 +52,8 @@ def write_graphs(checkpoint: Path, folder: Path) -> None:
     net: Any = AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True
     ).eval()
-    decoder, adapted = Decoder(net.model), Adapted(targets=_TARGETS, norms=True)
+    found = find_outliers(net.model, [lambda: net(torch.tensor([read]))])
+    decoder, adapted = Decoder(net.model, outliers=found), Adapted(targets=_TARGETS, norms=True)
     for name in LANGUAGE_KINDS:
         graph, inputs = language_graph(decoder, name, head=net.lm_head, adapted=adapted)
         graph.save(folder / f"lm.{name}.onnx")
