@@ -23,7 +23,7 @@ from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
 from driftline_shared.models.export.cuts import checked_cuts, needed_cuts
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
-from driftline_shared.models.export.families.family import FamilyGraphs
+from driftline_shared.models.export.families.family import FamilyGraphs, num_deep
 from driftline_shared.models.export.families.table import FAMILIES, graphs_of
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Kind
@@ -198,7 +198,7 @@ class _Work:
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
         self.decoder = Decoder(
             model.language,
-            num_deep=_num_deep(model, own),
+            num_deep=num_deep(model, own),
             outliers=find_outliers(model.language, [partial(self._answer, i) for i in self.probe]),
         )
         self.cuts = checked_cuts(cuts, self.decoder.num_layers)
@@ -425,14 +425,6 @@ class _Work:
         positions = torch.from_numpy(kept)[None].expand(2, -1)
         questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
         return model.batch(model.project(tokens), positions, questions)
-
-
-def _num_deep(model: FamilyModel, own: FamilyGraphs) -> int:
-    """Layers that projected tokens have features for, beside what is read in their place."""
-    with torch.no_grad():
-        projected = model.project(torch.zeros(1, 1, own.tower_width(model)))
-    width = int(model.net.get_input_embeddings().weight.shape[1])
-    return projected.shape[-1] // width - 1
 
 
 def _random_pictures(frames: int) -> list[np.ndarray]:

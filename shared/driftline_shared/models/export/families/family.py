@@ -11,6 +11,7 @@ from driftline_shared.models.export import decoder
 from driftline_shared.models.export.decoder import Adapted, Inputs, add_mask
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import Linear
+from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.pair.export_file import (
     DropoutInput,
 )
@@ -90,3 +91,11 @@ def adapted_rows(graph: Graph, inputs: Inputs, x: str, layer: Linear, adapted: A
     """The layer in float32, with its LoRA where it has one."""
     table = decoder.lora_input("projector", layer, {layer.name: layer}, adapted)
     return decoder.add_adapted(graph, inputs, x, layer, "fp32", table)
+
+
+def num_deep(model: FamilyModel, own: FamilyGraphs) -> int:
+    """Layers that projected tokens have features for, beside what is read in their place."""
+    with torch.no_grad():
+        projected = model.project(torch.zeros(1, 1, own.tower_width(model)))
+    width = int(model.net.get_input_embeddings().weight.shape[1])
+    return projected.shape[-1] // width - 1
