@@ -4,6 +4,10 @@ An export is a folder that `driftline models export` writes and a device reads (
 graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs and outputs:
 
     tower      pixels (B, 3, H, W), of pictures in F views (B, F, 3, H, W) -> tokens (B, V, D_v)
+               and `hidden.{n}` (B, F, P, D_p), what enters a block, class token included, of
+               towers with a graph `reads`
+    reads      hidden.{n} -> attention (B, V), keys (B, V, D_p), and of heads, head_attention
+               (B, V, H_v), head_keys: what compressors read of the tower
     projector  tokens (B, K, D_v) -> projected (B, K, D)
     lm         inputs_embeds (B, T, D), position_ids (B, T) int64 or, on A > 1 axes, (A, B, T),
                lengths (B,) int32, places of each row with those of this pass (a prompt's padding,
@@ -38,6 +42,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from driftline_shared.errors import PairError, UpdateError
 from driftline_shared.pair.image_table import ImageTable, Table
+from driftline_shared.pair.tower_table import FileName, TowerTable
 from driftline_shared.tokens import MAX_TOKENS, Grid
 from driftline_shared.update import MAX_TENSORS, Adapter
 
@@ -65,7 +70,6 @@ _Index = Annotated[int, Field(ge=0, le=1 << 24)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=512)]
 _Axes = Annotated[tuple[tuple[_Index, ...], ...], Field(min_length=2, max_length=4)]
-_FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
 
 
 class FileEntry(Table):
@@ -91,14 +95,14 @@ class Precision(Table):
     `prefill_behind`: the layers behind each of `ModelTable.cuts`, which those two then lack.
     """
 
-    tower: _FileName
-    projector: _FileName
-    lm: _FileName
-    prefill: _FileName | None = None
-    head: _FileName
+    tower: FileName
+    projector: FileName
+    lm: FileName
+    prefill: FileName | None = None
+    head: FileName
     num_bytes: Annotated[int, Field(ge=1)]
-    behind: Annotated[tuple[_FileName, ...], Field(max_length=MAX_CUTS)] = ()
-    prefill_behind: Annotated[tuple[_FileName, ...], Field(max_length=MAX_CUTS)] = ()
+    behind: Annotated[tuple[FileName, ...], Field(max_length=MAX_CUTS)] = ()
+    prefill_behind: Annotated[tuple[FileName, ...], Field(max_length=MAX_CUTS)] = ()
 
     def files(self) -> dict[str, str]:
         """Role -> file name, `prefill` only where there is one; `lm.1` is behind the first cut."""
@@ -253,7 +257,7 @@ class Export(Table):
     `base_model`, `token_space`: hex digests of the pair, as the cloud knows them. `quantization`:
     of the pair, already rounded into every graph. `made_with`: package -> version. `files`: every
     file of the folder but export.json; `sources`: what they were made from. `precisions`: fp32 is
-    always there.
+    always there. `tower`: None in exports of earlier versions.
     """
 
     format: Literal[2]
@@ -263,15 +267,16 @@ class Export(Table):
     quantization: Literal["none", "int8", "nf4"]
     family: _Name
     made_with: dict[str, str]
-    files: Annotated[dict[_FileName, FileEntry], Field(max_length=4_096)]
+    files: Annotated[dict[FileName, FileEntry], Field(max_length=4_096)]
     sources: Annotated[dict[str, _Digest], Field(max_length=4_096)]
     grid: GridTable
     model: ModelTable
-    precisions: Annotated[dict[_FileName, Precision], Field(min_length=1, max_length=16)]
+    precisions: Annotated[dict[FileName, Precision], Field(min_length=1, max_length=16)]
     image: ImageTable
     prompt: PromptTable
     layout: LayoutTable
     adapter: AdapterTable
+    tower: TowerTable | None = None
     dropout: Annotated[tuple[DropoutInput, ...], Field(max_length=8_192)]
     dropout_rate: Annotated[float, Field(ge=0.0, lt=1.0)]
 

@@ -27,10 +27,11 @@ from driftline_shared.models.compression.compressor import (
     TokenCompressor,
 )
 from driftline_shared.models.compression.portable import PORTABLE, checked_portable
-from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
+from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow, TowerTokens
 from driftline_shared.pair.export_file import Export
 from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.image_table import ImageTable
+from driftline_shared.pair.tower_table import READS
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.tokens import VisualTokens
 
@@ -111,13 +112,15 @@ class Narrowing:
 @dataclass(frozen=True, kw_only=True)
 class Compressing:
     """The method that pictures are read through, which tokens may be sent then, and the `layers`
-    before which it may drop some. `image`: how pictures become pixels.
+    before which it may drop some. `image`: how pictures become pixels. `place`: channels at the end
+    of a token that say where it lies.
     """
 
     compression: Compression
     upload_from: UploadFrom
     image: ImageTable
     layers: tuple[int, ...] = ()
+    place: int = 0
 
     @property
     def recalls(self) -> bool:
@@ -126,8 +129,10 @@ class Compressing:
 
     @property
     def looks(self) -> bool:
-        """Whether the method wants to see pictures: stored tokens come too late for it."""
-        return self.compression.kind.has("on_frames")
+        """Whether the method wants to see pictures, or what the tower says of them: stored tokens
+        come too late for it.
+        """
+        return self.compression.kind.has("on_frames", "on_vision")
 
     def check_stored_tokens(self) -> None:
         """ConfigError where pictures are wanted, and there are tokens only."""
@@ -170,9 +175,42 @@ class Compressing:
                 "the pair again, set another precision, or leave that stage out (prune = 0)"
             )
 
-    def sent(self, tower: VisualTokens, narrowing: Narrowing) -> tuple[VisualTokens, VisualTokens]:
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it reads of the tower beside tokens."""
+        return reads_of(self.compression.kind)
+
+    def look(
+        self, tower: VisualTokens, read: Mapping[str, Floats]
+    ) -> tuple[TokenCompressor, Reading]:
+        """A compressor for a picture of which the tower gave all tokens and `read`, and what it
+        left of them before the projector.
+        """
+        compressor = self.compression.row()
+        if not self.compression.kind.has("on_vision"):
+            return compressor, Reading(tower=tower)
+        end = tower.values.shape[1] - self.place
+        left = compressor.on_vision(
+            TowerTokens(
+                values=tower.values[:, :end].astype(np.float32, copy=False),
+                token=tower.positions.astype(np.int64),
+                size=np.ones(tower.num_tokens, dtype=np.float32),
+                grid=tower.grid,
+                **read,
+            ),
+            None,
+        )
+        # A merged token stands at the place of its member.
+        places = tower.values[left.token, end:]
+        given = VisualTokens(
+            values=np.concatenate([left.values, places], axis=1, dtype=np.float32),
+            positions=left.token.astype(np.int32),
+            grid=tower.grid,
+        )
+        return compressor, Reading(tower=tower if self.upload_from == "all" else given, read=given)
+
+    def sent(self, reading: Reading, narrowing: Narrowing) -> tuple[VisualTokens, VisualTokens]:
         """The tokens that may be sent, and those that the language model was given."""
-        reading = Reading(tower=tower)
         tokens = sendable(reading, narrowing.survivors, self.upload_from)
         return tokens, reading.other_than(tokens) or tokens
 
@@ -186,12 +224,13 @@ class Compressing:
         *,
         masks: Masks | None = None,
         added: Floats | None = None,
+        compressor: TokenCompressor | None = None,
     ) -> tuple[PromptRead, Narrowing]:
-        """Read a prompt through a compressor of its own; `batch` holds this row alone, `kept` says
-        which visual tokens it has. `added` (m, D): projected tokens of pictures that the method
-        added, before the first visual one.
+        """Read a prompt through a compressor of its own, the one that has looked at its picture if
+        any; `batch` holds this row alone, `kept` says which visual tokens it has. `added` (m, D):
+        projected tokens of pictures that the method added, before the first visual one.
         """
-        narrowing = Narrowing(compressor=self.compression.row())
+        narrowing = Narrowing(compressor=compressor or self.compression.row())
         whole = self._tokens(row, batch, kept)
         if added is not None:
             whole = whole.inserted(int(whole.visual[0]), added)
@@ -237,28 +276,63 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
     kind = PORTABLE[choice.name].compressor
     compression = Compression(name=choice.name, kind=kind, options=options, facts=facts_of(export))
     layers = compression.cuts(export.model.num_visual_tokens)
-    reason = ""
-    if len(export.layout.axes) > 1:
-        reason = f"counts positions on {len(export.layout.axes)} axes, and compressors know one"
-    elif not set(layers) <= set(export.model.cuts):
-        at = " ".join(f"--cut {layer}" for layer in layers)
-        reason = (
-            f"is not cut where it drops tokens (export the pair again with {at}, or correct the "
-            "method's options)"
-        )
+    reason = _cannot(export, layers) or _cannot_look(export, compression)
     if reason:
         raise ConfigError(
             f"compressor is {choice.name!r}, but this export {reason}: leave `compressor` empty, "
             'take another method, or use runtime = "torch" with the pair itself'
         )
     return Compressing(
-        compression=compression, upload_from=upload_from, image=export.image, layers=layers
+        compression=compression,
+        upload_from=upload_from,
+        image=export.image,
+        layers=layers,
+        place=0 if export.tower is None else export.tower.place,
     )
+
+
+def _cannot(export: Export, layers: Sequence[int]) -> str:
+    """Why the language model's graphs cannot drop tokens before `layers`; "" where they can."""
+    if len(export.layout.axes) > 1:
+        return f"counts positions on {len(export.layout.axes)} axes, and compressors know one"
+    if not set(layers) <= set(export.model.cuts):
+        at = " ".join(f"--cut {layer}" for layer in layers)
+        return (
+            f"is not cut where it drops tokens (export the pair again with {at}, or correct the "
+            "method's options)"
+        )
+    return ""
+
+
+def _cannot_look(export: Export, compression: Compression) -> str:
+    """Why the method cannot do its work in the tower; "" where it can, or has none there."""
+    kind, tower = compression.kind, export.tower
+    if compression.row().blocks == "required":
+        return (
+            'runs its tower as a whole (set compressor_options.where = "projector", which merges '
+            "behind it)"
+        )
+    if not kind.has("on_vision"):
+        return ""
+    if tower is None:
+        return "was made by an earlier version, without what its tower says (export the pair again)"
+    needs = sorted(reads_of(kind))
+    if needs and tower.reads is None:
+        return (
+            f"has a tower, {tower.kind}, that gives its tokens only, where the method reads "
+            f"{' and '.join(needs)}"
+        )
+    return ""
+
+
+def reads_of(kind: type[TokenCompressor]) -> frozenset[str]:
+    """What a method needs of the graph `reads`."""
+    return kind.needs & frozenset(READS)
 
 
 def facts_of(export: Export) -> ModelFacts:
     """What methods may know about the student; widths that no method computes with are 0."""
-    model = export.model
+    model, tower = export.model, export.tower
     return ModelFacts(
         num_layers=model.num_layers,
         num_heads=model.num_heads,
@@ -267,6 +341,8 @@ def facts_of(export: Export) -> ModelFacts:
         width=model.width,
         inner=0,
         vocabulary=model.vocabulary,
-        tower_width=model.tower_width,
+        tower_width=model.tower_width if tower is None else tower.width,
         grid=export.token_grid,
+        tower_blocks=0 if tower is None else tower.blocks,
+        tower_heads=1 if tower is None else tower.heads,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -145,8 +145,11 @@ class Graphs:
         *,
         threads: int | None = 1,
         providers: Sequence[str] = (CPU,),
+        reads: bool = False,
     ) -> None:
-        """`threads` None: as many as onnxruntime chooses. Raises PairError, ConfigError."""
+        """`threads` None: as many as onnxruntime chooses. `reads`: open the graph of that name,
+        which the export has. Raises PairError, ConfigError.
+        """
         if precision not in export.precisions:
             raise ConfigError(
                 f"precision is {precision!r}; {folder} holds {', '.join(sorted(export.precisions))}"
@@ -154,6 +157,8 @@ class Graphs:
         self.precision = precision
         self.providers = choose_providers(providers)
         files = export.precisions[precision].files()
+        if reads and export.tower is not None and export.tower.reads is not None:
+            files["reads"] = export.tower.reads
         self._sessions = {
             part: self._open(folder / name, threads) for part, name in sorted(files.items())
         }
@@ -244,12 +249,19 @@ class Graphs:
     def run(
         self, part: Part, feeds: Mapping[str, NDArray[Any]], adapter: ActiveAdapter | None
     ) -> NDArray[np.float32]:
-        """The one output of tower, projector or head."""
+        """The first output of tower, projector or head."""
         given = {name: to_value(array) for name, array in feeds.items()}
         values = adapter.of(part) if adapter is not None else {}
-        outputs = self._sessions[part].run_with_ort_values(self._outputs[part], {**given, **values})
+        names = self._outputs[part][:1]
+        outputs = self._sessions[part].run_with_ort_values(names, {**given, **values})
         array: NDArray[np.float32] = outputs[0].numpy()
         return array
+
+    def several(
+        self, part: Literal["tower", "reads"], feeds: Mapping[str, NDArray[Any]], names: list[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The outputs `names` of a graph that no adapter reaches."""
+        return dict(zip(names, self._sessions[part].run(names, dict(feeds)), strict=True))
 
     def bind(
         self, part: str, inputs: Mapping[str, Value], outputs: Mapping[str, Value | None]

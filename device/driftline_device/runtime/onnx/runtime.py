@@ -61,15 +61,24 @@ class OnnxRuntime(OnnxSession):
                 "--out DIR` and run the device with --pair DIR"
             )
         export = pair.exported
+        through = compressing(export, compressor, upload_from) if compressor else None
+        graphs = Graphs(
+            pair.dir,
+            export,
+            precision,
+            threads=threads,
+            providers=providers,
+            reads=bool(through and through.needs),
+        )
         student = Student(
             pair,
             export,
-            Graphs(pair.dir, export, precision, threads=threads, providers=providers),
+            graphs,
             turns=Turns(num_places(threads)),
             max_batch=max_batch,
             feature_bytes=feature_bytes,
             prefix_bytes=prefix_bytes,
-            compressing=compressing(export, compressor, upload_from) if compressor else None,
+            compressing=through,
         )
         first = adapter if adapter is not None else load_version_0(pair.dir, export)
         super().__init__(student, student.activate(first, version, pair.ik_head))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,14 @@ from driftline_device.runtime.onnx.key_values import Floats, Places
 from driftline_device.runtime.onnx.looks import Look, look_of
 from driftline_device.runtime.onnx.passes import OnnxPasses
 from driftline_device.runtime.onnx.prompts import Batch, Prompts, Row
+from driftline_device.runtime.onnx.tower.reader import TowerOutput, TowerReader
 from driftline_device.runtime.runtime import Answer, Question
-from driftline_device.runtime.seen import BoundedCache, image_digest
+from driftline_device.runtime.seen import BoundedCache
 from driftline_device.runtime.session import ScoringSession, judged, trial_is_over
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from
 from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export
-from driftline_shared.pair.image_steps import pixels_of
 from driftline_shared.pair.pair import Pair
 from driftline_shared.pair.prompt_text import check_length
 from driftline_shared.tokens import VisualTokens
@@ -47,7 +47,8 @@ class _Asked:
 
     `again`: whether the picture came before, or will come again. `num_likely`: see `Question`.
     `added` (m, D_v): tower tokens of pictures that a compressor added. `read`, `num_read`: what it
-    left to read, and places of the prompt with it.
+    left to read, and places of the prompt with it. `text`, `tower`: the question, and what was read
+    of the tower beside tokens, for one that looks there.
     """
 
     tokens: VisualTokens
@@ -58,13 +59,15 @@ class _Asked:
     added: Floats | None = None
     read: VisualTokens | None = None
     num_read: int | None = None
+    text: str = ""
+    tower: Mapping[str, Floats] = field(default_factory=dict)
 
 
 class Student:
     """What all sessions of a runtime share; safe from any thread.
 
-    `turns`: calls at a time. `features`: tower tokens of pictures seen. `prefixes`: caches of
-    prompts up to their question, by adapter. `looks`: of the passes that answered, kept from the
+    `turns`: calls at a time. `features`: what the `tower` said of pictures seen. `prefixes`: caches
+    of prompts up to their question, by adapter. `looks`: of the passes that answered, kept from the
     first time on that somebody asks for one. `compressing`: what rows are read through; with it
     neither prefixes nor looks are kept.
     """
@@ -90,8 +93,14 @@ class Student:
         self.language = LanguageModel(export, graphs, self.prompts)
         self.turns = turns
         self.max_batch = max_batch
-        self.tower_batch = graphs.tower_batch(export, max_batch)
-        self.features: BoundedCache[NDArray[np.float32]] = BoundedCache(feature_bytes)
+        self.features: BoundedCache[TowerOutput] = BoundedCache(feature_bytes)
+        self.tower = TowerReader(
+            export,
+            graphs,
+            self.features,
+            most=max_batch,
+            needs=compressing.needs if compressing else (),
+        )
         self.prefixes: BoundedCache[Places] = BoundedCache(prefix_bytes)
         self.looks: BoundedCache[Look] = BoundedCache(LOOK_BYTES)
         self.keeps_looks = False
@@ -179,9 +188,11 @@ class OnnxSession(ScoringSession):
         # Before any graph runs: what cannot be asked costs nothing.
         rows = [self._row(question.text, positions) for question in questions]
         asked = []
-        for row, (values, digest, seen_before) in zip(rows, self._encoded(questions), strict=True):
-            tokens = VisualTokens(values=values, positions=positions, grid=grid)
-            asked.append(_Asked(tokens=tokens, row=row, digest=digest, again=seen_before))
+        seen = self._student.tower.outputs([question.image for question in questions])
+        for question, row, (output, digest, is_known) in zip(questions, rows, seen, strict=True):
+            tokens = VisualTokens(values=output.values, positions=positions, grid=grid)
+            one = _Asked(tokens=tokens, row=row, digest=digest, again=is_known)
+            asked.append(replace(one, text=question.text, tower=output.read))
         num = Counter(one.digest for one in asked)
         return [
             replace(
@@ -202,36 +213,6 @@ class OnnxSession(ScoringSession):
             longest=student.language.max_positions - student.export.model.max_new_tokens,
         )
         return row
-
-    def _encoded(
-        self, questions: Sequence[Question]
-    ) -> Iterator[tuple[NDArray[np.float32], bytes, bool]]:
-        """Tower tokens (V, D_v) of each question, its picture's digest, and whether it was seen
-        before; a picture asked about twice is encoded once.
-        """
-        digests = [image_digest(question.image) for question in questions]
-        found = {digest: self._student.features.get(digest) for digest in digests}
-        missing = {
-            digest: question.image
-            for digest, question in zip(digests, questions, strict=True)
-            if found[digest] is None
-        }
-        new = list(missing)
-        for start in range(0, len(new), self._student.tower_batch):
-            block = new[start : start + self._student.tower_batch]
-            pixels = np.stack([self._pixels(missing[digest]) for digest in block])
-            tokens = self._student.graphs.run("tower", {"pixels": pixels}, None)
-            for digest, values in zip(block, tokens, strict=True):
-                values.setflags(write=False)
-                found[digest] = values
-                self._student.features.put(digest, values.copy(), values.nbytes)
-        for digest in digests:
-            values = found[digest]
-            assert values is not None
-            yield values, digest, digest not in missing
-
-    def _pixels(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return pixels_of(image, self._student.export.image)
 
     def _generate(
         self, adapter: ActiveAdapter, block: Sequence[_Asked], on_token: OnToken | None
@@ -281,19 +262,28 @@ class OnnxSession(ScoringSession):
         student = self._student
         asked, reads = [], []
         for one in block:
-            given = {"tokens": one.tokens.values[None].astype(np.float32, copy=False)}
+            compressor, reading = compressing.look(one.tokens, one.tower)
+            left = reading.read or reading.tower
+            row = one.row if reading.read is None else self._row(one.text, left.positions)
+            given = {"tokens": left.values[None].astype(np.float32, copy=False)}
             projected = student.graphs.run("projector", given, adapter)
-            batch = student.prompts.batch([one.row], projected)
-            positions = one.tokens.positions
             added = None
             if one.added is not None:
                 added = student.graphs.run("projector", {"tokens": one.added[None]}, adapter)[0]
-            read, row = compressing.read(
-                student.language, one.row, batch, positions, adapter, added=added
+            read, narrowing = compressing.read(
+                student.language,
+                row,
+                student.prompts.batch([row], projected),
+                left.positions,
+                adapter,
+                added=added,
+                compressor=compressor,
             )
             reads.append(read)
-            tokens, given_tokens = compressing.sent(one.tokens, row)
-            asked.append(replace(one, tokens=tokens, read=given_tokens, num_read=row.num_read))
+            tokens, given_tokens = compressing.sent(reading, narrowing)
+            asked.append(
+                replace(one, tokens=tokens, read=given_tokens, num_read=narrowing.num_read)
+            )
         made = student.language.write_apart(
             reads, adapter, on_token, num_likely=[one.num_likely for one in block]
         )

@@ -31,7 +31,7 @@ from driftline_shared.models.compression.decoder import Decoder
 from driftline_shared.models.compression.driver import Driver, Prefilled
 from driftline_shared.models.compression.rows.batch import row_of
 from driftline_shared.models.compression.rows.rows import NONE
-from driftline_shared.models.compression.tower import Look, Patched, check_tower, look, num_blocks
+from driftline_shared.models.compression.tower import Look, check_tower, look, tower_facts
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.multimodal import Generated, LmBatch, LmOutput, WrappedModel
 from driftline_shared.models.steps import step_scores
@@ -225,16 +225,9 @@ class CompressedModel(WrappedModel):
 
 def facts_of(model: FamilyModel) -> ModelFacts:
     """What methods may know about a model. Raises PairError as `Decoder` does."""
-    config, whole = Decoder(model.language).config, model.net.config
-    layers = getattr(whole, "vision_feature_layer", -1)
-    num_read = 1 if isinstance(layers, int) else len(layers)
+    config = Decoder(model.language).config
     heads = int(config.num_attention_heads)
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    # Merge groups of patches, of several layers side by side where the family reads those.
-    side = int(
-        getattr(whole.vision_config, "spatial_merge_size", getattr(whole, "scale_factor", 1))
-    )
-    deep = len(getattr(whole.vision_config, "deepstack_visual_indexes", ()))
     return ModelFacts(
         num_layers=int(config.num_hidden_layers),
         num_heads=heads,
@@ -243,10 +236,7 @@ def facts_of(model: FamilyModel) -> ModelFacts:
         width=int(config.hidden_size),
         inner=int(config.intermediate_size),
         vocabulary=model.vocab_size,
-        tower_width=int(whole.vision_config.hidden_size) * num_read * side**2 * (1 + deep),
         grid=model.grid,
-        tower_blocks=num_blocks(whole) if isinstance(model, Patched) else 0,
-        tower_heads=int(getattr(whole.vision_config, "num_attention_heads", 1)),
         axes=len(model.layout().positions),
-        deep=deep,
+        **tower_facts(model),
     )

@@ -4,7 +4,7 @@ where there is no torch. Adding one is one file, its import and its line here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,22 @@ from driftline_shared.models.compression.methods.divprune import DivPruneCompres
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
 from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
 from driftline_shared.models.compression.methods.sparsevlm import (
     SparseVlmCompressor,
     SparseVlmOptions,
 )
+from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
 from driftline_shared.models.compression.methods.ts_llava import TsLlavaCompressor, TsLlavaOptions
 from driftline_shared.models.compression.methods.vidcom2 import VidCom2Compressor, VidCom2Options
+from driftline_shared.models.compression.methods.visionzip import (
+    VisionZipCompressor,
+    VisionZipOptions,
+)
 from driftline_shared.models.compression.methods.vtw import VtwCompressor, VtwOptions
 from driftline_shared.program.compressor import CompressorChoice
+from driftline_shared.program.nearest import nearest
+from driftline_shared.program.section import explained
 from driftline_shared.tokens import Grid
 
 
@@ -52,11 +60,8 @@ class Method:
         try:
             return self.options.model_validate(dict(options))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "options"
-            known = ", ".join(sorted(self.options.model_fields))
-            raise ConfigError(
-                f"compressor {name}: {key}: {first['msg']}; its options are {known}"
+            raise explained(
+                error, self.options, f"compressor {name}: compressor_options"
             ) from error
 
 
@@ -67,20 +72,47 @@ PORTABLE: dict[str, Method] = {
     "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
     "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
+    "prumerge": Method(PrumergeCompressor, PrumergeOptions, images=True, videos=True),
     "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
+    "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
     "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
     "vidcom2": Method(VidCom2Compressor, VidCom2Options, videos=True, drop_only=True),
+    "visionzip": Method(VisionZipCompressor, VisionZipOptions, images=True, videos=True),
     "vtw": Method(VtwCompressor, VtwOptions, images=True, videos=True, drop_only=True),
 }
+
+
+NEED_TORCH = frozenset(
+    {
+        "dart",
+        "holitom",
+        "longvu",
+        "mod",
+        "pyramiddrop",
+        "quecc",
+        "voco",
+    }
+)
+"""Names of the other methods, which `table.py` adds."""
 
 
 def checked_portable(choice: CompressorChoice) -> Options:
     """The options of a method that exports run, too; needs no model. Raises ConfigError for another
     method, and for an option that is wrong.
     """
-    if choice.name not in PORTABLE:
+    if choice.name in NEED_TORCH:
         raise ConfigError(
             f"compressor is {choice.name!r}; exports run {', '.join(sorted(PORTABLE))}: take one "
             'of them, or runtime = "torch" with the pair itself, which runs others, too'
         )
+    if choice.name not in PORTABLE:
+        raise unknown(choice.name, PORTABLE)
     return PORTABLE[choice.name].checked(choice.name, choice.options)
+
+
+def unknown(name: str, known: Iterable[str]) -> ConfigError:
+    """What is raised for a name that no method has; `known`: those that can run here."""
+    names = sorted(known)
+    return ConfigError(
+        f"compressor is {name!r}; known are {', '.join(names)}{nearest(name, names)}"
+    )

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import (
     Compression,
     ModelFacts,
@@ -19,30 +18,21 @@ from driftline_shared.models.compression.methods.dart import DartCompressor, Dar
 from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
 from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
-from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
 from driftline_shared.models.compression.methods.pyramiddrop import (
     PyramidDropCompressor,
     PyramidDropOptions,
 )
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
-from driftline_shared.models.compression.methods.tome import TomeCompressor, TomeOptions
-from driftline_shared.models.compression.methods.visionzip import (
-    VisionZipCompressor,
-    VisionZipOptions,
-)
 from driftline_shared.models.compression.methods.voco import VocoCompressor, VocoOptions
-from driftline_shared.models.compression.portable import PORTABLE, Method
+from driftline_shared.models.compression.portable import PORTABLE, Method, unknown
 
 METHODS: dict[str, Method] = PORTABLE | {
     "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
     "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
     "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
-    "prumerge": Method(PrumergeCompressor, PrumergeOptions, images=True, videos=True),
     "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "quecc": Method(QueccCompressor, QueccOptions, images=True, trained=True),
-    "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
-    "visionzip": Method(VisionZipCompressor, VisionZipOptions, images=True, videos=True),
     "voco": Method(VocoCompressor, VocoOptions, images=True, videos=True, trained=True),
 }
 
@@ -50,7 +40,7 @@ METHODS: dict[str, Method] = PORTABLE | {
 def checked(name: str, options: Mapping[str, Any]) -> Options:
     """`options` of the method `name`; needs no model. Raises ConfigError for what is wrong."""
     if name not in METHODS:
-        raise ConfigError(f"compressor is {name!r}; known are {', '.join(sorted(METHODS))}")
+        raise unknown(name, METHODS)
     return METHODS[name].checked(name, options)
 
 

@@ -270,6 +270,22 @@ def num_blocks(config: Any) -> int:
     return max(0, min(deepest, depth))
 
 
+def tower_facts(model: FamilyModel) -> dict[str, int]:
+    """The fields of `ModelFacts` that say what the tower is."""
+    config, vision = model.net.config, model.net.config.vision_config
+    layers = getattr(config, "vision_feature_layer", -1)
+    num_read = 1 if isinstance(layers, int) else len(layers)
+    # Merge groups of patches, of several layers side by side where the family reads those.
+    side = int(getattr(vision, "spatial_merge_size", getattr(config, "scale_factor", 1)))
+    deep = len(getattr(vision, "deepstack_visual_indexes", ()))
+    return {
+        "tower_width": int(vision.hidden_size) * num_read * side**2 * (1 + deep),
+        "tower_blocks": num_blocks(config) if isinstance(model, Patched) else 0,
+        "tower_heads": int(getattr(vision, "num_attention_heads", 1)),
+        "deep": deep,
+    }
+
+
 def _num_patches(model: Patched) -> int:
     vision = model.net.config.vision_config
     return int((vision.image_size // vision.patch_size) ** 2)

@@ -20,7 +20,7 @@ import torch
 
 from driftline_shared.errors import PairError
 from driftline_shared.models.export import folder as folders
-from driftline_shared.models.export.agreement import ExportedLm, logit_error, session
+from driftline_shared.models.export.agreement import ExportedLm, logit_error
 from driftline_shared.models.export.cuts import checked_cuts, needed_cuts
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
 from driftline_shared.models.export.families.family import FamilyGraphs, num_deep
@@ -32,10 +32,10 @@ from driftline_shared.models.export.preparation import (
     device_tokenizer,
     input_rows,
     layout_table,
-    picture_shape,
     prompt_table,
 )
-from driftline_shared.models.export.tower import quantize_tower, trace_tower
+from driftline_shared.models.export.tower.files import random_pictures, tokens_of, write_tower
+from driftline_shared.models.export.tower.reads import tower_table
 from driftline_shared.models.families.base import FamilyModel
 from driftline_shared.models.loading import load_model
 from driftline_shared.models.multimodal import LmBatch
@@ -60,9 +60,6 @@ from driftline_shared.program.compressor import CompressorChoice
 MAX_LOGIT_ERROR = 1e-4
 """Largest difference of the fp32 graphs from the twin, as a share of the largest logit."""
 
-MAX_TOKEN_ERROR = 0.001
-"""Largest relative squared error of the int8 tower's tokens."""
-
 LANGUAGE_KINDS: dict[str, Precisions] = {
     "fp32": Precisions(usual="fp32"),
     "int8": Precisions(usual="int8"),
@@ -78,12 +75,6 @@ HEAD_KINDS: dict[str, Kind] = {"fp32": "fp32", "int8": "int8_blocks"}
 
 _CHECKED_ROWS = 64
 """Probe questions that are asked at export: more say little more and take long."""
-
-_CALIBRATED = 32
-"""Probe pictures that an int8 tower with fixed scales is calibrated with."""
-
-_KEPT = (0, 3, 6, 9)
-"""Numbers of first layers that are tried to stay in fp32 until tokens change little enough."""
 
 _PACKAGES = ("driftline", "onnx", "onnxruntime", "torch", "transformers")
 
@@ -217,7 +208,15 @@ class _Work:
             norms=tuple(self.inputs.norms),
         )
         folders.write_version_0(table, pair.adapter.seed, model.language, folder)
-        tower, reason = self._write_tower()
+        tower, reason = write_tower(
+            pair.name,
+            model,
+            self.own,
+            self.image,
+            [item.image for item in self.probe],
+            folder,
+            self.report,
+        )
         precisions = self._precisions(tower)
         shapes = self._shapes()
         error, agreement = self._check(precisions, shapes)
@@ -238,6 +237,7 @@ class _Work:
             prompt=prompt_table(model, pair.student.prompt, tokenizer),
             layout=layout_table(model),
             adapter=table,
+            tower=tower_table(model),
             dropout=tuple(self.inputs.dropout),
             dropout_rate=pair.adapter.dropout,
         )
@@ -280,42 +280,6 @@ class _Work:
             )
             graph.save(self.folder / f"head.{name}.onnx")
         self.inputs.join(inputs)
-
-    def _write_tower(self) -> tuple[str, str]:
-        """The file that int8 and int4 read pictures with, and why it is that one."""
-        self.report("writing the vision tower")
-        fp32, int8 = self.folder / "tower.fp32.onnx", self.folder / "tower.int8.onnx"
-        rng = np.random.default_rng(0)
-        blank = np.zeros(picture_shape(self.image.num_frames, 32, 32), dtype=np.uint8)
-        shape = pixels_of(blank, self.image).shape
-        trace_tower(
-            self.model.net,
-            self.own.tower(self.model),
-            rng.standard_normal((2, *shape)).astype(np.float32),
-            fp32,
-        )
-        pictures = [item.image for item in self.probe] or _random_pictures(self.image.num_frames)
-        pixels = np.stack([pixels_of(picture, self.image) for picture in pictures])
-        exact = self.model.encode(pictures).cpu().numpy()
-        off = _relative_error(_tokens(fp32, pixels), exact)
-        if off > MAX_LOGIT_ERROR:
-            raise PairError(
-                f"{self.pair.name}: the tower's graph gives other tokens than the tower (relative "
-                f"error {off:.2g}); report this pair's tower"
-            )
-        if not self.probe:
-            return fp32.name, "fp32: the pair has no probe pictures to calibrate int8 with"
-        self.report("rounding the vision tower")
-        # Pictures that were not calibrated with, where there are as many.
-        unseen = slice(_CALIBRATED if len(pixels) >= 2 * _CALIBRATED else 0, None)
-        for kept in _KEPT:
-            quantize_tower(fp32, pixels[:_CALIBRATED], int8, kept=kept)
-            error = _relative_error(_tokens(int8, pixels[unseen]), exact[unseen])
-            if error <= MAX_TOKEN_ERROR:
-                rest = f", its first {kept} layers in fp32" if kept else ""
-                return int8.name, f"int8{rest}: tokens change by {error:.2%}"
-        int8.unlink()
-        return fp32.name, f"fp32: int8 changes tokens by {error:.2%}, over {MAX_TOKEN_ERROR:.1%}"
 
     def _precisions(self, tower: str) -> dict[str, Precision]:
         """int4 reads the prompt with the int8 graph: it is faster there, and rounds less."""
@@ -403,7 +367,7 @@ class _Work:
 
     def _rows(self, tower: str) -> list[LmBatch]:
         pixels = np.stack([pixels_of(item.image, self.image) for item in self.probe])
-        tokens = torch.from_numpy(_tokens(self.folder / tower, pixels))
+        tokens = torch.from_numpy(tokens_of(self.folder / tower, pixels))
         return [
             self._row(one[None], item.question)
             for one, item in zip(tokens, self.probe, strict=True)
@@ -421,26 +385,10 @@ class _Work:
         """Two rows of unlike length, with half of the visual tokens: padding and gaps."""
         rng, model = np.random.default_rng(0), self.model
         kept = np.sort(rng.permutation(model.num_tokens)[: max(1, model.num_tokens // 2)])
-        tokens = model.encode(_random_pictures(self.image.num_frames))[:, torch.from_numpy(kept)]
+        tokens = model.encode(random_pictures(self.image.num_frames))[:, torch.from_numpy(kept)]
         positions = torch.from_numpy(kept)[None].expand(2, -1)
         questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
         return model.batch(model.project(tokens), positions, questions)
-
-
-def _random_pictures(frames: int) -> list[np.ndarray]:
-    rng, shape = np.random.default_rng(0), picture_shape(frames, 64, 64)
-    return [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(2)]
-
-
-def _tokens(tower: Path, pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    graph = session(tower)
-    return np.concatenate([graph.run(["tokens"], {"pixels": one[None]})[0] for one in pixels])
-
-
-def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """1 - R^2 of tokens (N, V, D_v), over all channels."""
-    spread = np.square(wanted - wanted.mean(axis=(0, 1))).sum()
-    return float(np.square(found - wanted).sum() / max(spread, 1e-12))
 
 
 def _piece(file: str, number: int) -> str:

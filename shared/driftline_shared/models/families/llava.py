@@ -95,8 +95,7 @@ def check_strategy(net: Any, model_dir: Path) -> None:
     `vision_feature_select_strategy`: "default" leaves the first state out, which is the class token
     where a tower has one (CLIP) and a patch where it has none (SigLIP).
     """
-    tower = net.model.vision_tower
-    has_class = any(name.endswith("class_embedding") for name, _ in tower.named_parameters())
+    has_class = has_class_token(net.model.vision_tower)
     strategy = net.config.vision_feature_select_strategy
     wanted = "default" if has_class else "full"
     if strategy == wanted:
@@ -107,6 +106,11 @@ def check_strategy(net: Any, model_dir: Path) -> None:
         f"tower has {what}",
         fix=f"Write {wanted!r} there, if the checkpoint was trained so; else take another.",
     )
+
+
+def has_class_token(tower: Any) -> bool:
+    """Whether a tower's first state is a class token, as CLIP's is, and no patch."""
+    return any(name.endswith("class_embedding") for name, _ in tower.named_parameters())
 
 
 def tower_states(net: Any, pixels: Tensor) -> Tensor:

@@ -239,7 +239,7 @@ def test_a_pair_is_calibrated_under_its_compressor(pair: Pair, tmp_path: Path) -
     ("name", "options", "word"),
     [
         ("sieve", {}, "known are"),
-        ("fastv", {"kep": 0.5}, "its options are"),
+        ("fastv", {"kep": 0.5}, "known are"),
         ("fastv", {"keep": 0.0}, "keep"),
         ("voco", {}, "driftline lab train-compressor voco"),
     ],

@@ -41,8 +41,11 @@ CASES: dict[str, dict[str, Any]] = {
     "divprune": {"keep": 0.25},
     "evs": {"keep": 0.5},
     "fastv": {"keep": 0.25, "layer": 1},
+    "prumerge": {"keep": 0.25},
     "sparsevlm": {"keep": 0.5, "layers": (0,)},
+    "tome": {"keep": 0.25, "where": "projector"},
     "vidcom2": {"keep": 0.25},
+    "visionzip": {"keep": 0.5},
     "vtw": {"layer": 1, "renumber": True},
 }
 
@@ -142,7 +145,7 @@ def test_a_method_that_exports_do_not_run_is_named_with_those_that_they_do(
     other = min(METHODS.keys() - PORTABLE.keys())
     with pytest.raises(ConfigError, match=r'divprune.* runtime = "torch"'):
         make_runtime(pairs[1], compressor=CompressorChoice(name=other))
-    with pytest.raises(ConfigError, match="its options are"):
+    with pytest.raises(ConfigError, match="known are"):
         make_runtime(pairs[1], compressor=CompressorChoice(name="divprune", options={"kep": 1}))
 
 

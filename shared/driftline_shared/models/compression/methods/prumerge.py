@@ -31,16 +31,23 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import (
     Layers,
     Options,
     TokenCompressor,
     kept_count,
+)
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    array_namespace,
+    counted,
+    found,
+    largest_first,
+    mask_of,
+    plain,
+    unit,
 )
 from driftline_shared.models.compression.rows.rows import TowerTokens
 
@@ -87,7 +94,7 @@ class PrumergeCompressor(TokenCompressor):
     needs = frozenset({"attention", "keys"})
     options: PrumergeOptions
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Prune and merge each frame."""
         given = len(tokens.token)
         adaptive = self.options.adaptive and self.options.keep < 1.0
@@ -124,51 +131,60 @@ class PrumergeCompressor(TokenCompressor):
         assert tokens.attention is not None and tokens.keys is not None, "`needs` says so"
         if not self.options.adaptive and budget >= len(tokens.token):
             return tokens
-        weights, values = tokens.attention.to(tokens.values), tokens.values
-        stays = torch.zeros_like(tokens.token, dtype=torch.bool)
-        stays[self._chosen(weights.detach(), budget)] = True
-        kept, pruned = stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]
-        merged = self._merged(values, weights, tokens.keys.detach(), kept)
+        xp, values = array_namespace(tokens.values), tokens.values
+        weights = xp.astype(tokens.attention, values.dtype, copy=False)
+        stays = mask_of(self._chosen(plain(weights), budget), len(tokens.token))
+        kept, pruned = found(stays), found(~stays)
+        merged = self._merged(values, weights, tokens.keys, kept)
         rest = weights[pruned] @ values[pruned]
         if self.options.update == "paper" and len(pruned):
-            rest = rest / weights[pruned].sum()
+            rest = rest / xp.sum(weights[pruned])
         sizes = tokens.size[stays]
         # A budget of one token has no place for the rest's.
         if len(pruned) and (self.options.adaptive or len(kept) < budget):
-            merged = torch.cat([merged, rest[None]])
-            kept = torch.cat([kept, pruned[:1]])
-            sizes = torch.cat([sizes, tokens.size[pruned].sum()[None]])
+            merged = xp.concat([merged, rest[None]])
+            kept = xp.concat([kept, pruned[:1]])
+            sizes = xp.concat([sizes, xp.sum(tokens.size[pruned])[None]])
         return TowerTokens.bare(merged, tokens.token[kept], tokens.grid, sizes)
 
-    def _chosen(self, attention: Tensor, budget: int) -> Tensor:
+    def _chosen(self, attention: Array, budget: int) -> Array:
         """Indices of the tokens that stay themselves, in any order."""
-        num = len(attention)
-        order = attention.argsort(descending=True, stable=True)
+        num, xp = len(attention), array_namespace(attention)
+        order = largest_first(attention)
         if self.options.adaptive:
-            low, high = attention.quantile(attention.new_tensor([0.25, 0.75])).unbind()
+            low, high = _quantile(attention, 0.25), _quantile(attention, 0.75)
             limit = high + self.options.outliers * (high - low)
-            num_top = max(1, int((attention > limit).sum()))
+            num_top = max(1, int(xp.count_nonzero(attention > limit)))
             if not self.options.plus:
                 return order[:num_top]
             step = max(1, num // num_top // 3)
-            return torch.cat([order[:num_top], torch.arange(0, num - 1, step, device=order.device)])
+            return xp.concat([order[:num_top], counted(num - 1, order)[::step]])
         left = budget if budget == 1 else min(budget - 1, num)
         num_top = (left + 1) // 2 if self.options.plus else left
-        others = order[num_top:].sort().values
+        others = xp.sort(order[num_top:])
         num_more = left - num_top
-        parts = torch.arange(num_more, device=order.device)
+        parts = counted(num_more, order)
         middle = (2 * parts + 1) * len(others) // max(2 * num_more, 1)
-        return torch.cat([order[:num_top], others[middle]])
+        return xp.concat([order[:num_top], others[middle]])
 
-    def _merged(self, values: Tensor, weights: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
+    def _merged(self, values: Array, weights: Array, keys: Array, kept: Array) -> Array:
         """(m, D_v): the tokens `kept` (m,) with their neighbours in them."""
-        unit = normalize(keys.float(), dim=-1)
-        alike = unit[kept] @ unit.T
-        alike[torch.arange(len(kept), device=kept.device), kept] = -torch.inf
-        near = alike.topk(self.options.num_neighbours(len(keys)), dim=-1).indices
+        xp, rays = array_namespace(values), unit(plain(keys))
+        alike = rays[kept] @ rays.T
+        alike[counted(len(kept), kept), kept] = -xp.inf
+        near = largest_first(alike)[:, : self.options.num_neighbours(len(keys))]
         shares = weights[near]
-        added = (shares[:, :, None] * values[near]).sum(dim=1)
+        added = xp.sum(shares[:, :, None] * values[near], axis=1)
         if self.options.update == "code":
             return values[kept] + added
         own = weights[kept][:, None]
-        return (own * values[kept] + added) / (own + shares.sum(dim=1, keepdim=True))
+        return (own * values[kept] + added) / (own + xp.sum(shares, axis=1, keepdims=True))
+
+
+def _quantile(values: Array, share: float) -> Array:
+    """Between the two values next to the place `share` (n - 1), as far as it lies between them."""
+    order, xp = array_namespace(values).sort(values), array_namespace(values)
+    place = share * (len(values) - 1)
+    low = order[int(place)]
+    high = order[min(int(place) + 1, len(values) - 1)]
+    return low + xp.astype(high - low, values.dtype) * (place - int(place))

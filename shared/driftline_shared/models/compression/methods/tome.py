@@ -28,13 +28,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    counted,
+    filled,
+    largest_first,
+    mask_of,
+    plain,
+    smallest,
+    unit,
+    with_rows,
+)
 from driftline_shared.models.compression.rows.rows import NONE, BlockTokens, TowerTokens
+
+_ROUNDING = 1e-6
+"""Cosines that are as near are alike."""
 
 
 class TomeOptions(Options):
@@ -67,16 +80,17 @@ class TomeCompressor(TokenCompressor):
             return "unused"
         return "required" if self.options.where == "tower" else "wanted"
 
-    def block_bias(self, tokens: BlockTokens) -> Tensor | None:
+    def block_bias(self, tokens: BlockTokens) -> Array | None:
         """log(size) of each token."""
-        if not self.options.proportional or bool((tokens.size == 1).all()):
+        xp = array_namespace(tokens.size)
+        if not self.options.proportional or bool(xp.all(tokens.size == 1)):
             return None
-        return tokens.size.log()
+        return xp.log(tokens.size)
 
     def on_block(self, block: int, num_blocks: int, tokens: BlockTokens) -> BlockTokens:
         """Merge as many tokens as the schedule has merged by the end of this block."""
         mergeable = tokens.token != NONE
-        num = int(mergeable.sum())
+        num = int(array_namespace(mergeable).count_nonzero(mergeable))
         if block == 0:
             self._given, self._goal = num, self._of(num)
         over = self._given - self._goal
@@ -90,16 +104,14 @@ class TomeCompressor(TokenCompressor):
             token=merging.first(tokens.token),
         )
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Merge within each frame, and across frames what their rounding left over."""
-        given = round(float(tokens.size.sum()))
+        given = _total(tokens)
         goal = self.num_kept(given)
         if len(tokens.token) <= goal:
             return tokens
         self._seen = 0
-        parts = [
-            _merged(part, self._of(round(float(part.size.sum())))) for part in tokens.by_frame()
-        ]
+        parts = [_merged(part, self._of(_total(part))) for part in tokens.by_frame()]
         return _merged(TowerTokens.joined(parts), goal)
 
     def visual_counts(self, num_text: int, num_visual: int) -> list[int]:
@@ -148,47 +160,44 @@ class TomeCompressor(TokenCompressor):
 class Merging:
     """`into` (n,) int64: the place of each token among the m that are left."""
 
-    into: Tensor
+    into: Array
     num: int
 
-    def sums(self, values: Tensor) -> Tensor:
+    def sums(self, values: Array) -> Array:
         """(n, ...) -> (m, ...)."""
-        return values.new_zeros(self.num, *values.shape[1:]).index_add(0, self.into, values)
+        return added(filled((self.num, *values.shape[1:]), 0, values), self.into, values)
 
-    def means(self, values: Tensor, size: Tensor) -> Tensor:
+    def means(self, values: Array, size: Array) -> Array:
         """(n, D) -> (m, D): means weighted by `size` (n,)."""
-        weights = size.to(values.dtype)
+        weights = array_namespace(size).astype(size, values.dtype, copy=False)
         return self.sums(values * weights[:, None]) / self.sums(weights)[:, None]
 
-    def first(self, token: Tensor) -> Tensor:
+    def first(self, token: Array) -> Array:
         """(n,) -> (m,): the smallest of each."""
-        return token.new_zeros(self.num).scatter_reduce(
-            0, self.into, token, "amin", include_self=False
-        )
+        return smallest(token, self.into, self.num)
 
 
-def matching(metric: Tensor, mergeable: Tensor, num: int) -> Merging:
+def matching(metric: Array, mergeable: Array, num: int) -> Merging:
     """Merge `num` tokens at even places into their best at odd ones, or as many as can be.
 
     `metric` (n, d); `mergeable` (n,) bool.
     """
-    places = torch.arange(len(metric), device=metric.device)
+    xp, places = array_namespace(metric), counted(len(metric), metric)
     even, odd = places[::2], places[1::2]
-    num = min(num, int(mergeable[even].sum()) if bool(mergeable[odd].any()) else 0)
+    can = int(xp.count_nonzero(mergeable[even])) if bool(xp.any(mergeable[odd])) else 0
+    num = min(num, can)
     if num <= 0:
         return Merging(into=places, num=len(places))
-    unit = normalize(metric.detach().float(), dim=-1)
-    scores = unit[even] @ unit[odd].T
-    never = torch.finfo(scores.dtype).min
-    scores = scores.masked_fill(~mergeable[even][:, None] | ~mergeable[odd], never)
-    best, partner = scores.max(dim=-1)
-    gone = torch.zeros(len(even), dtype=torch.bool, device=metric.device)
-    gone[best.topk(num).indices] = True
+    rays = unit(plain(metric))
+    # Tokens that are the same are so but for rounding, which must not choose among them.
+    scores = xp.round((rays[even] @ rays[odd].T) / _ROUNDING)
+    scores = xp.where(mergeable[even][:, None] & mergeable[odd], scores, -xp.inf)
+    best, partner = xp.max(scores, axis=-1), xp.argmax(scores, axis=-1)
+    gone = mask_of(largest_first(best)[:num], len(even))
     num_rest = len(even) - num
-    into = torch.empty_like(places)
-    into[odd] = num_rest + torch.arange(len(odd), device=metric.device)
-    into[even[~gone]] = torch.arange(num_rest, device=metric.device)
-    into[even[gone]] = num_rest + partner[gone]
+    into = with_rows(places, odd, num_rest + counted(len(odd), odd))
+    into = with_rows(into, even[~gone], counted(num_rest, odd))
+    into = with_rows(into, even[gone], num_rest + partner[gone])
     return Merging(into=into, num=num_rest + len(odd))
 
 
@@ -196,7 +205,12 @@ def _merged(tokens: TowerTokens, goal: int) -> TowerTokens:
     """`goal` tokens, merged in rounds by their values and sorted."""
     values, token, size = tokens.values, tokens.token, tokens.size
     while len(token) > goal:
-        every = torch.ones_like(token, dtype=torch.bool)
+        every = filled(len(token), True, token, array_namespace(token).bool)
         merging = matching(values, every, len(token) - goal)
         values, size, token = merging.means(values, size), merging.sums(size), merging.first(token)
     return TowerTokens.bare(values, token, tokens.grid, size)
+
+
+def _total(tokens: TowerTokens) -> int:
+    """How many tokens of the tower they stand for."""
+    return round(float(array_namespace(tokens.size).sum(tokens.size)))

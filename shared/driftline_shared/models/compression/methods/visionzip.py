@@ -22,12 +22,21 @@ the mean of the others. A picture of several views counts as one.
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    counted,
+    counts,
+    filled,
+    largest_first,
+    mask_of,
+    plain,
+    unit,
+)
 from driftline_shared.models.compression.rows.rows import TowerTokens
 
 
@@ -46,7 +55,7 @@ class VisionZipCompressor(TokenCompressor):
     needs = frozenset({"head_attention", "head_keys"})
     options: VisionZipOptions
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Prune and merge each frame."""
         given = len(tokens.token)
         if self.num_kept(given) == given:
@@ -81,31 +90,29 @@ class VisionZipCompressor(TokenCompressor):
         num = len(tokens.token)
         if budget >= num:
             return tokens
+        xp = array_namespace(tokens.values)
         num_merged = self._contextual(budget)
-        seen = tokens.head_attention.detach().sum(dim=1)
-        order = seen.argsort(descending=True, stable=True)
+        order = largest_first(xp.sum(plain(tokens.head_attention), axis=1))
         dominant = order[: budget - num_merged]
-        others = order[budget - num_merged :].sort().values
+        others = xp.sort(order[budget - num_merged :])
         step = max(1, len(others) // max(num_merged, 1))
-        is_target = torch.zeros(len(others), dtype=torch.bool, device=others.device)
-        is_target[: num_merged * step : step] = True
+        is_target = mask_of(counted(num_merged, others) * step, len(others))
         targets, merged = others[is_target], others[~is_target]
-        added, counts = self._means(tokens, targets, merged)
-        values = tokens.values.index_add(0, targets, added)
-        sizes = tokens.size.index_add(0, targets, counts)
-        kept = torch.cat([dominant, targets])
+        values, sizes = tokens.values, tokens.size
+        if num_merged:
+            sums, taken = self._means(tokens, targets, merged)
+            values, sizes = added(values, targets, sums), added(sizes, targets, taken)
+        kept = xp.concat([dominant, targets])
         return TowerTokens.bare(values[kept], tokens.token[kept], tokens.grid, sizes[kept])
 
-    def _means(self, tokens: TowerTokens, targets: Tensor, merged: Tensor) -> tuple[Tensor, Tensor]:
+    def _means(self, tokens: TowerTokens, targets: Array, merged: Array) -> tuple[Array, Array]:
         """(c, D_v) mean of the tokens that each target takes in, 0 of none, and (c,) their size."""
-        assert tokens.head_keys is not None
-        if not len(targets):
-            return tokens.values[targets], tokens.size[targets]
-        heads = tokens.head_keys.detach().float().unflatten(-1, (self.facts.tower_heads, -1))
-        unit = normalize(heads.mean(dim=1), dim=-1)
-        member = (unit[merged] @ unit[targets].T).argmax(dim=1)
-        sums = tokens.values.new_zeros(len(targets), tokens.values.shape[1])
-        sums = sums.index_add(0, member, tokens.values[merged])
-        counts = member.bincount(minlength=len(targets)).clamp_min(1)
-        sizes = tokens.size.new_zeros(len(targets)).index_add(0, member, tokens.size[merged])
-        return sums / counts[:, None].to(sums), sizes
+        assert tokens.head_keys is not None, "`needs` says so"
+        xp, keys, num = array_namespace(tokens.values), plain(tokens.head_keys), len(targets)
+        rays = unit(xp.mean(xp.reshape(keys, (len(keys), self.facts.tower_heads, -1)), axis=1))
+        member = xp.argmax(rays[merged] @ rays[targets].T, axis=1)
+        empty = filled((num, tokens.values.shape[1]), 0.0, tokens.values)
+        sums = added(empty, member, tokens.values[merged])
+        times = xp.clip(counts(member, num), 1, None)
+        sizes = added(filled(num, 0.0, tokens.size), member, tokens.size[merged])
+        return sums / xp.astype(times, sums.dtype)[:, None], sizes

@@ -67,6 +67,16 @@ def added(x: Array, places: Array, values: Array) -> Array:
     return copied
 
 
+def smallest(values: Array, groups: Array, num: int) -> Array:
+    """(num,): the smallest of the `values` (n,) int64 of each of the `groups` (n,), none empty."""
+    largest = array_namespace(values).max(values)
+    if hasattr(values, "scatter_reduce"):
+        return filled(num, int(largest), values).scatter_reduce(0, groups, values, "amin")
+    least = np.full(num, largest, dtype=values.dtype)
+    np.minimum.at(least, groups, values)
+    return least
+
+
 def found(mask: Array) -> Array:
     """(m,) int64 rising: where `mask` (n,) is true."""
     return array_namespace(mask).nonzero(mask)[0]
@@ -83,6 +93,12 @@ def mask_of(places: Array, num: int) -> Array:
 def largest_first(values: Array) -> Array:
     """(n,) indices by falling value, of equal ones the first first."""
     return array_namespace(values).argsort(values, descending=True, stable=True)
+
+
+def counts(numbers: Array, num: int) -> Array:
+    """(num,) int64: how often each of 0 to num - 1 is among `numbers` (n,) int64."""
+    ones = filled(len(numbers), 1, numbers)
+    return added(filled(num, 0, numbers), numbers, ones)
 
 
 def softmax(x: Array) -> Array:
@@ -105,6 +121,7 @@ __all__ = [
     "array_namespace",
     "beside",
     "counted",
+    "counts",
     "device",
     "filled",
     "found",
@@ -112,6 +129,7 @@ __all__ = [
     "mask_of",
     "plain",
     "sizes",
+    "smallest",
     "softmax",
     "to_device",
     "unit",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from driftline_shared.models.export.agreement import session
-from driftline_shared.models.export.tower import quantize_tower, trace_tower
+from driftline_shared.models.export.tower.graph import quantize_tower, trace_tower
 
 PIXELS = np.random.default_rng(0).standard_normal((6, 3, 16, 16)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,30 +18,50 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline_shared.models.compression.tower_blocks import outputs_of
+
 Pixels = NDArray[np.float32]
 
 
 class _Tower(torch.nn.Module):
-    def __init__(self, net: Any, states: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
+    def __init__(
+        self, net: Any, states: Callable[[Any, torch.Tensor], torch.Tensor], hidden: Sequence[int]
+    ) -> None:
         super().__init__()
         self.net = net
         self.states = states
+        self.hidden = hidden
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) -> (B, V, D_v)."""
-        return self.states(self.net, pixels).float()
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B, 3, H, W) or (B, F, 3, H, W) -> tokens (B, V, D_v), each `hidden` (B, F, P, D_p)."""
+        if not self.hidden:
+            return (self.states(self.net, pixels).float(),)
+        with outputs_of({"tower": self.net.model.vision_tower}) as got:
+            tokens = self.states(self.net, pixels)
+        states: Any = got["tower"]
+        views = pixels.shape[1] if pixels.dim() == 5 else 1
+        hidden = [states.hidden_states[n].unflatten(0, (-1, views)).float() for n in self.hidden]
+        return (tokens.float(), *hidden)
 
 
 def trace_tower(
-    net: Any, states: Callable[[Any, torch.Tensor], torch.Tensor], pixels: Pixels, file: Path
+    net: Any,
+    states: Callable[[Any, torch.Tensor], torch.Tensor],
+    pixels: Pixels,
+    file: Path,
+    *,
+    hidden: Sequence[int] = (),
 ) -> None:
-    """Write the graph `tower` in float32; `pixels` (B > 1, 3, H, W) are traced with."""
+    """Write the graph `tower` in float32; `pixels` (B > 1, 3, H, W) are traced with. `hidden`:
+    depths whose hidden states are outputs beside the tokens; a run that does not fetch them pays
+    nothing for them.
+    """
     with _quiet("torch.onnx", "onnxscript"), torch.no_grad():
         program = torch.onnx.export(
-            _Tower(net, states).eval(),
+            _Tower(net, states, hidden).eval(),
             (torch.from_numpy(pixels),),
             input_names=["pixels"],
-            output_names=["tokens"],
+            output_names=["tokens", *(f"hidden.{depth}" for depth in hidden)],
             dynamic_shapes=({0: torch.export.Dim("B")},),
             dynamo=True,
             verbose=False,

@@ -1,0 +1,1 @@
+"""What an export reads of pictures, before anything depends on an adapter."""
