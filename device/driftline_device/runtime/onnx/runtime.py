@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from driftline_device.runtime.onnx.compression import compressing
 from driftline_device.runtime.onnx.graphs import CPU, Graphs
 from driftline_device.runtime.onnx.session import OnnxSession, Student
@@ -21,6 +23,8 @@ from driftline_shared.pair.export_file import load_version_0
 from driftline_shared.pair.pair import Pair
 from driftline_shared.program.compressor import CompressorChoice
 from driftline_shared.update import Adapter
+
+_log = structlog.get_logger(__name__)
 
 MAX_BATCH = 16
 """Questions in one pass of the model; longer calls run in several."""
@@ -62,6 +66,12 @@ class OnnxRuntime(OnnxSession):
             )
         export = pair.exported
         through = compressing(export, compressor, upload_from) if compressor else None
+        if through is not None and through.compression.row().blocks == "wanted":
+            _log.info(
+                "compressor.behind_the_tower",
+                compressor=through.compression.name,
+                fix="Nothing to do: an export's tower runs as a whole, so tokens merge behind it.",
+            )
         graphs = Graphs(
             pair.dir,
             export,

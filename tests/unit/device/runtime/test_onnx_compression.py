@@ -4,6 +4,7 @@ answers, scores, what may be sent.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -147,6 +148,8 @@ def test_a_method_that_exports_do_not_run_is_named_with_those_that_they_do(
         make_runtime(pairs[1], compressor=CompressorChoice(name=other))
     with pytest.raises(ConfigError, match="known are"):
         make_runtime(pairs[1], compressor=CompressorChoice(name="divprune", options={"kep": 1}))
+    with pytest.raises(ConfigError, match="did you mean 'divprune'"):
+        make_runtime(pairs[1], compressor=CompressorChoice(name="divprunes"))
 
 
 def test_a_cut_is_named_where_a_method_needs_one(pairs: tuple[Pair, Pair], tmp_path: Path) -> None:
@@ -160,6 +163,61 @@ def test_a_cut_is_named_where_a_method_needs_one(pairs: tuple[Pair, Pair], tmp_p
     assert check_compressor(config, "onnx", pairs[1]).verdict == "ok"
     with pytest.raises(ConfigError, match=r"rising layers from 1 to 1"):
         export_pair(pairs[0], tmp_path / "other", cuts=[2])
+
+
+def with_tower(pair: Pair, **changes: Any) -> Pair:
+    """The pair, as if export.json said otherwise of its tower."""
+    exported = pair.exported
+    assert exported is not None and exported.tower is not None
+    tower = exported.tower.model_copy(update=changes) if changes else None
+    return replace(pair, exported=exported.model_copy(update={"tower": tower}))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "changes", "words"),
+    [
+        ("prumerge", {}, {"reads": None, "kind": "some_net"}, "some_net, .* attention and keys:"),
+        ("visionzip", {}, {}, "export the pair again"),
+        ("tome", {"where": "projector"}, {}, "export the pair again"),
+        ("tome", {"where": "tower"}, {"reads": None}, 'where = "projector"'),
+    ],
+)
+def test_a_tower_that_cannot_be_asked_is_named_at_the_start(
+    pairs: tuple[Pair, Pair], name: str, options: Any, changes: Any, words: str
+) -> None:
+    pair = with_tower(pairs[1], **changes)
+    with pytest.raises(ConfigError, match=words):
+        make_runtime(pair, compressor=CompressorChoice(name=name, options=options))
+    config = load_config(None, {"compressor": name, "compressor_options": options}, {})
+    found = check_compressor(config, "onnx", pair)
+    assert found.verdict == "fail" and re.search(words, found.found)
+
+
+def test_a_tower_is_asked_for_no_more_than_a_method_reads(pairs: tuple[Pair, Pair]) -> None:
+    plain = OnnxRuntime(pairs[1], precision="fp32")
+    assert not plain._student.graphs.has("reads")
+    choice = CompressorChoice(name="visionzip", options=CASES["visionzip"])
+    ours = OnnxRuntime(pairs[1], precision="fp32", compressor=choice)
+    first, again = (ours.answer(ASKED[:1])[0] for _ in range(2))
+    (seen,) = [held for held, _ in ours._student.features._held.values()]
+    assert seen.read.keys() == {"head_attention", "head_keys"}
+    assert first.step_ids == again.step_ids
+    with pytest.raises(ConfigError, match="stored tokens"):
+        ours.answer_tokens([first.tokens], [ASKED[0].text])
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["prumerge", "visionzip"])
+def test_a_rounded_tower_is_asked_itself(
+    pairs: tuple[Pair, Pair], name: str, precision: str
+) -> None:
+    choice = CompressorChoice(name=name, options=CASES[name])
+    ours = OnnxRuntime(pairs[1], precision=precision, compressor=choice, upload_from="survivors")
+    twin = TorchRuntime(pairs[0], compressor=choice, upload_from="survivors")
+    for got, wanted in zip(ours.answer(ASKED), twin.answer(ASKED), strict=True):
+        assert got.tokens.num_tokens == wanted.tokens.num_tokens
+        kept = np.intersect1d(got.tokens.positions, wanted.tokens.positions)
+        assert len(kept) >= got.tokens.num_tokens // 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])

@@ -5,6 +5,7 @@ tokens, answers, every score, a swap, and what is sampled.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Question
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.export.pair_export import export_pair
 from driftline_shared.pair.pair import Pair, load_pair
+from driftline_shared.program.compressor import CompressorChoice
 from tests.fakes.adapters import trained
 from tests.fakes.families import noise
 from tests.fakes.family_pair import make_family_pair
@@ -131,3 +134,36 @@ def test_rounded_graphs_answer_under_an_adapter(
     answers = runtime.answer(asked)
     assert {answer.version for answer in answers} == {1}
     assert all(answer.step_ids and np.isfinite(answer.scores["entropy"]) for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["prumerge", "visionzip", "tome"])
+def test_what_is_kept_and_merged_by_what_the_tower_says_is_the_twins(
+    pairs: tuple[Pair, Pair], asked: list[Question], name: str
+) -> None:
+    """Tiles without padding, and clips whose tokens are pooled patches and a place."""
+    pair, exported = pairs
+    options: dict[str, Any] = {"keep": 0.4} | ({"where": "projector"} if name == "tome" else {})
+    choice = CompressorChoice(name=name, options=options)
+    assert exported.exported is not None
+    family, axes = exported.exported.family, exported.exported.layout.axes
+    if len(axes) > 1 or (name != "tome" and not family.startswith("llava")):
+        with pytest.raises(ConfigError, match=r"gives its tokens only|counts positions"):
+            OnnxRuntime(exported, precision="fp32", compressor=choice)
+        return
+    for upload_from in ("survivors", "all"):
+        twin = TorchRuntime(pair, compressor=choice, upload_from=upload_from)
+        ours = OnnxRuntime(exported, precision="fp32", compressor=choice, upload_from=upload_from)
+        adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
+        twin.swap(adapter, 1)
+        ours.swap(adapter, 1)
+        for got, wanted in zip(ours.answer(asked[:3]), twin.answer(asked[:3]), strict=True):
+            for left, expected in ((got.tokens, wanted.tokens), (got.read, wanted.read)):
+                assert (left is None) == (expected is None)
+                if left is not None and expected is not None:
+                    np.testing.assert_array_equal(left.positions, expected.positions)
+                    np.testing.assert_allclose(left.values, expected.values, atol=2e-4)
+            assert (got.step_ids, got.num_prompt_tokens) == (
+                wanted.step_ids,
+                wanted.num_prompt_tokens,
+            )
+            assert got.scores == pytest.approx(wanted.scores, abs=1e-3)

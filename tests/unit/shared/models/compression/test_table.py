@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from driftline_shared.models.compression.table import checked
+from driftline_shared.errors import ConfigError
+from driftline_shared.models.compression.portable import NEED_TORCH, PORTABLE, checked_portable
+from driftline_shared.models.compression.table import METHODS, checked
+from driftline_shared.program.compressor import CompressorChoice
 
 PUBLISHED: list[tuple[str, dict[str, Any], float]] = [
     ("dart", {}, 128 / 576),
@@ -35,3 +38,25 @@ def test_published_budgets_are_the_defaults(
     name: str, options: dict[str, Any], keep: float
 ) -> None:
     assert checked(name, options).keep == pytest.approx(keep)
+
+
+def test_every_method_runs_on_exports_or_is_named_as_one_that_does_not() -> None:
+    assert METHODS.keys() - PORTABLE.keys() == NEED_TORCH
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("pruemrge", {}, r"'pruemrge'; known are .*; did you mean 'prumerge'\?$"),
+        ("voco", {}, r"'voco'; exports run .* runtime = .torch"),
+        ("fastv", {"kep": 1}, r"fastv: compressor_options\.kep: unknown key; .*mean 'keep'"),
+        ("fastv", {"keep": 2}, r"fastv: compressor_options\.keep: is at most 1\.0, not 2$"),
+        ("prumerge", {"plus": "so"}, r"options\.plus: is true or false$"),
+        ("tome", {"where": "head"}, r"options\.where: is 'tower' or 'projector'$"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(
+    name: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        checked_portable(CompressorChoice(name=name, options=options))
