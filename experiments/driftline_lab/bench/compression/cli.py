@@ -19,6 +19,13 @@ Methods = Annotated[
         "fastv,fastv:layer=3,voco:tokens=1. By default all that fit the model."
     ),
 ]
+ExportedMethods = Annotated[
+    str,
+    typer.Option(
+        help="Methods that exports run, comma-separated, with options of their own where wanted: "
+        "prumerge,fastv:layer=3. By default all that read pictures."
+    ),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 
 
@@ -115,7 +122,7 @@ def speed(
 
 @app.command()
 def exported(
-    methods: Methods = "",
+    methods: ExportedMethods = "",
     keep: Annotated[float, typer.Option(help="Share of visual tokens kept.")] = 0.25,
     precision: Annotated[
         Literal["fp32", "int8", "int4"], typer.Option(help="Which graphs run.")

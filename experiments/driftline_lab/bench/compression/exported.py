@@ -34,6 +34,9 @@ from driftline_shared.program.compressor import CompressorChoice
 
 BASELINE = "uncompressed"
 
+AS_EXPORTED: dict[str, dict[str, Any]] = {"tome": {"where": "projector"}}
+"""Options of what an export does where torch, left alone, would do other."""
+
 NEW = 2
 """Tokens answered: the first is timed."""
 
@@ -72,7 +75,7 @@ def run_exported(
     """Medians over `rounds` pictures, each asked about by all in an order drawn anew; one more
     warms up. `same`: pictures of which the tokens that stay are compared with torch's, in fp32.
     """
-    planned = _planned(methods, keep)
+    planned = planned_cells(methods, keep)
     with tempfile.TemporaryDirectory() as folder:
         pair, exported = _written(Path(folder), planned, seed)
         rows = _timed(exported, planned, precision, rounds, seed, threads)
@@ -103,15 +106,21 @@ def as_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _planned(methods: str, keep: float) -> list[Cell]:
+def planned_cells(methods: str, keep: float) -> list[Cell]:
+    """The rows that are timed, by default all methods for pictures that exports run, as exports run
+    them. Raises ConfigError for one that none runs.
+    """
     wanted = methods or ",".join(name for name, each in PORTABLE.items() if each.images)
-    planned = cells(wanted, [keep], videos=False)
-    odd = sorted({cell.method for cell in planned} - PORTABLE.keys())
+    found = cells(wanted, [keep], videos=False)
+    odd = sorted({cell.method for cell in found} - PORTABLE.keys())
     if odd:
         raise ConfigError(
             f"methods: no export runs {', '.join(odd)}, but {', '.join(sorted(PORTABLE))}"
         )
-    return planned
+    return [
+        Cell(method=cell.method, options=AS_EXPORTED.get(cell.method, {}) | dict(cell.options))
+        for cell in found
+    ]
 
 
 def _written(folder: Path, planned: Sequence[Cell], seed: int) -> tuple[Pair, Pair]:
