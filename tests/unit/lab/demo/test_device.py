@@ -90,7 +90,7 @@ def test_an_export_is_cut_for_the_devices_compressor(pair: Pair, tmp_path: Path)
 
 def test_settings_that_no_device_runs_with_are_refused(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compressor"):
-        prepare_device(options(pair, tmp_path, "runtime=onnx", "compressor=prumerge"), pair)
+        prepare_device(options(pair, tmp_path, "runtime=onnx", "compressor=mod"), pair)
     with pytest.raises(ConfigError, match="nor an export of it"):
         prepare_device(options(pair, tmp_path, "pair=tiny"), pair)
     with pytest.raises(ConfigError, match="no_such_setting"):
