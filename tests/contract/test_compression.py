@@ -294,12 +294,14 @@ QWEN = [
 
 @pytest.mark.parametrize("case", QWEN, ids="-".join, indirect=True)
 @torch.no_grad()
-def test_three_axes_and_features_behind_layers_keep_the_contract(case: Case) -> None:
+def test_three_axes_and_features_behind_layers_keep_the_contract(
+    case: Case, readers: Readers
+) -> None:
     test_a_keep_of_1_changes_nothing(case)
     check_row(case, 0.4, 0)
     check_counts(case, 0.4, 0)
     test_decoding_goes_on_from_the_compressed_prompt(case)
-    if case.facts.deep:
+    if case.reader is readers["deep"]:
         test_rows_of_a_batch_answer_as_alone(case)
     if METHODS[case.name].drop_only:
         check_dropping(case, 0.4, 0)

@@ -39,11 +39,12 @@ from driftline_shared.tokens import VisualTokens
 @dataclass(kw_only=True)
 class Narrowing:
     """One row on its way through the graphs, by a compressor of its own. `rows`: its places as they
-    entered each graph.
+    entered each graph; `layer`: the first of the last of these.
     """
 
     compressor: TokenCompressor
     rows: list[TokenRow] = field(default_factory=list)
+    layer: int = 0
 
     @property
     def num_read(self) -> int:
@@ -66,9 +67,13 @@ class Narrowing:
 
     def between(
         self, layer: int, states: Floats, given: Mapping[str, Floats], cache: KeyValues
-    ) -> tuple[Floats, NDArray[np.int64]]:
+    ) -> tuple[Floats, NDArray[np.int64], dict[str, Floats]]:
         """See `Narrow`."""
         row = self.rows[-1].with_states(states[0])
+        if row.deep is not None:
+            # The graphs before have added theirs.
+            rest = row.deep[layer - self.layer :]
+            row = replace(row, deep=rest if len(rest) else None)
         seen = None
         asked = self.compressor.rows_before(layer, row)
         if asked is not None:
@@ -77,7 +82,8 @@ class Narrowing:
             seen = attention(queries, keys, asked, np.arange(len(row))).mean(axis=0)
         left = self.compressor.on_layer(layer, row, seen)
         self.rows.append(left)
-        return left.states[None], left.positions[:, None]
+        self.layer = layer
+        return left.states[None], left.positions[:, None], _deep(left, layer)
 
     def choose(
         self, number: int, layers: range, given: Mapping[str, Floats], cache: KeyValues
@@ -240,6 +246,7 @@ class Compressing:
             embeds=left.states[None],
             positions=left.positions[:, None],
             lengths=np.asarray([len(left)]),
+            deep=_deep(left, 0),
         )
         queries = [f"query.{layer - 1}" for layer in self.layers]
         read = language.read(
@@ -265,7 +272,20 @@ class Compressing:
             token=token,
             positions=batch.positions[:, 0],
             grid=self.compression.facts.grid,
+            deep=_stacked(batch.deep),
         )
+
+
+def _stacked(deep: Mapping[str, Floats]) -> Floats | None:
+    """(m, n, D) what the first m layers add to a batch's one row."""
+    layers = [deep[f"deep.{layer}"] for layer in range(len(deep))]
+    return np.concatenate(layers) if layers else None
+
+
+def _deep(row: TokenRow, layer: int) -> dict[str, Floats]:
+    """Inputs of graphs: what is added to a row's places behind `layer` and those that follow."""
+    added = () if row.deep is None else row.deep
+    return {f"deep.{layer + number}": each[None] for number, each in enumerate(added)}
 
 
 def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFrom) -> Compressing:
@@ -293,8 +313,6 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
 
 def _cannot(export: Export, layers: Sequence[int]) -> str:
     """Why the language model's graphs cannot drop tokens before `layers`; "" where they can."""
-    if len(export.layout.axes) > 1:
-        return f"counts positions on {len(export.layout.axes)} axes, and compressors know one"
     if not set(layers) <= set(export.model.cuts):
         at = " ".join(f"--cut {layer}" for layer in layers)
         return (
@@ -345,4 +363,5 @@ def facts_of(export: Export) -> ModelFacts:
         grid=export.token_grid,
         tower_blocks=0 if tower is None else tower.blocks,
         tower_heads=1 if tower is None else tower.heads,
+        axes=len(export.layout.axes),
     )

@@ -25,9 +25,13 @@ _NOTHING = np.zeros((1, 1, 1), dtype=np.float32)
 Masks = Callable[[range, tuple[int, ...]], Mapping[str, Floats]]
 """Layers and (B, T) of their pass -> dropout masks by input name."""
 
-Narrow = Callable[[int, Floats, Mapping[str, Floats], KeyValues], tuple[Floats, NDArray[np.int64]]]
+Narrow = Callable[
+    [int, Floats, Mapping[str, Floats], KeyValues],
+    tuple[Floats, NDArray[np.int64], Mapping[str, Floats]],
+]
 """The layer to come, the states (1, T, D) that enter it, what earlier graphs of the pass gave, and
-its cache -> states (1, T', D) and positions (1, 1, T') that are left.
+its cache -> states (1, T', D) and positions (A, 1, T') that are left, and what is still added to
+them behind layers, by input name.
 """
 
 
@@ -85,7 +89,10 @@ class LanguageModel:
         layers = range(export.model.num_layers)
         self._ends = np.asarray(export.prompt.end_ids, dtype=np.int64)
         self.max_positions = export.model.max_positions
-        self._deep = [name for name in graphs.overridable("lm") if name.startswith("deep.")]
+        parts = [part_of("lm", number) for number in range(len(export.model.pieces))]
+        self._deep = [
+            name for part in parts for name in graphs.overridable(part) if name.startswith("deep.")
+        ]
         self.queries = [f"query.{i}" for i in layers]
         """Outputs of all layers' queries, where `gives_queries`."""
 
@@ -120,12 +127,14 @@ class LanguageModel:
         graphs; `recall`: of one place behind it, what they read.
         """
         found: dict[str, Floats] = {}
+        more = {} if more is None else more
         lengths = cache.lengths + np.int32(embeds.shape[1])
         part, hidden, places = self._part(embeds.shape[1], masks), embeds, positions
         also = also if recall is None else (*also, *recall.outputs)
         for number, layers in enumerate(self._export.model.pieces):
             if number and narrow is not None:
-                hidden, places = narrow(layers.start, hidden, found, cache)
+                hidden, places, deep = narrow(layers.start, hidden, found, cache)
+                more = {**more, **deep}
                 cache.dropped[number] = embeds.shape[1] - hidden.shape[1]
                 cache.moved[number] = int(positions[0, 0, -1] - places[0, 0, -1])
             elif number:
@@ -145,7 +154,7 @@ class LanguageModel:
                     "total": held.max(keepdims=True),
                     # What an earlier pass on this cache was given stays bound.
                     **dict.fromkeys(self._deep, _NOTHING),
-                    **(more or {}),
+                    **more,
                     **(masks(layers, hidden.shape[:2]) if masks is not None else {}),
                 },
             )

@@ -54,8 +54,7 @@ class ModelFacts:
 
     `inner`: width of a feed-forward layer. `tower_width`: D_v. `tower_blocks`: transformer blocks
     that a visual token passes in the tower, 0 where it has none; `tower_heads`: heads of each.
-    `axes`: of positions, 3 where rows and columns of a picture count on their own (M-RoPE). `deep`:
-    first layers behind which features of the picture are added (DeepStack).
+    `axes`: of positions, 3 where rows and columns of a picture count on their own (M-RoPE).
     """
 
     num_layers: int
@@ -70,7 +69,6 @@ class ModelFacts:
     tower_blocks: int = 0
     tower_heads: int = 1
     axes: int = 1
-    deep: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +151,6 @@ class TokenCompressor:
     tolerance: ClassVar[float] = 0.0
     """How far measured counts may be from `schedule()`, as a share of the visual places; above 0
     only where counts depend on the data.
-    """
-
-    merges_deep: ClassVar[bool] = True
-    """Whether what is added behind the first layers is merged as its tokens are: by
-    `TokenRow.merged`, or because none are merged behind the projector.
     """
 
     def __init__(
@@ -324,11 +317,6 @@ class Compression:
             raise ConfigError(
                 f"compressor {self.name}: renumber counts positions on one axis, and this model "
                 f"has {facts.axes} (M-RoPE), which say where a token lies: leave it out"
-            )
-        if facts.deep and not self.kind.merges_deep:
-            raise ConfigError(
-                f"compressor {self.name} merges tokens and not what this model adds to them behind "
-                f"its first {facts.deep} layers (DeepStack): take another method"
             )
 
     def row(self) -> TokenCompressor:

@@ -282,7 +282,6 @@ def tower_facts(model: FamilyModel) -> dict[str, int]:
         "tower_width": int(vision.hidden_size) * num_read * side**2 * (1 + deep),
         "tower_blocks": num_blocks(config) if isinstance(model, Patched) else 0,
         "tower_heads": int(getattr(vision, "num_attention_heads", 1)),
-        "deep": deep,
     }
 
 

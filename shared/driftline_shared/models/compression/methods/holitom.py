@@ -71,7 +71,6 @@ class HoliTomCompressor(TokenCompressor):
 
     needs = frozenset({"head_attention"})
     tolerance: ClassVar[float] = 0.5
-    merges_deep: ClassVar[bool] = False
     options: HoliTomOptions
 
     def __init__(self, *rest: Any) -> None:

@@ -76,7 +76,6 @@ class LongVuCompressor(TokenCompressor):
 
     options: LongVuOptions
     tolerance: ClassVar[float] = 1.0
-    merges_deep: ClassVar[bool] = False
 
     def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """Drop frames that are like those round them."""
@@ -191,9 +190,9 @@ class _Blocks:
         # Of each block the first in stable order.
         self.first = xp.argsort(self.of, stable=True)[xp.cumulative_sum(self.size) - self.size]
 
-    def means(self, row: TokenRow) -> Array:
-        """(B, D) float32."""
-        states, xp = row.states[row.visual], array_namespace(row.states)
+    def means(self, states: Array) -> Array:
+        """Of states (k, D) of the visual tokens: (B, D) float32."""
+        xp = array_namespace(states)
         states = xp.astype(states, xp.float32, copy=False)
         sums = added(filled((self.num, states.shape[1]), 0.0, states), self.of, states)
         return sums / xp.astype(self.size, states.dtype)[:, None]
@@ -202,12 +201,13 @@ class _Blocks:
         """`row` with the blocks `low` (B,) bool as one token each, in their first one's place."""
         stays = ~low[self.of]
         stays[self.first] = True
-        merged = row.replaced(row.visual[self.first[low]], self.means(row)[low])
+        visual = row.visual
+        merged = row.merged(visual[self.first[low]], lambda states: self.means(states[visual])[low])
         return merged.keep_visual(found(stays))
 
     def asked_for(self, row: TokenRow, budget: int) -> Array:
         """Frames that the question asks for most, as many as may stay whole."""
-        means, xp = plain(self.means(row)), array_namespace(row.states)
+        means, xp = plain(self.means(row.states[row.visual])), array_namespace(row.states)
         frames, frame = xp.unique_inverse(self.frame)
         blocks = sizes(frame, len(frames))
         sums = added(filled((len(frames), means.shape[1]), 0.0, means), frame, means)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from driftline_shared.errors import PairError
 from driftline_shared.models.compression.rows.arrays import (
     Array,
     array_namespace,
@@ -127,7 +128,17 @@ class TokenRow:
         return replace(self, states=states + self.deep[0], deep=left)
 
     def replaced(self, places: Array, states: Array) -> TokenRow:
-        """States (m, D) at `places` (m,), for merged tokens; see `merged` for what layers add."""
+        """States (m, D) at `places` (m,), for merged tokens. Raises PairError where layers add to
+        them: `merged` knows what becomes of that.
+        """
+        if self.deep is not None:
+            raise PairError(
+                "this compressor merges tokens, and not what this model adds to them behind its "
+                "first layers (DeepStack): take another method"
+            )
+        return self._with(places, states)
+
+    def _with(self, places: Array, states: Array) -> TokenRow:
         xp = array_namespace(self.states)
         return self.with_states(
             with_rows(self.states, places, xp.astype(states, self.states.dtype, copy=False))
@@ -137,7 +148,7 @@ class TokenRow:
         """Merged tokens at `places` (m,). `merge`: of all (n, D) states those of the merged (m, D);
         what deeper layers add at these places is merged alike.
         """
-        made = self.replaced(places, merge(self.states))
+        made = self._with(places, merge(self.states))
         if self.deep is None:
             return made
         xp = array_namespace(self.deep)

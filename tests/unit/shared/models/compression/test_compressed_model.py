@@ -134,17 +134,13 @@ def test_batches_that_do_not_say_what_they_hold_are_refused(base: FamilyModel) -
         model.generate(replace(batch, extra={"deepstack": None}), 1)
 
 
-def test_what_three_axes_and_features_behind_layers_do_not_allow_is_refused(
-    tmp_path: Path,
-) -> None:
+def test_what_three_axes_and_a_tower_of_groups_do_not_allow_is_refused(tmp_path: Path) -> None:
     base = _load("qwen3_vl", tmp_path / "it")
     facts = facts_of(base)
-    assert (facts.axes, facts.deep) == (3, 2)
+    assert facts.axes == 3
     assert facts.tower_width == base.encode([random_image(0)]).shape[-1]
     with pytest.raises(ConfigError, match=r"vtw: renumber .* 3 \(M-RoPE\)"):
         configured("vtw", {"renumber": True}, facts)
-    with pytest.raises(ConfigError, match="longvu merges tokens and not what this model adds"):
-        configured("longvu", {}, facts)
     with pytest.raises(ConfigError, match=r"Prumerge reads attention, keys of .* qwen3_vl"):
         _with(base, 0.5, "prumerge")
 

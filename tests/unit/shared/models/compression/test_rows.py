@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftline_shared.errors import PairError
 from driftline_shared.models.compression.rows.rows import NONE, Kind, TokenRow
 from driftline_shared.tokens import Grid
 from tests.fakes.compression import clip_kinds, some_row, tower_tokens
@@ -132,6 +134,8 @@ def test_what_layers_add_is_merged_as_the_states_are() -> None:
     assert made.deep is not None
     assert torch.equal(made.states[2], row.states[[2, 4]].mean(0))
     assert torch.equal(made.deep[:, 2], row.deep[:, [2, 4]].mean(1))
+    with pytest.raises(PairError, match="DeepStack"):
+        row.replaced(members[:1], torch.ones(1, 4))
     others = [0, 1, *range(3, 9)]
     assert torch.equal(made.deep[:, others], row.deep[:, others])
 
