@@ -171,17 +171,24 @@ def test_what_is_kept_and_merged_by_what_the_tower_says_is_the_twins(
         adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
         twin.swap(adapter, 1)
         ours.swap(adapter, 1)
-        for got, wanted in zip(ours.answer(asked[:3]), twin.answer(asked[:3]), strict=True):
-            for left, expected in ((got.tokens, wanted.tokens), (got.read, wanted.read)):
-                assert (left is None) == (expected is None)
-                if left is not None and expected is not None:
-                    np.testing.assert_array_equal(left.positions, expected.positions)
-                    np.testing.assert_allclose(left.values, expected.values, atol=2e-4)
+        answers = twin.answer(asked[:3])
+        for got, wanted in zip(ours.answer(asked[:3]), answers, strict=True):
+            for left, whole in ((got.tokens, wanted.tokens), (got.read, wanted.read)):
+                assert (left is None) == (whole is None)
+                if left is not None and whole is not None:
+                    np.testing.assert_array_equal(left.positions, whole.positions)
+                    np.testing.assert_allclose(left.values, whole.values, atol=2e-4)
             assert (got.step_ids, got.num_prompt_tokens) == (
                 wanted.step_ids,
                 wanted.num_prompt_tokens,
             )
             assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        # Doubt is over what was read, merged tokens, whichever may be sent.
+        doubt, expected = (
+            each.mutual_information(asked[0].text, answers[0], passes=2, seed=2)
+            for each in (ours, twin)
+        )
+        assert doubt == pytest.approx(expected, rel=1e-2, abs=1e-6)
 
 
 COMPRESSORS: dict[str, dict[str, Any]] = {
