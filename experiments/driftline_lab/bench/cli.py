@@ -11,7 +11,7 @@ import typer
 
 from driftline_device.runtime.factory import RuntimeName
 from driftline_lab.bench.cloud.cli import gate, groups, ray_labelling, replay, token_codecs
-from driftline_lab.bench.device_cli import fuzz_pictures, second_question
+from driftline_lab.bench.device_cli import answers, fuzz_pictures, second_question
 from driftline_lab.bench.escalation.cli import escalate
 from driftline_lab.bench.fuzz.cli import fuzz
 from driftline_lab.bench.intake.cli import fleet, intake, status, trust
@@ -215,33 +215,6 @@ def swaps(
 
 
 @app.command()
-def answers(
-    export: Annotated[Path, typer.Option(help="An export of the pair.")],
-    pair: Annotated[str, typer.Option(help="The pair itself, for the torch runtime.")] = "tiny",
-    questions: Annotated[int, typer.Option(help="Questions compared.", min=30)] = 1_000,
-    scored: Annotated[int, typer.Option(help="Of them, with all scores.", min=3)] = 200,
-    rounds: Annotated[int, typer.Option(help="Timed passes of each runtime.", min=1)] = 5,
-    threads: Annotated[int, typer.Option(help="CPU threads of each.", min=1)] = 1,
-    out: Out = None,
-) -> None:
-    """An export in each precision beside fp32 and torch: answers, scores, time to an answer.
-
-    Example: driftline lab bench answers --export ./export --questions 1000
-    """
-    from driftline_lab.bench.device.answers import run_answers
-
-    done = run_answers(
-        pair,
-        str(export),
-        num_questions=questions,
-        num_scored=scored,
-        rounds=rounds,
-        threads=threads,
-    )
-    finish(done, out)
-
-
-@app.command()
 def beside(
     other: Annotated[Path, typer.Argument(help="Another checkout of Driftline.")],
     export: Annotated[Path, typer.Option(help="An export of the pair, for the onnx runtime.")],
@@ -438,6 +411,7 @@ samples_pushed = app.command()(intake)
 lived_together = app.command()(fleet)
 told_of_many = app.command()(status)
 certified = app.command()(trust)
+answers_compared = app.command()(answers)
 asked_again = app.command()(second_question)
 mutated_formats = app.command()(fuzz)
 mutated_pictures = app.command()(fuzz_pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from driftline_device.runtime.factory import make_runtime
 from driftline_device.runtime.runtime import Answer, Question
 from driftline_device.runtime.scores import SCORERS
 from driftline_device.sampling.calibration import TokenRuntime
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Segment, stream
+from driftline_lab.demo.evaluate import read_test_set
+from driftline_shared.exact_match import is_correct
 from driftline_shared.pair.pair import load_pair
 
 DOMAINS = ("source", "night", "sketch")
@@ -28,14 +32,23 @@ Runtimes = Mapping[str, TokenRuntime]
 
 
 def run_answers(
-    pair: str, export: str, *, num_questions: int, num_scored: int, rounds: int, threads: int
+    pair: str,
+    export: str,
+    *,
+    data: Path | None,
+    num_questions: int,
+    num_scored: int,
+    rounds: int,
+    threads: int,
 ) -> dict[str, Any]:
-    """`agreement`: share of answers equal to the twin's; `spearman`: of scores with the twin's.
+    """`agreement`: share of answers equal to the twin's, in all and `by_domain`; `right`: share
+    equal to the truth by domain; `spearman`: of scores with the twin's.
 
-    Questions come in equal parts from a source and two drifted domains of the stream. Scores of
-    answers are ranked over the questions, scores of tokens within each of the first `num_scored`
-    (mean over them). Times are medians of `rounds` passes over as many pictures, no picture asked
-    about twice, in alternation; one pass warms up.
+    Questions come from the test sets in the folder `data`, as `driftline lab stream` writes it, all
+    of them; None: in equal parts from a source and two drifted domains of easy-VQA's stream. Scores
+    of answers are ranked over the questions, scores of tokens within each of the first `num_scored`
+    (mean over them; 0: none). Times are medians of `rounds` passes over as many pictures, no
+    picture asked about twice, in alternation; one pass warms up.
     """
     exported = load_pair(export)
     assert exported.exported is not None
@@ -44,16 +57,19 @@ def run_answers(
         runtimes[precision] = make_runtime(
             exported, name="onnx", precision=precision, threads=threads
         )
-    each = num_questions // len(DOMAINS)
-    events = list(stream([Segment(domain=name, num_questions=each) for name in DOMAINS]))
-    questions = [Question(image=event.picture(), text=event.question) for event in events]
+    questions = _of_easyvqa(num_questions) if data is None else _of_folder(data)
     runs = {name: _answers(name, runtime, questions) for name, runtime in runtimes.items()}
+    alike = {
+        name: [a.text == b.text for a, b in zip(run, runs[TWIN], strict=True)]
+        for name, run in runs.items()
+    }
     table = {
         name: {
-            "agreement": float(
-                np.mean([a.text == b.text for a, b in zip(runs[name], runs[TWIN], strict=True)])
-            ),
-            "spearman": _spearman(runtimes, runs, name, questions[:num_scored]),
+            "agreement": float(np.mean(alike[name])),
+            "by_domain": by_domain(alike[name], questions),
+            "spearman": _spearman(runtimes, runs, name, questions[:num_scored])
+            if num_scored
+            else {},
         }
         for name in runtimes
         if name != TWIN
@@ -63,9 +79,39 @@ def run_answers(
         "num_questions": len(questions),
         "num_scored": min(num_scored, len(questions)),
         "against_fp32": table,
+        "right": {name: _right(run, questions) for name, run in runs.items()},
         "answer_ms": _times(runtimes, questions, rounds),
         "threads": threads,
     }
+
+
+def _of_easyvqa(num_questions: int) -> list[Question]:
+    each = num_questions // len(DOMAINS)
+    return [
+        Question(
+            image=event.picture(), text=event.question, truth=event.answer, domain=event.domain
+        )
+        for event in stream([Segment(domain=name, num_questions=each) for name in DOMAINS])
+    ]
+
+
+def _of_folder(folder: Path) -> list[Question]:
+    """All rows of its test sets. Raises DataError where there are none."""
+    files = ((SOURCE, "source_test.jsonl"), ("drifted", "test.jsonl"))
+    return [row for domain, name in files for row in read_test_set(domain, folder / name).rows]
+
+
+def by_domain(holds: Sequence[bool], questions: Sequence[Question]) -> dict[str, float]:
+    """The share of each domain's questions for which it `holds`."""
+    domains: dict[str, list[bool]] = {}
+    for one, question in zip(holds, questions, strict=True):
+        domains.setdefault(question.domain or "", []).append(one)
+    return {domain: float(np.mean(each)) for domain, each in domains.items()}
+
+
+def _right(run: Sequence[Answer], questions: Sequence[Question]) -> dict[str, float]:
+    right = [is_correct(a.text, q.truth or "") for a, q in zip(run, questions, strict=True)]
+    return by_domain(right, questions)
 
 
 def _answers(name: str, runtime: TokenRuntime, questions: Sequence[Question]) -> list[Answer]:
