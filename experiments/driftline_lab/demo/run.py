@@ -61,6 +61,12 @@ READY_S = 120.0
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
 
+_ASKED = {
+    "teacher": "asking the teacher",
+    "before": "asking the device, before the stream,",
+    "after": "asking the device, behind the stream,",
+}
+
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> DemoReport:
     """The whole demo; prints what happens and the closing table, returns the numbers.
@@ -221,7 +227,9 @@ def _bar(console: Console, name: str, tests: list[TestSet]) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    total = sum(len(each.rows) for each in tests)
+    if not console.is_terminal:  # a bar is drawn there only once it is full
+        console.print(f"[dim]{_ASKED[name]} {total} test questions …[/]")
     with Progress(*columns, console=console) as bar:
-        total = sum(len(each.rows) for each in tests)
         task = bar.add_task(name, total=total)
         yield lambda share: bar.update(task, completed=round(share * total))
