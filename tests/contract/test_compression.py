@@ -293,7 +293,6 @@ QWEN = [
 
 
 @pytest.mark.parametrize("case", QWEN, ids="-".join, indirect=True)
-@torch.no_grad()
 def test_three_axes_and_features_behind_layers_keep_the_contract(
     case: Case, readers: Readers
 ) -> None:
@@ -303,6 +302,7 @@ def test_three_axes_and_features_behind_layers_keep_the_contract(
     test_decoding_goes_on_from_the_compressed_prompt(case)
     if case.reader is readers["deep"]:
         test_rows_of_a_batch_answer_as_alone(case)
+        test_gradients_reach_the_image_the_question_and_the_weights(case)
     if METHODS[case.name].drop_only:
         check_dropping(case, 0.4, 0)
 
@@ -318,6 +318,7 @@ def test_dropping_equals_a_whole_run_with_a_mask(case: Case, keep: float, seed: 
     check_dropping(case, keep, seed)
 
 
+@torch.no_grad()
 def check_dropping(case: Case, keep: float, seed: int) -> None:
     images, model = case.reader.images(seed)[:1], case.compressed(keep)
     answer = torch.from_numpy(np.random.default_rng(seed).integers(3, 90, STEPS)).tolist()

@@ -66,13 +66,15 @@ def check_runtime(name: str) -> Check:
 
 
 def check_compressor(config: DeviceConfig, runtime: str, pair: Pair | None) -> Check:
-    """Whether the compressor's name and options are right, and an export is cut for it. Under torch
-    a process of its own looks, see `check_runtime`.
+    """Whether the compressor's name and options are right, its weights there, and the pair one that
+    it can read. Under torch a process of its own looks, see `check_runtime`.
     """
     name, fix = config.compressor, "Correct `compressor` and `compressor_options`."
     if runtime == "onnx":
         return _check_portable(config, pair, fix)
-    code, wrong = _python(_CHECK_COMPRESSOR, name, json.dumps(config.compressor_options))
+    student = "" if pair is None or pair.exported is not None else str(pair.student_dir)
+    options = json.dumps(config.compressor_options)
+    code, wrong = _python(_CHECK_COMPRESSOR, name, options, student)
     if code:
         return fail("compressor", wrong, fix)
     return ok("compressor", f"{name}; {config.upload_from} may be sent")
@@ -93,11 +95,17 @@ def _check_portable(config: DeviceConfig, pair: Pair | None, fix: str) -> Check:
 
 
 _CHECK_COMPRESSOR = """
-import json, sys
+import json, pathlib, sys
+from driftline_shared.models.compression.loading import check_compressor
 from driftline_shared.models.compression.table import checked
 from driftline_shared.errors import ConfigError
+from driftline_shared.program.compressor import CompressorChoice
+name, options, student = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 try:
-    checked(sys.argv[1], json.loads(sys.argv[2]))
+    checked(name, options)
+    if student:
+        choice = CompressorChoice(name=name, options=options)
+        check_compressor(pathlib.Path(student), choice)
 except ConfigError as error:
     sys.exit(str(error))
 """

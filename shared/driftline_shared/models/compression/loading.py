@@ -14,8 +14,11 @@ from torch import Tensor
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.models.compression.compressed_model import CompressedModel, facts_of
 from driftline_shared.models.compression.table import METHODS, checked, configured
+from driftline_shared.models.compression.tower import check_reads
 from driftline_shared.models.families.base import FamilyModel
+from driftline_shared.models.families.table import family_of
 from driftline_shared.models.multimodal import MultimodalModel
+from driftline_shared.pair.families import read_config
 from driftline_shared.program.compressor import CompressorChoice
 
 
@@ -25,7 +28,9 @@ def weights_file(model_dir: Path, name: str) -> Path:
 
 
 def check_compressor(model_dir: Path, choice: CompressorChoice) -> None:
-    """Raises ConfigError for a wrong name or option, and where trained weights are missing."""
+    """Raises ConfigError for a wrong name or option, where trained weights are missing, and where a
+    checkpoint's family does not say of its tower what the method reads. Loads no model.
+    """
     checked(choice.name, choice.options)
     file = weights_file(model_dir, choice.name)
     if METHODS[choice.name].trained and not file.is_file():
@@ -33,6 +38,9 @@ def check_compressor(model_dir: Path, choice: CompressorChoice) -> None:
             f"compressor {choice.name} is a trained method and {file} is missing: make it with "
             f"`driftline lab train-compressor {choice.name} --out DIR`"
         )
+    if (model_dir / "config.json").is_file():
+        model_type = read_config(model_dir)["model_type"]
+        check_reads(model_type, family_of(model_dir), METHODS[choice.name].compressor)
 
 
 def reads_tower(name: str) -> bool:

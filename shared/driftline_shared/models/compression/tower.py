@@ -86,7 +86,8 @@ def look(
     else:
         check_tower(model, compressor)
         if frames.kept is not None or frames.extra is not None:
-            raise _needs_more(model, compressor, ["frames of its own choice"])
+            wanted = ["frames of its own choice"]
+            raise _gives_tokens_only(model.net.config.model_type, type(compressor), wanted)
         values = model.encode([image])[0]
         tokens, is_whole = TowerTokens.bare(values, torch.arange(len(values)), model.grid), True
     asked = question_state(model, question) if "question" in compressor.needs else None
@@ -117,7 +118,9 @@ def _read(
         token, pixels = torch.arange(model.num_tokens), model.views([image])
     else:
         if not isinstance(model, LlavaOnevisionModel):
-            raise ConfigError(f"{_name(compressor)} chooses among frames; this model reads one")
+            raise ConfigError(
+                f"{_name(type(compressor))} chooses among frames; this model reads one"
+            )
         if len(image) != model.grid.frames:
             raise DataError(
                 f"the image has {len(image)} frames, this pair reads {model.grid.frames}"
@@ -290,31 +293,37 @@ def _num_patches(model: Patched) -> int:
     return int((vision.image_size // vision.patch_size) ** 2)
 
 
+def check_reads(model_type: str, family: type[FamilyModel], method: type[TokenCompressor]) -> None:
+    """Raises ConfigError for a method that needs more of the tower than this family gives."""
+    wanted: list[str] = sorted(method.needs & set(READ_OF_TOWER))
+    if wanted and not issubclass(family, Patched):
+        raise _gives_tokens_only(model_type, method, wanted)
+
+
 def check_tower(model: FamilyModel, compressor: TokenCompressor) -> None:
-    """Raises ConfigError for a method that reads more of the tower than this family gives."""
-    if isinstance(model, Patched):
-        return
-    wanted: list[str] = sorted(compressor.needs & set(READ_OF_TOWER))
-    if compressor.blocks == "required":
-        wanted.append("blocks")
-    if wanted:
-        raise _needs_more(model, compressor, wanted)
+    """As `check_reads`, of a row's own compressor, which may need the tower's blocks, too."""
+    model_type = model.net.config.model_type
+    check_reads(model_type, type(model), type(compressor))
+    if compressor.blocks == "required" and not isinstance(model, Patched):
+        raise _gives_tokens_only(model_type, type(compressor), ["blocks"])
 
 
-def _needs_more(model: FamilyModel, compressor: TokenCompressor, what: list[str]) -> ConfigError:
+def _gives_tokens_only(
+    model_type: str, method: type[TokenCompressor], wanted: list[str]
+) -> ConfigError:
     return ConfigError(
-        f"compressor {_name(compressor)} reads {', '.join(what)} of the tower, and models of "
-        f"family {model.net.config.model_type} give their tokens only; take another method, or "
+        f"compressor {_name(method)} reads {', '.join(wanted)} of the tower, and models of "
+        f"family {model_type} give their tokens only; take another method, or "
         "a LLaVA or LLaVA-OneVision model"
     )
 
 
 def _lacks(compressor: TokenCompressor, tower: Any, what: str) -> NoReturn:
     raise ConfigError(
-        f"compressor {_name(compressor)} cannot read the tower {tower.config.model_type}, which "
-        f"lacks {what}; take a method that needs none, or another model"
+        f"compressor {_name(type(compressor))} cannot read the tower {tower.config.model_type}, "
+        f"which lacks {what}; take a method that needs none, or another model"
     )
 
 
-def _name(compressor: TokenCompressor) -> str:
-    return type(compressor).__name__.removesuffix("Compressor")
+def _name(method: type[TokenCompressor]) -> str:
+    return method.__name__.removesuffix("Compressor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,18 @@ def test_the_doctor_finds_a_wrong_compressor(
     check = check_compressor(load_config(None, values, {}), runtime, None)
     assert (check.name, check.verdict) == ("compressor", verdict)
     assert word in check.found
+
+
+def test_the_doctor_finds_a_method_that_reads_more_of_the_tower_than_a_family_gives(
+    pair: Pair, tmp_path: Path
+) -> None:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    other = replace(pair, student=replace(pair.student, pair_dir=tmp_path))
+    config = load_config(None, {"compressor": "prumerge"}, {})
+    found = check_compressor(config, "torch", other)
+    assert found.verdict == "fail"
+    assert (
+        "Prumerge reads attention, keys of the tower, and models of family qwen3_vl" in found.found
+    )
+    assert check_compressor(config, "torch", pair).verdict == "ok"
