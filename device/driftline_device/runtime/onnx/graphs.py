@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
-from driftline_shared.p_ik.head import IkHead
 from driftline_shared.pair.export_file import Export, ModelTable, Part, graph_parameters
 from driftline_shared.update import Adapter
+
+if TYPE_CHECKING:
+    from driftline_shared.p_ik.head import IkHead
 
 CPU = "CPUExecutionProvider"
 

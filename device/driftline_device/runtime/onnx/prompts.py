@@ -20,6 +20,8 @@ from driftline_shared.pair.export_file import EMBEDDINGS, Export
 from driftline_shared.pair.prompt_text import read_by
 from driftline_shared.pair.weights import file_headers
 
+_FIRST = np.zeros(1, dtype=np.int64)
+
 _DTYPES = {"F16": "<f2", "F32": "<f4"}
 
 
@@ -79,7 +81,9 @@ class TableFile:
         """(...,) numbers of rows -> (..., width). Raises PairError for a row that the file does not
         hold: it was cut, or is another's.
         """
-        different, places = np.unique(ids, return_inverse=True)
+        # A token's step reads one.
+        one = ids.size == 1
+        different, places = (ids.ravel(), _FIRST) if one else np.unique(ids, return_inverse=True)
         if len(different) and not 0 <= different[0] <= different[-1] < self._rows:
             raise PairError(
                 f"{self._file} has {self._rows} rows, one of {different[0]} to {different[-1]} is "

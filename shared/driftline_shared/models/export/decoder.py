@@ -80,7 +80,8 @@ class Precisions:
 class Decoder:
     """A transformers decoder without its head, read layer by layer; `net` is neither wrapped by
     peft nor quantized. `num_deep`: layers that features of the picture are added behind (DeepStack,
-    arXiv 2406.04334), the first of all; `outliers`: inputs of linear layers that int8 leaves out.
+    arXiv 2406.04334), the first of all; `outliers`: inputs of linear layers, and of the head,
+    that rounding leaves out.
 
     Raises PairError for what the graphs do not do.
     """
@@ -134,7 +135,7 @@ class Decoder:
         normed = graph.node(
             "SimplifiedLayerNormalization", [x, weight], axis=-1, epsilon=self.epsilon
         )
-        layer = linear_of("head", head)
+        layer = replace(linear_of("head", head), outliers=self.outliers.get("head", ()))
         logits = add_linear(graph, normed, layer, kind)
         graph.node("Identity", [logits], name="logits")
         graph.output("logits", ["N", layer.outputs])
@@ -327,12 +328,14 @@ class _LayersBuilder:
 
     def _linear(self, name: str, modules: Mapping[str, Any], x: str) -> str:
         """The layers at these paths as one, with LoRA where any of them has it."""
-        outliers = self.decoder.outliers
+        kind = self.precisions.of(name)
+        # Of int4 the head's alone: apart, they would be three nodes more a layer.
+        outliers = self.decoder.outliers if kind == "int8" else {}
         parts = {
             path: replace(linear_of(path, module), outliers=outliers.get(path, ()))
             for path, module in modules.items()
         }
-        whole, kind = stacked(name, list(parts.values())), self.precisions.of(name)
+        whole = stacked(name, list(parts.values()))
         table = lora_input("lm", whole, parts, self.adapted)
         return add_adapted(self.graph, self.inputs, x, whole, kind, table)
 

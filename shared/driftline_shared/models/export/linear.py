@@ -3,10 +3,12 @@
     fp32   MatMul
     int8   weights by output column, activations by row, both symmetric; u8 x s8 products in int32
            (MatMulIntegerToFloat). A row has a scale of its own: one token with large activations
-           must not coarsen the others, as it would with ONNX Runtime's DynamicQuantizeMatMul. Nor
-           must a few large channels of it: outlier inputs (`outliers`) are multiplied in float32.
+           must not coarsen the others, as it would with ONNX Runtime's DynamicQuantizeMatMul.
     int8_blocks  MatMulNBits, 8 bits, blocks of 32 inputs
     int4   MatMulNBits, 4 bits, blocks of 32 inputs
+
+Nor must a few large channels of a row: in int8 and int4 outlier inputs (`outliers`) are multiplied
+in float32.
 
 LoRA stays in float32 beside all of them: y = base(x) + (x A) B, by Gemm, which adds while it
 writes.
@@ -15,7 +17,7 @@ writes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -42,7 +44,7 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class Linear:
     """y = x W^T + b; `weight` gives (outputs, inputs) float32, and is asked when it is written.
-    `outliers`: inputs, rising, that int8 leaves in float32.
+    `outliers`: inputs, rising, that int8 and int4 leave in float32.
     """
 
     name: str
@@ -92,6 +94,8 @@ def add_lora(graph: Graph, x: str, y: str, layer: Linear) -> str:
 
 # -- precisions ----------------------------------------------------------------------------------
 
+_Add = Callable[[Graph, str, Linear], str]
+
 
 def _fp32(graph: Graph, x: str, layer: Linear) -> str:
     shape = (layer.inputs, layer.outputs)
@@ -100,19 +104,11 @@ def _fp32(graph: Graph, x: str, layer: Linear) -> str:
 
 
 def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
-    outliers = list(layer.outliers)
-    quiet = np.ones(layer.inputs, dtype=np.float32)
-    quiet[outliers] = 0.0
-    codes_of, scales_of = _halves(lambda: column_codes(layer.weight() * quiet))
+    codes_of, scales_of = _halves(lambda: column_codes(layer.weight()))
     codes = graph.weight(
         f"{layer.name}.codes", (layer.inputs, layer.outputs), np.int8, lambda: codes_of().T
     )
     scales = graph.weight(f"{layer.name}.scales", (layer.outputs,), np.float32, scales_of)
-    loud = ""
-    if outliers:
-        places = graph.constant(np.asarray(outliers, dtype=np.int64), f"{layer.name}.outliers")
-        loud = graph.node("Gather", [x, places], axis=1)
-        x = graph.node("Mul", [x, graph.constant(quiet, f"{layer.name}.quiet")])
     largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.ints(-1)], keepdims=1)
     # A row of zeros stays one.
     largest = graph.node("Max", [largest, _shared(graph, "least", 1e-20)])
@@ -123,19 +119,10 @@ def _int8_rows(graph: Graph, x: str, layer: Linear) -> str:
     y = graph.node(
         "MatMulIntegerToFloat", [rounded, codes, step, scales, zero, ""], domain=MICROSOFT
     )
-    y = graph.node("Mul", [y, largest])
-    if not outliers:
-        return y
-    exact = graph.weight(
-        f"{layer.name}.exact",
-        (len(outliers), layer.outputs),
-        np.float32,
-        lambda: layer.weight()[:, outliers].T,
-    )
-    return graph.node("Gemm", [loud, exact, y])
+    return graph.node("Mul", [y, largest])
 
 
-def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:
+def _nbits(bits: int) -> _Add:
     def add(graph: Graph, x: str, layer: Linear) -> str:
         blocks = -(-layer.inputs // BLOCK)
         codes_of, scales_of = _halves(lambda: block_codes(layer.weight(), bits))
@@ -156,11 +143,35 @@ def _nbits(bits: int) -> Callable[[Graph, str, Linear], str]:
     return add
 
 
-_KINDS: dict[Kind, Callable[[Graph, str, Linear], str]] = {
+def _outliers_apart(add: _Add) -> _Add:
+    """The layer without its outlier inputs by `add`, and those in float32 beside it."""
+
+    def add_both(graph: Graph, x: str, layer: Linear) -> str:
+        outliers = list(layer.outliers)
+        if not outliers:
+            return add(graph, x, layer)
+        quiet = np.ones(layer.inputs, dtype=np.float32)
+        quiet[outliers] = 0.0
+        places = graph.constant(np.asarray(outliers, dtype=np.int64), f"{layer.name}.outliers")
+        loud = graph.node("Gather", [x, places], axis=1)
+        rest = graph.node("Mul", [x, graph.constant(quiet, f"{layer.name}.quiet")])
+        y = add(graph, rest, replace(layer, weight=lambda: layer.weight() * quiet))
+        exact = graph.weight(
+            f"{layer.name}.exact",
+            (len(outliers), layer.outputs),
+            np.float32,
+            lambda: layer.weight()[:, outliers].T,
+        )
+        return graph.node("Gemm", [loud, exact, y])
+
+    return add_both
+
+
+_KINDS: dict[Kind, _Add] = {
     "fp32": _fp32,
-    "int8": _int8_rows,
+    "int8": _outliers_apart(_int8_rows),
     "int8_blocks": _nbits(8),
-    "int4": _nbits(4),
+    "int4": _outliers_apart(_nbits(4)),
 }
 
 

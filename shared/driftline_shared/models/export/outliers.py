@@ -1,4 +1,4 @@
-"""Which inputs of a linear layer are far larger than the rest, and stay out of int8.
+"""Which inputs of a linear layer are far larger than the rest, and stay out of rounding.
 
 A language model carries a few channels that are tens of times its others (outlier features;
 Dettmers et al., LLM.int8(), arXiv 2208.07339). Int8 gives a row one scale, so one such channel
@@ -29,12 +29,15 @@ Outliers = Mapping[str, tuple[int, ...]]
 
 
 def find_outliers(
-    net: torch.nn.Module, runs: Sequence[Callable[[], Any]]
+    net: torch.nn.Module, runs: Sequence[Callable[[], Any]], *, head: torch.nn.Module | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """The outlier inputs of every linear layer of `net` that `runs` go through."""
+    """The outlier inputs of every linear layer of `net` that `runs` go through; those of `head`,
+    which is not in it, as "head".
+    """
+    further = {} if head is None else {"head": head}
     largest: dict[str, NDArray[np.float32]] = {}
     with ExitStack() as stack, torch.no_grad():
-        for path, module in net.named_modules():
+        for path, module in (*net.named_modules(), *further.items()):
             if isinstance(module, torch.nn.Linear):
                 stack.callback(module.register_forward_pre_hook(_watching(path, largest)).remove)
         for run in runs[:_MOST_ROWS]:

@@ -70,7 +70,7 @@ LANGUAGE_KINDS: dict[str, Precisions] = {
 _DECODE_ONLY = frozenset({"int4"})
 """Those that another graph reads prompts for: they draw no dropout and show no queries."""
 
-HEAD_KINDS: dict[str, Kind] = {"fp32": "fp32", "int8": "int8_blocks"}
+HEAD_KINDS: dict[str, Kind] = {"fp32": "fp32", "int8": "int8_blocks", "int4": "int4"}
 """head.NAME.onnx -> how the head is rounded. It reads one row at a time, where blocks are fast."""
 
 _CHECKED_ROWS = 64
@@ -162,7 +162,7 @@ def language_graph(
         LANGUAGE_KINDS[name],
         adapted=adapted,
         query_layers=query_layers,
-        decodes=(head, HEAD_KINDS["int8"]) if decode_only else None,
+        decodes=(head, HEAD_KINDS[name]) if decode_only else None,
         layers=layers,
     )
 
@@ -187,10 +187,12 @@ class _Work:
         self.inputs = Inputs()
         self.image = own.image(model)
         self.probe = pair.probe_set()[:_CHECKED_ROWS] if (pair.dir / "probe").is_dir() else []
+        self.head = model.net.get_output_embeddings()
+        runs = [partial(self._answer, item) for item in self.probe]
         self.decoder = Decoder(
             model.language,
             num_deep=num_deep(model, own),
-            outliers=find_outliers(model.language, [partial(self._answer, i) for i in self.probe]),
+            outliers=find_outliers(model.language, runs, head=self.head),
         )
         self.cuts = checked_cuts(cuts, self.decoder.num_layers)
 
@@ -254,7 +256,7 @@ class _Work:
 
     def _write_language(self) -> None:
         """Projector, layers and head; what inputs they have is noted once."""
-        net, spec = self.model.net, self.pair.adapter
+        spec = self.pair.adapter
         query = Adapted(targets=[f"projector.{name}" for name in spec.query_targets])
         language = Adapted(targets=spec.language_targets, norms=spec.norms)
         graph, inputs = self.own.projector(self.model, query)
@@ -266,7 +268,7 @@ class _Work:
             graph, inputs = language_graph(
                 self.decoder,
                 name,
-                head=net.get_output_embeddings(),
+                head=self.head,
                 adapted=language,
                 query_layers=layers,
                 layers=layers,
@@ -275,9 +277,7 @@ class _Work:
             if name == "fp32":
                 self.inputs.join(inputs)
         for name, kind in HEAD_KINDS.items():
-            graph, inputs = self.decoder.build_head(
-                net.get_output_embeddings(), kind, adapted=language
-            )
+            graph, inputs = self.decoder.build_head(self.head, kind, adapted=language)
             graph.save(self.folder / f"head.{name}.onnx")
         self.inputs.join(inputs)
 
@@ -306,7 +306,7 @@ class _Work:
         return {
             "fp32": made("tower.fp32.onnx", "lm.fp32.onnx", "head.fp32.onnx"),
             "int8": made(tower, "lm.int8.onnx", "head.int8.onnx"),
-            "int4": made(tower, "lm.int4.onnx", "head.int8.onnx", prefill="lm.int8.onnx"),
+            "int4": made(tower, "lm.int4.onnx", "head.int4.onnx", prefill="lm.int8.onnx"),
         }
 
     def _shapes(self) -> ModelTable:

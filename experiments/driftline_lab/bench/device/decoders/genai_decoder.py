@@ -28,6 +28,8 @@ class GenaiDecoder(Decoder):
 
     def reset(self) -> None:
         """See `Decoder`."""
+        # The old one goes first: two would count.
+        self._generator = None
         settings = self._genai.GeneratorParams(self._model)
         settings.set_search_options(max_length=MAX_LENGTH, do_sample=False)
         self._generator = self._genai.Generator(self._model, settings)

@@ -52,7 +52,7 @@ def write_graphs(checkpoint: Path, folder: Path, read: Sequence[int]) -> None:
     net: Any = AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, use_safetensors=True, local_files_only=True
     ).eval()
-    found = find_outliers(net.model, [lambda: net(torch.tensor([read]))])
+    found = find_outliers(net.model, [lambda: net(torch.tensor([read]))], head=net.lm_head)
     decoder, adapted = Decoder(net.model, outliers=found), Adapted(targets=_TARGETS, norms=True)
     for name in LANGUAGE_KINDS:
         graph, inputs = language_graph(decoder, name, head=net.lm_head, adapted=adapted)
@@ -106,6 +106,8 @@ class OnnxDecoder(Decoder):
 
     def reset(self) -> None:
         """See `Decoder`."""
+        # The old one goes first: two would count.
+        self._cache: Any = None
         self._cache = self._language.cache(1, ROOM)
 
     def read(self, ids: list[int]) -> int:
@@ -151,7 +153,7 @@ def _export(folder: Path) -> Export:
         precisions={
             "fp32": made("lm.fp32.onnx", "head.fp32.onnx"),
             "int8": made("lm.int8.onnx", "head.int8.onnx"),
-            "int4": made("lm.int4.onnx", "head.int8.onnx", prefill="lm.int8.onnx"),
+            "int4": made("lm.int4.onnx", "head.int4.onnx", prefill="lm.int8.onnx"),
         },
     )
 

@@ -12,6 +12,7 @@ from driftline_shared.models.export.agreement import session
 from driftline_shared.models.export.graph import Graph
 from driftline_shared.models.export.linear import (
     BLOCK,
+    Kind,
     Linear,
     add_linear,
     block_codes,
@@ -56,8 +57,9 @@ def test_weights_on_the_grid_come_back_exactly() -> None:
     assert np.array_equal(back, weight)
 
 
-def test_outliers_of_a_row_do_not_take_the_digits_of_the_rest(tmp_path: Path) -> None:
-    """Two channels a hundred times the others: int8 with them apart is as near as without them."""
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_outliers_of_a_row_do_not_take_the_digits_of_the_rest(kind: Kind, tmp_path: Path) -> None:
+    """Two channels a hundred times the others: with them apart it is as near as without them."""
     x = RNG.standard_normal((6, 64)).astype(np.float32)
     loud = (5, 40)
     x[:, loud] *= 100.0
@@ -69,7 +71,7 @@ def test_outliers_of_a_row_do_not_take_the_digits_of_the_rest(tmp_path: Path) ->
             name="layer", inputs=64, outputs=16, weight=lambda: weight, outliers=outliers
         )
         graph = Graph("one")
-        y = add_linear(graph, graph.input("x", ["N", 64]), layer, "int8")
+        y = add_linear(graph, graph.input("x", ["N", 64]), layer, kind)
         graph.node("Identity", [y], name="y")
         graph.output("y", ["N", 16])
         file = tmp_path / f"{len(outliers)}.onnx"
@@ -92,7 +94,8 @@ def test_outliers_are_found_where_the_model_runs() -> None:
     x = torch.ones(2, 3, 128)
     x[:, :, 11] = -50.0
     x[1, 0, 70] = 40.0
-    found = find_outliers(net, [lambda: net(x)])
+    head = torch.nn.Linear(4, 2)
+    found = find_outliers(net, [lambda: head(net(x))], head=head)
     assert found["0"] == (11, 70)
-    assert set(found) == {"0", "1"}
+    assert set(found) == {"0", "1", "head"}
     assert not net[0]._forward_pre_hooks
