@@ -183,6 +183,9 @@ def check_row(case: Case, keep: float, seed: int) -> None:
     for held in [*done.held, done.row]:
         assert len(held.text) == len(told)
         assert bool((held.positions[0].diff() >= (len(held.positions) == 1)).all())
+        # What is inserted takes positions of its own, and moves the text behind it.
+        if len(held.positions) > 1 and not bool((held.kind == Kind.EXTRA).any()):
+            assert bool(_among(held.positions, whole.prompt.positions).all())
         assert bool((held.token[held.visual].diff() > 0).all())
         assert int(held.kind[-1]) == Kind.TEXT
     survivors = done.survivors
