@@ -32,10 +32,11 @@ alpha = 8.0
 
 
 def make_family_pair(
-    folder: Path, family: str, *, num_images: int = 8, teacher_tower: int = 0
+    folder: Path, family: str, *, num_images: int = 8, teacher_tower: int = 0, layers: int = 2
 ) -> Path:
     """Write and fit a random pair of `family`; its answers mean nothing, its files are whole."""
-    file = make_unfitted_pair(folder, family, teacher_tower=teacher_tower) / "pair.toml"
+    made = make_unfitted_pair(folder, family, teacher_tower=teacher_tower, layers=layers)
+    file = made / "pair.toml"
     questions = write_calibration(folder.parent / "calibration", num_images)
     fit_images(
         load_draft(file), question_set(questions.parent, questions, num_images), lambda *_: None
@@ -45,14 +46,16 @@ def make_family_pair(
     return folder
 
 
-def make_unfitted_pair(folder: Path, family: str, *, teacher_tower: int = 0) -> Path:
-    """Write the checkpoints and pair.toml only.
+def make_unfitted_pair(
+    folder: Path, family: str, *, teacher_tower: int = 0, layers: int = 2
+) -> Path:
+    """Write the checkpoints and pair.toml only; `layers` of the student.
 
     `teacher_tower`: another seed than 0 gives the teacher a tower of its own, and so a translator.
     """
     fake, image = FAMILIES[family], ""
     fake.make_checkpoint(folder / "teacher", width=64, layers=3, tower_seed=teacher_tower)
-    fake.make_checkpoint(folder / "student", width=32, layers=2)
+    fake.make_checkpoint(folder / "student", width=32, layers=layers)
     if fake.CANVAS is not None:
         sides = ", ".join(f"{name} = {pixels}" for name, pixels in asdict(fake.CANVAS).items())
         image = f"image = {{{sides}}}"

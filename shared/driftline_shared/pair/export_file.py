@@ -19,6 +19,9 @@ graphs for ONNX Runtime beside pair.toml and what was fitted. The graphs' inputs
                (B, H, T, d) of every layer, after rotary embedding. Several places at once on a
                cache that is not empty (T > 1, P > 0) take one row only: B = 1
     lm.{n}     the layers behind cut n, as `lm`, whose `hidden` before is its `inputs_embeds`
+    look.{n}   what enters layer i, the first behind cut n: inputs_embeds, position_ids as `lm` ->
+               query.{i}, key.{i} (B, H_kv, T, d) that it will compute, after rotary embedding, and
+               normed (B, T, D), behind the final norm
     head       hidden (N, D) -> logits (N, vocabulary), final norm included; an `lm` beside a
                `prefill` gives `logits` (B * T, vocabulary) by itself
 
@@ -93,6 +96,8 @@ class Precision(Table):
     `prefill`: another graph of the language model for passes over many places, and for dropout
     masks and queries, which `lm` then knows nothing of; None: `lm` serves those, too. `behind`,
     `prefill_behind`: the layers behind each of `ModelTable.cuts`, which those two then lack.
+    `looks`: what enters them, for compressors that look into a layer; opened for those only, and
+    not counted. Empty in exports of earlier versions.
     """
 
     tower: FileName
@@ -103,11 +108,15 @@ class Precision(Table):
     num_bytes: Annotated[int, Field(ge=1)]
     behind: Annotated[tuple[FileName, ...], Field(max_length=MAX_CUTS)] = ()
     prefill_behind: Annotated[tuple[FileName, ...], Field(max_length=MAX_CUTS)] = ()
+    looks: Annotated[tuple[FileName, ...], Field(max_length=MAX_CUTS)] = ()
 
     def files(self) -> dict[str, str]:
-        """Role -> file name, `prefill` only where there is one; `lm.1` is behind the first cut."""
+        """Role -> file name, `prefill` only where there is one; `lm.1` is behind the first cut, and
+        what `look.1` looks at.
+        """
         files = {k: v for k, v in self.model_dump().items() if isinstance(v, str)}
-        for role, names in (("lm", self.behind), ("prefill", self.prefill_behind)):
+        behind = (("lm", self.behind), ("prefill", self.prefill_behind), ("look", self.looks))
+        for role, names in behind:
             files |= {f"{role}.{number}": name for number, name in enumerate(names, 1)}
         return files
 
@@ -115,7 +124,7 @@ class Precision(Table):
 class ModelTable(Table):
     """Shapes of the student. `query_layers`: layers whose queries the graphs give out, all of them.
     `cuts`: layers, rising, before which it is cut into graphs, so that what one gives can be
-    narrowed before the next reads it.
+    narrowed before the next reads it. `num_deep`: layers with an input `deep.{i}`.
     """
 
     num_visual_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)]
@@ -130,6 +139,7 @@ class ModelTable(Table):
     query_layers: tuple[_Index, ...]
     max_new_tokens: Annotated[int, Field(ge=1, le=4_096)]
     cuts: Annotated[tuple[_Index, ...], Field(max_length=MAX_CUTS)] = ()
+    num_deep: Annotated[int, Field(ge=0, le=1_024)] = 0
 
     @property
     def pieces(self) -> tuple[range, ...]:
@@ -294,6 +304,8 @@ class Export(Table):
             behind = [precision.behind] + [precision.prefill_behind] * bool(precision.prefill)
             if any(len(files) != len(self.model.cuts) for files in behind):
                 raise ValueError(f"precision {name} has not one graph behind each cut")
+            if precision.looks and len(precision.looks) != len(self.model.cuts):
+                raise ValueError(f"precision {name} has not one look at each cut")
         edges = (0, *self.model.cuts, self.model.num_layers)
         if any(a >= b for a, b in pairwise(edges)):
             raise ValueError("cuts are not rising layers of the model")

@@ -55,14 +55,18 @@ def pixels_of(image: NDArray[np.uint8], table: ImageTable) -> NDArray[np.float32
 
 
 def wrong_frames(found: int, wanted: int) -> DataError:
-    """A picture where clips are read, or a clip of another length."""
-    fix = (
-        "Show it single pictures."
-        if wanted == 1
-        else "Give it a video, a camera or a folder as a source: clips are made of their pictures. "
-        "A row of a data set lists the pictures of its clip (docs/operations.md#clips)."
+    """A picture where clips are read, or a clip of another length; the text says what to give."""
+    given = "a single picture" if found == 1 else f"a clip of {found} pictures"
+    if wanted == 1:
+        return DataError(
+            f"this pair reads single pictures and was given {given}: give it one picture at a time"
+        )
+    return DataError(
+        f"this pair reads clips of {wanted} pictures and was given {given}: ask about a video "
+        "(`driftline device ask VIDEO QUESTION`), or give the device a video, camera or folder as "
+        "a source, of whose pictures it makes clips",
+        fix="A row of a data set lists the pictures of its clip (docs/operations.md#clips).",
     )
-    return DataError(f"the image has {found} frames, this pair reads {wanted}", fix=fix)
 
 
 def _pixels(image: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:

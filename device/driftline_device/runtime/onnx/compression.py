@@ -6,8 +6,9 @@ The methods are those that torch runs, file for file; here they are given numpy 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from driftline_device.runtime.left import Reading, sendable
 from driftline_device.runtime.onnx.generation import LanguageModel, Masks, PromptRead, Recall
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, part_of
 from driftline_device.runtime.onnx.key_values import Floats, KeyValues
-from driftline_device.runtime.onnx.looks import attention
+from driftline_device.runtime.onnx.looks import LayerGraph, attention
 from driftline_device.runtime.onnx.prompts import Batch, Row
 from driftline_device.runtime.runtime import UploadFrom
 from driftline_shared.errors import ConfigError
@@ -39,10 +40,12 @@ from driftline_shared.tokens import VisualTokens
 @dataclass(kw_only=True)
 class Narrowing:
     """One row on its way through the graphs, by a compressor of its own. `rows`: its places as they
-    entered each graph; `layer`: the first of the last of these.
+    entered each graph; `layer`: the first of the last of these. `look`: the number of a graph to
+    come, and states and positions of what enters it -> what its first layer makes of that.
     """
 
     compressor: TokenCompressor
+    look: Callable[[int, Floats, NDArray[np.int64]], Mapping[str, Floats]]
     rows: list[TokenRow] = field(default_factory=list)
     layer: int = 0
 
@@ -74,16 +77,23 @@ class Narrowing:
             # The graphs before have added theirs.
             rest = row.deep[layer - self.layer :]
             row = replace(row, deep=rest if len(rest) else None)
+        keys = cache.first_keys(layer - 1, len(row))
+        if self.compressor.has("on_input"):
+            run = partial(self.look, len(self.rows), row.states, row.positions)
+            return self._left(layer, self.compressor.on_input(layer, row, LayerGraph(keys, run)))
         seen = None
         asked = self.compressor.rows_before(layer, row)
         if asked is not None:
-            keys = cache.first_keys(layer - 1, len(row))
             queries = given[f"query.{layer - 1}"][0][:, asked]
             seen = attention(queries, keys, asked, np.arange(len(row))).mean(axis=0)
-        left = self.compressor.on_layer(layer, row, seen)
-        self.rows.append(left)
+        return self._left(layer, self.compressor.on_layer(layer, row, seen))
+
+    def _left(
+        self, layer: int, row: TokenRow
+    ) -> tuple[Floats, NDArray[np.int64], dict[str, Floats]]:
+        self.rows.append(row)
         self.layer = layer
-        return left.states[None], left.positions[:, None], _deep(left, layer)
+        return row.states[None], row.positions[:, None], _deep(row, layer)
 
     def choose(
         self, number: int, layers: range, given: Mapping[str, Floats], cache: KeyValues
@@ -129,6 +139,11 @@ class Compressing:
     place: int = 0
 
     @property
+    def looks_into_layers(self) -> bool:
+        """Whether the graphs `look` are wanted."""
+        return bool(self.layers) and self.compression.kind.has("on_input")
+
+    @property
     def recalls(self) -> bool:
         """Whether decoding reads a part of what the prompt has left."""
         return bool(self.layers) and self.compression.kind.has("on_decode")
@@ -170,10 +185,17 @@ class Compressing:
         return np.concatenate(tokens)
 
     def check(self, graphs: Graphs, cuts: Sequence[int]) -> None:
-        """ConfigError where decoding is to read a part, and the graphs do not show by what."""
+        """ConfigError where the graphs do not show what the method chooses by."""
+        at = [cuts.index(layer) + 1 for layer in self.layers]
+        if self.looks_into_layers and not all(graphs.has(part_of("look", n)) for n in at):
+            raise ConfigError(
+                f"compressor {self.compression.name} looks into layers, and this export is of an "
+                f"earlier version and shows nothing of them: export the pair again with "
+                f"{_flags(self.layers)}"
+            )
         if self.recalls and any(
-            f"query.{layer - 1}" not in graphs.outputs(part_of("lm", cuts.index(layer)))
-            for layer in self.layers
+            f"query.{layer - 1}" not in graphs.outputs(part_of("lm", number - 1))
+            for number, layer in zip(at, self.layers, strict=True)
         ):
             raise ConfigError(
                 f"compressor {self.compression.name} chooses at each token what decoding reads, by "
@@ -236,7 +258,10 @@ class Compressing:
         any; `batch` holds this row alone, `kept` says which visual tokens it has. `added` (m, D):
         projected tokens of pictures that the method added, before the first visual one.
         """
-        narrowing = Narrowing(compressor=compressor or self.compression.row())
+        narrowing = Narrowing(
+            compressor=compressor or self.compression.row(),
+            look=lambda number, states, places: language.look(number, states, places, adapter),
+        )
         whole = self._tokens(row, batch, kept)
         if added is not None:
             whole = whole.inserted(int(whole.visual[0]), added)
@@ -314,7 +339,7 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
 def _cannot(export: Export, layers: Sequence[int]) -> str:
     """Why the language model's graphs cannot drop tokens before `layers`; "" where they can."""
     if not set(layers) <= set(export.model.cuts):
-        at = " ".join(f"--cut {layer}" for layer in layers)
+        at = _flags(layers)
         return (
             f"is not cut where it drops tokens (export the pair again with {at}, or correct the "
             "method's options)"
@@ -346,6 +371,10 @@ def _cannot_look(export: Export, compression: Compression) -> str:
 def reads_of(kind: type[TokenCompressor]) -> frozenset[str]:
     """What a method needs of the graph `reads`."""
     return kind.needs & frozenset(READS)
+
+
+def _flags(layers: Sequence[int]) -> str:
+    return " ".join(f"--cut {layer}" for layer in layers)
 
 
 def facts_of(export: Export) -> ModelFacts:

@@ -195,6 +195,21 @@ class LanguageModel:
             )
         return cache.bindings[key]
 
+    def look(
+        self, number: int, states: Floats, positions: NDArray[np.int64], adapter: ActiveAdapter
+    ) -> dict[str, Floats]:
+        """What the graph `look.{number}` gives of one row, `states` (n, D) at `positions` (A, n)
+        that enter the layer behind that cut: `query`, `key` (heads, n, d) and `normed` (n, D).
+        """
+        part = part_of("look", number)
+        given = self._graphs.outputs(part)
+        inputs = {**adapter.of("lm"), **adapter.of("head")}
+        places = positions[:, None] if len(positions) > 1 else positions
+        found = self._graphs.bind(part, inputs, dict.fromkeys(given)).run(
+            {"inputs_embeds": states[None], "position_ids": places}
+        )
+        return {name.split(".")[0]: array[0] for name, array in found.items()}
+
     def next_logits(
         self,
         embeds: NDArray[np.float32],

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 
+_OTHERS = ("tower", "projector", "head")
+
 _ERRORS_ONLY = 3
 """Log severity: at the usual one each adapter input is a warning of its own."""
 
@@ -148,9 +150,10 @@ class Graphs:
         threads: int | None = 1,
         providers: Sequence[str] = (CPU,),
         reads: bool = False,
+        looks: bool = False,
     ) -> None:
-        """`threads` None: as many as onnxruntime chooses. `reads`: open the graph of that name,
-        which the export has. Raises PairError, ConfigError.
+        """`threads` None: as many as onnxruntime chooses. `reads`, `looks`: open the graphs of
+        those names, too, which the export has. Raises PairError, ConfigError.
         """
         if precision not in export.precisions:
             raise ConfigError(
@@ -162,7 +165,9 @@ class Graphs:
         if reads and export.tower is not None and export.tower.reads is not None:
             files["reads"] = export.tower.reads
         self._sessions = {
-            part: self._open(folder / name, threads) for part, name in sorted(files.items())
+            part: self._open(folder / name, threads)
+            for part, name in sorted(files.items())
+            if looks or not part.startswith("look.")
         }
         self._inputs = {
             part: frozenset(
@@ -191,11 +196,12 @@ class Graphs:
                 for part, layers in self._pieces(model)
                 for layer in layers
             },
+            **{(part, "inputs_embeds"): {-1: model.width} for part in self._looks()},
             ("head", "hidden"): {-1: model.width},
         }
         shapes = {
             (part, one.name): one.shape
-            for part in ("tower", "projector", "head", *(part for part, _ in self._pieces(model)))
+            for part in (*_OTHERS, *self._looks(), *(part for part, _ in self._pieces(model)))
             for one in self._sessions[part].get_inputs()
         }
         for (part, name), sides in wanted.items():
@@ -222,6 +228,9 @@ class Graphs:
         for whole in ("lm", *(["prefill"] if self.has("prefill") else [])):
             for number, layers in enumerate(model.pieces):
                 yield part_of(whole, number), layers
+
+    def _looks(self) -> list[str]:
+        return [part for part in self._sessions if part.startswith("look.")]
 
     def tower_batch(self, export: Export, most: int) -> int:
         """Pictures that the tower reads in one pass: `most` frames at most. A rounded tower reads

@@ -1,9 +1,11 @@
-"""What the question's words looked at, kept of the pass that answered."""
+"""What places look at: the question's words in the pass that answered, and those of a prompt in a
+layer that it is to enter.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,30 @@ class Look:
                 for query, key in zip(self.queries, self.keys, strict=True)
             ]
         )
+
+
+class LayerGraph:
+    """`LayerLook` by the graph `look` of a layer, which runs once where anything of it is asked."""
+
+    def __init__(self, keys_before: Floats, run: Callable[[], Mapping[str, Floats]]) -> None:
+        """`run`: the graph's outputs; `query` and `key` without the number of the layer."""
+        self.keys_before = keys_before
+        self._run = run
+        self._given: Mapping[str, Floats] = {}
+
+    def normed(self) -> Floats:
+        """See `LayerLook`."""
+        return self._of("normed")
+
+    def attention(self, places: NDArray[np.int64]) -> Floats:
+        """See `LayerLook`."""
+        keys = self._of("key")
+        asked = self._of("query")[:, places]
+        return attention(asked, keys, places, np.arange(keys.shape[1])).mean(axis=0)
+
+    def _of(self, name: str) -> Floats:
+        self._given = self._given or self._run()
+        return self._given[name]
 
 
 def look_of(

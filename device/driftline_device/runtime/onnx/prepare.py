@@ -209,7 +209,9 @@ def needed_bytes(export: Export, precision: Precision) -> int:
     places = len(export.layout.ids) + _TEXT_TOKENS + model.max_new_tokens
     cache = 2 * model.num_layers * model.num_key_heads * model.head_width * places
     widest = max((one.width for one in export.dropout), default=model.width)
-    states = places * (6 * model.width + 2 * widest)
+    # What is added behind layers, and what one graph gives and the next reads.
+    handed = (model.num_deep + 2 * len(model.cuts)) * model.width
+    states = places * (6 * model.width + 2 * widest + handed)
     attention = model.num_heads * places * places
     logits = 4 * model.vocabulary
     return (

@@ -79,6 +79,7 @@ class OnnxRuntime(OnnxSession):
             threads=threads,
             providers=providers,
             reads=bool(through and through.needs),
+            looks=bool(through and through.looks_into_layers),
         )
         student = Student(
             pair,

@@ -15,11 +15,18 @@ from driftline_shared.models.compression.compressor import (
     Options,
     TokenCompressor,
 )
+from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
 from driftline_shared.models.compression.methods.divprune import DivPruneCompressor, DivPruneOptions
 from driftline_shared.models.compression.methods.dycoke import DyCokeCompressor, DyCokeOptions
 from driftline_shared.models.compression.methods.evs import EvsCompressor, EvsOptions
 from driftline_shared.models.compression.methods.fastv import FastvCompressor, FastvOptions
+from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
+from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.prumerge import PrumergeCompressor, PrumergeOptions
+from driftline_shared.models.compression.methods.pyramiddrop import (
+    PyramidDropCompressor,
+    PyramidDropOptions,
+)
 from driftline_shared.models.compression.methods.sparsevlm import (
     SparseVlmCompressor,
     SparseVlmOptions,
@@ -66,13 +73,17 @@ class Method:
 
 
 PORTABLE: dict[str, Method] = {
+    "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
     "divprune": Method(
         DivPruneCompressor, DivPruneOptions, images=True, videos=True, drop_only=True
     ),
     "dycoke": Method(DyCokeCompressor, DyCokeOptions, videos=True, drop_only=True),
     "evs": Method(EvsCompressor, EvsOptions, videos=True, drop_only=True),
     "fastv": Method(FastvCompressor, FastvOptions, images=True, videos=True, drop_only=True),
+    "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
+    "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "prumerge": Method(PrumergeCompressor, PrumergeOptions, images=True, videos=True),
+    "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "sparsevlm": Method(SparseVlmCompressor, SparseVlmOptions, images=True, videos=True),
     "tome": Method(TomeCompressor, TomeOptions, images=True, videos=True),
     "ts_llava": Method(TsLlavaCompressor, TsLlavaOptions, videos=True),
@@ -84,11 +95,7 @@ PORTABLE: dict[str, Method] = {
 
 NEED_TORCH = frozenset(
     {
-        "dart",
-        "holitom",
-        "longvu",
         "mod",
-        "pyramiddrop",
         "quecc",
         "voco",
     }

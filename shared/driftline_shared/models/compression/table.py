@@ -14,24 +14,13 @@ from driftline_shared.models.compression.compressor import (
     ModelFacts,
     Options,
 )
-from driftline_shared.models.compression.methods.dart import DartCompressor, DartOptions
-from driftline_shared.models.compression.methods.holitom import HoliTomCompressor, HoliTomOptions
-from driftline_shared.models.compression.methods.longvu import LongVuCompressor, LongVuOptions
 from driftline_shared.models.compression.methods.mod import ModCompressor, ModOptions
-from driftline_shared.models.compression.methods.pyramiddrop import (
-    PyramidDropCompressor,
-    PyramidDropOptions,
-)
 from driftline_shared.models.compression.methods.quecc import QueccCompressor, QueccOptions
 from driftline_shared.models.compression.methods.voco import VocoCompressor, VocoOptions
 from driftline_shared.models.compression.portable import PORTABLE, Method, unknown
 
 METHODS: dict[str, Method] = PORTABLE | {
-    "dart": Method(DartCompressor, DartOptions, images=True, videos=True, drop_only=True),
-    "holitom": Method(HoliTomCompressor, HoliTomOptions, videos=True),
-    "longvu": Method(LongVuCompressor, LongVuOptions, videos=True),
     "mod": Method(ModCompressor, ModOptions, images=True, videos=True, trained=True),
-    "pyramiddrop": Method(PyramidDropCompressor, PyramidDropOptions, images=True, videos=True),
     "quecc": Method(QueccCompressor, QueccOptions, images=True, trained=True),
     "voco": Method(VocoCompressor, VocoOptions, images=True, videos=True, trained=True),
 }

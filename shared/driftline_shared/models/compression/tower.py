@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import ConfigError
 from driftline_shared.models.compression.compressor import Frames, TokenCompressor
 from driftline_shared.models.compression.rows.rows import NONE, READ_OF_TOWER, TowerTokens
 from driftline_shared.models.compression.tower_blocks import blocks_of, merged_view, outputs_of
@@ -31,6 +31,7 @@ from driftline_shared.models.families.llava import (
     tower_states,
 )
 from driftline_shared.models.families.llava_onevision import LlavaOnevisionModel
+from driftline_shared.pair.image_steps import wrong_frames
 
 Patched = LlavaModel | LlavaOnevisionModel
 """Families that say which patches a token is made of."""
@@ -122,9 +123,7 @@ def _read(
                 f"{_name(type(compressor))} chooses among frames; this model reads one"
             )
         if len(image) != model.grid.frames:
-            raise DataError(
-                f"the image has {len(image)} frames, this pair reads {model.grid.frames}"
-            )
+            raise wrong_frames(len(image), model.grid.frames)
         kept = torch.from_numpy(frames.kept)
         cells = model.grid.rows * model.grid.cols
         token = (kept[:, None] * cells + torch.arange(cells)).flatten()

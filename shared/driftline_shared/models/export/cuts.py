@@ -34,3 +34,13 @@ def checked_cuts(cuts: Sequence[int], depth: int) -> tuple[int, ...]:
             f"up to {MAX_CUTS} rising layers from 1 to {depth - 1}"
         )
     return tuple(cuts)
+
+
+def piece_file(file: str, number: int) -> str:
+    """The file of the layers behind cut `number`, beside that of the layers before the first."""
+    return file.replace(".onnx", f".{number}.onnx") if number else file
+
+
+def look_file(kind: str, number: int) -> str:
+    """The file that looks at what enters the layers behind cut `number`, rounded as they are."""
+    return f"look.{kind}.{number}.onnx"

@@ -121,6 +121,10 @@ class Decoder:
         chosen = range(self.num_layers) if layers is None else layers
         return _LayersBuilder(self, precisions, adapted, decodes, chosen).build(query_layers)
 
+    def build_look(self, layer: int, precisions: Precisions, *, adapted: Adapted) -> Graph:
+        """The graph `look` of what enters `layer`, by inputs of the language model's own graphs."""
+        return _LayersBuilder(self, precisions, adapted, None, range(0)).build_look(layer)
+
     def build_head(self, head: Any, kind: Kind, *, adapted: Adapted) -> tuple[Graph, Inputs]:
         """The graph `head`: final norm and vocabulary; `head` is the linear layer of logits."""
         graph, inputs = Graph("head"), Inputs()
@@ -166,9 +170,8 @@ class _LayersBuilder:
         embeds = graph.input("inputs_embeds", ["B", "T", decoder.width])
         lengths = graph.input("lengths", ["B"], DataType.INT32)
         self.total = graph.input("total", [1], DataType.INT32)
-        axes = [3] if decoder.axes is not None else []
-        self.places = graph.input("position_ids", [*axes, "B", "T"], DataType.INT64)
-        self._prepare(embeds, lengths)
+        self._prepare(embeds)
+        self.last = graph.node("Sub", [lengths, graph.constant(np.asarray(1, dtype=np.int32))])
         hidden = graph.node("Reshape", [embeds, graph.ints(-1, decoder.width)])
         branch = ""
         for index in self.layers:
@@ -188,17 +191,31 @@ class _LayersBuilder:
             decoder.add_head(graph, self.inputs, last, *self.decodes, self.adapted)
         return graph, self.inputs
 
-    def _prepare(self, embeds: str, lengths: str) -> None:
-        """What every layer reads: the rotary table, and where the last place of each row is."""
+    def build_look(self, index: int) -> Graph:
+        graph, decoder = self.graph, self.decoder
+        states = graph.input("inputs_embeds", ["B", "T", decoder.width])
+        self._prepare(states)
+        layer, path = decoder.net.layers[index], f"layers.{index}"
+        hidden = graph.node("Reshape", [states, graph.ints(-1, decoder.width)])
+        x, _ = self._norm(f"{path}.input_layernorm", layer.input_layernorm, "", hidden)
+        q, k, _ = self._apart(f"{path}.self_attn", layer.self_attn, self._packed(index, x))
+        self._give_heads(f"query.{index}", q, decoder.num_heads)
+        self._give_heads(f"key.{index}", k, decoder.num_key_heads)
+        final, _ = self._norm("norm", decoder.net.norm, "", hidden)
+        graph.node("Reshape", [final, graph.node("Shape", [states])], name="normed")
+        graph.output("normed", ["B", "T", decoder.width])
+        return graph
+
+    def _prepare(self, embeds: str) -> None:
+        """What every layer reads: positions, the rotary table, the shape of rows."""
         graph = self.graph
+        axes = [3] if self.decoder.axes is not None else []
+        self.places = graph.input("position_ids", [*axes, "B", "T"], DataType.INT64)
         cos, sin = rotary_table(self.decoder.net, self.decoder.max_positions)
         self.cos, self.sin = graph.constant(cos, "rotary.cos"), graph.constant(sin, "rotary.sin")
-        rows = graph.node("Shape", [embeds], start=0, end=1)
-        new = graph.node("Shape", [embeds], start=1, end=2)
-        one = graph.constant(np.asarray(1, dtype=np.int32))
-        self.last = graph.node("Sub", [lengths, one])
+        shape = graph.node("Shape", [embeds], start=0, end=2)
         # Rows of the flat (B * T) matrices back to (B, T).
-        self.batched = graph.node("Concat", [rows, new, graph.ints(-1)], axis=0)
+        self.batched = graph.node("Concat", [shape, graph.ints(-1)], axis=0)
         if self.decoder.axes is not None:
             self.cos, self.sin, self.places = add_pass_table(
                 graph, self.cos, self.sin, self.places, self.decoder.axes
@@ -222,13 +239,7 @@ class _LayersBuilder:
 
     def _attention(self, index: int, block: Any, x: str, with_query: bool) -> str:
         graph, decoder = self.graph, self.decoder
-        path = f"layers.{index}.self_attn"
-        packed = self._linear(
-            f"{path}.qkv",
-            {f"{path}.{n}": getattr(block, n) for n in ("q_proj", "k_proj", "v_proj")},
-            x,
-        )
-        packed = graph.node("Reshape", [packed, self.batched])
+        path, packed = f"layers.{index}.self_attn", self._packed(index, x)
         heads, key_heads = decoder.num_heads, decoder.num_key_heads
         inner = heads * decoder.head_width
         shape: Shape = ["B", key_heads, "P", decoder.head_width]
@@ -254,10 +265,16 @@ class _LayersBuilder:
         for name in present:
             graph.output(name, ["B", key_heads, "P+T", decoder.head_width])
         if with_query:
-            self._give_query(index, q)
+            self._give_heads(f"query.{index}", q, heads)
         attended = self._dropped(f"{path}.o_proj", attended, inner)
         flat = graph.node("Reshape", [attended, graph.ints(-1, inner)])
         return self._linear(f"{path}.o_proj", {f"{path}.o_proj": block.o_proj}, flat)
+
+    def _packed(self, index: int, x: str) -> str:
+        """Queries, keys and values (B, T, all of them) of a layer, not yet rotated."""
+        path, block = f"layers.{index}.self_attn", self.decoder.net.layers[index].self_attn
+        parts = {f"{path}.{n}": getattr(block, n) for n in ("q_proj", "k_proj", "v_proj")}
+        return self.graph.node("Reshape", [self._linear(f"{path}.qkv", parts, x), self.batched])
 
     def _apart(self, path: str, block: Any, packed: str) -> tuple[str, str, str]:
         """Rotated queries, rotated keys and values of `packed` (B, T, all of them)."""
@@ -294,11 +311,11 @@ class _LayersBuilder:
             rotary_embedding_dim=0,
         )
 
-    def _give_query(self, index: int, q: str) -> None:
-        graph, heads, width = self.graph, self.decoder.num_heads, self.decoder.head_width
-        apart = graph.node("Reshape", [q, graph.ints(0, 0, heads, width)])
-        graph.node("Transpose", [apart], name=f"query.{index}", perm=[0, 2, 1, 3])
-        graph.output(f"query.{index}", ["B", heads, "T", width])
+    def _give_heads(self, name: str, x: str, heads: int) -> None:
+        graph, width = self.graph, self.decoder.head_width
+        apart = graph.node("Reshape", [x, graph.ints(0, 0, heads, width)])
+        graph.node("Transpose", [apart], name=name, perm=[0, 2, 1, 3])
+        graph.output(name, ["B", heads, "T", width])
 
     def _mlp(self, index: int, block: Any, x: str) -> str:
         graph, path = self.graph, f"layers.{index}.mlp"

@@ -21,7 +21,7 @@ import torch
 from driftline_shared.errors import PairError
 from driftline_shared.models.export import folder as folders
 from driftline_shared.models.export.agreement import ExportedLm, logit_error
-from driftline_shared.models.export.cuts import checked_cuts, needed_cuts
+from driftline_shared.models.export.cuts import checked_cuts, look_file, needed_cuts, piece_file
 from driftline_shared.models.export.decoder import Adapted, Decoder, Inputs, Precisions
 from driftline_shared.models.export.families.family import FamilyGraphs, num_deep
 from driftline_shared.models.export.families.table import FAMILIES, graphs_of
@@ -156,8 +156,8 @@ def language_graph(
     decode_only = name in _DECODE_ONLY
     if decode_only:
         # By those of the layer before a cut a compressor chooses what layers behind it read.
-        ends = layers is not None and layers.stop < decoder.num_layers
-        query_layers = (layers.stop - 1,) if ends and layers is not None else ()
+        is_cut = layers is not None and layers.stop < decoder.num_layers
+        query_layers = (layers[-1],) if layers and is_cut else ()
     return decoder.build(
         LANGUAGE_KINDS[name],
         adapted=adapted,
@@ -273,9 +273,13 @@ class _Work:
                 query_layers=layers,
                 layers=layers,
             )
-            graph.save(self.folder / _piece(f"lm.{name}.onnx", number))
+            graph.save(self.folder / piece_file(f"lm.{name}.onnx", number))
             if name == "fp32":
                 self.inputs.join(inputs)
+        for name, number in product(("fp32", "int8"), range(1, len(pieces))):
+            cut = pieces[number].start
+            graph = self.decoder.build_look(cut, LANGUAGE_KINDS[name], adapted=language)
+            graph.save(self.folder / look_file(name, number))
         for name, kind in HEAD_KINDS.items():
             graph, inputs = self.decoder.build_head(self.head, kind, adapted=language)
             graph.save(self.folder / f"head.{name}.onnx")
@@ -286,10 +290,11 @@ class _Work:
 
         def made(tower: str, lm: str, head: str, prefill: str | None = None) -> Precision:
             cuts = range(1, len(self.cuts) + 1)
-            behind = tuple(_piece(lm, number) for number in cuts)
-            read = tuple(_piece(prefill, number) for number in cuts) if prefill else ()
+            behind = tuple(piece_file(lm, number) for number in cuts)
+            read = tuple(piece_file(prefill, number) for number in cuts) if prefill else ()
             files = {tower, "projector.onnx", lm, head, *behind, *read}
             files |= {prefill} if prefill else set()
+            kind = "fp32" if "fp32" in lm else "int8"
             # Weights of large graphs lie beside them.
             beside = [path for name in files for path in self.folder.glob(f"{name}*")]
             return Precision(
@@ -301,6 +306,7 @@ class _Work:
                 num_bytes=sum(path.stat().st_size for path in beside),
                 behind=behind,
                 prefill_behind=read,
+                looks=tuple(look_file(kind, number) for number in cuts),
             )
 
         return {
@@ -324,6 +330,7 @@ class _Work:
             query_layers=tuple(range(decoder.num_layers)),
             max_new_tokens=self.pair.max_new_tokens,
             cuts=self.cuts,
+            num_deep=decoder.num_deep,
         )
 
     def _sources(self) -> list[Path]:
@@ -389,8 +396,3 @@ class _Work:
         positions = torch.from_numpy(kept)[None].expand(2, -1)
         questions = ["what is it?", "what is there to be seen, and of which colour is it?"]
         return model.batch(model.project(tokens), positions, questions)
-
-
-def _piece(file: str, number: int) -> str:
-    """The file of the layers behind cut `number`, beside that of the layers before the first."""
-    return file.replace(".onnx", f".{number}.onnx") if number else file

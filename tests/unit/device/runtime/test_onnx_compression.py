@@ -39,10 +39,12 @@ from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, random_image
 ASKED = [Question(image=random_image(seed), text=QUESTIONS[seed % 3]) for seed in range(5)]
 
 CASES: dict[str, dict[str, Any]] = {
+    "dart": {"keep": 0.25, "layer": 1},
     "divprune": {"keep": 0.25},
     "evs": {"keep": 0.5},
     "fastv": {"keep": 0.25, "layer": 1},
     "prumerge": {"keep": 0.25},
+    "pyramiddrop": {"keep": 0.25, "layers": (1,)},
     "sparsevlm": {"keep": 0.5, "layers": (0,)},
     "tome": {"keep": 0.25, "where": "projector"},
     "vidcom2": {"keep": 0.25},

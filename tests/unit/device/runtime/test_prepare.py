@@ -157,6 +157,18 @@ def test_what_does_not_fit_into_memory_is_refused_with_numbers(
     assert not (folder / PREPARED_FILE).exists()
 
 
+def test_deep_inputs_and_cuts_need_memory_of_their_own(folder: Path) -> None:
+    export = load_pair(folder).exported
+    assert export is not None
+    needed = []
+    for changes in ({}, {"num_deep": 3}, {"cuts": (1,)}):
+        model = export.model.model_copy(update=changes)
+        changed = export.model_copy(update={"model": model})
+        needed.append(needed_bytes(changed, export.precisions["int8"]))
+    plain, deep, cut = needed
+    assert (deep - plain) * 2 == (cut - plain) * 3 > 0
+
+
 def test_questions_are_the_probes_own_then_crossed(folder: Path) -> None:
     pair = load_pair(folder)
     probe = pair.probe_set()

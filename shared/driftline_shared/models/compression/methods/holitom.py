@@ -30,15 +30,23 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
 
 from driftline_shared.errors import DataError
 from driftline_shared.models.compression import flops
 from driftline_shared.models.compression.clustering import density_peaks
 from driftline_shared.models.compression.compressor import Layers, Options, TokenCompressor
+from driftline_shared.models.compression.rows.arrays import (
+    Array,
+    added,
+    array_namespace,
+    counted,
+    found,
+    largest_first,
+    plain,
+    sizes,
+    unit,
+)
 from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
 
 PUBLISHED_LAYER, PUBLISHED_DEPTH = 18, 28
@@ -71,16 +79,18 @@ class HoliTomCompressor(TokenCompressor):
 
     needs = frozenset({"head_attention"})
     tolerance: ClassVar[float] = 0.5
+    merges_deep: ClassVar[bool] = False
     options: HoliTomOptions
 
     def __init__(self, *rest: Any) -> None:
         super().__init__(*rest)
-        self._attention: Tensor | None = None
+        self._attention: Array | None = None
 
-    def on_vision(self, tokens: TowerTokens, question: Tensor | None) -> TowerTokens:
+    def on_vision(self, tokens: TowerTokens, question: Array | None) -> TowerTokens:
         """All tokens as they are; their attention is remembered."""
         assert tokens.head_attention is not None, "`needs` says so"
-        self._attention = tokens.head_attention.detach().float().mean(dim=1)
+        seen = plain(tokens.head_attention)
+        self._attention = array_namespace(seen).mean(seen, axis=1)
         return tokens
 
     def on_embeds(self, row: TokenRow) -> TokenRow:
@@ -94,39 +104,41 @@ class HoliTomCompressor(TokenCompressor):
                 f"compressor holitom reads whole clips and their tower: of {grid.num_tokens} "
                 f"tokens the row has {len(visual)}"
             )
-        states = row.states[visual].unflatten(0, (grid.frames, -1))
-        seen = seen.unflatten(0, (grid.frames, -1))
-        alike = cosine_similarity(states[:-1].detach().float(), states[1:].detach().float(), dim=-1)
-        still = alike > self.options.still
-        windows, fewer = _windows(still)
+        xp = array_namespace(row.states)
+        clip = row.states[visual]
+        states = xp.reshape(clip, (grid.frames, -1, clip.shape[1]))
+        seen = xp.reshape(seen, (grid.frames, -1))
+        rays = unit(plain(states))
+        still = xp.sum(rays[:-1] * rays[1:], axis=-1) > self.options.still
+        windows, fewer = _windows(still.tolist(), seen.shape[1])
         num = len(visual)
         ratio = min(1.0, self.options.keep * num / (num - fewer))
         parts = [self._window(states, seen, still, window, ratio) for window in windows]
-        kept, values = (torch.cat(part) for part in zip(*parts, strict=True))
+        kept, values = (xp.concat(part) for part in zip(*parts, strict=True))
         if not len(kept):
-            kept = seen.flatten().argmax()[None]
-            values = states.flatten(0, 1)[kept]
+            kept = largest_first(xp.reshape(seen, (-1,)))[:1]
+            values = clip[kept]
         return row.replaced(visual[kept], values).keep_visual(kept)
 
-    def rows_before(self, layer: int, row: TokenRow) -> Tensor | None:
+    def rows_before(self, layer: int, row: TokenRow) -> Array | None:
         """The last place, before layer k."""
         if self.options.keep >= 1.0 or not self.options.merged or not len(row.visual):
             return None
         if layer != self.options.merge_layer(self.facts.num_layers):
             return None
-        return torch.tensor([len(row) - 1], device=row.kind.device)
+        return counted(len(row), row.kind)[-1:]
 
-    def on_layer(self, layer: int, row: TokenRow, attention: Tensor | None) -> TokenRow:
+    def on_layer(self, layer: int, row: TokenRow, attention: Array | None) -> TokenRow:
         """At k: the tokens of most attention, with the others in those they are most like."""
         if attention is None:
             return row
         visual = row.visual
         num = self._left(len(visual))
-        order = attention[0, visual].detach().argsort(descending=True, stable=True)
-        kept, others = order[:num].sort().values, order[num:].sort().values
+        order, xp = largest_first(plain(attention)[0, visual]), array_namespace(row.states)
+        kept, others = xp.sort(order[:num]), xp.sort(order[num:])
         states = row.states[visual]
-        unit = normalize(states.detach().float(), dim=-1)
-        into = (unit[others] @ unit[kept].T).argmax(dim=1)
+        rays = unit(plain(states))
+        into = xp.argmax(rays[others] @ rays[kept].T, axis=1)
         values = _halved(states[kept], states[others], into)
         return row.replaced(visual[kept], values).keep_visual(kept)
 
@@ -158,48 +170,50 @@ class HoliTomCompressor(TokenCompressor):
         return max(1, round(num * (1 - self.options.merged)))
 
     def _window(
-        self, states: Tensor, seen: Tensor, still: Tensor, window: tuple[int, int], ratio: float
-    ) -> tuple[Tensor, Tensor]:
+        self, states: Array, seen: Array, still: Array, window: tuple[int, int], ratio: float
+    ) -> tuple[Array, Array]:
         """Flat indices (k,) that a window of frames keeps, and their values (k, D)."""
         start, end = window
-        cells = states.shape[1]
-        fixed = still[start:end].all(dim=0) & (end > start)
-        moving = (~fixed).nonzero()[:, 0]
+        xp, cells = array_namespace(states), states.shape[1]
+        fixed = xp.all(still[start:end], axis=0) & (end > start)
+        moving = found(~fixed)
         num = math.ceil(len(moving) * ratio - ROUNDING)
-        order = seen[start : end + 1, moving].argsort(dim=1, descending=True, stable=True)
-        frames = torch.arange(start, end + 1, device=seen.device)[:, None]
-        kept = (frames * cells + moving[order[:, :num]]).flatten()
-        values = states.flatten(0, 1)[kept]
-        held, merged = self._still(states[start : end + 1], fixed.nonzero()[:, 0], ratio)
-        return torch.cat([start * cells + held, kept]), torch.cat([merged, values])
+        order = xp.argsort(seen[start : end + 1][:, moving], axis=1, descending=True, stable=True)
+        frames = start + counted(end + 1 - start, moving)[:, None]
+        kept = xp.reshape(frames * cells + moving[order[:, :num]], (-1,))
+        values = xp.reshape(states, (-1, states.shape[2]))[kept]
+        held, merged = self._still(states[start : end + 1], found(fixed), ratio)
+        return xp.concat([start * cells + held, kept]), xp.concat([merged, values])
 
-    def _still(self, states: Tensor, cells: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    def _still(self, states: Array, cells: Array, ratio: float) -> tuple[Array, Array]:
         """Of `cells` (n,) that stay the same over the frames `states`: those in which a cluster
         stands, and what stands there.
         """
-        means = states[:, cells].mean(dim=0)
+        xp = array_namespace(states)
+        means = xp.mean(states[:, cells], axis=0)
         num = round(len(cells) * ratio)
         if not num:
             return cells[:0], means[:0]
         clusters = density_peaks(means, num, min(self.options.neighbours, num))
         centres = clusters.centres
-        sizes = clusters.member.bincount(minlength=num)[:, None].to(means)
+        members = xp.astype(sizes(clusters.member, num), means.dtype)[:, None]
         own = means[centres]
-        others = (clusters.sums(means) - own) / (sizes - 1).clamp_min(1)
+        others = (clusters.sums(means) - own) / xp.clip(members - 1, 1.0, None)
         mixed = self.options.centre * own + (1 - self.options.centre) * others
-        return cells[centres], torch.where(sizes > 1, mixed, own)
+        return cells[centres], xp.where(members > 1, mixed, own)
 
 
-def _windows(still: Tensor) -> tuple[list[tuple[int, int]], int]:
+def _windows(still: list[list[bool]], cells: int) -> tuple[list[tuple[int, int]], int]:
     """The windows of T frames, (first, last) each, and how many tokens fewer they are; `still`
-    (T - 1, M) bool.
+    (T - 1, `cells`).
     """
     frames = len(still) + 1
     fewer = [[0] * frames for _ in range(frames)]
     for start in range(frames - 1):
-        alive = still[start:].long().cumprod(dim=0).sum(dim=1).tolist()
-        for length, cells in enumerate(alive, start=1):
-            fewer[start][start + length] = length * int(cells)
+        alive = set(range(cells))
+        for end in range(start + 1, frames):
+            alive = {cell for cell in alive if still[end - 1][cell]}
+            fewer[start][end] = (end - start) * len(alive)
     best, first = [0] * (frames + 1), [0] * frames
     for end in range(frames):
         best[end + 1], first[end] = best[end], end
@@ -214,12 +228,14 @@ def _windows(still: Tensor) -> tuple[list[tuple[int, int]], int]:
     return windows[::-1], best[frames]
 
 
-def _halved(kept: Tensor, others: Tensor, into: Tensor) -> Tensor:
+def _halved(kept: Array, others: Array, into: Array) -> Array:
     """`kept` (k, D) after each of `others` (m, D), in order, was averaged into `into` (m,) its one:
     of c in one the i-th counts 2^-(c - i), from 0 on, and the first itself 2^-c.
     """
-    member = torch.nn.functional.one_hot(into, len(kept))
-    counts = member.sum(dim=0)
-    later = (counts - member.cumsum(dim=0)).gather(1, into[:, None])
-    weighted = kept * 0.5 ** counts[:, None].to(kept)
-    return weighted.index_add(0, into, others * 0.5 ** (later + 1).to(others))
+    xp = array_namespace(kept)
+    member = xp.astype(into[:, None] == counted(len(kept), into), xp.int64)
+    counts = xp.sum(member, axis=0)
+    before = xp.sum(xp.cumulative_sum(member, axis=0) * member, axis=1)
+    later = xp.astype(counts[into] - before + 1, kept.dtype)
+    weighted = kept * 0.5 ** xp.astype(counts, kept.dtype)[:, None]
+    return added(weighted, into, others * 0.5 ** later[:, None])

@@ -65,9 +65,9 @@ def test_a_clip_is_prepared_frame_by_frame_and_has_its_length() -> None:
     )
     wanted = np.stack([pixels_of(frame, each) for frame in clip])
     np.testing.assert_array_equal(pixels_of(clip, clips), wanted)
-    with pytest.raises(DataError, match="has 1 frames, this pair reads 3"):
+    with pytest.raises(DataError, match="clips of 3 pictures and was given a single picture: ask"):
         pixels_of(clip[0], clips)
-    with pytest.raises(DataError, match="has 3 frames, this pair reads 1"):
+    with pytest.raises(DataError, match="single pictures and was given a clip of 3 pictures: give"):
         pixels_of(clip, each)
 
 
