@@ -194,6 +194,7 @@ def test_what_is_kept_and_merged_by_what_the_tower_says_is_the_twins(
 COMPRESSORS: dict[str, dict[str, Any]] = {
     "divprune": {"keep": 0.3},
     "fastv": {"keep": 0.3, "layer": 1},
+    "pyramiddrop": {"keep": 0.5, "stages": 2, "layers": (1,)},
     "sparsevlm": {"keep": 0.6, "layers": (0,)},
     "vtw": {"layer": 1},
 }
