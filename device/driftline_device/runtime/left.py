@@ -23,7 +23,13 @@ class Reading:
     def other_than(self, sent: VisualTokens) -> VisualTokens | None:
         """What was read, unless it is what may be `sent`."""
         read = self.read or self.tower
-        return None if read is sent else read
+        return None if read is sent or _same(read, sent) else read
+
+
+def _same(one: VisualTokens, other: VisualTokens) -> bool:
+    return np.array_equal(one.positions, other.positions) and np.array_equal(
+        one.values, other.values
+    )
 
 
 def sendable(

@@ -23,7 +23,8 @@ class CompressorSettings(Section):
     compressor: str = setting(
         "",
         "a method that drops or merges visual tokens, see [compression](compression.md); empty: "
-        "none. An export runs some of them; the cloud's student learns under it",
+        "none. Most run on an export, too; the cloud's student learns under those that need no "
+        "tower",
     )
     compressor_options: dict[str, Any] = setting(
         {}, "a table of the method's options, for example `compressor_options.keep`"

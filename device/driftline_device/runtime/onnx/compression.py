@@ -321,6 +321,7 @@ def compressing(export: Export, choice: CompressorChoice, upload_from: UploadFro
     kind = PORTABLE[choice.name].compressor
     compression = Compression(name=choice.name, kind=kind, options=options, facts=facts_of(export))
     layers = compression.cuts(export.model.num_visual_tokens)
+    _check_tower(export, compression)
     reason = _cannot(export, layers) or _cannot_look(export, compression)
     if reason:
         raise ConfigError(
@@ -359,13 +360,18 @@ def _cannot_look(export: Export, compression: Compression) -> str:
         return ""
     if tower is None:
         return "was made by an earlier version, without what its tower says (export the pair again)"
-    needs = sorted(reads_of(kind))
-    if needs and tower.reads is None:
-        return (
-            f"has a tower, {tower.kind}, that gives its tokens only, where the method reads "
-            f"{' and '.join(needs)}"
-        )
     return ""
+
+
+def _check_tower(export: Export, compression: Compression) -> None:
+    """ConfigError where the tower itself has not what the method reads: torch does not help."""
+    needs = sorted(reads_of(compression.kind))
+    if needs and export.tower is not None and export.tower.reads is None:
+        raise ConfigError(
+            f"compressor is {compression.name!r}, but this pair has a tower, {export.tower.kind}, "
+            f"that gives its tokens only, where the method reads {' and '.join(needs)}: leave "
+            "`compressor` empty, or take another method"
+        )
 
 
 def reads_of(kind: type[TokenCompressor]) -> frozenset[str]:

@@ -30,10 +30,16 @@ def checked_cuts(cuts: Sequence[int], depth: int) -> tuple[int, ...]:
     """
     if len(cuts) > MAX_CUTS or any(a >= b for a, b in pairwise((0, *cuts, depth))):
         raise ConfigError(
-            f"--cut {', '.join(map(str, cuts))}: this language model of {depth} layers is cut at "
-            f"up to {MAX_CUTS} rising layers from 1 to {depth - 1}"
+            f"--cut {', '.join(map(str, cuts))}: this language model has {depth} layers, so it can "
+            f"be cut before {_where(depth)}"
         )
     return tuple(cuts)
+
+
+def _where(depth: int) -> str:
+    if depth <= 2:
+        return "layer 1" if depth == 2 else "none of them"
+    return f"layers 1 to {depth - 1}, at {min(MAX_CUTS, depth - 1)} of them at most"
 
 
 def piece_file(file: str, number: int) -> str:

@@ -72,7 +72,12 @@ class LlavaModel(FamilyModel):
 
     def views(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(B, 3, H, W): what the tower reads of each picture."""
-        pictures = [picture for image in images for picture in on_canvas(image, self.canvas)]
+        one_size = "shortest_edge" not in self.processor.size
+        pictures = [
+            picture
+            for image in images
+            for picture in on_canvas(image, self.canvas, any_shape=one_size)
+        ]
         pixels: Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         return pixels
 

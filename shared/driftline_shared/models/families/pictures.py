@@ -19,11 +19,14 @@ def image_processor(model_dir: Path) -> Any:
     return AutoImageProcessor.from_pretrained(model_dir, local_files_only=True, backend="pil")
 
 
-def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
+def on_canvas(
+    image: NDArray[np.uint8], canvas: Canvas | None, *, any_shape: bool = False
+) -> list[Any]:
     """PIL images of the canvas's size: one of (H, W, 3), F of (F, H, W, 3). Bicubic.
 
     Without a canvas one image as it is, for processors that give one size for any. Raises DataError
-    for another number of frames than the canvas has, and without a canvas for slim ones.
+    for another number of frames than the canvas has, and without a canvas for slim ones, unless
+    `any_shape`: the processor makes no picture larger than its size, whatever the sides.
     """
     from PIL import Image
 
@@ -33,7 +36,7 @@ def on_canvas(image: NDArray[np.uint8], canvas: Canvas | None) -> list[Any]:
         raise wrong_frames(len(frames), wanted)
     pictures = [Image.fromarray(frame) for frame in frames]
     if canvas is None:
-        for picture in pictures:
+        for picture in () if any_shape else pictures:
             check_not_slim(picture.height, picture.width)
         return pictures
     size = (canvas.width, canvas.height)

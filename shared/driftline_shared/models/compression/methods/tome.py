@@ -40,13 +40,14 @@ from driftline_shared.models.compression.rows.arrays import (
     largest_first,
     mask_of,
     plain,
+    ranked,
     smallest,
     unit,
     with_rows,
 )
 from driftline_shared.models.compression.rows.rows import NONE, BlockTokens, TowerTokens
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-5
 """Cosines that are as near are alike."""
 
 
@@ -190,10 +191,11 @@ def matching(metric: Array, mergeable: Array, num: int) -> Merging:
         return Merging(into=places, num=len(places))
     rays = unit(plain(metric))
     # Tokens that are the same are so but for rounding, which must not choose among them.
-    scores = xp.round((rays[even] @ rays[odd].T) / _ROUNDING)
-    scores = xp.where(mergeable[even][:, None] & mergeable[odd], scores, -xp.inf)
-    best, partner = xp.max(scores, axis=-1), xp.argmax(scores, axis=-1)
-    gone = mask_of(largest_first(best)[:num], len(even))
+    scores = xp.where(mergeable[even][:, None] & mergeable[odd], rays[even] @ rays[odd].T, -2.0)
+    best = xp.max(scores, axis=-1)
+    near = scores >= best[:, None] - _ROUNDING
+    partner = xp.argmax(xp.astype(near, xp.int64), axis=-1)
+    gone = mask_of(largest_first(ranked(best, _ROUNDING))[:num], len(even))
     num_rest = len(even) - num
     into = with_rows(places, odd, num_rest + counted(len(odd), odd))
     into = with_rows(into, even[~gone], counted(num_rest, odd))

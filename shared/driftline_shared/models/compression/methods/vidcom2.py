@@ -37,12 +37,16 @@ from driftline_shared.models.compression.rows.arrays import (
     device,
     filled,
     plain,
+    ranked,
     softmax,
     unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow
 
 _SCALES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
+
+_ROUNDING = 1e-5
+"""Scores that are as near are alike: tokens that are the same must not be told apart by it."""
 
 
 class VidCom2Options(Options):
@@ -161,8 +165,8 @@ def _repaired(counts: list[int], wanted: list[float], sizes: list[int], keep: fl
 def _lowest(scores: Array, frame: Array, sizes: Array, counts: Array) -> Array:
     """Rising indices of the `counts` (T,) lowest `scores` (k,) of each frame."""
     xp = array_namespace(scores)
-    order = xp.argsort(scores, stable=True)
+    order = xp.argsort(ranked(scores, _ROUNDING), stable=True)
     order = order[xp.argsort(frame[order], stable=True)]
-    ranked = frame[order]
-    rank = counted(len(order), order) - (xp.cumulative_sum(sizes) - sizes)[ranked]
-    return xp.sort(order[rank < counts[ranked]])
+    home = frame[order]
+    place = counted(len(order), order) - (xp.cumulative_sum(sizes) - sizes)[home]
+    return xp.sort(order[place < counts[home]])

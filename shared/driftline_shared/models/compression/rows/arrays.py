@@ -95,6 +95,19 @@ def largest_first(values: Array) -> Array:
     return array_namespace(values).argsort(values, descending=True, stable=True)
 
 
+def ranked(values: Array, tolerance: float) -> Array:
+    """(n,) int64 rising with finite `values` (n,). Those that are no further than `tolerance` from
+    the next one have one rank: what differs by rounding alone is equal, on any machine. A grid that
+    values are rounded to would have edges, and equal ones fall to both sides of them.
+    """
+    xp = array_namespace(values)
+    order = xp.argsort(values, stable=True)
+    rising = values[order]
+    apart = xp.astype(rising[1:] - rising[:-1] > tolerance, xp.int64)
+    ranks = xp.concat([filled(min(len(values), 1), 0, order), xp.cumulative_sum(apart)])
+    return with_rows(filled(len(values), 0, order), order, ranks)
+
+
 def counts(numbers: Array, num: int) -> Array:
     """(num,) int64: how often each of 0 to num - 1 is among `numbers` (n,) int64."""
     ones = filled(len(numbers), 1, numbers)
@@ -128,6 +141,7 @@ __all__ = [
     "largest_first",
     "mask_of",
     "plain",
+    "ranked",
     "sizes",
     "smallest",
     "softmax",

@@ -218,3 +218,15 @@ def test_what_may_not_be_merged_is_not() -> None:
     groups = [(merging.into == merging.into[odd]).sum().item() for odd in (3, 7)]
     assert groups == [1, 1]
     assert matching(metric, ~free & False, 3).num == 9
+
+
+def test_rounding_does_not_choose_among_equal_tokens() -> None:
+    """Two kinds of tokens whose cosine is near the edge of any decimal grid."""
+    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.9999985, 0.00173205])
+    metric = torch.stack([(first, second)[number % 3 == 0] for number in range(18)])
+    every = torch.ones(18, dtype=torch.bool)
+    found = set()
+    for seed in range(12):
+        noise = 1e-7 * torch.randn(metric.shape, generator=torch.Generator().manual_seed(seed))
+        found.add(tuple(matching(metric + noise, every, 4).into.tolist()))
+    assert len(found) == 1

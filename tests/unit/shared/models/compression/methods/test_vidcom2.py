@@ -199,3 +199,20 @@ def test_gradients_reach_what_is_kept_and_only_that() -> None:
     assert states.grad is not None and made.origin is not None
     reached = states.grad.abs().sum(dim=1).nonzero()[:, 0]
     assert torch.equal(reached, made.origin)
+
+
+@pytest.mark.parametrize("similarity", ["gaussian", "cosine"])
+def test_rounding_does_not_choose_among_equal_tokens(similarity: str) -> None:
+    """Frames of one colour, whose tokens differ by the last bits of a sum alone."""
+    grid = Grid(frames=2, rows=3, cols=3)
+    row = clip(grid, seed=0)
+    one = torch.randn(row.states.shape[1], generator=torch.Generator().manual_seed(3))
+    kept = set()
+    for seed in range(6):
+        noise = 2e-7 * torch.randn(
+            (len(row.visual), len(one)), generator=torch.Generator().manual_seed(seed)
+        )
+        still = row.replaced(row.visual, one + noise)
+        left = method(grid, keep=0.4, similarity=similarity).on_embeds(still)
+        kept.add(tuple(left.token[left.visual].tolist()))
+    assert len(kept) == 1, kept
