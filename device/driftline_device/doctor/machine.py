@@ -84,7 +84,7 @@ def _check_portable(config: DeviceConfig, pair: Pair | None, fix: str) -> Check:
     choice, export = config.compressor_choice, None if pair is None else pair.exported
     try:
         if choice is not None and export is not None and find_spec("onnxruntime"):
-            from driftline_device.runtime.onnx.compression import compressing
+            from driftline_device.runtime.onnx.compression.compressing import compressing
 
             compressing(export, choice, config.upload_from)
         elif choice is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline_device.runtime.onnx.compression import Compressing
+from driftline_device.runtime.onnx.compression.compressing import Compressing
 from driftline_device.runtime.onnx.generation import LanguageModel
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs
 from driftline_device.runtime.onnx.key_values import KeyValues

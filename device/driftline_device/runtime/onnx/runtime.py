@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from driftline_device.runtime.onnx.compression import compressing
+from driftline_device.runtime.onnx.compression.compressing import compressing
 from driftline_device.runtime.onnx.graphs import CPU, Graphs
 from driftline_device.runtime.onnx.session import OnnxSession, Student
 from driftline_device.runtime.runtime import Session, UploadFrom

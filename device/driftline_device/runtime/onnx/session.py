@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline_device.runtime.likely import LikelyStep, likely_steps
-from driftline_device.runtime.onnx.compression import Compressing
+from driftline_device.runtime.onnx.compression.compressing import Compressing
 from driftline_device.runtime.onnx.generation import Generated, LanguageModel, PromptRead
 from driftline_device.runtime.onnx.graphs import ActiveAdapter, Graphs, activate
 from driftline_device.runtime.onnx.key_values import Floats, Places

@@ -1,0 +1,1 @@
+"""Visual-token compressors beside the graphs of an export."""
