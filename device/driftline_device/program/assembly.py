@@ -64,6 +64,12 @@ _log = structlog.get_logger(__name__)
 
 def runtime_for(config: DeviceConfig, pair: Pair) -> Runtime:
     """The runtime that `config` names, with version 0 of `pair`."""
+    if config.compressor_options and not config.compressor:
+        _log.warning(
+            "compressor.options_without_one",
+            options=sorted(config.compressor_options),
+            fix="Name the method as `compressor`, or remove `compressor_options`.",
+        )
     return make_runtime(
         pair,
         name=config.runtime,

@@ -93,13 +93,7 @@ PORTABLE: dict[str, Method] = {
 }
 
 
-NEED_TORCH = frozenset(
-    {
-        "mod",
-        "quecc",
-        "voco",
-    }
-)
+NEED_TORCH = frozenset({"mod", "quecc", "voco"})
 """Names of the other methods, which `table.py` adds."""
 
 

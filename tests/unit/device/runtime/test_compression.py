@@ -274,6 +274,14 @@ def test_settings_of_a_file_and_of_the_environment_reach_the_method(
     assert answer.tokens.num_tokens == NUM_TOKENS // 4
 
 
+def test_options_without_a_method_are_told(pair: Pair) -> None:
+    config = load_config(None, {"compressor_options": {"keep": 0.25}}, {})
+    with structlog.testing.capture_logs() as logs:
+        runtime_for(config, pair)
+    [told] = [log for log in logs if log["event"] == "compressor.options_without_one"]
+    assert told["options"] == ["keep"]
+
+
 def test_a_method_for_clips_says_so_on_images(pair: Pair) -> None:
     with structlog.testing.capture_logs() as logs:
         make_runtime(pair, compressor=CompressorChoice(name="vidcom2"))

@@ -438,6 +438,14 @@ def test_a_slim_picture_is_refused_before_it_grows() -> None:
         on_canvas(np.zeros((60_000, 1, 3), np.uint8), None)
 
 
+def test_a_slim_picture_is_read_where_all_get_one_size(pairs: tuple[Pair, Pair]) -> None:
+    slim = np.full((1, 300, 3), 90, np.uint8)
+    question = Question(image=slim, text="what is it?")
+    (exported,) = OnnxRuntime(pairs[1], precision="fp32").answer([question])
+    (torch_s,) = TorchRuntime(pairs[0]).answer([question])
+    assert exported.text == torch_s.text
+
+
 def test_the_bounded_cache_forgets_what_was_unused_longest() -> None:
     cache: BoundedCache[str] = BoundedCache(10)
     cache.put("a", "A", 4)
