@@ -49,10 +49,11 @@ def test_the_table_has_methods_that_there_are() -> None:
 
 def test_a_row_names_what_the_method_is_and_its_options() -> None:
     yes = {True: "yes", False: "no"}
-    for name, (*_, trained, images, clips, options, _) in table().items():
+    for name, (*_, trained, images, clips, keep, options, _) in table().items():
         method = METHODS[name]
         own = [key for key in method.options.model_fields if key not in Options.model_fields]
         assert re.findall(r"`(\w+)`", options) == own, name
+        assert keep == f"{method.options.model_fields['keep'].default:.3g}", name
         assert (trained, images, clips) == (
             yes[method.trained],
             yes[method.images],

@@ -17,6 +17,7 @@ from driftline_cloud.blobs.store import MOST_BYTES
 from driftline_cloud.distill.checkpoints.form import from_bytes
 from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.trainer import ASKING_SHARE
 from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
 from driftline_cloud.workers.cluster.hints import Hints
 from driftline_cloud.workers.local import LocalWorkers
@@ -176,7 +177,8 @@ def _distil_with_a_kill(workers: RayWorkers, job: DistillJob, kept: StoredCheckp
     step = from_bytes(kept.load(MOST_BYTES) or b"").state["step"]
 
     def kill_once(share: float) -> None:
-        assert share > step / 6  # nothing is done again that was kept
+        # Nothing is done again that was kept.
+        assert share > ASKING_SHARE + (1 - ASKING_SHARE) * step / 6
         if not killed and workers.distilling_pid is not None:
             killed.append(workers.distilling_pid)
             os.kill(workers.distilling_pid, signal.SIGKILL)

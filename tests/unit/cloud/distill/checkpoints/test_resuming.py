@@ -15,7 +15,7 @@ from driftline_cloud.distill import trainer
 from driftline_cloud.distill.checkpoints.form import from_bytes, to_bytes
 from driftline_cloud.distill.checkpoints.kept import StoredCheckpoints
 from driftline_cloud.distill.student import Models
-from driftline_cloud.distill.trainer import distil
+from driftline_cloud.distill.trainer import ASKING_SHARE, distil
 from driftline_cloud.jobs import Distilled, DistillJob
 from driftline_shared.callbacks import ignore
 from driftline_shared.update import adapter_digest
@@ -82,7 +82,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def cut_after(step: int) -> Callable[[float], None]:
     def progress(share: float) -> None:
-        if round(share * 8) == step:
+        of_steps = (share - ASKING_SHARE) / (1 - ASKING_SHARE)
+        if round(of_steps * 8) == step:
             raise _CutOffError
 
     return progress

@@ -229,7 +229,7 @@ def test_kept_frames_keep_their_tokens_and_extra_pictures_are_like_frames(tmp_pa
     assert seen.extra is not None
     wanted = torch.cat([whole[cells : 2 * cells], whole[:cells]])
     torch.testing.assert_close(seen.extra, wanted)
-    with pytest.raises(DataError, match="2 frames"):
+    with pytest.raises(DataError, match="clip of 2 pictures"):
         look(model, Chooser(Options(), facts_of(model)), clip[:2], QUESTION)
 
 
