@@ -117,8 +117,8 @@ def test_the_install_holds_libraries_and_little_else(binaries: Path) -> None:
     ours = [file for file in packages.glob("driftline*/**/*") if file.is_file()]
     assert ours
     assert not [file for file in ours if file.suffix in {".safetensors", ".onnx"}]
-    # Code and its byte code (12.1 MiB now); a student's weights would be 3 MiB more.
-    assert sum(file.stat().st_size for file in ours) <= 14 * 2**20
+    # Code and its byte code (14.1 MiB now); a student's weights would be 3 MiB more.
+    assert sum(file.stat().st_size for file in ours) <= 16 * 2**20
 
 
 def test_what_needs_more_says_which_extra(binaries: Path, tmp_path: Path) -> None:
