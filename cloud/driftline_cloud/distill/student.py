@@ -21,8 +21,8 @@ from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.loading import (
     check_compressor,
     compressed,
-    reads_tower,
 )
+from driftline_shared.models.compression.table import METHODS
 from driftline_shared.models.fit.translation import TRANSLATOR_FILE, num_merged
 from driftline_shared.models.fit.translator import TranslatedTeacher, load_translator
 from driftline_shared.models.loading import load_student, load_teacher
@@ -140,7 +140,7 @@ def check_compression(pair: Pair, settings: DistilSettings) -> None:
     if choice is None:
         return
     check_compressor(pair.student_dir, choice)
-    if reads_tower(choice.name):
+    if METHODS[choice.name].compressor.works_in_tower():
         raise ConfigError(
             f"distil.compressor: {choice.name} works in the vision tower, which the cloud does not "
             'run: leave it empty and set upload_from = "survivors" on the devices, whose samples '

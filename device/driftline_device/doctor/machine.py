@@ -102,10 +102,11 @@ from driftline_shared.errors import ConfigError
 from driftline_shared.program.compressor import CompressorChoice
 name, options, student = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 try:
-    checked(name, options)
     if student:
         choice = CompressorChoice(name=name, options=options)
         check_compressor(pathlib.Path(student), choice)
+    else:
+        checked(name, options)
 except ConfigError as error:
     sys.exit(str(error))
 """

@@ -147,11 +147,11 @@ class OnnxSession(ScoringSession):
     ) -> list[Answer]:
         """Answer from tower tokens, all of an image or some at their positions; no tower pass.
 
-        All items have equally many tokens. Raises ConfigError for a compressor that works on
-        pictures.
+        All items have equally many tokens. Raises ConfigError for a compressor that works in the
+        vision tower.
         """
         if self._student.compressing is not None:
-            self._student.compressing.check_stored_tokens()
+            self._student.compressing.compression.check_stored_tokens()
         asked = [
             _Asked(tokens=kept, row=self._row(text, kept.positions))
             for kept, text in zip(tokens, questions, strict=True)
@@ -187,22 +187,22 @@ class OnnxSession(ScoringSession):
         positions = np.arange(grid.num_tokens, dtype=np.int32)
         # Before any graph runs: what cannot be asked costs nothing.
         rows = [self._row(question.text, positions) for question in questions]
-        asked = []
-        seen = self._student.tower.outputs([question.image for question in questions])
-        for question, row, (output, digest, is_known) in zip(questions, rows, seen, strict=True):
-            tokens = VisualTokens(values=output.values, positions=positions, grid=grid)
-            one = _Asked(tokens=tokens, row=row, digest=digest, again=is_known)
-            asked.append(replace(one, text=question.text, tower=output.read))
-        num = Counter(one.digest for one in asked)
-        return [
-            replace(
-                one,
-                again=one.again or question.shared or num[one.digest] > 1,
+        seen = student.tower.outputs([question.image for question in questions])
+        asked = [
+            _Asked(
+                tokens=VisualTokens(values=output.values, positions=positions, grid=grid),
+                row=row,
+                digest=digest,
+                again=is_known or question.shared,
                 num_likely=question.num_likely,
                 added=compressing.added(student.graphs, question.image) if compressing else None,
+                text=question.text,
+                tower=output.read,
             )
-            for one, question in zip(asked, questions, strict=True)
+            for question, row, (output, digest, is_known) in zip(questions, rows, seen, strict=True)
         ]
+        num = Counter(one.digest for one in asked)
+        return [replace(one, again=one.again or num[one.digest] > 1) for one in asked]
 
     def _row(self, question: str, kept: NDArray[np.integer]) -> Row:
         student = self._student

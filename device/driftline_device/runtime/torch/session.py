@@ -27,7 +27,6 @@ from driftline_device.runtime.torch.compression import counted, given
 from driftline_device.runtime.torch.passes import TorchPasses
 from driftline_device.runtime.turns import Turns
 from driftline_shared.callbacks import OnToken, finished_text, rows_among, rows_from
-from driftline_shared.errors import ConfigError
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.compression.compressed_model import CompressedModel
 from driftline_shared.models.compression.tower import Look
@@ -158,11 +157,8 @@ class TorchSession(ScoringSession):
         Raises ConfigError for a compressor that works in the vision tower.
         """
         compressed = self._student.compressed
-        if compressed is not None and compressed.looks:
-            raise ConfigError(
-                f"compressor {compressed.compression.name} works in the vision tower and "
-                "cannot answer from stored tokens: leave `compressor` empty for this"
-            )
+        if compressed is not None:
+            compressed.compression.check_stored_tokens()
         self._check(questions)
         rows = [
             _Asked(tokens=kept, text=text) for kept, text in zip(tokens, questions, strict=True)

@@ -115,7 +115,7 @@ class CompressedModel(WrappedModel):
     @property
     def looks(self) -> bool:
         """Whether the method does anything before the projector."""
-        return self.compression.kind.has("on_frames", "blocks", "on_block", "on_vision")
+        return self.compression.kind.works_in_tower()
 
     # -- through the driver -----------------------------------------------------------------------
 

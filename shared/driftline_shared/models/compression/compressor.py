@@ -166,6 +166,13 @@ class TokenCompressor:
         return any(getattr(cls, hook) is not getattr(TokenCompressor, hook) for hook in hooks)
 
     @classmethod
+    def works_in_tower(cls) -> bool:
+        """Whether the method does anything before the projector: stored tokens come too late for
+        it.
+        """
+        return cls.has("on_frames", "blocks", "on_block", "on_vision")
+
+    @classmethod
     def fresh_weights(cls, options: Any, facts: ModelFacts, seed: int) -> dict[str, Array]:
         """Freshly drawn weights of a trained method, from which training starts; {} where a method
         has none. They need not be any good, but `keep` = 1.0 must change nothing with them, too.
@@ -317,6 +324,14 @@ class Compression:
             raise ConfigError(
                 f"compressor {self.name}: renumber counts positions on one axis, and this model "
                 f"has {facts.axes} (M-RoPE), which say where a token lies: leave it out"
+            )
+
+    def check_stored_tokens(self) -> None:
+        """ConfigError where there are stored tokens only, and the method works in the tower."""
+        if self.kind.works_in_tower():
+            raise ConfigError(
+                f"compressor {self.name} works in the vision tower and cannot answer from stored "
+                "tokens: leave `compressor` empty for this"
             )
 
     def row(self) -> TokenCompressor:

@@ -43,13 +43,6 @@ def check_compressor(model_dir: Path, choice: CompressorChoice) -> None:
         check_reads(model_type, family_of(model_dir), METHODS[choice.name].compressor)
 
 
-def reads_tower(name: str) -> bool:
-    """Whether the method `name` does part of its work in the vision tower, before the projector:
-    stored tokens come too late for it.
-    """
-    return METHODS[name].compressor.has("on_frames", "on_block", "on_vision")
-
-
 def compressed(
     model: MultimodalModel, model_dir: Path, choice: CompressorChoice
 ) -> CompressedModel:

@@ -13,14 +13,13 @@ import pytest
 from driftline_device.runtime.onnx.graphs import Graphs
 from driftline_device.runtime.onnx.runtime import OnnxRuntime
 from driftline_device.runtime.runtime import Question, UploadFrom
-from driftline_device.runtime.scores import SCORERS
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import Pair
 from driftline_shared.program.compressor import CompressorChoice
-from tests.fakes.adapters import trained
 from tests.fakes.families import noise
 from tests.fakes.tiny_pair import QUESTIONS
+from tests.fakes.twins import both_behind, check_same_answer, check_same_doubts
 
 FRAMES = 3
 
@@ -54,13 +53,7 @@ def both(
     pairs: tuple[Pair, Pair], case: str, upload_from: UploadFrom
 ) -> tuple[TorchRuntime, OnnxRuntime]:
     name, options = CASES[case]
-    choice = CompressorChoice(name=name, options=options)
-    twin = TorchRuntime(pairs[0], compressor=choice, upload_from=upload_from)
-    ours = OnnxRuntime(pairs[1], precision="fp32", compressor=choice, upload_from=upload_from)
-    adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
-    twin.swap(adapter, 1)
-    ours.swap(adapter, 1)
-    return twin, ours
+    return both_behind(pairs, CompressorChoice(name=name, options=options), upload_from)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +66,11 @@ def test_answers_kept_tokens_and_scores_are_the_twins(
     twin, ours = both(clip_pairs, case, upload_from)
     answers = twin.answer(asked)
     for got, wanted in zip(ours.answer(asked), answers, strict=True):
-        for tokens, expected in ((got.tokens, wanted.tokens), (got.read, wanted.read)):
-            tokens, expected = tokens or got.tokens, expected or wanted.tokens
-            np.testing.assert_array_equal(tokens.positions, expected.positions)
-            np.testing.assert_allclose(tokens.values, expected.values, atol=2e-4)
-        assert got.step_ids == wanted.step_ids
-        assert got.num_prompt_tokens == wanted.num_prompt_tokens
-        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        check_same_answer(got, wanted)
+        assert (got.read is None) == (wanted.read is None)
+        if got.read is not None and wanted.read is not None:
+            np.testing.assert_array_equal(got.read.positions, wanted.read.positions)
+            np.testing.assert_allclose(got.read.values, wanted.read.values, atol=2e-4)
     if upload_from == "all":
         return
     answer, question = answers[0], asked[0].text
@@ -89,15 +80,7 @@ def test_answers_kept_tokens_and_scores_are_the_twins(
             with pytest.raises(DataError, match="reads whole clips and their tower"):
                 each.mutual_information(question, answer, passes=3, seed=2)
         return
-    got, wanted = (
-        each.mutual_information(question, answer, passes=3, seed=2) for each in (ours, twin)
-    )
-    assert got == pytest.approx(wanted, rel=1e-2, abs=1e-6)
-    for scorer in SCORERS:
-        found, expected = (
-            each.score_tokens(scorer, question, answer, passes=3, seed=2) for each in (ours, twin)
-        )
-        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+    check_same_doubts(twin, ours, question, answer)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

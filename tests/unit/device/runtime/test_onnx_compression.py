@@ -35,6 +35,7 @@ from tests.fakes.adapters import trained
 from tests.fakes.compression import some_facts
 from tests.fakes.tiny_export import make_tiny_export
 from tests.fakes.tiny_pair import NUM_TOKENS, QUESTIONS, random_image
+from tests.fakes.twins import both_behind, check_same_answer, check_same_doubts
 
 ASKED = [Question(image=random_image(seed), text=QUESTIONS[seed % 3]) for seed in range(5)]
 
@@ -64,13 +65,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Pair]:
 def both(
     pairs: tuple[Pair, Pair], name: str, upload_from: UploadFrom
 ) -> tuple[TorchRuntime, OnnxRuntime]:
-    choice = CompressorChoice(name=name, options=CASES[name])
-    twin = TorchRuntime(pairs[0], compressor=choice, upload_from=upload_from)
-    ours = OnnxRuntime(pairs[1], precision="fp32", compressor=choice, upload_from=upload_from)
-    adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
-    twin.swap(adapter, 1)
-    ours.swap(adapter, 1)
-    return twin, ours
+    return both_behind(pairs, CompressorChoice(name=name, options=CASES[name]), upload_from)
 
 
 @pytest.mark.parametrize("upload_from", ["survivors", "all"])
@@ -80,12 +75,8 @@ def test_answers_and_kept_tokens_are_the_twins(
 ) -> None:
     twin, ours = both(pairs, name, upload_from)
     for got, wanted in zip(ours.answer(ASKED), twin.answer(ASKED), strict=True):
-        np.testing.assert_array_equal(got.tokens.positions, wanted.tokens.positions)
-        np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=2e-4)
+        check_same_answer(got, wanted)
         assert (got.read is None) == (wanted.read is None)
-        assert got.step_ids == wanted.step_ids
-        assert got.num_prompt_tokens == wanted.num_prompt_tokens
-        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
         if name not in ALL_STAY:
             assert (upload_from == "all") == (got.tokens.num_tokens == NUM_TOKENS)
 
@@ -94,16 +85,7 @@ def test_answers_and_kept_tokens_are_the_twins(
 def test_doubt_and_token_scores_are_the_twins(pairs: tuple[Pair, Pair], name: str) -> None:
     twin, ours = both(pairs, name, "survivors")
     (answer,) = twin.answer(ASKED[:1])
-    got, wanted = (
-        each.mutual_information(ASKED[0].text, answer, passes=3, seed=2) for each in (ours, twin)
-    )
-    assert got == pytest.approx(wanted, rel=1e-2, abs=1e-6)
-    for scorer in SCORERS:
-        found, expected = (
-            each.score_tokens(scorer, ASKED[0].text, answer, passes=3, seed=2)
-            for each in (ours, twin)
-        )
-        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=5e-5, err_msg=scorer)
+    check_same_doubts(twin, ours, ASKED[0].text, answer)
 
 
 def test_graphs_of_other_layers_are_refused(pairs: tuple[Pair, Pair]) -> None:

@@ -22,6 +22,7 @@ from tests.fakes.adapters import trained
 from tests.fakes.families import noise
 from tests.fakes.family_pair import make_family_pair
 from tests.fakes.tiny_pair import QUESTIONS
+from tests.fakes.twins import both_behind, check_same_answer, check_same_doubts
 
 FAMILIES = (
     "idefics3",
@@ -207,26 +208,10 @@ def test_a_compressor_leaves_what_it_leaves_under_torch(
     name: str, pairs: tuple[Pair, Pair], cut: Pair, asked: list[Question]
 ) -> None:
     choice = CompressorChoice(name=name, options=COMPRESSORS[name])
-    twin = TorchRuntime(pairs[0], compressor=choice, upload_from="survivors")
-    ours = OnnxRuntime(cut, precision="fp32", compressor=choice, upload_from="survivors")
-    adapter = trained(OnnxRuntime.adapter(ours), seed=3, step=0.1)
-    twin.swap(adapter, 1)
-    ours.swap(adapter, 1)
+    twin, ours = both_behind((pairs[0], cut), choice, "survivors")
     torch_answers = twin.answer(asked)
     for wanted, got in zip(torch_answers, ours.answer(asked), strict=True):
-        np.testing.assert_array_equal(got.tokens.positions, wanted.tokens.positions)
-        np.testing.assert_allclose(got.tokens.values, wanted.tokens.values, atol=2e-4)
-        assert (got.step_ids, got.num_prompt_tokens) == (wanted.step_ids, wanted.num_prompt_tokens)
-        assert got.scores == pytest.approx(wanted.scores, abs=1e-3)
+        check_same_answer(got, wanted)
         if name != "vtw":  # before its layer it holds all
             assert got.tokens.num_tokens < pairs[0].token_space.grid.num_tokens
-    text, answer = asked[0].text, torch_answers[0]
-    doubt, expected = (
-        each.mutual_information(text, answer, passes=3, seed=2) for each in (ours, twin)
-    )
-    assert doubt == pytest.approx(expected, rel=1e-2, abs=1e-6)
-    for scorer in SCORERS:
-        found, told = (
-            each.score_tokens(scorer, text, answer, passes=3, seed=2) for each in (ours, twin)
-        )
-        np.testing.assert_allclose(found, told, rtol=1e-2, atol=5e-5, err_msg=scorer)
+    check_same_doubts(twin, ours, asked[0].text, torch_answers[0])

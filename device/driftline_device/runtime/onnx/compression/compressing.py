@@ -59,21 +59,6 @@ class Compressing:
         """Whether decoding reads a part of what the prompt has left."""
         return bool(self.layers) and self.compression.kind.has("on_decode")
 
-    @property
-    def looks(self) -> bool:
-        """Whether the method wants to see pictures, or what the tower says of them: stored tokens
-        come too late for it.
-        """
-        return self.compression.kind.has("on_frames", "on_vision")
-
-    def check_stored_tokens(self) -> None:
-        """ConfigError where pictures are wanted, and there are tokens only."""
-        if self.looks:
-            raise ConfigError(
-                f"compressor {self.compression.name} works on pictures and cannot answer from "
-                "stored tokens: leave `compressor` empty for this"
-            )
-
     def added(self, graphs: Graphs, clip: NDArray[np.uint8]) -> Floats | None:
         """(m, D_v) tower tokens of the pictures that the method adds to a clip, each read as one of
         its frames; None without any.

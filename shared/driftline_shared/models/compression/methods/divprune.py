@@ -24,7 +24,7 @@ from driftline_shared.models.compression.rows.arrays import (
     array_namespace,
     counted,
     device,
-    found,
+    first_largest,
     plain,
     unit,
 )
@@ -72,11 +72,11 @@ def _furthest(tokens: Array, num: int) -> Array:
     rays, xp = unit(plain(tokens)), array_namespace(tokens)
     # By rows, and one row at a time after that: a clip's whole matrix may not fit.
     nearest = xp.concat([_to_others(rays, at) for at in range(0, len(rays), _ROWS_AT_ONCE)])
-    chosen = [_first_largest(nearest)]
+    chosen = [int(first_largest(nearest, _ROUNDING))]
     distance = 1 - rays @ rays[chosen[0]]
     while len(chosen) < num:
         distance[chosen[-1]] = -xp.inf
-        chosen.append(_first_largest(distance))
+        chosen.append(int(first_largest(distance, _ROUNDING)))
         distance = xp.minimum(distance, 1 - rays @ rays[chosen[-1]])
     return xp.asarray(chosen, device=device(tokens))
 
@@ -88,7 +88,3 @@ def _to_others(rays: Array, start: int) -> Array:
     own = counted(len(block), rays)
     block[own, own + start] = xp.inf
     return xp.min(block, axis=1)
-
-
-def _first_largest(values: Array) -> int:
-    return int(found(values >= array_namespace(values).max(values) - _ROUNDING)[0])

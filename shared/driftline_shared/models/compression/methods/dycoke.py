@@ -29,10 +29,10 @@ from driftline_shared.models.compression.compressor import (
 from driftline_shared.models.compression.rows.arrays import (
     Array,
     array_namespace,
+    bincount,
     found,
     largest_first,
     plain,
-    sizes,
     unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow
@@ -97,7 +97,7 @@ class DyCokeCompressor(TokenCompressor):
             return row
         xp = array_namespace(row.states)
         frames, frame = xp.unique_inverse(row.frame)
-        counts = self._kept_of_frames([int(size) for size in sizes(frame, len(frames))])
+        counts = self._kept_of_frames([int(size) for size in bincount(frame, len(frames))])
         rays, cells = unit(plain(row.states[row.visual])), row.cell
         kept = []
         for index in range(len(frames)):

@@ -40,11 +40,11 @@ from driftline_shared.models.compression.rows.arrays import (
     Array,
     added,
     array_namespace,
+    bincount,
     counted,
     found,
     largest_first,
     plain,
-    sizes,
     unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
@@ -79,7 +79,6 @@ class HoliTomCompressor(TokenCompressor):
 
     needs = frozenset({"head_attention"})
     tolerance: ClassVar[float] = 0.5
-    merges_deep: ClassVar[bool] = False
     options: HoliTomOptions
 
     def __init__(self, *rest: Any) -> None:
@@ -196,7 +195,7 @@ class HoliTomCompressor(TokenCompressor):
             return cells[:0], means[:0]
         clusters = density_peaks(means, num, min(self.options.neighbours, num))
         centres = clusters.centres
-        members = xp.astype(sizes(clusters.member, num), means.dtype)[:, None]
+        members = xp.astype(bincount(clusters.member, num), means.dtype)[:, None]
         own = means[centres]
         others = (clusters.sums(means) - own) / xp.clip(members - 1, 1.0, None)
         mixed = self.options.centre * own + (1 - self.options.centre) * others

@@ -43,13 +43,14 @@ from driftline_shared.models.compression.rows.arrays import (
     added,
     array_namespace,
     beside,
+    bincount,
     counted,
     filled,
     found,
     largest_first,
     mask_of,
     plain,
-    sizes,
+    smallest,
     unit,
 )
 from driftline_shared.models.compression.rows.rows import TokenRow, TowerTokens
@@ -165,7 +166,7 @@ class LongVuCompressor(TokenCompressor):
             return left
         if self.options.cut == "even":
             return left[beside(_spread(len(left), budget), left)]
-        num = sizes(chunk[left], num_chunks)
+        num = bincount(chunk[left], num_chunks)
         within = counted(len(left), left) - (xp.cumulative_sum(num) - num)[chunk[left]]
         each = -(-over // num_chunks)
         return left[within < (num - each)[chunk[left]]][:budget]
@@ -185,10 +186,9 @@ class _Blocks:
         xp = array_namespace(cell)
         ids, self.of = xp.unique_inverse(row.frame * (rows * cols) + cell)
         self.num = len(ids)
-        self.size = sizes(self.of, self.num)
+        self.size = bincount(self.of, self.num)
         self.frame, self.cell = ids // (rows * cols), ids % (rows * cols)
-        # Of each block the first in stable order.
-        self.first = xp.argsort(self.of, stable=True)[xp.cumulative_sum(self.size) - self.size]
+        self.first = smallest(counted(len(cell), cell), self.of, self.num)
 
     def means(self, states: Array) -> Array:
         """Of states (k, D) of the visual tokens: (B, D) float32."""
@@ -209,13 +209,13 @@ class _Blocks:
         """Frames that the question asks for most, as many as may stay whole."""
         means, xp = plain(self.means(row.states[row.visual])), array_namespace(row.states)
         frames, frame = xp.unique_inverse(self.frame)
-        blocks = sizes(frame, len(frames))
+        blocks = bincount(frame, len(frames))
         sums = added(filled((len(frames), means.shape[1]), 0.0, means), frame, means)
         # A mean of dot products is the dot product of means.
         text = row.question if len(row.question) else row.text
         asked = xp.mean(plain(row.states[text]), axis=0)
         order = largest_first(sums / xp.astype(blocks, means.dtype)[:, None] @ asked)
-        costs = sizes(frame[self.of], len(frames)) - blocks
+        costs = bincount(frame[self.of], len(frames)) - blocks
         return frames[order[xp.cumulative_sum(costs[order]) <= budget - self.num]]
 
 

@@ -37,6 +37,7 @@ from driftline_shared.models.compression.rows.arrays import (
     array_namespace,
     counted,
     filled,
+    first_largest,
     largest_first,
     mask_of,
     plain,
@@ -192,9 +193,7 @@ def matching(metric: Array, mergeable: Array, num: int) -> Merging:
     rays = unit(plain(metric))
     # Tokens that are the same are so but for rounding, which must not choose among them.
     scores = xp.where(mergeable[even][:, None] & mergeable[odd], rays[even] @ rays[odd].T, -2.0)
-    best = xp.max(scores, axis=-1)
-    near = scores >= best[:, None] - _ROUNDING
-    partner = xp.argmax(xp.astype(near, xp.int64), axis=-1)
+    best, partner = xp.max(scores, axis=-1), first_largest(scores, _ROUNDING)
     gone = mask_of(largest_first(ranked(best, _ROUNDING))[:num], len(even))
     num_rest = len(even) - num
     into = with_rows(places, odd, num_rest + counted(len(odd), odd))

@@ -29,8 +29,8 @@ from driftline_shared.models.compression.rows.arrays import (
     Array,
     added,
     array_namespace,
+    bincount,
     counted,
-    counts,
     filled,
     largest_first,
     mask_of,
@@ -113,6 +113,6 @@ class VisionZipCompressor(TokenCompressor):
         member = xp.argmax(rays[merged] @ rays[targets].T, axis=1)
         empty = filled((num, tokens.values.shape[1]), 0.0, tokens.values)
         sums = added(empty, member, tokens.values[merged])
-        times = xp.clip(counts(member, num), 1, None)
+        times = xp.clip(bincount(member, num), 1, None)
         sizes = added(filled(num, 0.0, tokens.size), member, tokens.size[merged])
         return sums / xp.astype(times, sums.dtype)[:, None], sizes

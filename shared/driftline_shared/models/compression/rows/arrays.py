@@ -42,11 +42,6 @@ def beside(values: NDArray[Any], like: Array) -> Array:
     return array_namespace(like).asarray(values, device=device(like))
 
 
-def sizes(member: Array, num: int) -> Array:
-    """(num,) int64: how often each of 0 .. num - 1 is in `member` (n,)."""
-    return added(filled(num, 0, member), member, filled(len(member), 1, member))
-
-
 def with_rows(x: Array, places: Array, values: Array) -> Array:
     """A copy of `x` (n, ...) with `values` (m, ...) at `places` (m,)."""
     if hasattr(x, "index_copy"):
@@ -108,10 +103,18 @@ def ranked(values: Array, tolerance: float) -> Array:
     return with_rows(filled(len(values), 0, order), order, ranks)
 
 
-def counts(numbers: Array, num: int) -> Array:
-    """(num,) int64: how often each of 0 to num - 1 is among `numbers` (n,) int64."""
-    ones = filled(len(numbers), 1, numbers)
-    return added(filled(num, 0, numbers), numbers, ones)
+def first_largest(values: Array, tolerance: float) -> Array:
+    """(...,) int64: along the last axis the first of the values (..., n) that are no further than
+    `tolerance` from the largest.
+    """
+    xp = array_namespace(values)
+    near = values >= xp.max(values, axis=-1, keepdims=True) - tolerance
+    return xp.argmax(xp.astype(near, xp.int64), axis=-1)
+
+
+def bincount(member: Array, num: int) -> Array:
+    """(num,) int64: how often each of 0 .. num - 1 is in `member` (n,) int64."""
+    return added(filled(num, 0, member), member, filled(len(member), 1, member))
 
 
 def softmax(x: Array) -> Array:
@@ -133,16 +136,16 @@ __all__ = [
     "added",
     "array_namespace",
     "beside",
+    "bincount",
     "counted",
-    "counts",
     "device",
     "filled",
+    "first_largest",
     "found",
     "largest_first",
     "mask_of",
     "plain",
     "ranked",
-    "sizes",
     "smallest",
     "softmax",
     "to_device",
