@@ -15,7 +15,7 @@ from driftline_lab.bench.device_cli import answers, fuzz_pictures, second_questi
 from driftline_lab.bench.escalation.cli import escalate
 from driftline_lab.bench.fuzz.cli import fuzz
 from driftline_lab.bench.intake.cli import fleet, intake, status, trust
-from driftline_lab.bench.options import Out, Seeds
+from driftline_lab.bench.options import Out, Seeds, WorldName
 from driftline_lab.bench.poison.cli import poison
 from driftline_lab.bench.privacy.cli import privacy
 from driftline_lab.bench.report import finish
@@ -63,7 +63,9 @@ def loop(
 
 @app.command()
 def tokens(
-    domains: Annotated[str, typer.Option(help="Domains of the pair's world.")] = "atopdown,tomato",
+    domains: Annotated[
+        str, typer.Option(help="Drifts; by default those of the world's default stream.")
+    ] = "",
     scorers: Annotated[
         str, typer.Option(help="Token scorers, SCORER[+spread=S][+mass=M]; by default all.")
     ] = "",
@@ -78,12 +80,13 @@ def tokens(
         list[str] | None, typer.Option("--set", help="A setting of distil, name=value; repeat.")
     ] = None,
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "boards",
+    world: WorldName = None,
     work: Annotated[
         Path | None, typer.Option(help="File of finished rows; they are not computed again.")
     ] = None,
     out: Out = None,
 ) -> None:
-    """Token scorer by share, on boards or easy-vqa: square kept, teacher right, a round's gain.
+    """Token scorer by share, on any world: square kept (boards), teacher right, a round's gain.
 
     Example: driftline lab bench tokens --domains ada --set extra_questions=0 --out rows.json
     """
@@ -93,7 +96,8 @@ def tokens(
 
     plan = TokensPlan(
         pair=pair,
-        domains=tuple(domains.split(",")),
+        world=world,
+        domains=tuple(name for name in domains.split(",") if name),
         scorers=tuple(scorers.split(",")) if scorers else TOKEN_SCORERS,
         round_shares=tuple(split(rounds_at)),
         round_scorers=tuple(round_scorers.split(",")) if round_scorers else TOKEN_SCORERS,
@@ -300,7 +304,10 @@ def soak(
 @app.command()
 def akd(
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
-    domains: Annotated[str, typer.Option(help="Drifts, comma-separated.")] = "sketch,night",
+    world: WorldName = None,
+    domains: Annotated[
+        str, typer.Option(help="Drifts, comma-separated; by default the default stream's.")
+    ] = "",
     questions: Annotated[int, typer.Option(help="Stream questions seen.")] = 1500,
     rounds: Annotated[int, typer.Option(help="Rounds these are split into.")] = 1,
     share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
@@ -318,9 +325,14 @@ def akd(
     Example: driftline lab bench akd --domains sketch --set learning_rate=1e-3,2e-3
     """
     from driftline_lab.bench.cloud.akd import Plan, run_akd
+    from driftline_lab.data.domains import SOURCE
+    from driftline_lab.data.worlds import world_named
 
+    chosen = world_named(world, pair=pair)
+    names = dict.fromkeys(chosen.domains_of(domains or None))
     plans = [
         Plan(
+            world=chosen,
             domain=domain,
             num_questions=questions,
             rounds=rounds,
@@ -330,7 +342,7 @@ def akd(
             final=final,
             num_test=tests,
         )
-        for domain, seed in itertools.product(domains.split(","), seeds_of(seeds))
+        for domain, seed in itertools.product([n for n in names if n != SOURCE], seeds_of(seeds))
     ]
     finish(run_akd(pair, plans, values or ()), out)
 

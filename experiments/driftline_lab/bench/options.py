@@ -13,4 +13,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", help="Also write the JSON into this file.", callback=writable),
 ]
+WorldName = Annotated[
+    str | None,
+    typer.Option(
+        "--world", help="Data set (easyvqa, openmoji, emoji, boards); by default the pair's."
+    ),
+]
 Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]

@@ -32,10 +32,15 @@ class Segment:
 
 
 class Interaction(Protocol):
-    """A row to be: a question about a picture with its answer; the picture is drawn when asked."""
+    """A row to be: a question about a picture with its answer; the picture is drawn when asked.
+
+    `segment`: of the stream, from 0; 0 in a test.
+    """
 
     @property
     def domain(self) -> str: ...
+    @property
+    def segment(self) -> int: ...
     @property
     def question(self) -> str: ...
     @property

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from driftline_lab.data import streams
+from driftline_lab.data.boards import stream as boards
 from driftline_lab.data.boards.domains import DOMAINS as BOARDS_DOMAINS
-from driftline_lab.data.boards.stream import write_boards_stream
 from driftline_lab.data.corrupted import ALL_DOMAINS
-from driftline_lab.data.emoji.stream import DESIGNS, write_emoji_stream
-from driftline_lab.data.openmoji.stream import write_openmoji_stream
+from driftline_lab.data.emoji import stream as emoji
+from driftline_lab.data.openmoji import stream as openmoji
 from driftline_lab.data.openmoji.views import STYLES
-from driftline_lab.data.streams import Segment, write_stream
+from driftline_lab.data.streams import Interaction, Segment
 from driftline_shared.errors import ConfigError
 from driftline_shared.program.nearest import nearest
 
@@ -25,6 +26,20 @@ class WriteStream(Protocol):
     def __call__(
         self, folder: Path, segments: Sequence[Segment], *, seed: int, num_test: int
     ) -> None: ...
+
+
+class Stream(Protocol):
+    """The segments' interactions in turn."""
+
+    def __call__(self, segments: Sequence[Segment], *, seed: int) -> Iterator[Interaction]: ...
+
+
+class HeldOut(Protocol):
+    """So many test questions of a domain, in an order drawn by `seed`; no stream shows them."""
+
+    def __call__(
+        self, domain: str, /, *, num_questions: int | None, seed: int
+    ) -> Iterator[Interaction]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +53,8 @@ class World:
     domains: tuple[str, ...]
     segments: tuple[str, ...]
     write: WriteStream
+    stream: Stream
+    held_out: HeldOut
     has_captions: bool = False
 
     def domains_of(self, segments: str | None) -> tuple[str, ...]:
@@ -62,22 +79,28 @@ EASYVQA = World(
     name="easyvqa",
     domains=tuple(ALL_DOMAINS),
     segments=("source", "night", "sketch"),
-    write=write_stream,
+    write=streams.write_stream,
+    stream=streams.stream,
+    held_out=streams.held_out,
 )
 
 OPENMOJI = World(
     name="openmoji",
     domains=tuple(style.value for style in STYLES),
     segments=("source", "lineart"),
-    write=write_openmoji_stream,
+    write=openmoji.write_openmoji_stream,
+    stream=openmoji.stream,
+    held_out=openmoji.held_out_of_all,
     has_captions=True,
 )
 
 EMOJI = World(
     name="emoji",
-    domains=DESIGNS,
-    segments=DESIGNS,
-    write=write_emoji_stream,
+    domains=emoji.DESIGNS,
+    segments=emoji.DESIGNS,
+    write=emoji.write_emoji_stream,
+    stream=emoji.stream,
+    held_out=emoji.held_out,
     has_captions=True,
 )
 
@@ -85,7 +108,9 @@ BOARDS = World(
     name="boards",
     domains=tuple(BOARDS_DOMAINS),
     segments=("source", "atopdown", "tomato"),
-    write=write_boards_stream,
+    write=boards.write_boards_stream,
+    stream=boards.stream,
+    held_out=boards.held_out,
 )
 
 WORLDS: Mapping[str, World] = MappingProxyType(

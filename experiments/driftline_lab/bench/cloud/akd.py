@@ -28,7 +28,8 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_cloud.jobs import DistillJob, Label, ScoreJob
 from driftline_device.sampling.choice import num_kept
 from driftline_lab.data.domains import SOURCE
-from driftline_lab.data.streams import Interaction, Segment, held_out, stream
+from driftline_lab.data.streams import Interaction, Segment
+from driftline_lab.data.worlds import World
 from driftline_shared.codec.tokens import encode_tokens
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
@@ -39,6 +40,8 @@ from driftline_shared.update import Adapter
 
 BATCH = 64
 HOLDOUT_SHARE = 0.15
+MAX_NEW_TOKENS = 12
+"""Of an answer: as many as the longest of any shipped pair's."""
 console = Console(stderr=True)
 
 
@@ -54,6 +57,7 @@ class Seen:
 class Plan:
     """`share` of the tokens and `sample_share` of the questions leave, in `rounds` parts."""
 
+    world: World
     domain: str
     num_questions: int
     rounds: int
@@ -228,7 +232,9 @@ def answers(model: MultimodalModel, seen: Seen) -> list[tuple[str, float]]:
     found: dict[int, tuple[str, float]] = {}
     with torch.inference_mode():
         for batch in by_size(examples, BATCH):
-            made = model.generate(passes.prompt(model, [examples[i] for i in batch]), 8)
+            made = model.generate(
+                passes.prompt(model, [examples[i] for i in batch]), MAX_NEW_TOKENS
+            )
             for row, i in enumerate(batch):
                 found[i] = (made.texts[row], float(made.entropy[row, : made.lengths[row]].mean()))
     return [found[i] for i in range(len(examples))]
@@ -262,11 +268,14 @@ def parts_of(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:
         Segment(domain=plan.domain, num_questions=plan.num_test),
         Segment(domain=SOURCE, num_questions=plan.num_test),
     ]
-    events = list(stream(wanted, seed=plan.seed))
+    world = plan.world
+    events = list(world.stream(wanted, seed=plan.seed))
     mine = [event for event in events if event.segment == 0]
     if plan.final:
-        drifted = list(held_out(plan.domain, num_questions=plan.num_test, seed=plan.seed))
-        source = list(held_out(SOURCE, num_questions=plan.num_test, seed=plan.seed))
+        drifted, source = (
+            list(world.held_out(domain, num_questions=plan.num_test, seed=plan.seed))
+            for domain in (plan.domain, SOURCE)
+        )
     else:
         drifted = [event for event in events if event.segment == 1]
         source = [event for event in events if event.segment == 2]

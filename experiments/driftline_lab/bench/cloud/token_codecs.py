@@ -17,6 +17,7 @@ from rich.console import Console
 from driftline_cloud.distill.student import Models, load_models
 from driftline_lab.bench.cloud.akd import Plan, Seen, accuracy, one_round, parts_of, send
 from driftline_lab.data.domains import SOURCE
+from driftline_lab.data.worlds import world_named
 from driftline_shared.codec.tokens import decode_tokens
 from driftline_shared.models.adapters import slots
 from driftline_shared.pair.pair import load_pair
@@ -59,6 +60,7 @@ def run_token_codecs(plan: CodecPlan) -> dict[str, Any]:
 
 def _rows(models: Models, plan: CodecPlan, domain: str, seed: int) -> list[dict[str, Any]]:
     one = Plan(
+        world=world_named(None, pair=plan.pair),
         domain=domain,
         num_questions=plan.num_questions,
         rounds=1,

@@ -11,8 +11,9 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models
 from driftline_cloud.jobs import Label
 from driftline_lab.bench.cloud.akd import HOLDOUT_SHARE, Seen, Sent, answers, look, one_round
-from driftline_lab.bench.tokens.asked import Asked, is_counted
+from driftline_lab.bench.tokens.asked import is_counted
 from driftline_lab.data.domains import SOURCE
+from driftline_lab.data.worlds import World
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
@@ -34,11 +35,11 @@ class Tests:
 
 
 def prepare_tests(
-    models: Models, asked: Asked, domain: str, num_questions: int, seed: int
+    models: Models, world: World, domain: str, num_questions: int, seed: int
 ) -> Tests:
     """Tests of `num_questions` each; no stream shows their pictures."""
     drift, source = (
-        look(models.student, list(asked.held_out(name, num_questions=num_questions, seed=seed)))
+        look(models.student, list(world.held_out(name, num_questions=num_questions, seed=seed)))
         for name in (domain, SOURCE)
     )
     slots.write(models.student.model, models.initial)

@@ -23,7 +23,7 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.scorers import TOKEN_SCORERS
 from driftline_lab.bench.tokens.arms import arm
-from driftline_lab.bench.tokens.asked import Asked, asked_of
+from driftline_lab.bench.tokens.asked import roles_of
 from driftline_lab.bench.tokens.paired import compare
 from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
 from driftline_lab.bench.tokens.samples import (
@@ -35,6 +35,9 @@ from driftline_lab.bench.tokens.samples import (
     scores_of,
     shares_of,
 )
+from driftline_lab.data.domains import SOURCE
+from driftline_lab.data.streams import Segment
+from driftline_lab.data.worlds import World, world_named
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import load_pair
 
@@ -45,12 +48,13 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokensPlan:
-    """What is measured. `scorers`: see `arms.arm`. `settings`: of the rounds, beside the product's
-    defaults.
+    """What is measured. `world`: None: the pair's; `domains`: none: the drifts of its default
+    stream. `scorers`: see `arms.arm`. `settings`: of the rounds, beside the product's defaults.
     """
 
     pair: str = "boards"
-    domains: tuple[str, ...] = ("atopdown", "tomato")
+    world: str | None = None
+    domains: tuple[str, ...] = ()
     scorers: tuple[str, ...] = TOKEN_SCORERS
     shares: tuple[float, ...] = SHARES
     round_shares: tuple[float, ...] = ROUND_SHARES
@@ -72,16 +76,16 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     """
     for text in (*plan.scorers, *plan.round_scorers):
         arm(text)
-    asked = asked_of(plan.pair)
-    if unknown := [name for name in plan.domains if name not in asked.roles]:
-        raise ConfigError(f"domains {unknown}; those of {plan.pair} are {', '.join(asked.roles)}")
     pair = load_pair(plan.pair)
+    world = world_named(plan.world, pair=pair.name)
+    domains = world.domains_of(",".join(plan.domains) or None)
     rows = Rows(work)
     models = load_models(pair.dir)
     runtime = TorchRuntime(pair, threads=torch.get_num_threads())
     found = [
-        _domain(plan, asked, models, runtime, rows, domain, seed)
-        for domain in plan.domains
+        _domain(plan, world, models, runtime, rows, domain, seed)
+        for domain in dict.fromkeys(domains)
+        if domain != SOURCE
         for seed in plan.seeds
     ]
     return {
@@ -125,15 +129,16 @@ class Rows:
 
 def _domain(
     plan: TokensPlan,
-    asked: Asked,
+    world: World,
     models: Models,
     runtime: TorchRuntime,
     rows: Rows,
     domain: str,
     seed: int,
 ) -> dict[str, Any]:
-    uncertain = find_uncertain(runtime, models, asked.first(domain, plan.num_questions, seed))
-    tests = prepare_tests(models, asked, domain, plan.num_tests, seed) if plan.has_rounds else None
+    wanted = Segment(domain=domain, num_questions=plan.num_questions)
+    uncertain = find_uncertain(runtime, models, list(world.stream([wanted], seed=seed)))
+    tests = prepare_tests(models, world, domain, plan.num_tests, seed) if plan.has_rounds else None
     console.print(
         f"{domain}, seed {seed}: {len(uncertain.events)} of {uncertain.num_seen} uncertain"
         + (f", student {tests.before['one_square']:.3f}" if tests is not None else "")
@@ -143,7 +148,7 @@ def _domain(
         made += _scorer(plan, models, runtime, rows, uncertain, tests, (domain, seed, scorer))
     return {
         "domain": domain,
-        "role": asked.roles[domain],
+        "role": roles_of(world)[domain],
         "seed": seed,
         "num_uncertain": len(uncertain.events),
         **(_before(tests) if tests is not None else {}),
@@ -172,13 +177,14 @@ def _scorer(
     domain, seed, scorer = names
     compared = arm(scorer)
     floor = DistilSettings.from_mapping(plan.settings).confidence_floor
+    subject = plan.pair if plan.world is None else f"{plan.pair} on {plan.world}"
     sizes = (plan.num_questions, plan.num_tests, sorted(plan.settings.items()))
     scores = None
     made = []
     for share in plan.shares:
         rounds = share in plan.round_shares and scorer in plan.round_scorers
         with_round, without = (
-            json.dumps([plan.pair, domain, seed, scorer, share, each, sizes])
+            json.dumps([subject, domain, seed, scorer, share, each, sizes])
             for each in (True, False)
         )
         key = with_round if rounds else without

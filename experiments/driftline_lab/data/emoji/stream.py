@@ -4,14 +4,15 @@ then two drawings without colour, OpenMoji's lines and Fluent's high contrast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from driftline_lab.data.emoji.icons import IconSet, open_icons
 from driftline_lab.data.emoji.packages import PACKAGES, packages_folder
+from driftline_lab.data.openmoji import stream as drawings
 from driftline_lab.data.openmoji.concepts import Concept, concepts
 from driftline_lab.data.openmoji.drawings import DRAWING_SIZE, rasterized
-from driftline_lab.data.openmoji.stream import Drawn, write_drawn_stream
+from driftline_lab.data.openmoji.stream import Drawn, Event
 from driftline_lab.data.openmoji.views import Style, on_plain_ground, render
 from driftline_lab.data.streams import Segment
 from driftline_lab.drift.base import Picture
@@ -41,11 +42,21 @@ def emoji(folder: Path | None = None) -> Drawn:
     return Drawn(members=members, render=render_design)
 
 
+def stream(segments: Sequence[Segment], *, seed: int = 0) -> Iterator[Event]:
+    """The segments' designs in turn, over the seen concepts. Raises ConfigError as `emoji` does."""
+    return drawings.stream(segments, seed=seed, drawn=emoji())
+
+
+def held_out(design: str, *, num_questions: int | None = None, seed: int = 0) -> Iterator[Event]:
+    """Test questions of a design, over seen and unseen concepts. Raises ConfigError."""
+    return drawings.held_out_of_all(design, num_questions=num_questions, seed=seed, drawn=emoji())
+
+
 def write_emoji_stream(
     folder: Path, segments: Sequence[Segment], *, seed: int, num_test: int
 ) -> None:
-    """Writes a stream of designs, as `write_drawn_stream` says."""
-    write_drawn_stream(folder, segments, emoji(), seed=seed, num_test=num_test)
+    """Writes a stream of designs, as `drawings.write_drawn_stream` says."""
+    drawings.write_drawn_stream(folder, segments, emoji(), seed=seed, num_test=num_test)
 
 
 def _opened(design: str, folder: Path) -> IconSet:

@@ -50,6 +50,7 @@ class Event:
     """
 
     domain: str
+    segment: int
     style: str
     concept: Concept
     view: int
@@ -98,6 +99,7 @@ def held_out(
     events = [
         Event(
             domain=domain,
+            segment=0,
             style=str(style),
             concept=concept,
             view=view_of(Use.TEST, 0),
@@ -111,6 +113,13 @@ def held_out(
     ]
     order = np.random.default_rng([seed, 3]).permutation(len(events))
     return (events[index] for index in islice(order, num_questions))
+
+
+def held_out_of_all(
+    style: str, *, num_questions: int | None = None, seed: int = 0, drawn: Drawn | None = None
+) -> Iterator[Event]:
+    """`held_out` over seen and unseen concepts together."""
+    return held_out(style, list(Role), num_questions=num_questions, seed=seed, drawn=drawn)
 
 
 def write_drawn_stream(
@@ -128,7 +137,7 @@ def write_drawn_stream(
         for event in held_out(style, [role], num_questions=num_test, seed=seed, drawn=drawn)
     )
     write_rows(folder, "test.jsonl", tests)
-    source = held_out(Style.SOURCE, list(Role), num_questions=num_test, seed=seed, drawn=drawn)
+    source = held_out_of_all(Style.SOURCE, num_questions=num_test, seed=seed, drawn=drawn)
     write_rows(folder, "source_test.jsonl", source)
 
 
@@ -151,6 +160,7 @@ def _asked(drawn: Drawn, style: str, segment: int, seed: int) -> Iterator[Event]
             events.extend(
                 Event(
                     domain=style,
+                    segment=segment,
                     style=style,
                     concept=concept,
                     view=view,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import BOARDS, EASYVQA, OPENMOJI, WORLDS, World, world_named
 from driftline_shared.errors import ConfigError
 
@@ -37,6 +38,19 @@ def test_the_default_stream_starts_at_the_source_and_drifts(world: World) -> Non
     assert world.segments[0] == "source"
     assert len(world.segments) > 1
     assert set(world.segments) <= set(world.domains)
+
+
+@pytest.mark.parametrize("world", [EASYVQA, OPENMOJI, BOARDS])
+def test_what_streams_and_what_tests_are_of_the_world_and_apart(world: World) -> None:
+    drift = world.segments[-1]
+    wanted = [Segment(domain="source", num_questions=7), Segment(domain=drift, num_questions=9)]
+    events = list(world.stream(wanted, seed=3))
+    assert [event.segment for event in events] == [0] * 7 + [1] * 9
+    tests = list(world.held_out(drift, num_questions=9, seed=3))
+    assert len(tests) == 9
+    assert {event.domain for event in (*events[7:], *tests)} == {drift}
+    assert not {event.file for event in events} & {event.file for event in tests}
+    assert list(world.stream(wanted, seed=3)) == events
 
 
 def test_domains_are_those_of_the_world() -> None:

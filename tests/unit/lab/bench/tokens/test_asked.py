@@ -1,13 +1,12 @@
-"""Questions of a pair's world, and what decides them."""
+"""What decides a world's questions, and what its domains may be used for."""
 
 from __future__ import annotations
 
-import pytest
-
-from driftline_lab.bench.tokens.asked import asked_of, is_counted, square_of
+from driftline_lab.bench.tokens.asked import is_counted, roles_of, square_of
 from driftline_lab.data.boards.questions import Asked, Kind
 from driftline_lab.data.boards.stream import Event
-from driftline_shared.errors import ConfigError
+from driftline_lab.data.streams import Segment
+from driftline_lab.data.worlds import BOARDS, EASYVQA
 
 
 def board(kind: Kind, square: int | None) -> Event:
@@ -15,15 +14,14 @@ def board(kind: Kind, square: int | None) -> Event:
     return Event(domain="ada", segment=0, image_id=1, asked=asked)
 
 
-def test_a_pair_is_asked_what_its_world_asks() -> None:
-    assert asked_of("boards").roles["atopdown"] == "report"
-    found = asked_of("tiny")
-    assert found.roles["night"] == "drift"
-    (event,) = found.first("night", 1, seed=3)
-    assert event.domain == "night"
+def test_only_domains_of_boards_have_roles_that_were_fixed() -> None:
+    assert roles_of(BOARDS)["atopdown"] == "report"
+    assert set(roles_of(EASYVQA).values()) == {"drift"}
+
+
+def test_a_world_without_squares_counts_every_question() -> None:
+    (event,) = EASYVQA.stream([Segment(domain="night", num_questions=1)], seed=3)
     assert (square_of(event), is_counted(event)) == (None, True)
-    with pytest.raises(ConfigError, match="openmoji"):
-        asked_of("smol")
 
 
 def test_one_square_decides_some_questions_of_boards() -> None:
