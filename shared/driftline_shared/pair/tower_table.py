@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from driftline_shared.pair.image_table import Table
 
@@ -32,3 +32,9 @@ class TowerTable(Table):
     blocks: Annotated[int, Field(ge=0, le=1_024)] = 0
     heads: _Count = 1
     reads: FileName | None = None
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> TowerTable:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not share a width of {self.width}")
+        return self

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from driftline_shared.errors import ConfigError, PairError
 from driftline_shared.pair.export_file import Export, ModelTable, Part, graph_parameters
+from driftline_shared.pair.tower_table import TowerTable
 from driftline_shared.update import Adapter
 
 if TYPE_CHECKING:
@@ -222,6 +223,19 @@ class Graphs:
                 f"export.json leaves out layers of the graph {others[0][0]}, which reads "
                 f"{others[0][1]}; export the pair again"
             )
+        if self.has("reads") and export.tower is not None:
+            self._check_reads(export.tower)
+
+    def _check_reads(self, tower: TowerTable) -> None:
+        """What methods fold by: `keys` are as wide as states, `head_attention` has all heads."""
+        wanted = {"keys": tower.width, "head_keys": tower.width, "head_attention": tower.heads}
+        given = {one.name: one.shape[-1] for one in self._sessions["reads"].get_outputs()}
+        for name in wanted.keys() & given.keys():
+            if given[name] != wanted[name]:
+                raise PairError(
+                    f"the graph reads gives {name} of {given[name]}, export.json says "
+                    f"{wanted[name]}; export the pair again"
+                )
 
     def _pieces(self, model: ModelTable) -> Iterator[tuple[str, range]]:
         """The graphs of the language model, those that read prompts, too, with their layers."""

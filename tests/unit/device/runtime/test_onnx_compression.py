@@ -177,6 +177,15 @@ def test_a_tower_that_cannot_be_asked_is_named_at_the_start(
     assert found.verdict == "fail" and re.search(words, found.found)
 
 
+def test_a_tower_of_other_heads_than_export_json_says_is_refused(pairs: tuple[Pair, Pair]) -> None:
+    tower = pairs[1].exported and pairs[1].exported.tower
+    assert tower is not None
+    pair = with_tower(pairs[1], heads=2 * tower.heads)
+    choice = CompressorChoice(name="visionzip", options=CASES["visionzip"])
+    with pytest.raises(PairError, match=r"head_attention of 2, export\.json says 4; export the"):
+        OnnxRuntime(pair, precision="fp32", compressor=choice)
+
+
 def test_a_tower_is_asked_for_no_more_than_a_method_reads(pairs: tuple[Pair, Pair]) -> None:
     plain = OnnxRuntime(pairs[1], precision="fp32")
     assert not plain._student.graphs.has("reads")

@@ -17,6 +17,7 @@ from driftline_shared.pair.export_file import (
     graph_parameters,
     middle_third,
 )
+from driftline_shared.pair.tower_table import TowerTable
 
 RANK, ALPHA, INPUTS = 2, 6.0, 5
 TABLE = AdapterTable(
@@ -74,6 +75,12 @@ def test_an_adapter_of_another_model_is_refused() -> None:
         graph_parameters(TABLE, held | {"k_proj.A": held["q_proj.A"]})
     with pytest.raises(UpdateError, match=r"norm: shape \(4,\)"):
         graph_parameters(TABLE, held | {"norm": np.ones(4, dtype=np.float32)})
+
+
+def test_heads_of_a_tower_share_its_width() -> None:
+    assert TowerTable(kind="some_net", width=12, heads=3).heads == 3
+    with pytest.raises(ValidationError, match="5 heads do not share a width of 12"):
+        TowerTable(kind="some_net", width=12, heads=5)
 
 
 @pytest.mark.parametrize(
