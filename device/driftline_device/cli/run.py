@@ -249,9 +249,10 @@ def ask(
     setup_logs(level=settings.log.level, form=settings.log.form)
     answer = ask_once(settings, image, question)
     if as_json:
-        typer.echo(
-            json.dumps({"answer": answer.text, "scores": answer.scores, "version": answer.version})
-        )
+        # A compressor shows here: `prompt_tokens` counts the visual ones that were left.
+        usage = {"prompt_tokens": answer.num_prompt_tokens, "new_tokens": answer.num_steps}
+        told = {"answer": answer.text, "scores": answer.scores, "version": answer.version}
+        typer.echo(json.dumps(told | usage))
     else:
         typer.echo(answer.text)
 

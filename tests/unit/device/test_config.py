@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from driftline_device.cli import app
 from driftline_device.config import DeviceConfig, load_config
+from driftline_device.runtime.runtime import Answer
 from driftline_shared.errors import ConfigError, Reason
 from driftline_shared.host.lock import state_lock
+from driftline_shared.tokens import Grid, VisualTokens
 
 
 def test_flags_win_over_environment_over_file(
@@ -87,6 +90,21 @@ def test_help_gives_examples(command: str) -> None:
     assert done.exit_code == 0
     assert f"driftline device {command}" in done.stdout
     assert "codes" in done.stdout
+
+
+def test_one_question_is_answered_as_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = VisualTokens(
+        values=np.zeros((1, 2), np.float32),
+        positions=np.zeros(1, np.int32),
+        grid=Grid(rows=1, cols=1),
+    )
+    answer = Answer(text="red", tokens=tokens, num_steps=2, version=3, num_prompt_tokens=37)
+    monkeypatch.setattr("driftline_device.program.service.ask_once", lambda *_: answer)
+    done = CliRunner().invoke(app, ["ask", "a.png", "what?", "--json"])
+    assert json.loads(done.stdout) == {
+        "answer": "red", "scores": {}, "version": 3, "prompt_tokens": 37, "new_tokens": 2
+    }  # fmt: skip
+    assert CliRunner().invoke(app, ["ask", "a.png", "what?"]).stdout == "red\n"
 
 
 def test_run_without_work_and_status_without_state_say_what_to_do(tmp_path: Path) -> None:
