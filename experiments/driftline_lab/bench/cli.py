@@ -35,6 +35,10 @@ def loop(
     segments: Annotated[
         str, typer.Option(help="Domains of the stream; by default the demo's.")
     ] = "",
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--set-device", help="A setting of the device, as key=value; repeat."),
+    ] = None,
     documents: Annotated[
         list[Path] | None,
         typer.Option(
@@ -51,14 +55,15 @@ def loop(
 
     Mean over the seeds with its 95 % interval, worst seed, machine and versions.
 
-    Example: driftline lab bench loop --pair smol --seeds 0,1,2 --out result.json
+    Example: driftline lab bench loop --pair smol --set-device runtime=onnx --out result.json
     """
     from driftline_lab.bench.loop import read_documents, run_loop
 
     if documents:
         finish(read_documents(documents), out)
-    else:
-        finish(run_loop(seeds_of(seeds), pair=pair, segments=segments, work=work), out)
+        return
+    wanted = seeds_of(seeds)
+    finish(run_loop(wanted, pair=pair, segments=segments, device=device or (), work=work), out)
 
 
 @app.command()

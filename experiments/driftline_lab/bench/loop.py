@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
@@ -21,22 +22,31 @@ from driftline_shared.errors import DataError, DriftlineError
 
 
 def run_loop(
-    seeds: Sequence[int], *, pair: str = "tiny", segments: str = "", work: Path | None = None
+    seeds: Sequence[int],
+    *,
+    pair: str = "tiny",
+    segments: str = "",
+    device: Sequence[str] = (),
+    work: Path | None = None,
 ) -> dict[str, Any]:
     """The documents of `driftline demo`, and what the seeds say together: mean, its 95 % interval
-    (Student's t), spread and extremes. No `segments`: those of the pair's world.
+    (Student's t), spread and extremes. No `segments`: those of the pair's world. `device`: its
+    settings, KEY=VALUE each.
 
     A demo ends by itself, however long it takes: it stops when neither of its programs says
     anything new. `work`: a folder with a document of each seed that is finished.
     """
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
-            return run_loop(seeds, pair=pair, segments=segments, work=Path(folder))
+            return run_loop(seeds, pair=pair, segments=segments, device=device, work=Path(folder))
     work.mkdir(parents=True, exist_ok=True)
-    name = "-".join([Path(pair).name, *segments.replace(",", "-").split()])
-    return read_documents(
-        [_demo(seed, pair, segments, work / f"{name}-{seed}.json") for seed in seeds]
-    )
+    told = [*segments.split(","), *(re.sub(r"[^\w.]+", "-", setting) for setting in device)]
+    name = "-".join([Path(pair).name, *filter(None, told)])
+    flags = ["--pair", pair]
+    flags += ["--segments", segments] if segments else []
+    for setting in device:
+        flags += ["--set-device", setting]
+    return read_documents([_demo(seed, flags, work / f"{name}-{seed}.json") for seed in seeds])
 
 
 def read_documents(files: Sequence[Path]) -> dict[str, Any]:
@@ -86,11 +96,10 @@ def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 SAID_ABOVE = "What it said itself stands above."
 
 
-def _demo(seed: int, pair: str, segments: str, out: Path) -> Path:
+def _demo(seed: int, flags: Sequence[str], out: Path) -> Path:
     """The file `out`, with the document of this demo."""
     if not out.exists():
-        words = command("demo", "--seed", str(seed), "--pair", pair, "--json", str(out))
-        words += ["--segments", segments] if segments else []
+        words = command("demo", "--seed", str(seed), *flags, "--json", str(out))
         done = subprocess.run(words, stdout=sys.stderr, check=False)
         if done.returncode != 0:
             raise DriftlineError(

@@ -67,5 +67,8 @@ def test_a_seed_that_is_finished_is_not_run_again(
     found = run_loop([0, 1], segments="source,night", work=tmp_path)
     assert found["seeds"] == [0, 1]
     (words,) = started
-    named = ["--seed", "1", "--pair", "tiny", "--json", str(tmp_path / "tiny-source-night-1.json")]
-    assert words[-8:] == [*named, "--segments", "source,night"]
+    named = ["--seed", "1", "--pair", "tiny", "--segments", "source,night"]
+    assert words[-8:] == [*named, "--json", str(tmp_path / "tiny-source-night-1.json")]
+    run_loop([1], device=["runtime=onnx"], work=tmp_path)
+    named = ["--seed", "1", "--pair", "tiny", "--set-device", "runtime=onnx"]
+    assert started[1][-8:] == [*named, "--json", str(tmp_path / "tiny-runtime-onnx-1.json")]
