@@ -6,7 +6,7 @@ adapter on top, so what is learnt here is right for the weights that will run th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +51,13 @@ class Models:
     initial: Adapter
     matching: Matching
     own: MultimodalModel | None = None
+
+    def settings(self, values: Mapping[str, object]) -> DistilSettings:
+        """Of a job, for these models: at the pair's learning rate where the job names none, without
+        the terms that have nothing to compare. Raises ConfigError.
+        """
+        named = DistilSettings.from_mapping(values)
+        return self.matching.settings(named.of_pair(self.pair.spec.distillation.learning_rate))
 
 
 @dataclass(frozen=True, kw_only=True)

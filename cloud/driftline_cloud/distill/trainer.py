@@ -68,7 +68,7 @@ def distil(
     A loss that is not finite ends the training early with `start` as the candidate and `finite` 0
     among the numbers: the gate then rejects it. Whatever `progress` raises passes through.
     """
-    settings = models.matching.settings(DistilSettings.from_mapping(job.settings))
+    settings = models.settings(job.settings)
     models = as_on_devices(models, settings)
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
@@ -356,12 +356,12 @@ class _Run:
         settings = self._settings
         aligned = list(self._aligned.values())
         groups = [
-            {"params": list(self._parameters.values()), "peak": settings.learning_rate},
+            {"params": list(self._parameters.values()), "peak": settings.peak_rate},
             {"params": aligned, "peak": settings.alignment_learning_rate},
         ]
         return torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=settings.learning_rate,
+            lr=settings.peak_rate,
             weight_decay=settings.weight_decay,
         )
 

@@ -29,19 +29,7 @@ PACES: dict[str, Pace] = {
         # One square of 64 decides: the question's words look at it, no other scorer sees it.
         cloud={"sampling.token_scorer": "question_attention"},
     ),
-    "smol": Pace(
-        questions=900,
-        tests=240,
-        step_questions=450,
-        cloud={
-            "distil.max_steps": 60,
-            "distil.extra_questions": 5,
-            # At the rates that suit `tiny` it forgets its source and the gate says no.
-            "distil.learning_rate": 1.5e-3,
-            "distil.a5": 6.0,
-            "distil.num_source_rows": 640,
-        },
-    ),
+    "smol": Pace(questions=900, tests=240, step_questions=450),
 }
 """Pair name -> pace; any other pair goes at that of `tiny`."""
 

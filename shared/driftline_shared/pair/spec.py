@@ -122,9 +122,12 @@ class TranslatorSpec(Section):
 
 
 class DistillationSpec(Section):
-    """`vocabulary` None: decided when the models are loaded."""
+    """`vocabulary` None: decided when the models are loaded. `learning_rate`: that this pair bears,
+    where a cloud sets none of its own.
+    """
 
     vocabulary: VocabularyMode | None = None
+    learning_rate: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
 
 
 class PairSpec(Section):

@@ -41,7 +41,7 @@ def fit(job: DistillJob, adapter: Adapter, models: Models, *, version: int) -> b
     """A head for `adapter`, what `version` decodes to, from the material of `job`; empty where it
     holds too few mistakes to learn from. The same job and adapter give the same bytes.
     """
-    settings = models.matching.settings(DistilSettings.from_mapping(job.settings))
+    settings = models.settings(job.settings)
     models = as_on_devices(models, settings)
     pair, most = models.pair, models.pair.max_new_tokens
     rng = np.random.default_rng([job.seed, 5])

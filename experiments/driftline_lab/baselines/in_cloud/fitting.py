@@ -49,7 +49,7 @@ def fit(
 
     `only`: the tensors that may change, all of them to the end; None: any, by the product's subset.
     """
-    settings = DistilSettings.from_mapping(job.settings)
+    settings = models.settings(job.settings)
     with passes.fixed_threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         with trained(models.student, job.start) as held:
@@ -104,12 +104,12 @@ class _Steps:
         self.subset_at = round(settings.dense_share * count) if chosen else -1
         self._settings, self._moving, self._start = settings, moving, start
         groups = [
-            {"params": list(moving.values()), "peak": settings.learning_rate},
+            {"params": list(moving.values()), "peak": settings.peak_rate},
             {"params": list(extra), "peak": settings.alignment_learning_rate},
         ]
         self._optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=settings.learning_rate,
+            lr=settings.peak_rate,
             weight_decay=settings.weight_decay,
         )
         self._subset: Subset | None = None

@@ -100,7 +100,12 @@ def _rows(models: Models, plan: Plan, grid: Iterable[Mapping[str, object]]) -> l
     first = send(models, parts[0], plan, 0)
     rows = []
     for settings in grid:
-        rows.append(_row(models, plan, parts, tests, first, settings, before, above))
+        rows.append(row := _row(models, plan, parts, tests, first, settings, before, above))
+        console.print(
+            f"{plan.domain}, seed {plan.seed}, {_told(settings) or 'as it is by default'}: "
+            f"{row['before']:.3f} to {row['after']:.3f} of {row['teacher']:.3f}, source "
+            f"{row['source_before']:.3f} to {row['source_after']:.3f}"
+        )
         slots.write(models.student.model, models.initial)
     return rows
 
@@ -308,5 +313,9 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         cells = [row[name] for name in names]
         texts = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
         seconds = " ".join(f"{one:.1f}" for one in row["seconds"])
-        table.add_row(*texts, seconds, " ".join(f"{k}={v}" for k, v in row["settings"].items()))
+        table.add_row(*texts, seconds, _told(row["settings"]))
     console.print(table)
+
+
+def _told(settings: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={value}" for name, value in settings.items())

@@ -44,6 +44,9 @@ alpha = 32.0
 norms = true
 seed = 0
 dropout = 0.1
+
+[distillation]
+learning_rate = 1e-3
 """
 
 

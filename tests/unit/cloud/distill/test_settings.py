@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from driftline_cloud.distill.settings import DistilSettings
+from driftline_cloud.distill.settings import LEARNING_RATE, DistilSettings
 from driftline_shared.errors import ConfigError
 
 
@@ -33,6 +33,13 @@ def test_settings_survive_the_round_trip() -> None:
 def test_a_wrong_setting_is_named(values: dict[str, object], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         DistilSettings.from_mapping(values)
+
+
+def test_a_pair_names_the_rate_that_nobody_set() -> None:
+    assert DistilSettings().peak_rate == LEARNING_RATE
+    assert DistilSettings().of_pair(None).peak_rate == LEARNING_RATE
+    assert DistilSettings().of_pair(1e-3).peak_rate == 1e-3
+    assert DistilSettings(learning_rate=0.0).of_pair(1e-3).peak_rate == 0.0
 
 
 def test_steps_grow_with_the_samples_within_bounds() -> None:

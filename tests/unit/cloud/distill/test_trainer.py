@@ -17,6 +17,7 @@ from driftline_cloud.distill.trainer import ASKING_SHARE, distil, rate_share
 from driftline_cloud.jobs import DistillJob, ScoreJob
 from driftline_shared.callbacks import ignore
 from driftline_shared.models.adapters import slots
+from driftline_shared.pair.spec import DistillationSpec
 from driftline_shared.update import adapter_digest
 from tests.fakes.pair_samples import make_job, make_samples
 
@@ -52,6 +53,19 @@ def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: Dist
     assert adapter_digest(first.adapter) != adapter_digest(job.start)
     other = distil(replace(job, seed=8), models, ignore)
     assert adapter_digest(other.adapter) != adapter_digest(first.adapter)
+
+
+def test_a_pair_is_learnt_at_its_own_rate(models: Models, job: DistillJob) -> None:
+    def learnt(models: Models, **settings: object) -> bytes:
+        changed = replace(job, settings={**job.settings, **settings})
+        return adapter_digest(distil(changed, models, ignore).adapter)
+
+    spec = models.pair.spec
+    named = spec.model_copy(update={"distillation": DistillationSpec(learning_rate=1e-4)})
+    slow = replace(models, pair=replace(models.pair, spec=named))
+    assert learnt(slow) == learnt(models, learning_rate=1e-4)
+    assert learnt(slow) != learnt(models)
+    assert learnt(slow, learning_rate=2.5e-3) == learnt(models)
 
 
 def test_numbers_say_what_was_used(models: Models, job: DistillJob) -> None:

@@ -75,6 +75,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[adapter]\ndropout = 1.0", "adapter.dropout is 1.0"),
         ("[adaptor]\nrank = 4", "unknown key adaptor; did you mean adapter?"),
         ('[distillation]\nvocabulary = "all"', "distillation.vocabulary"),
+        ("[distillation]\nlearning_rate = nan", "distillation.learning_rate"),
+        ("[distillation]\nlearning_rate = -0.1", "distillation.learning_rate"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_right(tmp_path: Path, line: str, told: str) -> None:

@@ -150,10 +150,9 @@ def test_what_is_no_baseline_is_in_every_choice() -> None:
         assert arms[name] == [each.label for each in TABLES[name].arms(full_scale())]
 
 
-def test_a_pair_learns_at_the_rate_of_its_demo_and_in_one_thread() -> None:
+def test_a_pair_learns_as_it_does_by_default_and_in_one_thread() -> None:
     plans = {pair: full_scale(pair).plan for pair in ("tiny", "smol")}
-    assert plans["tiny"].distil == Plan().distil
-    assert plans["smol"].distil.learning_rate == 1.5e-3
+    assert plans["tiny"].distil == plans["smol"].distil == Plan().distil
     assert {plan.distil.threads for plan in plans.values()} == {1}
 
 
