@@ -330,11 +330,9 @@ def akd(
     Example: driftline lab bench akd --domains sketch --set learning_rate=1e-3,2e-3
     """
     from driftline_lab.bench.cloud.akd import Plan, run_akd
-    from driftline_lab.data.domains import SOURCE
     from driftline_lab.data.worlds import world_named
 
     chosen = world_named(world, pair=pair)
-    names = dict.fromkeys(chosen.domains_of(domains or None))
     plans = [
         Plan(
             world=chosen,
@@ -347,7 +345,7 @@ def akd(
             final=final,
             num_test=tests,
         )
-        for domain, seed in itertools.product([n for n in names if n != SOURCE], seeds_of(seeds))
+        for domain, seed in itertools.product(chosen.drifts_of(domains), seeds_of(seeds))
     ]
     finish(run_akd(pair, plans, values or ()), out)
 

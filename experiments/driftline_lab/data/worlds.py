@@ -12,6 +12,7 @@ from driftline_lab.data import streams
 from driftline_lab.data.boards import stream as boards
 from driftline_lab.data.boards.domains import DOMAINS as BOARDS_DOMAINS
 from driftline_lab.data.corrupted import ALL_DOMAINS
+from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.emoji import stream as emoji
 from driftline_lab.data.openmoji import stream as openmoji
 from driftline_lab.data.openmoji.views import STYLES
@@ -73,6 +74,19 @@ class World:
                 f"{', '.join(self.domains)}"
             )
         return names
+
+    def drifts_of(self, domains: str) -> tuple[str, ...]:
+        """The drifts in a comma-separated list, each once; of an empty one the default stream's.
+
+        Raises ConfigError for a domain that this world does not have, and where no drift is left.
+        """
+        drifts = tuple(d for d in dict.fromkeys(self.domains_of(domains or None)) if d != SOURCE)
+        if not drifts:
+            raise ConfigError(
+                f"domains: {domains!r} names no drift; those of {self.name} are "
+                f"{', '.join(self.domains[1:])}"
+            )
+        return drifts
 
 
 EASYVQA = World(

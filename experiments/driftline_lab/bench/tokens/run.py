@@ -35,7 +35,6 @@ from driftline_lab.bench.tokens.samples import (
     scores_of,
     shares_of,
 )
-from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import World, world_named
 from driftline_shared.errors import ConfigError, DataError
@@ -78,14 +77,13 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
         arm(text)
     pair = load_pair(plan.pair)
     world = world_named(plan.world, pair=pair.name)
-    domains = world.domains_of(",".join(plan.domains) or None)
+    drifts = world.drifts_of(",".join(plan.domains))
     rows = Rows(work)
     models = load_models(pair.dir)
     runtime = TorchRuntime(pair, threads=torch.get_num_threads())
     found = [
         _domain(plan, world, models, runtime, rows, domain, seed)
-        for domain in dict.fromkeys(domains)
-        if domain != SOURCE
+        for domain in drifts
         for seed in plan.seeds
     ]
     return {

@@ -61,3 +61,12 @@ def test_domains_are_those_of_the_world() -> None:
         EASYVQA.domains_of("source,nigth")
     with pytest.raises(ConfigError, match="segments"):
         EASYVQA.domains_of(",")
+
+
+def test_drifts_are_domains_without_the_source() -> None:
+    assert EASYVQA.drifts_of("") == ("night", "sketch")
+    assert EASYVQA.drifts_of("fog,source, fog") == ("fog",)
+    with pytest.raises(ConfigError, match=r"no drift; those of openmoji are lineart, photo"):
+        OPENMOJI.drifts_of("source")
+    with pytest.raises(ConfigError, match="nosuch"):
+        OPENMOJI.drifts_of("nosuch")
