@@ -10,9 +10,6 @@ from pydantic import model_validator
 from driftline_shared.program.compressor import CompressorSettings
 from driftline_shared.program.section import read_section, setting
 
-LEARNING_RATE = 2.5e-3
-"""Of a pair that names none; found on `tiny`."""
-
 
 class DistilSettings(CompressorSettings):
     """Every constant of algorithms.md, section 2. The defaults were tuned on `tiny`."""
@@ -32,10 +29,9 @@ class DistilSettings(CompressorSettings):
     memory_batch_size: int = setting(
         32, "rows of rehearsal and source in one step, half each", ge=0, le=4096
     )
-    learning_rate: float | None = setting(
-        None,
-        "after a linear warm-up; then a cosine down to `final_share` of it; not set: the pair's "
-        f"`distillation.learning_rate`, else {LEARNING_RATE:g}",
+    learning_rate: float = setting(
+        2.5e-3,
+        "after a linear warm-up; then a cosine down to `final_share` of it",
         ge=0,
         le=1,
     )
@@ -102,19 +98,14 @@ class DistilSettings(CompressorSettings):
         return read_section(cls, values, "distil")
 
     def to_mapping(self) -> dict[str, object]:
-        """What `from_mapping` reads."""
-        return self.model_dump()
+        """What `from_mapping` reads: what was set. What was not is the pair's, see `of_pair`."""
+        return self.model_dump(exclude_unset=True)
 
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate after the warm-up, in force."""
-        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
-
-    def of_pair(self, learning_rate: float | None) -> DistilSettings:
-        """With the learning rate that a pair names, or None, where these name none."""
-        if self.learning_rate is not None:
-            return self
-        return self.model_copy(update={"learning_rate": learning_rate})
+    def of_pair(self, named: Mapping[str, object]) -> DistilSettings:
+        """With what a pair names where nobody set these. Raises ConfigError where the two do not go
+        together.
+        """
+        return self.from_mapping({**named, **self.to_mapping()})
 
     def num_steps(self, num_samples: int) -> int:
         """Optimizer steps for a round of that many samples; 0 without samples."""

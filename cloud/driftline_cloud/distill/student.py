@@ -53,11 +53,11 @@ class Models:
     own: MultimodalModel | None = None
 
     def settings(self, values: Mapping[str, object]) -> DistilSettings:
-        """Of a job, for these models: at the pair's learning rate where the job names none, without
-        the terms that have nothing to compare. Raises ConfigError.
+        """Of a job, for these models: what the job leaves out as the pair names it, without the
+        terms that have nothing to compare. Raises ConfigError.
         """
-        named = DistilSettings.from_mapping(values)
-        return self.matching.settings(named.of_pair(self.pair.spec.distillation.learning_rate))
+        found = DistilSettings.from_mapping(values).of_pair(self.pair.spec.distillation.settings)
+        return self.matching.settings(found)
 
 
 @dataclass(frozen=True, kw_only=True)

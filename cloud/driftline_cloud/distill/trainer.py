@@ -356,12 +356,12 @@ class _Run:
         settings = self._settings
         aligned = list(self._aligned.values())
         groups = [
-            {"params": list(self._parameters.values()), "peak": settings.peak_rate},
+            {"params": list(self._parameters.values()), "peak": settings.learning_rate},
             {"params": aligned, "peak": settings.alignment_learning_rate},
         ]
         return torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=settings.peak_rate,
+            lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
 

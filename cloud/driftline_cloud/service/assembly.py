@@ -317,7 +317,7 @@ def assemble_work(
     watch: Watch,
 ) -> Work:
     """What drives rounds while `lease` is held; loads models, reaches for Ray. Blocking."""
-    _check_compression(pair, config)
+    _check_distil(pair, config)
     registry.catch_up()
     stores = open_stores(config.storage.artifacts, state.rounds, cloud_id=database.cloud_id)
     store = SampleStore(database)
@@ -403,8 +403,9 @@ def open_registry(config: CloudConfig, state: StateFolder, database: Database) -
     return ReleaseRegistry(state.releases, stores.far_releases)
 
 
-def _check_compression(pair: Pair, config: CloudConfig) -> None:
-    """A wrong compressor fails at the start, not in the first round."""
+def _check_distil(pair: Pair, config: CloudConfig) -> None:
+    """What no round could be distilled with fails at the start, not in the first round."""
+    config.distil.of_pair(pair.spec.distillation.settings)
     if config.distil.compressor:
         from driftline_cloud.distill.student import check_compression
 

@@ -22,10 +22,10 @@ from driftline_lab.recovered import row_recovered
 RESULTS = Path(__file__).parents[2] / "results"
 """Only a checkout has it."""
 
-FILES = {"tiny": "loop.json", "smol": "smol.json"}
-"""By pair."""
+FILES = {("tiny", ()): "loop.json", ("smol", ("runtime=onnx",)): "smol.json"}
+"""By pair, and settings of the device."""
 
-_FREE = {"pair", "seed", "state", "out"}
+_FREE = {"pair", "device_settings", "seed", "state", "out"}
 """Options that may differ from run to run."""
 
 
@@ -35,7 +35,7 @@ def beside_committed(
     """One sentence a drifted domain; none where the options are not those of the committed runs,
     or nothing is committed here.
     """
-    name = FILES.get(options.pair)
+    name = FILES.get((options.pair, options.device_settings))
     if name is None or not is_default(options) or not (file := results / name).is_file():
         return []
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
@@ -48,7 +48,7 @@ def beside_committed(
 
 
 def is_default(options: DemoOptions) -> bool:
-    """Whether all but the seed is as `driftline demo [--pair PAIR]` has it."""
+    """Whether all but the seed and the device is as `driftline demo [--pair PAIR]` has it."""
     world, pace = world_named(None, pair=options.pair), pace_of(options.pair)
     usual = DemoOptions(
         pair=options.pair,

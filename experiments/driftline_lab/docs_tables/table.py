@@ -32,6 +32,7 @@ TABLES: dict[str, Renderer] = {
     "smol-accuracy": loops.smol_accuracy,
     "smol-traffic": loops.smol_traffic,
     "smol-runtimes": loops.smol_runtimes,
+    "smol-longer": loops.smol_longer,
     "ray-labellers": clusters.labellers,
     "intake-push": intakes.pushed,
     "intake-fleet": intakes.fleet,

@@ -122,12 +122,21 @@ class TranslatorSpec(Section):
 
 
 class DistillationSpec(Section):
-    """`vocabulary` None: decided when the models are loaded. `learning_rate`: that this pair bears,
-    where a cloud sets none of its own.
+    """`vocabulary` None: decided when the models are loaded. The others are `distil` settings that
+    suit this pair, where a cloud sets none of its own; None: the product's default.
     """
 
     vocabulary: VocabularyMode | None = None
     learning_rate: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    a5: float | None = Field(default=None, ge=0.0, le=1e3, allow_inf_nan=False)
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000)
+    extra_questions: int | None = Field(default=None, ge=0, le=100)
+    num_source_rows: int | None = Field(default=None, ge=0, le=1_000_000)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The `distil` settings that are named."""
+        return self.model_dump(exclude={"vocabulary"}, exclude_none=True)
 
 
 class PairSpec(Section):

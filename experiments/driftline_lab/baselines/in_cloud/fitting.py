@@ -104,12 +104,12 @@ class _Steps:
         self.subset_at = round(settings.dense_share * count) if chosen else -1
         self._settings, self._moving, self._start = settings, moving, start
         groups = [
-            {"params": list(moving.values()), "peak": settings.peak_rate},
+            {"params": list(moving.values()), "peak": settings.learning_rate},
             {"params": list(extra), "peak": settings.alignment_learning_rate},
         ]
         self._optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=settings.peak_rate,
+            lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
         self._subset: Subset | None = None

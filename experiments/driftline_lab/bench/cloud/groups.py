@@ -91,7 +91,7 @@ def run_groups(plan: GroupsPlan, say: Say) -> dict[str, Any]:
     return {
         "bench": "groups",
         **asdict(plan),
-        "distil": settings.to_mapping(),
+        "distil": settings.model_dump(),
         "grouping": GroupingSettings().model_dump(),
         "rows": rows,
         "one": one,

@@ -89,7 +89,7 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     return {
         "bench": "tokens",
         **asdict(plan),
-        "distil": DistilSettings.from_mapping(plan.settings).to_mapping(),
+        "distil": models.settings(plan.settings).model_dump(),
         "domains": found,
         "paired": compare(found, ours=plan.scorers[0]),
     }

@@ -46,7 +46,11 @@ seed = 0
 dropout = 0.1
 
 [distillation]
-learning_rate = 1e-3
+learning_rate = 1.5e-3
+a5 = 6.0
+max_steps = 60
+extra_questions = 5
+num_source_rows = 640
 """
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from driftline_cloud.distill.settings import LEARNING_RATE, DistilSettings
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_shared.errors import ConfigError
+from driftline_shared.pair.spec import DistillationSpec
 
 
 def test_settings_survive_the_round_trip() -> None:
@@ -35,11 +36,22 @@ def test_a_wrong_setting_is_named(values: dict[str, object], word: str) -> None:
         DistilSettings.from_mapping(values)
 
 
-def test_a_pair_names_the_rate_that_nobody_set() -> None:
-    assert DistilSettings().peak_rate == LEARNING_RATE
-    assert DistilSettings().of_pair(None).peak_rate == LEARNING_RATE
-    assert DistilSettings().of_pair(1e-3).peak_rate == 1e-3
-    assert DistilSettings(learning_rate=0.0).of_pair(1e-3).peak_rate == 0.0
+def test_a_pair_names_what_nobody_set() -> None:
+    named: dict[str, object] = {"learning_rate": 1e-3, "max_steps": 60}
+    found = DistilSettings(a5=3.0).of_pair(named)
+    assert (found.learning_rate, found.max_steps, found.a5) == (1e-3, 60, 3.0)
+    assert DistilSettings(max_steps=130).of_pair(named).max_steps == 130, "set to the default"
+    assert DistilSettings(threads=1).of_pair({}) == DistilSettings(threads=1)
+    with pytest.raises(ConfigError, match="max_steps is 60, below min_steps, 100"):
+        DistilSettings(min_steps=100).of_pair(named)
+
+
+def test_what_a_pair_may_name_is_a_setting_within_its_bounds() -> None:
+    every = DistillationSpec(
+        learning_rate=1.0, a5=1e3, max_steps=1_000_000, extra_questions=100, num_source_rows=1
+    )
+    assert DistilSettings().of_pair(every.settings).to_mapping() == every.settings
+    assert len(every.settings) == len(DistillationSpec.model_fields) - 1
 
 
 def test_steps_grow_with_the_samples_within_bounds() -> None:

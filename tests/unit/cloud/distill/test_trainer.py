@@ -55,7 +55,7 @@ def test_same_job_same_bytes_whatever_was_drawn_before(models: Models, job: Dist
     assert adapter_digest(other.adapter) != adapter_digest(first.adapter)
 
 
-def test_a_pair_is_learnt_at_its_own_rate(models: Models, job: DistillJob) -> None:
+def test_a_pair_is_learnt_with_its_own_settings(models: Models, job: DistillJob) -> None:
     def learnt(models: Models, **settings: object) -> bytes:
         changed = replace(job, settings={**job.settings, **settings})
         return adapter_digest(distil(changed, models, ignore).adapter)

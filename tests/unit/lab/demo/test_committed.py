@@ -92,6 +92,7 @@ def test_of_one_committed_seed_there_is_no_interval(results: Path, tmp_path: Pat
         {"questions": 600},
         {"segments": ("source", "night")},
         {"cloud_settings": ("distil.threads=1",)},
+        {"device_settings": ("runtime=onnx",)},
         {"pair": "boards"},
     ],
 )
