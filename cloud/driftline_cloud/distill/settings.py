@@ -18,20 +18,28 @@ class DistilSettings(CompressorSettings):
     a2: float = setting(1.0, "of the answer distribution at `temperature`; 0: off", ge=0, le=1e3)
     a3: float = setting(0.03, "of projected tokens; 0: off", ge=0, le=1e3)
     a4: float = setting(0.03, "of hidden states of the answer; 0: off", ge=0, le=1e3)
-    a5: float = setting(2.0, "of the term against forgetting; 0: off", ge=0, le=1e3)
+    a5: float = setting(
+        2.0,
+        "of the term against forgetting; 0: off; not set: the pair's, if it names one",
+        ge=0,
+        le=1e3,
+    )
     temperature: float = setting(2.0, "of the distributions that are compared", ge=0.1, le=100)
     passes: float = setting(
         20.0, "over the samples, within `min_steps` and `max_steps`", ge=0, le=1e4
     )
     min_steps: int = setting(40, "fewest optimizer steps", ge=1, le=1_000_000)
-    max_steps: int = setting(130, "most optimizer steps", ge=1, le=1_000_000)
+    max_steps: int = setting(
+        130, "most optimizer steps; not set: the pair's, if it names one", ge=1, le=1_000_000
+    )
     batch_size: int = setting(28, "samples of one step", ge=1, le=4096)
     memory_batch_size: int = setting(
         32, "rows of rehearsal and source in one step, half each", ge=0, le=4096
     )
     learning_rate: float = setting(
         2.5e-3,
-        "after a linear warm-up; then a cosine down to `final_share` of it",
+        "after a linear warm-up; then a cosine down to `final_share` of it; not set: the pair's, "
+        "if it names one",
         ge=0,
         le=1,
     )
@@ -56,7 +64,8 @@ class DistilSettings(CompressorSettings):
     )
     extra_questions: int = setting(
         2,
-        "of each sample that are learnt beside its own: the hardest of `asked_questions`",
+        "of each sample that are learnt beside its own: the hardest of `asked_questions`; not "
+        "set: the pair's, if it names one",
         ge=0,
         le=100,
     )
@@ -71,7 +80,10 @@ class DistilSettings(CompressorSettings):
     )
     dense_share: float = setting(0.5, "of the steps in which all weights train", ge=0, le=1)
     num_source_rows: int = setting(
-        800, "rows of the source calibration set in memory", ge=0, le=1_000_000
+        800,
+        "rows of the source calibration set in memory; not set: the pair's, if it names one",
+        ge=0,
+        le=1_000_000,
     )
     full_token_share: float = setting(
         0.25, "of them keep all tokens, the others as many as the samples do", ge=0, le=1

@@ -41,7 +41,12 @@ def work_orders(config: CloudConfig, owner: str, *, line: str, pair: str) -> byt
     """What a process of `WORK` reads first: the settings, the name under which it works, its line
     and the pair of it.
     """
-    values = config.model_dump(mode="json") | {"database_url": config.database_url, "pair": pair}
+    values = config.model_dump(mode="json") | {
+        "database_url": config.database_url,
+        "pair": pair,
+        # What nobody set must stay so: there the pair's own settings count.
+        "distil": config.distil.to_mapping(),
+    }
     return json.dumps({"config": values, "owner": owner, "line": line}).encode() + b"\n"
 
 
