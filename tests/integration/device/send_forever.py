@@ -36,10 +36,11 @@ def main(folder: str, address: str, first: int, num: int, budget: str = "none") 
     link.start()
     for number in range(first, first + num):
         assert spool.append(encoded(number, payload_bytes=5_000))
-        os.write(1, f"kept {number}\n".encode())
+        # At the begin of a line whatever the log, which the link's thread writes, is at.
+        os.write(1, f"\nkept {number}\n".encode())
         link.wake()
         time.sleep(0.002)  # so that sending and appending mix
-    os.write(1, f"flushed {link.flush(60.0)}\n".encode())
+    os.write(1, f"\nflushed {link.flush(60.0)}\n".encode())
     link.stop()
 
 
