@@ -15,6 +15,7 @@ from driftline_cloud.blobs.store import StoreAwayError
 from driftline_cloud.config import CloudConfig
 from driftline_cloud.corrections.answering import Answerer
 from driftline_cloud.corrections.store import CorrectionStore
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.identity import bind
 from driftline_cloud.intake.database import Database
 from driftline_cloud.intake.devices import DeviceRegister
@@ -317,7 +318,7 @@ def assemble_work(
     watch: Watch,
 ) -> Work:
     """What drives rounds while `lease` is held; loads models, reaches for Ray. Blocking."""
-    _check_distil(pair, config)
+    distil = _distil_of(pair, config)
     registry.catch_up()
     stores = open_stores(config.storage.artifacts, state.rounds, cloud_id=database.cloud_id)
     store = SampleStore(database)
@@ -340,7 +341,7 @@ def assemble_work(
         releases=releases,
         teacher=teacher,
         settings=config.rounds,
-        distil=config.distil,
+        distil=distil,
         limits=config.gate,
         kept=stores.rounds,
         clock=makers.clock,
@@ -403,13 +404,14 @@ def open_registry(config: CloudConfig, state: StateFolder, database: Database) -
     return ReleaseRegistry(state.releases, stores.far_releases)
 
 
-def _check_distil(pair: Pair, config: CloudConfig) -> None:
-    """What no round could be distilled with fails at the start, not in the first round."""
-    config.distil.of_pair(pair.spec.distillation.settings)
-    if config.distil.compressor:
+def _distil_of(pair: Pair, config: CloudConfig) -> DistilSettings:
+    """What rounds are distilled with. What none could be fails at the start, not in the first."""
+    distil = config.distil.of_pair(pair.spec.distillation.settings)
+    if distil.compressor:
         from driftline_cloud.distill.student import check_compression
 
-        check_compression(pair, config.distil)
+        check_compression(pair, distil)
+    return distil
 
 
 def drift_threshold(pair: Pair, config: CloudConfig) -> float:

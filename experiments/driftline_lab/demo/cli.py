@@ -33,7 +33,7 @@ _EXAMPLES = """
 
     driftline demo --world openmoji --segments source,lineart,photo
 
-    driftline demo --pair smol --set-cloud distil.max_steps=60
+    driftline demo --pair smol --set-device runtime=onnx
 
     driftline demo --segments source,inverted --owner-marks 20
 

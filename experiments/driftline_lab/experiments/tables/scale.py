@@ -10,7 +10,6 @@ from driftline_cloud.release.choose import ChooseSettings
 from driftline_lab.baselines.reference import REFERENCE
 from driftline_lab.baselines.table import baseline_named
 from driftline_lab.data.worlds import world_named
-from driftline_lab.demo.paces import pace_of
 from driftline_lab.experiments.plan import Plan
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -42,7 +41,7 @@ LONG = ("source", "night", "sketch", "fog", "inverted", "texture")
 
 def full_scale(pair: str = "tiny", seeds: tuple[int, ...] = SEEDS) -> Scale:
     """As the committed tables are made."""
-    plan = Plan(pair=pair, distil=_distil(pair))
+    plan = Plan(pair=pair)
     return Scale(quick=False, seeds=seeds, plan=plan, long_segments=_long(pair))
 
 
@@ -78,13 +77,6 @@ def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
         scorers=("mc_dropout", "random"),
         sample_shares=(0.1,),
     )
-
-
-def _distil(pair: str) -> DistilSettings:
-    """The learner's settings that the pair's demo has: no pair learns well at those of another."""
-    paced = pace_of(pair).cloud
-    mine = {k.removeprefix("distil."): v for k, v in paced.items() if k.startswith("distil.")}
-    return DistilSettings.from_mapping({**mine, "threads": 1})
 
 
 def _long(pair: str) -> tuple[str, ...]:
