@@ -40,6 +40,7 @@ from driftline_cloud.commands.samples_cli import app as samples_app
 from driftline_cloud.commands.top_cli import app as top_app
 from driftline_cloud.commands.trust_cli import app as trust_app
 from driftline_cloud.doctor.cli import app as doctor_app
+from driftline_shared.errors import PairError
 from driftline_shared.plain_text import moment, visible
 from driftline_shared.program.address import without_password
 from driftline_shared.status import DROPPED_LINE, CloudStatus, DevicePage, LineStatus, RolloutStatus
@@ -180,9 +181,7 @@ def serve(
     }
     settings = _settings(config, set_, flags)
     if print_config:
-        shown = settings.model_dump(mode="json")
-        shown["database_url"] = without_password(settings.database_url)
-        typer.echo(json.dumps(shown, indent=2))
+        typer.echo(json.dumps(_shown(settings), indent=2))
         return
     from driftline_cloud.service.server import serve as serve_cloud
     from driftline_cloud.service.supervisor import WORK
@@ -235,6 +234,24 @@ def _settings(
     overrides: dict[str, object] = dict(parse_assignment(text) for text in assigned or ())
     overrides |= {key: value for key, value in flags.items() if value is not None}
     return load_config(file, overrides)
+
+
+def _shown(settings: CloudConfig) -> dict[str, object]:
+    """Every key with the value in force, without passwords; says which values are the pair's."""
+    from driftline_shared.pair.pair import load_draft
+
+    shown = settings.model_dump(mode="json")
+    shown["database_url"] = without_password(settings.database_url)
+    try:
+        named = load_draft(settings.pair).spec.distillation.settings
+    except PairError as error:
+        typer.echo(f"Without what the pair names for distil: {error}", err=True)
+        return shown
+    shown["distil"] = settings.distil.of_pair(named).model_dump(mode="json")
+    if theirs := settings.distil.named_by(named):
+        keys = ", ".join(f"distil.{key}" for key in theirs)
+        typer.echo(f"As pair {settings.pair} names them: {keys}", err=True)
+    return shown
 
 
 @app.command(epilog=_STATUS_EXAMPLES)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import model_validator
 
+from driftline_shared.errors import ConfigError
 from driftline_shared.program.compressor import CompressorSettings
 from driftline_shared.program.section import read_section, setting
 
@@ -98,6 +100,17 @@ class DistilSettings(CompressorSettings):
         le=1 << 50,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_steps(cls, values: Any) -> Any:
+        """Fewer steps than `min_steps` is by default, where nobody set that: it goes along."""
+        if isinstance(values, Mapping) and "min_steps" not in values:
+            most = values.get("max_steps")
+            least = cls.model_fields["min_steps"].default
+            if type(most) is int and 1 <= most < least:
+                return {**values, "min_steps": most}
+        return values
+
     @model_validator(mode="after")
     def _rising(self) -> DistilSettings:
         if self.max_steps < self.min_steps:
@@ -115,9 +128,25 @@ class DistilSettings(CompressorSettings):
 
     def of_pair(self, named: Mapping[str, object]) -> DistilSettings:
         """With what a pair names where nobody set these. Raises ConfigError where the two do not go
-        together.
+        together, saying which are the pair's.
         """
-        return self.from_mapping({**named, **self.to_mapping()})
+        theirs = self.named_by(named)
+        try:
+            return self.from_mapping({**theirs, **self.to_mapping()})
+        except ConfigError as error:
+            if not theirs:
+                raise
+            told = ", ".join(f"{key} = {value}" for key, value in theirs.items())
+            raise ConfigError(
+                f"{error}; of these the pair names {told}",
+                fix="Set distil." + ", distil.".join(theirs) + " as you want them, which counts "
+                "before the pair's, or change [distillation] in its pair.toml.",
+            ) from error
+
+    def named_by(self, named: Mapping[str, object]) -> dict[str, object]:
+        """Of what a pair names, the part that nobody set here."""
+        own = self.to_mapping()
+        return {key: value for key, value in named.items() if key not in own}
 
     def num_steps(self, num_samples: int) -> int:
         """Optimizer steps for a round of that many samples; 0 without samples."""

@@ -214,6 +214,7 @@ def assemble(config: CloudConfig, state: StateFolder, makers: Makers) -> WholeCl
 def assemble_service(config: CloudConfig, state: StateFolder, makers: Makers) -> Cloud:
     """What takes samples and serves updates: needs neither torch nor Ray. Blocking."""
     pair = makers.trusted_pair(config, config.pair)
+    config.distil.of_pair(pair.spec.distillation.settings)  # what cannot be learnt with ends here
     database = makers.database(config.database)
     try:
         return _assemble_service(config, state, makers, line_of(pair), database)

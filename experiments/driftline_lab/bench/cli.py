@@ -19,7 +19,8 @@ from driftline_lab.bench.options import Out, Seeds, WorldName
 from driftline_lab.bench.poison.cli import poison
 from driftline_lab.bench.privacy.cli import privacy
 from driftline_lab.bench.report import finish
-from driftline_lab.bench.tokens.cli import share
+from driftline_lab.bench.tokens.cli import share, tokens
+from driftline_lab.outputs import apart, probed
 from driftline_lab.seeds import seeds_of
 
 app = typer.Typer(
@@ -60,58 +61,13 @@ def loop(
     from driftline_lab.bench.loop import read_documents, run_loop
 
     if documents:
+        apart(out, documents)
         finish(read_documents(documents), out)
         return
+    if work is not None:
+        probed(work / "document", "--work")
     wanted = seeds_of(seeds)
     finish(run_loop(wanted, pair=pair, segments=segments, device=device or (), work=work), out)
-
-
-@app.command()
-def tokens(
-    domains: Annotated[
-        str, typer.Option(help="Drifts; by default those of the world's default stream.")
-    ] = "",
-    scorers: Annotated[
-        str, typer.Option(help="Token scorers, SCORER[+spread=S][+mass=M]; by default all.")
-    ] = "",
-    round_scorers: Annotated[str, typer.Option(help="Those with rounds; by default all.")] = "",
-    rounds_at: Annotated[
-        str, typer.Option(help="Shares at which a round is run; empty: labels alone.")
-    ] = "0.05,0.1,0.25",
-    questions: Annotated[int, typer.Option(help="Stream questions of a domain.", min=16)] = 600,
-    tests: Annotated[int, typer.Option(help="Test questions of a domain.", min=16)] = 400,
-    seeds: Seeds = "0",
-    values: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of distil, name=value; repeat.")
-    ] = None,
-    pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "boards",
-    world: WorldName = None,
-    work: Annotated[
-        Path | None, typer.Option(help="File of finished rows; they are not computed again.")
-    ] = None,
-    out: Out = None,
-) -> None:
-    """Token scorer by share, on any world: square kept (boards), teacher right, a round's gain.
-
-    Example: driftline lab bench tokens --domains ada --set extra_questions=0 --out rows.json
-    """
-    from driftline_device.sampling.scorers import TOKEN_SCORERS
-    from driftline_lab.bench.cloud.akd import expand
-    from driftline_lab.bench.tokens.run import TokensPlan, run_tokens, split
-
-    plan = TokensPlan(
-        pair=pair,
-        world=world,
-        domains=tuple(name for name in domains.split(",") if name),
-        scorers=tuple(scorers.split(",")) if scorers else TOKEN_SCORERS,
-        round_shares=tuple(split(rounds_at)),
-        round_scorers=tuple(round_scorers.split(",")) if round_scorers else TOKEN_SCORERS,
-        num_questions=questions,
-        num_tests=tests,
-        seeds=seeds_of(seeds),
-        settings=expand(values or [])[0],
-    )
-    finish(run_tokens(plan, work), out)
 
 
 @app.command()
@@ -313,12 +269,16 @@ def akd(
     domains: Annotated[
         str, typer.Option(help="Drifts, comma-separated; by default the default stream's.")
     ] = "",
-    questions: Annotated[int, typer.Option(help="Stream questions seen.")] = 1500,
-    rounds: Annotated[int, typer.Option(help="Rounds these are split into.")] = 1,
-    share: Annotated[float, typer.Option(help="Share of the tokens that leaves.")] = 0.5,
-    sample_share: Annotated[float, typer.Option(help="Share of the questions that leaves.")] = 0.3,
+    questions: Annotated[int, typer.Option(help="Stream questions seen.", min=16)] = 1500,
+    rounds: Annotated[int, typer.Option(help="Rounds these are split into.", min=1)] = 1,
+    share: Annotated[
+        float, typer.Option(help="Share of the tokens that leaves.", min=0.01, max=1)
+    ] = 0.5,
+    sample_share: Annotated[
+        float, typer.Option(help="Share of the questions that leaves.", min=0.01, max=1)
+    ] = 0.3,
     seeds: Seeds = "0",
-    tests: Annotated[int, typer.Option(help="Questions of each accuracy.")] = 500,
+    tests: Annotated[int, typer.Option(help="Questions of each accuracy.", min=16)] = 500,
     final: Annotated[bool, typer.Option(help="Accuracies on the test part.")] = False,
     values: Annotated[
         list[str] | None, typer.Option("--set", help="name=v or name=v1,v2: distil settings.")
@@ -435,3 +395,4 @@ teacher_asked = app.command()(escalate)
 tokens_inverted = app.command()(privacy)
 hostile_devices = app.command()(poison)
 shares_swept = app.command()(share)
+tokens_compared = app.command()(tokens)

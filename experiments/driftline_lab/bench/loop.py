@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -18,7 +19,8 @@ from driftline_lab.data.domains import SOURCE
 from driftline_lab.demo.processes import command
 from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
-from driftline_shared.errors import DataError, DriftlineError
+from driftline_shared.errors import ConfigError, DataError, DriftlineError
+from driftline_shared.pair.pair import load_draft
 
 
 def run_loop(
@@ -36,21 +38,30 @@ def run_loop(
     A demo ends by itself, however long it takes: it stops when neither of its programs says
     anything new. `work`: a folder with a document of each seed that is finished.
     """
+    if segments and set(segments.split(",")) <= {SOURCE}:
+        raise ConfigError(f"--segments {segments}: nothing drifts there; name a drift, too")
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run_loop(seeds, pair=pair, segments=segments, device=device, work=Path(folder))
     work.mkdir(parents=True, exist_ok=True)
+    spec = load_draft(pair).file.read_bytes()
     told = [*segments.split(","), *(re.sub(r"[^\w.]+", "-", setting) for setting in device)]
+    told.append(hashlib.sha256(spec).hexdigest()[:8])
     name = "-".join([Path(pair).name, *filter(None, told)])
     flags = ["--pair", pair]
     flags += ["--segments", segments] if segments else []
     for setting in device:
         flags += ["--set-device", setting]
-    return read_documents([_demo(seed, flags, work / f"{name}-{seed}.json") for seed in seeds])
+    files = {seed: work / f"{name}-{seed}.json" for seed in seeds}
+    if there := [file for file in files.values() if file.exists()]:
+        read_documents(there)  # one that is broken is known before the others are made
+    return read_documents([_demo(seed, flags, file) for seed, file in files.items()])
 
 
 def read_documents(files: Sequence[Path]) -> dict[str, Any]:
-    """The same of documents that `driftline demo --json` wrote before."""
+    """The same of documents that `driftline demo --json` wrote before. Raises DataError where they
+    are none, not of one pair and world, or of one seed twice.
+    """
     documents = []
     for file in files:
         try:
@@ -58,9 +69,16 @@ def read_documents(files: Sequence[Path]) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise DataError(f"{file} is no document of driftline demo: {error}") from error
     try:
-        return summarise(documents)
+        told = [(document["pair"], document["world"]) for document in documents]
+        seeds = [document["seed"] for document in documents]
+        found = summarise(documents)
     except (KeyError, TypeError) as error:
         raise DataError(f"a document lacks {error}: not of one demo's domains?") from error
+    except statistics.StatisticsError as error:
+        raise DataError("a document has no domain but the source: nothing drifts there") from error
+    if len(set(told)) > 1 or len(set(seeds)) < len(seeds):
+        raise DataError("documents of one pair and world, each seed once, can be put together")
+    return found
 
 
 def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from driftline_lab.bench.report import writable
+from driftline_lab.outputs import writable
 
 Out = Annotated[
     Path | None,
@@ -17,6 +17,14 @@ WorldName = Annotated[
     str | None,
     typer.Option(
         "--world", help="Data set (easyvqa, openmoji, emoji, boards); by default the pair's."
+    ),
+]
+WorkFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        help="File of finished rows; they are not computed again.",
+        callback=writable,
     ),
 ]
 Seeds = Annotated[str, typer.Option(help="Seeds, comma-separated.")]

@@ -9,22 +9,6 @@ from typing import Any
 import typer
 
 from driftline_lab.machine import conditions
-from driftline_shared.errors import ConfigError
-
-
-def writable(out: Path | None) -> Path | None:
-    """`out`, which a bench would write when it is over; ConfigError at once if it cannot."""
-    if out is None:
-        return None
-    was_there = out.exists()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.open("ab").close()
-        if not was_there:
-            out.unlink()
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from error
-    return out
 
 
 def finish(result: dict[str, Any], out: Path | None) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from driftline_lab.outputs import writable
+
 app = typer.Typer(
     help="Show a device that drifts, asks the cloud, and recovers.",
     invoke_without_command=True,
@@ -50,7 +52,9 @@ Exit codes: 0 well, 1 failed, 2 usage.
 @app.callback(epilog=_EXAMPLES)
 def demo(
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
-    seed: Annotated[int, typer.Option(help="Seed of stream, drifts, sampling and rounds.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of stream, drifts, sampling and rounds.", min=0)
+    ] = 0,
     workers: Annotated[str, typer.Option(help="Where rounds run: local or ray.")] = "local",
     world: Annotated[
         str | None,
@@ -70,17 +74,19 @@ def demo(
         int | None,
         typer.Option(
             help="Questions of a drifted segment, half as many of the source; by default the "
-            "pair's."
+            "pair's.",
+            min=2,
         ),
     ] = None,
     tests: Annotated[
-        int | None, typer.Option(help="Held-out questions of each domain; by default the pair's.")
+        int | None,
+        typer.Option(help="Held-out questions of each domain; by default the pair's.", min=1),
     ] = None,
     uplink_share: Annotated[
         float, typer.Option(help="Most samples sent per sample seen, 0..1.", min=0.0, max=1.0)
     ] = 0.3,
     token_share: Annotated[
-        float, typer.Option(help="Share of a sample's tokens that is sent, 0..1.", max=1.0)
+        float, typer.Option(help="Share of a sample's tokens that is sent, 0..1.", min=0.0, max=1.0)
     ] = 0.5,
     data: Annotated[
         Path | None,
@@ -95,7 +101,8 @@ def demo(
         typer.Option(help="A setting of the device, as key=value; may be repeated."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the result document into this file.")
+        Path | None,
+        typer.Option("--json", help="Write the result document into this file.", callback=writable),
     ] = None,
     owner_marks: Annotated[
         int,
@@ -112,7 +119,11 @@ def demo(
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option("--report", help="Also write the run as one HTML page into this file."),
+        typer.Option(
+            "--report",
+            help="Also write the run as one HTML page into this file.",
+            callback=writable,
+        ),
     ] = None,
     keep_state: Annotated[
         Path | None, typer.Option(help="Keep data, state and logs of both programs here.")

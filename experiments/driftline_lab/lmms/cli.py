@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from driftline_lab.bench.report import finish, writable
+from driftline_lab.bench.report import finish
+from driftline_lab.outputs import probed
 
 EXAMPLES = (
     "Example: driftline lab lmms-eval --model ./llava-1.5-7b-hf "
@@ -60,7 +61,7 @@ def lmms_eval(
     from driftline_lab.lmms.answering import ModelChoice, parse_canvas
     from driftline_lab.lmms.run import as_text, document, evaluated, parse_tokens
 
-    writable(json_file)
+    probed(json_file, "--json")
     choice = ModelChoice(
         name=model,
         side=side,

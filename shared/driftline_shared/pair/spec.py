@@ -166,7 +166,10 @@ def read_spec(file: Path) -> PairSpec:
         return PairSpec.model_validate(table)
     except ValidationError as error:
         problems = "; ".join(_sentence(one) for one in error.errors())
-        raise PairError(f"{file}: {problems}") from error
+        raise PairError(
+            f"{file}: {problems}",
+            fix="Correct the file; docs/models.md has a table of its keys and what each takes.",
+        ) from error
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

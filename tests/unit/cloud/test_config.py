@@ -59,8 +59,28 @@ def test_print_config_shows_what_is_in_force_and_reads_back(tmp_path: Path) -> N
         app, ["serve", "--print-config", "--seed", "5", "--set", "quota.day_samples=7"]
     )
     assert done.exit_code == 0, done.output
-    shown = json.loads(done.output)
+    shown = json.loads(done.stdout)
     assert (shown["rounds"]["seed"], shown["quota"]["day_samples"]) == (5, 7)
+    assert done.stderr == "", "the pair names nothing"
+
+
+def test_print_config_shows_what_the_pair_names_and_says_so() -> None:
+    flags = ["serve", "--pair", "smol", "--set", "distil.a5=2.0"]
+    done = CliRunner().invoke(app, [*flags, "--print-config"])
+    assert done.exit_code == 0, done.output
+    distil = json.loads(done.stdout)["distil"]
+    assert (distil["max_steps"], distil["learning_rate"], distil["a5"]) == (60, 1.5e-3, 2.0)
+    assert "As pair smol names them" in done.stderr
+    assert "distil.max_steps" in done.stderr and "a5" not in done.stderr
+    again = load_config(None, json.loads(done.stdout), environment={})
+    assert again.distil.of_pair({"max_steps": 7}).max_steps == 60, "it reads back as it was"
+
+
+def test_print_config_of_a_pair_that_is_not_here_shows_the_rest() -> None:
+    done = CliRunner().invoke(app, ["serve", "--pair", "nowhere", "--print-config"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["distil"]["max_steps"] == 130
+    assert "no pair 'nowhere'" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "status"])

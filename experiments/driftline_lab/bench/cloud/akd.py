@@ -8,6 +8,7 @@ are of pictures of the *stream* part that no round sees, so that settings may be
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +31,7 @@ from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Interaction, Segment
 from driftline_lab.data.worlds import World
 from driftline_shared.codec.tokens import encode_tokens
+from driftline_shared.errors import ConfigError
 from driftline_shared.exact_match import is_correct
 from driftline_shared.models.adapters import slots
 from driftline_shared.models.multimodal import MultimodalModel
@@ -82,14 +83,14 @@ def run_akd(pair: str, plans: Sequence[Plan], values: Sequence[str]) -> dict[str
     """One row for each plan and each combination of the settings that `values` name (`expand`):
     accuracies before, after and of the teacher; seconds of each round.
     """
-    models = load_models(load_pair(pair).dir)
-    grid = expand(values)
+    found, grid = load_pair(pair), expand(values)
     for choice in grid:
-        DistilSettings.from_mapping(choice)
+        DistilSettings.from_mapping(choice).of_pair(found.spec.distillation.settings)
+    models = load_models(found.dir)
     rows: list[dict[str, Any]] = []
     for plan in plans:
-        rows += (found := _rows(models, plan, grid))
-        _show(found)
+        rows += (made := _rows(models, plan, grid))
+        _show(made)
     return {"bench": "akd", "pair": models.pair.name, "rows": rows}
 
 
@@ -291,19 +292,29 @@ def parts_of(models: Models, plan: Plan) -> tuple[list[Seen], dict[str, Seen]]:
 
 
 def expand(values: Sequence[str]) -> list[dict[str, object]]:
-    """`name=v` and `name=v1,v2` into every combination, as numbers."""
+    """`name=v` and `name=v1,v2` into every combination, as numbers or yes and no. Raises
+    ConfigError.
+    """
     lists = []
     for value in values:
         name, found, numbers = value.partition("=")
         if not found:
-            raise typer.BadParameter(f"{value!r} is not name=value")
-        lists.append([(name, _number(number)) for number in numbers.split(",")])
+            raise ConfigError(f"--set {value!r} is not name=value")
+        lists.append([(name, _value(name, text)) for text in numbers.split(",")])
     return [dict(choice) for choice in itertools.product(*lists)]
 
 
-def _number(text: str) -> float:
-    value = float(text)
-    return int(value) if value == int(value) and "." not in text and "e" not in text else value
+def _value(name: str, text: str) -> bool | int | float:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    raise ConfigError(f"--set {name}: {text!r} is neither a number nor true or false")
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
+from driftline_lab.outputs import apart
 from driftline_lab.seeds import seeds_of
 
 
@@ -35,6 +36,7 @@ def gate(
     from driftline_lab.experiments.plan import Plan
 
     if documents:
+        apart(out, documents)
         finish(join(documents), out)
         return
     plan = Plan(pair=pair, questions=questions, tests=tests)

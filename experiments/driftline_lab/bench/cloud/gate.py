@@ -168,7 +168,9 @@ def join(documents: Sequence[Path]) -> dict[str, Any]:
     for path in documents:
         try:
             result = json.loads(path.read_text(encoding="utf-8"))["result"]
-            found.append((str(result["pair"]), [int(s) for s in result["seeds"]], result["rows"]))
+            seeds, mine = [int(seed) for seed in result["seeds"]], list(result["rows"])
+            curve(mine)  # which reads what a row must have
+            found.append((str(result["pair"]), seeds, mine))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path} is no result of `driftline lab bench gate`") from error
     pairs, seeds = {pair for pair, _, _ in found}, [seed for _, mine, _ in found for seed in mine]

@@ -76,6 +76,7 @@ def run_tokens(plan: TokensPlan, work: Path | None) -> dict[str, Any]:
     for text in (*plan.scorers, *plan.round_scorers):
         arm(text)
     pair = load_pair(plan.pair)
+    DistilSettings.from_mapping(plan.settings).of_pair(pair.spec.distillation.settings)
     world = world_named(plan.world, pair=pair.name)
     drifts = world.drifts_of(",".join(plan.domains))
     rows = Rows(work)
@@ -99,15 +100,17 @@ class Rows:
     """Finished rows by key, in a file of JSON lines or in memory."""
 
     def __init__(self, path: Path | None) -> None:
-        """Raises DataError for a file that does not read."""
+        """Raises DataError for a file that does not read or holds what is no row."""
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
             try:
                 for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
-                    row = json.loads(line)
-                    self._rows[row["key"]] = row["row"]
-            except (ValueError, KeyError, TypeError) as error:
+                    found = json.loads(line)
+                    key, row = str(found["key"]), dict(found["row"])
+                    float(row["square_kept"]), float(row["teacher_right"])
+                    self._rows[key] = row
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     f"{path} holds a line that is no row: remove it ({error})"
                 ) from error
@@ -174,9 +177,10 @@ def _scorer(
 ) -> list[dict[str, Any]]:
     domain, seed, scorer = names
     compared = arm(scorer)
-    floor = DistilSettings.from_mapping(plan.settings).confidence_floor
-    subject = plan.pair if plan.world is None else f"{plan.pair} on {plan.world}"
-    sizes = (plan.num_questions, plan.num_tests, sorted(plan.settings.items()))
+    settings = models.settings(plan.settings)
+    floor = settings.confidence_floor
+    subject = (models.pair.name, models.pair.base_model, plan.world)
+    sizes = (plan.num_questions, plan.num_tests, settings.model_dump(mode="json"))
     scores = None
     made = []
     for share in plan.shares:

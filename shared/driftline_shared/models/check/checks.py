@@ -81,6 +81,7 @@ def check_pair(draft: Draft, *, device: Limit | None = None, cloud: Limit | None
     findings += _targets(student)
     findings += _towers(draft)
     findings += _vocabularies(draft)
+    findings += _distillation(draft)
     grid = _grids(draft, findings)
     findings += _fitted(draft, student)
     report = Report(name=draft.spec.name, findings=findings, student=student, teacher=teacher)
@@ -170,6 +171,13 @@ def _towers(draft: Draft) -> Iterator[Finding]:
         )
     else:
         yield note(f"towers differ; translator with relative error {wrong:.3f}")
+
+
+def _distillation(draft: Draft) -> Iterator[Finding]:
+    named = draft.spec.distillation.settings
+    if named:
+        told = ", ".join(f"{key} {value}" for key, value in named.items())
+        yield note(f"distillation: {told}; what a cloud sets itself under distil counts before it")
 
 
 def _vocabularies(draft: Draft) -> Iterator[Finding]:

@@ -42,8 +42,20 @@ def test_a_pair_names_what_nobody_set() -> None:
     assert (found.learning_rate, found.max_steps, found.a5) == (1e-3, 60, 3.0)
     assert DistilSettings(max_steps=130).of_pair(named).max_steps == 130, "set to the default"
     assert DistilSettings(threads=1).of_pair({}) == DistilSettings(threads=1)
-    with pytest.raises(ConfigError, match="max_steps is 60, below min_steps, 100"):
-        DistilSettings(min_steps=100).of_pair(named)
+    with pytest.raises(ConfigError, match="max_steps is 60, below min_steps, 100") as caught:
+        DistilSettings(min_steps=100, a5=1.0).of_pair({**named, "a5": 6.0})
+    assert "the pair names learning_rate = 0.001, max_steps = 60" in str(caught.value)
+    assert "a5" not in str(caught.value) and "distil.max_steps" in caught.value.fix
+
+
+def test_few_steps_take_the_fewest_along_unless_that_was_set() -> None:
+    few = DistilSettings().of_pair({"max_steps": 10})
+    assert (few.min_steps, few.max_steps, few.num_steps(1)) == (10, 10, 10)
+    again = DistilSettings.from_mapping(few.model_dump())
+    assert again == few, "what was printed reads back"
+    assert DistilSettings(max_steps=41).min_steps == 40
+    with pytest.raises(ConfigError, match="max_steps is 10, below min_steps, 40"):
+        DistilSettings.from_mapping({"min_steps": 40, "max_steps": 10})
 
 
 def test_what_a_pair_may_name_is_a_setting_within_its_bounds() -> None:

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from driftline_lab.bench.cli import app
 from driftline_lab.bench.cloud import akd
-from driftline_lab.bench.report import writable
-from driftline_shared.errors import ConfigError
+from driftline_lab.outputs import probed
+from driftline_shared.errors import ConfigError, DriftlineError
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_work(
@@ -27,9 +27,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_work(
             done.exception
         )
     with pytest.raises(ConfigError):
-        writable(tmp_path)
-    assert writable(tmp_path / "file") and (tmp_path / "file").read_text() == "kept"
-    assert writable(tmp_path / "new") and not (tmp_path / "new").exists()
+        probed(tmp_path, "--out")
+    assert probed(tmp_path / "file", "--out") and (tmp_path / "file").read_text() == "kept"
+    assert probed(tmp_path / "new", "--out") and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("bench", ["loop", "tokens", "akd"])
@@ -39,6 +39,41 @@ def test_a_file_that_cannot_be_written_is_refused_before_work(
 def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) -> None:
     done = CliRunner().invoke(app, [bench, "--seeds", seeds])
     assert isinstance(done.exception, ConfigError) and said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("akd --set learning_rate=abc", "'abc' is neither a number nor"),
+        ("akd --set max_steps=inf", "'inf' is neither a number nor"),
+        ("akd --set a5", "'a5' is not name=value"),
+        ("akd --set a55=1", "distil.a55: unknown key"),
+        ("akd --pair smol --set min_steps=100", "of these the pair names"),
+        ("tokens --set learning_rate=1e-3,2e-3", "one value of each setting"),
+        ("tokens --set a55=1", "distil.a55: unknown key"),
+        ("tokens --rounds-at 0.3", "0.3 is none of what is measured"),
+        ("tokens --scorers random --round-scorers magnitude", "magnitude is none of what"),
+        ("tokens --scorers random,random", "random is named twice"),
+        ("share --domains night,foo", "foo"),
+        ("loop --segments source", "nothing drifts there"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    for module in ("cloud.akd", "tokens.run"):
+        monkeypatch.setattr(f"driftline_lab.bench.{module}.load_models", lambda _: pytest.fail("!"))
+    done = CliRunner().invoke(app, words.split())
+    assert isinstance(done.exception, DriftlineError) and said in str(done.exception)
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("x")
+    for words in ("tokens --work", "loop --document", "gate --document"):
+        done = CliRunner().invoke(app, [*words.split(), str(kept), "--out", str(kept)])
+        assert "a file that is read" in str(done.exception), words
+    assert kept.read_text() == "x"
 
 
 def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:

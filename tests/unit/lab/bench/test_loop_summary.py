@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from driftline_lab.bench.loop import read_documents, run_loop
-from driftline_shared.errors import DataError
+from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.pair.pair import load_draft
 
 
 def _document(seed: int, after: float) -> dict[str, Any]:
@@ -52,10 +54,36 @@ def test_what_is_no_document_is_named(tmp_path: Path, text: str) -> None:
         read_documents([file])
 
 
+def test_documents_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    other = _document(1, 0.7) | {"pair": "tiny"}
+    alone = _document(2, 0.7)
+    del alone["accuracy"]["lineart"]
+    for name, document in (("a", _document(0, 0.7)), ("b", other), ("c", alone)):
+        (tmp_path / name).write_text(json.dumps(document))
+    for names in ("aa", "ab"):
+        with pytest.raises(DataError, match="one pair and world, each seed once"):
+            read_documents([tmp_path / name for name in names])
+    with pytest.raises(DataError, match="nothing drifts there"):
+        read_documents([tmp_path / "c"])
+
+
+def test_what_cannot_end_well_is_said_before_any_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a demo was begun"))
+    with pytest.raises(ConfigError, match="nothing drifts there"):
+        run_loop([0], segments="source", work=tmp_path)
+    digest = hashlib.sha256(load_draft("tiny").file.read_bytes()).hexdigest()[:8]
+    (tmp_path / f"tiny-{digest}-1.json").write_text("broken")
+    with pytest.raises(DataError, match="is no document"):
+        run_loop([0, 1], work=tmp_path)
+
+
 def test_a_seed_that_is_finished_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tiny-source-night-0.json").write_text(json.dumps(_document(0, 0.7)))
+    digest = hashlib.sha256(load_draft("tiny").file.read_bytes()).hexdigest()[:8]
+    (tmp_path / f"tiny-source-night-{digest}-0.json").write_text(json.dumps(_document(0, 0.7)))
     started = []
 
     def demo(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
@@ -68,7 +96,11 @@ def test_a_seed_that_is_finished_is_not_run_again(
     assert found["seeds"] == [0, 1]
     (words,) = started
     named = ["--seed", "1", "--pair", "tiny", "--segments", "source,night"]
-    assert words[-8:] == [*named, "--json", str(tmp_path / "tiny-source-night-1.json")]
+    assert words[-8:] == [*named, "--json", str(tmp_path / f"tiny-source-night-{digest}-1.json")]
     run_loop([1], device=["runtime=onnx"], work=tmp_path)
     named = ["--seed", "1", "--pair", "tiny", "--set-device", "runtime=onnx"]
-    assert started[1][-8:] == [*named, "--json", str(tmp_path / "tiny-runtime-onnx-1.json")]
+    assert started[1][-8:] == [
+        *named,
+        "--json",
+        str(tmp_path / f"tiny-runtime-onnx-{digest}-1.json"),
+    ]

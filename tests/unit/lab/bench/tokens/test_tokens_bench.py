@@ -86,17 +86,19 @@ def test_an_arm_is_a_scorer_with_a_choice() -> None:
 
 def test_finished_rows_are_there_again(tmp_path: Path) -> None:
     path = tmp_path / "work" / "rows.jsonl"
-    Rows(path).put("a", {"share": 0.1})
-    Rows(path).put("b", {"share": 0.2})
+    rest = {"square_kept": 0.5, "teacher_right": 1.0}
+    Rows(path).put("a", {"share": 0.1, **rest})
+    Rows(path).put("b", {"share": 0.2, **rest})
     again = Rows(path)
-    assert again.get("a") == {"share": 0.1}
+    assert again.get("a") == {"share": 0.1, **rest}
     assert again.get("c") is None
     assert Rows(None).get("a") is None
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ['{"key": "a"}', '{"key": "a", "row": {"share": 1}}', "[]", "x"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"key": "a"}\n')
+    path.write_text(f"{line}\n")
     with pytest.raises(DataError, match=r"rows\.jsonl holds a line that is no row"):
         Rows(path)
 

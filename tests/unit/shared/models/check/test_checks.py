@@ -85,6 +85,14 @@ def test_another_tokenizer_is_told_and_how_distillation_goes_on(copy: Path) -> N
     assert "one tokenizer" in error["fix"]
 
 
+def test_what_a_pair_names_for_its_distillation_is_told(copy: Path) -> None:
+    edit(copy, "[adapter]", "[distillation]\nmax_steps = 77\na5 = 6.0\n[adapter]")
+    _, report = check(copy)
+    notes = [each["what"] for each in found(report, "note")]
+    (told,) = [text for text in notes if text.startswith("distillation: ")]
+    assert told.startswith("distillation: a5 6.0, max_steps 77;")
+
+
 @pytest.mark.parametrize(
     "line, wrong, nearest",
     [
