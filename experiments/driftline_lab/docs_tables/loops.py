@@ -53,7 +53,7 @@ def traffic(page: Page) -> Rows:
     return [
         *_traffic(page.result("loop")["result"]),
         [
-            "gain that updates kept of their uncompressed candidates'",
+            "gain that updates of an older form, 14.7 KB, kept of their uncompressed candidates'",
             f"{100 * packed['kept']:.0f} % ({packed['num_updates']} updates, "
             f"both drifts' test sets, {page.link('dwc')})",
         ],
