@@ -26,6 +26,8 @@ from driftline_shared.status import CLOSED_ROUNDS, CloudStatus, LineStatus, Roun
 from driftline_shared.trust.credentials import Credentials
 
 POLL_S = 0.2
+ROUND_POLL_S = 1.0
+"""While a round runs, for minutes: looking takes of the processor that it learns on."""
 CALL_S = 10.0
 STUCK_S = 900.0
 """Neither side says anything new for so long: the demo says so and ends."""
@@ -75,12 +77,12 @@ class Lockstep:
             line = self._wait_for(self._line)
             if line is not None and line.num_waiting >= self._round_samples:
                 opened = start_round(self._address, timeout_s=CALL_S, credentials=self._operator)
-                self._wait_for(partial(self._has_ended, opened))
+                self._wait_for(partial(self._has_ended, opened), slowly=True)
             state_files.let_go_on(step)
             step += 1
         self._device.check()
 
-    def _wait_for(self, find: Callable[[], Found | None]) -> Found | None:
+    def _wait_for(self, find: Callable[[], Found | None], *, slowly: bool = False) -> Found | None:
         """What `find` gives once it is something; None if the device has ended before."""
         while True:
             self._cloud.check()
@@ -90,7 +92,7 @@ class Lockstep:
                 return found
             self._show(self._status)
             self._stop_if_stuck()
-            time.sleep(POLL_S)
+            time.sleep(ROUND_POLL_S if slowly else POLL_S)
 
     def _at(self, step: int) -> bool:
         status = read_status(self._device_state)

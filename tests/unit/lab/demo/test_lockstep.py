@@ -93,6 +93,7 @@ class World:
         patch.setattr(lockstep, "fetch_status", self.fetch_status)
         patch.setattr(lockstep, "start_round", self.start_round)
         patch.setattr(lockstep, "POLL_S", 0.0)
+        patch.setattr(lockstep, "ROUND_POLL_S", 0.0)
         self.write()
         Lockstep(
             cloud=self.cloud,  # type: ignore[arg-type]
