@@ -30,7 +30,9 @@ class DistilSettings(CompressorSettings):
     passes: float = setting(
         20.0, "over the samples, within `min_steps` and `max_steps`", ge=0, le=1e4
     )
-    min_steps: int = setting(40, "fewest optimizer steps", ge=1, le=1_000_000)
+    min_steps: int = setting(
+        40, "fewest optimizer steps; not set: `max_steps`, if that is fewer", ge=1, le=1_000_000
+    )
     max_steps: int = setting(
         130, "most optimizer steps; not set: the pair's, if it names one", ge=1, le=1_000_000
     )
@@ -105,10 +107,9 @@ class DistilSettings(CompressorSettings):
     def _few_steps(cls, values: Any) -> Any:
         """Fewer steps than `min_steps` is by default, where nobody set that: it goes along."""
         if isinstance(values, Mapping) and "min_steps" not in values:
-            most = values.get("max_steps")
-            least = cls.model_fields["min_steps"].default
-            if type(most) is int and 1 <= most < least:
-                return {**values, "min_steps": most}
+            most = str(values.get("max_steps", ""))  # the environment has texts
+            if most.isdecimal() and 1 <= int(most) < cls.model_fields["min_steps"].default:
+                return {**values, "min_steps": int(most)}
         return values
 
     @model_validator(mode="after")

@@ -54,6 +54,7 @@ def test_few_steps_take_the_fewest_along_unless_that_was_set() -> None:
     again = DistilSettings.from_mapping(few.model_dump())
     assert again == few, "what was printed reads back"
     assert DistilSettings(max_steps=41).min_steps == 40
+    assert DistilSettings.model_validate({"max_steps": "12"}).min_steps == 12
     with pytest.raises(ConfigError, match="max_steps is 10, below min_steps, 40"):
         DistilSettings.from_mapping({"min_steps": 40, "max_steps": 10})
 
