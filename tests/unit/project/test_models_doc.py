@@ -1,4 +1,4 @@
-"""docs/models.md: every command of its shell blocks is run, on the pair of its TOML block."""
+"""docs/models.md: every command of its shell blocks is run, on the pair of its TOML blocks."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows.append(json.dumps(row) + "\n")
     (tmp_path / "photos" / "source.jsonl").write_text("".join(rows))
     (tmp_path / "my-pair").mkdir()
-    (toml,) = blocks("toml")
-    (tmp_path / "my-pair" / "pair.toml").write_text(toml)
+    (tmp_path / "my-pair" / "pair.toml").write_text("\n".join(blocks("toml")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -23,7 +23,7 @@ from driftline_cloud.distill.student import Models, load_models
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.scorers import TOKEN_SCORERS
 from driftline_lab.bench.tokens.arms import arm
-from driftline_lab.bench.tokens.asked import roles_of
+from driftline_lab.bench.tokens.asked import roles_of, square_of
 from driftline_lab.bench.tokens.paired import compare
 from driftline_lab.bench.tokens.rounds import Tests, prepare_tests, run_round
 from driftline_lab.bench.tokens.samples import (
@@ -202,12 +202,18 @@ def _scorer(
                 row |= run_round(models, samples, labels, tests, plan.settings, seed)
             rows.put(key, row)
         made.append(row)
-        recovered = row.get("recovered_one_square")
-        console.print(
-            f"{scorer} {share:g}: square kept {row['square_kept']:.2f}, teacher right "
-            f"{row['teacher_right']:.2f}" + ("" if recovered is None else f", {recovered:.2f} back")
-        )
+        console.print(f"{scorer} {share:g}: {_told(row, uncertain)}")
     return made
+
+
+def _told(row: Mapping[str, Any], uncertain: Uncertain) -> str:
+    """A row in words; of a world without squares none is kept."""
+    words = [f"teacher right {row['teacher_right']:.2f}"]
+    if any(square_of(event) is not None for event in uncertain.events):
+        words.insert(0, f"square kept {row['square_kept']:.2f}")
+    if (recovered := row.get("recovered_one_square")) is not None:
+        words.append(f"{recovered:.2f} back")
+    return ", ".join(words)
 
 
 def mean_count(kept: Sequence[NDArray[np.int32]]) -> float:
