@@ -86,7 +86,8 @@ def demo(
         float, typer.Option(help="Most samples sent per sample seen, 0..1.", min=0.0, max=1.0)
     ] = 0.3,
     token_share: Annotated[
-        float, typer.Option(help="Share of a sample's tokens that is sent, 0..1.", min=0.0, max=1.0)
+        float,
+        typer.Option(help="Share of a sample's tokens that is sent, 0..1.", min=0.001, max=1.0),
     ] = 0.5,
     data: Annotated[
         Path | None,
