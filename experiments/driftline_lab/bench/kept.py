@@ -18,5 +18,6 @@ def read_rows(kept: Path | None) -> list[dict[str, Any]]:
 def add_row(kept: Path | None, row: Mapping[str, Any]) -> None:
     """Add a row to `kept`, if there is one."""
     if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -13,6 +13,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", help="Also write the JSON into this file.", callback=writable),
 ]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the JSON into this file.", callback=writable),
+]
 WorldName = Annotated[
     str | None,
     typer.Option(

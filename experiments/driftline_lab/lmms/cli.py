@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from driftline_lab.bench.options import JsonFile
 from driftline_lab.bench.report import finish
-from driftline_lab.outputs import probed
 
 EXAMPLES = (
     "Example: driftline lab lmms-eval --model ./llava-1.5-7b-hf "
@@ -48,9 +48,7 @@ def lmms_eval(
     include: Annotated[
         Path | None, typer.Option(help="Folder with task files of your own.", exists=True)
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the JSON into this file.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score a model on public tasks with all visual tokens and with few.
 
@@ -61,7 +59,6 @@ def lmms_eval(
     from driftline_lab.lmms.answering import ModelChoice, parse_canvas
     from driftline_lab.lmms.run import as_text, document, evaluated, parse_tokens
 
-    probed(json_file, "--json")
     choice = ModelChoice(
         name=model,
         side=side,

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from driftline_lab.bench.options import JsonFile
 from driftline_lab.bench.report import finish
 
 app = typer.Typer()
 
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the JSON into this file.")]
 Methods = Annotated[
     str,
     typer.Option(
@@ -50,7 +50,7 @@ def table(
     questions: Annotated[int, typer.Option(help="Held-out questions asked.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the draw of questions and of the order.")] = 0,
     threads: Threads = 2,
-    json_file: Json = None,
+    json_file: JsonFile = None,
     plots: Annotated[
         Path | None, typer.Option(help="Folder for PNG plots of accuracy against cost.")
     ] = None,
@@ -100,7 +100,7 @@ def speed(
     rounds: Annotated[int, typer.Option(help="Timed turns of each, interleaved.", min=1)] = 7,
     seed: Annotated[int, typer.Option(help="Seed of the random tower, projector, pictures.")] = 0,
     threads: Threads = 2,
-    json_file: Json = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Time to the first token on the real SmolLM2-135M behind 576 visual tokens, with SDPA.
 
@@ -133,7 +133,7 @@ def exported(
     ] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the random tower, projector, pictures.")] = 0,
     threads: Threads = 2,
-    json_file: Json = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Time to the first token of an export behind 576 visual tokens, as a share of the same export
     without a compressor, and whether the tokens that stay are torch's.

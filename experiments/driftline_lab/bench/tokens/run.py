@@ -22,6 +22,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
 from driftline_device.runtime.torch.runtime import TorchRuntime
 from driftline_device.sampling.scorers import TOKEN_SCORERS
+from driftline_lab.bench.kept import add_row, read_rows
 from driftline_lab.bench.tokens.arms import arm
 from driftline_lab.bench.tokens.asked import roles_of, square_of
 from driftline_lab.bench.tokens.paired import compare
@@ -103,17 +104,13 @@ class Rows:
         """Raises DataError for a file that does not read or holds what is no row."""
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
-        if path is not None and path.exists():
-            try:
-                for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
-                    found = json.loads(line)
-                    key, row = str(found["key"]), dict(found["row"])
-                    float(row["square_kept"]), float(row["teacher_right"])
-                    self._rows[key] = row
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path} holds a line that is no row: remove it ({error})"
-                ) from error
+        try:
+            for found in read_rows(path):
+                key, row = str(found["key"]), dict(found["row"])
+                float(row["square_kept"]), float(row["teacher_right"])
+                self._rows[key] = row
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds a line that is no row: remove it ({error})") from error
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The row, where it is there."""
@@ -122,10 +119,7 @@ class Rows:
     def put(self, key: str, row: dict[str, Any]) -> None:
         """Keep a row."""
         self._rows[key] = row
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "row": row}) + "\n")
+        add_row(self._path, {"key": key, "row": row})
 
 
 def _domain(
