@@ -108,6 +108,43 @@ def test_small_shares_are_for_budgets_that_hold_no_other() -> None:
     assert share_of(0.03) < 0.10
 
 
+def test_the_smallest_is_found_although_a_larger_one_seems_spoilt() -> None:
+    judged: list[float] = []
+    easy = by_score(score, base_score=0.0, target_score=1.0, epsilon=0.99)
+
+    def moody(adapter: Adapter) -> Judgement:
+        """Finds everything good but the second setting that it sees: too few held-out samples."""
+        judged.append(score(adapter))
+        return Judgement(good_enough=len(judged) != 2, kept_gain=easy(adapter).kept_gain)
+
+    settings = ChooseSettings(max_fp16_share=0.5, shares=(0.1, 0.12, 0.15, 0.25, 0.35))
+    choice = choose(BASE, TARGET, {}, FISHER, judge=moody, cost=cost, settings=settings)
+    assert choice.good_enough and choice.packed.label.startswith("10%")
+    assert choice.num_judged == len(judged) == 1
+
+
+@pytest.mark.parametrize(
+    ("least_good", "found", "num_judged"), [(0.12, "12%", 4), (0.35, "35%", 4), (2.0, None, 2)]
+)
+def test_where_the_smallest_does_not_do_the_others_are_searched_and_counted(
+    least_good: float, found: str | None, num_judged: int
+) -> None:
+    def share_of(adapter: Adapter) -> float:
+        changed = sum(int((adapter[name] != BASE[name]).sum()) for name in BASE)
+        return changed / sum(array.size for array in BASE.values())
+
+    def strict(adapter: Adapter) -> Judgement:
+        return Judgement(
+            good_enough=share_of(adapter) >= least_good - 0.01, kept_gain=score(adapter)
+        )
+
+    settings = ChooseSettings(max_fp16_share=0.5, shares=(0.1, 0.12, 0.15, 0.25, 0.35))
+    choice = choose(BASE, TARGET, {}, FISHER, judge=strict, cost=cost, settings=settings)
+    assert choice.good_enough == (found is not None)
+    assert found is None or choice.packed.label.startswith(found)
+    assert choice.num_judged == num_judged
+
+
 def test_a_residual_that_does_harm_is_left_out() -> None:
     rng = np.random.default_rng(0)
     residual = {
