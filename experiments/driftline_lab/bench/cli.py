@@ -18,10 +18,10 @@ from driftline_lab.bench.intake.cli import fleet, intake, status, trust
 from driftline_lab.bench.options import Out, Seeds, WorldName
 from driftline_lab.bench.poison.cli import poison
 from driftline_lab.bench.privacy.cli import privacy
-from driftline_lab.bench.report import finish
+from driftline_lab.bench.report import finish, put_together
 from driftline_lab.bench.tokens.cli import share, tokens
-from driftline_lab.outputs import apart, probed
-from driftline_lab.seeds import seeds_of
+from driftline_lab.lists import names_of, seeds_of, wholes_of
+from driftline_lab.outputs import probed
 
 app = typer.Typer(
     help="Measure. Progress goes to stderr, the last line of stdout is one JSON document.",
@@ -31,6 +31,7 @@ app = typer.Typer(
 
 @app.command()
 def loop(
+    context: typer.Context,
     seeds: Seeds = "0,1,2,3,4",
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
     segments: Annotated[
@@ -61,8 +62,7 @@ def loop(
     from driftline_lab.bench.loop import read_documents, run_loop
 
     if documents:
-        apart(out, documents)
-        finish(read_documents(documents), out)
+        put_together(context, read_documents, documents, out)
         return
     if work is not None:
         probed(work / "document", "--work")
@@ -150,7 +150,7 @@ def runtimes(
     from driftline_lab.bench.device.decoders.table import DECODERS
     from driftline_lab.bench.device.runtimes import run_runtimes
 
-    chosen = names.split(",") if names else DECODERS
+    chosen = names_of("--runtimes", names, DECODERS) if names else DECODERS
     with tempfile.TemporaryDirectory() as scratch:
         done = run_runtimes(
             work or Path(scratch),
@@ -325,7 +325,7 @@ def corruptions(
     """
     from driftline_lab.bench.corruptions import run_corruptions
 
-    chosen = [int(severity) for severity in severities.split(",")]
+    chosen = wholes_of("--severities", severities, least=1)
     finish(run_corruptions(pictures, severities=chosen, work=work), out)
 
 

@@ -105,9 +105,9 @@ def tables(
     from driftline_lab.experiments.making.processes import SideBySide
     from driftline_lab.experiments.tables.listed import TABLES, table_named
     from driftline_lab.experiments.tables.scale import Choice
+    from driftline_lab.lists import names_of, seeds_of
     from driftline_lab.replay.cache.store import ResultStore
     from driftline_lab.runs.folder import need_run_folder
-    from driftline_lab.seeds import seeds_of
     from driftline_shared.program.logs import setup_logs
 
     setup_logs(level="warning")
@@ -131,7 +131,7 @@ def tables(
             pair=pair,
             quick=quick,
             seeds=seeds_of(seeds) if seeds else (),
-            baselines=_names(baselines),
+            baselines=names_of("--baselines", baselines) if baselines else (),
             questions=questions,
             tests=tests,
         )
@@ -169,13 +169,6 @@ def _list(found: Sequence[Stock], *, as_json: bool) -> None:
         made = "made" if each.made else "not made"
         note = f"; {each.note}" if each.note else ""
         typer.echo(f"{each.table:12} {each.runs:4} runs, {each.there:4} there; {made}{note}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if text and not found:
-        raise ConfigError(f"--baselines: {text!r} names no baseline")
-    return found
 
 
 def _fail(error: DriftlineError, code: int) -> None:

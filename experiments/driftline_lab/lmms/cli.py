@@ -9,6 +9,7 @@ import typer
 
 from driftline_lab.bench.options import JsonFile
 from driftline_lab.bench.report import finish
+from driftline_lab.lists import names_of
 
 EXAMPLES = (
     "Example: driftline lab lmms-eval --model ./llava-1.5-7b-hf "
@@ -73,7 +74,7 @@ def lmms_eval(
         compressor=method,
         options=options,
         tokens=parse_tokens(tokens),
-        tasks=[task.strip() for task in tasks.split(",") if task.strip()],
+        tasks=names_of("--tasks", tasks),
         include=None if include is None else str(include),
         limit=limit,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from driftline_lab.bench.compression.rows import markdown
+from driftline_lab.lists import wholes_of
 from driftline_lab.lmms.adapter import INSTALL, adapted
 from driftline_lab.lmms.answering import ModelChoice, load_answerer, share_of
 from driftline_shared.errors import ConfigError, MissingPackageError
@@ -74,11 +75,8 @@ def evaluated(
 
 
 def parse_tokens(text: str) -> list[int]:
-    """ "192,128,64". Raises ConfigError for what is no list of counts."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise ConfigError(f"tokens: {text!r} is no list of counts such as 192,128,64")
-    return [int(part) for part in parts]
+    """ "192,128,64", or none. Raises ConfigError for what is no list of counts."""
+    return list(wholes_of("--tokens", text, least=1)) if text else []
 
 
 def as_text(scores: Sequence[Score]) -> str:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from driftline_lab.bench.options import Out, Seeds
-from driftline_lab.bench.report import finish
-from driftline_lab.outputs import apart
-from driftline_lab.seeds import seeds_of
+from driftline_lab.bench.report import finish, put_together
+from driftline_lab.lists import names_of, seeds_of, wholes_of
 
 
 def gate(
+    context: typer.Context,
     seeds: Seeds = "0,1,2,3,4,5,6,7,8,9",
     pair: Annotated[str, typer.Option(help="A shipped pair, or a pair folder.")] = "tiny",
     segments: Annotated[
@@ -36,8 +36,7 @@ def gate(
     from driftline_lab.experiments.plan import Plan
 
     if documents:
-        apart(out, documents)
-        finish(join(documents), out)
+        put_together(context, join, documents, out)
         return
     plan = Plan(pair=pair, questions=questions, tests=tests)
     names = plan.data.domains_of(segments or None)
@@ -98,12 +97,13 @@ def token_codecs(
     Example: driftline lab bench token-codecs --codecs klt64,klt128 --no-rounds
     """
     from driftline_lab.bench.cloud.token_codecs import CodecPlan, run_token_codecs
+    from driftline_lab.data.corrupted import ALL_DOMAINS
 
     plan = CodecPlan(
         pair=pair,
-        codecs=tuple(codecs.split(",")),
-        domains=tuple(domains.split(",")),
-        seeds=tuple(seeds_of(seeds)),
+        codecs=names_of("--codecs", codecs),
+        domains=names_of("--domains", domains, ALL_DOMAINS),
+        seeds=seeds_of(seeds),
         num_questions=questions,
         num_test=tests,
         share=share,
@@ -132,7 +132,7 @@ def ray_labelling(
 
     plan = RayPlan(
         pair=pair,
-        labellers=tuple(int(one) for one in labellers.split(",")),
+        labellers=wholes_of("--labellers", labellers, least=1),
         num_samples=samples,
         real_samples=samples,
         rounds=rounds,
@@ -142,6 +142,7 @@ def ray_labelling(
 
 
 def groups(
+    context: typer.Context,
     seeds: Seeds = "0,1,2",
     drifts: Annotated[
         str, typer.Option(help="Drifts of the devices of one line, two or more, comma-separated.")
@@ -163,13 +164,14 @@ def groups(
     Example: driftline lab bench groups --seeds 0 --out groups.json
     """
     from driftline_lab.bench.cloud.groups import GroupsPlan, join, run_groups
+    from driftline_lab.data.corrupted import ALL_DOMAINS
 
     if documents:
-        finish(join(documents), out)
+        put_together(context, join, documents, out)
         return
     plan = GroupsPlan(
         pair=pair,
-        drifts=tuple(drifts.split(",")),
+        drifts=names_of("--drifts", drifts, ALL_DOMAINS),
         devices=devices,
         questions=questions,
         tests=tests,

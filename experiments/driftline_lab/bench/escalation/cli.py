@@ -8,7 +8,7 @@ import typer
 
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
-from driftline_lab.seeds import seeds_of
+from driftline_lab.lists import names_of, seeds_of
 
 
 def escalate(
@@ -24,11 +24,12 @@ def escalate(
     Example: driftline lab bench escalate --domains night --seeds 0
     """
     from driftline_lab.bench.escalation.run import Plan, run_escalation
+    from driftline_lab.data.corrupted import ALL_DOMAINS
 
     plan = Plan(
         pair=pair,
-        domains=tuple(domains.split(",")),
-        seeds=tuple(seeds_of(seeds)),
+        domains=names_of("--domains", domains, ALL_DOMAINS),
+        seeds=seeds_of(seeds),
         questions=questions,
         wait_ms=wait_ms,
     )

@@ -8,6 +8,7 @@ import typer
 
 from driftline_lab.bench.options import Out
 from driftline_lab.bench.report import finish
+from driftline_lab.lists import wholes_of
 
 
 def intake(
@@ -35,7 +36,7 @@ def intake(
     plan = PushPlan(
         pair=pair,
         codec=codec,
-        waiting=tuple(int(one) for one in waiting.split(",")),
+        waiting=wholes_of("--waiting", waiting),
         devices=devices,
         samples=samples,
         batch=batch,

@@ -9,7 +9,7 @@ import typer
 
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
-from driftline_lab.seeds import seeds_of
+from driftline_lab.lists import numbers_of, seeds_of
 
 
 def poison(
@@ -40,7 +40,7 @@ def poison(
     plan = PoisonPlan(
         pair=pair,
         drift=drift,
-        levels=tuple(float(one) for one in levels.split(",")),
+        levels=numbers_of("--levels", levels, above=0, most=1),
         tests=tests,
         arms=tuple(arms.split(";")),
         seeds=seeds_of(seeds),

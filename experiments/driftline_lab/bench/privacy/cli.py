@@ -9,7 +9,7 @@ import typer
 
 from driftline_lab.bench.options import Out, Seeds
 from driftline_lab.bench.report import finish
-from driftline_lab.seeds import seeds_of
+from driftline_lab.lists import seeds_of
 
 
 def privacy(

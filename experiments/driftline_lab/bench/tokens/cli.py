@@ -9,8 +9,8 @@ import typer
 
 from driftline_lab.bench.options import Out, Seeds, WorkFile, WorldName
 from driftline_lab.bench.report import finish
+from driftline_lab.lists import names_of, numbers_of, seeds_of
 from driftline_lab.outputs import apart
-from driftline_lab.seeds import seeds_of
 from driftline_shared.errors import ConfigError
 
 
@@ -57,12 +57,12 @@ def tokens(
     """
     from driftline_device.sampling.scorers import TOKEN_SCORERS
     from driftline_lab.bench.cloud.akd import expand
-    from driftline_lab.bench.tokens.run import SHARES, TokensPlan, run_tokens, split
+    from driftline_lab.bench.tokens.run import SHARES, TokensPlan, run_tokens
 
     apart(out, [work])
-    swept = _names("--scorers", scorers) or TOKEN_SCORERS
-    with_rounds = _names("--round-scorers", round_scorers)
-    at = tuple(split(rounds_at))
+    swept = names_of("--scorers", scorers) if scorers else TOKEN_SCORERS
+    with_rounds = names_of("--round-scorers", round_scorers) if round_scorers else swept
+    at = numbers_of("--rounds-at", rounds_at) if rounds_at else ()
     _within("--round-scorers", with_rounds, swept)
     _within("--rounds-at", at, SHARES)
     settings = expand(values or [])
@@ -71,25 +71,16 @@ def tokens(
     plan = TokensPlan(
         pair=pair,
         world=world,
-        domains=_names("--domains", domains),
+        domains=names_of("--domains", domains) if domains else (),
         scorers=swept,
         round_shares=at,
-        round_scorers=with_rounds or swept,
+        round_scorers=with_rounds,
         num_questions=questions,
         num_tests=tests,
         seeds=seeds_of(seeds),
         settings=settings[0],
     )
     finish(run_tokens(plan, work), out)
-
-
-def _names(option: str, text: str) -> tuple[str, ...]:
-    """The names of a comma-separated list. Raises ConfigError for one that stands there twice."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    twice = next((name for name in found if found.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{option}: {twice} is named twice")
-    return found
 
 
 def _within(option: str, wanted: Iterable[object], swept: Sequence[object]) -> None:

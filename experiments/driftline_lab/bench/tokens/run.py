@@ -38,7 +38,7 @@ from driftline_lab.bench.tokens.samples import (
 )
 from driftline_lab.data.streams import Segment
 from driftline_lab.data.worlds import World, world_named
-from driftline_shared.errors import ConfigError, DataError
+from driftline_shared.errors import DataError
 from driftline_shared.pair.pair import load_pair
 
 SHARES = (0.02, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -213,11 +213,3 @@ def _told(row: Mapping[str, Any], uncertain: Uncertain) -> str:
 def mean_count(kept: Sequence[NDArray[np.int32]]) -> float:
     """Tokens of a sample; a whole number where all have equally many."""
     return float(np.mean([len(places) for places in kept]))
-
-
-def split(text: str) -> Sequence[float]:
-    """Numbers, comma-separated. Raises ConfigError."""
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is no list of numbers") from error

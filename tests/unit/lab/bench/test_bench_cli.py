@@ -34,7 +34,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_work(
 
 @pytest.mark.parametrize("bench", ["loop", "tokens", "akd"])
 @pytest.mark.parametrize(
-    ("seeds", "said"), [("0,0", "named twice"), ("0,x", "whole numbers"), ("", "names no seed")]
+    ("seeds", "said"),
+    [("0,0", "named twice"), ("0,x", "whole numbers"), ("", "no comma-separated")],
 )
 def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) -> None:
     done = CliRunner().invoke(app, [bench, "--seeds", seeds])
@@ -56,6 +57,17 @@ def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) 
         ("tokens --scorers random,random", "random is named twice"),
         ("share --domains night,foo", "foo"),
         ("loop --segments source", "nothing drifts there"),
+        ("loop --document a.json --seeds 0", "--seeds says nothing beside --document"),
+        ("gate --document a.json --pair boards", "--pair says nothing beside --document"),
+        ("groups --document a.json --drifts fog,night", "--drifts says nothing beside"),
+        ("groups --drifts night,fgo", "'fgo' is unknown; did you mean 'fog'? there are"),
+        ("token-codecs --domains nope", "--domains: 'nope' is unknown; there are"),
+        ("escalate --domains night,night", "--domains: night is named twice"),
+        ("intake --waiting x", "--waiting: 'x' is no comma-separated list of whole numbers"),
+        ("ray-labelling --labellers 0,1", "--labellers: '0,1' is no comma-separated list"),
+        ("corruptions --severities 3,x", "--severities: '3,x' is no comma-separated list"),
+        ("poison --levels 0.2,nan", "--levels: '0.2,nan' is no comma-separated list of numbers"),
+        ("runtimes --runtimes torch,tosh", "--runtimes: 'tosh' is unknown; did you mean 'torch'?"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_model_is_loaded(
@@ -70,7 +82,7 @@ def test_what_is_wrong_is_said_before_any_model_is_loaded(
 def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("x")
-    for words in ("tokens --work", "loop --document", "gate --document"):
+    for words in ("tokens --work", "loop --document", "gate --document", "groups --document"):
         done = CliRunner().invoke(app, [*words.split(), str(kept), "--out", str(kept)])
         assert "a file that is read" in str(done.exception), words
     assert kept.read_text() == "x"

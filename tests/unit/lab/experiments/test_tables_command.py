@@ -18,11 +18,11 @@ from driftline_lab.experiments.tables.listed import TABLES
         (["--only", "speed"], "there are accuracy"),
         (["--seeds", "0,x"], "0,1,2"),
         (["--seeds", "-1"], "0 or more"),
-        (["--seeds", ","], "names no seed"),
+        (["--seeds", ","], "no comma-separated list"),
         (["--seeds", "0,1,0"], "0 is named twice"),
         (["--out", __file__], "cannot be written"),
         (["--baselines", "tent,best"], "there are driftline, source-only"),
-        (["--baselines", ","], "names no baseline"),
+        (["--baselines", ","], "no comma-separated list of names"),
         (["--questions", "0"], "--questions"),
     ],
 )

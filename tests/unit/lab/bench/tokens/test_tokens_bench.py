@@ -11,7 +11,7 @@ from driftline_cloud.jobs import Label
 from driftline_device.runtime.runtime import Answer
 from driftline_device.sampling.choice import TokenChoice
 from driftline_lab.bench.tokens.arms import arm
-from driftline_lab.bench.tokens.run import Rows, TokensPlan, split
+from driftline_lab.bench.tokens.run import Rows, TokensPlan
 from driftline_lab.bench.tokens.samples import Uncertain, coded, kept_positions, shares_of
 from driftline_lab.data.boards.questions import Asked, Kind
 from driftline_lab.data.boards.stream import Event
@@ -107,10 +107,3 @@ def test_without_rounds_nothing_is_tested() -> None:
     assert TokensPlan(settings={}).has_rounds
     assert not TokensPlan(settings={}, round_shares=()).has_rounds
     assert not TokensPlan(settings={}, round_shares=(0.07,)).has_rounds
-    assert list(split("")) == []
-
-
-def test_shares_are_numbers() -> None:
-    assert list(split("0.05, 0.1")) == [0.05, 0.1]
-    with pytest.raises(ConfigError, match="no list of numbers"):
-        split("a,b")
