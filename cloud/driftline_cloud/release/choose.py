@@ -8,8 +8,9 @@ touches is coded and judged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -91,8 +92,12 @@ class ChooseSettings(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """The verdict on a decoded update: `kept_gain` is the share of the candidate's gain."""
+    """The verdict on a decoded update: `kept_gain` is the share of the candidate's gain.
 
+    `passes`: it may be released; `good_enough`: it also keeps what it should.
+    """
+
+    passes: bool
     good_enough: bool
     kept_gain: float
 
@@ -104,12 +109,13 @@ Cost = Callable[[Packed], int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """`packed` is the smallest good one, or (`good_enough` False) the best that fits the budget.
+    """`packed` is the smallest good one, or (`good_enough` False) one near the best, see `best_of`.
 
     `num_judged` counts every judgement of the search, with those of what was not chosen.
     """
 
     packed: Packed
+    passes: bool
     good_enough: bool
     kept_gain: float
     num_bytes: int
@@ -152,17 +158,17 @@ def choose(
         settings=settings,
         progress=progress,
     )
-    best = search.run(residual, settings.feedback)
+    search.run(residual, settings.feedback)
     owed = settings.feedback and any(array.any() for array in residual.values())
-    if owed and not best.good_enough:
-        best = _better(best, search.run({}, 0.0))
+    if owed and not any(found.good_enough for found in search.judged):
+        search.run({}, 0.0)
     progress(1.0)
-    return replace(best, num_judged=search.num_judged)
+    return best_of(search.judged, settings.epsilon)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Search:
-    """Binary search over a frontier, counting what was judged."""
+    """Binary search over a frontier; `judged` grows by each setting that it looks at."""
 
     base: Adapter
     target: Adapter
@@ -172,9 +178,9 @@ class _Search:
     budget_bytes: int
     settings: ChooseSettings
     progress: Progress
-    num_judged: int = 0
+    judged: list[Choice] = field(default_factory=list)
 
-    def run(self, residual: Adapter, feedback: float) -> Choice:
+    def run(self, residual: Adapter, feedback: float) -> None:
         """The largest setting within the budget first: if that fails, smaller ones do too.
 
         Where every setting keeps `least_share`, the smallest comes before it: it does in most
@@ -188,7 +194,7 @@ class _Search:
         if ample and ample[0].num_bytes <= 0.9 * self.budget_bytes:
             within = estimates = ample
             before_halves = [_SMALLEST, _LARGEST]
-        low, high, best = 0, max(1, len(within)), None
+        low, high = 0, max(1, len(within))
         while low < high:
             place = before_halves.pop(0) if before_halves else _HALF
             middle = min(low + int(place * (high - low)), high - 1)
@@ -207,14 +213,10 @@ class _Search:
                 high, before_halves = middle, [_LARGEST]
                 continue
             found = self._judge(packed, num_bytes)
-            best = found if best is None else _better(best, found)
             low, high = (low, middle) if found.good_enough else (middle + 1, high)
-        assert best is not None  # the loop judges at least one
-        return best
 
     def _judge(self, packed: Packed, num_bytes: int) -> Choice:
         judgement = self.judge(packed.adapter)
-        self.num_judged += 1
         _log.info(
             "packing.judged",
             setting=packed.label,
@@ -222,14 +224,17 @@ class _Search:
             kept_gain=round(judgement.kept_gain, 4),
             good_enough=judgement.good_enough,
         )
-        return Choice(
+        found = Choice(
             packed=packed,
+            passes=judgement.passes,
             good_enough=judgement.good_enough,
             kept_gain=judgement.kept_gain,
             num_bytes=num_bytes,
             budget_bytes=self.budget_bytes,
-            num_judged=self.num_judged,
+            num_judged=len(self.judged) + 1,
         )
+        self.judged.append(found)
+        return found
 
 
 def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) -> list[Estimate]:
@@ -271,10 +276,20 @@ def frontier(estimates: Sequence[Estimate]) -> list[Estimate]:
     return kept
 
 
-def _better(one: Choice, other: Choice) -> Choice:
-    """Good enough beats not; then fewer bytes among good ones, more gain among others."""
-    if one.good_enough != other.good_enough:
-        return one if one.good_enough else other
-    if one.good_enough:
-        return one if one.num_bytes <= other.num_bytes else other
-    return one if one.kept_gain >= other.kept_gain else other
+def best_of(judged: Sequence[Choice], epsilon: float) -> Choice:
+    """The smallest good one, with how many were judged.
+
+    Where none is good, of those that keep all but `epsilon` of what any keeps the smallest that
+    passes, or the smallest: more bytes for a gain that few held-out samples cannot tell apart buy
+    nothing, and what is left out goes with the next update.
+    """
+    close = [one for one in judged if one.good_enough]
+    if not close:
+        most = max(_known_gain(one) for one in judged)
+        close = [one for one in judged if _known_gain(one) >= most - epsilon]
+    best = min(close, key=lambda one: (not one.passes, one.num_bytes))
+    return replace(best, num_judged=len(judged))
+
+
+def _known_gain(one: Choice) -> float:
+    return one.kept_gain if math.isfinite(one.kept_gain) else -math.inf

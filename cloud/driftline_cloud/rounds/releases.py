@@ -19,13 +19,7 @@ from driftline_cloud.distill.gate.rule import GateVerdict
 from driftline_cloud.intake.line import Line
 from driftline_cloud.jobs import Distilled
 from driftline_cloud.release.arrays import load_packed, save_packed
-from driftline_cloud.release.choose import (
-    Choice,
-    ChooseSettings,
-    Judge,
-    Judgement,
-    choose,
-)
+from driftline_cloud.release.choose import Choice, ChooseSettings, choose
 from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed
 from driftline_cloud.release.registry import ReleaseRegistry
@@ -82,7 +76,7 @@ class Releases:
             distilled.adapter,
             self.registry.residual(self._line.id),
             distilled.importance,
-            judge=_judge_by(gate, distilled.adapter, base),
+            judge=gate.judge_of_packings(distilled.adapter, base),
             cost=lambda packed: self._cost(packed, round_),
             settings=self._settings,
             progress=progress,
@@ -147,16 +141,6 @@ class Releases:
                 target_version=round_.target_version,
             )
         )
-
-
-def _judge_by(gate: ScoredGate, target: Adapter, base: Adapter) -> Judge:
-    """The gate's word on a decoded update, in the terms of the search."""
-
-    def judge(adapter: Adapter) -> Judgement:
-        verdict = gate.nearly(adapter, target, base)
-        return Judgement(good_enough=verdict.accepted, kept_gain=verdict.numbers["kept_gain"])
-
-    return judge
 
 
 def _numbers(choice: Choice) -> dict[str, float]:

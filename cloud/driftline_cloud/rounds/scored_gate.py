@@ -8,6 +8,7 @@ import numpy as np
 
 from driftline_cloud.distill.gate.rule import GateLimits, GateVerdict, judge, judge_packed
 from driftline_cloud.jobs import GateScores, ScoreJob
+from driftline_cloud.release.choose import Judge, Judgement
 from driftline_cloud.workers.workers import Workers
 from driftline_shared.update import Adapter, adapter_digest
 
@@ -79,6 +80,19 @@ class ScoredGate:
         """Whether `packed`, a decoded update, passes too and keeps what `candidate` gained."""
         small, new, old, first = self.scores(packed, candidate, base, self._origin)
         return judge_packed(small, new, old, first, self._limits, keep_gain=self._keep_gain)
+
+    def judge_of_packings(self, candidate: Adapter, base: Adapter) -> Judge:
+        """The gate's word on decoded updates of `candidate`, in the terms of the search."""
+
+        def judged(packed: Adapter) -> Judgement:
+            verdict = self.nearly(packed, candidate, base)
+            return Judgement(
+                passes=verdict.accepted or self.judge(packed, base).accepted,
+                good_enough=verdict.accepted,
+                kept_gain=verdict.numbers["kept_gain"],
+            )
+
+        return judged
 
     def scores(self, *adapters: Adapter) -> list[GateScores]:
         """Scores of each, in order."""

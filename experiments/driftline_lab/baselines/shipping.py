@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from driftline_cloud.jobs import Distilled
-from driftline_cloud.release.choose import ChooseSettings, Judgement, choose
+from driftline_cloud.release.choose import ChooseSettings, choose
 from driftline_cloud.release.packer import Packed
 from driftline_cloud.rounds.scored_gate import ScoredGate
 from driftline_shared.update import Adapter
@@ -46,18 +46,13 @@ class Shipped:
 
 def pack_dwc(candidate: Candidate) -> Shipped:
     """The product's own search, judged by the round's gate."""
-    target, base, gate = candidate.distilled.adapter, candidate.base, candidate.gate
-
-    def judge(adapter: Adapter) -> Judgement:
-        verdict = gate.nearly(adapter, target, base)
-        return Judgement(good_enough=verdict.accepted, kept_gain=verdict.numbers["kept_gain"])
-
+    target, base = candidate.distilled.adapter, candidate.base
     choice = choose(
         base,
         target,
         candidate.residual,
         candidate.distilled.importance,
-        judge=judge,
+        judge=candidate.gate.judge_of_packings(target, base),
         cost=candidate.cost,
         settings=candidate.settings,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from driftline_cloud.release.choose import (
+    Choice,
     ChooseSettings,
     Judge,
     Judgement,
+    best_of,
     choose,
     estimate,
     frontier,
@@ -48,7 +51,8 @@ def by_score(
     def judge(adapter: Adapter) -> Judgement:
         reached = score(adapter)
         kept = (reached - base_score) / gain if gain > 0 else float(reached >= target_score)
-        return Judgement(good_enough=bool(kept >= 1.0 - epsilon), kept_gain=float(kept))
+        good = bool(kept >= 1.0 - epsilon)
+        return Judgement(passes=True, good_enough=good, kept_gain=float(kept))
 
     return judge
 
@@ -115,7 +119,7 @@ def test_the_smallest_is_found_although_a_larger_one_seems_spoilt() -> None:
     def moody(adapter: Adapter) -> Judgement:
         """Finds everything good but the second setting that it sees: too few held-out samples."""
         judged.append(score(adapter))
-        return Judgement(good_enough=len(judged) != 2, kept_gain=easy(adapter).kept_gain)
+        return replace(easy(adapter), good_enough=len(judged) != 2)
 
     settings = ChooseSettings(max_fp16_share=0.5, shares=(0.1, 0.12, 0.15, 0.25, 0.35))
     choice = choose(BASE, TARGET, {}, FISHER, judge=moody, cost=cost, settings=settings)
@@ -134,15 +138,47 @@ def test_where_the_smallest_does_not_do_the_others_are_searched_and_counted(
         return changed / sum(array.size for array in BASE.values())
 
     def strict(adapter: Adapter) -> Judgement:
-        return Judgement(
-            good_enough=share_of(adapter) >= least_good - 0.01, kept_gain=score(adapter)
-        )
+        good = share_of(adapter) >= least_good - 0.01
+        return Judgement(passes=True, good_enough=good, kept_gain=score(adapter))
 
     settings = ChooseSettings(max_fp16_share=0.5, shares=(0.1, 0.12, 0.15, 0.25, 0.35))
     choice = choose(BASE, TARGET, {}, FISHER, judge=strict, cost=cost, settings=settings)
     assert choice.good_enough == (found is not None)
     assert found is None or choice.packed.label.startswith(found)
     assert choice.num_judged == num_judged
+
+
+def _judged(num_bytes: int, kept_gain: float, *, passes: bool = True, good: bool = False) -> Choice:
+    return Choice(
+        packed=pack(BASE, TARGET, {}, FISHER, PackSetting(share=0.1, quantizer="steps")),
+        passes=passes,
+        good_enough=good,
+        kept_gain=kept_gain,
+        num_bytes=num_bytes,
+        budget_bytes=100,
+        num_judged=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("judged", "chosen"),
+    [
+        ([(90, 0.99, True, True), (40, 0.96, True, True), (20, 0.97, True, False)], 40),
+        ([(90, 0.80, True, False), (40, 0.76, True, False), (20, 0.70, True, False)], 40),
+        ([(90, 0.80, True, False), (40, 0.60, True, False)], 90),
+        ([(90, 0.87, True, False), (40, 0.90, False, False)], 90),
+        ([(90, 0.50, True, False), (40, 0.90, False, False)], 40),
+        ([(90, 0.92, False, False), (40, 0.90, False, False)], 40),
+        ([(90, float("nan"), True, False), (40, float("nan"), True, False)], 40),
+        ([(90, float("nan"), True, False), (95, -0.5, True, False)], 95),
+    ],
+)
+def test_where_none_is_good_the_smallest_near_the_best_is_taken_if_it_passes(
+    judged: list[tuple[int, float, bool, bool]], chosen: int
+) -> None:
+    rows = [_judged(size, gain, passes=ok, good=good) for size, gain, ok, good in judged]
+    found = best_of(rows, 0.05)
+    assert found.num_bytes == chosen and found.num_judged == len(rows)
 
 
 def test_a_residual_that_does_harm_is_left_out() -> None:
