@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -109,7 +109,7 @@ Cost = Callable[[Packed], int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """`packed` is the smallest good one, or (`good_enough` False) one near the best, see `best_of`.
+    """`packed` is the smallest good one, or (`good_enough` False) one near the best.
 
     `num_judged` counts every judgement of the search, with those of what was not chosen.
     """
@@ -160,15 +160,18 @@ def choose(
     )
     search.run(residual, settings.feedback)
     owed = settings.feedback and any(array.any() for array in residual.values())
-    if owed and not any(found.good_enough for found in search.judged):
+    if owed and not search.close[0].good_enough:
         search.run({}, 0.0)
     progress(1.0)
-    return best_of(search.judged, settings.epsilon)
+    best = min(search.close, key=lambda one: (not one.passes, one.num_bytes))
+    return replace(best, num_judged=search.num_judged)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Search:
-    """Binary search over a frontier; `judged` grows by each setting that it looks at."""
+    """Binary search over a frontier, counting what was judged. `close`: what may be the choice of
+    it, see `close_to_best`; others are not held, as each has an adapter's bytes twice.
+    """
 
     base: Adapter
     target: Adapter
@@ -178,7 +181,8 @@ class _Search:
     budget_bytes: int
     settings: ChooseSettings
     progress: Progress
-    judged: list[Choice] = field(default_factory=list)
+    close: Sequence[Choice] = ()
+    num_judged: int = 0
 
     def run(self, residual: Adapter, feedback: float) -> None:
         """The largest setting within the budget first: if that fails, smaller ones do too.
@@ -217,6 +221,7 @@ class _Search:
 
     def _judge(self, packed: Packed, num_bytes: int) -> Choice:
         judgement = self.judge(packed.adapter)
+        self.num_judged += 1
         _log.info(
             "packing.judged",
             setting=packed.label,
@@ -231,9 +236,9 @@ class _Search:
             kept_gain=judgement.kept_gain,
             num_bytes=num_bytes,
             budget_bytes=self.budget_bytes,
-            num_judged=len(self.judged) + 1,
+            num_judged=self.num_judged,
         )
-        self.judged.append(found)
+        self.close = close_to_best([*self.close, found], self.settings.epsilon)
         return found
 
 
@@ -276,19 +281,16 @@ def frontier(estimates: Sequence[Estimate]) -> list[Estimate]:
     return kept
 
 
-def best_of(judged: Sequence[Choice], epsilon: float) -> Choice:
-    """The smallest good one, with how many were judged.
+def close_to_best(judged: Sequence[Choice], epsilon: float) -> Sequence[Choice]:
+    """The smallest good one; where none is, those that keep all but `epsilon` of what any keeps.
 
-    Where none is good, of those that keep all but `epsilon` of what any keeps the smallest that
-    passes, or the smallest: more bytes for a gain that few held-out samples cannot tell apart buy
-    nothing, and what is left out goes with the next update.
+    Of these the smallest that passes is the choice: more bytes for a gain that few held-out
+    samples cannot tell apart buy nothing, and what is left out goes with the next update.
     """
-    close = [one for one in judged if one.good_enough]
-    if not close:
-        most = max(_known_gain(one) for one in judged)
-        close = [one for one in judged if _known_gain(one) >= most - epsilon]
-    best = min(close, key=lambda one: (not one.passes, one.num_bytes))
-    return replace(best, num_judged=len(judged))
+    if good := [one for one in judged if one.good_enough]:
+        return [min(good, key=lambda one: one.num_bytes)]
+    most = max(_known_gain(one) for one in judged)
+    return [one for one in judged if _known_gain(one) >= most - epsilon]
 
 
 def _known_gain(one: Choice) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,11 +10,9 @@ import numpy as np
 import pytest
 
 from driftline_cloud.release.choose import (
-    Choice,
     ChooseSettings,
     Judge,
     Judgement,
-    best_of,
     choose,
     estimate,
     frontier,
@@ -21,7 +20,7 @@ from driftline_cloud.release.choose import (
 from driftline_cloud.release.delta import delta, no_residual
 from driftline_cloud.release.manifests import Lineage, manifest_of, update_bytes
 from driftline_cloud.release.packer import Packed, PackSetting, pack
-from driftline_shared.update import Adapter, adapter_fp16_bytes
+from driftline_shared.update import Adapter, adapter_digest, adapter_fp16_bytes
 from tests.fakes.adapters import LINE, lora_adapter, sqrt_fisher, trained, weighted_error
 
 BASE = lora_adapter(num_layers=8, width=128, rank=8)
@@ -148,37 +147,34 @@ def test_where_the_smallest_does_not_do_the_others_are_searched_and_counted(
     assert choice.num_judged == num_judged
 
 
-def _judged(num_bytes: int, kept_gain: float, *, passes: bool = True, good: bool = False) -> Choice:
-    return Choice(
-        packed=pack(BASE, TARGET, {}, FISHER, PackSetting(share=0.1, quantizer="steps")),
-        passes=passes,
-        good_enough=good,
-        kept_gain=kept_gain,
-        num_bytes=num_bytes,
-        budget_bytes=100,
-        num_judged=1,
-    )
-
-
 @pytest.mark.parametrize(
-    ("judged", "chosen"),
-    [
-        ([(90, 0.99, True, True), (40, 0.96, True, True), (20, 0.97, True, False)], 40),
-        ([(90, 0.80, True, False), (40, 0.76, True, False), (20, 0.70, True, False)], 40),
-        ([(90, 0.80, True, False), (40, 0.60, True, False)], 90),
-        ([(90, 0.87, True, False), (40, 0.90, False, False)], 90),
-        ([(90, 0.50, True, False), (40, 0.90, False, False)], 40),
-        ([(90, 0.92, False, False), (40, 0.90, False, False)], 40),
-        ([(90, float("nan"), True, False), (40, float("nan"), True, False)], 40),
-        ([(90, float("nan"), True, False), (95, -0.5, True, False)], 95),
+    ("rows", "chosen"),
+    [  # (kept gain, passes, good enough) of what is judged: the smallest, the largest, halves
+        ([(0.97, True, True)], 0),
+        ([(0.76, True, False), (0.80, True, False)], 0),
+        ([(0.60, True, False), (0.80, True, False)], 1),
+        ([(0.87, False, False), (0.90, True, False)], 1),
+        ([(0.50, True, False), (0.90, False, False)], 1),
+        ([(0.90, False, False), (0.92, False, False)], 0),
+        ([(math.nan, True, False), (math.nan, True, False)], 0),
+        ([(math.nan, True, False), (-0.5, True, False)], 1),
+        ([(0.97, True, False), (0.96, True, True), (0.96, True, True)], 2),
     ],
 )
 def test_where_none_is_good_the_smallest_near_the_best_is_taken_if_it_passes(
-    judged: list[tuple[int, float, bool, bool]], chosen: int
+    rows: list[tuple[float, bool, bool]], chosen: int
 ) -> None:
-    rows = [_judged(size, gain, passes=ok, good=good) for size, gain, ok, good in judged]
-    found = best_of(rows, 0.05)
-    assert found.num_bytes == chosen and found.num_judged == len(rows)
+    coded: list[Adapter] = []
+
+    def scripted(adapter: Adapter) -> Judgement:
+        coded.append(adapter)
+        gain, passes, good = rows[len(coded) - 1]
+        return Judgement(passes=passes, good_enough=good, kept_gain=gain)
+
+    settings = ChooseSettings(max_fp16_share=0.5, shares=(0.1, 0.12, 0.35))
+    choice = choose(BASE, TARGET, {}, FISHER, judge=scripted, cost=cost, settings=settings)
+    assert choice.num_judged == len(coded) == len(rows)
+    assert adapter_digest(choice.packed.adapter) == adapter_digest(coded[chosen])
 
 
 def test_a_residual_that_does_harm_is_left_out() -> None:
