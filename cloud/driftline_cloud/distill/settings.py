@@ -80,7 +80,11 @@ class DistilSettings(CompressorSettings):
         le=100,
     )
     trained_share: float = setting(
-        0.15, "of the weights: the most important that train on; 1: all", ge=1e-6, le=1
+        0.15,
+        "of the weights: the most important that train on; 1: all; not set: the pair's, if it "
+        "names one",
+        ge=1e-6,
+        le=1,
     )
     dense_share: float = setting(0.5, "of the steps in which all weights train", ge=0, le=1)
     num_source_rows: int = setting(

@@ -20,7 +20,7 @@ from driftline_lab.bench.poison.cli import poison
 from driftline_lab.bench.privacy.cli import privacy
 from driftline_lab.bench.report import finish, put_together
 from driftline_lab.bench.tokens.cli import share, tokens
-from driftline_lab.lists import names_of, seeds_of, wholes_of
+from driftline_lab.lists import names_of, numbers_of, seeds_of, wholes_of
 from driftline_lab.outputs import probed
 
 app = typer.Typer(
@@ -283,6 +283,9 @@ def akd(
     values: Annotated[
         list[str] | None, typer.Option("--set", help="name=v or name=v1,v2: distil settings.")
     ] = None,
+    packed: Annotated[
+        str, typer.Option(help="Also test what is coded of it, at these shares of its weights.")
+    ] = "",
     out: Out = None,
 ) -> None:
     """Distillation alone, for every combination of settings: recovered on drifts, lost on source.
@@ -304,6 +307,7 @@ def akd(
             seed=seed,
             final=final,
             num_test=tests,
+            packed=numbers_of("--packed", packed, above=0, most=1) if packed else (),
         )
         for domain, seed in itertools.product(chosen.drifts_of(domains), seeds_of(seeds))
     ]

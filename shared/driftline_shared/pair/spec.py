@@ -132,6 +132,7 @@ class DistillationSpec(Section):
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000)
     extra_questions: int | None = Field(default=None, ge=0, le=100)
     num_source_rows: int | None = Field(default=None, ge=0, le=1_000_000)
+    trained_share: float | None = Field(default=None, ge=1e-6, le=1.0, allow_inf_nan=False)
 
     @property
     def settings(self) -> dict[str, object]:

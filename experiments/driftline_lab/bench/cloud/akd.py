@@ -1,8 +1,9 @@
 """Distillation alone: what rounds recover on a drift, and what they cost on the source.
 
-Answers, sampling and rounds run in this process, without a link and without packing. Accuracies
-are of pictures of the *stream* part that no round sees, so that settings may be tuned by them; a
-`final` plan takes the test part.
+Answers, sampling and rounds run in this process, without a link. What is tested is the candidate;
+where `packed` shares are named, also what devices would hold of it, at each. Accuracies are of
+pictures of the *stream* part that no round sees, so that settings may be tuned by them; a `final`
+plan takes the test part.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from driftline_cloud.distill.examples import Example, by_size
 from driftline_cloud.distill.gate import scoring
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, load_models
-from driftline_cloud.jobs import DistillJob, Label, ScoreJob
+from driftline_cloud.jobs import Distilled, DistillJob, Label, ScoreJob
+from driftline_cloud.release.packer import STEPS, PackSetting, pack
 from driftline_device.sampling.choice import num_kept
 from driftline_lab.data.domains import SOURCE
 from driftline_lab.data.streams import Interaction, Segment
@@ -56,7 +58,9 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """`share` of the tokens and `sample_share` of the questions leave, in `rounds` parts."""
+    """`share` of the tokens and `sample_share` of the questions leave, in `rounds` parts.
+    `packed`: shares of the weights at which the last round's change is coded and tested, too.
+    """
 
     world: World
     domain: str
@@ -67,6 +71,7 @@ class Plan:
     seed: int
     final: bool
     num_test: int
+    packed: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +126,19 @@ def _row(
     before: Mapping[str, float],
     above: Mapping[str, float],
 ) -> dict[str, Any]:
-    adapter, seconds = models.initial, []
+    start, seconds = models.initial, []
+    done = Distilled(adapter=start, importance={}, numbers={})
     past: list[Sent] = []
-    numbers: dict[str, float] = {}
     for number, part in enumerate(parts):
         sent = first if number == 0 else send(models, part, plan, number)
         started = time.perf_counter()
-        adapter, numbers = one_round(models, sent, past, adapter, settings, plan.seed + number)
+        start = done.adapter
+        done = one_round(models, sent, past, start, settings, plan.seed + number)
         seconds.append(time.perf_counter() - started)
-        slots.write(models.student.model, adapter)
+        slots.write(models.student.model, done.adapter)
         past.append(sent)
     after = {name: accuracy(models.student, seen) for name, seen in tests.items()}
+    packed = [_packed(models, tests, plan.domain, start, done, share) for share in plan.packed]
     name = plan.domain
     gap = above[name] - before[name]
     return {
@@ -145,8 +152,29 @@ def _row(
         "source_before": before[SOURCE],
         "source_after": after[SOURCE],
         "seconds": seconds,
-        "numbers": numbers,
+        "numbers": done.numbers,
+        "packed": packed,
     }
+
+
+def _packed(
+    models: Models,
+    tests: Mapping[str, Seen],
+    domain: str,
+    start: Adapter,
+    done: Distilled,
+    share: float,
+) -> dict[str, float]:
+    """Blob bytes and accuracies of the change from `start` in whole steps, as devices decode it."""
+    setting = PackSetting(share=share, quantizer=STEPS)
+    coded = pack(start, done.adapter, {}, done.importance, setting)
+    slots.write(models.student.model, coded.adapter)
+    after, source_after = (accuracy(models.student, tests[name]) for name in (domain, SOURCE))
+    console.print(
+        f"  in {len(coded.blob):,} bytes ({coded.label}): {after:.3f}, source {source_after:.3f}"
+    )
+    found = {"share": share, "bytes": float(len(coded.blob))}
+    return found | {"after": after, "source_after": source_after}
 
 
 def one_round(
@@ -156,8 +184,8 @@ def one_round(
     start: Adapter,
     settings: Mapping[str, object],
     seed: int,
-) -> tuple[Adapter, dict[str, float]]:
-    """Distil from `start`; the candidate, and the gate's numbers for it."""
+) -> Distilled:
+    """Distil from `start`; the candidate, the gate's numbers for it among its numbers."""
     job = DistillJob(
         pair_dir=models.pair.dir,
         seed=seed,
@@ -180,7 +208,7 @@ def one_round(
         "agreement_gain": new.holdout.share - old.holdout.share,
         "gate_source": new.source.share,
     }
-    return found.adapter, {**found.numbers, **gained}
+    return replace(found, numbers={**found.numbers, **gained})
 
 
 def send(models: Models, seen: Seen, plan: Plan, number: int, codec: str = "int8") -> Sent:

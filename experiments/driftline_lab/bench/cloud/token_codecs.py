@@ -89,7 +89,7 @@ def _rows(models: Models, plan: CodecPlan, domain: str, seed: int) -> list[dict[
         row = common | {"codec": codec} | _measured(models, seen, samples)
         row["agreement"] = float(np.mean([labels[key] == text for key, text in mine.items()]))
         if plan.with_rounds:
-            adapter, _ = one_round(models, sent, [], models.initial, {}, seed)
+            adapter = one_round(models, sent, [], models.initial, {}, seed).adapter
             slots.write(models.student.model, adapter)
             row["after"] = accuracy(models.student, tests[domain])
             row["source_after"] = accuracy(models.student, tests[SOURCE])

@@ -82,8 +82,9 @@ def run_round(
         after, source_after = tests.before, tests.source_before
         numbers: dict[str, float] = {}
     else:
-        adapter, numbers = one_round(models, sent, [], models.initial, settings, seed)
-        slots.write(models.student.model, adapter)
+        done = one_round(models, sent, [], models.initial, settings, seed)
+        numbers = done.numbers
+        slots.write(models.student.model, done.adapter)
         after = accuracy(models.student, tests.drift)
         source_after = accuracy(models.student, tests.source)
         slots.write(models.student.model, models.initial)

@@ -61,7 +61,12 @@ def test_few_steps_take_the_fewest_along_unless_that_was_set() -> None:
 
 def test_what_a_pair_may_name_is_a_setting_within_its_bounds() -> None:
     every = DistillationSpec(
-        learning_rate=1.0, a5=1e3, max_steps=1_000_000, extra_questions=100, num_source_rows=1
+        learning_rate=1.0,
+        a5=1e3,
+        max_steps=1_000_000,
+        extra_questions=100,
+        num_source_rows=1,
+        trained_share=1.0,
     )
     assert DistilSettings().of_pair(every.settings).to_mapping() == every.settings
     assert len(every.settings) == len(DistillationSpec.model_fields) - 1

@@ -48,6 +48,7 @@ def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) 
         ("akd --set learning_rate=abc", "'abc' is neither a number nor"),
         ("akd --set max_steps=inf", "'inf' is neither a number nor"),
         ("akd --set a5", "'a5' is not name=value"),
+        ("akd --packed 0.1,2", "--packed: '0.1,2' is no comma-separated list of numbers above 0"),
         ("akd --set a55=1", "distil.a55: unknown key"),
         ("akd --pair smol --set min_steps=100", "of these the pair names"),
         ("tokens --set learning_rate=1e-3,2e-3", "one value of each setting"),
@@ -97,6 +98,7 @@ def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(akd, "run_akd", run)
     flags = ["--domains", "night,fog", "--seeds", "0,1", "--set", "learning_rate=1e-3,2e-3"]
+    flags += ["--packed", "0.1,0.04"]
     done = CliRunner().invoke(app, ["akd", *flags])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["result"] == {"rows": []}
@@ -105,6 +107,7 @@ def test_akd_makes_a_plan_of_each_domain_and_seed(monkeypatch: pytest.MonkeyPatc
     assert [(plan.domain, plan.seed) for plan in plans] == [
         ("night", 0), ("night", 1), ("fog", 0), ("fog", 1)
     ]  # fmt: skip
+    assert {tuple(plan.packed) for plan in plans} == {(0.1, 0.04)}
     assert akd.expand(values) == [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}]
 
 
