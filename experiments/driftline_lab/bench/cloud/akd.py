@@ -173,8 +173,8 @@ def _packed(
     console.print(
         f"  in {len(coded.blob):,} bytes ({coded.label}): {after:.3f}, source {source_after:.3f}"
     )
-    found = {"share": share, "bytes": float(len(coded.blob))}
-    return found | {"after": after, "source_after": source_after}
+    num_bytes = float(len(coded.blob))
+    return {"share": share, "bytes": num_bytes, "after": after, "source_after": source_after}
 
 
 def one_round(
