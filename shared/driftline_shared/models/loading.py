@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers.utils import logging as transformers_logging
-
-from driftline_shared.assembly.towers import register_towers
 from driftline_shared.models.compression.loading import check_compressor, compressed
 from driftline_shared.models.families.table import family_of
 from driftline_shared.models.multimodal import MultimodalModel
@@ -32,10 +29,6 @@ def load_model(
     computes in (bfloat16 when None); a CPU computes in float32. `canvas`: the size images are
     brought to (None: the family's own). Raises PairError for an unknown family.
     """
-    register_towers()
-    # Loading takes a moment and our own programs show progress; a bar per model would tear their
-    # screens.
-    transformers_logging.disable_progress_bar()
     return family_of(model_dir)(
         model_dir,
         prompt=prompt,

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from driftline_shared.assembly.towers import register_towers
 from driftline_shared.errors import PairError
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.pair.plain import check_plain
@@ -49,7 +50,11 @@ def load_net(model_dir: Path, **options: Any) -> Any:
     one that transformers cannot load.
     """
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging as transformers_logging
 
+    register_towers()
+    # Our own programs show progress; a bar per model would tear their screens.
+    transformers_logging.disable_progress_bar()
     check_plain(model_dir)
     if options.get("quantization_config") is not None:
         check_tensors(model_dir)  # a weight that is quantized as it is read takes any shape
@@ -71,6 +76,19 @@ def load_net(model_dir: Path, **options: Any) -> Any:
     if problem := _loading_problem(found):
         raise PairError(f"{model_dir} is not whole: {problem}", fix=_FETCH)
     return net
+
+
+def skeleton(model_dir: Path) -> Any:
+    """The model that `load_net` would give, on the meta device: its modules, none of its weights.
+
+    Raises OSError or ValueError for a config that transformers cannot read.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    register_towers()
+    config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config)
 
 
 def check_tensors(model_dir: Path) -> None:

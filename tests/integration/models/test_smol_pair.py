@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,6 +38,23 @@ def named(model: MultimodalModel, concept: Concept, style: Style, pair: Pair) ->
 def test_both_sides_have_the_tower_that_the_pair_names(pair: Pair) -> None:
     for side in (pair.teacher_dir, pair.student_dir):
         assert token_space_digest(side) == pair.token_space.digest
+
+
+def test_a_fresh_process_finds_it_whole() -> None:
+    """Nothing imported before has told transformers of the tower."""
+    command = [
+        sys.executable,
+        "-m",
+        "driftline_shared.program.cli",
+        "models",
+        "check",
+        "smol",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["whole"] is True
+    assert done.stderr == ""
 
 
 def test_the_student_names_colour_and_the_teacher_line_art(pair: Pair) -> None:

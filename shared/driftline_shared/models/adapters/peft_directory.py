@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from driftline_shared.errors import UpdateError
 from driftline_shared.models.adapters import slots
+from driftline_shared.models.whole import skeleton
 from driftline_shared.pair.pair import Pair
 from driftline_shared.update import Adapter
 
@@ -39,7 +40,7 @@ def export_adapter(adapter: Adapter, pair: Pair, out: Path) -> None:
     """
     if out.exists() and any(out.iterdir()) and not (out / CONFIG).is_file():
         raise UpdateError(f"{out} holds other files; give an empty or new folder")
-    model = _skeleton(pair)
+    model = _wrapped(pair)
     names = _peft_names(model)
     odd = sorted(names.keys() ^ adapter.keys())
     if odd:
@@ -60,7 +61,7 @@ def import_adapter(folder: Path, pair: Pair) -> dict[str, Any]:
     Raises UpdateError when it was made for other modules, ranks or scalings than the pair's.
     """
     _check_config(folder, pair)
-    path, model = folder / WEIGHTS, _skeleton(pair)
+    path, model = folder / WEIGHTS, _wrapped(pair)
     tensors, names = _read(path), _peft_names(model)
     missing = sorted(set(names.values()) - tensors.keys())
     more = sorted(tensors.keys() - set(names.values()))
@@ -94,13 +95,11 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _skeleton(pair: Pair) -> Any:
+def _wrapped(pair: Pair) -> Any:
     """The student wrapped by peft, without weights."""
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    config = AutoConfig.from_pretrained(pair.student_dir, local_files_only=True)
+    net = skeleton(pair.student_dir)
     with torch.device("meta"):
-        return slots.wrap(AutoModelForImageTextToText.from_config(config), pair.adapter)
+        return slots.wrap(net, pair.adapter)
 
 
 def _peft_names(model: Any) -> dict[str, str]:

@@ -307,7 +307,7 @@ def _numbers(
         device=on_device,
         cloud=in_cloud,
         sample=sample,
-        update=update_bytes(student.adapter.num_parameters, student.adapter.num_tensors),
+        update=update_bytes(student.adapter.num_parameters, draft.spec.distillation.trained_share),
     )
 
 

@@ -10,7 +10,6 @@ from driftline_shared.models.check.checks import Report
 from driftline_shared.models.check.findings import size
 from driftline_shared.models.check.inspection import Inspection
 from driftline_shared.models.check.memory import PRECISIONS, Plan, weight_bytes
-from driftline_shared.models.check.traffic import LEAST_SHARE
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
@@ -79,8 +78,8 @@ def report_lines(report: Report) -> Iterator[str]:
     if report.update is not None:
         update = report.update
         yield (
-            f"an update: about {size(update.expected)} with {LEAST_SHARE:.0%} of the weights, "
-            f"{size(update.most)} at most ({size(update.adapter_fp16)} as an fp16 adapter)"
+            f"an update: about {size(update.expected)} with {update.share * 100:.3g} % of the "
+            f"weights, {size(update.most)} at most ({size(update.adapter_fp16)} as an fp16 adapter)"
         )
     yield f"{report.name}: {'does not fit together yet' if report.has_errors else 'whole'}"
 

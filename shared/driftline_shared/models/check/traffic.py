@@ -25,12 +25,8 @@ LEAST_SHARE = 0.10
 MAX_FP16_SHARE = 0.10
 """Most bytes of an update per byte of the fp16 adapter, as the cloud's `dwc.max_fp16_share`."""
 
-VALUE_BITS = 2.2
-"""Bits of a kept value: the cloud's first quantizer after entropy coding."""
-
-ENTRY_BYTES = 65
-MANIFEST_BYTES = 260
-"""What a tensor, and the rest of a manifest, take."""
+MANIFEST_BYTES = 300
+"""What the manifest of an update in whole steps takes: it names no tensor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +46,9 @@ class SampleBytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpdateBytes:
-    """`expected` bytes of an update with `LEAST_SHARE` of the weights; never more than `most`."""
+    """`expected` bytes of an update with `share` of the weights; never more than `most`."""
 
+    share: float
     expected: int
     most: int
     adapter_fp16: int
@@ -91,12 +88,16 @@ def sample_bytes(
     )
 
 
-def update_bytes(num_parameters: int, num_tensors: int) -> UpdateBytes:
-    """An update of an adapter: places of the kept weights by their entropy, values, manifest."""
-    share = LEAST_SHARE
+def update_bytes(num_parameters: int, trained_share: float | None = None) -> UpdateBytes:
+    """An update of an adapter in whole steps, the cloud's default form, and its manifest.
+
+    A weight costs the entropy of whether it changes: what signs and sizes add, the coder's
+    knowledge of columns about saves. `trained_share`: of the weights, what the pair's rounds train
+    to the end, where it names one.
+    """
+    share = LEAST_SHARE if trained_share is None else min(LEAST_SHARE, trained_share)
     entropy = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
-    body = num_parameters * (entropy + share * VALUE_BITS) / 8
     fp16 = 2 * num_parameters
     most = int(MAX_FP16_SHARE * fp16)
-    expected = math.ceil(body) + num_tensors * ENTRY_BYTES + MANIFEST_BYTES
-    return UpdateBytes(expected=min(expected, most), most=most, adapter_fp16=fp16)
+    expected = math.ceil(num_parameters * entropy / 8) + MANIFEST_BYTES
+    return UpdateBytes(share=share, expected=min(expected, most), most=most, adapter_fp16=fp16)

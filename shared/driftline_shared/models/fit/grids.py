@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from driftline_shared.assembly.towers import register_towers
 from driftline_shared.models.families.table import family_of
+from driftline_shared.models.whole import skeleton
 from driftline_shared.pair.pair import Canvas
 from driftline_shared.tokens import Grid
 
@@ -18,16 +18,10 @@ def token_grid(model_dir: Path, canvas: Canvas | None) -> Grid:
 
     Raises PairError for a canvas that the family cannot read.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    register_towers()
-    config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
     family = family_of(model_dir)
-    # A family settles its canvas from modules and image processor: no weights are needed.
-    with torch.device("meta"):
-        net = AutoModelForImageTextToText.from_config(config)
     model: Any = family.__new__(family)
-    model.net, model.device = net, torch.device("cpu")
+    # A family settles its canvas from modules and image processor: no weights are needed.
+    model.net, model.device = skeleton(model_dir), torch.device("cpu")
     model._prepare(model_dir, canvas)
     grid: Grid = model.grid
     return grid

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.release import selection
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_device.config import load_config
 from driftline_shared.errors import ConfigError
@@ -93,6 +92,15 @@ def test_what_a_pair_names_for_its_distillation_is_told(copy: Path) -> None:
     assert told.startswith("distillation: a5 6.0, max_steps 77;")
 
 
+def test_a_pair_that_trains_fewer_weights_plans_smaller_updates(copy: Path) -> None:
+    _, before = check(copy)
+    edit(copy, "[adapter]", "[distillation]\ntrained_share = 0.02\n[adapter]")
+    _, after = check(copy)
+    assert before["update_bytes"]["share"] == traffic.LEAST_SHARE
+    assert after["update_bytes"]["share"] == 0.02
+    assert after["update_bytes"]["expected"] < before["update_bytes"]["expected"]
+
+
 @pytest.mark.parametrize(
     "line, wrong, nearest",
     [
@@ -160,7 +168,6 @@ def test_the_plan_uses_the_numbers_of_the_settings() -> None:
     assert work.token_share == SamplingPolicy().token_share
     assert choose.least_share == traffic.LEAST_SHARE
     assert choose.max_fp16_share == traffic.MAX_FP16_SHARE
-    assert traffic.ENTRY_BYTES == selection.ENTRY_BYTES
 
 
 def test_a_sample_is_at_most_as_large_as_expected(pair_dir: Path) -> None:
