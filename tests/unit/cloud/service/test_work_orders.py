@@ -26,7 +26,7 @@ def test_a_pairs_settings_reach_the_process_that_distils(tmp_path: Path) -> None
     assert (config.state, config.pair) == (tmp_path, "smol")
     found = config.distil.of_pair(SMOL)
     assert found.model_dump().items() >= SMOL.items()
-    assert (found.max_steps, found.learning_rate) == (60, 1.5e-3)
+    assert (found.max_steps, found.learning_rate) == (100, 1.5e-3)
 
 
 def test_what_an_operator_set_wins_over_the_pair(
