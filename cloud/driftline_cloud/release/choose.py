@@ -62,7 +62,11 @@ class ChooseSettings(Section):
         le=16,
     )
     least_share: float = setting(
-        0.10, "smaller shares are tried only where the budget holds no larger one", ge=0, le=1
+        0.10,
+        "smaller shares are tried only where the budget holds no larger one, or where fewer "
+        "weights changed and all of them are kept",
+        ge=0,
+        le=1,
     )
     shares: tuple[float, ...] = setting(SHARES, "keep shares tried")
     quantizers: tuple[str, ...] = setting(
@@ -187,13 +191,15 @@ class _Search:
     def run(self, residual: Adapter, feedback: float) -> None:
         """The largest setting within the budget first: if that fails, smaller ones do too.
 
-        Where every setting keeps `least_share`, the smallest comes before it: it does in most
-        rounds, and with few held-out samples halves miss it when a larger one has bad luck.
+        Where every setting keeps `least_share`, or all that changed, the smallest comes before it:
+        it does in most rounds, and with few held-out samples halves miss it when a larger one has
+        bad luck.
         """
         wanted = delta(self.base, self.target, residual, feedback)
         estimates = frontier(estimate(wanted, self.sqrt_fisher, self.settings))
         within = [item for item in estimates if item.num_bytes <= 1.05 * self.budget_bytes]
-        ample = [item for item in within if item.setting.share >= self.settings.least_share]
+        least = min(self.settings.least_share, changed_share(wanted))
+        ample = [item for item in within if item.setting.share >= least]
         before_halves = [_LARGEST]
         if ample and ample[0].num_bytes <= 0.9 * self.budget_bytes:
             within = estimates = ample
@@ -261,6 +267,12 @@ def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) ->
             setting = PackSetting(share=share, quantizer=quantizer, block=settings.block)
             found.append(Estimate(setting=setting, num_bytes=_MANIFEST_BYTES + bits / 8, loss=loss))
     return found
+
+
+def changed_share(wanted: Adapter) -> float:
+    """Of all weights, those that change: few where a round trained few to its end."""
+    total = sum(array.size for array in wanted.values())
+    return sum(np.count_nonzero(array) for array in wanted.values()) / total if total else 0.0
 
 
 def _bits(mask: NDArray[np.bool_], quantizer: str) -> float:

@@ -13,6 +13,7 @@ from driftline_cloud.release.choose import (
     ChooseSettings,
     Judge,
     Judgement,
+    changed_share,
     choose,
     estimate,
     frontier,
@@ -109,6 +110,23 @@ def test_small_shares_are_for_budgets_that_hold_no_other() -> None:
 
     assert share_of(0.10) >= 0.10
     assert share_of(0.03) < 0.10
+
+
+def test_where_few_weights_changed_none_of_them_is_left_out() -> None:
+    """However easily the few held-out samples are pleased."""
+    rng = np.random.default_rng(3)
+    sparse = {
+        name: np.where(rng.random(array.shape) < 0.03, TARGET[name], array)
+        for name, array in BASE.items()
+    }
+    easy = by_score(score, base_score=0.0, target_score=1.0, epsilon=0.99)
+    wanted = delta(BASE, sparse, {}, 1.0)
+    assert 0.02 < changed_share(wanted) < 0.05
+    choice = choose(
+        BASE, sparse, {}, FISHER, judge=easy, cost=cost, settings=ChooseSettings(epsilon=0.45)
+    )
+    assert choice.packed.label.startswith("5%")
+    assert choice.num_judged == 1
 
 
 def test_the_smallest_is_found_although_a_larger_one_seems_spoilt() -> None:
