@@ -34,7 +34,11 @@ class DistilSettings(CompressorSettings):
         40, "fewest optimizer steps; not set: `max_steps`, if that is fewer", ge=1, le=1_000_000
     )
     max_steps: int = setting(
-        130, "most optimizer steps; not set: the pair's, if it names one", ge=1, le=1_000_000
+        130,
+        "most optimizer steps; not set: the pair's, if it names one, or `min_steps`, if that is "
+        "more",
+        ge=1,
+        le=1_000_000,
     )
     batch_size: int = setting(28, "samples of one step", ge=1, le=4096)
     memory_batch_size: int = setting(
@@ -118,7 +122,7 @@ class DistilSettings(CompressorSettings):
 
     @model_validator(mode="after")
     def _rising(self) -> DistilSettings:
-        if self.max_steps < self.min_steps:
+        if "max_steps" in self.model_fields_set and self.max_steps < self.min_steps:
             raise ValueError(f"max_steps is {self.max_steps}, below min_steps, {self.min_steps}")
         return self
 
@@ -137,7 +141,7 @@ class DistilSettings(CompressorSettings):
         """
         theirs = self.named_by(named)
         try:
-            return self.from_mapping({**theirs, **self.to_mapping()})
+            found = self.from_mapping({**theirs, **self.to_mapping()})
         except ConfigError as error:
             if not theirs:
                 raise
@@ -147,6 +151,8 @@ class DistilSettings(CompressorSettings):
                 fix="Set distil." + ", distil.".join(theirs) + " as you want them, which counts "
                 "before the pair's, or change [distillation] in its pair.toml.",
             ) from error
+        # Set by neither, the most goes along with more steps at least.
+        return found.model_copy(update={"max_steps": max(found.max_steps, found.min_steps)})
 
     def named_by(self, named: Mapping[str, object]) -> dict[str, object]:
         """Of what a pair names, the part that nobody set here."""
@@ -158,4 +164,4 @@ class DistilSettings(CompressorSettings):
         if num_samples == 0:
             return 0
         wanted = math.ceil(self.passes * num_samples / self.batch_size)
-        return min(max(wanted, self.min_steps), self.max_steps)
+        return max(min(wanted, self.max_steps), self.min_steps)

@@ -31,6 +31,7 @@ from driftline_device.history.rows import COLUMNS, MARK_COLUMNS, SELECT, to_mark
 from driftline_device.history.schema import FILE, LAYOUT
 from driftline_device.history.settings import HistorySettings
 from driftline_shared.errors import DataError
+from driftline_shared.exact_match import is_correct
 from driftline_shared.host.database import DatabaseFile, transaction
 
 MAX_WAITING = 4_096
@@ -199,7 +200,8 @@ class History:
         """Note the owner's word on the answer whose id ends so; a second word replaces the first.
 
         `answer`: what would be right, where `right` is False. Raises DataError for an id that no
-        answer has, or that several have, and for an answer that was right and is corrected.
+        answer has, or that several have, for an answer that was right and is corrected, and
+        for a right answer that says what was said.
         """
         if right and answer is not None:
             raise DataError("an answer that was right needs no other")
@@ -207,6 +209,11 @@ class History:
             check_right_answer(answer)
         self.flush()
         found = self.find(id_end)
+        if answer is not None and is_correct(answer, found.answer):
+            raise DataError(
+                f"{answer!r} is what was answered: it cannot be wrong and right",
+                fix="Say that the answer was right, or name another one.",
+            )
         with self._lock:
             picture = self._recent.get(found.id)
         png = None if picture is None else to_png(picture)

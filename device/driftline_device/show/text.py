@@ -37,7 +37,7 @@ def describe(snapshot: dict[str, Any]) -> list[str]:
         f" {snapshot['num_broken_rows']} rows left out{_files(snapshot)}),"
         f" accuracy {share(snapshot['accuracy'])},"
         f" uncertainty {share(snapshot['uncertainty'])}",
-        f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} sent,"
+        f"samples   {snapshot['num_sent']} of {snapshot['num_seen']} chosen,"
         f" {spool.get('num_samples', 0)} wait, {snapshot['bytes_up']} bytes up",
         f"images    {_images(images)}",
         f"version   {snapshot['version']}, newest update: {newest},"

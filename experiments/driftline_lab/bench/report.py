@@ -14,9 +14,12 @@ from driftline_lab.outputs import apart
 from driftline_shared.errors import ConfigError
 
 
-def finish(result: dict[str, Any], out: Path | None) -> None:
-    """Name machine and versions, write the file if wanted, and end with one JSON line."""
-    document = {"conditions": conditions(), "result": result}
+def finish(result: dict[str, Any], out: Path | None, measured: Any = None) -> None:
+    """Name machine and versions, write the file if wanted, and end with one JSON line.
+
+    `measured`: the conditions, where it was not measured here and now.
+    """
+    document = {"conditions": measured or conditions(), "result": result}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -40,4 +43,12 @@ def put_together(
         if given and param.name not in ("documents", "out"):
             raise ConfigError(f"{param.opts[0]} says nothing beside --document: leave it out")
     apart(out, documents)
-    finish(join(documents), out)
+    finish(join(documents), out, _conditions(documents))
+
+
+def _conditions(documents: Sequence[Path]) -> Any:
+    """Those that earlier results name: one, or a list where they differ; None where none does."""
+    read = [json.loads(file.read_text(encoding="utf-8")) for file in documents]
+    named = [one["conditions"] for one in read if isinstance(one, dict) and "conditions" in one]
+    distinct = [one for place, one in enumerate(named) if one not in named[:place]]
+    return distinct[0] if len(distinct) == 1 else distinct or None

@@ -48,7 +48,8 @@ dropout = 0.1
 [distillation]
 learning_rate = 1.5e-3
 a5 = 6.0
-max_steps = 60
+max_steps = 100
+trained_share = 0.025
 extra_questions = 5
 num_source_rows = 640
 """

@@ -26,6 +26,9 @@ CONFIG = "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 1 << 31
 
+_NO_FILE = "Name a .safetensors file that is there; a device at version 0 has no adapter yet."
+_NO_ADAPTER = "Name an adapter's .safetensors file, whole."
+
 
 def read_adapter(path: Path) -> dict[str, Any]:
     """The adapter in one of our own .safetensors files. Raises UpdateError when it is none."""
@@ -82,8 +85,10 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         if path.stat().st_size > MAX_WEIGHTS_BYTES:
             raise UpdateError(f"{path} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
         tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise UpdateError(f"there is no file {path}", fix=_NO_FILE) from error
     except (OSError, SafetensorError) as error:
-        raise UpdateError(f"{path} cannot be read: {error}") from error
+        raise UpdateError(f"{path} cannot be read: {error}", fix=_NO_ADAPTER) from error
     bad = sorted(name for name, t in tensors.items() if not torch.isfinite(t.float()).all())
     if bad:
         raise UpdateError(

@@ -25,6 +25,10 @@ LEAST_SHARE = 0.10
 MAX_FP16_SHARE = 0.10
 """Most bytes of an update per byte of the fp16 adapter, as the cloud's `dwc.max_fp16_share`."""
 
+PLACE_BITS, VALUE_BITS = 0.8, 0.7
+"""Of whole steps, as the cloud's search estimates them: share of its place's entropy that a
+weight's place costs, bits of its number."""
+
 MANIFEST_BYTES = 300
 """What the manifest of an update in whole steps takes: it names no tensor."""
 
@@ -91,13 +95,12 @@ def sample_bytes(
 def update_bytes(num_parameters: int, trained_share: float | None = None) -> UpdateBytes:
     """An update of an adapter in whole steps, the cloud's default form, and its manifest.
 
-    A weight costs the entropy of whether it changes: what signs and sizes add, the coder's
-    knowledge of columns about saves. `trained_share`: of the weights, what the pair's rounds train
-    to the end, where it names one.
+    `trained_share`: of the weights, what the pair's rounds train to the end, where it names one.
     """
     share = LEAST_SHARE if trained_share is None else min(LEAST_SHARE, trained_share)
     entropy = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
     fp16 = 2 * num_parameters
     most = int(MAX_FP16_SHARE * fp16)
-    expected = math.ceil(num_parameters * entropy / 8) + MANIFEST_BYTES
+    bits = num_parameters * (PLACE_BITS * entropy + VALUE_BITS * share)
+    expected = math.ceil(bits / 8) + MANIFEST_BYTES
     return UpdateBytes(share=share, expected=min(expected, most), most=most, adapter_fp16=fp16)

@@ -48,6 +48,14 @@ def test_a_pair_names_what_nobody_set() -> None:
     assert "a5" not in str(caught.value) and "distil.max_steps" in caught.value.fix
 
 
+def test_many_steps_at_least_take_the_most_along_unless_that_is_set_or_named() -> None:
+    many = DistilSettings(min_steps=200)
+    assert (many.of_pair({}).max_steps, many.num_steps(1)) == (200, 200)
+    assert many.of_pair({"max_steps": 300}).max_steps == 300
+    again = DistilSettings.from_mapping(many.of_pair({}).model_dump())
+    assert again == many.of_pair({}), "what was printed reads back"
+
+
 def test_few_steps_take_the_fewest_along_unless_that_was_set() -> None:
     few = DistilSettings().of_pair({"max_steps": 10})
     assert (few.min_steps, few.max_steps, few.num_steps(1)) == (10, 10, 10)

@@ -70,6 +70,8 @@ def test_an_answer_is_marked_by_the_end_of_its_id(history: History) -> None:
     assert (found.right, found.right_answer, found.has_picture) == (False, "no", True)
     checked = history.checked()
     assert len(checked) == 1 and np.array_equal(checked[0].picture, PICTURE)
+    with pytest.raises(DataError, match="'Yes' is what was answered"):
+        history.mark("BCDE", right=False, answer="Yes", now_s=5.0)
     history.mark("abcde", right=True, answer=None, now_s=6.0)
     assert history.answers(most=1)[0].right is True
     history.unmark("abcde")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from driftline_lab.bench.cli import app
 from driftline_lab.bench.loop import read_documents, run_loop
 from driftline_shared.errors import ConfigError, DataError
 from driftline_shared.pair.pair import load_draft
@@ -46,6 +48,18 @@ def test_documents_of_earlier_demos_are_summarised(tmp_path: Path) -> None:
     assert found["uplink_share"]["mean"] == pytest.approx(0.25)
 
 
+def test_results_are_put_together_with_what_they_say_of_their_machine(tmp_path: Path) -> None:
+    document, result = tmp_path / "1.json", tmp_path / "0.json"
+    document.write_text(json.dumps(_document(1, 0.8)))
+    result.write_text(
+        json.dumps({"conditions": {"cores": 7}, "result": {"documents": [_document(0, 0.7)]}})
+    )
+    words = ["loop", "--document", str(result), "--document", str(document)]
+    found = json.loads(CliRunner().invoke(app, words).stdout)
+    assert found["result"]["seeds"] == [0, 1]
+    assert found["conditions"] == {"cores": 7}
+
+
 @pytest.mark.parametrize("text", ["not json", "{}", "[]"])
 def test_what_is_no_document_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.json"
@@ -60,8 +74,11 @@ def test_documents_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     del alone["accuracy"]["lineart"]
     for name, document in (("a", _document(0, 0.7)), ("b", other), ("c", alone)):
         (tmp_path / name).write_text(json.dumps(document))
-    for names in ("aa", "ab"):
-        with pytest.raises(DataError, match="one pair and world, each seed once"):
+    (tmp_path / "d").write_text(json.dumps(_document(3, 0.7) | {"device": {"runtime": "onnx"}}))
+    longer = [{"numbers": {"distil.num_steps": 130.0}}]
+    (tmp_path / "e").write_text(json.dumps(_document(4, 0.7) | {"rounds_made": longer}))
+    for names in ("aa", "ab", "ad", "ae"):
+        with pytest.raises(DataError, match="one pair and world, one runtime"):
             read_documents([tmp_path / name for name in names])
     with pytest.raises(DataError, match="nothing drifts there"):
         read_documents([tmp_path / "c"])

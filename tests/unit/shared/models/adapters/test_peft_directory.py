@@ -120,6 +120,9 @@ def test_missing_tensors_and_broken_files_are_named(
 
 
 def test_another_pairs_adapter_and_a_full_folder_are_refused(pair: Pair, tmp_path: Path) -> None:
+    with pytest.raises(UpdateError, match="there is no file") as caught:
+        read_adapter(tmp_path / "none.safetensors")
+    assert "version 0" in caught.value.fix
     with pytest.raises(UpdateError, match="not one of pair"):
         export_adapter({"norm": np.zeros(3, np.float32)}, pair, tmp_path / "new")
     (tmp_path / "thesis.txt").write_text("keep me")
