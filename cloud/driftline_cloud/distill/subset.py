@@ -22,6 +22,13 @@ from driftline_shared.update import Adapter
 Chosen = Mapping[str, NDArray[np.bool_]]
 
 
+def subset_step(dense_share: float, num_steps: int) -> int:
+    """The step from which on some weights train alone: the second at the earliest, since nothing
+    is more important than anything before the first.
+    """
+    return max(1, round(dense_share * num_steps))
+
+
 class Subset:
     """The chosen weights of one training, `share` (0..1) of all."""
 
@@ -71,7 +78,9 @@ class Subset:
                 state["exp_avg"] *= mask
 
     def hold(self) -> None:
-        """Clear the gradients of the other weights; to be called before each optimizer step."""
+        """Clear the gradients of the other weights; to be called before each optimizer step, which
+        moves them by weight decay alone.
+        """
         for name, parameter in self._parameters.items():
             if parameter.grad is not None:
                 parameter.grad *= self._masks[name]

@@ -39,7 +39,7 @@ from driftline_cloud.distill.losses.alignment import Alignment
 from driftline_cloud.distill.questions import ask_more, hardest
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, as_on_devices, trained
-from driftline_cloud.distill.subset import Subset
+from driftline_cloud.distill.subset import Subset, subset_step
 from driftline_cloud.distill.teacher import Observer, TeacherOutputs
 from driftline_cloud.jobs import Distilled, DistillJob
 from driftline_shared.callbacks import Progress, part_of
@@ -182,7 +182,9 @@ class _Run:
         self._optimizer = self._make_optimizer()
         # A share of 1 trains everything to the end.
         chosen = self._settings.trained_share < 1.0
-        self._subset_step = round(self._settings.dense_share * self._num_steps) if chosen else -1
+        self._subset_step = (
+            subset_step(self._settings.dense_share, self._num_steps) if chosen else -1
+        )
         self._subset: Subset | None = None
         self._mean = RunningMean(self._parameters)
         self._first_averaged = first_averaged(self._num_steps, self._subset_step, settings)
@@ -289,6 +291,8 @@ class _Run:
             self._subset.hold()
         nn.utils.clip_grad_norm_(list(self._parameters.values()), settings.gradient_clip)
         self._optimizer.step()
+        if self._subset is not None and self._settings.weight_decay:
+            self._subset.take_back(self._optimizer)
         return totals
 
     def _terms(self, group: Sequence[int]) -> dict[str, tuple[float, Tensor]]:

@@ -63,8 +63,8 @@ class ChooseSettings(Section):
     )
     least_share: float = setting(
         0.10,
-        "smaller shares are tried only where the budget holds no larger one, or where fewer "
-        "weights changed and all of them are kept",
+        "smaller shares are tried only where the budget holds no larger one, or where the round "
+        "changed fewer weights",
         ge=0,
         le=1,
     )
@@ -113,7 +113,8 @@ Cost = Callable[[Packed], int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """`packed` is the smallest good one, or (`good_enough` False) one near the best.
+    """`packed` is the smallest good one, or (`good_enough` False) one near the best. Where the
+    budget holds none it is the smallest there is, and `passes` is False.
 
     `num_judged` counts every judgement of the search, with those of what was not chosen.
     """
@@ -164,9 +165,11 @@ def choose(
     )
     search.run(residual, settings.feedback)
     owed = settings.feedback and any(array.any() for array in residual.values())
-    if owed and not search.close[0].good_enough:
+    if owed and not (search.close and search.close[0].good_enough):
         search.run({}, 0.0)
     progress(1.0)
+    if not search.close:
+        return search.none_fits()
     best = min(search.close, key=lambda one: (not one.passes, one.num_bytes))
     return replace(best, num_judged=search.num_judged)
 
@@ -174,7 +177,8 @@ def choose(
 @dataclass(kw_only=True, slots=True)
 class _Search:
     """Binary search over a frontier, counting what was judged. `close`: what may be the choice of
-    it, see `close_to_best`; others are not held, as each has an adapter's bytes twice.
+    it, see `close_to_best`; others are not held, as each has an adapter's bytes twice. `too_large`:
+    the smallest that the budget does not hold, and its bytes.
     """
 
     base: Adapter
@@ -187,43 +191,75 @@ class _Search:
     progress: Progress
     close: Sequence[Choice] = ()
     num_judged: int = 0
+    too_large: tuple[Packed, int] | None = None
 
     def run(self, residual: Adapter, feedback: float) -> None:
-        """The largest setting within the budget first: if that fails, smaller ones do too.
+        """Look among the settings that keep `least_share`, and among all where none of these fits.
 
-        Where every setting keeps `least_share`, or all that changed, the smallest comes before it:
-        it does in most rounds, and with few held-out samples halves miss it when a larger one has
-        bad luck.
+        What a round trained less of than that has no floor: it is the most important of what the
+        round learned already, and smaller shares of it lose little.
         """
         wanted = delta(self.base, self.target, residual, feedback)
         estimates = frontier(estimate(wanted, self.sqrt_fisher, self.settings))
         within = [item for item in estimates if item.num_bytes <= 1.05 * self.budget_bytes]
-        least = min(self.settings.least_share, changed_share(wanted))
-        ample = [item for item in within if item.setting.share >= least]
-        before_halves = [_LARGEST]
-        if ample and ample[0].num_bytes <= 0.9 * self.budget_bytes:
-            within = estimates = ample
-            before_halves = [_SMALLEST, _LARGEST]
-        low, high = 0, max(1, len(within))
+        least = self.settings.least_share
+        if changed_share(delta(self.base, self.target, {}, 0.0)) >= least:
+            ample = [item for item in within if item.setting.share >= least]
+            # The smallest does in most rounds, and with few held-out samples halves miss it when a
+            # larger one has bad luck.
+            if self._look(ample, [_SMALLEST, _LARGEST], residual, feedback):
+                return
+        self._look(within or estimates[:1], [_LARGEST], residual, feedback)
+
+    def _look(
+        self,
+        settings: Sequence[Estimate],
+        before_halves: list[float],
+        residual: Adapter,
+        feedback: float,
+    ) -> bool:
+        """Whether one of them is within the budget. The largest that is comes first, after those
+        `before_halves`: if that is not good enough, smaller ones are not either.
+        """
+        low, high = 0, len(settings)
+        fits = False
         while low < high:
             place = before_halves.pop(0) if before_halves else _HALF
             middle = min(low + int(place * (high - low)), high - 1)
-            self.progress(1.0 - (high - low) / (len(estimates) + 1))
+            self.progress(1.0 - (high - low) / (len(settings) + 1))
             packed = pack(
                 self.base,
                 self.target,
                 residual,
                 self.sqrt_fisher,
-                estimates[middle].setting,
+                settings[middle].setting,
                 feedback=feedback,
             )
             num_bytes = self.cost(packed)
-            if num_bytes > self.budget_bytes and middle > low:
+            if num_bytes > self.budget_bytes:
                 # Estimates may be off by a little: step down, not halfway.
                 high, before_halves = middle, [_LARGEST]
+                if self.too_large is None or num_bytes < self.too_large[1]:
+                    self.too_large = packed, num_bytes
                 continue
+            fits = True
             found = self._judge(packed, num_bytes)
             low, high = (low, middle) if found.good_enough else (middle + 1, high)
+        return fits
+
+    def none_fits(self) -> Choice:
+        """What the search comes to where the budget holds no setting."""
+        assert self.too_large is not None, "one setting at least was coded"
+        packed, num_bytes = self.too_large
+        return Choice(
+            packed=packed,
+            passes=False,
+            good_enough=False,
+            kept_gain=0.0,
+            num_bytes=num_bytes,
+            budget_bytes=self.budget_bytes,
+            num_judged=self.num_judged,
+        )
 
     def _judge(self, packed: Packed, num_bytes: int) -> Choice:
         judgement = self.judge(packed.adapter)
@@ -270,7 +306,7 @@ def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) ->
 
 
 def changed_share(wanted: Adapter) -> float:
-    """Of all weights, those that change: few where a round trained few to its end."""
+    """Of all weights, those that change, 0..1: few where a round trained few to its end."""
     total = sum(array.size for array in wanted.values())
     return sum(np.count_nonzero(array) for array in wanted.values()) / total if total else 0.0
 

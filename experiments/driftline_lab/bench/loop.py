@@ -62,44 +62,40 @@ def read_documents(files: Sequence[Path]) -> dict[str, Any]:
     """The same of documents that `driftline demo --json` wrote before, or of results of this bench.
 
     Raises DataError where they are none, of one seed twice, or not of one pair, world, runtime and
-    number of steps: a mean over such would be of nothing.
+    set of domains: a mean over such would be of nothing.
     """
     documents = []
     for file in files:
         try:
             documents += _documents(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(f"{file} is no document of driftline demo: {error}") from error
     try:
-        told = [
-            (document["pair"], document["world"], document.get("device"), _most_steps(document))
-            for document in documents
-        ]
+        told = [_kind(document) for document in documents]
         seeds = [document["seed"] for document in documents]
-        found = summarise(documents)
-    except (KeyError, TypeError) as error:
+        if any(one != told[0] for one in told) or len(set(seeds)) < len(seeds):
+            raise DataError(
+                "documents of one pair and world, one runtime and the same domains, each seed "
+                "once, can be put together"
+            )
+        return summarise(documents)
+    except KeyError as error:
         raise DataError(f"a document lacks {error}: not of one demo's domains?") from error
     except statistics.StatisticsError as error:
         raise DataError("a document has no domain but the source: nothing drifts there") from error
-    if any(one != told[0] for one in told) or len(set(seeds)) < len(seeds):
-        raise DataError(
-            "documents of one pair and world, one runtime and one number of steps a round, each "
-            "seed once, can be put together"
-        )
-    return found
+    except (TypeError, AttributeError, ZeroDivisionError) as error:
+        raise DataError(f"a document's numbers are none that a demo measures: {error}") from error
 
 
 def _documents(read: Any) -> list[Any]:
     """Of a file: the one that it is, or those of a result."""
-    return (
-        list(read["result"]["documents"]) if isinstance(read, dict) and "result" in read else [read]
-    )
+    return list(read["result"]["documents"]) if "result" in read else [read]
 
 
-def _most_steps(document: dict[str, Any]) -> float:
-    """Of the longest round; 0 where none was made."""
-    made = document.get("rounds_made", ())
-    return max((one["numbers"].get("distil.num_steps", 0.0) for one in made), default=0.0)
+def _kind(document: dict[str, Any]) -> tuple[Any, ...]:
+    """What the seeds of one mean have in common."""
+    told = document["pair"], document["world"], document.get("device")
+    return *told, set(document["accuracy"])
 
 
 def summarise(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from driftline_lab.docs_tables.page import Page, Rows
 from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
 
-_BY_RUNTIME = {"PyTorch, nf4": "smol_torch", "export, int8": "smol"}
+_BY_RUNTIME = {"PyTorch, nf4": "smol_torch", "export, int8": "smol_dense"}
 
 _DOMAINS = {
     "lineart-seen": "line art, seen concepts",

@@ -26,7 +26,10 @@ def new_pair(name: str, ready: str, folder: Path) -> Path:
     target = folder / "pair.toml"
     if target.exists():
         raise PairError(f"{target} exists already; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
     target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     try:
         write_name(target, name)

@@ -69,11 +69,11 @@ def test_print_config_shows_what_the_pair_names_and_says_so() -> None:
     done = CliRunner().invoke(app, [*flags, "--print-config"])
     assert done.exit_code == 0, done.output
     distil = json.loads(done.stdout)["distil"]
-    assert (distil["max_steps"], distil["learning_rate"], distil["a5"]) == (60, 1.5e-3, 2.0)
+    assert (distil["max_steps"], distil["learning_rate"], distil["a5"]) == (100, 1.5e-3, 2.0)
     assert "As pair smol names them" in done.stderr
     assert "distil.max_steps" in done.stderr and "a5" not in done.stderr
     again = load_config(None, json.loads(done.stdout), environment={})
-    assert again.distil.of_pair({"max_steps": 7}).max_steps == 60, "it reads back as it was"
+    assert again.distil.of_pair({"max_steps": 7}).max_steps == 100, "it reads back as it was"
 
 
 def test_print_config_of_a_pair_that_is_not_here_shows_the_rest() -> None:

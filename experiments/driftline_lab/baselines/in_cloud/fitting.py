@@ -18,7 +18,7 @@ from driftline_cloud.distill import passes
 from driftline_cloud.distill.examples import Example, IndexSampler, by_size, from_samples
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.distill.student import Models, trained
-from driftline_cloud.distill.subset import Subset
+from driftline_cloud.distill.subset import Subset, subset_step
 from driftline_cloud.distill.trainer import rate_share
 from driftline_cloud.jobs import Distilled, DistillJob, Label
 from driftline_shared.callbacks import Progress
@@ -101,7 +101,7 @@ class _Steps:
     ) -> None:
         self.count = count
         chosen = settings.trained_share < 1.0
-        self.subset_at = round(settings.dense_share * count) if chosen else -1
+        self.subset_at = subset_step(settings.dense_share, count) if chosen else -1
         self._settings, self._moving, self._start = settings, moving, start
         groups = [
             {"params": list(moving.values()), "peak": settings.learning_rate},
@@ -131,6 +131,8 @@ class _Steps:
             self._subset.hold()
         nn.utils.clip_grad_norm_(list(self._moving.values()), self._settings.gradient_clip)
         self._optimizer.step()
+        if self._subset is not None and self._settings.weight_decay:
+            self._subset.take_back(self._optimizer)
 
     def importance(self) -> dict[str, np.ndarray]:
         """sqrt of Adam's bias-corrected second moment, of what moves; empty before any step."""

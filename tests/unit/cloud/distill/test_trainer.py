@@ -98,12 +98,14 @@ def test_late_training_leaves_all_but_the_chosen_weights_at_the_start(
 ) -> None:
     num_weights = sum(array.size for array in job.start.values())
 
-    def share_changed(trained_share: float) -> float:
-        settings = {**FAST, "trained_share": trained_share, "dense_share": 0.5}
+    def share_changed(trained_share: float, **further: object) -> float:
+        settings = {**FAST, "trained_share": trained_share, "dense_share": 0.5, **further}
         found = distil(replace(job, settings=settings), models, ignore).adapter
         return sum(int((found[n] != job.start[n]).sum()) for n in found) / num_weights
 
     assert 0.05 < share_changed(0.1) <= 0.101
+    assert 0.05 < share_changed(0.1, weight_decay=0.01) <= 0.101
+    assert 0.05 < share_changed(0.1, dense_share=0.0) <= 0.101, "the first step is dense"
     assert share_changed(1.0) > 0.5
 
 

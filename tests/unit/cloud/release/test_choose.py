@@ -112,21 +112,48 @@ def test_small_shares_are_for_budgets_that_hold_no_other() -> None:
     assert share_of(0.03) < 0.10
 
 
-def test_where_few_weights_changed_none_of_them_is_left_out() -> None:
-    """However easily the few held-out samples are pleased."""
+def sparse(share: float) -> Adapter:
+    """A target that `share` of the weights was trained for."""
     rng = np.random.default_rng(3)
-    sparse = {
-        name: np.where(rng.random(array.shape) < 0.03, TARGET[name], array)
+    return {
+        name: np.where(rng.random(array.shape) < share, TARGET[name], array)
         for name, array in BASE.items()
     }
-    easy = by_score(score, base_score=0.0, target_score=1.0, epsilon=0.99)
-    wanted = delta(BASE, sparse, {}, 1.0)
-    assert 0.02 < changed_share(wanted) < 0.05
-    choice = choose(
-        BASE, sparse, {}, FISHER, judge=easy, cost=cost, settings=ChooseSettings(epsilon=0.45)
-    )
-    assert choice.packed.label.startswith("5%")
-    assert choice.num_judged == 1
+
+
+EASY = by_score(score, base_score=0.0, target_score=1.0, epsilon=0.99)
+
+
+@pytest.mark.parametrize("owed", [False, True], ids=["first", "with much left of earlier rounds"])
+def test_a_round_that_trains_few_weights_has_no_least_share(owed: bool) -> None:
+    few = sparse(0.03)
+    assert 0.02 < changed_share(delta(BASE, few, {}, 0.0)) < 0.05
+    residual = {name: 1e-3 * (TARGET[name] - BASE[name]) for name in BASE} if owed else {}
+    choice = choose(BASE, few, residual, FISHER, judge=EASY, cost=cost, settings=ChooseSettings())
+    assert choice.packed.label.startswith("1%")
+
+
+@pytest.mark.parametrize("share", [0.004, 0.01, 0.03, 0.04, 0.05, 0.06, 0.08])
+@pytest.mark.parametrize("least_share", [0.0, 0.10, 1.0])
+def test_the_choice_is_within_the_budget(share: float, least_share: float) -> None:
+    """Whatever the estimates say: a smaller one that fits is taken instead."""
+    settings = ChooseSettings(max_fp16_share=share, least_share=least_share)
+    choice = choose(BASE, TARGET, {}, FISHER, judge=EASY, cost=cost, settings=settings)
+    smallest = cost(pack(BASE, TARGET, {}, FISHER, PackSetting(share=0.01, quantizer="steps")))
+    if smallest <= choice.budget_bytes:
+        assert choice.passes and choice.num_bytes <= choice.budget_bytes
+    else:
+        assert not choice.passes and choice.num_judged == 0, "nothing fits, and that is told"
+        assert choice.num_bytes == smallest
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.5, 1.0)])
+def test_where_only_large_updates_are_allowed_none_is_smuggled_in(
+    shares: tuple[float, ...],
+) -> None:
+    settings = ChooseSettings(shares=shares)
+    choice = choose(BASE, TARGET, {}, FISHER, judge=EASY, cost=cost, settings=settings)
+    assert choice.passes == (choice.num_bytes <= choice.budget_bytes)
 
 
 def test_the_smallest_is_found_although_a_larger_one_seems_spoilt() -> None:

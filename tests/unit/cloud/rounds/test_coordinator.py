@@ -193,11 +193,20 @@ def test_what_a_rejected_round_brought_is_learnt_and_judged_by_again(
 
 
 def test_a_packing_that_spoils_the_gain_is_rejected(open_: Open) -> None:
-    tight = ChooseSettings(max_fp16_share=0.02, shares=(0.01,), quantizers=("linear2",))
+    tight = ChooseSettings(max_fp16_share=0.06, shares=(0.01,), quantizers=("linear2",))
     cloud = open_(limits=GateLimits(sure_of_gain=0.95), dwc=tight)
     round_ = _one_round(cloud)
     assert round_.state is RoundState.REJECTED
     assert "no packing" in round_.reason
+    assert cloud.registry.newest_version(cloud.line.id) == 0
+
+
+def test_an_update_over_the_byte_budget_is_rejected_and_its_bytes_told(open_: Open) -> None:
+    cloud = open_(dwc=ChooseSettings(max_fp16_share=0.02))
+    round_ = _one_round(cloud)
+    assert round_.state is RoundState.REJECTED
+    assert "dwc.max_fp16_share holds" in round_.reason
+    assert round_.numbers["update.update_bytes"] > round_.numbers["update.budget_bytes"]
     assert cloud.registry.newest_version(cloud.line.id) == 0
 
 

@@ -60,12 +60,20 @@ def test_results_are_put_together_with_what_they_say_of_their_machine(tmp_path: 
     assert found["conditions"] == {"cores": 7}
 
 
-@pytest.mark.parametrize("text", ["not json", "{}", "[]"])
+@pytest.mark.parametrize("text", ["not json", "{}", "[]", "[1]", '{"result": {"documents": 3}}'])
 def test_what_is_no_document_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(text)
     with pytest.raises(DataError, match="document"):
         read_documents([file])
+
+
+def test_a_document_that_counts_nothing_is_refused(tmp_path: Path) -> None:
+    document = _document(0, 0.7)
+    document["uplink"]["seen"] = 0
+    (tmp_path / "a").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="none that a demo measures"):
+        read_documents([tmp_path / "a"])
 
 
 def test_documents_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
@@ -75,10 +83,11 @@ def test_documents_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     for name, document in (("a", _document(0, 0.7)), ("b", other), ("c", alone)):
         (tmp_path / name).write_text(json.dumps(document))
     (tmp_path / "d").write_text(json.dumps(_document(3, 0.7) | {"device": {"runtime": "onnx"}}))
-    longer = [{"numbers": {"distil.num_steps": 130.0}}]
-    (tmp_path / "e").write_text(json.dumps(_document(4, 0.7) | {"rounds_made": longer}))
-    for names in ("aa", "ab", "ad", "ae"):
-        with pytest.raises(DataError, match="one pair and world, one runtime"):
+    more = _document(5, 0.7)
+    more["accuracy"]["photo"] = more["accuracy"]["lineart"]
+    (tmp_path / "f").write_text(json.dumps(more))
+    for names in ("aa", "ab", "ad", "af", "fa"):
+        with pytest.raises(DataError, match="one pair and world"):
             read_documents([tmp_path / name for name in names])
     with pytest.raises(DataError, match="nothing drifts there"):
         read_documents([tmp_path / "c"])
