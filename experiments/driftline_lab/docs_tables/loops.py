@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from driftline_lab.docs_tables.page import Page, Rows
@@ -10,6 +11,12 @@ from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
 
 _BY_RUNTIME = {"PyTorch, nf4": "smol_torch", "export, int8": "smol_dense"}
+
+_SMOL_RECIPES = {
+    "15 % of the weights, 60 steps": "smol_dense",
+    "2.5 %, 100 steps, as the pair names them": "smol",
+    "the same, updates with all that changed": "smol_floor",
+}
 
 _DOMAINS = {
     "lineart-seen": "line art, seen concepts",
@@ -88,6 +95,38 @@ def smol_runtimes(page: Page) -> Rows:
             *(f"{one['downlink']['bytes_per_update']:,.0f}" for one in documents.values()),
         ],
     ]
+
+
+def smol_dense(page: Page) -> Rows:
+    """The pair `smol` as it learned before it named a share of the weights: five seeds."""
+    return _accuracy(page.result("smol_dense")["result"], "colour (source)")
+
+
+def smol_recipes(page: Page) -> Rows:
+    """The pair `smol`, the seeds that every recipe was run with: what fewer weights change."""
+    results = {title: page.result(name)["result"] for title, name in _SMOL_RECIPES.items()}
+    common = set.intersection(*(set(result["seeds"]) for result in results.values()))
+    rows = [["trained to the end", *_DOMAINS.values(), "source", "bytes per update"]]
+    for title, result in results.items():
+        documents = [one for one in result["documents"] if one["seed"] in common]
+        rows.append(
+            [
+                title,
+                *(
+                    f"{_each(100 * row_recovered(one['accuracy'][name]) for one in documents)} %"
+                    for name in _DOMAINS
+                ),
+                "; ".join(_there_and_back(one) for one in documents),
+                " / ".join(
+                    f"{update['bytes']:,}" for one in documents for update in one["updates_made"]
+                ),
+            ]
+        )
+    return rows
+
+
+def _each(values: Iterable[float]) -> str:
+    return " / ".join(f"{value:.0f}" for value in values)
 
 
 def _there_and_back(document: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ TABLES: dict[str, Renderer] = {
     "smol-traffic": loops.smol_traffic,
     "smol-runtimes": loops.smol_runtimes,
     "smol-longer": loops.smol_longer,
+    "smol-dense": loops.smol_dense,
+    "smol-recipes": loops.smol_recipes,
     "ray-labellers": clusters.labellers,
     "intake-push": intakes.pushed,
     "intake-fleet": intakes.fleet,
