@@ -18,14 +18,18 @@ def ready_pairs() -> dict[str, PairSpec]:
 def new_pair(name: str, ready: str, folder: Path) -> Path:
     """Copy the ready-made file `ready` to `folder`/pair.toml under `name`; gives the new file.
 
-    Raises ConfigError for a file that does not exist, PairError where a pair is already.
+    Raises ConfigError for a ready-made file that does not exist or a folder that cannot be made,
+    PairError where a pair is already and for a name that no pair can have.
     """
     source = _root() / f"{ready}.toml"
     if ready not in ready_pairs():
         raise ConfigError(f"no ready-made file {ready!r}; there are {', '.join(ready_pairs())}")
     target = folder / "pair.toml"
     if target.exists():
-        raise PairError(f"{target} exists already; choose another folder")
+        raise PairError(
+            f"{target} exists already", fix="Name another folder, or edit the file that is there."
+        )
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,6 +39,8 @@ def new_pair(name: str, ready: str, folder: Path) -> Path:
         write_name(target, name)
     except PairError:
         target.unlink()
+        if is_new:
+            folder.rmdir()
         raise
     return target
 

@@ -161,8 +161,12 @@ def read_spec(file: Path) -> PairSpec:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise PairError(f"{file} has more than {MAX_FILE_BYTES} bytes: that is no pair.toml")
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         raise PairError(f"{file} cannot be read: {error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PairError(
+            f"{file} is no TOML in UTF-8: {error}", fix="Correct the file where that says."
+        ) from error
     try:
         return PairSpec.model_validate(table)
     except ValidationError as error:

@@ -323,12 +323,16 @@ def expand(values: Sequence[str]) -> list[dict[str, object]]:
     """`name=v` and `name=v1,v2` into every combination, as numbers or yes and no. Raises
     ConfigError.
     """
-    lists = []
+    lists: list[list[tuple[str, bool | int | float]]] = []
     for value in values:
         name, found, numbers = value.partition("=")
         if not found:
             raise ConfigError(f"--set {value!r} is not name=value")
+        if any(name == pairs[0][0] for pairs in lists):
+            raise ConfigError(f"--set {name} stands twice: name its values once, as {name}=v1,v2")
         lists.append([(name, _value(name, text)) for text in numbers.split(",")])
+        if len(set(lists[-1])) < len(lists[-1]):
+            raise ConfigError(f"--set {value}: a value is named twice; name each once")
     return [dict(choice) for choice in itertools.product(*lists)]
 
 

@@ -49,6 +49,8 @@ def test_wrong_seeds_are_refused_before_work(bench: str, seeds: str, said: str) 
         ("akd --set max_steps=inf", "'inf' is neither a number nor"),
         ("akd --set a5", "'a5' is not name=value"),
         ("akd --packed 0.1,2", "--packed: '0.1,2' is no comma-separated list of numbers above 0"),
+        ("akd --set a5=1,2 --set a5=3", "--set a5 stands twice"),
+        ("akd --set a5=1,1", "a value is named twice"),
         ("akd --set a55=1", "distil.a55: unknown key"),
         ("akd --pair smol --set min_steps=120", "of these the pair names"),
         ("tokens --set learning_rate=1e-3,2e-3", "one value of each setting"),
