@@ -151,8 +151,9 @@ class DistilSettings(CompressorSettings):
                 fix="Set distil." + ", distil.".join(theirs) + " as you want them, which counts "
                 "before the pair's, or change [distillation] in its pair.toml.",
             ) from error
-        # Set by neither, the most goes along with more steps at least.
-        return found.model_copy(update={"max_steps": max(found.max_steps, found.min_steps)})
+        if found.max_steps < found.min_steps:  # set by neither, the most goes along
+            found = found.model_copy(update={"max_steps": found.min_steps})
+        return found
 
     def named_by(self, named: Mapping[str, object]) -> dict[str, object]:
         """Of what a pair names, the part that nobody set here."""
