@@ -16,17 +16,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.selection import importance_of, select_share
 from driftline_shared.update import Adapter
 
 Chosen = Mapping[str, NDArray[np.bool_]]
 
 
-def subset_step(dense_share: float, num_steps: int) -> int:
-    """The step from which on some weights train alone: the second at the earliest, since nothing
-    is more important than anything before the first.
+def subset_step(settings: DistilSettings, num_steps: int) -> int:
+    """The step from which on some weights train alone, -1 where all train to the end.
+
+    The second at the earliest: before the first nothing is more important than anything else.
     """
-    return max(1, round(dense_share * num_steps))
+    if settings.trained_share >= 1.0:
+        return -1
+    return max(1, round(settings.dense_share * num_steps))
 
 
 class Subset:

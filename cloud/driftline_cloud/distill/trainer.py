@@ -180,11 +180,7 @@ class _Run:
             for name, parameter in module.named_parameters()
         }
         self._optimizer = self._make_optimizer()
-        # A share of 1 trains everything to the end.
-        chosen = self._settings.trained_share < 1.0
-        self._subset_step = (
-            subset_step(self._settings.dense_share, self._num_steps) if chosen else -1
-        )
+        self._subset_step = subset_step(self._settings, self._num_steps)
         self._subset: Subset | None = None
         self._mean = RunningMean(self._parameters)
         self._first_averaged = first_averaged(self._num_steps, self._subset_step, settings)

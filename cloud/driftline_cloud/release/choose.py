@@ -38,7 +38,7 @@ SHARES = (0.01, 0.02, 0.05, 0.08, 0.10, 0.12, 0.15, 0.25, 0.35, 0.50, 1.00)
 On `tiny` 1 to 5 % lose up to half of the gain, and the few held-out samples of one round cannot see
 it: hence `least_share`."""
 
-_PLACE_BITS, _VALUE_BITS, _LOSS = 0.8, 0.7, 0.02
+PLACE_BITS, VALUE_BITS, _LOSS = 0.8, 0.7, 0.02
 """Of `STEPS`, measured on `tiny`: share of its place's entropy that a weight's place costs; bits of
 its number; share of a kept weight's energy that rounding loses."""
 
@@ -203,12 +203,13 @@ class _Search:
         estimates = frontier(estimate(wanted, self.sqrt_fisher, self.settings))
         within = [item for item in estimates if item.num_bytes <= 1.05 * self.budget_bytes]
         least = self.settings.least_share
-        if changed_share(delta(self.base, self.target, {}, 0.0)) >= least:
+        if changed_share(self.base, self.target) >= least:
             ample = [item for item in within if item.setting.share >= least]
             # The smallest does in most rounds, and with few held-out samples halves miss it when a
             # larger one has bad luck.
             if self._look(ample, [_SMALLEST, _LARGEST], residual, feedback):
                 return
+            within = [item for item in within if item.setting.share < least]
         self._look(within or estimates[:1], [_LARGEST], residual, feedback)
 
     def _look(
@@ -305,17 +306,17 @@ def estimate(wanted: Adapter, sqrt_fisher: Adapter, settings: ChooseSettings) ->
     return found
 
 
-def changed_share(wanted: Adapter) -> float:
-    """Of all weights, those that change, 0..1: few where a round trained few to its end."""
-    total = sum(array.size for array in wanted.values())
-    return sum(np.count_nonzero(array) for array in wanted.values()) / total if total else 0.0
+def changed_share(base: Adapter, target: Adapter) -> float:
+    """Of all weights, those that differ, 0..1: few where a round trained few to its end."""
+    changed = sum(np.count_nonzero(target[name] != array) for name, array in base.items())
+    return changed / max(1, sum(array.size for array in base.values()))
 
 
 def _bits(mask: NDArray[np.bool_], quantizer: str) -> float:
     """What a tensor with these weights should cost, manifest included."""
     count, share = int(mask.sum()), float(mask.mean())
     if quantizer == STEPS:
-        return count * (_PLACE_BITS * bits_per_kept(share, value_bits=0.0) + _VALUE_BITS)
+        return count * (PLACE_BITS * bits_per_kept(share, value_bits=0.0) + VALUE_BITS)
     value_bits = QUANTIZERS[quantizer].bits
     return count * bits_per_kept(share, value_bits=value_bits) + ENTRY_BYTES * 8
 

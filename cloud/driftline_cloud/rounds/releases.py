@@ -81,12 +81,12 @@ class Releases:
             settings=self._settings,
             progress=progress,
         )
-        verdict = gate.judge(choice.packed.adapter, base)
-        numbers = {**verdict.numbers, **_numbers(choice)}
         if choice.num_bytes > choice.budget_bytes:
             reason = f"the smallest update has {choice.num_bytes} bytes, dwc.max_fp16_share holds "
             reason += f"{choice.budget_bytes}"
-            return replace(verdict, accepted=False, reason=reason, numbers=numbers)
+            return GateVerdict(accepted=False, reason=reason, numbers=_numbers(choice))
+        verdict = gate.judge(choice.packed.adapter, base)
+        numbers = {**verdict.numbers, **_numbers(choice)}
         if not verdict.accepted:
             reason = f"no packing within {choice.budget_bytes} bytes passes: {verdict.reason}"
             return replace(verdict, reason=reason, numbers=numbers)

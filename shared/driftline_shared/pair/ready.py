@@ -18,7 +18,7 @@ def ready_pairs() -> dict[str, PairSpec]:
 def new_pair(name: str, ready: str, folder: Path) -> Path:
     """Copy the ready-made file `ready` to `folder`/pair.toml under `name`; gives the new file.
 
-    Raises ConfigError for a ready-made file that does not exist or a folder that cannot be made,
+    Raises ConfigError for a ready-made file that does not exist or one that cannot be made,
     PairError where a pair is already and for a name that no pair can have.
     """
     source = _root() / f"{ready}.toml"
@@ -32,9 +32,9 @@ def new_pair(name: str, ready: str, folder: Path) -> Path:
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
-    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        raise ConfigError(f"{target} cannot be made: {error.strerror}") from error
     try:
         write_name(target, name)
     except PairError:

@@ -100,8 +100,7 @@ class _Steps:
         count: int,
     ) -> None:
         self.count = count
-        chosen = settings.trained_share < 1.0
-        self.subset_at = subset_step(settings.dense_share, count) if chosen else -1
+        self.subset_at = subset_step(settings, count)
         self._settings, self._moving, self._start = settings, moving, start
         groups = [
             {"params": list(moving.values()), "peak": settings.learning_rate},

@@ -26,7 +26,7 @@ CONFIG = "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 1 << 31
 
-_NO_FILE = "Name a .safetensors file that is there; a device at version 0 has no adapter yet."
+_NO_FILE = "Name an adapter that is there; a device at version 0 has none yet."
 _NO_ADAPTER = "Name an adapter's .safetensors file, whole."
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline_cloud.distill.settings import DistilSettings
-from driftline_cloud.release.choose import ChooseSettings
+from driftline_cloud.release.choose import PLACE_BITS, VALUE_BITS, ChooseSettings
 from driftline_device.config import load_config
 from driftline_shared.errors import ConfigError
 from driftline_shared.models.check import traffic
@@ -168,6 +168,7 @@ def test_the_plan_uses_the_numbers_of_the_settings() -> None:
     assert work.token_share == SamplingPolicy().token_share
     assert choose.least_share == traffic.LEAST_SHARE
     assert choose.max_fp16_share == traffic.MAX_FP16_SHARE
+    assert (PLACE_BITS, VALUE_BITS) == (traffic.PLACE_BITS, traffic.VALUE_BITS)
 
 
 def test_a_sample_is_at_most_as_large_as_expected(pair_dir: Path) -> None:
