@@ -293,9 +293,9 @@ def akd(
     Example: driftline lab bench akd --domains sketch --set learning_rate=1e-3,2e-3
     """
     from driftline_lab.bench.cloud.akd import Plan, run_akd
-    from driftline_lab.data.worlds import world_named
+    from driftline_lab.data.worlds import world_for
 
-    chosen = world_named(world, pair=pair)
+    chosen = world_for(world, pair=pair)
     plans = [
         Plan(
             world=chosen,

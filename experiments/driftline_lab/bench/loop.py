@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from driftline_lab.data.domains import SOURCE
+from driftline_lab.data.worlds import world_for
 from driftline_lab.demo.processes import command
 from driftline_lab.intervals import summary
 from driftline_lab.recovered import row_recovered
-from driftline_shared.errors import ConfigError, DataError, DriftlineError
+from driftline_shared.errors import DataError, DriftlineError
 from driftline_shared.pair.pair import load_draft
 
 
@@ -38,8 +39,7 @@ def run_loop(
     A demo ends by itself, however long it takes: it stops when neither of its programs says
     anything new. `work`: a folder with a document of each seed that is finished.
     """
-    if segments and set(segments.split(",")) <= {SOURCE}:
-        raise ConfigError(f"--segments {segments}: nothing drifts there; name a drift, too")
+    world_for(None, pair=pair).drifts_of(segments)  # a name that is none is known at once
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run_loop(seeds, pair=pair, segments=segments, device=device, work=Path(folder))

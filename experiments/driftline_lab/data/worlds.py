@@ -18,6 +18,7 @@ from driftline_lab.data.openmoji import stream as openmoji
 from driftline_lab.data.openmoji.views import STYLES
 from driftline_lab.data.streams import Interaction, Segment
 from driftline_shared.errors import ConfigError
+from driftline_shared.pair.pair import load_draft
 from driftline_shared.program.nearest import nearest
 
 
@@ -83,7 +84,7 @@ class World:
         drifts = tuple(d for d in dict.fromkeys(self.domains_of(domains or None)) if d != SOURCE)
         if not drifts:
             raise ConfigError(
-                f"domains: {domains!r} names no drift; those of {self.name} are "
+                f"{domains!r} names no drift; those of {self.name} are "
                 f"{', '.join(self.domains[1:])}"
             )
         return drifts
@@ -138,9 +139,20 @@ WORLD_OF_PAIR: Mapping[str, World] = MappingProxyType(
 
 
 def world_named(name: str | None, *, pair: str) -> World:
-    """The world of that name, or the one of the pair. Raises ConfigError for an unknown name."""
+    """The world of that name, or the one of the pair of the name `pair`.
+
+    Raises ConfigError for an unknown name.
+    """
     if name is None:
         return WORLD_OF_PAIR.get(pair, EASYVQA)
     if name not in WORLDS:
         raise ConfigError(f"world {name!r}; known worlds are {', '.join(WORLDS)}")
     return WORLDS[name]
+
+
+def world_for(name: str | None, *, pair: str | Path) -> World:
+    """The same for a pair that is given as options take it: by shipped name, folder or file.
+
+    Raises ConfigError for an unknown name, PairError where there is no such pair.
+    """
+    return world_named(name, pair=load_draft(pair).spec.name if name is None else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from driftline_cloud.distill.gate.rule import GateLimits
 from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.choose import ChooseSettings
-from driftline_lab.data.worlds import World, world_named
+from driftline_lab.data.worlds import World, world_for
 from driftline_shared.program.policy import Policy
 from driftline_shared.program.section import Section, setting
 from driftline_shared.tokens import SamplingPolicy
@@ -36,4 +36,4 @@ class Plan(Section):
     @property
     def data(self) -> World:
         """The world of that name, or the pair's. Raises ConfigError for an unknown one."""
-        return world_named(self.world or None, pair=self.pair)
+        return world_for(self.world or None, pair=self.pair)

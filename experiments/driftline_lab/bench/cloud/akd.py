@@ -73,6 +73,16 @@ class Plan:
     num_test: int
     packed: Sequence[float] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError where no sample of a round would be held out."""
+        questions = self.num_questions // self.rounds
+        if int(HOLDOUT_SHARE * int(self.sample_share * questions)) < 1:
+            raise ConfigError(
+                f"{questions} questions in each of {self.rounds} rounds, of which "
+                f"{self.sample_share:g} leave, hold no sample out: ask more questions, or for "
+                "fewer rounds"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:

@@ -9,7 +9,7 @@ from driftline_cloud.distill.settings import DistilSettings
 from driftline_cloud.release.choose import ChooseSettings
 from driftline_lab.baselines.reference import REFERENCE
 from driftline_lab.baselines.table import baseline_named
-from driftline_lab.data.worlds import world_named
+from driftline_lab.data.worlds import world_for
 from driftline_lab.experiments.plan import Plan
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -59,7 +59,7 @@ def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
     )
     plan = Plan(
         pair=pair,
-        segments=world_named(None, pair=pair).segments[:2],
+        segments=world_for(None, pair=pair).segments[:2],
         questions=60,
         tests=24,
         round_samples=12,
@@ -81,7 +81,7 @@ def quick_scale(pair: str = "tiny", seeds: tuple[int, ...] = (0,)) -> Scale:
 
 def _long(pair: str) -> tuple[str, ...]:
     """The stream of six segments, or as many as the pair's world has."""
-    world = world_named(None, pair=pair)
+    world = world_for(None, pair=pair)
     return LONG if set(LONG) <= set(world.domains) else world.domains[:6]
 
 

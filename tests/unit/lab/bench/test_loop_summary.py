@@ -97,7 +97,7 @@ def test_what_cannot_end_well_is_said_before_any_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a demo was begun"))
-    with pytest.raises(ConfigError, match="nothing drifts there"):
+    with pytest.raises(ConfigError, match="names no drift"):
         run_loop([0], segments="source", work=tmp_path)
     digest = hashlib.sha256(load_draft("tiny").file.read_bytes()).hexdigest()[:8]
     (tmp_path / f"tiny-{digest}-1.json").write_text("broken")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from driftline_lab.data.streams import Segment
-from driftline_lab.data.worlds import BOARDS, EASYVQA, OPENMOJI, WORLDS, World, world_named
+from driftline_lab.data.worlds import (
+    BOARDS,
+    EASYVQA,
+    OPENMOJI,
+    WORLDS,
+    World,
+    world_for,
+    world_named,
+)
 from driftline_shared.errors import ConfigError
+from driftline_shared.pair.pair import load_draft
 
 
 @pytest.mark.parametrize(
@@ -24,6 +36,12 @@ def test_a_pair_has_its_world_unless_another_is_named(
     name: str | None, pair: str, expected: World
 ) -> None:
     assert world_named(name, pair=pair) is expected
+
+
+def test_a_pair_given_by_its_folder_has_the_same_world(tmp_path: Path) -> None:
+    shutil.copy(load_draft("boards").file, tmp_path)
+    assert world_for(None, pair=tmp_path) is world_for(None, pair="boards") is BOARDS
+    assert world_for("openmoji", pair="not looked at") is OPENMOJI
 
 
 def test_an_unknown_world_is_told_with_the_known_ones() -> None:

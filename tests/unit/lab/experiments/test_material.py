@@ -69,7 +69,7 @@ def test_a_stream_that_ends_early_is_refused(
         write_stream(folder, short, seed=seed, num_test=num_test)
 
     few = replace(EASYVQA, write=write)
-    monkeypatch.setattr("driftline_lab.experiments.plan.world_named", lambda *_, **__: few)
+    monkeypatch.setattr("driftline_lab.experiments.plan.world_for", lambda *_, **__: few)
     with pytest.raises(DataError, match="segment source has 3 questions, 10 are wanted"):
         prepare(plan_of(models), models.pair, models.student, store)
 
