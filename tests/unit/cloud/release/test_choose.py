@@ -268,11 +268,13 @@ def test_what_could_not_be_packed_with_is_refused_before_a_round(
 
 
 def test_steps_are_searched_as_well() -> None:
-    settings = ChooseSettings(quantizers=("steps",), shares=(0.05, 0.1, 0.2, 0.3))
-    for item in estimate(delta(BASE, TARGET, {}), FISHER, settings):
+    settings = ChooseSettings(quantizers=("steps",), shares=(0.05, 0.1, 0.2, 0.35, 1.0))
+    estimates = estimate(delta(BASE, TARGET, {}), FISHER, settings)
+    for item in estimates:
         packed = pack(BASE, TARGET, {}, FISHER, item.setting)
         # They were fitted to real changes, where rows and columns say more than here.
-        assert 0.5 < item.num_bytes / cost(packed) < 1.2
+        assert 0.75 < item.num_bytes / cost(packed) < 1.2
+    assert frontier(estimates) == estimates, "more weights cost more and lose less"
     choice = choose(BASE, TARGET, {}, FISHER, judge=judge(0.5), cost=cost, settings=settings)
     assert choice.good_enough and choice.packed.label.endswith("steps")
 
