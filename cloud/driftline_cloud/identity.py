@@ -76,9 +76,12 @@ def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> 
     or of another cloud. StoreAwayError where the far store is needed to tell.
     """
     ledger = RoundLedger(database)
+    # What releases meanwhile writes the folder first, then the version's row, then the round's end:
+    # read in the same order, none of these moments looks like another day.
+    in_folder = registry.newest_version(line)
+    running, stopped = ledger.open_round(line), RolloutStore(database).owing(line)
     kept = ledger.versions(line)
     in_database = max([ledger.newest_done(line), *kept])
-    in_folder = registry.newest_version(line)
     if in_folder < in_database:
         registry.catch_up()  # the far store may have what this disk never saw
         in_folder = registry.newest_version(line)
@@ -89,7 +92,7 @@ def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> 
             fix=_FIX,
         )
     if in_folder > in_database:
-        manifest, running = registry.manifest(line, in_folder), ledger.open_round(line)
+        manifest = registry.manifest(line, in_folder)
         # A kill between the manifest and the round's end: the round goes on and finds it.
         is_ours = (
             running is not None
@@ -98,7 +101,6 @@ def check_versions(registry: ReleaseRegistry, database: Database, line: str) -> 
             and manifest.round_id == running.id
         )
         # The same between the manifest of a version that is released again and its row.
-        stopped = RolloutStore(database).owing(line)
         is_ours |= stopped is not None and (
             manifest.round_id == restore_id(line, stopped.version)
             and in_folder <= max(in_database, stopped.version) + 2

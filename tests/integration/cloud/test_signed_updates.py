@@ -19,6 +19,7 @@ from driftline_cloud.release.manifests import Lineage
 from driftline_cloud.release.packer import pack_exact
 from driftline_cloud.release.registry import ReleaseRegistry
 from driftline_cloud.release.restore import publish_restored
+from driftline_cloud.rounds.board import IDLE
 from driftline_cloud.rounds.ledger import RoundLedger
 from driftline_cloud.service.assembly import line_of
 from driftline_cloud.signing.ceremony import make_signing, rotate
@@ -143,6 +144,8 @@ class Site:
         return found
 
     def release(self, wanted: Adapter) -> None:
+        # No round is under way: whoever starts to work now would see half of a release.
+        until(lambda: any(one.state == IDLE for one in self.status().lines[0].workers), TIMEOUT_S)
         registry, line = self.registry, line_of(self.pair).id
         newest = registry.newest_version(line)
         packed = pack_exact(registry.canonical(line, newest), wanted)
