@@ -97,12 +97,12 @@ def token_codecs(
     Example: driftline lab bench token-codecs --codecs klt64,klt128 --no-rounds
     """
     from driftline_lab.bench.cloud.token_codecs import CodecPlan, run_token_codecs
-    from driftline_lab.data.corrupted import ALL_DOMAINS
+    from driftline_lab.data.worlds import world_for
 
     plan = CodecPlan(
         pair=pair,
         codecs=names_of("--codecs", codecs),
-        domains=names_of("--domains", domains, ALL_DOMAINS),
+        domains=names_of("--domains", domains, world_for(None, pair=pair).domains),
         seeds=seeds_of(seeds),
         num_questions=questions,
         num_test=tests,

@@ -60,7 +60,7 @@ def run_token_codecs(plan: CodecPlan) -> dict[str, Any]:
 
 def _rows(models: Models, plan: CodecPlan, domain: str, seed: int) -> list[dict[str, Any]]:
     one = Plan(
-        world=world_named(None, pair=plan.pair),
+        world=world_named(None, pair=models.pair.name),
         domain=domain,
         num_questions=plan.num_questions,
         rounds=1,
